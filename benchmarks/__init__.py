@@ -1,0 +1,1 @@
+"""Benchmark runs as committed data, and the tables made from them."""

@@ -1,0 +1,214 @@
+"""Experiments as frozen values: JSON both ways, overrides by dotted path, unknown keys refused."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
+from typing import Any, Literal
+
+from scoter.errors import ConfigError
+
+_FORBID = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class SimulatedConfig:
+    """The simulated shop. `order` is lambda: the share of next items that depend on the *order* of the plan."""
+
+    __pydantic_config__ = _FORBID
+    users: int = 3000
+    brands: int = 8
+    items_per_cell: int = 8
+    plan_length: int = 3
+    order: float = 1.0
+    noise: float = 0.05
+    min_length: int = 6
+    max_length: int = 12
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which dataset; `max_users` takes a fixed random sample of its users (0 means all of them)."""
+
+    __pydantic_config__ = _FORBID
+    name: str = "beauty"
+    max_users: int = 0
+    simulated: SimulatedConfig | None = None
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The sentence encoder, and the catalogue columns that make up an item's text."""
+
+    __pydantic_config__ = _FORBID
+    encoder: str = "all-MiniLM-L6-v2"
+    fields: tuple[str, ...] = ("title", "brand", "categories", "phrase")
+
+
+@dataclass(frozen=True)
+class SemanticIdConfig:
+    """Residual quantisation of item vectors. `source` auto means text where there is any, else co-occurrence."""
+
+    __pydantic_config__ = _FORBID
+    method: Literal["rqvae", "rqkmeans"] = "rqkmeans"
+    source: Literal["auto", "text", "cooccurrence"] = "auto"
+    levels: int = 3
+    codebook_size: int = 256
+    epochs: int = 500
+    latent_dim: int = 32
+
+
+@dataclass(frozen=True)
+class DiscoverConfig:
+    """Generate-Validate-Mine: how many patterns are tried on how many users, and how many are kept."""
+
+    __pydantic_config__ = _FORBID
+    patterns: int = 64
+    users: int = 2000
+    fresh_users: int = 2000
+    min_steps: int = 3
+    max_steps: int = 6
+    max_clusters: int = 8
+    top_k: int = 10
+
+
+@dataclass(frozen=True)
+class PopularityConfig:
+    __pydantic_config__ = _FORBID
+    kind: Literal["popularity"] = "popularity"
+
+
+@dataclass(frozen=True)
+class SasrecConfig:
+    """SASRec (Kang and McAuley 2018); `loss` ce is a softmax over the whole catalogue."""
+
+    __pydantic_config__ = _FORBID
+    kind: Literal["sasrec"] = "sasrec"
+    loss: Literal["ce", "bce"] = "ce"
+    dim: int = 128
+    layers: int = 2
+    heads: int = 2
+    dropout: float = 0.3
+    max_items: int = 50
+
+
+@dataclass(frozen=True)
+class TigerConfig:
+    """TIGER (Rajput et al. 2023): a T5 encoder-decoder over semantic IDs, decoded by constrained beam search."""
+
+    __pydantic_config__ = _FORBID
+    kind: Literal["tiger"] = "tiger"
+    dim: int = 128
+    layers: int = 3
+    heads: int = 4
+    head_dim: int = 32
+    feed_forward: int = 512
+    dropout: float = 0.1
+    max_items: int = 20
+    beams: int = 20
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """How a chain reaches the recommender: its ordered steps, or (the control) one pooled vector.
+
+    `chains` says whose chain a user gets: the user's own, or for a control another user's.
+    """
+
+    __pydantic_config__ = _FORBID
+    kind: Literal["structured", "meanpool"] = "structured"
+    chains: Literal["own", "other-user"] = "own"
+    heads: int = 4
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One budget for every arm. Model selection uses NDCG@10 on all validation users."""
+
+    __pydantic_config__ = _FORBID
+    epochs: int = 30
+    batch_users: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_share: float = 0.05
+    label_smoothing: float = 0.0
+    evaluate_every: int = 5
+    patience: int = 3
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    __pydantic_config__ = _FORBID
+    model: PopularityConfig | SasrecConfig | TigerConfig
+    training: TrainingConfig = TrainingConfig()
+    fusion: FusionConfig | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a run depends on but its seed and the bytes of its data."""
+
+    __pydantic_config__ = _FORBID
+    name: str
+    data: DataConfig
+    methods: Mapping[str, MethodConfig]
+    text: TextConfig = TextConfig()
+    semantic_ids: SemanticIdConfig = SemanticIdConfig()
+    discover: DiscoverConfig = DiscoverConfig()
+    depth: int = 20
+    note: str = field(default="")
+
+
+def to_json(config: Any) -> str:
+    """Canonical JSON of a config dataclass: sorted keys, so that equal configs have equal text."""
+    return json.dumps(asdict(config) if is_dataclass(config) and not isinstance(config, type) else config, sort_keys=True)
+
+
+def from_json(text: str, kind: type = Experiment) -> Any:
+    """The inverse of `to_json`; unknown keys and wrong types are refused.
+
+    Example:
+        >>> from_json('{"name": "beauty", "max_users": 100}', DataConfig)
+        DataConfig(name='beauty', max_users=100, simulated=None)
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{kind.__name__}: {place} = {first['input']!r} was refused: {first['msg']}") from None
+
+
+def with_overrides(config: Any, assignments: Sequence[str]) -> Any:
+    """A copy with each `a.b.c=value` applied; values are JSON, or text where they are not; `*` names every key.
+
+    Example:
+        >>> with_overrides(DataConfig(), ["max_users=100"]).max_users
+        100
+    """
+    tree = json.loads(to_json(config))
+    for assignment in assignments:
+        path, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {assignment!r} has no '='; write it as a.b=value")
+        try:
+            parsed = json.loads(value)
+        except json.JSONDecodeError:
+            parsed = value
+        _assign(tree, path.split("."), parsed, assignment)
+    return from_json(json.dumps(tree), type(config))
+
+
+def _assign(tree: Any, path: list[str], value: Any, assignment: str) -> None:
+    head, *rest = path
+    names = list(tree) if head == "*" and isinstance(tree, dict) else [head]
+    for name in names:
+        if not isinstance(tree, dict) or name not in tree:
+            choices = ", ".join(sorted(tree)) if isinstance(tree, dict) else "nothing below it"
+            raise ConfigError(f"--set {assignment!r}: there is no {name!r} there; choose from: {choices}")
+        if rest:
+            _assign(tree[name], rest, value, assignment)
+        else:
+            tree[name] = value

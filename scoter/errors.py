@@ -1,0 +1,21 @@
+"""Errors that a user can act on: each names the argument, its value and the remedy."""
+
+
+class ScoterError(Exception):
+    """Anything that scoter reports on purpose. Every other exception is a defect of ours."""
+
+
+class ConfigError(ScoterError):
+    """An experiment, option or argument that cannot be honoured."""
+
+
+class DataError(ScoterError):
+    """Data that is missing, malformed, or not what it claims to be."""
+
+
+class StoreError(ScoterError):
+    """An artefact that is absent, unfinished, altered, or cannot be written."""
+
+
+class CollapseError(ScoterError):
+    """A learned representation that lost its content, such as an unused codebook."""

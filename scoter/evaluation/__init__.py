@@ -1,0 +1,1 @@
+"""Rankings and targets to numbers with intervals. Sees no model."""

@@ -1,0 +1,1 @@
+"""Recommenders: popularity, SASRec, TIGER."""

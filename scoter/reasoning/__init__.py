@@ -1,0 +1,1 @@
+"""Patterns and chains: generate, validate, mine, write."""

@@ -1,0 +1,1 @@
+"""Item vectors to short, unique tuples of codes."""

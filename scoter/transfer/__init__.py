@@ -1,0 +1,1 @@
+"""How a chain reaches a recommender: kept as steps, or collapsed."""

@@ -1,0 +1,10 @@
+"""Shapes and types are checked in every test run: jaxtyping and beartype wrap every function of scoter."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from jaxtyping import install_import_hook
+
+install_import_hook("scoter", "beartype.beartype")

@@ -1,0 +1,1 @@
+"""Theory of structured against collapsed representations; arrays only, independent of scoter."""
