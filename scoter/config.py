@@ -126,7 +126,7 @@ class TrainingConfig:
 
     __pydantic_config__ = _FORBID
     epochs: int = 30
-    batch_users: int = 128
+    batch_targets: int = 1024
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup_share: float = 0.05

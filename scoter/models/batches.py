@@ -1,0 +1,139 @@
+"""From ragged logs to padded batches: windows of a user's items, bucketed by length, and their chains.
+
+A window is a run of one user's items. Its first item is only ever input; every later item from `first_target`
+on is a target, predicted from the items of the window before it. Each event but a user's first is a target of
+exactly one window. A user with at most `max_items + 1` items is one window. Longer users get overlapping
+windows, so that each target sees between half of `max_items` and all of it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from scoter.types import Histories, InteractionLog, StepEmbeddings
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Window w holds items `begin[w]:end[w]` of the flat log; targets start at `first_target[w]` (flat too)."""
+
+    users: Int[np.ndarray, " windows"]
+    begin: Int[np.ndarray, " windows"]
+    end: Int[np.ndarray, " windows"]
+    first_target: Int[np.ndarray, " windows"]
+
+
+def cut_windows(log: InteractionLog, max_items: int) -> Windows:
+    """Windows of at most `max_items + 1` items that cover every target once.
+
+    Example:
+        >>> log = InteractionLog(np.arange(7), np.array([0, 2, 7]), ("a", "b"))
+        >>> windows = cut_windows(log, max_items=2)
+        >>> list(zip(windows.begin.tolist(), windows.end.tolist(), windows.first_target.tolist()))
+        [(0, 2, 1), (2, 5, 3), (3, 6, 5), (4, 7, 6)]
+    """
+    stride = max(1, max_items // 2)
+    rows = []
+    for user, (low, high) in enumerate(zip(log.offsets[:-1].tolist(), log.offsets[1:].tolist(), strict=True)):
+        if high - low < 2:
+            continue
+        end = min(low + max_items + 1, high)
+        rows.append((user, low, end, low + 1))
+        while end < high:
+            covered, end = end, min(end + stride, high)
+            rows.append((user, end - max_items - 1, end, covered))
+    return Windows(*np.array(rows, np.int64).reshape(-1, 4).T)
+
+
+@dataclass(frozen=True, eq=False)
+class ItemBatch:
+    """Left-aligned windows. Position t of `items` is the target at column t - 1 of `is_target` and `chains`.
+
+    `items` is -1 beyond a window's end. `prefix_lengths[b, t - 1]` counts the user's items before position t.
+    """
+
+    items: Int[Tensor, "rows length"]
+    is_target: Bool[Tensor, "rows targets"]
+    users: Int[Tensor, " rows"]
+    prefix_lengths: Int[Tensor, "rows targets"]
+
+    @property
+    def target_count(self) -> int:
+        return int(self.is_target.sum())
+
+
+def training_batches(log: InteractionLog, windows: Windows, target_budget: int, seed: int) -> list[ItemBatch]:
+    """All windows in random batches of similar length, each padded to at most `target_budget` targets."""
+    rng = np.random.default_rng(seed)
+    lengths = windows.end - windows.begin
+    order = np.lexsort((rng.random(len(lengths)), lengths))
+    batches, start = [], 0
+    while start < len(order):
+        stop = start + 1
+        while stop < len(order) and (lengths[order[stop]] - 1) * (stop + 1 - start) <= target_budget:
+            stop += 1
+        batches.append(order[start:stop])
+        start = stop
+    return [_pad(log, windows, batches[index]) for index in rng.permutation(len(batches))]
+
+
+def _pad(log: InteractionLog, windows: Windows, chosen: Int[np.ndarray, " rows"]) -> ItemBatch:
+    begin, end = windows.begin[chosen], windows.end[chosen]
+    length = int((end - begin).max())
+    flat = begin[:, None] + np.arange(length)
+    inside = flat < end[:, None]
+    items = np.where(inside, log.items[np.minimum(flat, len(log.items) - 1)], -1)
+    is_target = (inside & (flat >= windows.first_target[chosen][:, None]))[:, 1:]
+    users = windows.users[chosen]
+    prefix_lengths = (flat - log.offsets[users][:, None])[:, 1:]
+    return ItemBatch(
+        torch.from_numpy(items.astype(np.int64)),
+        torch.from_numpy(is_target),
+        torch.from_numpy(users.astype(np.int64)),
+        torch.from_numpy(prefix_lengths.astype(np.int64)),
+    )
+
+
+def history_batches(
+    histories: Histories, max_items: int, rows: int
+) -> Iterator[tuple[Int[np.ndarray, " batch"], Int[Tensor, "batch length"], Int[Tensor, " batch"]]]:
+    """(row numbers, the last `max_items` items left-aligned with -1 beyond, how many) in order of length."""
+    lengths = np.minimum(histories.lengths, max_items)
+    order = np.argsort(lengths, kind="stable")
+    for start in range(0, len(order), rows):
+        chosen = order[start : start + rows]
+        count = lengths[chosen]
+        flat = (histories.offsets[chosen + 1] - count)[:, None] + np.arange(max(1, int(count.max())))
+        inside = flat < histories.offsets[chosen + 1][:, None]
+        items = np.where(inside, histories.items[np.minimum(flat, max(0, len(histories.items) - 1))], -1)
+        yield chosen, torch.from_numpy(items.astype(np.int64)), torch.from_numpy(count.astype(np.int64))
+
+
+class StepReader:
+    """`StepEmbeddings` as tensors: the chains of any (user, prefix length) as dense steps and a mask."""
+
+    def __init__(self, steps: StepEmbeddings) -> None:
+        self.vectors = torch.from_numpy(steps.vectors.astype(np.float32))
+        self.indices = torch.from_numpy(steps.indices.astype(np.int64))
+        self.offsets = torch.from_numpy(steps.offsets.astype(np.int64))
+        self.starts = torch.from_numpy(steps.starts.astype(np.int64))
+        self.step_count = steps.step_count
+
+    def read(
+        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
+    ) -> tuple[Float[Tensor, "rows steps dim"], Bool[Tensor, "rows steps"]]:
+        """Mean sentence vector of each step, zeros where the step or the whole chain is missing."""
+        rows = self.starts[users] + prefix_lengths - 1
+        known = (prefix_lengths >= 1) & (rows < self.starts[users + 1])
+        bags = (torch.where(known, rows, 0)[:, None] * self.step_count + torch.arange(self.step_count)).flatten()
+        low = self.offsets[bags]
+        counts = (self.offsets[bags + 1] - low) * known.repeat_interleave(self.step_count)
+        ends = counts.cumsum(0)
+        flat = torch.repeat_interleave(low - (ends - counts), counts) + torch.arange(int(ends[-1]) if len(ends) else 0)
+        values = torch.nn.functional.embedding_bag(self.indices[flat], self.vectors, ends - counts, mode="mean")
+        shape = (len(users), self.step_count)
+        return values.view(*shape, -1), (counts > 0).view(shape)

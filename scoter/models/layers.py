@@ -1,0 +1,127 @@
+"""T5 layers (Raffel et al. 2020), written for many short sequences on a CPU.
+
+Equal in mathematics to `transformers` T5: RMS norm before each sublayer, no scaling of attention scores, a
+bucketed relative position bias shared by all layers, ReLU feed-forward. Masks are additive and shared by the
+whole batch, because rows are left-aligned and attention never looks right. Attention is a plain
+matmul-softmax-matmul, which is faster on these shapes than fused kernels that take a mask.
+
+Shape legend: N rows, Q queries, S memory slots, D model width, H heads, E head width.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm without a mean or a bias, computed in fp32."""
+
+    def __init__(self, dim: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.eps = eps
+
+    def forward(self, x: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
+        return nn.functional.rms_norm(x, x.shape[-1:], self.weight, self.eps)
+
+
+class Dropout(nn.Module):
+    """Dropout whose mask costs one random byte per value, an eighth of what `nn.Dropout` draws on a CPU.
+
+    The rate is rounded to a multiple of 1/256 and the scale uses the rounded rate, so the mean is kept exactly.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.threshold = round(rate * 256)
+
+    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        if not self.training or self.threshold == 0:
+            return x
+        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+        keep = (words.view(torch.uint8)[: x.numel()] >= self.threshold).view(x.shape)
+        return x * (keep.to(x.dtype) * (256 / (256 - self.threshold)))
+
+
+class Attention(nn.Module):
+    """Multi-head attention without biases or score scaling, as in T5."""
+
+    def __init__(self, dim: int, heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.heads = heads
+        inner = heads * head_dim
+        self.q = nn.Linear(dim, inner, bias=False)
+        self.k = nn.Linear(dim, inner, bias=False)
+        self.v = nn.Linear(dim, inner, bias=False)
+        self.o = nn.Linear(inner, dim, bias=False)
+        nn.init.normal_(self.q.weight, std=(dim * head_dim) ** -0.5)
+        nn.init.normal_(self.k.weight, std=dim**-0.5)
+        nn.init.normal_(self.v.weight, std=dim**-0.5)
+        nn.init.normal_(self.o.weight, std=inner**-0.5)
+
+    def keys_values(self, memory: Float[Tensor, "N S D"]) -> tuple[Float[Tensor, "N H S E"], Float[Tensor, "N H S E"]]:
+        """Keys and values of a memory: computed once, however many queries come."""
+        return self._split(self.k(memory)), self._split(self.v(memory))
+
+    def forward(
+        self,
+        x: Float[Tensor, "N Q D"],
+        keys_values: tuple[Float[Tensor, "N H S E"], Float[Tensor, "N H S E"]],
+        bias: Float[Tensor, "#N #H #Q S"] | None = None,
+    ) -> Float[Tensor, "N Q D"]:
+        keys, values = keys_values
+        scores = self._split(self.q(x)) @ keys.transpose(-1, -2)
+        if bias is not None:
+            scores = scores + bias.to(scores.dtype)
+        mixed = torch.softmax(scores, dim=-1).to(values.dtype) @ values
+        return self.o(mixed.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Float[Tensor, "N S inner"]) -> Float[Tensor, "N H S E"]:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """Two linear maps with a ReLU between, as in T5 version 1.0."""
+
+    def __init__(self, dim: int, inner: int, dropout: float) -> None:
+        super().__init__()
+        self.wi = nn.Linear(dim, inner, bias=False)
+        self.wo = nn.Linear(inner, dim, bias=False)
+        self.dropout = Dropout(dropout)
+        nn.init.normal_(self.wi.weight, std=dim**-0.5)
+        nn.init.normal_(self.wo.weight, std=inner**-0.5)
+
+    def forward(self, x: Float[Tensor, "N Q D"]) -> Float[Tensor, "N Q D"]:
+        return self.wo(self.dropout(torch.relu(self.wi(x))))
+
+
+class RelativeBias(nn.Module):
+    """One learned bias per head and distance bucket; distances beyond 128 share the last bucket."""
+
+    def __init__(self, heads: int, bidirectional: bool, buckets: int = 32, max_distance: int = 128) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(buckets, heads)
+        nn.init.normal_(self.embedding.weight, std=heads**-0.5)
+        self.bidirectional, self.buckets, self.max_distance = bidirectional, buckets, max_distance
+
+    def forward(self, length: int) -> Float[Tensor, "1 H length length"]:
+        positions = torch.arange(length)
+        bucket = self._bucket(positions[None, :] - positions[:, None])
+        return self.embedding(bucket).permute(2, 0, 1)[None]
+
+    def _bucket(self, distance: Int[Tensor, "q s"]) -> Int[Tensor, "q s"]:
+        """Half of the buckets hold exact distances, the others grow logarithmically (T5, section 2.1)."""
+        buckets = self.buckets
+        offset = torch.zeros_like(distance)
+        if self.bidirectional:
+            buckets //= 2
+            offset = (distance > 0).long() * buckets
+            away = distance.abs()
+        else:
+            away = (-distance).clamp(min=0)
+        exact = buckets // 2
+        ratio = torch.log(away.clamp(min=1).float() / exact) / math.log(self.max_distance / exact)
+        far = (exact + (ratio * (buckets - exact)).long()).clamp(max=buckets - 1)
+        return offset + torch.where(away < exact, away, far)

@@ -1,0 +1,215 @@
+"""TIGER (Rajput et al. 2023): T5 over semantic IDs, trained on every target of a user in one pass.
+
+The encoder is item-causal: a token attends to the tokens of its own item and of earlier items. So one pass
+over a user's items yields the hidden states of all prefixes, and target t's decoder reads those of the items
+before t and the chain of exactly that prefix. A user costs one row, not one row per target, and training sees
+what decoding sees: a prefix's states do not depend on what follows.
+
+Token 0 starts a decoder and pads; token `first_tokens[l] + c` is code c of level l. No user token: the paper's
+ablation gains nothing from it on Beauty. Decoding is a beam search over the trie of existing IDs.
+
+Shape legend: B rows, L items in a row, T = L - 1 targets, C codes per item, D width, V vocabulary.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from scoter.config import TigerConfig
+from scoter.models.batches import ItemBatch, StepReader, history_batches
+from scoter.models.beam import TrieTensors, beam_search
+from scoter.models.layers import Attention, Dropout, FeedForward, RelativeBias, RMSNorm
+from scoter.models.precision import autocast
+from scoter.models.trie import build_trie
+from scoter.types import Histories, Rankings, SemanticIds
+
+_BLOCKED = -1e9
+
+
+class Tiger(nn.Module):
+    """Generative retrieval over `ids`; with a `fusion`, each decoder layer also reads the chain's steps.
+
+    Example:
+        >>> ids = SemanticIds(np.array([[0, 0], [0, 1], [1, 0]]), (2, 2))
+        >>> model = Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)
+        >>> histories = Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))
+        >>> sorted(model.recommend(histories, k=3).items[0].tolist())
+        [0, 1, 2]
+    """
+
+    def __init__(self, config: TigerConfig, ids: SemanticIds, fusion: Any = None, precision: str = "fp32") -> None:
+        super().__init__()
+        self.config, self.fusion, self.precision = config, fusion, precision
+        sizes = np.asarray(ids.codebook_sizes)
+        first_tokens = tuple(int(token) for token in 1 + np.concatenate([[0], np.cumsum(sizes)[:-1]]))
+        tokens = torch.from_numpy(ids.codes.astype(np.int64)) + torch.tensor(first_tokens)
+        # Row -1, the padding item, is all zeros.
+        self.register_buffer("item_tokens", torch.cat([tokens, torch.zeros(1, len(sizes), dtype=torch.long)]), persistent=False)
+        self.trie = TrieTensors(build_trie(ids), first_tokens)
+        self.levels = len(sizes)
+        self.embedding = nn.Embedding(1 + int(sizes.sum()), config.dim)
+        self.encoder = Stack(config, decoder=False)
+        self.decoder = Stack(config, decoder=True)
+        self.dropout = Dropout(config.dropout)
+
+    def loss(self, batch: ItemBatch, steps: StepReader | None = None, label_smoothing: float = 0.0) -> Float[Tensor, ""]:
+        """Mean cross-entropy in nats per semantic-ID token over the batch's targets."""
+        tokens = self.item_tokens[batch.items]  # B L C
+        memory = self.encode(tokens[:, :-1])
+        targets = tokens[:, 1:]
+        shifted = nn.functional.pad(targets[..., :-1], (1, 0))  # the start token is 0
+        chain = None
+        if self.fusion is not None:
+            chain = self._chain(steps, batch.users.repeat_interleave(targets.shape[1]), batch.prefix_lengths.flatten())
+        hidden = self._decode_all(shifted, memory, chain)[batch.is_target]
+        logits = self._logits(hidden)
+        labels = targets[batch.is_target]
+        return nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), label_smoothing=label_smoothing)
+
+    @torch.inference_mode()
+    def recommend(self, histories: Histories, k: int, steps: StepReader | None = None, batch_rows: int = 256) -> Rankings:
+        """The `k` most likely items after each history, by constrained beam search with max(k, beams) beams."""
+        training = self.training
+        self.eval()
+        width = max(k, self.config.beams)
+        items = np.full((len(histories), k), -1, np.int64)
+        scores = np.full((len(histories), k), -np.inf, np.float32)
+        prefix_lengths = torch.from_numpy(histories.lengths.astype(np.int64))
+        users = torch.from_numpy(histories.users.astype(np.int64))
+        with autocast(self.precision):
+            for rows, history, lengths in history_batches(histories, self.config.max_items, batch_rows):
+                chosen = torch.from_numpy(rows)
+                chain = None if self.fusion is None else self._chain(steps, users[chosen], prefix_lengths[chosen])
+                decoder = _BeamDecoder(self, history, lengths, chain)
+                found, score = beam_search(decoder, self.trie, len(rows), width)
+                width_found = min(k, found.shape[1])
+                items[rows, :width_found] = found[:, :k].numpy()
+                scores[rows, :width_found] = score[:, :k].float().numpy()
+        self.train(training)
+        return Rankings(histories.users, items, scores)
+
+    def encode(self, tokens: Int[Tensor, "B L C"]) -> Float[Tensor, "B LC D"]:
+        """Hidden states of all items' tokens; those of an item depend on that item and earlier ones only."""
+        length = tokens.shape[1] * self.levels
+        item = torch.arange(length) // self.levels
+        causal = torch.where(item[:, None] >= item[None, :], 0.0, _BLOCKED)
+        x = self.dropout(self.embedding(tokens.flatten(1)))
+        bias = self.encoder.relative_bias(length) + causal
+        for layer in self.encoder.layers:
+            x = layer.self_attend(x, bias)
+            x = layer.feed_forward(x)
+        return self.dropout(self.encoder.norm(x))
+
+    def _decode_all(self, tokens: Int[Tensor, "B T C"], memory: Float[Tensor, "B LC D"], chain: Any) -> Float[Tensor, "B T C D"]:
+        rows, targets, codes = tokens.shape
+        item = torch.arange(memory.shape[1]) // codes
+        # Target t (0-based here) is item t + 1 of the row: it may read items 0..t.
+        before = torch.where(item[None, :] <= torch.arange(targets)[:, None], 0.0, _BLOCKED).repeat_interleave(codes, 0)
+        order = torch.arange(codes)
+        causal = self.decoder.relative_bias(codes) + torch.where(order[:, None] >= order[None, :], 0.0, _BLOCKED)
+        x = self.dropout(self.embedding(tokens)).flatten(0, 1)  # BT C D
+        for number, layer in enumerate(self.decoder.layers):
+            x = layer.self_attend(x, causal)
+            x = layer.cross_attend(x.view(rows, targets * codes, -1), layer.cross.keys_values(memory), before)
+            x = x.view(rows * targets, codes, -1)
+            if chain is not None:
+                x = self.fusion(x, chain, number)
+            x = layer.feed_forward(x)
+        return self.dropout(self.decoder.norm(x)).view(rows, targets, codes, -1)
+
+    def _logits(self, hidden: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows V"]:
+        """Tied with the embedding and scaled, as in T5."""
+        return nn.functional.linear(hidden * self.config.dim**-0.5, self.embedding.weight)
+
+    def _chain(self, steps: StepReader | None, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Any:
+        if steps is None:
+            raise ValueError("this model has a fusion; pass steps=StepReader(...)")
+        return self.fusion.encode(*steps.read(users, prefix_lengths))
+
+
+class Stack(nn.Module):
+    """Layers, the relative bias that they share, and a final norm."""
+
+    def __init__(self, config: TigerConfig, decoder: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(config, decoder) for _ in range(config.layers))
+        self.relative_bias = RelativeBias(config.heads, bidirectional=not decoder)
+        self.norm = RMSNorm(config.dim)
+
+
+class Layer(nn.Module):
+    """Pre-norm sublayers with residuals; an encoder layer has no cross-attention."""
+
+    def __init__(self, config: TigerConfig, decoder: bool) -> None:
+        super().__init__()
+        self.self_norm = RMSNorm(config.dim)
+        self.self_attention = Attention(config.dim, config.heads, config.head_dim)
+        if decoder:
+            self.cross_norm = RMSNorm(config.dim)
+            self.cross = Attention(config.dim, config.heads, config.head_dim)
+        self.ff_norm = RMSNorm(config.dim)
+        self.ff = FeedForward(config.dim, config.feed_forward, config.dropout)
+        self.dropout = Dropout(config.dropout)
+
+    def self_attend(self, x: Float[Tensor, "N Q D"], bias: Float[Tensor, "1 H Q Q"]) -> Float[Tensor, "N Q D"]:
+        normed = self.self_norm(x)
+        return x + self.dropout(self.self_attention(normed, self.self_attention.keys_values(normed), bias))
+
+    def cross_attend(self, x: Float[Tensor, "N Q D"], keys_values: Any, bias: Float[Tensor, "*mask"]) -> Float[Tensor, "N Q D"]:
+        return x + self.dropout(self.cross(self.cross_norm(x), keys_values, bias.view(*(1,) * (4 - bias.ndim), *bias.shape)))
+
+    def feed_forward(self, x: Float[Tensor, "N Q D"]) -> Float[Tensor, "N Q D"]:
+        return x + self.dropout(self.ff(self.ff_norm(x)))
+
+
+class _BeamDecoder:
+    """Decoder state of one batch: cross keys and values once per user, self keys and values per beam."""
+
+    def __init__(self, model: Tiger, history: Int[Tensor, "B L"], lengths: Int[Tensor, " B"], chain: Any) -> None:
+        self.model, self.chain = model, chain
+        memory = model.encode(model.item_tokens[history])
+        self.cross = [layer.cross.keys_values(memory) for layer in model.decoder.layers]
+        seen = torch.arange(memory.shape[1])[None, :] < (lengths * model.levels)[:, None]
+        self.seen = torch.where(seen, 0.0, _BLOCKED)[:, None, None, :]
+        self.past: list[tuple[Tensor, Tensor]] = []
+        self.bias = model.decoder.relative_bias(model.levels)
+
+    def advance(self, tokens: Int[Tensor, "B beams"]) -> Float[Tensor, "B beams V"]:
+        model = self.model
+        rows, beams = tokens.shape
+        x = model.embedding(tokens)
+        position = self.past[0][0].shape[2] if self.past else 0
+        bias = self.bias[:, :, position : position + 1, : position + 1]
+        for number, layer in enumerate(model.decoder.layers):
+            x = self._self_attend(x.view(rows * beams, 1, -1), number, layer, bias).view(rows, beams, -1)
+            x = layer.cross_attend(x, self.cross[number], self.seen)
+            if self.chain is not None:
+                x = model.fusion(x, self.chain, number)
+            x = layer.feed_forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return torch.log_softmax(model._logits(model.decoder.norm(x.float())), dim=-1)
+
+    def reorder(self, parents: Int[Tensor, "B beams"]) -> None:
+        rows = parents.shape[0]
+        beams_before = self.past[0][0].shape[0] // rows
+        flat = (torch.arange(rows)[:, None] * beams_before + parents).flatten()
+        self.past = [(keys[flat], values[flat]) for keys, values in self.past]
+
+    def _self_attend(self, x: Tensor, number: int, layer: Layer, bias: Tensor) -> Tensor:
+        normed = layer.self_norm(x)
+        keys, values = layer.self_attention.keys_values(normed)
+        if number < len(self.past):
+            keys = torch.cat([self.past[number][0], keys], dim=2)
+            values = torch.cat([self.past[number][1], values], dim=2)
+            self.past[number] = (keys, values)
+        else:
+            self.past.append((keys, values))
+        return x + layer.self_attention(normed, (keys, values), bias)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

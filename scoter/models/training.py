@@ -1,0 +1,202 @@
+"""One training loop for every neural model: schedule, early stopping, exact resumption.
+
+A checkpoint holds the weights, the optimiser's state, the generator's state and the place in the epoch, as
+safetensors and JSON. Batches are a function of (seed, epoch). So a run that is killed and resumed equals the
+run that was not, bit for bit on one machine.
+"""
+
+import json
+import math
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from scoter.config import TrainingConfig
+from scoter.models.precision import autocast, resolve_precision
+from scoter.seeding import derive_seed
+
+SELECTION_METRIC = "ndcg@10"
+
+
+class Batch(Protocol):
+    @property
+    def target_count(self) -> int: ...
+
+
+@dataclass
+class TrainingLog:
+    """What happened: one entry per epoch, and the cost. CPU seconds include validation; memory is the peak in MiB."""
+
+    curve: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_value: float = -1.0
+    epochs: int = 0
+    cpu_seconds: float = 0.0
+    peak_mib: float = 0.0
+    precision: str = "fp32"
+
+
+def fit(
+    model: nn.Module,
+    batches: Callable[[int], Sequence[Any]],
+    loss: Callable[[Any], Tensor],
+    evaluate: Callable[[], dict[str, float]],
+    config: TrainingConfig,
+    *,
+    seed: int,
+    scratch: Path,
+    label: str,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> TrainingLog:
+    """Train `model` in place and leave the weights of its best validation epoch in it.
+
+    Args:
+        batches: epoch -> its batches; must be a pure function.
+        loss: batch -> mean loss over its targets.
+        evaluate: validation metrics, among them ndcg@10, of all validation users.
+        scratch: folder for checkpoints; what it holds of this very run is resumed.
+        on_step: called after each optimiser step with its number, for tests and monitors.
+    """
+    precision = resolve_precision(config.precision)
+    torch.manual_seed(derive_seed(seed, label, "dropout"))
+    optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True)
+    first = batches(0)
+    total_steps = config.epochs * len(first)
+    log, place = TrainingLog(precision=precision), {"epoch": 0, "step": 0, "loss_sum": 0.0, "targets": 0}
+    checkpoint = _Checkpoint(scratch, model, optimizer)
+    if checkpoint.exists():
+        log, place = checkpoint.load()
+    best_file = scratch / "best.safetensors"
+    clock, saved_at = time.process_time(), time.monotonic()
+    for epoch in range(place["epoch"], config.epochs):
+        if _stopped(log, config):
+            break
+        todo = first if epoch == 0 else batches(epoch)
+        model.train()
+        bar = tqdm(todo, desc=f"{label} epoch {epoch + 1}/{config.epochs}", disable=None, leave=False)
+        for number, batch in enumerate(bar):
+            if number < place["step"]:
+                continue
+            step = epoch * len(first) + number
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * schedule(step, total_steps, config.warmup_share)
+            with autocast(precision):
+                value = loss(batch)
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
+            optimizer.step()
+            place["loss_sum"] += float(value.detach()) * batch.target_count
+            place["targets"] += batch.target_count
+            place["step"] = number + 1
+            if time.monotonic() - saved_at > 60:
+                clock = _spend(log, clock)
+                checkpoint.save(log, {**place, "epoch": epoch})
+                saved_at = time.monotonic()
+            on_step(step + 1)
+        entry: dict[str, float] = {"epoch": epoch + 1, "loss": place["loss_sum"] / max(1, place["targets"])}
+        if (epoch + 1) % config.evaluate_every == 0 or epoch + 1 == config.epochs:
+            entry |= evaluate()
+            if entry[SELECTION_METRIC] > log.best_value:
+                log.best_value, log.best_epoch = entry[SELECTION_METRIC], epoch + 1
+                save_weights(model, best_file)
+        log.curve.append(entry)
+        log.epochs = epoch + 1
+        place = {"epoch": epoch + 1, "step": 0, "loss_sum": 0.0, "targets": 0}
+        clock = _spend(log, clock)
+        checkpoint.save(log, place)
+        bar.write(
+            f"{label}: " + ", ".join(f"{key} {value:.4g}" for key, value in entry.items()) + f", {log.cpu_seconds:.0f} CPU-s"
+        )
+    load_weights(model, best_file)
+    log.peak_mib = max(log.peak_mib, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return log
+
+
+def schedule(step: int, total: int, warmup_share: float) -> float:
+    """Learning-rate factor: linear warm-up, then a cosine to a hundredth.
+
+    Example:
+        >>> [round(schedule(step, 100, 0.1), 3) for step in (0, 9, 10, 99)]
+        [0.1, 1.0, 1.0, 0.01]
+    """
+    warmup = max(1, round(total * warmup_share))
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, total - warmup)
+    return max(0.01, 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; vectors (norms, biases) do not."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Weights as safetensors, written whole or not at all."""
+    _replace({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    model.load_state_dict(load_file(path))
+
+
+def _spend(log: TrainingLog, since: float) -> float:
+    now = time.process_time()
+    log.cpu_seconds += now - since
+    return now
+
+
+def _stopped(log: TrainingLog, config: TrainingConfig) -> bool:
+    return log.epochs - log.best_epoch >= config.patience * config.evaluate_every and log.best_epoch > 0
+
+
+def _replace(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    temporary = path.with_suffix(".tmp")
+    save_file(tensors, temporary, metadata)
+    temporary.replace(path)
+
+
+class _Checkpoint:
+    """Weights, optimiser and generator state in one file, whose header carries the log: one atomic replace."""
+
+    def __init__(self, scratch: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self.path, self.model, self.optimizer = scratch / "checkpoint.safetensors", model, optimizer
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    def save(self, log: TrainingLog, place: dict[str, Any]) -> None:
+        tensors = {f"model.{name}": tensor.contiguous() for name, tensor in self.model.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+        tensors["generator"] = torch.get_rng_state()
+        _replace(tensors, self.path, {"log": json.dumps(asdict(log)), "place": json.dumps(place)})
+
+    def load(self) -> tuple[TrainingLog, dict[str, Any]]:
+        from safetensors import safe_open
+
+        with safe_open(self.path, "pt") as file:
+            metadata = file.metadata()
+        tensors = load_file(self.path)
+        self.model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".")
+                state.setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        torch.set_rng_state(tensors["generator"])
+        return TrainingLog(**json.loads(metadata["log"])), json.loads(metadata["place"])
