@@ -1,0 +1,148 @@
+"""Prepared folders: `interactions.parquet` and `items.parquet`, the one format that every way in ends at.
+
+`interactions.parquet` has `user`, `item` (whole numbers) and optionally `timestamp` (seconds; null where unknown)
+and `user_key`. The row order within a user is the sequence: nothing is sorted here, because many times are
+days and a sort would decide ties anew. `items.parquet` has `item` (0 to n-1, any row order), optionally `key`, and
+any other columns of text, lists of text or numbers.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from jaxtyping import Int
+
+from scoter.data.sequences import UNKNOWN_TIME, assemble_log
+from scoter.data.sources import PREPARED_FILES
+from scoter.errors import DataError
+from scoter.store import hash_file
+from scoter.types import Catalog, Cell, InteractionLog
+
+
+def load_prepared(folder: Path) -> tuple[InteractionLog, Catalog]:
+    """The log and catalogue of a prepared folder. A user's rows need not be adjacent.
+
+    A null timestamp becomes `UNKNOWN_TIME` (-1); where all are null, the log has no times at all.
+
+    Raises:
+        DataError: a file or column is missing, empty or unreadable, an item is unknown, or a value is null.
+    """
+    interactions, items = (_read(folder / name) for name in PREPARED_FILES)
+    where = folder / PREPARED_FILES[1]
+    numbers = _whole_numbers(items, "item", where)
+    if not np.array_equal(np.sort(numbers), np.arange(len(numbers))):
+        raise DataError(f"column 'item' of {where} must hold each of 0..{len(numbers) - 1} once; number the items afresh")
+    items = items.take(np.argsort(numbers))
+    catalog = Catalog(_keys(items, where), _columns(items, where))
+    return _log(interactions, folder / PREPARED_FILES[0], catalog.item_count), catalog
+
+
+def save_prepared(log: InteractionLog, catalog: Catalog, folder: Path) -> None:
+    """Write a prepared folder that `load_prepared` reads back to the same values.
+
+    Raises:
+        DataError: a catalogue column has a name that the format keeps for itself (`item`, `key`).
+    """
+    taken = {"item", "key"} & set(catalog.columns)
+    if taken:
+        raise DataError(f"catalogue column {min(taken)!r} has a reserved name; rename it before saving to {folder}")
+    users = np.repeat(np.arange(log.user_count), log.lengths)
+    columns: dict[str, Any] = {"user": users.astype(np.int32), "item": log.items.astype(np.int32)}
+    if log.user_keys != tuple(str(user) for user in range(log.user_count)):
+        columns["user_key"] = pa.DictionaryArray.from_arrays(pa.array(users, pa.int32()), pa.array(log.user_keys, pa.string()))
+    times = np.full(len(users), UNKNOWN_TIME) if log.times is None else log.times
+    columns["timestamp"] = pa.array(times, pa.int64(), mask=times == UNKNOWN_TIME)
+    items: dict[str, Any] = {"item": np.arange(catalog.item_count, dtype=np.int32), "key": pa.array(catalog.keys, pa.string())}
+    items |= {name: _to_arrow(cells) for name, cells in catalog.columns.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in zip(PREPARED_FILES, (columns, items), strict=True):
+        partial = folder / f"{name}.partial"
+        pq.write_table(pa.table(table), partial)
+        partial.replace(folder / name)
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 of both files' bytes: the identity of a prepared dataset, wherever it lies."""
+    missing = [name for name in PREPARED_FILES if not (folder / name).is_file()]
+    if missing:
+        raise DataError(f"{folder} is not a prepared dataset: {missing[0]} is missing; make one with `scoter data prepare`")
+    return hashlib.sha256("".join(hash_file(folder / name) for name in PREPARED_FILES).encode()).hexdigest()
+
+
+def _read(path: Path) -> pa.Table:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; a prepared dataset needs {' and '.join(PREPARED_FILES)}")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is not a readable parquet file ({error}); prepare the dataset again") from None
+    if table.num_rows == 0:
+        raise DataError(f"{path} has no rows; prepare the dataset again")
+    return table
+
+
+def _whole_numbers(table: pa.Table, column: str, path: Path) -> Int[np.ndarray, " rows"]:
+    if column not in table.column_names:
+        raise DataError(f"{path} has no column {column!r}; it has {', '.join(table.column_names)}")
+    values = table[column]
+    if values.null_count:
+        row = pc.index(pc.is_null(values), True).as_py()  # pyright: ignore[reportAttributeAccessIssue]
+        raise DataError(
+            f"column {column!r} of {path} is empty in {values.null_count} rows (first: row {row}); every row needs one"
+        )
+    if not pa.types.is_integer(values.type):
+        raise DataError(f"column {column!r} of {path} holds {values.type}, not whole numbers; use `scoter data prepare` for keys")
+    return values.to_numpy().astype(np.int64)
+
+
+def _log(table: pa.Table, path: Path, item_count: int) -> InteractionLog:
+    users, items = _whole_numbers(table, "user", path), _whole_numbers(table, "item", path)
+    outside = np.flatnonzero((items < 0) | (items >= item_count))
+    if len(outside):
+        raise DataError(
+            f"row {outside[0]} of {path} names item {items[outside[0]]}, which items.parquet does not have "
+            f"(it has 0..{item_count - 1}); {len(outside)} such rows. Add the item or remove the rows"
+        )
+    times = None
+    if "timestamp" in table.column_names and table["timestamp"].null_count < len(table):
+        filled = table.set_column(0, "timestamp", pc.fill_null(table["timestamp"], UNKNOWN_TIME))
+        times = _whole_numbers(filled.select([0]), "timestamp", path)
+    numbers, first, codes = np.unique(users, return_index=True, return_inverse=True)
+    keys = table["user_key"].take(first).to_pylist() if "user_key" in table.column_names else numbers
+    return assemble_log(codes, items, times, tuple(str(key) for key in keys))
+
+
+def _keys(items: pa.Table, path: Path) -> tuple[str, ...]:
+    numbers = [str(item) for item in range(len(items))]
+    if "key" not in items.column_names or items["key"].null_count == len(items):
+        return tuple(numbers)
+    if items["key"].null_count:
+        raise DataError(f"column 'key' of {path} is empty in {items['key'].null_count} rows; fill all of them or none")
+    return tuple(str(key) for key in items["key"].to_pylist())
+
+
+def _columns(items: pa.Table, path: Path) -> dict[str, tuple[Cell, ...]]:
+    return {name: _cells(items[name], name, path) for name in items.column_names if name not in ("item", "key")}
+
+
+def _cells(values: pa.ChunkedArray, name: str, path: Path) -> tuple[Cell, ...]:
+    kind, cells = values.type, values.to_pylist()
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+        return tuple(cell or "" for cell in cells)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return tuple(tuple(str(part) for part in cell or ()) for cell in cells)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return tuple(float("nan") if cell is None else float(cell) for cell in cells)
+    raise DataError(f"column {name!r} of {path} holds {kind}; scoter reads text, lists of text and numbers. Convert or drop it")
+
+
+def _to_arrow(cells: tuple[Cell, ...]) -> pa.Array:
+    if any(isinstance(cell, tuple) for cell in cells):
+        return pa.array(cells, pa.list_(pa.string()))
+    if any(isinstance(cell, float) for cell in cells):
+        return pa.array(cells, pa.float64())
+    return pa.array(cells, pa.string())

@@ -1,0 +1,168 @@
+"""Parsers of the official raw files: one line at a time, gzip or plain, never a whole file in memory.
+
+- Amazon 2014: reviews are JSON lines; metadata lines are Python dicts, read by `ast.literal_eval`.
+- Amazon 2018: both are JSON lines; some metadata holds page source instead of text, which counts as absent.
+- Yelp: JSON lines; reviews of 2019-01-01 to 2019-12-31 are kept, the window of the published benchmark.
+"""
+
+import ast
+import gzip
+import html
+import json
+import re
+import zlib
+from array import array
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from scoter.data.sources import Release
+from scoter.errors import DataError
+from scoter.types import Cell
+
+YELP_WINDOW = ("2019-01-01", "2019-12-31")
+
+_ASIN_FIRST = re.compile(rb"\{'asin': '([^'\\]+)'")
+_TAG = re.compile(r"</?\w[^>]*>")
+
+
+@dataclass(frozen=True, eq=False)
+class RawReviews:
+    """Reviews in file order, as numbers into `user_keys` and `item_keys`; `times` are seconds since 1970."""
+
+    users: Int[np.ndarray, " events"]
+    items: Int[np.ndarray, " events"]
+    times: Int[np.ndarray, " events"]
+    user_keys: tuple[str, ...]
+    item_keys: tuple[str, ...]
+
+
+def read_reviews(path: Path, release: Release) -> RawReviews:
+    """Who reviewed what, and when.
+
+    Raises:
+        DataError: the file is missing, empty, truncated or malformed; the message names the line.
+    """
+    read = _yelp_review if release == "yelp" else _amazon_review
+    users: dict[str, int] = {}
+    items: dict[str, int] = {}
+    events = (array("q"), array("q"), array("q"))
+    for number, line in enumerate(_lines(path), 1):
+        if release == "yelp" and YELP_WINDOW[0][:4].encode() not in line:
+            continue  # a cheap, exact filter: such a line cannot hold a date of the window
+        found = _parsed(read, json.loads, line, path, number)
+        if found is not None:
+            user, item, time = found
+            for column, value in zip(
+                events, (users.setdefault(user, len(users)), items.setdefault(item, len(items)), time), strict=True
+            ):
+                column.append(value)
+    if not users:
+        raise DataError(f"{path} holds no review of the wanted time window; check that it is the right file")
+    columns = [np.frombuffer(column, np.int64) for column in events]
+    return RawReviews(*columns, user_keys=tuple(users), item_keys=tuple(items))
+
+
+def read_metadata(path: Path, release: Release, wanted: Container[str]) -> dict[str, Mapping[str, Cell]]:
+    """Title, brand, categories and price (Yelp: title and categories) of each wanted item that the file describes.
+
+    An item that comes twice keeps its first description. What is not known is `''`, `()` or NaN.
+
+    Raises:
+        DataError: the file is missing, empty, truncated or malformed; the message names the line.
+    """
+    describe, load = {
+        "amazon-2014": (_amazon_2014_item, lambda line: ast.literal_eval(line.decode())),
+        "amazon-2018": (_amazon_2018_item, json.loads),
+        "yelp": (_yelp_item, json.loads),
+    }[release]
+    key_name = "business_id" if release == "yelp" else "asin"
+    result: dict[str, Mapping[str, Cell]] = {}
+    for number, line in enumerate(_lines(path), 1):
+        first = _ASIN_FIRST.match(line) if release == "amazon-2014" else None
+        if first is not None and first[1].decode() not in wanted:
+            continue  # most lines describe items that nobody wants; literal_eval is slow
+        key, cells = _parsed(lambda record: (str(record[key_name]), describe(record)), load, line, path, number)
+        if key in wanted:
+            result.setdefault(key, cells)
+    return result
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; download it with `scoter data prepare`, or put it there by hand")
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            for line in file:
+                if line.strip():
+                    number += 1
+                    yield line
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(
+            f"{path} is truncated or damaged after line {number} ({error}); delete it and download it again"
+        ) from None
+    if number == 0:
+        raise DataError(f"{path} is empty; delete it and download it again")
+
+
+def _parsed(read: Callable[[Any], Any], load: Callable[[bytes], Any], line: bytes, path: Path, number: int) -> Any:
+    try:
+        return read(load(line))
+    except KeyError as error:
+        raise DataError(f"line {number} of {path} has no field {error}; check that it is the right file") from None
+    except (ValueError, SyntaxError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"line {number} of {path} cannot be read ({error}): {line[:80]!r}; delete the file and download it again"
+        ) from None
+
+
+def _amazon_review(record: dict[str, Any]) -> tuple[str, str, int]:
+    return record["reviewerID"], record["asin"], int(record["unixReviewTime"])
+
+
+def _yelp_review(record: dict[str, Any]) -> tuple[str, str, int] | None:
+    date = record["date"]
+    if not YELP_WINDOW[0] <= date[:10] <= YELP_WINDOW[1]:
+        return None
+    return record["user_id"], record["business_id"], int(np.datetime64(date.replace(" ", "T"), "s").astype(np.int64))
+
+
+def _amazon_2014_item(record: dict[str, Any]) -> dict[str, Cell]:
+    paths = record.get("categories") or [[]]
+    return {
+        "title": _clean(record.get("title")),
+        "brand": _clean(record.get("brand")),
+        "categories": tuple(filter(None, map(_clean, paths[0]))),
+        "price": float(record.get("price") or "nan"),
+    }
+
+
+def _amazon_2018_item(record: dict[str, Any]) -> dict[str, Cell]:
+    levels: list[str] = []
+    for level in record.get("category") or []:
+        if "</span>" in level:
+            break
+        levels.append(_clean(level))
+    price = re.fullmatch(r"\$([\d,]+\.?\d*)", str(record.get("price") or "").strip())
+    return {
+        "title": _clean(record.get("title")),
+        "brand": _clean(str(record.get("brand") or "").removeprefix("by\n")),
+        "categories": tuple(filter(None, levels)),
+        "price": float(price[1].replace(",", "")) if price else float("nan"),
+    }
+
+
+def _yelp_item(record: dict[str, Any]) -> dict[str, Cell]:
+    levels = (record.get("categories") or "").split(",")
+    return {"title": _clean(record.get("name")), "categories": tuple(filter(None, map(_clean, levels)))}
+
+
+def _clean(text: Any) -> str:
+    """Plain text on one line: entities decoded, tags removed; page source (which names getTime) counts as nothing."""
+    plain = " ".join(_TAG.sub(" ", html.unescape(str(text or ""))).split())
+    return "" if "getTime" in plain else plain

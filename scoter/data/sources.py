@@ -1,0 +1,165 @@
+"""The registry of public datasets: where they come from, what they must count, and where they are found here.
+
+The addresses are those of the official hosts. None of the datasets is redistributed with scoter.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from scoter.errors import DataError
+from scoter.types import Catalog, InteractionLog
+
+Release = Literal["amazon-2014", "amazon-2018", "yelp"]
+
+PREPARED_FILES = ("interactions.parquet", "items.parquet")
+CACHE = Path("data-cache")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many users, items and interactions a dataset has after preparation."""
+
+    users: int
+    items: int
+    interactions: int
+
+    def __str__(self) -> str:
+        return f"{self.users:,} users, {self.items:,} items, {self.interactions:,} interactions"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One public dataset. `files` are its raw files: the reviews, then the items' metadata.
+
+    `addresses` pair with `files`; they are empty where the terms must be accepted by hand first.
+    """
+
+    name: str
+    release: Release
+    files: tuple[str, str]
+    addresses: tuple[str, ...]
+    page: str
+    citation: str
+    terms: str
+    counts: Counts
+
+
+def check_counts(name: str, log: InteractionLog, catalog: Catalog) -> None:
+    """Refuse a registered dataset whose counts are not the published ones; other names pass.
+
+    Raises:
+        DataError: names both counts.
+    """
+    source = REGISTRY.get(name)
+    found = Counts(log.user_count, catalog.item_count, len(log.items))
+    if source is not None and found != source.counts:
+        raise DataError(
+            f"dataset {name!r} should have {source.counts}, but these files have {found}; results would not compare with "
+            f"published ones. Get the release named at {source.page}, or give your variant a name of its own"
+        )
+
+
+def source_named(name: str) -> Source:
+    """The registry entry of `name`; an unknown name is a `DataError` that lists the known ones.
+
+    Example:
+        >>> source_named("beauty").counts.items
+        12101
+    """
+    if name not in REGISTRY:
+        raise DataError(f"dataset {name!r} is not in the registry; choose from {', '.join(REGISTRY)}")
+    return REGISTRY[name]
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether a folder holds the two files of a prepared dataset."""
+    return all((folder / name).is_file() for name in PREPARED_FILES)
+
+
+def locate(name: str, data_dir: Path | None = None) -> Path | None:
+    """The prepared folder of a dataset, or None where there is none.
+
+    `data_dir` is a prepared folder itself or holds one per dataset; when it is given, nowhere else is looked.
+    Otherwise `$SCOTER_DATA/NAME` comes first, then `data-cache/NAME`.
+
+    Raises:
+        DataError: `data_dir` was given and holds no prepared dataset of that name.
+    """
+    if data_dir is not None:
+        for folder in (data_dir, data_dir / name):
+            if is_prepared(folder):
+                return folder
+        raise DataError(
+            f"--data {data_dir} holds no prepared dataset {name!r}: neither it nor its folder {name!r} has "
+            f"{' and '.join(PREPARED_FILES)}; make one with `scoter data prepare`"
+        )
+    roots = [Path(os.environ["SCOTER_DATA"])] if os.environ.get("SCOTER_DATA") else []
+    return next((root / name for root in [*roots, CACHE] if is_prepared(root / name)), None)
+
+
+def raw_file(folder: Path, name: str) -> Path:
+    """The path of a raw file, which may lie packed (`.gz`) or unpacked."""
+    plain = name.removesuffix(".gz")
+    return next((folder / found for found in (name, plain, f"{plain}.gz") if (folder / found).is_file()), folder / name)
+
+
+_SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
+_UCSD = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2"
+_AMAZON_TERMS = "Research use; not to be redistributed. Amazon's conditions of use apply to the texts."
+
+
+def _amazon_2014(name: str, category: str, counts: Counts) -> Source:
+    files = (f"reviews_{category}_5.json.gz", f"meta_{category}.json.gz")
+    return Source(
+        name=name,
+        release="amazon-2014",
+        files=files,
+        addresses=tuple(f"{_SNAP}/{file}" for file in files),
+        page="https://jmcauley.ucsd.edu/data/amazon/links.html",
+        citation=(
+            "R. He and J. McAuley. Ups and downs: modeling the visual evolution of fashion trends with one-class "
+            "collaborative filtering. WWW 2016; J. McAuley, C. Targett, Q. Shi and A. van den Hengel. Image-based "
+            "recommendations on styles and substitutes. SIGIR 2015."
+        ),
+        terms=_AMAZON_TERMS,
+        counts=counts,
+    )
+
+
+_SOURCES = (
+    _amazon_2014("beauty", "Beauty", Counts(22_363, 12_101, 198_502)),
+    _amazon_2014("sports", "Sports_and_Outdoors", Counts(35_598, 18_357, 296_337)),
+    _amazon_2014("toys", "Toys_and_Games", Counts(19_412, 11_924, 167_597)),
+    Source(
+        name="yelp",
+        release="yelp",
+        files=("yelp_academic_dataset_review.json", "yelp_academic_dataset_business.json"),
+        addresses=(),
+        page="https://www.yelp.com/dataset",
+        citation="Yelp Open Dataset, 2020 release, reviews of 2019.",
+        terms="Academic use under the Yelp Dataset User Agreement, which must be accepted on the page; not to be redistributed.",
+        counts=Counts(30_431, 20_033, 316_354),
+    ),
+    Source(
+        name="instruments",
+        release="amazon-2018",
+        files=("Musical_Instruments_5.json.gz", "meta_Musical_Instruments.json.gz"),
+        addresses=(
+            f"{_UCSD}/categoryFilesSmall/Musical_Instruments_5.json.gz",
+            f"{_UCSD}/metaFiles2/meta_Musical_Instruments.json.gz",
+        ),
+        page="https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/",
+        citation=(
+            "J. Ni, J. Li and J. McAuley. Justifying recommendations using distantly-labeled reviews and fine-grained "
+            "aspects. EMNLP-IJCNLP 2019. Counts as published by LETTER (W. Wang et al., CIKM 2024)."
+        ),
+        terms=_AMAZON_TERMS,
+        counts=Counts(24_772, 9_922, 206_153),
+    ),
+)
+
+REGISTRY: Mapping[str, Source] = MappingProxyType({source.name: source for source in _SOURCES})
