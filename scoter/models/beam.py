@@ -5,7 +5,7 @@ convention has it; the trie only forbids. Where fewer valid continuations exist 
 have score -inf and item -1.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +14,7 @@ from torch import Tensor
 from scoter.models.trie import Trie
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """What beam search needs of a model: the next token's log-probabilities, and its state under reordering."""
 

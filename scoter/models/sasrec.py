@@ -6,6 +6,8 @@ per position. With a `fusion`, the hidden state of each prefix reads that prefix
 Shape legend: B rows, L items in a row, T = L - 1 targets, D width.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -59,8 +61,18 @@ class SASRec(nn.Module):
         return (nn.functional.softplus(-positive) + nn.functional.softplus(negative)).mean()
 
     @torch.inference_mode()
-    def recommend(self, histories: Histories, k: int, steps: StepReader | None = None, batch_rows: int = 512) -> Rankings:
-        """The `k` best-scored items of the whole catalogue after each history; ties go to the lower item number."""
+    def recommend(
+        self,
+        histories: Histories,
+        k: int,
+        steps: StepReader | None = None,
+        after_batch: Callable[[Int[np.ndarray, " batch"]], None] = lambda rows: None,
+        batch_rows: int = 512,
+    ) -> Rankings:
+        """The `k` best-scored items of the whole catalogue after each history.
+
+        `after_batch` is called with the row numbers of each batch once it is ranked.
+        """
         training = self.training
         self.eval()
         width = min(k, self.item_count)
@@ -77,6 +89,7 @@ class SASRec(nn.Module):
                     logits = torch.log_softmax(hidden.float() @ self.items.weight[:-1].T, dim=-1)
                 score, found = logits.topk(width)
                 items[rows, :width], scores[rows, :width] = found.numpy(), score.numpy()
+                after_batch(rows)
         self.train(training)
         return Rankings(histories.users, items, scores)
 

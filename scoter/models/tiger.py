@@ -11,6 +11,7 @@ ablation gains nothing from it on Beauty. Decoding is a beam search over the tri
 Shape legend: B rows, L items in a row, T = L - 1 targets, C codes per item, D width, V vocabulary.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -70,8 +71,18 @@ class Tiger(nn.Module):
         return nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), label_smoothing=label_smoothing)
 
     @torch.inference_mode()
-    def recommend(self, histories: Histories, k: int, steps: StepReader | None = None, batch_rows: int = 256) -> Rankings:
-        """The `k` most likely items after each history, by constrained beam search with max(k, beams) beams."""
+    def recommend(
+        self,
+        histories: Histories,
+        k: int,
+        steps: StepReader | None = None,
+        after_batch: Callable[[Int[np.ndarray, " batch"]], None] = lambda rows: None,
+        batch_rows: int = 256,
+    ) -> Rankings:
+        """The `k` most likely items after each history, by constrained beam search with max(k, beams) beams.
+
+        `after_batch` is called with the row numbers of each batch once it is ranked.
+        """
         training = self.training
         self.eval()
         width = max(k, self.config.beams)
@@ -88,6 +99,7 @@ class Tiger(nn.Module):
                 width_found = min(k, found.shape[1])
                 items[rows, :width_found] = found[:, :k].numpy()
                 scores[rows, :width_found] = score[:, :k].float().numpy()
+                after_batch(rows)
         self.train(training)
         return Rankings(histories.users, items, scores)
 
@@ -135,7 +147,7 @@ class Stack(nn.Module):
 
     def __init__(self, config: TigerConfig, decoder: bool) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer(config, decoder) for _ in range(config.layers))
+        self.layers: Any = nn.ModuleList(Layer(config, decoder) for _ in range(config.layers))
         self.relative_bias = RelativeBias(config.heads, bidirectional=not decoder)
         self.norm = RMSNorm(config.dim)
 

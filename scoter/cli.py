@@ -1,0 +1,275 @@
+"""The command line. Every command imports what it needs when it runs, so that help is instant."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scoter.cli_data import data as data_group
+from scoter.errors import ScoterError
+from scoter.store import Artefact, Store
+
+_COLUMNS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
+
+
+class _Group(click.Group):
+    """Reports a `ScoterError` as one line and exit status 1; every other exception is a defect and shows itself."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ScoterError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="scoter")
+def main() -> None:
+    """Structured chain-of-thought transfer for recommendation: run it, measure it, look inside."""
+
+
+main.add_command(data_group)
+
+_store_option = click.option(
+    "--store", type=click.Path(path_type=Path), help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]"
+)
+_data_option = click.option(
+    "--data", type=click.Path(path_type=Path), help="A prepared folder, or one that holds a folder per dataset"
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, and nothing else there")
+_set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="A.B=C", help="Change one value of the experiment; repeatable"
+)
+_threads_option = click.option("--threads", type=click.IntRange(1), help="Processor threads [default: all]")
+
+
+def _experiment_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (_store_option, _data_option, _json_option, _set_option, _threads_option):
+        command = option(command)
+
+    @wraps(command)
+    def wrapper(threads: int | None, **arguments: Any) -> None:
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        _use_threads(threads)
+        command(**arguments)
+
+    return wrapper
+
+
+@main.command()
+def ls() -> None:
+    """List the named experiments."""
+    from scoter.experiments import EXPERIMENTS
+
+    for name, make in EXPERIMENTS.items():
+        click.echo(f"{name:28} {', '.join(make().methods)}")
+
+
+@main.command()
+@click.argument("name")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--report", type=click.Path(path_type=Path), help="Also write a self-contained HTML report here")
+@_experiment_options
+def run(
+    name: str, seed: int, report: Path | None, store: Path | None, data: Path | None, as_json: bool, overrides: tuple[str, ...]
+) -> None:
+    """Run an experiment and print its comparison; `scoter ls` names them all."""
+    from scoter import pipeline
+    from scoter.config import with_overrides
+    from scoter.experiments import experiment
+
+    chosen = with_overrides(_with_fallback(experiment(name), data), overrides)
+    artefact = pipeline.run(chosen, seed=seed, store=Store(store), data_dir=data, say=_say)
+    if report is not None:
+        from scoter.report import write_report
+
+        write_report(artefact.path, report)
+        _say(f"report: {report}")
+    _print_run(artefact, as_json)
+
+
+@main.command()
+@click.argument("run_name", metavar="RUN")
+@click.option("--report", type=click.Path(path_type=Path), help="Also write a self-contained HTML report here")
+@_store_option
+@_json_option
+def show(run_name: str, report: Path | None, store: Path | None, as_json: bool) -> None:
+    """Print a finished run again: its name, the start of its key, or 'latest'."""
+    artefact = _find_run(Store(store), run_name)
+    if report is not None:
+        from scoter.report import write_report
+
+        write_report(artefact.path, report)
+        _say(f"report: {report}")
+    _print_run(artefact, as_json)
+
+
+@main.command()
+@click.argument("name")
+@_store_option
+def table(name: str, store: Path | None) -> None:
+    """Every finished full run of a dataset side by side, one row per method and seed."""
+    rows = []
+    for artefact in Store(store).artefacts("run"):
+        outcome = _outcome(artefact)
+        if name in (outcome["dataset"], outcome["experiment"]):
+            for method, entry in outcome["methods"].items():
+                label = f"{method} (seed {outcome['seed']}, {'all users' if outcome['full_data'] else 'sample or simulated'})"
+                rows.append((label, entry))
+    if not rows:
+        raise ScoterError(f"no finished run of {name!r} in the store; `scoter run` makes one, `scoter ls` names the experiments")
+    _print_metrics(rows)
+
+
+@main.command()
+@click.argument("dataset")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@_experiment_options
+def discover(dataset: str, seed: int, store: Path | None, data: Path | None, as_json: bool, overrides: tuple[str, ...]) -> None:
+    """Generate, validate and mine a reasoning pattern for a dataset (or for 'simulated')."""
+    from scoter.config import with_overrides
+    from scoter.experiments import EXPERIMENTS, experiment
+    from scoter.stages.context import Context
+    from scoter.stages.data import prepare
+    from scoter.stages.reasoning import discover_pattern
+
+    known = f"{dataset}-scoter"
+    name = "simulated-smoke" if dataset == "simulated" else known if known in EXPERIMENTS else dataset
+    context = Context(with_overrides(experiment(name), overrides), Store(store), seed, _say)
+    found = json.loads(discover_pattern(context, prepare(context, data)).file("pattern.json").read_text())
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    click.echo(json.dumps(found["pattern"], indent=2))
+    for rival, recall in found["rivals"].items():
+        click.echo(f"rival {rival:28} recall {_interval(recall)}")
+
+
+@main.command()
+@click.argument("run_name", metavar="RUN")
+@click.option("--method", help="Which of the run's methods [default: its last]")
+@click.option("--user", "users", multiple=True, help="A user key of the dataset; repeatable [default: the first three]")
+@click.option("-k", "count", type=click.IntRange(1, 20), default=10, show_default=True)
+@_store_option
+@_json_option
+def recommend(run_name: str, method: str | None, users: tuple[str, ...], count: int, store: Path | None, as_json: bool) -> None:
+    """Recommendations of a finished run for some of its users, from their history up to the held-out last item."""
+    from scoter.stages.serving import recommend_from_run
+
+    _use_threads(None)
+    opened = Store(store)
+    rows = recommend_from_run(opened, _find_run(opened, run_name), method, users, count)
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        click.echo(f"\nuser {row['user']}, after: {' | '.join(row['history'][-5:])}")
+        for place, item in enumerate(row["items"], 1):
+            click.echo(f"{place:4}. {item['title']}  ({item['score']:.2f} nats)")
+
+
+@main.command()
+@click.argument("run_name", metavar="[RUN]", required=False)
+@_store_option
+def verify(run_name: str | None, store: Path | None) -> None:
+    """Hash every file of every artefact (or of one run) again and name what was altered."""
+    opened = Store(store)
+    artefacts = list(opened.artefacts()) if run_name is None else [_find_run(opened, run_name)]
+    problems = [problem for artefact in artefacts for problem in opened.verify(artefact)]
+    for problem in problems:
+        click.echo(problem)
+    click.echo(f"{len(artefacts)} artefacts checked, {len(problems)} problems")
+    if problems:
+        sys.exit(1)
+
+
+def _with_fallback(chosen: Any, data_dir: Path | None) -> Any:
+    """The quickstart uses the simulated shop, and says so, where Beauty can be neither found nor downloaded."""
+    from scoter.data.sources import locate
+    from scoter.data.sources import obtain
+    from scoter.errors import DataError
+    from scoter.experiments import simulated_smoke
+
+    if chosen.name != "quickstart" or data_dir is not None or locate("beauty", None) is not None:
+        return chosen
+    _say("Beauty was not found here; trying the official download")
+    try:
+        obtain("beauty")
+        return chosen
+    except DataError as error:
+        _say(f"{error}\nTHE SIMULATED SHOP IS USED INSTEAD: what follows is not real data.")
+        return simulated_smoke()
+
+
+def _use_threads(threads: int | None) -> None:
+    import torch
+
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+
+
+def _find_run(store: Store, name: str) -> Artefact:
+    from scoter.errors import StoreError
+
+    runs = list(store.artefacts("run"))
+    named = [
+        artefact
+        for artefact in runs
+        if name in (_run_name(artefact), artefact.key[: len(name)], _outcome(artefact)["experiment"])
+    ]
+    named = runs if name == "latest" else named
+    if not named:
+        known = ", ".join(_run_name(artefact) for artefact in runs[-5:]) or "none yet"
+        raise StoreError(f"there is no run {name!r} in {store.root}; the newest runs are: {known}")
+    return named[-1]
+
+
+def _outcome(artefact: Artefact) -> dict[str, Any]:
+    return json.loads(artefact.file("run.json").read_text())
+
+
+def _run_name(artefact: Artefact) -> str:
+    outcome = _outcome(artefact)
+    return f"{outcome['experiment']}-s{outcome['seed']}-{artefact.key[:8]}"
+
+
+def _print_run(artefact: Artefact, as_json: bool) -> None:
+    outcome = _outcome(artefact)
+    if as_json:
+        brief = {key: outcome[key] for key in ("experiment", "dataset", "seed", "note", "commit")}
+        methods = {name: entry["metrics"]["test"] for name, entry in outcome["methods"].items()}
+        click.echo(json.dumps({**brief, "run": _run_name(artefact), "methods": methods, "differences": outcome["differences"]}))
+        return
+    click.echo(f"\n{_run_name(artefact)}: {outcome['dataset']}, {outcome['users']:,} users, {outcome['items']:,} items, test")
+    if outcome["note"]:
+        click.echo(f"({outcome['note']})")
+    _print_metrics(list(outcome["methods"].items()))
+    if outcome["differences"]:
+        click.echo("\ndifferences with 95 % intervals, paired over users")
+    for row in outcome["differences"]:
+        if row["metric"] in ("recall@10", "ndcg@10"):
+            click.echo(f"{row['better'] + ' - ' + row['worse']:42} {row['metric']:10} {_interval(row)}")
+
+
+def _print_metrics(rows: list[tuple[str, dict[str, Any]]]) -> None:
+    width = max(len(label) for label, _ in rows) + 2
+    click.echo(f"{'':{width}}" + "".join(f"{column:>11}" for column in _COLUMNS) + f"{'epochs':>8}{'CPU-h':>8}")
+    for label, entry in rows:
+        values = "".join(f"{entry['metrics']['test'][column]:11.4f}" for column in _COLUMNS)
+        click.echo(f"{label:{width}}{values}{entry['epochs']:8}{entry.get('cpu_seconds', 0) / 3600:8.2f}")
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return f"{row['mean']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+if __name__ == "__main__":
+    main()

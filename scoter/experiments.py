@@ -1,0 +1,123 @@
+"""Named experiments: a function returns a whole frozen config, and variants derive by `replace`."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from scoter.config import (
+    DataConfig,
+    DiscoverConfig,
+    Experiment,
+    FusionConfig,
+    MethodConfig,
+    PopularityConfig,
+    SasrecConfig,
+    SemanticIdConfig,
+    SimulatedConfig,
+    TextConfig,
+    TigerConfig,
+    TrainingConfig,
+)
+from scoter.errors import ConfigError
+
+REAL_DATASETS = ("beauty", "sports", "toys", "yelp", "instruments")
+
+
+def methods(training: TrainingConfig = TrainingConfig(), tiger: TigerConfig = TigerConfig()) -> dict[str, MethodConfig]:
+    """Every method of the comparison. The three TIGER arms share model, budget and semantic IDs."""
+    sasrec = replace(training, epochs=2 * training.epochs, evaluate_every=2 * training.evaluate_every)
+    bce = replace(sasrec, epochs=2 * sasrec.epochs, evaluate_every=2 * sasrec.evaluate_every)
+    return {
+        "popularity": MethodConfig(PopularityConfig()),
+        "sasrec-bce": MethodConfig(SasrecConfig(loss="bce"), bce),
+        "sasrec-ce": MethodConfig(SasrecConfig(loss="ce"), sasrec),
+        "sasrec-ce-scoter": MethodConfig(SasrecConfig(loss="ce"), sasrec, FusionConfig("structured")),
+        "tiger": MethodConfig(tiger, training),
+        "control-other-user": MethodConfig(tiger, training, FusionConfig("structured", chains="other-user")),
+        "tiger-meanpool": MethodConfig(tiger, training, FusionConfig("meanpool")),
+        "scoter": MethodConfig(tiger, training, FusionConfig("structured")),
+    }
+
+
+def quickstart() -> Experiment:
+    """A few minutes: five methods on a fixed sample of Beauty's users. Not the benchmark, and labelled so."""
+    short = TrainingConfig(epochs=15, evaluate_every=5, batch_targets=512)
+    chosen = methods(short)
+    return Experiment(
+        name="quickstart",
+        data=DataConfig("beauty", max_users=3000),
+        methods={name: chosen[name] for name in ("popularity", "sasrec-ce", "tiger", "tiger-meanpool", "scoter")},
+        discover=DiscoverConfig(patterns=32, users=1000, fresh_users=1000),
+        note="a fixed sample of 3,000 Beauty users and their items: a demonstration, not the benchmark",
+    )
+
+
+def simulated(order: float) -> Experiment:
+    """The simulated shop, where `order` (lambda) says how much of the next purchase depends on the plan's order."""
+    short = TrainingConfig(epochs=8, evaluate_every=4, batch_targets=512, learning_rate=2e-3)
+    small = TigerConfig(dim=64, layers=2, heads=2, head_dim=32, feed_forward=128, max_items=8)
+    chosen = methods(short, small)
+    return Experiment(
+        name="simulated",
+        data=DataConfig("simulated", simulated=SimulatedConfig(order=order)),
+        methods={name: chosen[name] for name in ("popularity", "tiger", "tiger-meanpool", "scoter")},
+        text=TextConfig(fields=("title", "categories")),
+        semantic_ids=SemanticIdConfig(codebook_size=32, levels=2),
+        discover=DiscoverConfig(patterns=48, users=800, fresh_users=800),
+        note="a simulated shop, not real shoppers",
+    )
+
+
+def simulated_smoke() -> Experiment:
+    """The simulated shop with lambda = 1: under a minute in all."""
+    return replace(simulated(order=1.0), name="simulated-smoke")
+
+
+def simulated_unordered() -> Experiment:
+    """The simulated shop with lambda = 0: order is worth nothing, so structure should be worth nothing over a pool."""
+    return replace(simulated(order=0.0), name="simulated-unordered")
+
+
+def simulated_controls() -> Experiment:
+    """lambda = 1 with another user's chains beside TIGER and SCoTER: chains in the wrong hands should not help."""
+    chosen = methods()
+    shop = simulated(order=1.0)
+    control = replace(shop.methods["scoter"], fusion=chosen["control-other-user"].fusion)
+    return replace(shop, name="simulated-controls", methods={**shop.methods, "control-other-user": control})
+
+
+def benchmark(dataset: str, method: str) -> Experiment:
+    """One cell of the benchmark: one method on all users of one dataset."""
+    return Experiment(
+        name=f"{dataset}-{METHOD_ALIASES.get(method, method)}", data=DataConfig(dataset), methods={method: methods()[method]}
+    )
+
+
+METHOD_ALIASES = {"tiger-meanpool": "collapsed"}
+
+
+def _registry() -> dict[str, Callable[[], Experiment]]:
+    named: dict[str, Callable[[], Experiment]] = {
+        "quickstart": quickstart,
+        "simulated-smoke": simulated_smoke,
+        "simulated-unordered": simulated_unordered,
+        "simulated-controls": simulated_controls,
+    }
+    for dataset in REAL_DATASETS:
+        for method in methods():
+            named[f"{dataset}-{METHOD_ALIASES.get(method, method)}"] = lambda d=dataset, m=method: benchmark(d, m)
+    return named
+
+
+EXPERIMENTS = _registry()
+
+
+def experiment(name: str) -> Experiment:
+    """The experiment of that name.
+
+    Example:
+        >>> list(experiment("beauty-collapsed").methods)
+        ['tiger-meanpool']
+    """
+    if name not in EXPERIMENTS:
+        raise ConfigError(f"there is no experiment {name!r}; choose from: {', '.join(EXPERIMENTS)}")
+    return EXPERIMENTS[name]()

@@ -1,0 +1,49 @@
+"""The whole method as one list of stages, top to bottom.
+
+    prepare -> item vectors -> semantic IDs -> discover -> chains -> train -> rank -> run
+
+Every stage is a cached function of files, so a second run of the same thing takes seconds. Data, semantic IDs,
+pattern and chains are made with seed 0 (for the simulated shop: with the run's seed), so that runs of several
+seeds differ in training alone.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from scoter.config import Experiment
+from scoter.stages.context import Context
+from scoter.store import Artefact, Store
+
+
+def run(
+    experiment: Experiment,
+    *,
+    seed: int = 0,
+    store: Store | None = None,
+    data_dir: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Artefact:
+    """Run an experiment from raw interactions to a finished run folder: `run.json`, `ranks/`, `examples.json`.
+
+    Args:
+        data_dir: a prepared folder, or a folder that holds one per dataset; default: `$SCOTER_DATA`.
+        say: called with one line per stage.
+
+    Raises:
+        DataError: the dataset is nowhere to be found; the message says where it was sought.
+    """
+    from scoter.stages import data, models, reasoning, summary
+
+    context = Context(experiment, store or Store(), seed, say)
+    prepared = data.prepare(context, data_dir)
+    items = data.embed_items(context, prepared)
+    ids = data.make_semantic_ids(context, items)
+    pattern = steps = None
+    if any(method.fusion for method in experiment.methods.values()):
+        pattern = reasoning.discover_pattern(context, prepared)
+        steps = reasoning.write_chains(context, prepared, pattern)
+    trained, ranked = {}, {}
+    for name, method in experiment.methods.items():
+        trained[name] = models.train(context, name, method, prepared, ids, steps)
+        ranked[name] = models.rank(context, method, trained[name], prepared, ids, steps)
+    return summary.summarise(context, prepared, ids, pattern, steps, trained, ranked)

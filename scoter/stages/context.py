@@ -1,0 +1,51 @@
+"""What every stage shares: the experiment, the store, the seed, and how arrays are kept."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scoter.config import Experiment
+from scoter.store import Artefact, Store
+from scoter.types import Part
+
+# Bump a stage's version when its output changes for the same inputs.
+VERSIONS = {"prepare": 1, "items": 1, "semantic-ids": 1, "discover": 1, "chains": 1, "train": 1, "rank": 1, "run": 1}
+PARTS: tuple[Part, ...] = ("valid", "test")
+
+
+@dataclass(frozen=True)
+class Context:
+    """One run of an experiment: where its artefacts are kept, its seed, and where to say what happens."""
+
+    experiment: Experiment
+    store: Store
+    seed: int
+    say: Callable[[str], None]
+
+    @property
+    def data_seed(self) -> int:
+        """0 for real data, so that seeds differ in training alone; the run's seed for the simulated shop."""
+        return self.seed if self.experiment.data.simulated else 0
+
+    def stage(self, name: str, config: Any, inputs: Sequence[Artefact | str], build: Callable[[Path, Path], None]) -> Artefact:
+        """The artefact of one stage, with a line that says whether it was reused."""
+        artefact = self.store.stage(name, VERSIONS[name], config, inputs, build)
+        self.say(f"{name}: {'reused' if artefact.reused else 'made'} {artefact.key[:16]}")
+        return artefact
+
+
+def save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Named arrays as one safetensors file."""
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The inverse of `save_arrays`."""
+    from safetensors.numpy import load_file
+
+    return load_file(path)

@@ -1,0 +1,94 @@
+"""Stages from a dataset to semantic IDs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from scoter.config import to_json
+from scoter.errors import DataError
+from scoter.seeding import derive_seed
+from scoter.stages.context import Context, load_arrays, save_arrays
+from scoter.store import Artefact
+from scoter.types import Catalog, InteractionLog, SemanticIds, Split
+
+
+def prepare(context: Context, data_dir: Path | None) -> Artefact:
+    """The dataset as a prepared folder: a copy of the source, a fixed sample of it, or the simulated shop."""
+    from scoter.data import prepared, simulated, sources, split
+
+    config = context.experiment.data
+    if config.simulated is not None:
+        shop_config = config.simulated
+
+        def simulate(out: Path, scratch: Path) -> None:
+            shop = simulated.simulate(shop_config, context.data_seed)
+            prepared.save_prepared(shop.log, shop.catalog, out)
+
+        return context.stage("prepare", {"data": json.loads(to_json(config)), "seed": context.data_seed}, [], simulate)
+    folder = sources.locate(config.name, data_dir)
+    if folder is None:
+        raise DataError(
+            f"dataset {config.name!r} was not found; pass --data DIR, set SCOTER_DATA to a folder that holds "
+            f"{config.name}/, or run `scoter data prepare {config.name}`"
+        )
+
+    def copy(out: Path, scratch: Path) -> None:
+        log, catalog = prepared.load_prepared(folder)
+        sources.check_counts(config.name, log, catalog)
+        if config.max_users:
+            log, catalog = split.sample_users(log, catalog, config.max_users, derive_seed(0, "sample"))
+        prepared.save_prepared(log, catalog, out)
+
+    return context.stage("prepare", config, [prepared.fingerprint(folder)], copy)
+
+
+def open_data(data: Artefact) -> tuple[InteractionLog, Catalog, Split]:
+    """Log, catalogue and leave-one-out split of a prepared artefact."""
+    from scoter.data.prepared import load_prepared
+    from scoter.data.split import leave_one_out
+
+    log, catalog = load_prepared(data.path)
+    return log, catalog, leave_one_out(log)
+
+
+def embed_items(context: Context, data: Artefact) -> Artefact:
+    """One vector per item: from its text, or from training co-occurrence where there is no text."""
+    from scoter import text
+    from scoter.semantic_ids.build import cooccurrence_vectors
+
+    _, catalog, split = open_data(data)
+    config, wanted = context.experiment.text, context.experiment.semantic_ids.source
+    fields = [name for name in config.fields if catalog.has(name)]
+    source = wanted if wanted != "auto" else ("text" if fields else "cooccurrence")
+
+    def build(out: Path, scratch: Path) -> None:
+        if source == "text":
+            vectors = text.encode(text.item_texts(catalog, fields), config, context.store.root / "sentences")
+        else:
+            vectors = cooccurrence_vectors(split.train, catalog.item_count, 128, derive_seed(0, "cooccurrence"))
+        save_arrays(out / "vectors.safetensors", vectors=vectors.astype(np.float32))
+        (out / "source.json").write_text(json.dumps({"source": source, "fields": fields}))
+
+    inputs: list[Artefact | str] = [data] + ([text.provenance_key(config)] if source == "text" else [])
+    return context.stage("items", {"source": source, "fields": fields}, inputs, build)
+
+
+def make_semantic_ids(context: Context, items: Artefact) -> Artefact:
+    """Residual quantisation of the item vectors, the collision level included."""
+    from scoter.semantic_ids.build import build_semantic_ids
+
+    config = context.experiment.semantic_ids
+
+    def build(out: Path, scratch: Path) -> None:
+        ids, report = build_semantic_ids(load_arrays(items.file("vectors.safetensors"))["vectors"], config, derive_seed(0, "ids"))
+        save_arrays(out / "codes.safetensors", codes=ids.codes.astype(np.int32))
+        source = json.loads(items.file("source.json").read_text())
+        (out / "report.json").write_text(json.dumps({**report, **source, "codebook_sizes": list(ids.codebook_sizes)}))
+
+    return context.stage("semantic-ids", config, [items], build)
+
+
+def open_semantic_ids(artefact: Artefact) -> SemanticIds:
+    report = json.loads(artefact.file("report.json").read_text())
+    return SemanticIds(load_arrays(artefact.file("codes.safetensors"))["codes"], tuple(report["codebook_sizes"]))

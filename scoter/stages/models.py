@@ -1,0 +1,146 @@
+"""Stages from semantic IDs and chains to trained models and their rankings."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scoter.config import FusionConfig, MethodConfig, to_json
+from scoter.seeding import derive_seed
+from scoter.stages.context import PARTS, Context, load_arrays, save_arrays
+from scoter.stages.data import open_data, open_semantic_ids
+from scoter.stages.reasoning import open_steps
+from scoter.store import Artefact
+from scoter.types import Catalog, Part, Rankings, SemanticIds, Split, StepEmbeddings
+
+
+def build_model(
+    method: MethodConfig, split: Split, catalog: Catalog, ids: SemanticIds, steps: StepEmbeddings | None, seed: int
+) -> Any:
+    """An untrained model with its fusion, if it has one; initial weights depend on `seed` alone."""
+    import torch
+
+    from scoter.models.popularity import Popularity
+    from scoter.models.precision import resolve_precision
+    from scoter.models.sasrec import SASRec
+    from scoter.models.tiger import Tiger
+    from scoter.transfer.collapse import MeanPoolFusion
+    from scoter.transfer.fusion import StructuredFusion
+
+    model = method.model
+    if model.kind == "popularity":
+        return Popularity(split.train, catalog.item_count)
+    precision = resolve_precision(method.training.precision)
+    torch.manual_seed(derive_seed(seed, "weights"))
+    backbone = (
+        Tiger(model, ids, precision=precision)
+        if model.kind == "tiger"
+        else SASRec(model, catalog.item_count, precision=precision)
+    )
+    if method.fusion is not None and steps is not None:
+        kinds = {"structured": StructuredFusion, "meanpool": MeanPoolFusion}
+        places = model.layers if model.kind == "tiger" else 1
+        backbone.fusion = kinds[method.fusion.kind](steps.step_count, steps.dim, model.dim, places, method.fusion.heads)
+    return backbone
+
+
+def step_reader(fusion: FusionConfig | None, steps: Artefact | None) -> tuple[StepEmbeddings | None, Any]:
+    """The chains a method gets: its users' own, or for a control another user's."""
+    if fusion is None or steps is None:
+        return None, None
+    from scoter.models.batches import StepReader
+    from scoter.transfer.collapse import other_users_chains
+
+    table = open_steps(steps)
+    if fusion.chains == "other-user":
+        table = other_users_chains(table, derive_seed(0, "other-user"))
+    return table, StepReader(table)
+
+
+def train(context: Context, name: str, method: MethodConfig, data: Artefact, ids: Artefact, steps: Artefact | None) -> Artefact:
+    """Weights of the best validation epoch, and the learning curve."""
+
+    def build(out: Path, scratch: Path) -> None:
+        from scoter.evaluation.evaluator import Evaluator
+        from scoter.evaluation.metrics import mean_metrics
+        from scoter.models import training
+        from scoter.models.batches import cut_windows, training_batches
+
+        _, catalog, split = open_data(data)
+        table, reader = step_reader(method.fusion, steps)
+        model = build_model(method, split, catalog, open_semantic_ids(ids), table, context.seed)
+        if method.model.kind == "popularity":
+            (out / "training.json").write_text(json.dumps({"epochs": 0, "best_epoch": 0, "curve": [], "parameters": 0}))
+            return
+        windows = cut_windows(split.train, method.model.max_items)
+        histories, targets, config = split.histories("valid"), split.targets("valid"), method.training
+
+        def batches(epoch: int) -> list[Any]:
+            return training_batches(split.train, windows, config.batch_targets, derive_seed(context.seed, "batches", epoch))
+
+        def evaluate() -> dict[str, float]:
+            rankings = model.recommend(histories, context.experiment.depth, reader)
+            return mean_metrics(Evaluator().evaluate(rankings, targets))
+
+        def loss(batch: Any) -> Any:
+            return model.loss(batch, reader, config.label_smoothing)
+
+        log = training.fit(model, batches, loss, evaluate, config, seed=context.seed, scratch=scratch, label=name)
+        training.save_weights(model, out / "weights.safetensors")
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        (out / "training.json").write_text(json.dumps({**vars(log), "parameters": parameters}))
+
+    inputs: list[Artefact | str] = [data]
+    inputs += [ids] if method.model.kind == "tiger" else []
+    inputs += [steps] if method.fusion is not None and steps is not None else []
+    depth = context.experiment.depth
+    return context.stage("train", {"method": json.loads(to_json(method)), "seed": context.seed, "depth": depth}, inputs, build)
+
+
+def rank(
+    context: Context, method: MethodConfig, trained: Artefact, data: Artefact, ids: Artefact, steps: Artefact | None
+) -> Artefact:
+    """The best items for every validation and test user, with gate and attention per user where there is a fusion."""
+
+    def build(out: Path, scratch: Path) -> None:
+        _, catalog, split = open_data(data)
+        table, reader = step_reader(method.fusion, steps)
+        model = build_model(method, split, catalog, open_semantic_ids(ids), table, context.seed)
+        if method.model.kind != "popularity":
+            from scoter.models.training import load_weights
+
+            load_weights(model, trained.file("weights.safetensors"))
+        for part in PARTS:
+            histories = split.histories(part)
+            if method.fusion is None:
+                rankings = model.recommend(histories, context.experiment.depth)
+            else:
+                rankings, readings = _rank_with_readings(model, histories, context.experiment.depth, reader)
+                save_arrays(out / f"readings-{part}.safetensors", **readings)
+            save_arrays(
+                out / f"rankings-{part}.safetensors",
+                users=rankings.users.astype(np.int32),
+                items=rankings.items.astype(np.int32),
+                scores=rankings.scores.astype(np.float32),
+            )
+
+    inputs: list[Artefact | str] = [trained, data, *([steps] if steps is not None and method.fusion is not None else [])]
+    return context.stage("rank", {"depth": context.experiment.depth}, inputs, build)
+
+
+def open_rankings(artefact: Artefact, part: Part) -> Rankings:
+    arrays = load_arrays(artefact.file(f"rankings-{part}.safetensors"))
+    return Rankings(arrays["users"], arrays["items"], arrays["scores"])
+
+
+def _rank_with_readings(model: Any, histories: Any, depth: int, reader: Any) -> tuple[Rankings, dict[str, np.ndarray]]:
+    slots = model.fusion.slot_count + 1
+    gate, attention = np.zeros(len(histories), np.float32), np.zeros((len(histories), slots), np.float32)
+
+    def note(rows: np.ndarray) -> None:
+        gates, weights = model.fusion.take_readings()
+        gate[rows], attention[rows] = gates.numpy(), weights.numpy()
+
+    model.fusion.start_recording()
+    return model.recommend(histories, depth, reader, note), {"gate": gate, "attention": attention}

@@ -1,0 +1,158 @@
+"""The last stage: metrics, paired differences, readings and examples as one run folder."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scoter.config import FusionConfig, to_json
+from scoter.seeding import derive_seed
+from scoter.stages.context import PARTS, Context, load_arrays
+from scoter.stages.data import open_data
+from scoter.stages.models import open_rankings
+from scoter.stages.reasoning import open_pattern
+from scoter.store import Artefact, git_commit
+from scoter.types import Catalog, Part, Rankings, ReasoningPattern, Split, UserMetrics
+
+COMPARED = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
+EXAMPLE_USERS = 6
+
+
+def summarise(
+    context: Context,
+    data: Artefact,
+    ids: Artefact,
+    pattern: Artefact | None,
+    steps: Artefact | None,
+    trained: dict[str, Artefact],
+    ranked: dict[str, Artefact],
+) -> Artefact:
+    """Everything that tables and the report need: `run.json`, `ranks/`, `attention/`, `examples.json`."""
+    experiment = context.experiment
+
+    def build(out: Path, scratch: Path) -> None:
+        log, catalog, split = open_data(data)
+        rankings = {name: {part: open_rankings(artefact, part) for part in PARTS} for name, artefact in ranked.items()}
+        metrics = {name: measure(rankings[name], split, out / "ranks", name) for name in rankings}
+        if pattern is not None:
+            for name, method in experiment.methods.items():
+                if method.fusion is not None:
+                    readings = load_arrays(ranked[name].file("readings-test.safetensors"))
+                    save_attention(out / "attention", name, method.fusion, open_pattern(pattern), readings)
+        (out / "examples.json").write_text(json.dumps(examples(rankings, split, catalog, steps), indent=1))
+        outcome = {
+            "experiment": experiment.name,
+            "dataset": experiment.data.name,
+            "seed": context.seed,
+            "commit": git_commit(),
+            "users": log.user_count,
+            "items": catalog.item_count,
+            "note": experiment.note,
+            "full_data": experiment.data.max_users == 0 and experiment.data.simulated is None,
+            "methods": {name: describe_method(context, name, trained[name], metrics[name]) for name in metrics},
+            "differences": differences({name: parts["test"] for name, parts in metrics.items()}, context.seed),
+            "semantic_ids": json.loads(ids.file("report.json").read_text()),
+            "pattern": None if pattern is None else json.loads(pattern.file("pattern.json").read_text()),
+            "versions": versions(),
+        }
+        (out / "run.json").write_text(json.dumps(outcome, indent=1))
+
+    inputs: list[Artefact | str] = [data, ids, *trained.values(), *ranked.values()]
+    inputs += [artefact for artefact in (pattern, steps) if artefact is not None]
+    return context.stage("run", {"experiment": json.loads(to_json(experiment)), "seed": context.seed}, inputs, build)
+
+
+def measure(rankings: dict[Part, Rankings], split: Split, folder: Path, name: str) -> dict[Part, UserMetrics]:
+    """Each user's rank in both parts, also written to `folder`."""
+    from scoter.evaluation.evaluator import Evaluator, save_user_metrics
+
+    folder.mkdir(exist_ok=True)
+    metrics = {part: Evaluator().evaluate(rankings[part], split.targets(part)) for part in PARTS}
+    for part in PARTS:
+        save_user_metrics(metrics[part], folder / f"{name}-{part}.parquet")
+    return metrics
+
+
+def describe_method(context: Context, name: str, trained: Artefact, metrics: dict[Part, UserMetrics]) -> dict[str, Any]:
+    from scoter.evaluation.metrics import mean_metrics
+
+    return {
+        **json.loads(trained.file("training.json").read_text()),
+        "metrics": {part: mean_metrics(metrics[part]) for part in PARTS},
+        "config": json.loads(to_json(context.experiment.methods[name])),
+        "train": trained.key,
+    }
+
+
+def differences(metrics: dict[str, UserMetrics], seed: int) -> list[dict[str, Any]]:
+    """Paired bootstrap intervals of every later method minus every earlier one, in the experiment's order."""
+    from scoter.evaluation.metrics import per_user
+    from scoter.evaluation.significance import paired_bootstrap
+
+    names, rows = list(metrics), []
+    for metric in COMPARED:
+        values = {name: per_user(metrics[name], metric) for name in names}
+        for index, better in enumerate(names):
+            for worse in names[:index]:
+                found = paired_bootstrap(
+                    values[better], values[worse], seed=derive_seed(seed, "bootstrap", better, worse, metric)
+                )
+                low, mean, high = float(found.low), float(found.mean), float(found.high)
+                rows.append({"better": better, "worse": worse, "metric": metric, "mean": mean, "low": low, "high": high})
+    return rows
+
+
+def save_attention(
+    folder: Path, name: str, fusion: FusionConfig, pattern: ReasoningPattern, readings: dict[str, np.ndarray]
+) -> None:
+    """Mean gate and mean attention per slot, with the slots' names; and both for every test user."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir(exist_ok=True)
+    roles = [step.label() for step in pattern.steps] if fusion.kind == "structured" else ["pooled chain"]
+    means = {"gate_mean": [float(readings["gate"].mean())], "attention_mean": readings["attention"].mean(0).tolist()}
+    (folder / f"{name}.json").write_text(json.dumps({"roles": [*roles, "nothing"], **means}, indent=1))
+    save_file({key: array.astype(np.float16) for key, array in readings.items()}, folder / f"{name}.safetensors")
+
+
+def examples(
+    rankings: dict[str, dict[Part, Rankings]], split: Split, catalog: Catalog, steps: Artefact | None
+) -> list[dict[str, Any]]:
+    """A few evenly spaced test users: history, chain, what each method recommends, and the truth."""
+    from scoter.reasoning.chains import item_names, load_chains
+
+    names, histories, targets = item_names(catalog), split.histories("test"), split.targets("test")
+    table = None if steps is None else load_chains(steps.path)
+    found = []
+    for row in np.linspace(0, len(targets) - 1, min(EXAMPLE_USERS, len(targets))).astype(int):
+        sequence = histories.sequence(row)
+        chain = None if table is None else table.chain(int(targets.users[row]), len(sequence))
+        found.append(
+            {
+                "user": split.train.user_keys[targets.users[row]],
+                "history": [names[item] for item in sequence[-20:]],
+                "steps": []
+                if chain is None
+                else [
+                    {"role": step.label(), "sentences": list(sentences)}
+                    for step, sentences in zip(chain.pattern.steps, chain.steps, strict=True)
+                ],
+                "truth": names[targets.items[row]],
+                "recommendations": {name: _top(parts["test"], row, names) for name, parts in rankings.items()},
+            }
+        )
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on, and the processor."""
+    names = ("scoter", "torch", "numpy", "scikit-learn", "sentence-transformers")
+    return {"python": platform.python_version(), "machine": platform.machine(), **{name: version(name) for name in names}}
+
+
+def _top(rankings: Rankings, row: int, names: list[str], count: int = 10) -> list[dict[str, Any]]:
+    pairs = zip(rankings.items[row][:count].tolist(), rankings.scores[row][:count].tolist(), strict=True)
+    return [{"title": names[item], "score": score} for item, score in pairs if item >= 0]
