@@ -109,8 +109,10 @@ def _log(table: pa.Table, path: Path, item_count: int) -> InteractionLog:
         )
     times = None
     if "timestamp" in table.column_names and table["timestamp"].null_count < len(table):
-        filled = table.set_column(0, "timestamp", pc.fill_null(table["timestamp"], UNKNOWN_TIME))
-        times = _whole_numbers(filled.select([0]), "timestamp", path)
+        known = table["timestamp"]
+        if not pa.types.is_integer(known.type):
+            raise DataError(f"column 'timestamp' of {path} holds {known.type}, not whole seconds since 1970; convert it")
+        times = pc.fill_null(known, UNKNOWN_TIME).to_numpy().astype(np.int64)
     numbers, first, codes = np.unique(users, return_index=True, return_inverse=True)
     keys = table["user_key"].take(first).to_pylist() if "user_key" in table.column_names else numbers
     return assemble_log(codes, items, times, tuple(str(key) for key in keys))

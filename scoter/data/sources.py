@@ -59,7 +59,8 @@ def check_counts(name: str, log: InteractionLog, catalog: Catalog) -> None:
     if source is not None and found != source.counts:
         raise DataError(
             f"dataset {name!r} should have {source.counts}, but these files have {found}; results would not compare with "
-            f"published ones. Get the release named at {source.page}, or give your variant a name of its own"
+            f"published ones. Get the release named at {source.page}, or give yours a name of its own "
+            f"(`scoter data prepare {name} --other-release --out DIR`)"
         )
 
 

@@ -24,7 +24,7 @@ def seconds_of(values: Column, path: Path) -> Int[np.ndarray, " rows"]:
         DataError: a value is no time, is negative, or is plainly in milliseconds.
     """
     if not pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_datetime64_any_dtype(values):
-        numbers = pd.to_numeric(values, errors="coerce")
+        numbers: Column = pd.to_numeric(values, errors="coerce")
         values = numbers if numbers.notna().all() else pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce")
     bad = np.flatnonzero(values.isna())
     if len(bad):
@@ -35,14 +35,14 @@ def seconds_of(values: Column, path: Path) -> Int[np.ndarray, " rows"]:
     if pd.api.types.is_datetime64_any_dtype(values):
         zoned = values.dt.tz_convert("UTC").dt.tz_localize(None) if values.dt.tz is not None else values
         return zoned.to_numpy().astype("datetime64[s]").astype(np.int64)
-    numbers = values.to_numpy(dtype=float)
-    outside = np.flatnonzero(~np.isfinite(numbers) | (numbers < 0) | (numbers > _LATEST_SECOND))
+    seconds = values.to_numpy(dtype=float)
+    outside = np.flatnonzero(~np.isfinite(seconds) | (seconds < 0) | (seconds > _LATEST_SECOND))
     if len(outside):
         raise DataError(
-            f"row {outside[0] + 1} of {path} has timestamp {numbers[outside[0]]:.0f}, which is no time in seconds since 1970 "
+            f"row {outside[0] + 1} of {path} has timestamp {seconds[outside[0]]:.0f}, which is no time in seconds since 1970 "
             f"({len(outside)} such rows); divide milliseconds by 1000"
         )
-    return numbers.astype(np.int64)
+    return seconds.astype(np.int64)
 
 
 def cells_of(values: Column, name: str, path: Path) -> tuple[Cell, ...]:
