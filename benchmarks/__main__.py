@@ -1,0 +1,67 @@
+"""`python -m benchmarks collect RUN ...` and `python -m benchmarks tables`."""
+
+from pathlib import Path
+
+import click
+
+from benchmarks.collect import RESULTS
+from benchmarks.collect import collect as collect_run
+from benchmarks.render import FORMS, document_with_tables, render
+from benchmarks.tables import datasets
+from scoter.errors import ScoterError
+
+_results = click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="The folder of collected results.")
+
+
+@click.group()
+def main() -> None:
+    """Benchmark runs as committed data, and the tables made from them."""
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_results
+def collect(runs: tuple[Path, ...], results: Path) -> None:
+    """Put the folders of finished RUNS into the results, replacing what their methods and seeds had there."""
+    for run in runs:
+        rows = collect_run(run, results)
+        made = ", ".join(sorted(rows["method"].unique()))
+        click.echo(f"{rows['dataset'].iloc[0]}, seed {rows['seed'].iloc[0]}: {len(rows)} rows of {made}")
+
+
+@main.command()
+@click.option("--dataset", help="One dataset; by default every one that has results.")
+@click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
+@click.option(
+    "--write", type=click.Path(path_type=Path, exists=True), help="Put the tables between the markers of this document."
+)
+@click.option(
+    "--check", type=click.Path(path_type=Path, exists=True), help="Fail if this document's tables are not the results'."
+)
+@_results
+def tables(dataset: str | None, form: str, write: Path | None, check: Path | None, results: Path) -> None:
+    """Print the main table of each dataset, or keep a document's tables true."""
+    if check is not None and document_with_tables(check.read_text(), results) != check.read_text():
+        raise click.ClickException(
+            f"the tables of {check} are not those of {results}; run: python -m benchmarks tables --write {check}"
+        )
+    if write is not None:
+        write.write_text(document_with_tables(write.read_text(), results))
+    if check is None and write is None:
+        for name in [dataset] if dataset else datasets(results):
+            click.echo(
+                ("" if form in ("csv", "sources") else f"{'% ' if form == 'latex' else ''}{name}\n") + render(results, name, form)
+            )
+
+
+if __name__ == "__main__":
+    try:
+        main(standalone_mode=False)
+    except ScoterError as error:
+        click.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(error.exit_code) from None
+    except click.Abort:
+        raise SystemExit(130) from None

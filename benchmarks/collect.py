@@ -1,0 +1,143 @@
+"""Finished runs to the small committed files that every table and figure is made from.
+
+`results/main.parquet` holds one row for each dataset, method, seed, split and metric; `results/ranks/` holds the
+rank of every user's target, from which intervals are made. Collecting a method again replaces its rows.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scoter.errors import DataError
+from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
+from scoter.evaluation.metrics import per_user
+from scoter.types import UserMetrics
+
+RESULTS = Path(__file__).parent / "results"
+SPLITS = ("valid", "test")
+KEY = ("dataset", "method", "seed", "split", "metric")
+COLUMNS = (*KEY, "value", "epochs", "cpu_hours", "peak_mib", "run", "commit", "config", "versions")
+
+Row = Mapping[str, Any]
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_CLEAN_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def collect(run: Path | str | Sequence[Row], results: Path | str = RESULTS) -> pd.DataFrame:
+    """Put a run into `results` and return its rows: the folder of a finished run, or rows (see `COLUMNS`) without ranks.
+
+    Every row of the same dataset, method and seed that was there before is replaced, and so are its ranks.
+    `config` and `versions` are JSON text, `cpu_hours` hours, `peak_mib` MiB.
+
+    Raises:
+        DataError: a dirty or unknown commit, no seed, a run that failed or was made from a sample of the users,
+            or a metric that the run's own ranks do not confirm. Nothing is written then.
+    """
+    folder = Path(run) if isinstance(run, Path | str) else None
+    rows = _rows_of_run(Path(run)) if isinstance(run, Path | str) else list(run)
+    _check_rows(rows)
+    groups = {(row["dataset"], row["method"], row["seed"]) for row in rows}
+    ranks = {method: _ranks_of_run(folder, method, rows) for _, method, _ in groups} if folder else {}
+    out = Path(results)
+    (out / "ranks").mkdir(parents=True, exist_ok=True)
+    for dataset, method, seed in groups:
+        for split in SPLITS:
+            path = ranks_path(out, dataset, method, seed, split)
+            path.unlink(missing_ok=True)
+            if method in ranks:
+                save_user_metrics(ranks[method][split], path)
+    before = load_rows(out) if (out / "main.parquet").exists() else []
+    kept = [row for row in before if (row["dataset"], row["method"], row["seed"]) not in groups]
+    merged = sorted([*kept, *rows], key=lambda row: tuple(row[name] for name in KEY))
+    _frame(merged).to_parquet(out / "main.partial", index=False, compression="zstd")
+    os.replace(out / "main.partial", out / "main.parquet")
+    return _frame(rows)
+
+
+def load_rows(results: Path | str = RESULTS) -> list[dict[str, Any]]:
+    """Every collected row, sorted by `KEY`; an absent file is an error that says how to make one."""
+    path = Path(results) / "main.parquet"
+    if not path.exists():
+        raise DataError(f"there is no {path}; collect a finished run first: python -m benchmarks collect RUN_FOLDER")
+    return [{str(name): value for name, value in row.items()} for row in pd.read_parquet(path).to_dict("records")]
+
+
+def ranks_path(results: Path | str, dataset: str, method: str, seed: int, split: str) -> Path:
+    """Where the ranks of one method, seed and split lie."""
+    return Path(results) / "ranks" / f"{dataset}-{method}-s{seed}-{split}.parquet"
+
+
+def _frame(rows: Sequence[Row]) -> pd.DataFrame:
+    kinds = {"seed": "int64", "value": "float64", "epochs": "int64", "cpu_hours": "float64", "peak_mib": "float64"}
+    return pd.DataFrame([{name: row[name] for name in COLUMNS} for row in rows]).astype(kinds)
+
+
+def _rows_of_run(folder: Path) -> list[Row]:
+    if not (folder / "run.json").exists() or not (folder / "manifest.json").exists():
+        raise DataError(f"{folder} holds no finished run (a run.json and a manifest.json); run it again to its end")
+    run = json.loads((folder / "run.json").read_text())
+    if not run.get("full_data", False):
+        raise DataError(
+            f"{folder} was run on a sample ({run.get('note') or 'full_data is not true'}); collect runs on all users only"
+        )
+    if not run.get("methods"):
+        raise DataError(f"{folder} failed: its run.json lists no methods; run it again")
+    rows = []
+    for method, made in run["methods"].items():
+        missing = [split for split in SPLITS if not made.get("metrics", {}).get(split)]
+        if missing:
+            raise DataError(f"{folder} failed: method {method!r} has no metrics for {' and '.join(missing)}; run it again")
+        shared = {key: run.get(key) for key in ("dataset", "seed", "run", "commit")} | {
+            "method": method,
+            "epochs": made["epochs"],
+            "cpu_hours": made["cpu_seconds"] / 3600,
+            "peak_mib": made["peak_mib"],
+            "config": json.dumps(made["config"], sort_keys=True),
+            "versions": json.dumps(run.get("versions", {}), sort_keys=True),
+        }
+        for split in SPLITS:
+            found = made["metrics"][split].items()
+            rows += [{**shared, "split": split, "metric": metric, "value": value} for metric, value in found]
+    return rows
+
+
+def _check_rows(rows: Sequence[Row]) -> None:
+    seen = set()
+    for row in rows:
+        if absent := [name for name in COLUMNS if name not in row]:
+            raise DataError(f"a row has no {', '.join(absent)}; a row needs all of: {', '.join(COLUMNS)}")
+        if not isinstance(row["commit"], str) or not _CLEAN_COMMIT.fullmatch(row["commit"]):
+            raise DataError(f"commit = {row['commit']!r} is not a clean commit; commit your changes and run again from there")
+        if not isinstance(row["seed"], int) or isinstance(row["seed"], bool):
+            raise DataError(f"seed = {row['seed']!r} in run {row['run']!r}: a result needs its seed; run again with --seed N")
+        if row["split"] not in SPLITS or not all(_NAME.fullmatch(str(row[name])) for name in ("dataset", "method")):
+            named = {name: row[name] for name in ("dataset", "method", "split")}
+            raise DataError(
+                f"{named} will not do: names are small letters, digits, '-' and '_', splits are {' and '.join(SPLITS)}"
+            )
+        if not isinstance(row["value"], int | float) or not math.isfinite(row["value"]):
+            raise DataError(
+                f"{row['method']} failed on {row['dataset']}: its {row['split']} {row['metric']} is {row['value']}; run again"
+            )
+        key = tuple(row[name] for name in KEY)
+        if key in seen:
+            raise DataError(f"there are two rows for {key}; pass each metric once")
+        seen.add(key)
+
+
+def _ranks_of_run(folder: Path, method: str, rows: Sequence[Row]) -> dict[str, UserMetrics]:
+    """The ranks of both splits; each metric must be what the ranks give."""
+    found = {split: load_user_metrics(folder / "ranks" / f"{method}-{split}.parquet") for split in SPLITS}
+    for row in rows:
+        if row["method"] == method:
+            again = float(per_user(found[row["split"]], row["metric"]).mean())
+            if not math.isclose(again, row["value"], abs_tol=1e-9):
+                named = f"{method}'s {row['split']} {row['metric']}"
+                raise DataError(f"{folder}: {named} is {row['value']}, but its ranks give {again}; run it again")
+    return found

@@ -1,0 +1,131 @@
+"""Collected results to tables. Every function is pure in the results folder and loads no torch.
+
+Rows are methods in a fixed order, then published rows. Metrics are test-set means over seeds; the difference to TIGER
+is paired by user (each user's metric averaged over the seeds that both methods have), with a bootstrap interval over
+users, so it says nothing of what another seed's model would do.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.collect import RESULTS, load_rows, ranks_path
+from scoter.errors import DataError
+from scoter.evaluation.evaluator import load_user_metrics
+from scoter.evaluation.metrics import per_user
+from scoter.evaluation.significance import Difference, paired_bootstrap
+
+ORDER = ("popularity", "sasrec-bce", "sasrec-ce", "tiger", "tiger-meanpool", "scoter", "sasrec-ce-scoter")
+METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
+COMPARED = ("recall@10", "ndcg@10")
+BASELINE = "tiger"
+COLUMNS = (
+    *("method", "seeds", *METRICS, "cpu_hours"),
+    *(f"{kind} {metric}" for metric in COMPARED for kind in ("lift", "difference", "low", "high")),
+    "source",
+)
+PAPER_VALUES = Path(__file__).parent / "paper_values.toml"
+
+
+def main_table(results: Path | str = RESULTS, dataset: str = "beauty") -> pd.DataFrame:
+    """One row per method, measured then published, with the columns of `COLUMNS`; NaN where nothing is known.
+
+    `seeds` is their number and `cpu_hours` one seed's mean. `lift` is the relative gain over our own TIGER in percent;
+    `difference`, `low` and `high` are paired, in the metric's unit. A published row has none of these, since its
+    users' ranks are not known.
+
+    Raises:
+        DataError: no results, or none of this dataset.
+    """
+    tests = [row for row in load_rows(results) if row["dataset"] == dataset and row["split"] == "test"]
+    if not tests:
+        raise DataError(f"dataset {dataset!r} has no collected results; choose from: {', '.join(datasets(results))}")
+    methods = sorted({row["method"] for row in tests}, key=_place)
+    table = {method: _measured(method, [row for row in tests if row["method"] == method]) for method in methods}
+    seeds = {method: {row["seed"] for row in tests if row["method"] == method} for method in methods}
+    for method in methods:
+        for metric in COMPARED if method != BASELINE and BASELINE in table else ():
+            table[method][f"lift {metric}"] = 100 * (table[method][metric] / table[BASELINE][metric] - 1)
+            found = _difference(Path(results), dataset, method, sorted(seeds[method] & seeds[BASELINE]), metric)
+            if found is not None:
+                table[method] |= {f"difference {metric}": found.mean, f"low {metric}": found.low, f"high {metric}": found.high}
+    rows = [*table.values(), *_published(dataset)]
+    return pd.DataFrame([{name: row.get(name, np.nan) for name in COLUMNS} for row in rows])
+
+
+def datasets(results: Path | str = RESULTS) -> list[str]:
+    """The datasets that have collected results."""
+    return sorted({row["dataset"] for row in load_rows(results)})
+
+
+def sources(results: Path | str = RESULTS, dataset: str = "beauty") -> pd.DataFrame:
+    """Which run and commit each measured row comes from: method, seed, run, commit."""
+    names = ("method", "seed", "run", "commit")
+    found = {tuple(row[name] for name in names) for row in load_rows(results) if row["dataset"] == dataset}
+    return pd.DataFrame([dict(zip(names, one, strict=True)) for one in sorted(found, key=lambda one: (_place(one[0]), one[1]))])
+
+
+def notes(dataset: str) -> list[str]:
+    """What must be read beside the table: what its columns are, and where published numbers were read."""
+    paper = tomllib.loads(PAPER_VALUES.read_text())
+    shown = {row["source"] for row in paper["row"] if row["dataset"] == dataset}
+    lift = paper["lift"]
+    return [
+        "Test split, leave-one-out, full ranking, seen items not filtered. Differences to our own TIGER are paired by user, "
+        "with 95 % bootstrap intervals over users; the relative gain stands in brackets.",
+        *(
+            f"{one['label']}: {one['citation']} (arXiv {one['arxiv']}), read in {one['read_at']}."
+            for one in paper["source"]
+            if one["name"] in shown
+        ),
+        f"{lift['label']} reports gains of {lift['low_percent']} % to {lift['high_percent']} % over {lift['baseline']} "
+        f"on {lift['datasets']} benchmarks that it leaves unnamed there ({lift['citation']}, arXiv {lift['arxiv']} "
+        f"{lift['versions']}), read in {lift['read_at']}; no cell of its tables could be read.",
+    ]
+
+
+def _place(method: str) -> tuple[int, str]:
+    return (ORDER.index(method) if method in ORDER else len(ORDER), method)
+
+
+def _measured(method: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    values = {metric: [row["value"] for row in rows if row["metric"] == metric] for metric in METRICS}
+    hours = {row["seed"]: row["cpu_hours"] for row in rows}
+    means = {metric: float(np.mean(found)) if found else np.nan for metric, found in values.items()}
+    return {
+        "method": method,
+        "seeds": len(hours),
+        "cpu_hours": float(np.mean(list(hours.values()))),
+        "source": "measured",
+        **means,
+    }
+
+
+def _difference(results: Path, dataset: str, method: str, seeds: Sequence[int], metric: str) -> Difference | None:
+    """Method minus TIGER over users, from the seeds that both have ranks of; None where there is no such seed."""
+    pairs = [[ranks_path(results, dataset, name, seed, "test") for name in (method, BASELINE)] for seed in seeds]
+    values = []
+    for pair in pairs:
+        if all(path.exists() for path in pair):
+            ours, theirs = (load_user_metrics(path) for path in pair)
+            if not np.array_equal(ours.users, theirs.users):
+                raise DataError(f"{pair[0]} and {pair[1]} rank different users; collect both methods from one split")
+            values.append((per_user(ours, metric), per_user(theirs, metric)))
+    if not values:
+        return None
+    mine, baseline = np.mean(values, axis=0)
+    return paired_bootstrap(mine, baseline, seed=0)
+
+
+def _published(dataset: str) -> list[dict[str, Any]]:
+    paper = tomllib.loads(PAPER_VALUES.read_text())
+    about = {one["name"]: one for one in paper["source"]}
+    return [
+        {**row, "method": about[row["source"]]["label"], "source": f"arXiv {about[row['source']]['arxiv']}"}
+        for row in paper["row"]
+        if row["dataset"] == dataset
+    ]

@@ -1,0 +1,114 @@
+"""What a collected run leaves in the results, what it replaces, and what is refused."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks.collect import COLUMNS, collect, load_rows, ranks_path
+from scoter.errors import DataError
+from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
+from scoter.evaluation.metrics import METRICS, mean_metrics
+from scoter.types import UserMetrics
+
+
+def test_each_metric_becomes_a_row_and_each_rank_a_byte(make_run, ranks_of, tmp_path):
+    rows = collect(make_run(), tmp_path / "results")
+    stored = pd.read_parquet(tmp_path / "results" / "main.parquet")
+    assert tuple(stored.columns) == COLUMNS
+    assert len(stored) == len(rows) == 3 * 2 * len(METRICS)
+    one = stored.query("method == 'tiger' and split == 'test' and metric == 'ndcg@10'").iloc[0]
+    assert one["value"] == mean_metrics(ranks_of("tiger", 0, "test"))["ndcg@10"]
+    assert (one["cpu_hours"], one["epochs"], one["peak_mib"], one["run"]) == (1.5, 12, 812.5, "run-0")
+    assert json.loads(one["config"]) == {"training": {"epochs": 12}}
+    assert json.loads(one["versions"]) == {"numpy": "2.0"}
+    path = ranks_path(tmp_path / "results", "beauty", "tiger", 0, "valid")
+    assert path == tmp_path / "results" / "ranks" / "beauty-tiger-s0-valid.parquet"
+    assert load_user_metrics(path).ranks.tolist() == ranks_of("tiger", 0, "valid").ranks.tolist()
+    column = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    assert pq.read_schema(path).field("rank").type == "uint8"
+    assert column.compression == "ZSTD"
+
+
+def test_a_second_run_replaces_its_own_rows_and_no_other(make_run, tmp_path):
+    results = tmp_path / "results"
+    collect(make_run("a"), results)
+    collect(make_run("b", seed=1), results)
+    collect(make_run("c", methods=("tiger",), run="again"), results)
+    runs = {(row["method"], row["seed"]): row["run"] for row in load_rows(results)}
+    assert runs == {("tiger", 0): "again"} | {
+        (method, seed): f"run-{seed}"
+        for method in ("scoter", "tiger", "popularity")
+        for seed in (0, 1)
+        if (method, seed) != ("tiger", 0)
+    }
+    assert len(load_rows(results)) == 6 * 2 * len(METRICS)
+
+
+def test_the_order_of_collecting_leaves_no_trace(make_run, tmp_path):
+    first, second = make_run("a"), make_run("b", seed=1)
+    for name, order in (("x", (first, second)), ("y", (second, first))):
+        for run in order:
+            collect(run, tmp_path / name)
+    assert (tmp_path / "x" / "main.parquet").read_bytes() == (tmp_path / "y" / "main.parquet").read_bytes()
+
+
+def test_rows_go_in_as_they_are_and_take_old_ranks_away(make_run, tmp_path):
+    results = tmp_path / "results"
+    rows = collect(make_run(methods=("tiger",)), results).to_dict("records")
+    collect([{**row, "value": 0.25} for row in rows], results)
+    assert {row["value"] for row in load_rows(results)} == {0.25}
+    assert list((results / "ranks").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"commit": "0123456789abcdef0123456789abcdef01234567+dirty"}, r"\+dirty' is not a clean commit; commit your changes"),
+        ({"commit": "unknown"}, "'unknown' is not a clean commit"),
+        ({"commit": None}, "None is not a clean commit"),
+        ({"seed": None}, "seed = None in run 'run-0'.*--seed"),
+        ({"seed": True}, "seed = True"),
+        ({"full_data": False, "note": "2,000 users"}, r"run on a sample \(2,000 users\)"),
+        ({"methods": {}}, "failed: its run.json lists no methods"),
+        ({"methods": {"tiger": {"metrics": {"valid": {"mrr": 0.1}}}}}, "'tiger' has no metrics for test"),
+        ({"dataset": "../beauty"}, "'../beauty'.*will not do"),
+    ],
+)
+def test_a_run_that_cannot_stand_in_a_table_is_refused(make_run, tmp_path, changes, message):
+    run = make_run()
+    (run / "run.json").write_text(json.dumps(json.loads((run / "run.json").read_text()) | changes))
+    with pytest.raises(DataError, match=message):
+        collect(run, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_metric_that_is_not_a_number_is_a_failed_run(make_run, tmp_path):
+    rows = collect(make_run(), tmp_path / "results").to_dict("records")
+    with pytest.raises(DataError, match=r"failed on beauty: its .* is nan"):
+        collect([*rows[1:], {**rows[0], "value": float("nan")}], tmp_path / "results")
+    with pytest.raises(DataError, match="two rows for"):
+        collect([*rows, rows[0]], tmp_path / "results")
+    with pytest.raises(DataError, match="a row has no epochs, versions"):
+        collect([{key: value for key, value in rows[0].items() if key not in ("epochs", "versions")}], tmp_path / "results")
+
+
+def test_an_unfinished_folder_is_refused(make_run, tmp_path):
+    run = make_run()
+    (run / "manifest.json").unlink()
+    with pytest.raises(DataError, match="holds no finished run"):
+        collect(run, tmp_path / "results")
+
+
+def test_metrics_that_the_ranks_do_not_confirm_are_refused(make_run, tmp_path):
+    run = make_run()
+    save_user_metrics(UserMetrics(users=np.arange(600), ranks=np.ones(600, int), depth=20), run / "ranks" / "tiger-test.parquet")
+    with pytest.raises(DataError, match=r"tiger's test recall@5 is 0\..*its ranks give 1\.0"):
+        collect(run, tmp_path / "results")
+
+
+def test_no_results_say_how_to_make_some(tmp_path):
+    with pytest.raises(DataError, match="python -m benchmarks collect"):
+        load_rows(tmp_path)

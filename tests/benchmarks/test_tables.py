@@ -1,0 +1,196 @@
+"""Tables against the ranks that they were made from, in every format, and the documents that hold them."""
+
+import csv
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.collect import RESULTS, collect, load_rows, ranks_path
+from benchmarks.render import document_with_tables, render
+from benchmarks.tables import COLUMNS, main_table, notes, sources
+from scoter.errors import ConfigError, DataError
+from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
+from scoter.evaluation.metrics import mean_metrics, per_user
+from scoter.types import UserMetrics
+
+
+@pytest.fixture
+def results(make_run, tmp_path):
+    """Two seeds of TIGER and SCoTER, one of popularity."""
+    collect(make_run("a"), tmp_path / "results")
+    collect(make_run("b", seed=1, methods=("scoter", "tiger")), tmp_path / "results")
+    return tmp_path / "results"
+
+
+def run_module(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "benchmarks", *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def test_the_table_is_what_the_ranks_say(results, ranks_of):
+    table = main_table(results, "beauty").set_index("method")
+    assert list(table.index) == ["popularity", "tiger", "scoter", "SASRec, BCE (paper)", "TIGER (paper)"]
+    assert table["seeds"].tolist()[:3] == [1, 2, 2]
+    means = {
+        name: np.mean([mean_metrics(ranks_of(name, s, "test"))["recall@10"] for s in (0, 1)]) for name in ("tiger", "scoter")
+    }
+    assert table.loc["scoter", "recall@10"] == pytest.approx(means["scoter"], abs=1e-15)
+    assert table.loc["scoter", "lift recall@10"] == pytest.approx(100 * (means["scoter"] / means["tiger"] - 1))
+    assert table.loc["scoter", "difference recall@10"] == pytest.approx(means["scoter"] - means["tiger"], abs=1e-15)
+    assert (
+        0
+        < table.loc["scoter", "low recall@10"]
+        < table.loc["scoter", "difference recall@10"]
+        < table.loc["scoter", "high recall@10"]
+    )
+    assert table.loc["popularity", "lift ndcg@10"] == -100
+    assert table.loc["tiger", ["lift recall@10", "difference recall@10"]].isna().all()
+    assert table.loc["scoter", "cpu_hours"] == 1.5
+
+
+def test_the_interval_is_the_normal_one_of_paired_users_where_there_are_many(results, ranks_of):
+    row = main_table(results, "beauty").set_index("method").loc["scoter"]
+    gaps = [
+        per_user(ranks_of("scoter", s, "test"), "ndcg@10") - per_user(ranks_of("tiger", s, "test"), "ndcg@10") for s in (0, 1)
+    ]
+    half = 1.96 * np.mean(gaps, axis=0).std() / np.sqrt(600)
+    assert row["high ndcg@10"] - row["low ndcg@10"] == pytest.approx(2 * half, rel=0.08)
+
+
+def test_published_rows_are_the_checked_ones_and_nothing_else(results):
+    table = main_table(results, "beauty").set_index("method")
+    assert table.loc["TIGER (paper)", ["recall@5", "ndcg@5", "recall@10", "ndcg@10"]].tolist() == [0.0454, 0.0321, 0.0648, 0.0384]
+    assert table.loc["SASRec, BCE (paper)", ["recall@5", "ndcg@5", "recall@10", "ndcg@10"]].tolist() == [
+        0.0387,
+        0.0249,
+        0.0605,
+        0.0318,
+    ]
+    assert table.loc["TIGER (paper)", "source"] == "arXiv 2305.05065"
+    assert table.loc["TIGER (paper)", ["seeds", "cpu_hours", "lift recall@10"]].isna().all()
+    assert any("3.75 % to 11.59 %" in note and "2511.19514" in note for note in notes("beauty"))
+    assert not any("TIGER (paper)" in note for note in notes("yelp"))
+
+
+def test_methods_that_share_no_seed_have_a_gain_but_no_interval(make_run, tmp_path):
+    collect(make_run("a", methods=("tiger",)), tmp_path / "results")
+    collect(make_run("b", methods=("scoter",), seed=1), tmp_path / "results")
+    row = main_table(tmp_path / "results", "beauty").set_index("method").loc["scoter"]
+    assert row["lift recall@10"] > 0
+    assert row[["difference recall@10", "low recall@10"]].isna().all()
+
+
+def test_ranks_of_other_users_are_not_paired(results):
+    path = ranks_path(results, "beauty", "scoter", 0, "test")
+    kept = load_user_metrics(path)
+    save_user_metrics(UserMetrics(users=kept.users[::-1].copy(), ranks=kept.ranks, depth=20), path)
+    with pytest.raises(DataError, match="rank different users"):
+        main_table(results, "beauty")
+
+
+def test_every_format_shows_every_number(results):
+    table = main_table(results, "beauty").set_index("method")
+    for form in ("text", "markdown", "latex"):
+        shown = render(results, "beauty", form).replace("$-$", "-")
+        for metric in ("recall@5", "ndcg@5", "recall@10", "ndcg@10"):
+            for value in table[metric]:
+                assert f"{value:.4f}" in shown
+        row = table.loc["scoter"]
+        assert f"{row['difference recall@10']:+.4f} [{row['low recall@10']:+.4f}, {row['high recall@10']:+.4f}]" in shown
+    rows = list(csv.DictReader(io.StringIO(render(results, "beauty", "csv"))))
+    assert tuple(rows[0]) == COLUMNS
+    assert float(rows[2]["low ndcg@10"]) == table.loc["scoter", "low ndcg@10"]
+    assert rows[4]["cpu_hours"] == ""
+
+
+def test_markdown_and_latex_have_one_cell_for_each_heading(results):
+    lines = [line for line in render(results, "beauty", "markdown").splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 5
+    assert {line.count("|") for line in lines} == {10}
+    latex = [line for line in render(results, "beauty", "latex").splitlines() if line.endswith(r"\\")]
+    assert len(latex) == 1 + 5
+    assert {line.count("&") for line in latex} == {8}
+    assert not any(re.search(r"(?<!\\)[%_#]", line) for line in latex)
+
+
+def test_sources_name_the_run_and_commit_of_each_row(results):
+    found = sources(results, "beauty")
+    assert found["method"].tolist() == ["popularity", "tiger", "tiger", "scoter", "scoter"]
+    assert found["run"].tolist() == ["run-0", "run-0", "run-1", "run-0", "run-1"]
+    assert render(results, "beauty", "sources").splitlines()[0] == "method,seed,run,commit"
+
+
+def test_unknown_datasets_and_formats_are_refused_with_the_choices(results):
+    with pytest.raises(DataError, match="'toys' has no collected results; choose from: beauty"):
+        main_table(results, "toys")
+    with pytest.raises(ConfigError, match="'html' is unknown; choose from: text, markdown, latex, csv, sources"):
+        render(results, "beauty", "html")
+
+
+def test_a_document_keeps_its_text_and_gets_its_table(results):
+    text = "# Title\n\n<!-- table:beauty -->\nold\n<!-- /table -->\n\nThe end.\n"
+    made = document_with_tables(text, results)
+    assert made == text.replace("old\n", render(results, "beauty", "markdown"))
+    assert document_with_tables(made, results) == made
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no marker", "0 opening and 0 closing markers that make 0 tables"),
+        ("<!-- table:beauty -->\n", "1 opening and 0 closing"),
+        ("<!-- table:beauty -->\n<!-- table:toys -->\n<!-- /table -->", "2 opening and 1 closing"),
+    ],
+)
+def test_a_document_without_whole_markers_is_refused(results, text, message):
+    with pytest.raises(DataError, match=message):
+        document_with_tables(text, results)
+
+
+def test_the_commands_collect_print_write_and_check(make_run, tmp_path):
+    results, readme = tmp_path / "results", tmp_path / "README.md"
+    done = run_module("collect", make_run(), "--results", results)
+    assert done.returncode == 0, done.stderr
+    assert "beauty, seed 0: 42 rows of popularity, scoter, tiger" in done.stdout
+    printed = run_module("tables", "--dataset", "beauty", "--format", "markdown", "--results", results)
+    assert render(results, "beauty", "markdown") in printed.stdout
+    readme.write_text("<!-- table:beauty -->\n<!-- /table -->\n")
+    stale = run_module("tables", "--check", readme, "--results", results)
+    assert stale.returncode == 1
+    assert "--write" in stale.stderr
+    assert run_module("tables", "--write", readme, "--results", results).returncode == 0
+    assert run_module("tables", "--check", readme, "--results", results).returncode == 0
+    assert render(results, "beauty", "markdown") in readme.read_text()
+
+
+def test_a_refusal_is_one_line_and_a_failure(make_run, tmp_path):
+    done = run_module("collect", make_run(commit="unknown"), "--results", tmp_path / "results")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: commit = 'unknown' is not a clean commit")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("module", ["benchmarks.tables", "benchmarks.collect", "benchmarks.render", "benchmarks.__main__"])
+def test_tables_are_made_without_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_readme_shows_the_committed_results():
+    readme = Path(__file__).parents[2] / "README.md"
+    if "<!-- table:" not in readme.read_text():
+        pytest.skip("the README holds no table yet")
+    assert document_with_tables(readme.read_text(), RESULTS) == readme.read_text()
+
+
+def test_committed_results_are_complete_and_clean():
+    if not (RESULTS / "main.parquet").exists():
+        pytest.skip("no results have been collected yet")
+    for row in load_rows(RESULTS):
+        assert re.fullmatch(r"[0-9a-f]{40}", row["commit"])
+        kept = load_user_metrics(ranks_path(RESULTS, row["dataset"], row["method"], row["seed"], row["split"]))
+        assert per_user(kept, row["metric"]).mean() == pytest.approx(row["value"], abs=1e-9)
