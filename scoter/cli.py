@@ -190,8 +190,9 @@ def verify(run_name: str | None, store: Path | None) -> None:
 
 def _with_fallback(chosen: Any, data_dir: Path | None) -> Any:
     """The quickstart uses the simulated shop, and says so, where Beauty can be neither found nor downloaded."""
-    from scoter.data.sources import locate
-    from scoter.data.sources import obtain
+    from scoter.data.obtain import obtain
+    from scoter.data.prepared import save_prepared
+    from scoter.data.sources import CACHE, locate
     from scoter.errors import DataError
     from scoter.experiments import simulated_smoke
 
@@ -199,7 +200,7 @@ def _with_fallback(chosen: Any, data_dir: Path | None) -> Any:
         return chosen
     _say("Beauty was not found here; trying the official download")
     try:
-        obtain("beauty")
+        save_prepared(*obtain("beauty"), CACHE / "beauty")
         return chosen
     except DataError as error:
         _say(f"{error}\nTHE SIMULATED SHOP IS USED INSTEAD: what follows is not real data.")

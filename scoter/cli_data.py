@@ -2,12 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from scoter.types import Catalog, InteractionLog
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -70,6 +67,7 @@ def prepare_dataset(
     **policies: Any,
 ) -> None:
     """Make a prepared folder: of the registered dataset NAME, downloaded where needed, or of your own tables."""
+    from scoter.data.obtain import obtain
     from scoter.data.prepared import save_prepared
     from scoter.data.sources import CACHE
 
@@ -83,7 +81,7 @@ def prepare_dataset(
         log, catalog = load_table(interactions, items, **policies)
     else:
         assert name is not None
-        log, catalog = _from_raw(name, raw or CACHE / "raw" / name, other_release)
+        log, catalog = obtain(name, raw, published=not other_release)
     folder = out or CACHE / str(name)
     save_prepared(log, catalog, folder)
     click.echo(f"{folder}: {log.user_count:,} users, {catalog.item_count:,} items, {len(log.items):,} interactions")
@@ -103,20 +101,6 @@ def show_dataset(name: str, data_dir: Path | None, as_json: bool) -> None:
     dataset = open_dataset(DataConfig(name=name), data_dir)
     facts = {"dataset": name, "origin": dataset.origin} | describe(dataset.log, dataset.catalog, leave_one_out(dataset.log))
     click.echo(json.dumps(facts) if as_json else _readable(facts))
-
-
-def _from_raw(name: str, raw: Path, other_release: bool) -> "tuple[InteractionLog, Catalog]":
-    from scoter.data.download import fetch
-    from scoter.data.prepare import prepare
-    from scoter.data.sources import check_counts, source_named
-
-    source = source_named(name)
-    click.echo(f"{name}: {source.citation}\nterms: {source.terms}", err=True)
-    fetch(source, raw)
-    log, catalog = prepare(source, raw)
-    if not other_release:
-        check_counts(name, log, catalog)
-    return log, catalog
 
 
 def _readable(facts: dict[str, Any]) -> str:

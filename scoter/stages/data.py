@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from scoter.config import to_json
-from scoter.errors import DataError
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context, load_arrays, save_arrays
 from scoter.store import Artefact
@@ -15,32 +13,17 @@ from scoter.types import Catalog, InteractionLog, SemanticIds, Split
 
 def prepare(context: Context, data_dir: Path | None) -> Artefact:
     """The dataset as a prepared folder: a copy of the source, a fixed sample of it, or the simulated shop."""
-    from scoter.data import prepared, simulated, sources, split
+    from scoter.data.datasets import open_dataset
+    from scoter.data.prepared import save_prepared
 
     config = context.experiment.data
-    if config.simulated is not None:
-        shop_config = config.simulated
+    dataset = open_dataset(config, data_dir, context.data_seed)
 
-        def simulate(out: Path, scratch: Path) -> None:
-            shop = simulated.simulate(shop_config, context.data_seed)
-            prepared.save_prepared(shop.log, shop.catalog, out)
+    def build(out: Path, scratch: Path) -> None:
+        save_prepared(dataset.log, dataset.catalog, out)
 
-        return context.stage("prepare", {"data": json.loads(to_json(config)), "seed": context.data_seed}, [], simulate)
-    folder = sources.locate(config.name, data_dir)
-    if folder is None:
-        raise DataError(
-            f"dataset {config.name!r} was not found; pass --data DIR, set SCOTER_DATA to a folder that holds "
-            f"{config.name}/, or run `scoter data prepare {config.name}`"
-        )
-
-    def copy(out: Path, scratch: Path) -> None:
-        log, catalog = prepared.load_prepared(folder)
-        sources.check_counts(config.name, log, catalog)
-        if config.max_users:
-            log, catalog = split.sample_users(log, catalog, config.max_users, derive_seed(0, "sample"))
-        prepared.save_prepared(log, catalog, out)
-
-    return context.stage("prepare", config, [prepared.fingerprint(folder)], copy)
+    context.say(f"data: {dataset.origin}, {dataset.log.user_count:,} users, {dataset.catalog.item_count:,} items")
+    return context.stage("prepare", config, [dataset.identity], build)
 
 
 def open_data(data: Artefact) -> tuple[InteractionLog, Catalog, Split]:

@@ -12,7 +12,7 @@ from scoter.stages.context import PARTS, Context, load_arrays, save_arrays
 from scoter.stages.data import open_data, open_semantic_ids
 from scoter.stages.reasoning import open_steps
 from scoter.store import Artefact
-from scoter.types import Catalog, Part, Rankings, SemanticIds, Split, StepEmbeddings
+from scoter.types import Catalog, Rankings, SemanticIds, Split, StepEmbeddings
 
 
 def build_model(
@@ -129,7 +129,7 @@ def rank(
     return context.stage("rank", {"depth": context.experiment.depth}, inputs, build)
 
 
-def open_rankings(artefact: Artefact, part: Part) -> Rankings:
+def open_rankings(artefact: Artefact, part: str) -> Rankings:
     arrays = load_arrays(artefact.file(f"rankings-{part}.safetensors"))
     return Rankings(arrays["users"], arrays["items"], arrays["scores"])
 

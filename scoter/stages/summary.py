@@ -15,7 +15,7 @@ from scoter.stages.data import open_data
 from scoter.stages.models import open_rankings
 from scoter.stages.reasoning import open_pattern
 from scoter.store import Artefact, git_commit
-from scoter.types import Catalog, Part, Rankings, ReasoningPattern, Split, UserMetrics
+from scoter.types import Catalog, Rankings, ReasoningPattern, Split, UserMetrics
 
 COMPARED = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 EXAMPLE_USERS = 6
@@ -65,7 +65,7 @@ def summarise(
     return context.stage("run", {"experiment": json.loads(to_json(experiment)), "seed": context.seed}, inputs, build)
 
 
-def measure(rankings: dict[Part, Rankings], split: Split, folder: Path, name: str) -> dict[Part, UserMetrics]:
+def measure(rankings: dict[str, Rankings], split: Split, folder: Path, name: str) -> dict[str, UserMetrics]:
     """Each user's rank in both parts, also written to `folder`."""
     from scoter.evaluation.evaluator import Evaluator, save_user_metrics
 
@@ -76,7 +76,7 @@ def measure(rankings: dict[Part, Rankings], split: Split, folder: Path, name: st
     return metrics
 
 
-def describe_method(context: Context, name: str, trained: Artefact, metrics: dict[Part, UserMetrics]) -> dict[str, Any]:
+def describe_method(context: Context, name: str, trained: Artefact, metrics: dict[str, UserMetrics]) -> dict[str, Any]:
     from scoter.evaluation.metrics import mean_metrics
 
     return {
@@ -119,7 +119,7 @@ def save_attention(
 
 
 def examples(
-    rankings: dict[str, dict[Part, Rankings]], split: Split, catalog: Catalog, steps: Artefact | None
+    rankings: dict[str, dict[str, Rankings]], split: Split, catalog: Catalog, steps: Artefact | None
 ) -> list[dict[str, Any]]:
     """A few evenly spaced test users: history, chain, what each method recommends, and the truth."""
     from scoter.reasoning.chains import item_names, load_chains

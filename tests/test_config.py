@@ -1,0 +1,58 @@
+"""Configs survive JSON, refuse what they do not know, and every named experiment is whole."""
+
+import json
+
+import pytest
+
+from scoter.config import Experiment, from_json, to_json, with_overrides
+from scoter.errors import ConfigError
+from scoter.experiments import EXPERIMENTS, experiment
+
+
+@pytest.mark.parametrize("name", list(EXPERIMENTS))
+def test_every_experiment_survives_json(name: str) -> None:
+    chosen = experiment(name)
+    assert from_json(to_json(chosen)) == chosen
+    assert chosen.name == name
+
+
+def test_the_tiger_arms_differ_in_fusion_alone() -> None:
+    arms = [experiment(f"beauty-{name}") for name in ("tiger", "collapsed", "scoter")]
+    tiger, collapsed, scoter = (next(iter(arm.methods.values())) for arm in arms)
+    assert tiger.model == collapsed.model == scoter.model
+    assert tiger.training == collapsed.training == scoter.training
+    assert len({arm.semantic_ids for arm in arms}) == 1
+    assert collapsed.fusion is not None
+    assert scoter.fusion is not None
+    assert {collapsed.fusion.kind, scoter.fusion.kind} == {"meanpool", "structured"}
+
+
+def test_overrides_reach_nested_values_and_every_method() -> None:
+    chosen = with_overrides(experiment("quickstart"), ["methods.*.training.epochs=2", "data.max_users=50", "note=short"])
+    assert {method.training.epochs for method in chosen.methods.values()} == {2}
+    assert (chosen.data.max_users, chosen.note) == (50, "short")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.max_user=5", "there is no 'max_user' there; choose from: max_users, name, simulated"),
+        ("data.max_users=many", "data.max_users = 'many' was refused"),
+        ("depth", "has no '='"),
+        ("depth.x=1", "nothing below it"),
+    ],
+)
+def test_a_bad_override_says_what_would_be_good(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        with_overrides(experiment("quickstart"), [override])
+
+
+def test_unknown_keys_are_refused() -> None:
+    tree = json.loads(to_json(experiment("quickstart")))
+    with pytest.raises(ConfigError, match="surprise"):
+        from_json(json.dumps({**tree, "surprise": 1}), Experiment)
+
+
+def test_an_unknown_experiment_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="there is no experiment 'beauty'; choose from: quickstart"):
+        experiment("beauty")

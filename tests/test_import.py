@@ -1,0 +1,54 @@
+"""Light things stay light: what a fresh process loads, and how long help takes."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+LIGHT = (
+    "scoter",
+    "scoter.evaluation",
+    "scoter.data",
+    "scoter.config",
+    "scoter.store",
+    "scoter.cli",
+    "benchmarks.tables",
+    "paper_figures",
+)
+
+
+def in_fresh_process(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_light_modules_leave_torch_unloaded(module: str) -> None:
+    code = f"import pkgutil, importlib, sys; m = importlib.import_module({module!r})\n"
+    code += "[importlib.import_module(m.__name__ + '.' + x.name) for x in pkgutil.iter_modules(getattr(m, '__path__', []))"
+    code += f" if m.__name__ in ('scoter.evaluation', 'scoter.data', 'paper_figures')]\nprint('torch' in sys.modules)  # {module}"
+    assert in_fresh_process(code) == "False"
+
+
+def fastest(arguments: list[str], repeats: int = 5) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        subprocess.run(arguments, capture_output=True, check=True)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def test_import_and_help_are_quick() -> None:
+    bare = fastest([sys.executable, "-c", "pass"])
+    assert fastest([sys.executable, "-c", "import scoter"]) - bare < 0.3
+    assert fastest([sys.executable, "-m", "scoter.cli", "--help"]) - bare < 0.5
+
+
+def test_public_names_resolve() -> None:
+    import scoter
+
+    assert scoter.run.__module__ == "scoter.pipeline"
+    with pytest.raises(AttributeError, match="it offers"):
+        _ = scoter.nothing
