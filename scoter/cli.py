@@ -154,16 +154,25 @@ def discover(dataset: str, seed: int, store: Path | None, data: Path | None, as_
 @click.argument("run_name", metavar="RUN")
 @click.option("--method", help="Which of the run's methods [default: its last]")
 @click.option("--user", "users", multiple=True, help="A user key of the dataset; repeatable [default: the first three]")
+@click.option("--item", "items", multiple=True, help="Instead of a user: an item key of the history, oldest first; repeatable")
 @click.option("-k", "count", type=click.IntRange(1, 20), default=10, show_default=True)
 @_store_option
 @_json_option
-def recommend(run_name: str, method: str | None, users: tuple[str, ...], count: int, store: Path | None, as_json: bool) -> None:
-    """Recommendations of a finished run for some of its users, from their history up to the held-out last item."""
+def recommend(
+    run_name: str,
+    method: str | None,
+    users: tuple[str, ...],
+    items: tuple[str, ...],
+    count: int,
+    store: Path | None,
+    as_json: bool,
+) -> None:
+    """What to recommend next: a finished run's model on the whole history of some users, or on a history given by hand."""
     from scoter.stages.serving import recommend_from_run
 
     _use_threads(None)
     opened = Store(store)
-    rows = recommend_from_run(opened, _find_run(opened, run_name), method, users, count)
+    rows = recommend_from_run(opened, _find_run(opened, run_name), method, users, items, count)
     if as_json:
         click.echo(json.dumps(rows))
         return

@@ -53,12 +53,12 @@ def quickstart() -> Experiment:
 
 def simulated(order: float) -> Experiment:
     """The simulated shop, where `order` (lambda) says how much of the next purchase depends on the plan's order."""
-    short = TrainingConfig(epochs=8, evaluate_every=4, batch_targets=512, learning_rate=2e-3)
+    short = TrainingConfig(epochs=10, evaluate_every=5, batch_targets=512, learning_rate=2e-3)
     small = TigerConfig(dim=64, layers=2, heads=2, head_dim=32, feed_forward=128, max_items=8)
     chosen = methods(short, small)
     return Experiment(
         name="simulated",
-        data=DataConfig("simulated", simulated=SimulatedConfig(order=order)),
+        data=DataConfig("simulated", simulated=SimulatedConfig(users=2500, brands=6, items_per_cell=5, order=order)),
         methods={name: chosen[name] for name in ("popularity", "tiger", "tiger-meanpool", "scoter")},
         text=TextConfig(fields=("title", "categories")),
         semantic_ids=SemanticIdConfig(codebook_size=32, levels=2),

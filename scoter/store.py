@@ -93,6 +93,13 @@ class Store:
             shutil.rmtree(scratch, ignore_errors=True)
         return Artefact(final, stage, key)
 
+    def find(self, stage: str, key: str) -> Artefact:
+        """The finished artefact of that key; an absent one is a `StoreError`."""
+        path = self.root / stage / key[:16]
+        if not (path / MANIFEST).exists():
+            raise StoreError(f"{self.root} has no finished {stage} artefact {key[:16]}; run the experiment again to make it")
+        return Artefact(path, stage, key, reused=True)
+
     def artefacts(self, stage: str | None = None) -> Iterator[Artefact]:
         """Every finished artefact, oldest first."""
         found = [path.parent for path in self.root.glob(f"{stage or '*'}/*/{MANIFEST}") if path.parts[-3] != "partial"]

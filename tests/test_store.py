@@ -31,7 +31,7 @@ def test_a_second_call_reuses_and_a_changed_recipe_does_not(tmp_path: Path) -> N
     ]
     assert len({artefact.key for artefact in [first, *changed]}) == 5
     assert first.file("folder/a.txt").read_text() == "one"
-    assert [artefact.key for artefact in store.artefacts("demo")][0] == first.key
+    assert next(store.artefacts("demo")).key == first.key
 
 
 def test_a_failed_build_leaves_nothing_that_looks_finished_and_keeps_its_scratch(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_full_disk_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     def full(out: Path, scratch: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(StoreError, match="No space left on device.*Free space"):
+    with pytest.raises(StoreError, match=r"No space left on device.*Free space"):
         Store(tmp_path).stage("demo", 1, {}, [], full)
 
 

@@ -57,6 +57,14 @@ def summarise(
             "semantic_ids": json.loads(ids.file("report.json").read_text()),
             "pattern": None if pattern is None else json.loads(pattern.file("pattern.json").read_text()),
             "versions": versions(),
+            "config": json.loads(to_json(experiment)),
+            "artefacts": {
+                "prepare": data.key,
+                "semantic-ids": ids.key,
+                "train": {name: artefact.key for name, artefact in trained.items()},
+                **({"discover": pattern.key} if pattern is not None else {}),
+                **({"chains": steps.key} if steps is not None else {}),
+            },
         }
         (out / "run.json").write_text(json.dumps(outcome, indent=1))
 
