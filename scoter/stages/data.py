@@ -42,7 +42,7 @@ def embed_items(context: Context, data: Artefact) -> Artefact:
 
     _, catalog, split = open_data(data)
     config, wanted = context.experiment.text, context.experiment.semantic_ids.source
-    fields = [name for name in config.fields if catalog.has(name)]
+    fields = text_fields(catalog, config.fields)
     source = wanted if wanted != "auto" else ("text" if fields else "cooccurrence")
 
     def build(out: Path, scratch: Path) -> None:
@@ -55,6 +55,12 @@ def embed_items(context: Context, data: Artefact) -> Artefact:
 
     inputs: list[Artefact | str] = [data] + ([text.provenance_key(config)] if source == "text" else [])
     return context.stage("items", {"source": source, "fields": fields}, inputs, build)
+
+
+def text_fields(catalog: Catalog, wanted: tuple[str, ...]) -> list[str]:
+    """The wanted columns that hold something. A machine-made `phrase` stands in for a title, and is left out beside one."""
+    fields = [name for name in wanted if catalog.has(name)]
+    return [name for name in fields if name != "phrase" or "title" not in fields]
 
 
 def make_semantic_ids(context: Context, items: Artefact) -> Artefact:

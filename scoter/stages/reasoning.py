@@ -8,7 +8,7 @@ import numpy as np
 
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context, load_arrays, save_arrays
-from scoter.stages.data import open_data
+from scoter.stages.data import open_data, text_fields
 from scoter.store import Artefact
 from scoter.types import ReasoningPattern, StepEmbeddings
 
@@ -23,8 +23,7 @@ def discover_pattern(context: Context, data: Artefact) -> Artefact:
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(data)
         encode = sentence_encoder(context)
-        fields = [name for name in (*experiment.text.fields, "brand") if catalog.has(name)]
-        vectors = encode(text.item_texts(catalog, list(dict.fromkeys(fields))))
+        vectors = encode(text.item_texts(catalog, text_fields(catalog, experiment.text.fields)))
         found = discover(split, catalog, experiment.discover, encode, vectors, derive_seed(context.data_seed, "discover"))
         (out / "pattern.json").write_text(found.to_json())
 

@@ -92,6 +92,7 @@ def describe_method(context: Context, name: str, trained: Artefact, metrics: dic
         "metrics": {part: mean_metrics(metrics[part]) for part in PARTS},
         "config": json.loads(to_json(context.experiment.methods[name])),
         "train": trained.key,
+        "trained_at": trained.manifest()["commit"],
     }
 
 

@@ -1,0 +1,70 @@
+"""One interface over both ways of making semantic IDs."""
+
+from dataclasses import asdict, replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from scoter.config import SemanticIdConfig
+from scoter.seeding import derive_seed
+from scoter.semantic_ids.assign import add_collision_level
+from scoter.semantic_ids.cooccurrence import cooccurrence_vectors
+from scoter.semantic_ids.diagnostics import check_collapse, check_spread, diagnose
+from scoter.semantic_ids.rqkmeans import fit_rqkmeans
+from scoter.types import SemanticIds
+
+__all__ = ["build_semantic_ids", "codebook_size_for", "cooccurrence_vectors"]
+
+ITEMS_PER_CODE = 8
+
+
+def build_semantic_ids(
+    vectors: Float[np.ndarray, "items dim"], config: SemanticIdConfig, seed: int, checkpoint: Path | None = None
+) -> tuple[SemanticIds, dict[str, Any]]:
+    """Unique semantic IDs of all items, and a report of how well their codes are used (JSON-able).
+
+    The report holds `method`, `codebook_size` (after `codebook_size_for`), `distinct_vectors` (items with
+    equal vectors share all codes but the last) and the fields of `IdDiagnostics`. `checkpoint` is a folder
+    in which an interrupted RQ-VAE finds its last state again.
+
+    Raises:
+        CollapseError: vectors that are all nearly equal, or a level of codes that tells nothing apart.
+        DataError: a vector holds NaN or infinity.
+
+    Example:
+        >>> vectors = np.random.default_rng(0).normal(size=(100, 8))
+        >>> ids, report = build_semantic_ids(vectors, SemanticIdConfig(), seed=0)
+        >>> ids.codes.shape, report["codebook_size"], report["distinct_vectors"]
+        ((100, 4), 12, 100)
+    """
+    check_spread(vectors)
+    config = replace(config, codebook_size=codebook_size_for(len(vectors), config))
+    if config.method == "rqvae":
+        from scoter.semantic_ids.rqvae import fit_rqvae
+
+        codes = fit_rqvae(vectors, config, derive_seed(seed, "rqvae"), checkpoint)
+    else:
+        codes = fit_rqkmeans(vectors, config.levels, config.codebook_size, derive_seed(seed, "rqkmeans"))
+    sizes = (config.codebook_size,) * config.levels
+    _, distinct = np.unique(vectors, axis=0, return_index=True)
+    check_collapse(codes[distinct], sizes)
+    ids = add_collision_level(codes, sizes, derive_seed(seed, "collisions"))
+    made = {"method": config.method, "codebook_size": config.codebook_size, "distinct_vectors": len(distinct)}
+    return ids, {**made, **asdict(diagnose(ids))}
+
+
+def codebook_size_for(items: int, config: SemanticIdConfig) -> int:
+    """`config.codebook_size`, cut for a small catalogue to one code per `ITEMS_PER_CODE` items.
+
+    A code that stands for an item or two is an arbitrary name, not a meaning that others share. But there
+    are never fewer codes than could name all items apart (items ** (1 / levels)), nor more than items.
+
+    Example:
+        >>> [codebook_size_for(items, SemanticIdConfig()) for items in (12101, 512, 20, 1)]
+        [256, 64, 3, 1]
+    """
+    enough = ceil(round(items ** (1 / config.levels), 9))
+    return min(config.codebook_size, max(items // ITEMS_PER_CODE, enough), items)

@@ -1,0 +1,51 @@
+"""Item vectors from who is bought near whom, for catalogues without text."""
+
+import numpy as np
+from jaxtyping import Float32
+from scipy.sparse import csr_matrix
+from sklearn.utils.extmath import randomized_svd
+
+from scoter.types import InteractionLog
+
+WINDOW = 5
+
+
+def cooccurrence_vectors(train: InteractionLog, item_count: int, dim: int, seed: int) -> Float32[np.ndarray, "items kept"]:
+    """Rank-`dim` factor of the items' positive pointwise mutual information (`ppmi`), U sqrt(S).
+
+    Pass the training log and nothing else. An item that the log lacks, or that never appears beside another,
+    has the zero vector. At most `item_count` columns are kept.
+
+    Source: Levy and Goldberg 2014, Neural word embedding as implicit matrix factorization, section 3.3.
+    """
+    matrix = ppmi(train, item_count)
+    left, values, _ = randomized_svd(matrix, min(dim, item_count), random_state=seed % 2**32)
+    return (left * np.sqrt(values)).astype(np.float32)
+
+
+def ppmi(train: InteractionLog, item_count: int, window: int = WINDOW) -> csr_matrix:
+    """max(0, log(n_ij n / (n_i n_j))) in nats, items by items, symmetric.
+
+    n_ij counts the pairs of events of one user at most `window` events apart whose items are i and j, in
+    both orders; n_i and n are its sums. Pairs of an item with itself do not count.
+
+    Example:
+        >>> log = InteractionLog(np.array([0, 1, 0, 1, 2, 3]), np.array([0, 2, 4, 6]), ("a", "b", "c"))
+        >>> np.exp(ppmi(log, 4).toarray()[0, 1]), np.exp(ppmi(log, 4).toarray()[2, 3])
+        (np.float64(1.5), np.float64(3.0))
+    """
+    user = np.repeat(np.arange(train.user_count), train.lengths)
+    rows, columns = [], []
+    for gap in range(1, window + 1):
+        same = user[gap:] == user[:-gap]
+        rows.append(train.items[:-gap][same])
+        columns.append(train.items[gap:][same])
+    left, right = np.concatenate(rows), np.concatenate(columns)
+    left, right = left[left != right], right[left != right]
+    pairs = (np.concatenate([left, right]), np.concatenate([right, left]))
+    counts = csr_matrix((np.ones(len(pairs[0])), pairs), shape=(item_count, item_count)).tocoo()
+    counts.sum_duplicates()
+    totals = np.bincount(pairs[0], minlength=item_count)
+    information = np.log(counts.data * counts.data.sum() / (totals[counts.row] * totals[counts.col]))
+    positive = information > 0
+    return csr_matrix((information[positive], (counts.row[positive], counts.col[positive])), shape=(item_count, item_count))
