@@ -83,9 +83,8 @@ def _rows_of_run(folder: Path) -> list[Row]:
         raise DataError(f"{folder} holds no finished run (a run.json and a manifest.json); run it again to its end")
     run = json.loads((folder / "run.json").read_text())
     if not run.get("full_data", False):
-        raise DataError(
-            f"{folder} was run on a sample ({run.get('note') or 'full_data is not true'}); collect runs on all users only"
-        )
+        why = run.get("note") or "its run.json has no full_data: true"
+        raise DataError(f"{folder} was not run on a whole dataset ({why}); collect runs on all users of a public dataset only")
     if not run.get("methods"):
         raise DataError(f"{folder} failed: its run.json lists no methods; run it again")
     rows = []
@@ -93,7 +92,8 @@ def _rows_of_run(folder: Path) -> list[Row]:
         missing = [split for split in SPLITS if not made.get("metrics", {}).get(split)]
         if missing:
             raise DataError(f"{folder} failed: method {method!r} has no metrics for {' and '.join(missing)}; run it again")
-        shared = {key: run.get(key) for key in ("dataset", "seed", "run", "commit")} | {
+        shared = {key: run.get(key) for key in ("dataset", "seed", "commit")} | {
+            "run": json.loads((folder / "manifest.json").read_text())["key"],
             "method": method,
             "epochs": made["epochs"],
             "cpu_hours": made["cpu_seconds"] / 3600,

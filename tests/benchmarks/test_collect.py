@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from finished_run import draw_ranks, write_run
 
 from benchmarks.collect import COLUMNS, collect, load_rows, ranks_path
 from scoter.errors import DataError
@@ -14,19 +15,24 @@ from scoter.evaluation.metrics import METRICS, mean_metrics
 from scoter.types import UserMetrics
 
 
-def test_each_metric_becomes_a_row_and_each_rank_a_byte(make_run, ranks_of, tmp_path):
+@pytest.fixture
+def make_run(tmp_path):
+    return lambda name="run", **changes: write_run(tmp_path / name, **changes)
+
+
+def test_each_metric_becomes_a_row_and_each_rank_a_byte(make_run, tmp_path):
     rows = collect(make_run(), tmp_path / "results")
     stored = pd.read_parquet(tmp_path / "results" / "main.parquet")
     assert tuple(stored.columns) == COLUMNS
     assert len(stored) == len(rows) == 3 * 2 * len(METRICS)
     one = stored.query("method == 'tiger' and split == 'test' and metric == 'ndcg@10'").iloc[0]
-    assert one["value"] == mean_metrics(ranks_of("tiger", 0, "test"))["ndcg@10"]
+    assert one["value"] == mean_metrics(draw_ranks("tiger", 0, "test"))["ndcg@10"]
     assert (one["cpu_hours"], one["epochs"], one["peak_mib"], one["run"]) == (1.5, 12, 812.5, "run-0")
     assert json.loads(one["config"]) == {"training": {"epochs": 12}}
     assert json.loads(one["versions"]) == {"numpy": "2.0"}
     path = ranks_path(tmp_path / "results", "beauty", "tiger", 0, "valid")
     assert path == tmp_path / "results" / "ranks" / "beauty-tiger-s0-valid.parquet"
-    assert load_user_metrics(path).ranks.tolist() == ranks_of("tiger", 0, "valid").ranks.tolist()
+    assert load_user_metrics(path).ranks.tolist() == draw_ranks("tiger", 0, "valid").ranks.tolist()
     column = pq.ParquetFile(path).metadata.row_group(0).column(1)
     assert pq.read_schema(path).field("rank").type == "uint8"
     assert column.compression == "ZSTD"
@@ -36,7 +42,7 @@ def test_a_second_run_replaces_its_own_rows_and_no_other(make_run, tmp_path):
     results = tmp_path / "results"
     collect(make_run("a"), results)
     collect(make_run("b", seed=1), results)
-    collect(make_run("c", methods=("tiger",), run="again"), results)
+    collect(make_run("c", methods=("tiger",), key="again"), results)
     runs = {(row["method"], row["seed"]): row["run"] for row in load_rows(results)}
     assert runs == {("tiger", 0): "again"} | {
         (method, seed): f"run-{seed}"
@@ -71,7 +77,7 @@ def test_rows_go_in_as_they_are_and_take_old_ranks_away(make_run, tmp_path):
         ({"commit": None}, "None is not a clean commit"),
         ({"seed": None}, "seed = None in run 'run-0'.*--seed"),
         ({"seed": True}, "seed = True"),
-        ({"full_data": False, "note": "2,000 users"}, r"run on a sample \(2,000 users\)"),
+        ({"full_data": False, "note": "2,000 users"}, r"not run on a whole dataset \(2,000 users\)"),
         ({"methods": {}}, "failed: its run.json lists no methods"),
         ({"methods": {"tiger": {"metrics": {"valid": {"mrr": 0.1}}}}}, "'tiger' has no metrics for test"),
         ({"dataset": "../beauty"}, "'../beauty'.*will not do"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from finished_run import draw_ranks, write_run
 
 from benchmarks.collect import RESULTS, collect, load_rows, ranks_path
 from benchmarks.render import document_with_tables, render
@@ -17,6 +18,11 @@ from scoter.errors import ConfigError, DataError
 from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
 from scoter.evaluation.metrics import mean_metrics, per_user
 from scoter.types import UserMetrics
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    return lambda name="run", **changes: write_run(tmp_path / name, **changes)
 
 
 @pytest.fixture
@@ -31,12 +37,12 @@ def run_module(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "benchmarks", *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
-def test_the_table_is_what_the_ranks_say(results, ranks_of):
+def test_the_table_is_what_the_ranks_say(results):
     table = main_table(results, "beauty").set_index("method")
     assert list(table.index) == ["popularity", "tiger", "scoter", "SASRec, BCE (paper)", "TIGER (paper)"]
     assert table["seeds"].tolist()[:3] == [1, 2, 2]
     means = {
-        name: np.mean([mean_metrics(ranks_of(name, s, "test"))["recall@10"] for s in (0, 1)]) for name in ("tiger", "scoter")
+        name: np.mean([mean_metrics(draw_ranks(name, s, "test"))["recall@10"] for s in (0, 1)]) for name in ("tiger", "scoter")
     }
     assert table.loc["scoter", "recall@10"] == pytest.approx(means["scoter"], abs=1e-15)
     assert table.loc["scoter", "lift recall@10"] == pytest.approx(100 * (means["scoter"] / means["tiger"] - 1))
@@ -52,10 +58,10 @@ def test_the_table_is_what_the_ranks_say(results, ranks_of):
     assert table.loc["scoter", "cpu_hours"] == 1.5
 
 
-def test_the_interval_is_the_normal_one_of_paired_users_where_there_are_many(results, ranks_of):
+def test_the_interval_is_the_normal_one_of_paired_users_where_there_are_many(results):
     row = main_table(results, "beauty").set_index("method").loc["scoter"]
     gaps = [
-        per_user(ranks_of("scoter", s, "test"), "ndcg@10") - per_user(ranks_of("tiger", s, "test"), "ndcg@10") for s in (0, 1)
+        per_user(draw_ranks("scoter", s, "test"), "ndcg@10") - per_user(draw_ranks("tiger", s, "test"), "ndcg@10") for s in (0, 1)
     ]
     half = 1.96 * np.mean(gaps, axis=0).std() / np.sqrt(600)
     assert row["high ndcg@10"] - row["low ndcg@10"] == pytest.approx(2 * half, rel=0.08)

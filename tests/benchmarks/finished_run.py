@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from scoter.evaluation.evaluator import save_user_metrics
 from scoter.evaluation.metrics import mean_metrics
@@ -25,7 +24,7 @@ def draw_ranks(method: str, seed: int, split: str) -> UserMetrics:
     return UserMetrics(users=np.arange(USERS), ranks=ranks, depth=20)
 
 
-def write_run(folder: Path, methods=("scoter", "tiger", "popularity"), seed=0, **changes) -> Path:
+def write_run(folder: Path, methods=("scoter", "tiger", "popularity"), seed=0, key="", **changes) -> Path:
     made = {}
     (folder / "ranks").mkdir(parents=True)
     for method in methods:
@@ -42,18 +41,8 @@ def write_run(folder: Path, methods=("scoter", "tiger", "popularity"), seed=0, *
             "config": {"training": {"epochs": 12}},
             "curve": [],
         }
-    run = {"experiment": "beauty-all", "run": f"run-{seed}", "dataset": "beauty", "seed": seed, "commit": COMMIT, "note": ""}
+    run = {"experiment": "beauty-all", "dataset": "beauty", "seed": seed, "commit": COMMIT, "note": ""}
     run |= {"full_data": True, "methods": made, "versions": {"numpy": "2.0"}, **changes}
     (folder / "run.json").write_text(json.dumps(run))
-    (folder / "manifest.json").write_text("{}")
+    (folder / "manifest.json").write_text(json.dumps({"key": key or f"run-{seed}"}))
     return folder
-
-
-@pytest.fixture
-def make_run(tmp_path):
-    return lambda name="run", **changes: write_run(tmp_path / name, **changes)
-
-
-@pytest.fixture
-def ranks_of():
-    return draw_ranks

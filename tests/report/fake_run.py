@@ -1,0 +1,101 @@
+"""A run folder such as a finished run leaves, small, and with as little goodwill in its texts as one likes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scoter.evaluation.evaluator import save_user_metrics
+from scoter.evaluation.metrics import mean_metrics, per_user
+from scoter.evaluation.significance import paired_bootstrap
+from scoter.types import UserMetrics
+
+KEY = "9f3c2a71b6e04d58" * 4
+STRENGTH = {"popularity": 0.02, "sasrec-bce": 0.07, "sasrec-ce": 0.10, "tiger": 0.08, "tiger-meanpool": 0.085, "scoter": 0.11}
+ROLES = ["recent_item(lag=1)", "long_term_category", "brand_loyalty", "usual_successors(top=5)", "recommendation"]
+TITLES = [
+    "Rose Water Toner, 8 fl oz",
+    "Argan Oil Shampoo",
+    "Vitamin C Serum 20 %",
+    "Bamboo Brush Set",
+    "Matte Lipstick, Brick",
+    "Aloe Gel",
+]
+
+
+def write_fake_run(folder: Path, users: int = 2000, titles=TITLES, note="A fixed sample of 2,000 Beauty users.") -> Path:
+    generator = np.random.default_rng(0)
+    (folder / "ranks").mkdir(parents=True)
+    (folder / "attention").mkdir()
+    methods: dict[str, Any] = {}
+    kept = {}
+    draw, place = generator.random(users), generator.integers(1, 21, users)
+    for number, (name, strength) in enumerate(STRENGTH.items()):
+        kept[name] = UserMetrics(users=np.arange(users), ranks=np.where(draw < strength, place, 0), depth=20)
+        for split in ("valid", "test"):
+            save_user_metrics(kept[name], folder / "ranks" / f"{name}-{split}.parquet")
+        epochs = range(1, 31) if number else []
+        curve: list[dict[str, float]] = [{"epoch": e, "loss": (8 + number) * np.exp(-e / 9) + 2} for e in epochs]
+        for entry in curve[4::5]:
+            grown = strength * (1 - np.exp(-entry["epoch"] / 9)) * 0.5
+            entry |= {"ndcg@10": grown, "recall@10": 1.8 * grown}
+        means = mean_metrics(kept[name])
+        methods[name] = {
+            "metrics": {"valid": means, "test": means},
+            "epochs": len(curve),
+            "best_epoch": len(curve) and 25,
+            "cpu_seconds": 17.0 + 321.4 * number,
+            "peak_mib": 402.0 + 97 * number,
+            "parameters": 1_612_345 * number,
+            "config": {"training": {"epochs": len(curve), "learning_rate": 0.001}, "note": "<script>alert('config')</script>"},
+            "curve": curve,
+        }
+    differences = []
+    for metric in ("recall@5", "ndcg@5", "recall@10", "ndcg@10"):
+        for worse in ("tiger-meanpool", "tiger", "sasrec-ce"):
+            values = [per_user(kept[name], metric) for name in ("scoter", worse)]
+            found = paired_bootstrap(*values, seed=0)
+            differences.append({"better": "scoter", "worse": worse, "metric": metric} | vars(found))
+    for name, slots in (("scoter", ROLES), ("tiger-meanpool", ["all steps, pooled"])):
+        attention = generator.dirichlet(np.ones(len(slots) + 1)).tolist()
+        found = {"roles": [*slots, "nothing"], "gate_mean": [0.21, 0.34, 0.52][: len(slots)], "attention_mean": attention}
+        (folder / "attention" / f"{name}.json").write_text(json.dumps(found))
+    examples = [
+        {
+            "user": user,
+            "history": titles[: 3 + user],
+            "steps": [
+                {"role": role, "sentences": [f"After {titles[0]}, shoppers often take {titles[-1]}."]} for role in ROLES[:-1]
+            ]
+            + [{"role": ROLES[-1], "sentences": []}],
+            "truth": titles[-1],
+            "recommendations": {
+                name: [{"title": titles[(i + j) % len(titles)], "score": -1.5 - j} for j in range(5)]
+                for i, name in enumerate(STRENGTH)
+            },
+        }
+        for user in (0, 1)
+    ]
+    (folder / "examples.json").write_text(json.dumps(examples))
+    run = {
+        **{"experiment": "quickstart", "dataset": "beauty", "seed": 0, "users": users, "items": 12101},
+        **{"commit": "0123456789abcdef0123456789abcdef01234567", "note": note, "full_data": False, "methods": methods},
+        "differences": differences,
+        "semantic_ids": {
+            "method": "rqkmeans",
+            "usage": [1.0, 0.98, 0.97],
+            "perplexity": [231.2, 220.9, 214.4],
+            "collision rate": 0.0123,
+        },
+        "pattern": {
+            "steps": [{"role": "recent_item", "parameters": {"lag": 1}}, {"role": "recommendation", "parameters": {}}],
+            "support": 412,
+            "recall": {"mean": 0.071, "low": 0.063, "high": 0.079},
+        },
+        "versions": {"python": "3.11.9", "numpy": "2.3.1", "torch": "2.9.0"},
+        "reasoner": "CatalogReasoner, a symbolic stand-in for a language model",
+    }
+    (folder / "run.json").write_text(json.dumps(run))
+    (folder / "manifest.json").write_text(json.dumps({"key": KEY}))
+    return folder

@@ -1,0 +1,234 @@
+"""The report read back with an HTML parser: whole, safe, self-contained, and with every number of the run."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from fake_run import KEY, write_fake_run
+
+from scoter.errors import DataError
+from scoter.evaluation.evaluator import load_user_metrics
+from scoter.evaluation.metrics import per_user
+from scoter.evaluation.significance import bootstrap_mean
+from scoter.report import write_report
+
+
+@pytest.fixture
+def make_fake_run(tmp_path):
+    return lambda **changes: write_fake_run(tmp_path / "run", **changes)
+
+
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "\" onload=\"alert('x')",
+    "' onclick='x",
+    "</table></article>",
+    "&lt;b&gt;",
+    "{{ 7 * 7 }}",
+]
+
+
+class Page(HTMLParser):
+    """Every start tag with its attributes, all text outside <style>, and whether each tag was closed in its place."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        assert len(dict(attrs)) == len(attrs), f"{tag} has an attribute twice"
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+    def of(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def report(folder) -> tuple[str, Page]:
+    out = folder / "pages" / "report.html"
+    write_report(folder, out)
+    text = out.read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    return text, page
+
+
+def test_every_number_of_the_run_stands_in_the_page(make_fake_run):
+    folder = make_fake_run()
+    run = json.loads((folder / "run.json").read_text())
+    _, page = report(folder)
+    for name, made in run["methods"].items():
+        kept = load_user_metrics(folder / "ranks" / f"{name}-test.parquet")
+        for metric in ("recall@5", "ndcg@5", "recall@10", "ndcg@10"):
+            found = bootstrap_mean(per_user(kept, metric), seed=0)
+            assert f"{made['metrics']['test'][metric]:.4f} [{found.low:.4f}, {found.high:.4f}]" in page.text
+        for number in (f"{made['cpu_seconds']:,.0f}", f"{made['peak_mib']:,.0f}", f"{made['parameters']:,}"):
+            assert number in page.texts
+    for one in run["differences"]:
+        assert f"{one['better']} \N{MINUS SIGN} {one['worse']}" in page.texts
+        assert f"{one['mean']:+.4f}" in page.texts
+        assert f"[{one['low']:+.4f}, {one['high']:+.4f}]" in page.texts
+    for name in ("scoter", "tiger-meanpool"):
+        found = json.loads((folder / "attention" / f"{name}.json").read_text())
+        for value in found["attention_mean"] + found["gate_mean"]:
+            assert f"{value:.4f}" in page.texts
+    for text in (
+        "beauty",
+        "A fixed sample of 2,000 Beauty users.",
+        KEY,
+        run["commit"],
+        "12,101",
+        "2,000",
+        "0.0123",
+        "412",
+        "0.0710",
+    ):
+        assert text in page.text
+    assert "recent_item(lag=1)" in page.texts
+    assert "symbolic stand-in for a language model" in page.text
+
+
+def test_hostile_texts_stay_texts(make_fake_run):
+    folder = make_fake_run(titles=HOSTILE, note=HOSTILE[0])
+    raw, page = report(folder)
+    assert page.of("script") == []
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert "<script" not in raw
+    assert "49" not in [text.strip() for text in page.texts]
+    for title in HOSTILE:
+        assert any(title in text for text in page.texts), title
+
+
+def test_hostile_names_stay_texts_in_attributes_too(make_fake_run):
+    folder = make_fake_run()
+    path = folder / "attention" / "scoter.json"
+    found = json.loads(path.read_text()) | {"roles": [*HOSTILE[:4], "last"]}
+    path.write_text(json.dumps(found))
+    _, page = report(folder)
+    labels = [attributes.get("aria-label", "") for attributes in page.of("svg")]
+    for role in HOSTILE[:4]:
+        assert any(label.startswith(role) for label in labels)
+    assert page.of("script") == []
+
+
+def test_the_page_asks_nothing_of_the_network(make_fake_run):
+    raw, page = report(make_fake_run())
+    assert not any(tag in ("script", "link", "img", "iframe", "object", "embed") for tag, _ in page.tags)
+    for _, attributes in page.tags:
+        assert "src" not in attributes
+        assert attributes.get("href", "#").startswith("#")
+    assert "http:" not in raw
+    assert "https:" not in raw
+    assert "@import" not in raw
+    assert "url(" not in raw
+    policy = next(one["content"] for one in page.of("meta") if one.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+    assert "prefers-color-scheme: dark" in raw
+    assert len(raw) < 100_000
+
+
+def test_tables_and_figures_can_be_heard(make_fake_run):
+    raw, page = report(make_fake_run())
+    assert len(page.of("caption")) == len(page.of("table")) >= 7
+    assert all("scope" in attributes for attributes in page.of("th"))
+    for attributes in page.of("svg"):
+        assert attributes.get("aria-hidden") == "true" or (attributes["role"] == "img" and attributes["aria-label"].strip())
+    assert page.of("html") == [{"lang": "en"}]
+    anchors = {attributes["href"][1:] for attributes in page.of("a")}
+    assert anchors == {attributes["id"] for attributes in page.of("h2")}
+    assert raw.startswith("<!doctype html>")
+
+
+def test_the_item_that_came_next_is_marked_wherever_it_was_recommended(make_fake_run):
+    folder = make_fake_run()
+    raw, _ = report(folder)
+    examples = json.loads((folder / "examples.json").read_text())
+    hits = sum(item["title"] == one["truth"] for one in examples for listed in one["recommendations"].values() for item in listed)
+    assert hits > 0
+    assert raw.count("(came next)") == hits
+    assert raw.count(f"<p><mark>{examples[0]['truth']}</mark></p>") == len(examples)
+
+
+def test_whiskers_and_curves_lie_where_the_numbers_say(make_fake_run):
+    folder = make_fake_run()
+    run = json.loads((folder / "run.json").read_text())
+    raw, _ = report(folder)
+    widths = [(float(a), float(b)) for a, b in re.findall(r'<line class="whisker" x1="([\d.]+)" x2="([\d.]+)" y1="10"', raw)]
+    for start, metric in ((0, "recall@10"), (3, "ndcg@10"), (6, "ndcg@5"), (9, "recall@5")):
+        spans = [one["high"] - one["low"] for one in run["differences"] if one["metric"] == metric]
+        ratios = [(b - a) / span for (a, b), span in zip(widths[start : start + 3], spans, strict=True)]
+        assert np.allclose(ratios, ratios[0], rtol=0.01)
+    lines = re.findall(r'<polyline class="line c\d" points="([^"]+)"', raw)
+    evaluated = [name for name, made in run["methods"].items() if any("ndcg@10" in entry for entry in made["curve"])]
+    for name, line in zip(evaluated, lines, strict=False):
+        heights = np.array([270 - 26 - float(point.split(",")[1]) for point in line.split()])
+        values = np.array([entry["ndcg@10"] for entry in run["methods"][name]["curve"] if "ndcg@10" in entry])
+        assert np.allclose(heights, values * heights[-1] / values[-1], atol=0.2)
+
+
+def test_a_run_with_nothing_to_tell_says_so(make_fake_run):
+    folder = make_fake_run()
+    for path in [*(folder / "attention").iterdir(), folder / "examples.json"]:
+        path.unlink()
+    run = json.loads((folder / "run.json").read_text())
+    run |= {"pattern": None, "semantic_ids": None, "differences": [], "note": "", "full_data": True}
+    run["methods"] = {"popularity": run["methods"]["popularity"]}
+    (folder / "run.json").write_text(json.dumps(run))
+    _, page = report(folder)
+    for sentence in ("reads reasoning chains", "kept no examples", "mined no pattern", "uses semantic IDs", "while it trained"):
+        assert sentence in page.text
+    assert "no published table" not in page.text
+
+
+def test_a_loss_that_is_no_number_leaves_a_gap_and_not_a_broken_page(make_fake_run):
+    folder = make_fake_run()
+    run = json.loads((folder / "run.json").read_text())
+    run["methods"]["tiger"]["curve"][3]["loss"] = float("nan")
+    (folder / "run.json").write_text(json.dumps(run))
+    raw, _ = report(folder)
+    assert "nan" not in raw
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "run.json").unlink(), r"run\.json cannot be read .*pass the folder of a finished run"),
+        (lambda folder: (folder / "run.json").write_text("{}"), r"run\.json has no experiment, dataset"),
+        (lambda folder: (folder / "ranks" / "tiger-test.parquet").unlink(), r"tiger-test\.parquet cannot be read"),
+        (
+            lambda folder: (folder / "attention" / "scoter.json").write_text(
+                json.dumps({"roles": ["a"], "attention_mean": [0.1] * 3, "gate_mean": [0.5]})
+            ),
+            "3 attention_mean values for 1 roles",
+        ),
+    ],
+)
+def test_a_folder_that_is_no_run_is_refused(make_fake_run, spoil, message):
+    folder = make_fake_run()
+    spoil(folder)
+    with pytest.raises(DataError, match=message):
+        write_report(folder, folder / "report.html")
+    assert not (folder / "report.html").exists()
