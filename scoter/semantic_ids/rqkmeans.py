@@ -66,11 +66,11 @@ def principal_axes(vectors: Float[np.ndarray, "items dim"], components: int) -> 
 
 
 def kmeans(points: Float32[np.ndarray, "items dim"], clusters: int, seed: int) -> Float32[np.ndarray, "clusters dim"]:
-    """Centroids of k-means with k-means++ seeding. Fewer distinct points than clusters leave centroids unused:
+    """Centroids of k-means, one k-means++ start. Fewer distinct points than clusters leave centroids unused:
     whether that is a collapse is for `diagnostics` to say."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return KMeans(clusters, n_init=1, max_iter=ROUNDS, random_state=seed % 2**32).fit(points).cluster_centers_
+        return KMeans(clusters, max_iter=ROUNDS, random_state=seed % 2**32).fit(points).cluster_centers_
 
 
 def nearest(
