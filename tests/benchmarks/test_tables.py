@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from finished_run import draw_ranks, write_run
 
+from benchmarks.__main__ import main
 from benchmarks.collect import RESULTS, collect, load_rows, ranks_path
 from benchmarks.render import document_with_tables, render
 from benchmarks.tables import COLUMNS, main_table, notes, sources
@@ -31,10 +33,6 @@ def results(make_run, tmp_path):
     collect(make_run("a"), tmp_path / "results")
     collect(make_run("b", seed=1, methods=("scoter", "tiger")), tmp_path / "results")
     return tmp_path / "results"
-
-
-def run_module(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "benchmarks", *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
 def test_the_table_is_what_the_ranks_say(results):
@@ -159,30 +157,40 @@ def test_a_document_without_whole_markers_is_refused(results, text, message):
 
 def test_the_commands_collect_print_write_and_check(make_run, tmp_path):
     results, readme = tmp_path / "results", tmp_path / "README.md"
-    done = run_module("collect", make_run(), "--results", results)
-    assert done.returncode == 0, done.stderr
-    assert "beauty, seed 0: 42 rows of popularity, scoter, tiger" in done.stdout
-    printed = run_module("tables", "--dataset", "beauty", "--format", "markdown", "--results", results)
-    assert render(results, "beauty", "markdown") in printed.stdout
+
+    def command(*arguments):
+        return CliRunner().invoke(main, [str(argument) for argument in (*arguments, "--results", results)])
+
+    assert "beauty, seed 0: 42 rows of popularity, scoter, tiger" in command("collect", make_run()).stdout
+    assert render(results, "beauty", "markdown") in command("tables", "--dataset", "beauty", "--format", "markdown").stdout
     readme.write_text("<!-- table:beauty -->\n<!-- /table -->\n")
-    stale = run_module("tables", "--check", readme, "--results", results)
-    assert stale.returncode == 1
-    assert "--write" in stale.stderr
-    assert run_module("tables", "--write", readme, "--results", results).returncode == 0
-    assert run_module("tables", "--check", readme, "--results", results).returncode == 0
+    stale = command("tables", "--check", readme)
+    assert stale.exit_code == 1
+    assert f"python -m benchmarks tables --write {readme}" in stale.stderr
+    assert command("tables", "--write", readme).exit_code == 0
+    assert command("tables", "--check", readme).exit_code == 0
     assert render(results, "beauty", "markdown") in readme.read_text()
 
 
 def test_a_refusal_is_one_line_and_a_failure(make_run, tmp_path):
-    done = run_module("collect", make_run(commit="unknown"), "--results", tmp_path / "results")
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        "collect",
+        str(make_run(commit="unknown")),
+        "--results",
+        str(tmp_path / "results"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: commit = 'unknown' is not a clean commit")
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("module", ["benchmarks.tables", "benchmarks.collect", "benchmarks.render", "benchmarks.__main__"])
-def test_tables_are_made_without_torch(module):
-    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+def test_tables_are_made_without_torch():
+    modules = "benchmarks.tables, benchmarks.collect, benchmarks.render, benchmarks.__main__"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

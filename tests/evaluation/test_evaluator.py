@@ -87,7 +87,7 @@ def test_a_rank_below_the_depth_kept_is_refused(tmp_path):
         load_user_metrics(tmp_path / "a.parquet")
 
 
-@pytest.mark.parametrize("module", ["scoter.evaluation.evaluator", "scoter.evaluation.significance", "scoter.evaluation.metrics"])
-def test_evaluation_leaves_torch_unloaded(module):
-    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+def test_evaluation_and_its_report_leave_torch_unloaded():
+    modules = "scoter.evaluation.evaluator, scoter.evaluation.significance, scoter.evaluation.metrics, scoter.report"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
