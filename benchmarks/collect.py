@@ -33,7 +33,7 @@ def collect(run: Path | str | Sequence[Row], results: Path | str = RESULTS) -> p
     """Put a run into `results` and return its rows: the folder of a finished run, or rows (see `COLUMNS`) without ranks.
 
     Every row of the same dataset, method and seed that was there before is replaced, and so are its ranks.
-    `config` and `versions` are JSON text, `cpu_hours` hours, `peak_mib` MiB.
+    `config` and `versions` are JSON text; `cpu_hours` and `peak_mib` (training; NaN where there is none) are hours and MiB.
 
     Raises:
         DataError: a dirty or unknown commit, no seed, a run that failed or was made from a sample of the users,
@@ -96,8 +96,8 @@ def _rows_of_run(folder: Path) -> list[Row]:
             "run": json.loads((folder / "manifest.json").read_text())["key"],
             "method": method,
             "epochs": made["epochs"],
-            "cpu_hours": made["cpu_seconds"] / 3600,
-            "peak_mib": made["peak_mib"],
+            "cpu_hours": made.get("cpu_seconds", math.nan) / 3600,
+            "peak_mib": made.get("peak_mib", math.nan),
             "config": json.dumps(made["config"], sort_keys=True),
             "versions": json.dumps(run.get("versions", {}), sort_keys=True),
         }

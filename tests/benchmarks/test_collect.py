@@ -38,6 +38,16 @@ def test_each_metric_becomes_a_row_and_each_rank_a_byte(make_run, tmp_path):
     assert column.compression == "ZSTD"
 
 
+def test_a_method_without_a_cost_has_an_empty_one(make_run, tmp_path):
+    run = make_run()
+    told = json.loads((run / "run.json").read_text())
+    del told["methods"]["popularity"]["cpu_seconds"], told["methods"]["popularity"]["peak_mib"]
+    (run / "run.json").write_text(json.dumps(told))
+    rows = collect(run, tmp_path / "results").set_index("method")
+    assert rows.loc["popularity", ["cpu_hours", "peak_mib"]].isna().all(axis=None)
+    assert rows.loc["tiger", ["cpu_hours", "peak_mib"]].notna().all(axis=None)
+
+
 def test_a_second_run_replaces_its_own_rows_and_no_other(make_run, tmp_path):
     results = tmp_path / "results"
     collect(make_run("a"), results)
