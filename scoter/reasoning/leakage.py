@@ -1,0 +1,84 @@
+"""How often each step names the very thing that is to be predicted, in training, validation and test.
+
+Where these disagree, a model learns in training to trust a step that tells it less afterwards.
+"""
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+
+from scoter.errors import DataError
+from scoter.reasoning.chains import ChainTable
+from scoter.reasoning.facets import Facet, read_facets
+from scoter.seeding import derive_seed
+from scoter.types import Catalog, Split
+
+PARTS = ("train", "last-train", "valid", "test")
+
+
+def mention_table(table: ChainTable, split: Split, catalog: Catalog, seed: int, sample: int = 5000) -> pd.DataFrame:
+    """One row per step and part: the share of chains that name the target item, and the share that name its category.
+
+    Parts: `train`, a random training target of each sampled user; `last-train`, the user's last training target, whose
+    history is most like the next two; `valid`; `test`. In each, at most `sample` users, the same ones as far as they
+    have such a target. A target is named where its name (or its finest category) stands in one of the step's sentences;
+    `category` is NaN where the catalogue has none. `item_error` and `category_error` are standard errors.
+
+    Columns: step, part, item, item_error, category, category_error, chains.
+    """
+    _check(table, split, catalog)
+    facets = read_facets(catalog)
+    rows = []
+    order = np.random.default_rng(derive_seed(seed, "mentions")).permutation(split.train.user_count)
+    for part in PARTS:
+        users, lengths, targets = _targets(split, part, order, sample, seed)
+        chains = table.starts[users] + lengths - 1
+        for place, step in enumerate(table.pattern.steps):
+            texts = _texts(table, chains * len(table.pattern) + place)
+            row: dict[str, str | float | int] = {"step": step.label(), "part": part}
+            for column, facet in (("item", facets["item"]), ("category", facets.get("category"))):
+                named = np.zeros(0) if facet is None else _named(texts, facet, targets)
+                row[column] = float(named.mean()) if len(named) else float("nan")
+                row[f"{column}_error"] = float(named.std() / len(named) ** 0.5) if len(named) else float("nan")
+            rows.append({**row, "chains": len(chains)})
+    return pd.DataFrame(rows)
+
+
+def _check(table: ChainTable, split: Split, catalog: Catalog) -> None:
+    counts = split.train.lengths + np.isin(np.arange(split.train.user_count), split.valid.users)
+    if not np.array_equal(np.diff(table.starts), counts):
+        raise DataError(
+            f"the chains cover {len(table.starts) - 1} users and {table.starts[-1]} prefixes, the split has "
+            f"{split.train.user_count} users and {counts.sum()} prefixes; write the chains with this split"
+        )
+
+
+def _targets(
+    split: Split, part: str, order: Int[np.ndarray, " users"], sample: int, seed: int
+) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
+    """Users, prefix lengths and the items that follow those prefixes."""
+    lengths = split.train.lengths
+    if part in ("train", "last-train"):
+        users = order[lengths[order] >= 2][:sample]
+        prefixes = lengths[users] - 1
+        if part == "train":
+            prefixes = np.random.default_rng(derive_seed(seed, "mentions", part)).integers(1, prefixes + 1)
+        return users, prefixes, split.train.items[split.train.offsets[users] + prefixes]
+    held_out = split.valid if part == "valid" else split.test
+    items = np.full(len(lengths), -1, np.int64)
+    items[held_out.users] = held_out.items
+    prefixes = lengths + (np.isin(np.arange(len(lengths)), split.valid.users) if part == "test" else 0)
+    users = order[(items[order] >= 0) & (prefixes[order] >= 1)][:sample]
+    return users, prefixes[users], items[users]
+
+
+def _texts(table: ChainTable, bags: Int[np.ndarray, " rows"]) -> list[str]:
+    return [
+        "\n".join(table.sentences[number] for number in table.indices[table.offsets[bag] : table.offsets[bag + 1]])
+        for bag in bags
+    ]
+
+
+def _named(texts: list[str], facet: Facet, targets: Int[np.ndarray, " rows"]) -> np.ndarray:
+    codes = facet.codes[targets]
+    return np.array([facet.labels[code] in text for text, code in zip(texts, codes, strict=True) if code >= 0], np.float64)
