@@ -125,13 +125,13 @@ class TrainingConfig:
     """One budget for every arm. Model selection uses NDCG@10 on all validation users."""
 
     __pydantic_config__ = _FORBID
-    epochs: int = 30
+    epochs: int = 24
     batch_targets: int = 1024
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup_share: float = 0.05
     label_smoothing: float = 0.0
-    evaluate_every: int = 5
+    evaluate_every: int = 6
     patience: int = 3
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 

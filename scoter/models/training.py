@@ -8,6 +8,7 @@ run that was not, bit for bit on one machine.
 import json
 import math
 import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -113,9 +114,8 @@ def fit(
         place = {"epoch": epoch + 1, "step": 0, "loss_sum": 0.0, "targets": 0}
         clock = _spend(log, clock)
         checkpoint.save(log, place)
-        bar.write(
-            f"{label}: " + ", ".join(f"{key} {value:.4g}" for key, value in entry.items()) + f", {log.cpu_seconds:.0f} CPU-s"
-        )
+        report = ", ".join(f"{key} {value:.4g}" for key, value in entry.items())
+        tqdm.write(f"{label}: {report}, {log.cpu_seconds:.0f} CPU-s", file=sys.stderr)
     load_weights(model, best_file)
     log.peak_mib = max(log.peak_mib, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return log
