@@ -16,9 +16,9 @@ class SimulatedConfig:
 
     __pydantic_config__ = _FORBID
     users: int = 3000
-    brands: int = 8
-    items_per_cell: int = 8
-    plan_length: int = 3
+    brands: int = 5
+    items_per_cell: int = 6
+    plan_length: int = 2
     order: float = 1.0
     noise: float = 0.05
     min_length: int = 6

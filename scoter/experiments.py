@@ -58,7 +58,7 @@ def simulated(order: float) -> Experiment:
     chosen = methods(short, small)
     return Experiment(
         name="simulated",
-        data=DataConfig("simulated", simulated=SimulatedConfig(users=2500, brands=6, items_per_cell=5, order=order)),
+        data=DataConfig("simulated", simulated=SimulatedConfig(order=order)),
         methods={name: chosen[name] for name in ("popularity", "tiger", "tiger-meanpool", "scoter")},
         text=TextConfig(fields=("title", "categories")),
         semantic_ids=SemanticIdConfig(codebook_size=32, levels=2),

@@ -1,12 +1,15 @@
 """A simulated shop whose next purchases follow an ordered hidden plan, with its best recall computed exactly.
 
-There are C brands and C categories, and a hidden one-to-one map g from brands to categories. A purchase has a brand,
-drawn uniformly and independently, and a category. From a shopper's K-th purchase on, the category follows from
-Z = (z_1, ..., z_K), the brands of the K purchases before, oldest first:
+There are C brands and C categories, and hidden numberings of both from 0 to C - 1. A purchase has a brand, drawn
+uniformly and independently, and a category. From a shopper's K-th purchase on, the category follows from the plan
+Z = (z_1, ..., z_K), the numbers of the brands of the K purchases before, oldest first:
 
-- with probability 1 - noise: g(z_1) with probability `order` (lambda), so that the position of a brand matters, else
-  g(f(Z)), where f picks the brand of Z that ranks first in a fixed hidden priority, so that only the multiset matters;
+- with probability 1 - noise: category number (1 z_1 + 2 z_2 + ... + K z_K) mod C with probability `order` (lambda), else
+  (z_1 + z_2 + ... + z_K) mod C, which does not change when the plan is rearranged;
 - with probability noise: any category, uniformly.
+
+Where C is prime and K < C, no K - 1 of the steps say anything about the next category: all of them are needed, and at
+lambda = 1 their order too. So neither a single step nor a bag of steps can stand in for the ordered plan.
 
 The item is then drawn from the cell (category, brand), the r-th item of a cell with probability proportional to
 1 / r. Titles and categories do not reveal brands; only the column `brand` does. Item numbers are a random permutation.
@@ -33,8 +36,9 @@ _MOST_PLANS = 1_000_000
 class SimulatedShop:
     """A log, its catalogue, and the ground truth behind them.
 
-    `weights[i]` is the probability of item i within its (category, brand) cell; `priority[b]` is the place of brand b in
-    the hidden order (0 first); `brand_to_category` is g. Brands and categories are numbers here, names in the catalogue.
+    `weights[i]` is the probability of item i within its (category, brand) cell; `brand_numbers[b]` is the hidden number of
+    brand b, and `categories_by_number[n]` the category whose hidden number is n. Brands and categories are places in the
+    catalogue's lists of names here.
     """
 
     config: SimulatedConfig
@@ -43,11 +47,11 @@ class SimulatedShop:
     item_brands: Int[np.ndarray, " items"]
     item_categories: Int[np.ndarray, " items"]
     weights: Float[np.ndarray, " items"]
-    brand_to_category: Int[np.ndarray, " brands"]
-    priority: Int[np.ndarray, " brands"]
+    brand_numbers: Int[np.ndarray, " brands"]
+    categories_by_number: Int[np.ndarray, " brands"]
 
     def __post_init__(self) -> None:
-        for truth in (self.item_brands, self.item_categories, self.weights, self.brand_to_category, self.priority):
+        for truth in (self.item_brands, self.item_categories, self.weights, self.brand_numbers, self.categories_by_number):
             truth.setflags(write=False)
 
     def category_probabilities(self, plans: Int[np.ndarray, "rows steps"]) -> Float[np.ndarray, "rows brands"]:
@@ -55,8 +59,8 @@ class SimulatedShop:
         count, noise, order = self.config.brands, self.config.noise, self.config.order
         result = np.full((len(plans), count), noise / count)
         rows = np.arange(len(plans))
-        result[rows, self.brand_to_category[plans[:, 0]]] += (1 - noise) * order
-        result[rows, self.brand_to_category[_first_in_priority(plans, self.priority)]] += (1 - noise) * (1 - order)
+        for by_order, share in ((True, order), (False, 1 - order)):
+            result[rows, self.categories_by_number[_follow(self.brand_numbers[plans], by_order, count)]] += (1 - noise) * share
         return result
 
     def item_probabilities(self, plans: Int[np.ndarray, "rows steps"]) -> Float[np.ndarray, "rows items"]:
@@ -119,16 +123,16 @@ def simulate(config: SimulatedConfig, seed: int) -> SimulatedShop:
     count, per_cell = config.brands, config.items_per_cell
     cells = rng.permutation(count * count * per_cell).reshape(count, count, per_cell)
     categories, brands, ranks = (axis.ravel()[np.argsort(cells.ravel())] for axis in np.indices(cells.shape))
-    brand_to_category, priority = rng.permutation(count), rng.permutation(count)
+    brand_numbers, categories_by_number = rng.permutation(count), rng.permutation(count)
     return SimulatedShop(
         config=config,
-        log=_shop(config, cells, brand_to_category, priority, np.random.default_rng(derive_seed(seed, "simulated", "shoppers"))),
+        log=_shop(config, cells, brand_numbers, categories_by_number, derive_seed(seed, "simulated", "shoppers")),
         catalog=_catalog(config, categories, brands, rng),
         item_brands=brands,
         item_categories=categories,
         weights=_zipf(per_cell)[ranks],
-        brand_to_category=brand_to_category,
-        priority=priority,
+        brand_numbers=brand_numbers,
+        categories_by_number=categories_by_number,
     )
 
 
@@ -152,17 +156,18 @@ def _check(config: SimulatedConfig) -> None:
 def _shop(
     config: SimulatedConfig,
     cells: Int[np.ndarray, "categories brands cell"],
-    brand_to_category: Int[np.ndarray, " brands"],
-    priority: Int[np.ndarray, " brands"],
-    rng: np.random.Generator,
+    brand_numbers: Int[np.ndarray, " brands"],
+    categories_by_number: Int[np.ndarray, " brands"],
+    seed: int,
 ) -> InteractionLog:
+    rng = np.random.default_rng(seed)
     users, longest, steps, count = config.users, config.max_length, config.plan_length, config.brands
     brands = rng.integers(count, size=(users, longest))
     plans = np.lib.stride_tricks.sliding_window_view(brands, steps, axis=1)[:, : longest - steps].reshape(-1, steps)
-    by_position = rng.random(len(plans)) < config.order
-    followed = np.where(by_position, plans[:, 0], _first_in_priority(plans, priority))
+    numbers = brand_numbers[plans]
+    followed = np.where(rng.random(len(plans)) < config.order, _follow(numbers, True, count), _follow(numbers, False, count))
     free = rng.integers(count, size=(users, longest))
-    planned = brand_to_category[followed].reshape(users, longest - steps)
+    planned = categories_by_number[followed].reshape(users, longest - steps)
     noisy = rng.random(planned.shape) < config.noise
     categories = np.concatenate([free[:, :steps], np.where(noisy, free[:, steps:], planned)], axis=1)
     items = cells[categories, brands, rng.choice(config.items_per_cell, size=brands.shape, p=_zipf(config.items_per_cell))]
@@ -206,8 +211,10 @@ def _zipf(count: int) -> Float[np.ndarray, " ranks"]:
     return weights / weights.sum()
 
 
-def _first_in_priority(plans: Int[np.ndarray, "rows steps"], priority: Int[np.ndarray, " brands"]) -> Int[np.ndarray, " rows"]:
-    return np.argsort(priority)[priority[plans].min(axis=1)]
+def _follow(numbers: Int[np.ndarray, "rows steps"], by_order: bool, count: int) -> Int[np.ndarray, " rows"]:
+    """The number of the category that follows each plan of brand numbers."""
+    weights = np.arange(1, numbers.shape[1] + 1) if by_order else np.ones(numbers.shape[1], np.int64)
+    return numbers @ weights % count
 
 
 def _mean_top_mass(

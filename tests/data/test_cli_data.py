@@ -73,7 +73,7 @@ def test_ls_lists_every_dataset_and_where_it_is(empty):
 
 def test_show_simulated_needs_no_files(empty):
     facts = json.loads(_run("show", "simulated", "--json").stdout)
-    assert (facts["users"], facts["items"]) == (3000, 512)
+    assert (facts["users"], facts["items"]) == (3000, 150)
     assert facts["coverage"] == {"title": 1.0, "brand": 1.0, "categories": 1.0, "price": 1.0}
 
 
