@@ -125,13 +125,13 @@ class TrainingConfig:
     """One budget for every arm. Model selection uses NDCG@10 on all validation users."""
 
     __pydantic_config__ = _FORBID
-    epochs: int = 24
+    epochs: int = 20
     batch_targets: int = 1024
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup_share: float = 0.05
     label_smoothing: float = 0.0
-    evaluate_every: int = 6
+    evaluate_every: int = 5
     patience: int = 3
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
@@ -188,7 +188,7 @@ def with_overrides(config: Any, assignments: Sequence[str]) -> Any:
         >>> with_overrides(DataConfig(), ["max_users=100"]).max_users
         100
     """
-    tree = json.loads(to_json(config))
+    tree = json.loads(json.dumps(asdict(config)))  # keeps the order of methods, which sorted keys would lose
     for assignment in assignments:
         path, equals, value = assignment.partition("=")
         if not equals:

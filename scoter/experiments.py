@@ -22,9 +22,12 @@ from scoter.errors import ConfigError
 REAL_DATASETS = ("beauty", "sports", "toys", "yelp", "instruments")
 
 
-def methods(training: TrainingConfig = TrainingConfig(), tiger: TigerConfig = TigerConfig()) -> dict[str, MethodConfig]:
+def methods(
+    training: TrainingConfig = TrainingConfig(),
+    tiger: TigerConfig = TigerConfig(),
+    sasrec: TrainingConfig = TrainingConfig(epochs=48, evaluate_every=12),
+) -> dict[str, MethodConfig]:
     """Every method of the comparison. The three TIGER arms share model, budget and semantic IDs."""
-    sasrec = replace(training, epochs=2 * training.epochs, evaluate_every=2 * training.evaluate_every)
     bce = replace(sasrec, epochs=2 * sasrec.epochs, evaluate_every=2 * sasrec.evaluate_every)
     return {
         "popularity": MethodConfig(PopularityConfig()),
@@ -41,7 +44,7 @@ def methods(training: TrainingConfig = TrainingConfig(), tiger: TigerConfig = Ti
 def quickstart() -> Experiment:
     """A few minutes: five methods on a fixed sample of Beauty's users. Not the benchmark, and labelled so."""
     short = TrainingConfig(epochs=15, evaluate_every=5, batch_targets=512)
-    chosen = methods(short)
+    chosen = methods(short, sasrec=replace(short, epochs=30, evaluate_every=10))
     return Experiment(
         name="quickstart",
         data=DataConfig("beauty", max_users=3000),

@@ -1,6 +1,7 @@
 """Residual k-means: each level clusters what the levels before it left over."""
 
 import warnings
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -11,8 +12,8 @@ from scoter.errors import ConfigError, DataError
 from scoter.seeding import derive_seed
 
 COMPONENTS = 64
-"""Principal axes kept. On Beauty (384 axes) 64 are three times as fast as all of them, and the codes are
-better used (level-3 perplexity 201 instead of 99) with fewer collisions (13.7 instead of 19.8 %)."""
+"""Principal axes kept. On Beauty (384 axes), 64 give fewer collisions than all (12.9 instead of 18.5 % of items), as much
+agreement with the categories, in a third of the time."""
 
 ROUNDS = 50
 
@@ -43,7 +44,7 @@ def fit_rqkmeans(
     residual = principal_axes(vectors, components)
     codes = np.empty((len(vectors), levels), np.int64)
     for level in range(levels):
-        centroids = kmeans(residual, codebook_size, derive_seed(seed, "rqkmeans", level))
+        centroids = kmeans(residual, codebook_size, derive_seed(seed, "rqkmeans", level), "spread" if level == 0 else "mean")
         codes[:, level] = nearest(residual, centroids)
         residual = residual - centroids[codes[:, level]]
     return codes
@@ -65,12 +66,24 @@ def principal_axes(vectors: Float[np.ndarray, "items dim"], components: int) -> 
     return (centred @ (leading * signs)).astype(np.float32)
 
 
-def kmeans(points: Float32[np.ndarray, "items dim"], clusters: int, seed: int) -> Float32[np.ndarray, "clusters dim"]:
-    """Centroids of k-means, one k-means++ start. Fewer distinct points than clusters leave centroids unused:
-    whether that is a collapse is for `diagnostics` to say."""
+def kmeans(
+    points: Float32[np.ndarray, "items dim"], clusters: int, seed: int, start: Literal["spread", "mean"] = "spread"
+) -> Float32[np.ndarray, "clusters dim"]:
+    """Centroids after Lloyd's rounds, from a `start` that suits the points.
+
+    `spread` is k-means++, for points that lie in groups. `mean` starts from the means of a random partition, for
+    left-overs without groups: there k-means++ ends with one giant cluster around zero and outliers that each
+    have a centroid of their own, at no lower error (Beauty's level 3: perplexity 195 from `spread`, 244 from
+    `mean`; 512 isotropic points in 64 dimensions, 64 clusters, level 2: 3 and 60).
+
+    Fewer distinct points than clusters leave centroids unused: `diagnostics` says whether that is a collapse.
+    """
+    rng = np.random.default_rng(seed)
+    init = "k-means++" if start == "spread" else _partition_means(points, rng.permutation(len(points)) % clusters)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return KMeans(clusters, max_iter=ROUNDS, random_state=seed % 2**32).fit(points).cluster_centers_
+        model = KMeans(clusters, init=init, n_init=1, max_iter=ROUNDS, random_state=int(rng.integers(2**32)))  # pyright: ignore
+        return model.fit(points).cluster_centers_
 
 
 def nearest(
@@ -78,3 +91,11 @@ def nearest(
 ) -> Int[np.ndarray, " items"]:
     """The index of each point's nearest centroid; the lowest one wins a tie."""
     return (np.square(centroids).sum(axis=1) - 2 * points @ centroids.T).argmin(axis=1)
+
+
+def _partition_means(
+    points: Float32[np.ndarray, "items dim"], part: Int[np.ndarray, " items"]
+) -> Float32[np.ndarray, "parts dim"]:
+    sums = np.zeros((part.max() + 1, points.shape[1]))
+    np.add.at(sums, part, points)
+    return (sums / np.bincount(part)[:, None]).astype(np.float32)

@@ -51,7 +51,7 @@ def fit_rqvae(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = RqVae(inputs.shape[1], config)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     path = checkpoint / "rqvae.safetensors" if checkpoint is not None else None
     start = _load(path, model, optimiser) if path is not None and path.is_file() else 0
     if start == 0:
@@ -157,7 +157,8 @@ def _train_epoch(model: RqVae, optimiser: torch.optim.Optimizer, inputs: Tensor,
 def _start_from_kmeans(model: RqVae, inputs: Tensor, seed: int) -> None:
     residual = model.latents(inputs)
     for level, book in enumerate(model.codebooks):
-        book.copy_(torch.from_numpy(kmeans(residual.numpy(), len(book), derive_seed(seed, "codebook", level))))
+        start = "spread" if level == 0 else "mean"
+        book.copy_(torch.from_numpy(kmeans(residual.numpy(), len(book), derive_seed(seed, "codebook", level), start)))
         residual = residual - book[model.quantise(model.latents(inputs))[0][:, level]]
 
 

@@ -1,0 +1,65 @@
+"""Co-occurrence vectors against counts made by hand and by three loops."""
+
+from collections import Counter
+from math import log
+
+import numpy as np
+
+from scoter.semantic_ids.cooccurrence import cooccurrence_vectors, ppmi
+from scoter.types import InteractionLog
+
+
+def log_of(*sequences: list[int]) -> InteractionLog:
+    offsets = np.cumsum([0, *map(len, sequences)])
+    items = np.array([item for sequence in sequences for item in sequence], np.int64)
+    return InteractionLog(items, offsets, tuple(map(str, range(len(sequences)))))
+
+
+def test_ppmi_of_a_tiny_log_by_hand() -> None:
+    """Window 1. Ordered pairs: 01, 10, 12, 21 (first user), 01, 10 (second), 33 does not count: n = 6, n_i = 2 3 1 0.
+
+    So 01 holds 2 of 6 where 2 x 3 / 6 = 1 is expected by chance, and 12 holds 1 where 3 x 1 / 6 = 1/2 is.
+    """
+    wanted = np.zeros((5, 5))
+    wanted[0, 1] = wanted[1, 0] = log(2 / 1)
+    wanted[1, 2] = wanted[2, 1] = log(1 / 0.5)
+    np.testing.assert_allclose(ppmi(log_of([0, 1, 2], [0, 1], [3, 3]), 5, window=1).toarray(), wanted, atol=1e-12)
+
+
+def test_ppmi_equals_three_loops() -> None:
+    rng = np.random.default_rng(0)
+    sequences = [rng.integers(12, size=length).tolist() for length in (1, 2, 5, 9, 14, 3)]
+    counts: Counter[tuple[int, int]] = Counter()
+    for sequence in sequences:
+        for here, one in enumerate(sequence):
+            for there, other in enumerate(sequence):
+                if one != other and 0 < abs(here - there) <= 3:
+                    counts[one, other] += 1
+    total = sum(counts.values())
+    margin = Counter()
+    for (one, _), count in counts.items():
+        margin[one] += count
+    wanted = np.zeros((12, 12))
+    for (one, other), count in counts.items():
+        wanted[one, other] = max(0.0, log(count * total / (margin[one] * margin[other])))
+    np.testing.assert_allclose(ppmi(log_of(*sequences), 12, window=3).toarray(), wanted, atol=1e-12)
+
+
+def test_vectors_factor_the_matrix_and_unseen_items_are_zero() -> None:
+    """At full rank the singular values agree with those of the dense matrix, and an item outside the log is zero."""
+    rng = np.random.default_rng(1)
+    train = log_of(*[rng.integers(10, size=8).tolist() for _ in range(6)])
+    vectors = cooccurrence_vectors(train, 11, 11, seed=0)
+    exact = np.linalg.svd(ppmi(train, 11).toarray(), compute_uv=False)
+    np.testing.assert_allclose(np.square(vectors).sum(axis=0), exact, atol=1e-5)
+    np.testing.assert_allclose(vectors[10], 0, atol=1e-6)
+    np.testing.assert_array_equal(cooccurrence_vectors(train, 11, 4, seed=3), cooccurrence_vectors(train, 11, 4, seed=3))
+
+
+def test_items_of_one_crowd_are_neighbours() -> None:
+    rng = np.random.default_rng(2)
+    crowds = [rng.permutation(10)[:6] + 10 * (user % 2) for user in range(200)]
+    vectors = cooccurrence_vectors(log_of(*[crowd.tolist() for crowd in crowds]), 20, 4, seed=0)
+    similar = vectors @ vectors.T
+    np.fill_diagonal(similar, -np.inf)
+    assert (similar.argmax(axis=1) // 10 == np.arange(20) // 10).all()
