@@ -70,7 +70,7 @@ def _methods(run: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     scale = _Scale(0.0, max(row["cells"]["recall@10"].high for row in rows), 8, 192)
     for row in rows:
         row["whisker"] = {key: scale(getattr(row["cells"]["recall@10"], key)) for key in ("low", "mean", "high")}
-    return {"methods": rows, "ticks": scale.ticks(3)}
+    return {"methods": rows, "ticks": scale.ticks(4)}
 
 
 def _differences(differences: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -87,7 +87,7 @@ def _compared(differences: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for one in differences:
         verdict = "above zero" if one["low"] > 0 else "below zero" if one["high"] < 0 else "includes zero"
         rows.append({**one, "verdict": verdict, "whisker": {key: scale(one[key]) for key in ("low", "mean", "high")}})
-    return {"rows": rows, "zero": scale(0.0), "ticks": scale.ticks(3)}
+    return {"rows": rows, "zero": scale(0.0), "ticks": scale.ticks(4)}
 
 
 def _curves(methods: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _curves(methods: Mapping[str, Any]) -> dict[str, Any]:
     losses = [[(colour, name, _points(curve, "loss"))] for colour, name, curve in indexed]
     return {
         "validation": _chart([one for one in validation if one[2]], 680, 270, from_zero=True),
-        "losses": [_chart(one, 220, 130) for one in losses if one[0][2]],
+        "losses": [_chart(one, 220, 130) for one in losses if len(one[0][2]) > 1],
     }
 
 
@@ -128,7 +128,7 @@ def _chart(
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         lines.append({"colour": colour, "name": name, "path": path, "places": places, "best": best, "told": last})
     box = {"left": left, "bottom": bottom, "width": width, "height": height}
-    ticks = {"x": across.ticks(6 if width > 400 else 3, whole=True), "y": [(up(level), f"{level:.10g}") for level in levels]}
+    ticks = {"x": across.ticks(6 if width > 400 else 3, whole=True), "y": [(up(level), f"{level:.6g}") for level in levels]}
     return {**box, **ticks, "lines": lines, "told": "; ".join(line["told"] for line in lines)}
 
 
@@ -177,12 +177,14 @@ class _Scale:
     def ticks(self, count: int, *, whole: bool = False) -> list[tuple[float, str]]:
         slack = 1e-9 * (self.high - self.low)
         values = _tick_values(self.low, self.high, count, whole)
-        return [(self(value), f"{value:.10g}") for value in values if self.low - slack <= value <= self.high + slack]
+        return [(self(value), f"{value:.6g}") for value in values if self.low - slack <= value <= self.high + slack]
 
 
 def _tick_values(low: Number, high: Number, count: int, whole: bool = False) -> list[float]:
     from matplotlib.ticker import MaxNLocator
 
+    if high - low < 1e-6 * max(abs(low), abs(high)):
+        low, high = low - 0.05 * abs(low), high + 0.05 * abs(high)
     return [float(value) for value in MaxNLocator(count, integer=whole, steps=[1, 2, 5, 10]).tick_values(low, high)]
 
 

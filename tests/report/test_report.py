@@ -190,6 +190,22 @@ def test_whiskers_and_curves_lie_where_the_numbers_say(make_fake_run):
         assert np.allclose(heights, values * heights[-1] / values[-1], atol=0.2)
 
 
+@pytest.mark.parametrize(("epochs", "loss", "ticks"), [(1, 3.5, 0), (2, 3.5, 1), (2, 0.0, 1)])
+def test_a_curve_without_height_or_length_keeps_readable_ticks(make_fake_run, epochs, loss, ticks):
+    folder = make_fake_run()
+    run = json.loads((folder / "run.json").read_text())
+    for made in run["methods"].values():
+        made["curve"] = [{"epoch": epoch, "loss": loss, "ndcg@10": 0.0} for epoch in range(1, 1 + epochs)]
+    (folder / "run.json").write_text(json.dumps(run))
+    raw, _ = report(folder)
+    charts = re.findall(r'<svg viewBox="0 0 220 130".*?</svg>', raw, re.DOTALL)
+    assert len(charts) == ticks * len(run["methods"])
+    for chart in charts:
+        labels = re.findall(r'text-anchor="end">([^<]+)<', chart)
+        assert len(set(labels)) == len(labels) >= 1
+        assert max(map(len, labels)) <= 6
+
+
 def test_a_run_with_nothing_to_tell_says_so(make_fake_run):
     folder = make_fake_run()
     for path in [*(folder / "attention").iterdir(), folder / "examples.json"]:
