@@ -190,7 +190,7 @@ def _load(encoder: str) -> Any:
     return model.eval()
 
 
-def _to_fp32(_module: Any, _inputs: Any, features: dict[str, Any]) -> dict[str, Any]:
+def _to_fp32(_module: Any, _inputs: Any, features: Any) -> dict[str, Any]:
     """Pool and normalise in fp32, whatever the transformer's precision."""
     return {**features, "token_embeddings": features["token_embeddings"].float()}
 
