@@ -56,6 +56,7 @@ def summarise(
             "differences": differences({name: parts["test"] for name, parts in metrics.items()}, context.seed),
             "semantic_ids": json.loads(ids.file("report.json").read_text()),
             "pattern": None if pattern is None else json.loads(pattern.file("pattern.json").read_text()),
+            "reasoner": None if steps is None else chain_model(steps),
             "versions": versions(),
             "config": json.loads(to_json(experiment)),
             "artefacts": {
@@ -154,6 +155,14 @@ def examples(
             }
         )
     return found
+
+
+def chain_model(steps: Artefact) -> str:
+    """Who wrote the chains, and which encoder embedded them."""
+    from scoter.reasoning.chains import load_chains
+
+    encoder = json.loads(steps.file("encoder.json").read_text())["encoder"]
+    return f"{load_chains(steps.path).model}, embedded by {encoder}"
 
 
 def versions() -> dict[str, str]:
