@@ -37,17 +37,16 @@ def cluster_patterns(
 
     The lower bound of a cluster's recall is the choice's yardstick: it asks for recall that is high *and* certain.
     """
-    largest = min(max_clusters, len(points) - 1)
+    distinct = len(np.unique(points, axis=0))
+    largest = min(max_clusters, distinct - 1)
     if largest < 2:
         raise ConfigError(
-            f"discover.patterns={len(points)} and discover.max_clusters={max_clusters}: choosing k by silhouette "
-            f"needs at least 3 patterns and 2 clusters"
+            f"discover.patterns={len(points)} ({distinct} distinct) and discover.max_clusters={max_clusters}: choosing k "
+            f"by silhouette needs at least 3 distinct patterns and 2 clusters"
         )
     best_score, best_labels = -np.inf, np.zeros(len(points), np.int64)
     for count in range(2, largest + 1):
         found = KMeans(count, n_init=_STARTS, random_state=seed % 2**32).fit_predict(points)
-        if len(np.unique(found)) < 2:
-            raise ConfigError("all generated patterns look alike, so there is nothing to cluster; raise discover.max_steps")
         score = float(silhouette_score(points, found))
         if score > best_score:
             best_score, best_labels = score, found

@@ -19,7 +19,7 @@ from scoter.seeding import derive_seed
 from scoter.types import Catalog, ReasoningPattern, Split, Step
 
 TRAIL_LENGTHS = (2, 3, 4)
-_ATTEMPTS_PER_PATTERN = 100
+_MOST_VAIN_DRAWS = 2000
 
 Move = tuple[Step, ...]
 
@@ -72,13 +72,15 @@ def generate(catalog: Catalog, config: DiscoverConfig, seed: int) -> tuple[Reaso
     families, finals = _families(catalog, config.max_steps - 1), _finals(catalog)
     rng = np.random.default_rng(derive_seed(seed, "patterns"))
     found: dict[tuple[str, ...], ReasoningPattern] = {}
-    for _ in range(_ATTEMPTS_PER_PATTERN * config.patterns):
-        if len(found) == config.patterns:
-            return tuple(found.values())
+    vain = 0
+    while len(found) < config.patterns and vain < _MOST_VAIN_DRAWS:
         length = int(rng.integers(config.min_steps, config.max_steps + 1))
         pattern = ReasoningPattern((*_fill(families, length - 1, rng), _pick(_pick(finals, rng), rng)))
-        if len(pattern) == length and len(set(labels(pattern))) == length:
-            found.setdefault(labels(pattern), pattern)
+        new = len(set(labels(pattern))) == length and labels(pattern) not in found
+        found |= {labels(pattern): pattern} if new else {}
+        vain = 0 if new else vain + 1
+    if len(found) == config.patterns:
+        return tuple(found.values())
     raise ConfigError(f"discover.patterns={config.patterns}, but only {len(found)} distinct patterns were found; ask for fewer")
 
 

@@ -1,0 +1,113 @@
+import json
+import re
+
+import numpy as np
+import pytest
+
+from scoter.config import DiscoverConfig
+from scoter.errors import ConfigError, DataError
+from scoter.reasoning.clusters import Cluster, cluster_patterns, mean_over_users
+from scoter.reasoning.mine import discover, distil, pattern_from_json
+from scoter.types import ReasoningPattern, Step
+
+A, B, C, D = (Step("recent_item", {"lag": lag}) for lag in (4, 3, 2, 1))
+END, OTHER_END = Step("recommendation"), Step("likely_next")
+
+
+def hits_of(recalls, users=400):
+    return np.stack([np.arange(users) < round(recall * users) for recall in recalls])
+
+
+def test_clusters_are_the_planted_ones_best_lower_bound_first():
+    rng = np.random.default_rng(0)
+    group = np.repeat([0, 1, 2], [8, 6, 4])
+    points = 10.0 * np.eye(3)[group] + rng.normal(scale=0.1, size=(18, 3))
+    hits = rng.random((18, 500)) < np.array([0.05, 0.2, 0.1])[group][:, None]
+    clusters, silhouette = cluster_patterns(points, hits, max_clusters=6, seed=0)
+    assert [set(group[cluster.members]) for cluster in clusters] == [{1}, {2}, {0}]
+    assert silhouette > 0.9
+    for cluster in clusters:
+        assert cluster.recall.mean == pytest.approx(hits[cluster.members].mean())
+
+
+def test_a_clusters_interval_treats_shoppers_as_the_sample():
+    rng = np.random.default_rng(0)
+    one = rng.random((1, 400)) < 0.3
+    same = mean_over_users(np.repeat(one, 9, axis=0))  # nine copies of a pattern are no new evidence
+    alone = mean_over_users(one)
+    assert (same.low, same.mean, same.high) == pytest.approx((alone.low, alone.mean, alone.high))
+    repeated = [mean_over_users(rng.random((1, 400)) < 0.3) for _ in range(400)]
+    covered = np.mean([recall.low <= 0.3 <= recall.high for recall in repeated])
+    assert 0.91 <= covered <= 0.99
+
+
+def test_distil_takes_the_best_members_steps_in_their_order():
+    patterns = [
+        ReasoningPattern((A, B, C, END)),
+        ReasoningPattern((A, B, D, END)),
+        ReasoningPattern((A, C, B, OTHER_END)),
+        ReasoningPattern((D, C, OTHER_END)),  # far below the best: has no vote
+        ReasoningPattern((C, A, OTHER_END)),  # not in the cluster
+    ]
+    cluster = Cluster(np.arange(4), mean_over_users(hits_of([0.3])))
+    template, votes = distil(patterns, hits_of([0.30, 0.29, 0.28, 0.05, 0.9]), cluster)
+    # Three voters, so four steps. A and B have all votes; C has .58 of .87 and D .29. Mean places: A 0, C .49, B .44.
+    assert template.steps == (A, B, C, END)
+    assert votes[A.label()] == pytest.approx(1)
+    assert votes[END.label()] == pytest.approx(0.59 / 0.87)
+    assert votes[D.label()] == pytest.approx(0.29 / 0.87)
+
+
+def test_distil_of_one_pattern_is_that_pattern_even_without_a_hit():
+    pattern = ReasoningPattern((B, A, END))
+    for recall in (0.0, 0.4):
+        assert distil([pattern], hits_of([recall]), Cluster(np.array([0]), mean_over_users(hits_of([recall]))))[0] == pattern
+
+
+@pytest.fixture(scope="module")
+def found(plan_shop, encode):
+    split, catalog = plan_shop
+    config = DiscoverConfig(patterns=32, users=240, fresh_users=240, min_steps=2, max_steps=5, max_clusters=6, top_k=3)
+    return discover(split, catalog, config, encode, encode(catalog.columns["title"]), seed=0)
+
+
+def test_discovery_finds_the_brand_three_purchases_ago(found):
+    assert "recent_item(field=brand, lag=3)" in [step.label() for step in found.pattern.steps]
+    assert found.recall.low > found.rivals["hand-written"].recall.high
+    assert found.rivals["direct recommendation"].gain.low > 0
+    assert found.recall.high < 0.6  # the best that can be had is 3 / 6
+
+
+def test_discovery_is_determined_by_its_seed(found, plan_shop, encode):
+    split, catalog = plan_shop
+    config = DiscoverConfig(patterns=32, users=240, fresh_users=240, min_steps=2, max_steps=5, max_clusters=6, top_k=3)
+    again = discover(split, catalog, config, encode, encode(catalog.columns["title"]), seed=0)
+    assert again.to_json() == found.to_json()
+
+
+def test_pattern_json_holds_support_provenance_and_rivals(found):
+    tree = json.loads(found.to_json())
+    assert pattern_from_json(found.to_json()) == found.pattern
+    assert 0 < tree["pattern"]["support"] == found.support <= 1
+    assert sum(cluster["support"] for cluster in tree["clusters"]) == pytest.approx(1)
+    assert sum(len(cluster["patterns"]) for cluster in tree["clusters"]) == tree["provenance"]["patterns"] == 32
+    assert set(tree["rivals"]) == {"hand-written", "random", "direct recommendation", "best generated"}
+    for rival in tree["rivals"].values():
+        assert rival["low"] <= rival["mean"] <= rival["high"]
+        assert rival["gain_of_mined"]["mean"] == pytest.approx(tree["pattern"]["recall"]["mean"] - rival["mean"])
+    assert tree["provenance"]["model"] == "catalog-reasoner (symbolic)"
+    assert tree["optimism"]["bound"] == pytest.approx(np.sqrt(np.log(32) / 480))
+    assert tree["optimism"]["measured"] == pytest.approx(found.chosen_on.mean - found.recall.mean)
+
+
+def test_a_broken_pattern_file_is_named():
+    for text in ("{", '{"pattern": 3}', '{"pattern": {"steps": [{"parameters": {}}]}}', "[]"):
+        with pytest.raises(DataError, match=rf"this is no pattern file .* but starts '{re.escape(text[:10])}"):
+            pattern_from_json(text)
+
+
+def test_too_few_patterns_to_cluster_are_refused():
+    with pytest.raises(ConfigError, match=r"discover\.patterns=2 \(2 distinct\) and discover\.max_clusters=8"):
+        cluster_patterns(np.eye(2), hits_of([0.1, 0.2]), max_clusters=8, seed=0)
+    with pytest.raises(ConfigError, match=r"discover\.patterns=4 \(1 distinct\)"):
+        cluster_patterns(np.zeros((4, 2)), hits_of([0.1] * 4), max_clusters=3, seed=0)
