@@ -51,7 +51,7 @@ def test_distil_takes_the_best_members_steps_in_their_order():
     ]
     cluster = Cluster(np.arange(4), mean_over_users(hits_of([0.3])))
     template, votes = distil(patterns, hits_of([0.30, 0.29, 0.28, 0.05, 0.9]), cluster)
-    # Three voters, so four steps. A and B have all votes; C has .58 of .87 and D .29. Mean places: A 0, C .49, B .44.
+    # Three voters, so four steps. A and B have all votes; C has .58 of .87 and D .29. Mean places: A 0, B .44, C .51.
     assert template.steps == (A, B, C, END)
     assert votes[A.label()] == pytest.approx(1)
     assert votes[END.label()] == pytest.approx(0.59 / 0.87)
