@@ -56,7 +56,7 @@ def quickstart() -> Experiment:
 
 def simulated(order: float) -> Experiment:
     """The simulated shop, where `order` (lambda) says how much of the next purchase depends on the plan's order."""
-    short = TrainingConfig(epochs=10, evaluate_every=5, batch_targets=512, learning_rate=2e-3)
+    short = TrainingConfig(epochs=12, evaluate_every=6, batch_targets=512, learning_rate=2e-3)
     small = TigerConfig(dim=64, layers=2, heads=2, head_dim=32, feed_forward=128, max_items=8)
     chosen = methods(short, small)
     return Experiment(
@@ -85,7 +85,8 @@ def simulated_controls() -> Experiment:
     chosen = methods()
     shop = simulated(order=1.0)
     control = replace(shop.methods["scoter"], fusion=chosen["control-other-user"].fusion)
-    return replace(shop, name="simulated-controls", methods={**shop.methods, "control-other-user": control})
+    methods_in_order = {"tiger": shop.methods["tiger"], "control-other-user": control, "scoter": shop.methods["scoter"]}
+    return replace(shop, name="simulated-controls", methods=methods_in_order)
 
 
 def benchmark(dataset: str, method: str) -> Experiment:

@@ -71,7 +71,9 @@ def train(context: Context, name: str, method: MethodConfig, data: Artefact, ids
         table, reader = step_reader(method.fusion, steps)
         model = build_model(method, split, catalog, open_semantic_ids(ids), table, context.seed)
         if method.model.kind == "popularity":
-            (out / "training.json").write_text(json.dumps({"epochs": 0, "best_epoch": 0, "curve": [], "parameters": 0, "cpu_seconds": 0.0}))
+            (out / "training.json").write_text(
+                json.dumps({"epochs": 0, "best_epoch": 0, "curve": [], "parameters": 0, "cpu_seconds": 0.0})
+            )
             return
         windows = cut_windows(split.train, method.model.max_items)
         histories, targets, config = split.histories("valid"), split.targets("valid"), method.training

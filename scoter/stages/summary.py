@@ -137,7 +137,7 @@ def examples(
     names, histories, targets = item_names(catalog), split.histories("test"), split.targets("test")
     table = None if steps is None else load_chains(steps.path)
     found = []
-    for row in np.linspace(0, len(targets) - 1, min(EXAMPLE_USERS, len(targets))).astype(int):
+    for row in np.linspace(0, len(targets) - 1, min(EXAMPLE_USERS, len(targets))).astype(int).tolist():
         sequence = histories.sequence(row)
         chain = None if table is None else table.chain(int(targets.users[row]), len(sequence))
         found.append(
