@@ -45,7 +45,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON ob
 _set_option = click.option(
     "--set", "overrides", multiple=True, metavar="A.B=C", help="Change one value of the experiment; repeatable"
 )
-_threads_option = click.option("--threads", type=click.IntRange(1), help="Processor threads [default: all]")
+_threads_option = click.option("--threads", type=click.IntRange(1), help="Processor threads [default: $OMP_NUM_THREADS or all]")
 
 
 def _experiment_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -219,7 +219,7 @@ def _with_fallback(chosen: Any, data_dir: Path | None) -> Any:
 def _use_threads(threads: int | None) -> None:
     import torch
 
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    torch.set_num_threads(threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1)
 
 
 def _find_run(store: Store, name: str) -> Artefact:

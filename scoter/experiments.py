@@ -27,11 +27,10 @@ def methods(
     tiger: TigerConfig = TigerConfig(),
     sasrec: TrainingConfig = TrainingConfig(epochs=48, evaluate_every=12),
 ) -> dict[str, MethodConfig]:
-    """Every method of the comparison. The three TIGER arms share model, budget and semantic IDs."""
-    bce = replace(sasrec, epochs=2 * sasrec.epochs, evaluate_every=2 * sasrec.evaluate_every)
+    """Every method of the comparison. The TIGER arms share model, budget and semantic IDs; both SASRecs share a budget."""
     return {
         "popularity": MethodConfig(PopularityConfig()),
-        "sasrec-bce": MethodConfig(SasrecConfig(loss="bce"), bce),
+        "sasrec-bce": MethodConfig(SasrecConfig(loss="bce"), sasrec),
         "sasrec-ce": MethodConfig(SasrecConfig(loss="ce"), sasrec),
         "sasrec-ce-scoter": MethodConfig(SasrecConfig(loss="ce"), sasrec, FusionConfig("structured")),
         "tiger": MethodConfig(tiger, training),
