@@ -183,6 +183,31 @@ def recommend(
 
 
 @main.command()
+@click.argument("run_name", metavar="RUN")
+@click.option("--sample", type=click.IntRange(1), default=5000, show_default=True, help="Users per part")
+@_store_option
+def leakage(run_name: str, sample: int, store: Path | None) -> None:
+    """How often each step of a run's chains names the target, in training, validation and test: they should agree."""
+    from scoter.errors import StoreError
+    from scoter.reasoning.chains import load_chains
+    from scoter.reasoning.leakage import mention_table
+    from scoter.stages.data import open_data
+
+    opened = Store(store)
+    outcome = _outcome(_find_run(opened, run_name))
+    keys = outcome["artefacts"]
+    if "chains" not in keys:
+        raise StoreError(f"the run {run_name!r} has no chains: none of its methods reads them; name one with scoter in it")
+    _, catalog, split = open_data(opened.find("prepare", keys["prepare"]))
+    found = mention_table(load_chains(opened.find("chains", keys["chains"]).path), split, catalog, outcome["seed"], sample)
+    for column in ("item", "category"):
+        click.echo(f"\nshare of chains whose step names the target's {column}")
+        click.echo(
+            found.pivot(index="step", columns="part", values=column)[list(dict.fromkeys(found["part"]))].round(4).to_string()
+        )
+
+
+@main.command()
 @click.argument("run_name", metavar="[RUN]", required=False)
 @_store_option
 def verify(run_name: str | None, store: Path | None) -> None:

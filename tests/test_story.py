@@ -145,7 +145,7 @@ def change_last_items(log: InteractionLog, place: int) -> InteractionLog:
 
 
 def files(store: Store, stage: str) -> dict[str, np.ndarray | str]:
-    (artefact,) = [artefact for artefact in store.artefacts(stage)]
+    (artefact,) = list(store.artefacts(stage))
     found: dict[str, np.ndarray | str] = {}
     for path in sorted(artefact.path.glob("*")):
         if path.suffix == ".safetensors":
