@@ -4,7 +4,15 @@ Heavy names load lazily, so that `import scoter` takes milliseconds.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scoter.evaluation.evaluator import Evaluator
+    from scoter.experiments import experiment
+    from scoter.models.sasrec import SASRec
+    from scoter.models.tiger import Tiger
+    from scoter.pipeline import run
+    from scoter.transfer.fusion import StructuredFusion
 
 __version__ = "0.1.0"
 
@@ -16,7 +24,7 @@ _PUBLIC = {
     "StructuredFusion": "scoter.transfer.fusion",
     "Evaluator": "scoter.evaluation.evaluator",
 }
-__all__ = [*_PUBLIC, "__version__"]
+__all__ = ["Evaluator", "SASRec", "StructuredFusion", "Tiger", "experiment", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ Shape legend: B rows, L items in a row, T = L - 1 targets, D width.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ class SASRec(nn.Module):
         [0, 1, 2, 3, 4]
     """
 
-    def __init__(self, config: SasrecConfig, item_count: int, fusion: nn.Module | None = None, precision: str = "fp32") -> None:
+    def __init__(self, config: SasrecConfig, item_count: int, fusion: Any = None, precision: str = "fp32") -> None:
         super().__init__()
         self.config, self.fusion, self.precision, self.item_count = config, fusion, precision, item_count
         self.items = nn.Embedding(item_count + 1, config.dim, padding_idx=item_count)

@@ -27,28 +27,22 @@ def to_transformers(model: Tiger) -> Any:
     if model.fusion is not None:
         raise ConfigError("a TIGER with a fusion has no T5 equivalent; train one without to export it")
     config = model.config
-    reference = T5ForConditionalGeneration(
-        T5Config(
-            vocab_size=model.embedding.num_embeddings,
-            d_model=config.dim,
-            d_kv=config.head_dim,
-            d_ff=config.feed_forward,
-            num_layers=config.layers,
-            num_decoder_layers=config.layers,
-            num_heads=config.heads,
-            dropout_rate=config.dropout,
-            feed_forward_proj="relu",
-            tie_word_embeddings=True,
-            pad_token_id=0,
-            decoder_start_token_id=0,
-            eos_token_id=None,
-        )
-    )
+    sizes = {
+        "vocab_size": model.embedding.num_embeddings,
+        "d_model": config.dim,
+        "d_kv": config.head_dim,
+        "d_ff": config.feed_forward,
+        "num_layers": config.layers,
+        "num_decoder_layers": config.layers,
+        "num_heads": config.heads,
+        "dropout_rate": config.dropout,
+    }
+    form = {"feed_forward_proj": "relu", "tie_word_embeddings": True}
+    tokens = {"pad_token_id": 0, "decoder_start_token_id": 0, "eos_token_id": None}
+    reference = T5ForConditionalGeneration(T5Config(**sizes, **form, **tokens))
     weights = {theirs: model.state_dict()[ours] for ours, theirs in _names(config).items()}
-    aliases = dict.fromkeys(
-        ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"), model.embedding.weight
-    )
-    reference.load_state_dict({**weights, **{name: value for name, value in aliases.items() if name in reference.state_dict()}})
+    tied = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")
+    reference.load_state_dict({**weights, **{name: model.embedding.weight for name in tied if name in reference.state_dict()}})
     return reference.eval()
 
 

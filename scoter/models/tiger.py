@@ -48,6 +48,7 @@ class Tiger(nn.Module):
         first_tokens = tuple(int(token) for token in 1 + np.concatenate([[0], np.cumsum(sizes)[:-1]]))
         tokens = torch.from_numpy(ids.codes.astype(np.int64)) + torch.tensor(first_tokens)
         # Row -1, the padding item, is all zeros.
+        self.item_tokens: Tensor
         self.register_buffer("item_tokens", torch.cat([tokens, torch.zeros(1, len(sizes), dtype=torch.long)]), persistent=False)
         self.trie = TrieTensors(build_trie(ids), first_tokens)
         self.levels = len(sizes)
