@@ -4,6 +4,7 @@ Heavy names load lazily, so that `import scoter` takes milliseconds.
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from scoter.transfer.fusion import StructuredFusion
 
 __version__ = "0.1.0"
+
+# Batches come in many shapes, and oneDNN keeps 1,024 compiled kernels unless told otherwise: after three times forty
+# batches of Beauty that is 2.1 GiB instead of 1.3, and it goes on growing. Read when torch compiles its first kernel.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 _PUBLIC = {
     "run": "scoter.pipeline",
