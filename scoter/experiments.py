@@ -42,14 +42,14 @@ def methods(
 
 def quickstart() -> Experiment:
     """A few minutes: five methods on a fixed sample of Beauty's users. Not the benchmark, and labelled so."""
-    short = TrainingConfig(epochs=15, evaluate_every=5, batch_targets=512)
-    chosen = methods(short, sasrec=replace(short, epochs=30, evaluate_every=10))
+    short = TrainingConfig(epochs=12, evaluate_every=4, batch_targets=512)
+    chosen = methods(short, sasrec=replace(short, epochs=24, evaluate_every=8))
     return Experiment(
         name="quickstart",
-        data=DataConfig("beauty", max_users=3000),
+        data=DataConfig("beauty", max_users=2500),
         methods={name: chosen[name] for name in ("popularity", "sasrec-ce", "tiger", "tiger-meanpool", "scoter")},
         discover=DiscoverConfig(patterns=32, users=1000, fresh_users=1000),
-        note="a fixed sample of 3,000 Beauty users and their items: a demonstration, not the benchmark",
+        note="a fixed sample of 2,500 Beauty users and their items: a demonstration, not the benchmark",
     )
 
 
