@@ -55,10 +55,10 @@ def check_collapse(
     """Refuse codes of which some level tells almost nothing apart.
 
     A level is judged on the items that the levels before it leave together with another, m of them: the
-    perplexity P of its codes there must have (P - 1) >= `least` x (min(codebook size, m) - 1). (On Beauty, the
-    perplexity of each level of both methods is more than .6 of the codebook.) So a level with nothing left to
-    do is never refused, nor is a catalogue smaller than its codebooks. Pass items with distinct vectors only:
-    equal vectors cannot be told apart by any codes.
+    perplexity P of its codes there must have (P - 1) >= `least` x (min(codebook size, m) - 1). Healthy
+    levels have .2 to .9, a collapsed RQ-VAE .00 to .02. So a level with nothing left to do is never
+    refused, nor is a catalogue smaller than its codebooks. Pass items with distinct vectors only: equal
+    vectors cannot be told apart by any codes.
 
     Raises:
         CollapseError: names the level, its perplexity, what was wanted, and what to do.

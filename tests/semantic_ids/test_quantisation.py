@@ -1,21 +1,17 @@
 """Both quantisers: against brute force, against collapse, and twice with one seed."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import torch
 
 from scoter.config import SemanticIdConfig
 from scoter.errors import CollapseError, ConfigError, DataError
-from scoter.semantic_ids import rqvae
 from scoter.semantic_ids.build import build_semantic_ids, codebook_size_for
 from scoter.semantic_ids.diagnostics import diagnose
 from scoter.semantic_ids.rqkmeans import fit_rqkmeans, kmeans, nearest, principal_axes
-from scoter.semantic_ids.rqvae import fit_rqvae, standardise
+from scoter.semantic_ids.rqvae import SAVE_EVERY, fit_rqvae, standardise
 
-SMALL_VAE = SemanticIdConfig(method="rqvae", codebook_size=16, epochs=12, latent_dim=8)
-METHODS = [SemanticIdConfig(), SemanticIdConfig(method="rqvae", epochs=12)]
+SMALL_VAE = SemanticIdConfig(method="rqvae", codebook_size=16, epochs=30, latent_dim=8)
+METHODS = [SemanticIdConfig(), SemanticIdConfig(method="rqvae", epochs=60)]
 
 
 def unit_norm_mixture(items: int, dim: int = 64, groups: int = 40) -> np.ndarray:
@@ -88,27 +84,34 @@ def test_one_seed_gives_one_result(config: SemanticIdConfig) -> None:
     assert not np.array_equal(first, other)
 
 
-def test_rqvae_resumes_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed after ten epochs, with its last state after eight and dead codes moved in between: it ends the same."""
-    monkeypatch.setattr(rqvae, "SAVE_EVERY", 8)
-    monkeypatch.setattr(rqvae, "RESET_EVERY", 3)
-    vectors, trained, train_epoch = unit_norm_mixture(100), [], rqvae._train_epoch
+def test_rqvae_resumes_exactly(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scoter.semantic_ids.rqvae.SAVE_EVERY", 8)
+    monkeypatch.setattr("scoter.semantic_ids.rqvae.RESET_EVERY", 4)
+    vectors, trained = unit_norm_mixture(200), []
     whole = fit_rqvae(vectors, SMALL_VAE, seed=1)
 
-    def train_ten(*arguments: object) -> None:
-        if len(trained) == 10:
-            raise KeyboardInterrupt
-        trained.append(train_epoch(*arguments))
+    from scoter.semantic_ids import rqvae
 
-    monkeypatch.setattr(rqvae, "_train_epoch", train_ten)
+    def stop_at_20(*arguments) -> None:
+        if len(trained) == 20:
+            raise KeyboardInterrupt
+        trained.append(1)
+        train_epoch(*arguments)
+
+    train_epoch = rqvae._train_epoch
+    monkeypatch.setattr(rqvae, "_train_epoch", stop_at_20)
     with pytest.raises(KeyboardInterrupt):
         fit_rqvae(vectors, SMALL_VAE, 1, tmp_path)
     trained.clear()
+    monkeypatch.setattr(rqvae, "_train_epoch", lambda *arguments: (trained.append(1), train_epoch(*arguments))[1])
     np.testing.assert_array_equal(fit_rqvae(vectors, SMALL_VAE, 1, tmp_path), whole)
-    assert len(trained) == SMALL_VAE.epochs - 8
+    assert len(trained) == SMALL_VAE.epochs - 16
+    assert SAVE_EVERY > 0
 
 
 def test_rqvae_leaves_the_global_random_state_alone() -> None:
+    import torch
+
     torch.manual_seed(7)
     before = torch.get_rng_state()
     fit_rqvae(unit_norm_mixture(64), SMALL_VAE, seed=0)
@@ -125,7 +128,7 @@ def test_unit_norm_embeddings_keep_the_codebooks_in_use(config: SemanticIdConfig
 
 @pytest.mark.parametrize("config", METHODS, ids=lambda config: config.method)
 def test_small_catalogues_work(config: SemanticIdConfig) -> None:
-    for items in (1, 7, 512):
+    for items in (1, 2, 7, 20, 512):
         vectors = np.random.default_rng(items).normal(size=(items, 8))
         ids, _ = build_semantic_ids(vectors, config, seed=0)
         assert ids.codes.shape == (items, 4)
