@@ -71,6 +71,6 @@ def test_spread_is_relative_to_the_norm() -> None:
     check_spread(apart)
     check_spread(1e-6 * apart)
     with pytest.raises(CollapseError, match="2 item vectors are nearly equal"):
-        check_spread(apart + [[100.0, 0.0]])
+        check_spread(apart + np.array([[100.0, 0.0]]))
     with pytest.raises(CollapseError, match="nearly equal"):
         check_spread(np.zeros((5, 3)))
