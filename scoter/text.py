@@ -169,7 +169,8 @@ def _publish(folder: Path, sentences: Sequence[str], vectors: Float32[np.ndarray
     except OSError as error:
         raise StoreError(f"the sentence cache {folder} cannot be written ({error}); free space there and run again") from None
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.exists():
+            partial.unlink()
 
 
 @lru_cache(maxsize=1)

@@ -204,6 +204,7 @@ def test_validation_targets_change_selection_and_test_histories_only(three_runs:
 # --- the shop with a known truth -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_with_lambda_one_order_wins(tmp_path: Path) -> None:
     run = pipeline.run(experiment("simulated-smoke"), store=Store(tmp_path))
     assert difference(run, "scoter", "tiger-meanpool")["low"] > 0
