@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any, Literal
 
 from scoter.errors import ConfigError
+from scoter.types import Step
 
 _FORBID = {"extra": "forbid"}
 
@@ -146,7 +147,10 @@ class MethodConfig:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that a run depends on but its seed and the bytes of its data."""
+    """Everything that a run depends on but its seed and the bytes of its data.
+
+    `pattern` is empty where the pattern is mined; steps given here are used as they are, and nothing is mined.
+    """
 
     __pydantic_config__ = _FORBID
     name: str
@@ -155,6 +159,7 @@ class Experiment:
     text: TextConfig = TextConfig()
     semantic_ids: SemanticIdConfig = SemanticIdConfig()
     discover: DiscoverConfig = DiscoverConfig()
+    pattern: tuple[Step, ...] = ()
     depth: int = 20
     note: str = field(default="")
 

@@ -30,6 +30,17 @@ def discover_pattern(context: Context, data: Artefact) -> Artefact:
     return context.stage("discover", experiment.discover, [data, text.provenance_key(experiment.text)], build)
 
 
+def given_pattern(context: Context) -> Artefact:
+    """The experiment's own pattern, in the form of a mined one."""
+
+    def build(out: Path, scratch: Path) -> None:
+        steps = [{"role": step.role, "parameters": dict(step.parameters)} for step in context.experiment.pattern]
+        (out / "pattern.json").write_text(json.dumps({"pattern": {"steps": steps, "origin": "given, not mined"}}))
+
+    steps = [[step.role, dict(step.parameters)] for step in context.experiment.pattern]
+    return context.stage("discover", {"given": steps}, [], build)
+
+
 def write_chains(context: Context, data: Artefact, pattern: Artefact) -> Artefact:
     """Chains of every training, validation and test prefix, written afresh with the pattern, and their sentences' vectors."""
     from scoter import text
