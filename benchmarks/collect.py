@@ -9,11 +9,13 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from scoter.config import SimulatedConfig
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
 from scoter.evaluation.metrics import per_user
@@ -82,9 +84,12 @@ def _rows_of_run(folder: Path) -> list[Row]:
     if not (folder / "run.json").exists() or not (folder / "manifest.json").exists():
         raise DataError(f"{folder} holds no finished run (a run.json and a manifest.json); run it again to its end")
     run = json.loads((folder / "run.json").read_text())
-    if not run.get("full_data", False):
+    shop = _shop_name(run)
+    if not run.get("full_data", False) and shop is None:
         why = run.get("note") or "its run.json has no full_data: true"
-        raise DataError(f"{folder} was not run on a whole dataset ({why}); collect runs on all users of a public dataset only")
+        raise DataError(
+            f"{folder} was not run on a whole dataset ({why}); collect runs on all users of a public dataset, or on the simulated shop as it comes"
+        )
     if not run.get("methods"):
         raise DataError(f"{folder} failed: its run.json lists no methods; run it again")
     rows = []
@@ -93,6 +98,7 @@ def _rows_of_run(folder: Path) -> list[Row]:
         if missing:
             raise DataError(f"{folder} failed: method {method!r} has no metrics for {' and '.join(missing)}; run it again")
         shared = {key: run.get(key) for key in ("dataset", "seed", "commit")} | {
+            "dataset": shop or run.get("dataset"),
             "run": json.loads((folder / "manifest.json").read_text())["key"],
             "method": method,
             "epochs": made["epochs"],
@@ -105,6 +111,15 @@ def _rows_of_run(folder: Path) -> list[Row]:
             found = made["metrics"][split].items()
             rows += [{**shared, "split": split, "metric": metric, "value": value} for metric, value in found]
     return rows
+
+
+def _shop_name(run: Mapping[str, Any]) -> str | None:
+    """The simulated shop's name with its lambda, where a run is on all shoppers of a shop that is otherwise as it comes."""
+    data = run.get("config", {}).get("data", {})
+    shop = data.get("simulated")
+    if shop is None or data.get("max_users") or shop != asdict(SimulatedConfig(order=shop["order"])):
+        return None
+    return f"simulated-lambda-{shop['order']:g}".replace(".", "_")
 
 
 def _check_rows(rows: Sequence[Row]) -> None:

@@ -31,7 +31,7 @@ def render(results: Path | str = RESULTS, dataset: str = "beauty", form: str = "
     table = sources(results, dataset) if form == "sources" else main_table(results, dataset)
     if form in ("csv", "sources"):
         return table.to_csv(index=False, lineterminator="\n")
-    return _BODIES[form](_cells(table), notes(dataset))
+    return _BODIES[form](_cells(table), notes(results, dataset))
 
 
 def document_with_tables(text: str, results: Path | str = RESULTS) -> str:

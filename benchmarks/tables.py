@@ -69,14 +69,16 @@ def sources(results: Path | str = RESULTS, dataset: str = "beauty") -> pd.DataFr
     return pd.DataFrame([dict(zip(names, one, strict=True)) for one in sorted(found, key=lambda one: (_place(one[0]), one[1]))])
 
 
-def notes(dataset: str) -> list[str]:
-    """What must be read beside the table: what its columns are, and where published numbers were read."""
+def notes(results: Path | str = RESULTS, dataset: str = "beauty") -> list[str]:
+    """What must be read beside the table: structure against its collapse, the columns, where published numbers were read."""
     paper = tomllib.loads(PAPER_VALUES.read_text())
     shown = {row["source"] for row in paper["row"] if row["dataset"] == dataset}
     lines = [
         "Test split, leave-one-out, full ranking, seen items not filtered. Differences to our own TIGER are paired by user, "
         "with 95 % bootstrap intervals over users; the relative gain stands in brackets."
     ]
+    if structure := _structure(Path(results), dataset):
+        lines.insert(0, structure)
     for one in paper["source"]:
         if one["name"] in shown:
             lines += [f"{one['label']}: {one['citation']} (arXiv {one['arxiv']}), read in {one['read_at']}."]
@@ -107,9 +109,23 @@ def _measured(method: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _difference(results: Path, dataset: str, method: str, seeds: Sequence[int], metric: str) -> Difference | None:
-    """Method minus TIGER over users, from the seeds that both have ranks of; None where there is no such seed."""
-    pairs = [[ranks_path(results, dataset, name, seed, "test") for name in (method, BASELINE)] for seed in seeds]
+def _structure(results: Path, dataset: str) -> str | None:
+    """Ordered steps minus the mean-pooled chain, the comparison that structure is about; None where either is missing."""
+    seeds = sorted({row["seed"] for row in load_rows(results) if row["dataset"] == dataset and row["method"] == "scoter"})
+    parts = []
+    for metric in METRICS:
+        found = _difference(results, dataset, "scoter", seeds, metric, baseline="tiger-meanpool")
+        if found is None:
+            return None
+        parts.append(f"{metric} {found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]")
+    return f"scoter minus tiger-meanpool, paired by user with 95 % intervals: {', '.join(parts)}."
+
+
+def _difference(
+    results: Path, dataset: str, method: str, seeds: Sequence[int], metric: str, baseline: str = BASELINE
+) -> Difference | None:
+    """Method minus baseline over users, from the seeds that both have ranks of; None where there is no such seed."""
+    pairs = [[ranks_path(results, dataset, name, seed, "test") for name in (method, baseline)] for seed in seeds]
     values = []
     for pair in pairs:
         if all(path.exists() for path in pair):
@@ -119,8 +135,8 @@ def _difference(results: Path, dataset: str, method: str, seeds: Sequence[int], 
             values.append((per_user(ours, metric), per_user(theirs, metric)))
     if not values:
         return None
-    mine, baseline = np.mean(values, axis=0)
-    return paired_bootstrap(mine, baseline, seed=0)
+    mine, other = np.mean(values, axis=0)
+    return paired_bootstrap(mine, other, seed=0)
 
 
 def _published(dataset: str) -> list[dict[str, Any]]:

@@ -57,7 +57,7 @@ def quickstart() -> Experiment:
 def simulated(order: float) -> Experiment:
     """The simulated shop, where `order` (lambda) says how much of the next purchase depends on the plan's order."""
     short = TrainingConfig(epochs=24, evaluate_every=12, batch_targets=512, learning_rate=2e-3)
-    small = TigerConfig(dim=64, layers=2, heads=2, head_dim=32, feed_forward=128, max_items=8)
+    small = TigerConfig(dim=64, layers=2, heads=2, head_dim=32, feed_forward=128, max_items=12)
     chosen = methods(short, small)
     return Experiment(
         name="simulated",

@@ -2,8 +2,7 @@
 
 Equal in mathematics to `transformers` T5: RMS norm before each sublayer, no scaling of attention scores, a
 bucketed relative position bias shared by all layers, ReLU feed-forward. Masks are additive and shared by the
-whole batch, because rows are left-aligned and attention never looks right. Attention is a plain
-matmul-softmax-matmul, which is faster on these shapes than fused kernels that take a mask.
+whole batch, because rows are left-aligned and attention never looks right.
 
 Shape legend: N rows, Q queries, S memory slots, D model width, H heads, E head width.
 """

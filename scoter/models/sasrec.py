@@ -6,17 +6,16 @@ per position. With a `fusion`, the hidden state of each prefix reads that prefix
 Shape legend: B rows, L items in a row, T = L - 1 targets, D width.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from scoter.config import SasrecConfig
-from scoter.models.batches import ItemBatch, StepReader, history_batches
-from scoter.models.precision import autocast
+from scoter.errors import ConfigError
+from scoter.models.batches import ItemBatch, StepReader
+from scoter.models.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.types import Histories, Rankings
 
 
@@ -61,38 +60,25 @@ class SASRec(nn.Module):
         negative = (hidden * self.items(negatives)).sum(-1).float()
         return (nn.functional.softplus(-positive) + nn.functional.softplus(negative)).mean()
 
-    @torch.inference_mode()
     def recommend(
         self,
         histories: Histories,
         k: int,
         steps: StepReader | None = None,
-        after_batch: Callable[[Int[np.ndarray, " batch"]], None] = lambda rows: None,
+        after_batch: AfterBatch = ignore,
         batch_rows: int = 512,
     ) -> Rankings:
-        """The `k` best-scored items of the whole catalogue after each history.
+        """The `k` best-scored items of the whole catalogue after each history; see `rank_in_batches` for `after_batch`."""
 
-        `after_batch` is called with the row numbers of each batch once it is ranked.
-        """
-        training = self.training
-        self.eval()
-        width = min(k, self.item_count)
-        items = np.full((len(histories), k), -1, np.int64)
-        scores = np.full((len(histories), k), -np.inf, np.float32)
-        prefix_lengths = torch.from_numpy(histories.lengths.astype(np.int64))
-        users = torch.from_numpy(histories.users.astype(np.int64))
-        with autocast(self.precision):
-            for rows, history, lengths in history_batches(histories, self.config.max_items, batch_rows):
-                hidden = self._hidden(history)[torch.arange(len(rows)), (lengths - 1).clamp(min=0)]
-                chosen = torch.from_numpy(rows)
-                hidden = self._read_chain(hidden, steps, users[chosen], prefix_lengths[chosen])
-                with torch.autocast("cpu", enabled=False):
-                    logits = torch.log_softmax(hidden.float() @ self.items.weight[:-1].T, dim=-1)
-                score, found = logits.topk(width)
-                items[rows, :width], scores[rows, :width] = found.numpy(), score.numpy()
-                after_batch(rows)
-        self.train(training)
-        return Rankings(histories.users, items, scores)
+        def best(items: Tensor, lengths: Tensor, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
+            hidden = self._hidden(items)[torch.arange(len(items)), (lengths - 1).clamp(min=0)]
+            hidden = self._read_chain(hidden, steps, users, prefix_lengths)
+            with torch.autocast("cpu", enabled=False):
+                logits = torch.log_softmax(hidden.float() @ self.items.weight[:-1].T, dim=-1)
+            score, found = logits.topk(min(k, self.item_count))
+            return found, score
+
+        return rank_in_batches(self, best, histories, k, self.config.max_items, batch_rows, self.precision, after_batch)
 
     def _hidden(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         length = items.shape[1]
@@ -107,6 +93,6 @@ class SASRec(nn.Module):
         if self.fusion is None:
             return hidden
         if steps is None:
-            raise ValueError("this model has a fusion; pass steps=StepReader(...)")
+            raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
         memory = self.fusion.encode(*steps.read(users, prefix_lengths))
         return self.fusion(hidden[:, None], memory, 0)[:, 0]

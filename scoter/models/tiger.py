@@ -11,7 +11,6 @@ ablation gains nothing from it on Beauty. Decoding is a beam search over the tri
 Shape legend: B rows, L items in a row, T = L - 1 targets, C codes per item, D width, V vocabulary.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from scoter.config import TigerConfig
-from scoter.models.batches import ItemBatch, StepReader, history_batches
+from scoter.errors import ConfigError
+from scoter.models.batches import ItemBatch, StepReader
 from scoter.models.beam import TrieTensors, beam_search
 from scoter.models.layers import Attention, Dropout, FeedForward, RelativeBias, RMSNorm
-from scoter.models.precision import autocast
+from scoter.models.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.trie import build_trie
 from scoter.types import Histories, Rankings, SemanticIds
 
@@ -71,38 +71,25 @@ class Tiger(nn.Module):
         labels = targets[batch.is_target]
         return nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), label_smoothing=label_smoothing)
 
-    @torch.inference_mode()
     def recommend(
         self,
         histories: Histories,
         k: int,
         steps: StepReader | None = None,
-        after_batch: Callable[[Int[np.ndarray, " batch"]], None] = lambda rows: None,
+        after_batch: AfterBatch = ignore,
         batch_rows: int = 256,
     ) -> Rankings:
         """The `k` most likely items after each history, by constrained beam search with max(k, beams) beams.
 
-        `after_batch` is called with the row numbers of each batch once it is ranked.
+        See `rank_in_batches` for `after_batch`.
         """
-        training = self.training
-        self.eval()
-        width = max(k, self.config.beams)
-        items = np.full((len(histories), k), -1, np.int64)
-        scores = np.full((len(histories), k), -np.inf, np.float32)
-        prefix_lengths = torch.from_numpy(histories.lengths.astype(np.int64))
-        users = torch.from_numpy(histories.users.astype(np.int64))
-        with autocast(self.precision):
-            for rows, history, lengths in history_batches(histories, self.config.max_items, batch_rows):
-                chosen = torch.from_numpy(rows)
-                chain = None if self.fusion is None else self._chain(steps, users[chosen], prefix_lengths[chosen])
-                decoder = _BeamDecoder(self, history, lengths, chain)
-                found, score = beam_search(decoder, self.trie, len(rows), width)
-                width_found = min(k, found.shape[1])
-                items[rows, :width_found] = found[:, :k].numpy()
-                scores[rows, :width_found] = score[:, :k].float().numpy()
-                after_batch(rows)
-        self.train(training)
-        return Rankings(histories.users, items, scores)
+
+        def best(items: Tensor, lengths: Tensor, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
+            chain = None if self.fusion is None else self._chain(steps, users, prefix_lengths)
+            decoder = _BeamDecoder(self, items, lengths, chain)
+            return beam_search(decoder, self.trie, len(items), max(k, self.config.beams))
+
+        return rank_in_batches(self, best, histories, k, self.config.max_items, batch_rows, self.precision, after_batch)
 
     def encode(self, tokens: Int[Tensor, "B L C"]) -> Float[Tensor, "B LC D"]:
         """Hidden states of all items' tokens; those of an item depend on that item and earlier ones only."""
@@ -139,7 +126,7 @@ class Tiger(nn.Module):
 
     def _chain(self, steps: StepReader | None, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Any:
         if steps is None:
-            raise ValueError("this model has a fusion; pass steps=StepReader(...)")
+            raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
         return self.fusion.encode(*steps.read(users, prefix_lengths))
 
 
@@ -221,8 +208,3 @@ class _BeamDecoder:
         else:
             self.past.append((keys, values))
         return x + layer.self_attention(normed, (keys, values), bias)
-
-
-def parameter_count(model: nn.Module) -> int:
-    """Trainable parameters."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

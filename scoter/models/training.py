@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,11 +25,6 @@ from scoter.models.precision import autocast, resolve_precision
 from scoter.seeding import derive_seed
 
 SELECTION_METRIC = "ndcg@10"
-
-
-class Batch(Protocol):
-    @property
-    def target_count(self) -> int: ...
 
 
 @dataclass

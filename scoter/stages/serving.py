@@ -74,7 +74,7 @@ def _histories(
         sequence = np.array([numbers[key] for key in items])
         return Histories(np.array([0]), sequence, np.array([0, len(sequence)])), ["(items given)"]
     rows = {key: user for user, key in enumerate(log.user_keys)}
-    who = list(users) or list(log.user_keys[:3])
+    who = list(dict.fromkeys(users)) or list(log.user_keys[:3])
     unknown = [key for key in who if key not in rows]
     if unknown:
         raise ConfigError(f"the dataset has no user {unknown[0]!r}; its keys look like {', '.join(log.user_keys[:3])}")

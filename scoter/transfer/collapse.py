@@ -5,6 +5,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from scoter.errors import ConfigError
 from scoter.transfer.fusion import ChainMemory, StructuredFusion
 from scoter.types import StepEmbeddings
 
@@ -35,7 +36,7 @@ def other_users_chains(steps: StepEmbeddings, seed: int) -> StepEmbeddings:
     lengths = np.diff(steps.starts)
     users = np.flatnonzero(lengths)
     if len(users) < 2:
-        raise ValueError(f"{len(users)} users have chains; another user's chain needs at least two")
+        raise ConfigError(f"steps holds chains of {len(users)} users; another user's chain needs at least two users with chains")
     circle = rng.permutation(users)
     place = np.empty(len(lengths), np.int64)
     place[circle] = np.arange(len(users))

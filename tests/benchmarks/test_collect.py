@@ -128,3 +128,22 @@ def test_metrics_that_the_ranks_do_not_confirm_are_refused(make_run, tmp_path):
 def test_no_results_say_how_to_make_some(tmp_path):
     with pytest.raises(DataError, match="python -m benchmarks collect"):
         load_rows(tmp_path)
+
+
+def test_the_simulated_shop_is_collected_under_its_lambda_and_a_changed_shop_is_not(make_run, tmp_path):
+    shop = asdict(SimulatedConfig(order=0.5))
+    data = {"name": "simulated", "max_users": 0, "simulated": shop}
+    rows = collect(make_run("a", full_data=False, dataset="simulated", config={"data": data}), tmp_path / "results")
+    assert set(rows["dataset"]) == {"simulated-lambda-0_5"}
+    for change in ({"simulated": {**shop, "noise": 0.5}}, {"max_users": 10}):
+        changed = make_run(str(change)[2:8], full_data=False, dataset="simulated", config={"data": {**data, **change}})
+        with pytest.raises(DataError, match="the simulated shop as it comes"):
+            collect(changed, tmp_path / "results")
+
+
+def test_the_headline_difference_is_among_the_notes(make_run, tmp_path):
+    collect(make_run("a", methods=("tiger", "tiger-meanpool", "scoter")), tmp_path / "results")
+    found = notes(tmp_path / "results", "beauty")[0]
+    gain = draw_ranks("scoter", 0, "test").ranks, draw_ranks("tiger-meanpool", 0, "test").ranks
+    means = [((ranks > 0) & (ranks <= 10)).mean() for ranks in gain]
+    assert f"recall@10 {means[0] - means[1]:+.4f} [" in found

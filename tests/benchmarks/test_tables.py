@@ -76,8 +76,8 @@ def test_published_rows_are_the_checked_ones_and_nothing_else(results):
     ]
     assert table.loc["TIGER (paper)", "source"] == "arXiv 2305.05065"
     assert table.loc["TIGER (paper)", ["seeds", "cpu_hours", "lift recall@10"]].isna().all()
-    assert any("3.75 % to 11.59 %" in note and "2511.19514" in note for note in notes("beauty"))
-    assert not any("TIGER (paper)" in note for note in notes("yelp"))
+    assert any("3.75 % to 11.59 %" in note and "2511.19514" in note for note in notes(results, "beauty"))
+    assert not any("TIGER (paper)" in note for note in notes(results, "yelp"))
 
 
 def test_methods_that_share_no_seed_have_a_gain_but_no_interval(make_run, tmp_path):

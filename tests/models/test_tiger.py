@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from scoter.config import TigerConfig
+from scoter.errors import ConfigError
 from scoter.models.batches import ItemBatch, StepReader, cut_windows, training_batches
 from scoter.models.tiger import Tiger
 from scoter.transfer.collapse import MeanPoolFusion, other_users_chains
@@ -124,3 +125,12 @@ def test_another_users_chain_is_never_ones_own() -> None:
     assert (owner == owner[:, :1]).all()
     assert (owner[:, 0] != np.repeat(np.arange(USERS), 6)).all()
     assert len(np.unique(swapped.indices)) > len(swapped.indices) / 3
+
+
+def test_a_fusion_without_steps_and_a_lonely_user_are_named() -> None:
+    with pytest.raises(ConfigError, match="steps is None, but this model has a fusion"):
+        make_model().loss(one_batch(make_log()))
+    steps = make_steps()
+    alone = StepEmbeddings(steps.vectors, steps.indices[:18], steps.offsets[:19], np.array([0, 6]), steps.pattern, "test")
+    with pytest.raises(ConfigError, match="chains of 1 users"):
+        other_users_chains(alone, seed=0)
