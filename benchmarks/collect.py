@@ -88,7 +88,8 @@ def _rows_of_run(folder: Path) -> list[Row]:
     if not run.get("full_data", False) and shop is None:
         why = run.get("note") or "its run.json has no full_data: true"
         raise DataError(
-            f"{folder} was not run on a whole dataset ({why}); collect runs on all users of a public dataset, or on the simulated shop as it comes"
+            f"{folder} was not run on a whole dataset ({why}); "
+            "collect runs on all users of a public dataset, or on the simulated shop as it comes"
         )
     if not run.get("methods"):
         raise DataError(f"{folder} failed: its run.json lists no methods; run it again")

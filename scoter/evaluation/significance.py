@@ -70,6 +70,8 @@ def bootstrap_mean(values: Float[np.ndarray, " users"], *, seed: int, draws: int
     block = max(1, _BLOCK // len(distinct))
     sizes = [min(block, draws - start) for start in range(0, draws, block)]
     shares = counts / len(values)
-    means = np.concatenate([generator.multinomial(len(values), shares, size=size) @ distinct for size in sizes]) / len(values)
+    # A row's sum, unlike a matrix product, does not depend on how many rows are summed at once.
+    sums = [(generator.multinomial(len(values), shares, size=size) * distinct).sum(axis=1) for size in sizes]
+    means = np.concatenate(sums) / len(values)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(float(np.mean(values)), float(low), float(high))

@@ -23,6 +23,7 @@ class SASRec(nn.Module):
     """Next-item model over item numbers; output weights are the item embeddings.
 
     Example:
+        >>> import numpy as np
         >>> model = SASRec(SasrecConfig(dim=8, layers=1, heads=2), item_count=5)
         >>> histories = Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))
         >>> sorted(model.recommend(histories, k=5).items[0].tolist())

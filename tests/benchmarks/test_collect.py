@@ -1,6 +1,7 @@
 """What a collected run leaves in the results, what it replaces, and what is refused."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,8 @@ import pytest
 from finished_run import draw_ranks, write_run
 
 from benchmarks.collect import COLUMNS, collect, load_rows, ranks_path
+from benchmarks.tables import notes
+from scoter.config import SimulatedConfig
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
 from scoter.evaluation.metrics import METRICS, mean_metrics
