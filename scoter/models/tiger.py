@@ -22,6 +22,7 @@ from scoter.config import TigerConfig
 from scoter.errors import ConfigError
 from scoter.models.batches import ItemBatch, StepReader
 from scoter.models.beam import TrieTensors, beam_search
+from scoter.models.decoding import BeamDecoder
 from scoter.models.layers import Attention, Dropout, FeedForward, RelativeBias, RMSNorm
 from scoter.models.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.trie import build_trie
@@ -86,7 +87,7 @@ class Tiger(nn.Module):
 
         def best(items: Tensor, lengths: Tensor, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
             chain = None if self.fusion is None else self._chain(steps, users, prefix_lengths)
-            decoder = _BeamDecoder(self, items, lengths, chain)
+            decoder = BeamDecoder(self, items, lengths, chain)
             return beam_search(decoder, self.trie, len(items), max(k, self.config.beams))
 
         return rank_in_batches(self, best, histories, k, self.config.max_items, batch_rows, self.precision, after_batch)
@@ -163,48 +164,3 @@ class Layer(nn.Module):
 
     def feed_forward(self, x: Float[Tensor, "N Q D"]) -> Float[Tensor, "N Q D"]:
         return x + self.dropout(self.ff(self.ff_norm(x)))
-
-
-class _BeamDecoder:
-    """Decoder state of one batch: cross keys and values once per user, self keys and values per beam."""
-
-    def __init__(self, model: Tiger, history: Int[Tensor, "B L"], lengths: Int[Tensor, " B"], chain: Any) -> None:
-        self.model, self.chain = model, chain
-        memory = model.encode(model.item_tokens[history])
-        self.cross = [layer.cross.keys_values(memory) for layer in model.decoder.layers]
-        seen = torch.arange(memory.shape[1])[None, :] < (lengths * model.levels)[:, None]
-        self.seen = torch.where(seen, 0.0, _BLOCKED)[:, None, None, :]
-        self.past: list[tuple[Tensor, Tensor]] = []
-        self.bias = model.decoder.relative_bias(model.levels)
-
-    def advance(self, tokens: Int[Tensor, "B beams"]) -> Float[Tensor, "B beams V"]:
-        model = self.model
-        rows, beams = tokens.shape
-        x = model.embedding(tokens)
-        position = self.past[0][0].shape[2] if self.past else 0
-        bias = self.bias[:, :, position : position + 1, : position + 1]
-        for number, layer in enumerate(model.decoder.layers):
-            x = self._self_attend(x.view(rows * beams, 1, -1), number, layer, bias).view(rows, beams, -1)
-            x = layer.cross_attend(x, self.cross[number], self.seen)
-            if self.chain is not None:
-                x = model.fusion(x, self.chain, number)
-            x = layer.feed_forward(x)
-        with torch.autocast("cpu", enabled=False):
-            return torch.log_softmax(model._logits(model.decoder.norm(x.float())), dim=-1)
-
-    def reorder(self, parents: Int[Tensor, "B beams"]) -> None:
-        rows = parents.shape[0]
-        beams_before = self.past[0][0].shape[0] // rows
-        flat = (torch.arange(rows)[:, None] * beams_before + parents).flatten()
-        self.past = [(keys[flat], values[flat]) for keys, values in self.past]
-
-    def _self_attend(self, x: Tensor, number: int, layer: Layer, bias: Tensor) -> Tensor:
-        normed = layer.self_norm(x)
-        keys, values = layer.self_attention.keys_values(normed)
-        if number < len(self.past):
-            keys = torch.cat([self.past[number][0], keys], dim=2)
-            values = torch.cat([self.past[number][1], values], dim=2)
-            self.past[number] = (keys, values)
-        else:
-            self.past.append((keys, values))
-        return x + layer.self_attention(normed, (keys, values), bias)
