@@ -1,7 +1,8 @@
 """Constrained beam search over a trie, vectorised over users and beams.
 
 Scores are sums of log-probabilities in nats, normalised over the whole vocabulary as the language-model
-convention has it; the trie only forbids. Where fewer valid continuations exist than beams, the surplus beams
+convention has it; the trie only forbids. Only children that exist are looked at, so a level where most nodes have
+one child costs no more than its beams. Where fewer valid continuations exist than beams, the surplus beams
 have score -inf and item -1.
 """
 
@@ -16,11 +17,11 @@ from scoter.models.trie import Trie
 
 @runtime_checkable
 class Decoder(Protocol):
-    """What beam search needs of a model: the next token's log-probabilities, and its state under reordering."""
+    """What beam search needs of a model: the next token's logits, and the state of beams that continue others."""
 
     def advance(self, tokens: Int[Tensor, "rows beams"]) -> Float[Tensor, "rows beams vocabulary"]: ...
 
-    def reorder(self, parents: Int[Tensor, "rows beams"]) -> None: ...
+    def select(self, parents: Int[Tensor, "rows beams"]) -> "Decoder": ...
 
 
 class TrieTensors:
@@ -31,8 +32,14 @@ class TrieTensors:
         self.child_count = torch.from_numpy(trie.child_count).long()
         self.code = torch.from_numpy(trie.code).long()
         self.item = torch.from_numpy(trie.item).long()
-        self.max_children = trie.max_children
         self.first_tokens = first_tokens
+
+    def children(self, nodes: Int[Tensor, " parents"]) -> tuple[Int[Tensor, " children"], Int[Tensor, " children"]]:
+        """(index into `nodes` of each child's parent, child), parent by parent."""
+        counts = self.child_count[nodes]
+        parents = torch.repeat_interleave(counts)
+        ends = counts.cumsum(0)
+        return parents, torch.arange(len(parents)) + (self.first_child[nodes] - ends + counts)[parents]
 
 
 def beam_search(
@@ -42,17 +49,23 @@ def beam_search(
     nodes = torch.zeros(rows, 1, dtype=torch.long)
     scores = torch.zeros(rows, 1)
     tokens = torch.full((rows, 1), start_token)
-    for level, fanout in enumerate(trie.max_children):
-        log_probs = decoder.advance(tokens)
-        slots = torch.arange(fanout)
-        allowed = slots < trie.child_count[nodes][..., None]
-        children = torch.where(allowed, trie.first_child[nodes][..., None] + slots, 0)
-        child_tokens = torch.where(allowed, trie.first_tokens[level] + trie.code[children], 0)
-        totals = (scores[..., None] + log_probs.gather(-1, child_tokens)).masked_fill(~allowed, -torch.inf)
-        scores, flat = totals.flatten(1).topk(min(beams, totals[0].numel()))
-        parents = flat // fanout
-        nodes = children.flatten(1).gather(1, flat)
-        tokens = child_tokens.flatten(1).gather(1, flat)
-        decoder.reorder(parents)
+    for level, first_token in enumerate(trie.first_tokens):
+        logits = decoder.advance(tokens)
+        width, vocabulary = logits.shape[1:]
+        parents, children = trie.children(nodes.flatten())
+        row = parents // width
+        chosen = logits.flatten().take(parents * vocabulary + first_token + trie.code[children])
+        totals = chosen + (scores - torch.logsumexp(logits, -1)).flatten()[parents]
+        # Every row's children side by side, padded to the longest row.
+        in_row = torch.bincount(row, minlength=rows)
+        place = torch.arange(len(row)) - (in_row.cumsum(0) - in_row)[row]
+        table = torch.full((rows, int(in_row.max())), -torch.inf)
+        table[row, place] = totals
+        scores, best = table.topk(min(beams, table.shape[1]))
+        # A row with fewer children than that repeats its last one, with a score of -inf.
+        flat = (in_row.cumsum(0) - in_row)[:, None] + torch.minimum(best, in_row[:, None] - 1)
+        nodes, tokens = children[flat], first_token + trie.code[children[flat]]
+        if level + 1 < len(trie.first_tokens):
+            decoder = decoder.select(parents[flat] % width)
     items = torch.where(scores > -torch.inf, trie.item[nodes], -1)
     return items, scores

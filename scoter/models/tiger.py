@@ -22,7 +22,7 @@ from scoter.config import TigerConfig
 from scoter.errors import ConfigError
 from scoter.models.batches import ItemBatch, StepReader
 from scoter.models.beam import TrieTensors, beam_search
-from scoter.models.decoding import BeamDecoder
+from scoter.models.decoding import BeamDecoder, fold
 from scoter.models.layers import Attention, Dropout, FeedForward, RelativeBias, RMSNorm
 from scoter.models.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.trie import build_trie
@@ -62,14 +62,15 @@ class Tiger(nn.Module):
         """Mean cross-entropy in nats per semantic-ID token over the batch's targets."""
         tokens = self.item_tokens[batch.items]  # B L C
         memory = self.encode(tokens[:, :-1])
-        targets = tokens[:, 1:]
+        first = batch.first_target
+        is_target, prefix_lengths, targets = batch.is_target[:, first:], batch.prefix_lengths[:, first:], tokens[:, 1 + first :]
         shifted = nn.functional.pad(targets[..., :-1], (1, 0))  # the start token is 0
         chain = None
         if self.fusion is not None:
-            chain = self._chain(steps, batch.users.repeat_interleave(targets.shape[1]), batch.prefix_lengths.flatten())
-        hidden = self._decode_all(shifted, memory, chain)[batch.is_target]
+            chain = self._chain(steps, batch.users.repeat_interleave(targets.shape[1]), prefix_lengths.flatten())
+        hidden = self._decode_all(shifted, memory, chain)[is_target]
         logits = self._logits(hidden)
-        labels = targets[batch.is_target]
+        labels = targets[is_target]
         return nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), label_smoothing=label_smoothing)
 
     def recommend(
@@ -78,16 +79,18 @@ class Tiger(nn.Module):
         k: int,
         steps: StepReader | None = None,
         after_batch: AfterBatch = ignore,
-        batch_rows: int = 256,
+        batch_rows: int = 64,
     ) -> Rankings:
         """The `k` most likely items after each history, by constrained beam search with max(k, beams) beams.
 
         See `rank_in_batches` for `after_batch`.
         """
 
+        folded = fold(self)
+
         def best(items: Tensor, lengths: Tensor, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
             chain = None if self.fusion is None else self._chain(steps, users, prefix_lengths)
-            decoder = BeamDecoder(self, items, lengths, chain)
+            decoder = BeamDecoder(self, folded, items, lengths, chain)
             return beam_search(decoder, self.trie, len(items), max(k, self.config.beams))
 
         return rank_in_batches(self, best, histories, k, self.config.max_items, batch_rows, self.precision, after_batch)
@@ -106,9 +109,11 @@ class Tiger(nn.Module):
 
     def _decode_all(self, tokens: Int[Tensor, "B T C"], memory: Float[Tensor, "B LC D"], chain: Any) -> Float[Tensor, "B T C D"]:
         rows, targets, codes = tokens.shape
-        item = torch.arange(memory.shape[1]) // codes
-        # Target t (0-based here) is item t + 1 of the row: it may read items 0..t.
-        before = torch.where(item[None, :] <= torch.arange(targets)[:, None], 0.0, _BLOCKED).repeat_interleave(codes, 0)
+        length = memory.shape[1] // codes
+        item = torch.arange(length).repeat_interleave(codes)
+        # The targets are the row's last ones. Target t (0-based here) is item t + 1 of the row: it may read items 0..t.
+        target = torch.arange(length - targets, length).repeat_interleave(codes)
+        before = torch.where(item[None, :] <= target[:, None], 0.0, _BLOCKED)
         order = torch.arange(codes)
         causal = self.decoder.relative_bias(codes) + torch.where(order[:, None] >= order[None, :], 0.0, _BLOCKED)
         x = self.dropout(self.embedding(tokens)).flatten(0, 1)  # BT C D
@@ -157,10 +162,11 @@ class Layer(nn.Module):
 
     def self_attend(self, x: Float[Tensor, "N Q D"], bias: Float[Tensor, "1 H Q Q"]) -> Float[Tensor, "N Q D"]:
         normed = self.self_norm(x)
-        return x + self.dropout(self.self_attention(normed, self.self_attention.keys_values(normed), bias))
+        return self.dropout.add(x, self.self_attention(normed, self.self_attention.keys_values(normed), bias))
 
     def cross_attend(self, x: Float[Tensor, "N Q D"], keys_values: Any, bias: Float[Tensor, "*mask"]) -> Float[Tensor, "N Q D"]:
-        return x + self.dropout(self.cross(self.cross_norm(x), keys_values, bias.view(*(1,) * (4 - bias.ndim), *bias.shape)))
+        bias = bias.view(*(1,) * (4 - bias.ndim), *bias.shape)
+        return self.dropout.add(x, self.cross(self.cross_norm(x), keys_values, bias))
 
     def feed_forward(self, x: Float[Tensor, "N Q D"]) -> Float[Tensor, "N Q D"]:
-        return x + self.dropout(self.ff(self.ff_norm(x)))
+        return self.dropout.add(x, self.ff(self.ff_norm(x)))
