@@ -1,0 +1,109 @@
+"""The work that both sides do: one log, random but valid semantic IDs, one size of T5, and its sliding windows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from scoter.config import DataConfig, TigerConfig
+from scoter.data.datasets import open_dataset
+from scoter.data.sources import locate
+from scoter.data.split import leave_one_out
+from scoter.seeding import derive_seed
+from scoter.semantic_ids.assign import add_collision_level
+from scoter.types import Histories, InteractionLog, SemanticIds
+
+# The size of the TIGER paper (Rajput et al. 2023): 4 + 4 layers, width 128, 6 heads of 64, feed-forward 1024.
+SIZE = TigerConfig(dim=128, layers=4, heads=6, head_dim=64, feed_forward=1024, dropout=0.1, max_items=20, beams=10)
+CODEBOOKS = (256, 256, 256)
+BEAUTY_ITEMS = 12_101
+# Amazon Beauty (5-core), leave-one-out: how many users have 3, 4, 5, ... training events; the last entry is "58 or more".
+BEAUTY_LENGTHS = (
+    7162, 4221, 2680, 1811, 1366, 881, 695, 558, 439, 361, 262, 207, 213, 141, 118, 112, 117, 84, 66, 73, 74, 61, 54, 44, 44,
+    38, 30, 38, 20, 19, 21, 19, 23, 24, 22, 15, 17, 7, 10, 10, 15, 7, 11, 8, 4, 8, 9, 8, 9, 6, 8, 2, 6, 4, 7, 94,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A training log, the histories to decode after, semantic IDs, and where it all came from."""
+
+    log: InteractionLog
+    histories: Histories
+    ids: SemanticIds
+    origin: str
+
+
+@dataclass(frozen=True, eq=False)
+class SlidingWindows:
+    """One sample per target, as TIGER is commonly trained: events `begin:target` of the flat log predict event `target`."""
+
+    begin: Int[np.ndarray, " windows"]
+    target: Int[np.ndarray, " windows"]
+
+
+def open_work(seed: int = 0) -> Work:
+    """Amazon Beauty where SCOTER_DATA or data-cache has it, else a log of the same lengths; random semantic IDs for both."""
+    if locate("beauty") is not None:
+        dataset = open_dataset(DataConfig("beauty"))
+        split, items = leave_one_out(dataset.log), dataset.catalog.item_count
+        return Work(split.train, split.histories("test"), random_ids(items, seed), "Amazon Beauty, leave-one-out")
+    log = simulated_log(sum(BEAUTY_LENGTHS), seed)
+    histories = Histories(np.arange(log.user_count), log.items, log.offsets)
+    return Work(log, histories, random_ids(BEAUTY_ITEMS, seed), "simulated log with the lengths of Amazon Beauty")
+
+
+def simulated_log(users: int, seed: int, items: int = BEAUTY_ITEMS) -> InteractionLog:
+    """Users with lengths drawn from those of Beauty's training log, and uniform items."""
+    rng = np.random.default_rng(derive_seed(seed, "simulated log"))
+    shares = np.asarray(BEAUTY_LENGTHS) / sum(BEAUTY_LENGTHS)
+    return uniform_log(rng.choice(np.arange(3, 3 + len(shares)), users, p=shares), items, rng)
+
+
+def uniform_log(lengths: Int[np.ndarray, " users"], items: int, rng: np.random.Generator) -> InteractionLog:
+    """Users of these lengths with uniform items."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return InteractionLog(rng.integers(0, items, offsets[-1]), offsets, tuple(str(user) for user in range(len(lengths))))
+
+
+def random_ids(items: int, seed: int) -> SemanticIds:
+    """Uniform codes on three levels of 256, made unique by the collision level."""
+    codes = np.random.default_rng(derive_seed(seed, "codes")).integers(0, CODEBOOKS[0], (items, len(CODEBOOKS)))
+    return add_collision_level(codes, CODEBOOKS, seed)
+
+
+def sliding_windows(log: InteractionLog, max_items: int) -> SlidingWindows:
+    """Every event but a user's first is the target of one window, with at most `max_items` events before it.
+
+    Example:
+        >>> log = InteractionLog(np.arange(6), np.array([0, 4, 6]), ("a", "b"))
+        >>> windows = sliding_windows(log, max_items=2)
+        >>> list(zip(windows.begin.tolist(), windows.target.tolist()))
+        [(0, 1), (0, 2), (1, 3), (4, 5)]
+    """
+    first = np.repeat(log.offsets[:-1], log.lengths)
+    target = np.flatnonzero(np.arange(len(log.items)) > first)
+    return SlidingWindows(np.maximum(first[target], target - max_items), target)
+
+
+def item_tokens(ids: SemanticIds) -> Int[Tensor, "items levels"]:
+    """The tokens of each item: 0 pads and starts a decoder, then one range per level; a last row of zeros is the padding item."""
+    first = 1 + np.concatenate([[0], np.cumsum(ids.codebook_sizes)[:-1]])
+    return torch.from_numpy(np.concatenate([ids.codes + first, np.zeros((1, len(first)), np.int64)]))
+
+
+def reference_batch(
+    log: InteractionLog, windows: SlidingWindows, chosen: Int[np.ndarray, " rows"], tokens: Int[Tensor, "items levels"]
+) -> dict[str, Int[Tensor, "rows tokens"]]:
+    """What a T5 is handed: the history's tokens padded to the longest of the batch, their mask, and the target's tokens."""
+    begin, target = windows.begin[chosen], windows.target[chosen]
+    places = begin[:, None] + np.arange(int((target - begin).max()))
+    history = np.where(places < target[:, None], log.items[np.minimum(places, len(log.items) - 1)], -1)
+    inputs = tokens[torch.from_numpy(history)].flatten(1)
+    return {
+        "input_ids": inputs,
+        "attention_mask": (inputs != 0).long(),
+        "labels": tokens[torch.from_numpy(log.items[target].astype(np.int64))],
+    }
