@@ -242,6 +242,7 @@ def _with_fallback(chosen: Any, data_dir: Path | None) -> Any:
 
 
 def _use_threads(threads: int | None) -> None:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait are ruinous on a busy machine
     import torch
 
     torch.set_num_threads(threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1)

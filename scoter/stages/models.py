@@ -42,7 +42,22 @@ def build_model(
         kinds = {"structured": StructuredFusion, "meanpool": MeanPoolFusion}
         places = model.layers if model.kind == "tiger" else 1
         backbone.fusion = kinds[method.fusion.kind](steps.step_count, steps.dim, model.dim, places, method.fusion.heads)
+        backbone.fusion.set_statistics(*training_steps(split, steps))
     return backbone
+
+
+def training_steps(split: Split, steps: StepEmbeddings, most: int = 8192) -> tuple[Any, Any]:
+    """Step embeddings and mask of at most `most` evenly spaced training prefixes: those that a training item follows."""
+    import torch
+
+    from scoter.models.batches import StepReader
+
+    lengths = np.maximum(split.train.lengths - 1, 0)
+    ends = np.cumsum(lengths)
+    chosen = np.linspace(0, ends[-1] - 1, min(most, int(ends[-1]))).astype(np.int64)
+    users = np.searchsorted(ends, chosen, side="right")
+    prefix_lengths = chosen - (ends - lengths)[users] + 1
+    return StepReader(steps).read(torch.from_numpy(users), torch.from_numpy(prefix_lengths))
 
 
 def step_reader(fusion: FusionConfig | None, steps: Artefact | None) -> tuple[StepEmbeddings | None, Any]:

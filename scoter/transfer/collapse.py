@@ -6,24 +6,44 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from scoter.errors import ConfigError
-from scoter.transfer.fusion import ChainMemory, StructuredFusion
+from scoter.transfer.fusion import ChainMemory, StructuredFusion, directions, mean_of_present, scale_of
 from scoter.types import StepEmbeddings
 
 
 class MeanPoolFusion(StructuredFusion):
     """The structure-collapsing control: all steps averaged into one vector, through the same gate.
 
-    One position vector instead of K is the only difference in parameters.
+    One position vector instead of K is the only difference in parameters. Each step is centred before the pool, as in
+    the structured arm, so that what is compared is the structure and not the treatment of the embeddings. The scale is
+    one for the whole pool: a scale per step would weigh the steps differently, and so tell their order.
     """
 
     def __init__(self, steps: int, step_dim: int, dim: int, layers: int, heads: int, dropout: float = 0.1) -> None:
         super().__init__(1, step_dim, dim, layers, heads, dropout)
+        self.register_buffer("centre", torch.zeros(steps, step_dim))
 
     def encode(self, steps: Float[Tensor, "rows steps step_dim"], mask: Bool[Tensor, "rows steps"]) -> ChainMemory:
-        """One slot: the mean of the steps that exist. Invariant to their order."""
-        total = (steps * mask[..., None]).sum(dim=1, keepdim=True)
-        pooled = total / mask.sum(dim=1).clamp(min=1)[:, None, None].to(steps.dtype)
-        return super().encode(pooled, torch.any(mask, dim=1, keepdim=True))
+        """One slot: the mean of the steps that exist. Swapping what two of them say changes nothing."""
+        slots = self.project(self.standardise(steps, mask)) + self.position
+        return self._memory(slots, torch.any(mask, dim=1, keepdim=True))
+
+    def standardise(
+        self, steps: Float[Tensor, "rows steps step_dim"], mask: Bool[Tensor, "rows steps"]
+    ) -> Float[Tensor, "rows 1 step_dim"]:
+        """The mean of the centred steps, over the scale of such means."""
+        return self._pool(steps, mask) / self.scale
+
+    def set_statistics(self, steps: Float[Tensor, "rows steps step_dim"], mask: Bool[Tensor, "rows steps"]) -> None:
+        """Centre each position, then scale the pool, by a sample of chains of training prefixes."""
+        self.centre.copy_(mean_of_present(directions(steps), mask))
+        squares = (self._pool(steps, mask) ** 2).mean(dim=-1)
+        self.scale.copy_(scale_of(squares, torch.any(mask, dim=1, keepdim=True)))
+
+    def _pool(
+        self, steps: Float[Tensor, "rows steps step_dim"], mask: Bool[Tensor, "rows steps"]
+    ) -> Float[Tensor, "rows 1 step_dim"]:
+        total = ((directions(steps) - self.centre) * mask[..., None]).sum(dim=1, keepdim=True)
+        return total / mask.sum(dim=1).clamp(min=1)[:, None, None]
 
 
 def other_users_chains(steps: StepEmbeddings, seed: int) -> StepEmbeddings:

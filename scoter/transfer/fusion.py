@@ -5,6 +5,10 @@ vector of its position (the position determines the role, since a pattern is fix
 beside the steps, so that attention can rest on nothing, and alone where the chain is missing; hidden states
 attend to the slots; an adaptive gate, computed from the state and what it read, decides how much enters.
 
+Sentences of one role differ in a few words, so their embeddings are nearly equal: what a step says is a small
+deviation from the mean of its position. `set_statistics` makes that deviation the input, in units of its own
+size. Its numbers must come from training prefixes alone; without it, steps enter as they are.
+
 Any module that has hidden states can use it:
 
     memory = fusion.encode(steps, mask)          # once per chain
@@ -51,6 +55,10 @@ class StructuredFusion(nn.Module):
     def __init__(self, steps: int, step_dim: int, dim: int, layers: int, heads: int, dropout: float = 0.1) -> None:
         super().__init__()
         self.slot_count = steps
+        self.centre: Tensor
+        self.register_buffer("centre", torch.zeros(steps, step_dim))
+        self.scale: Tensor
+        self.register_buffer("scale", torch.ones(steps))
         self.project = nn.Linear(step_dim, dim)
         self.position = nn.Parameter(torch.randn(steps, dim) * dim**-0.5)
         self.null = nn.Parameter(torch.randn(1, 1, dim) * dim**-0.5)
@@ -60,8 +68,24 @@ class StructuredFusion(nn.Module):
 
     def encode(self, steps: Float[Tensor, "rows steps step_dim"], mask: Bool[Tensor, "rows steps"]) -> ChainMemory:
         """Slots of each chain: its steps in order, then the null slot. A masked step is never read."""
-        slots = self.project(nn.functional.normalize(steps, dim=-1) * steps.shape[-1] ** 0.5) + self.position
-        return self._memory(slots, mask)
+        return self._memory(self.project(self.standardise(steps, mask)) + self.position, mask)
+
+    def standardise(
+        self, steps: Float[Tensor, "rows steps step_dim"], mask: Bool[Tensor, "rows steps"]
+    ) -> Float[Tensor, "rows slots step_dim"]:
+        """Each step as its direction (root mean square 1), minus the centre of its position, over its scale."""
+        return (directions(steps) - self.centre) / self.scale[:, None]
+
+    def set_statistics(self, steps: Float[Tensor, "rows steps step_dim"], mask: Bool[Tensor, "rows steps"]) -> None:
+        """Centre and scale each position by a sample of chains of training prefixes; missing steps count for nothing.
+
+        The scale is one number per position, the root mean square of what is left. One per axis would blow up the axes
+        along which a role's sentences hardly differ.
+        """
+        centre = mean_of_present(directions(steps), mask)
+        left = ((directions(steps) - centre) ** 2).mean(dim=-1)
+        self.centre.copy_(centre)
+        self.scale.copy_(scale_of(left, mask))
 
     def forward(
         self, hidden: Float[Tensor, "rows queries dim"], memory: ChainMemory, layer: int
@@ -85,6 +109,24 @@ class StructuredFusion(nn.Module):
         slots = torch.cat([slots, self.null.expand(rows, 1, -1).to(slots.dtype)], dim=1)
         bias = nn.functional.pad(torch.where(mask, 0.0, -1e9), (0, 1))
         return ChainMemory(self.dropout(self.norm(slots)), bias[:, None, None, :], {})
+
+
+def directions(steps: Float[Tensor, "*rows step_dim"]) -> Float[Tensor, "*rows step_dim"]:
+    """Vectors with root mean square 1; a missing step, all zeros, stays so."""
+    return nn.functional.normalize(steps, dim=-1) * steps.shape[-1] ** 0.5
+
+
+def mean_of_present(
+    values: Float[Tensor, "rows steps step_dim"], mask: Bool[Tensor, "rows steps"]
+) -> Float[Tensor, "steps step_dim"]:
+    """Mean over the rows that have the step; zeros for a step that no row has."""
+    return (values * mask[..., None]).sum(dim=0) / mask.sum(dim=0).clamp(min=1)[:, None]
+
+
+def scale_of(squares: Float[Tensor, "rows slots"], mask: Bool[Tensor, "rows slots"]) -> Float[Tensor, " slots"]:
+    """Root of the mean of squares that exist; 1 where they are all zero, as for a step that always says the same."""
+    scale = ((squares * mask).sum(dim=0) / mask.sum(dim=0).clamp(min=1)).sqrt()
+    return torch.where(scale > 1e-3, scale, 1.0)
 
 
 class GatedAttention(nn.Module):
