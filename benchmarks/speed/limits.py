@@ -70,10 +70,18 @@ def sliding_flops(size: TigerConfig, vocabulary: int, levels: int, items: int) -
 
 
 def decoding_flops(size: TigerConfig, vocabulary: int, levels: int, lengths: Int[np.ndarray, " users"], beams: int) -> float:
-    """Needed operations per user of a beam search: encoder and cross keys and values once, nothing recomputed."""
-    items = np.minimum(lengths, size.max_items).astype(float)
-    memory = float((items * levels).mean())
-    encoder = encoder_flops(size, memory, float((levels**2 * items * (items + 1) / 2).mean()))
+    """Needed operations per user of a beam search: encoder and the memory's side of cross-attention once, nothing recomputed.
+
+    Cross-attention counts in the cheaper of its two forms: keys and values, or (with the maps of query and output multiplied
+    into them) no work on a beam but its scores and its reading, which are as wide as the model for each head.
+    """
+    inner, wide = size.heads * size.head_dim, size.heads * size.dim
+    memory = np.minimum(lengths, size.max_items).astype(float) * levels
+    encoder = encoder_flops(size, float(memory.mean()), float((memory * (memory + levels) / 2).mean()))
     steps = np.array([1] + [beams] * (levels - 1))  # the first step scores one start token, not `beams` copies
-    pairs = float((steps * np.arange(1, levels + 1)).sum() + steps.sum() * memory)
-    return encoder + decoder_flops(size, vocabulary, float(steps.sum()), memory, pairs)
+    tokens, pairs = float(steps.sum()), float((steps * np.arange(1, levels + 1)).sum())
+    plain = memory * 4 * size.dim * inner + tokens * 4 * size.dim * inner + tokens * memory * 4 * inner
+    folded = memory * 4 * size.dim * wide + tokens * memory * 4 * wide
+    rest = tokens * (8 * size.dim * inner + 4 * size.dim * size.feed_forward) + pairs * 4 * inner
+    layer = rest + float(np.minimum(plain, folded).mean())
+    return encoder + size.layers * layer + tokens * 2 * size.dim * vocabulary

@@ -64,17 +64,23 @@ class Peer:
         self.versions: dict[str, str] = {}
 
     def __enter__(self) -> "Peer":
-        self.versions = self._answer()
+        try:
+            self.versions = self._answer()
+        except PeerError:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self.process.stdout.close()
         self.log.close()
         self.folder.cleanup()
 
