@@ -7,10 +7,12 @@ import time
 from importlib.metadata import version
 from typing import Any
 
+# fmt: off
+from cornac.data import FeatureModality, SequentialDataset  # pyright: ignore[reportMissingImports]  # isort: skip
+from cornac.models import TIGER  # pyright: ignore[reportMissingImports]  # isort: skip
+# fmt: on
 import numpy as np
 import torch
-from cornac.data import FeatureModality, SequentialDataset  # pyright: ignore[reportMissingImports]
-from cornac.models import TIGER  # pyright: ignore[reportMissingImports]
 
 LEARNING_RATE = 1e-3
 

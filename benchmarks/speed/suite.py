@@ -29,7 +29,7 @@ class DifferentFunctionsError(ScoterError):
 class Amount:
     """How much each side does in one repeat. `their_users` is a batch of `generate`: 8 is where it is fastest on a CPU."""
 
-    our_batches: int = 8
+    our_batches: int = 4
     our_budget: int = CONFIG.batch_targets
     their_batches: int = 1
     their_rows: int = REFERENCE_BATCH
