@@ -7,12 +7,16 @@ is read is (m V O) weighted; so the two brackets are made once, and a beam needs
 Shape legend: B rows (users), K beams, S memory slots, D width, H heads, E head width, I = H x E, V vocabulary.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from scoter.models.precision import autocast
 
 _BLOCKED = -1e9
 
@@ -27,7 +31,7 @@ class FoldedLayer:
     values: Float[Tensor, "HD D"]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def fold(model: Any) -> list[FoldedLayer]:
     """Each decoder layer's weights as decoding wants them; made once for any number of histories."""
     folded = []
@@ -41,15 +45,26 @@ def fold(model: Any) -> list[FoldedLayer]:
     return folded
 
 
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Evaluation mode, no gradients and the model's own precision; the mode is put back afterwards."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), autocast(model.precision):
+            yield
+    finally:
+        model.train(training)
+
+
 class BeamDecoder:
     """Decoder state of one batch. `past[layer][position]` holds the self keys and values; those of the start token are
-    one per user, as all beams share it."""
+    one per user, as all beams share it. `memory` is the encoder's output and `lengths` counts the items it is of."""
 
     def __init__(
-        self, model: Any, folded: list[FoldedLayer], history: Int[Tensor, "B L"], lengths: Int[Tensor, " B"], chain: Any
-    ):
+        self, model: Any, folded: list[FoldedLayer], memory: Float[Tensor, "B S D"], lengths: Int[Tensor, " B"], chain: Any
+    ) -> None:
         self.model, self.folded, self.chain = model, folded, chain
-        memory = model.encode(model.item_tokens[history])
         self.cross = [(self._per_head(memory, layer.keys), self._per_head(memory, layer.values)) for layer in folded]
         seen = torch.arange(memory.shape[1])[None, :] < (lengths * model.levels)[:, None]
         self.hidden_slots = torch.where(seen, 0.0, _BLOCKED)[:, None, None, :]

@@ -80,20 +80,34 @@ class Tiger(nn.Module):
         steps: StepReader | None = None,
         after_batch: AfterBatch = ignore,
         batch_rows: int = 64,
+        beams: int = 0,
     ) -> Rankings:
         """The `k` most likely items after each history, by constrained beam search with max(k, beams) beams.
 
-        See `rank_in_batches` for `after_batch`.
+        `beams` is the config's where it is 0. See `rank_in_batches` for `after_batch`.
         """
 
         folded = fold(self)
 
         def best(items: Tensor, lengths: Tensor, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
             chain = None if self.fusion is None else self._chain(steps, users, prefix_lengths)
-            decoder = BeamDecoder(self, folded, items, lengths, chain)
-            return beam_search(decoder, self.trie, len(items), max(k, self.config.beams))
+            decoder = BeamDecoder(self, folded, self.encode(self.item_tokens[items]), lengths, chain)
+            return beam_search(decoder, self.trie, len(items), max(k, beams or self.config.beams))
 
         return rank_in_batches(self, best, histories, k, self.config.max_items, batch_rows, self.precision, after_batch)
+
+    def to_transformers(self) -> Any:
+        """A `T5ForConditionalGeneration` of the same weights, and so of the same logits; see `scoter.models.t5`."""
+        from scoter.models.t5 import to_transformers
+
+        return to_transformers(self)
+
+    @classmethod
+    def from_transformers(cls, reference: Any, ids: SemanticIds, max_items: int = 20, beams: int = 20) -> "Tiger":
+        """The inverse of `to_transformers`: a TIGER over `ids` with the weights of a T5 whose tokens are numbered as ours."""
+        from scoter.models.t5 import from_transformers
+
+        return from_transformers(reference, ids, max_items, beams)
 
     def encode(self, tokens: Int[Tensor, "B L C"]) -> Float[Tensor, "B LC D"]:
         """Hidden states of all items' tokens; those of an item depend on that item and earlier ones only."""
