@@ -1,0 +1,88 @@
+"""Exact scores against scoring each item on its own, and the agreement of beams with them."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from scoter.config import TigerConfig
+from scoter.errors import ConfigError
+from scoter.models.batches import StepReader
+from scoter.models.exact import beam_agreement, log_likelihoods
+from scoter.models.tiger import Tiger
+from scoter.transfer.fusion import StructuredFusion
+from scoter.types import Histories, ReasoningPattern, SemanticIds, Step, StepEmbeddings
+
+CONFIG = TigerConfig(dim=16, layers=2, heads=2, head_dim=8, feed_forward=32, max_items=5, beams=4)
+ITEMS, USERS, STEPS, WIDTH = 40, 5, 2, 4
+
+
+def make_model(fused: bool = False) -> Tiger:
+    torch.manual_seed(0)
+    every = np.array(list(itertools.product(range(5), range(4), range(3))))
+    ids = SemanticIds(np.random.default_rng(0).permutation(every)[:ITEMS], (5, 4, 3))
+    return Tiger(CONFIG, ids, StructuredFusion(STEPS, WIDTH, CONFIG.dim, CONFIG.layers, 2) if fused else None).eval()
+
+
+def make_histories() -> Histories:
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(1, 8, USERS)  # some are longer than the window
+    return Histories(np.arange(USERS), rng.integers(0, ITEMS, lengths.sum()), np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def make_steps() -> StepReader:
+    chains = USERS * 8
+    vectors = np.random.default_rng(2).standard_normal((chains * STEPS, WIDTH)).astype(np.float32)
+    pattern = ReasoningPattern(tuple(Step(f"role{k}") for k in range(STEPS)))
+    bags = np.arange(chains * STEPS + 1)
+    return StepReader(StepEmbeddings(vectors, bags[:-1], bags, np.arange(USERS + 1) * 8, pattern, "test"))
+
+
+@torch.inference_mode()
+def each_item_alone(model: Tiger, histories: Histories, steps: StepReader | None) -> np.ndarray:
+    """Teacher forcing with whole IDs: the decoder of training, every item from its start token, nothing shared."""
+    scores = []
+    for row in range(len(histories)):
+        history = torch.tensor(histories.sequence(row)[-CONFIG.max_items :])
+        memory = model.encode(model.item_tokens[history][None]).expand(ITEMS, -1, -1)
+        tokens = model.item_tokens[:-1]
+        shifted = torch.nn.functional.pad(tokens[:, :-1], (1, 0))[:, None]
+        filler = torch.zeros(ITEMS, len(history) - 1, 3, dtype=torch.long)
+        chain = None
+        if steps is not None:
+            places = (torch.tensor([row]), torch.tensor([histories.lengths[row]]))
+            users, lengths = (place.repeat(ITEMS * len(history)) for place in places)
+            chain = model._chain(steps, users, lengths)
+        hidden = model._decode_all(torch.cat([filler, shifted], 1), memory, chain)[:, -1]
+        logits = model._logits(hidden)
+        scores.append(torch.log_softmax(logits, -1).gather(-1, tokens[..., None]).sum((1, 2)).numpy())
+    return np.stack(scores)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize(("rows", "states"), [(1, 3), (2, 10), (8, 4096)])
+def test_exact_equals_scoring_each_item_alone(fused: bool, rows: int, states: int) -> None:
+    model, histories, steps = make_model(fused), make_histories(), make_steps() if fused else None
+    found = log_likelihoods(model, histories, steps, rows=rows, states=states)
+    np.testing.assert_allclose(found, each_item_alone(model, histories, steps), atol=1e-5)
+
+
+def test_a_beam_as_wide_as_the_catalogue_agrees_and_a_narrow_one_is_counted() -> None:
+    model, histories = make_model(), make_histories()
+    narrow, wide = beam_agreement(model, histories, widths=(4, ITEMS), k=4)
+    assert (wide["overlap"], wide["identical"], wide["first"]) == (1.0, 1.0, 1.0)
+    best = np.argsort(-each_item_alone(model, histories, None))[:, :4]
+    found = model.recommend(histories, 4, beams=4).items
+    shares = [len(set(a) & set(b)) / 4 for a, b in zip(best.tolist(), found.tolist(), strict=True)]
+    assert narrow["overlap"] == pytest.approx(np.mean(shares))
+    assert 0 < narrow["overlap"] < 1
+    assert narrow["identical"] == np.mean([share == 1 for share in shares])
+    with pytest.raises(ConfigError, match="widths holds 3, which cannot find k=4 items; use widths of at least k"):
+        beam_agreement(model, histories, widths=(3,), k=4)
+
+
+def test_the_training_mode_is_put_back() -> None:
+    model = make_model().train()
+    log_likelihoods(model, make_histories())
+    assert model.training
