@@ -10,7 +10,7 @@ from benchmarks.speed.work import open_work
 from scoter.models.batches import cut_windows, training_batches
 from scoter.models.precision import resolve_precision
 
-BEAMS, OUR_USERS, THEIR_USERS = 50, 256, 8
+BEAMS, OUR_USERS, THEIR_USERS = 50, 128, 8
 
 
 def peak(side: str) -> dict[str, float]:

@@ -180,7 +180,9 @@ def test_a_tiny_run_has_every_number_and_a_table(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(suite, "open_work", lambda: WORK)
     monkeypatch.setattr(suite, "build", lambda ids: build(ids, SMALL))
     monkeypatch.setattr(suite, "SIZE", SMALL)
-    monkeypatch.setattr(suite, "QUICK", suite.Amount(1, 32, 1, 8, 6, 2, 1, 2))
+    monkeypatch.setattr(
+        suite, "QUICK", suite.Amount(1, 32, 1, 8, our_users=6, their_users=2, their_calls=1, larger_batch=2, checked_users=2)
+    )
     monkeypatch.setattr(command, "_memory", lambda threads: lambda side: {"peak_mib": 123.0})
     done = CliRunner(mix_stderr=False) if "mix_stderr" in CliRunner.__init__.__code__.co_varnames else CliRunner()
     printed = done.invoke(command.main, ["--quick", "--json", "--repeats", "3"], catch_exceptions=False).stdout
