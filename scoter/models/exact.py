@@ -90,7 +90,7 @@ def encoder_influence(
     """
     total = 0.0
     with evaluating(model):
-        folded, first = fold(model), slice(int(model.trie.first_tokens[0]), int((model.item_tokens[:-1, 0]).max()) + 1)
+        folded, tokens = fold(model), (*model.trie.first_tokens, model.embedding.num_embeddings)
         for chosen, items, lengths in history_batches(histories, model.config.max_items, rows):
             memory = _memory(model, items)
             others = memory.roll(1, 0) if instead == "another" else torch.zeros_like(memory)
@@ -99,7 +99,7 @@ def encoder_influence(
                 torch.log_softmax(
                     BeamDecoder(model, folded, read, count, _chain(model, histories, chosen, steps)).advance(
                         torch.zeros(len(chosen), 1, dtype=torch.long)
-                    )[:, 0, first],
+                    )[:, 0, tokens[0] : tokens[1]],
                     -1,
                 )
                 for read, count in ((memory, lengths), (others, other_lengths))

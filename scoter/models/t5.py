@@ -2,6 +2,7 @@
 
 The reference attends over whole sequences, so the item-causal mask has to be handed to its encoder; its decoder then
 takes the encoder's output with an ordinary padding mask. `item_causal_mask` makes the former.
+`Tiger.to_transformers` and `Tiger.from_transformers` are the doors to this file.
 """
 
 from typing import Any
@@ -21,6 +22,12 @@ def to_transformers(model: Tiger) -> Any:
 
     Raises:
         ConfigError: the model has a fusion, which T5 has no place for.
+
+    Example:
+        >>> import numpy as np
+        >>> ids = SemanticIds(np.array([[0, 1], [1, 0]]), (2, 2))
+        >>> to_transformers(Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)).config.vocab_size
+        5
     """
     from transformers import T5Config, T5ForConditionalGeneration
 

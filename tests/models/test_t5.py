@@ -101,7 +101,7 @@ def test_beams_equal_generate_with_a_prefix_function(model: Tiger, beams: int) -
 @torch.inference_mode()
 def test_there_and_back_again(model: Tiger) -> None:
     ids = SemanticIds(np.asarray(model.item_tokens[:-1]) - np.array([1, 7, 12, 16]), SIZES)
-    back = from_transformers(to_transformers(model), ids, CONFIG.max_items, CONFIG.beams)
+    back = Tiger.from_transformers(model.to_transformers(), ids, CONFIG.max_items, CONFIG.beams)
     assert all(torch.equal(value, back.state_dict()[name]) for name, value in model.state_dict().items())
     with pytest.raises(ConfigError, match="the T5 has 18 tokens, these semantic IDs need 13"):
         from_transformers(to_transformers(model), SemanticIds(np.array([[0, 0]]), (6, 6)))
