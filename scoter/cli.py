@@ -200,8 +200,9 @@ def leakage(run_name: str, sample: int, store: Path | None) -> None:
         raise StoreError(f"the run {run_name!r} has no chains: none of its methods reads them; name one with scoter in it")
     _, catalog, split = open_data(opened.find("prepare", keys["prepare"]))
     found = mention_table(load_chains(opened.find("chains", keys["chains"]).path), split, catalog, outcome["seed"], sample)
-    for column in ("item", "category"):
-        click.echo(f"\nshare of chains whose step names the target's {column}")
+    meanings = {"item": "item", "item_alike": "item, for one mix of frequent and rare items", "category": "category"}
+    for column, meaning in meanings.items():
+        click.echo(f"\nshare of chains whose step names the target's {meaning}")
         click.echo(
             found.pivot(index="step", columns="part", values=column)[list(dict.fromkeys(found["part"]))].round(4).to_string()
         )

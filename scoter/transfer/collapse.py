@@ -50,7 +50,9 @@ def other_users_chains(steps: StepEmbeddings, seed: int) -> StepEmbeddings:
     """The same chains in the wrong hands: every (user, prefix) gets the chain of another user.
 
     Users are put on a random circle and each chain moves on by a random number of users, so nobody keeps a
-    chain of their own as long as there are two users with chains.
+    chain of their own as long as there are two users with chains. A user's last two chains (before validation and
+    test) may come from any of the donor's; the earlier ones, which training reads, from those that a donor's training
+    reads, so that no validation target enters training by way of another user.
     """
     rng = np.random.default_rng(seed)
     lengths = np.diff(steps.starts)
@@ -62,7 +64,8 @@ def other_users_chains(steps: StepEmbeddings, seed: int) -> StepEmbeddings:
     place[circle] = np.arange(len(users))
     owner = np.repeat(np.arange(len(lengths)), lengths)
     donor = circle[(place[owner] + rng.integers(1, len(users), len(owner))) % len(users)]
-    source = steps.starts[donor] + rng.integers(0, lengths[donor])
+    late = np.arange(len(owner)) - steps.starts[owner] >= lengths[owner] - 2
+    source = steps.starts[donor] + rng.integers(0, np.where(late, lengths[donor], np.maximum(lengths[donor] - 2, 1)))
     bags = (source[:, None] * steps.step_count + np.arange(steps.step_count)).ravel()
     counts = steps.offsets[bags + 1] - steps.offsets[bags]
     offsets = np.concatenate([[0], np.cumsum(counts)])

@@ -125,6 +125,8 @@ def test_another_users_chain_is_never_ones_own() -> None:
     assert (owner == owner[:, :1]).all()
     assert (owner[:, 0] != np.repeat(np.arange(USERS), 6)).all()
     assert len(np.unique(swapped.indices)) > len(swapped.indices) / 3
+    place = swapped.indices.reshape(-1, STEPS)[:, 0] // STEPS % 6
+    assert place.reshape(-1, 6)[:, :4].max() < 4, "a chain that training reads shows a donor's validation item"
 
 
 def test_a_fusion_without_steps_and_a_lonely_user_are_named() -> None:

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoter.config import DiscoverConfig
+from scoter.config import DiscoverConfig, SimulatedConfig
+from scoter.data.simulated import simulate
+from scoter.data.split import leave_one_out
 from scoter.errors import DataError
 from scoter.reasoning.catalog_reasoner import ROLES, CatalogReasoner
 from scoter.reasoning.chains import ChainTable, write_chains, write_rows
@@ -94,12 +96,37 @@ def test_mentions_agree_where_there_is_no_drift_and_show_a_planted_leak(make_spl
     spread = recommended["item"].max() - recommended["item"].min()
     assert spread < 4 * recommended["item_error"].max()
     assert recommended["item"].between(0.2, 0.55).all()  # ten new items of thirty, and names within names
+    assert recommended["item_alike"].max() - recommended["item_alike"].min() < 4 * recommended["item_alike_error"].max()
 
     users, lengths, starts = every_prefix(split)
     reasoner = CatalogReasoner(catalog, NotCrossFitted(split.train, catalog.item_count, seed=0, folds=2))
     leaky = ChainTable(*write_rows(reasoner, look(split, users, lengths), pattern), starts, pattern)
     leak = mention_table(leaky, split, catalog, seed=0).set_index(["step", "part"]).loc["recommendation(count=10, window=1)"]
     assert leak.loc["last-train", "item"] - leak.loc["test", "item"] > 5 * leak["item_error"].max()
+
+
+def test_on_the_stationary_shop_all_parts_name_the_target_equally_often():
+    shop = simulate(SimulatedConfig(users=2500), seed=0)
+    split = leave_one_out(shop.log)
+    pattern = ReasoningPattern((Step("recommendation", {"count": 10, "window": 3}), Step("likely_next", {"what": "category"})))
+    table = mention_table(write_chains(split, shop.catalog, pattern, seed=0), split, shop.catalog, seed=0)
+    for _, found in table.groupby("step"):
+        for column in ("item", "item_alike", "category"):
+            error = 2**0.5 * found[f"{column}_error"].max()
+            assert found[column].max() - found[column].min() <= 4 * error, found[["part", column]]
+    assert (table.loc[table["step"].str.startswith("recommendation"), "item"] > 0.03).all()
+
+
+def test_a_shift_in_which_items_are_asked_for_is_told_from_a_leak(make_split, make_shop):
+    """Everybody's training targets are items 0..9 nine times in ten, test targets half of the time: the raw share falls."""
+    rng = np.random.default_rng(0)
+    common, rare = rng.integers(10, size=(1500, 8)), rng.integers(10, 30, size=(1500, 8))
+    share = np.array([0.1] * 7 + [0.5])
+    split, catalog = make_split(np.where(rng.random((1500, 8)) < share, rare, common).tolist()), make_shop(30)
+    pattern = ReasoningPattern((Step("recommendation", {"count": 10, "window": 1}),))
+    found = mention_table(write_chains(split, catalog, pattern, seed=0), split, catalog, seed=0).set_index("part")
+    assert found.loc["last-train", "item"] - found.loc["test", "item"] > 5 * found["item_error"].max()
+    assert abs(found.loc["last-train", "item_alike"] - found.loc["test", "item_alike"]) < 4 * found["item_alike_error"].max()
 
 
 def test_mentions_of_another_split_are_refused(random_shop, make_split):
