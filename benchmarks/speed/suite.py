@@ -44,7 +44,7 @@ class Amount:
     checked_users: int = 16
 
 
-QUICK = Amount(our_batches=2, our_budget=512, their_rows=64, our_users=48, their_calls=3, larger_batch=0, checked_users=4)
+QUICK = Amount(our_batches=2, our_budget=512, their_rows=48, our_users=128, their_calls=3, larger_batch=0, checked_users=4)
 
 
 def measure(
