@@ -54,10 +54,10 @@ def quickstart() -> Experiment:
     )
 
 
-def simulated(order: float, epochs: int = 6) -> Experiment:
+def simulated(order: float, epochs: int = 4, batch_targets: int = 256, feed_forward: int = 512) -> Experiment:
     """The simulated shop, where `order` (lambda) says how much of the next purchase depends on the plan's order."""
-    short = TrainingConfig(epochs=epochs, evaluate_every=epochs, batch_targets=512, learning_rate=4e-3)
-    small = TigerConfig(dim=64, layers=1, heads=2, head_dim=32, feed_forward=128, max_items=12)
+    short = TrainingConfig(epochs=epochs, evaluate_every=epochs, batch_targets=batch_targets, learning_rate=4e-3)
+    small = TigerConfig(dim=64, layers=1, heads=2, head_dim=32, feed_forward=feed_forward, max_items=12)
     chosen = methods(short, small)
     return Experiment(
         name="simulated",
@@ -72,7 +72,7 @@ def simulated(order: float, epochs: int = 6) -> Experiment:
 
 
 def simulated_smoke() -> Experiment:
-    """The simulated shop with lambda = 1, where order is worth most; six epochs, so that it ends within a minute."""
+    """The simulated shop with lambda = 1, where order is worth most; four epochs, so that it ends within a minute."""
     return replace(simulated(order=1.0), name="simulated-smoke")
 
 
@@ -81,7 +81,7 @@ def simulated_unordered() -> Experiment:
 
     Sixteen epochs, since what is compared is what the arms can learn: after six, the pool with its fewer parameters leads.
     """
-    return replace(simulated(order=0.0, epochs=16), name="simulated-unordered")
+    return replace(simulated(order=0.0, epochs=16, batch_targets=512, feed_forward=128), name="simulated-unordered")
 
 
 def simulated_controls() -> Experiment:
