@@ -65,12 +65,17 @@ class ItemBatch:
     def target_count(self) -> int:
         return int(self.is_target.sum())
 
+    @property
+    def first_target(self) -> int:
+        """The first column of `is_target` that holds any target: what comes before is context in every row."""
+        return int(self.is_target.any(dim=0).to(torch.uint8).argmax())
+
 
 def training_batches(log: InteractionLog, windows: Windows, target_budget: int, seed: int) -> list[ItemBatch]:
-    """All windows in random batches of similar length, each padded to at most `target_budget` targets."""
+    """All windows in random batches of similar length and context, each padded to at most `target_budget` targets."""
     rng = np.random.default_rng(seed)
     lengths = windows.end - windows.begin
-    order = np.lexsort((rng.random(len(lengths)), lengths))
+    order = np.lexsort((rng.random(len(lengths)), windows.first_target - windows.begin, lengths))
     batches, start = [], 0
     while start < len(order):
         stop = start + 1

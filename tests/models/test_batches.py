@@ -76,3 +76,13 @@ def test_step_reader_equals_the_slow_twin(seed: int) -> None:
     expected, expected_mask = steps.dense(steps.chain_rows(user, prefix))
     np.testing.assert_array_equal(mask, expected_mask)
     np.testing.assert_allclose(values, expected, atol=1e-6)
+
+
+def test_columns_of_pure_context_are_known_and_short_windows_have_none() -> None:
+    log = InteractionLog(np.arange(60) % 7, np.array([0, 50, 60]), ("long", "short"))
+    seen = 0
+    for batch in training_batches(log, cut_windows(log, 8), 16, 0):
+        assert batch.is_target[:, batch.first_target].any()
+        assert not batch.is_target[:, : batch.first_target].any()
+        seen += batch.first_target > 0
+    assert seen > 0
