@@ -44,36 +44,26 @@ def log_likelihoods(
     return scores
 
 
-def beam_agreement(
-    model: Any,
-    histories: Histories,
-    steps: StepReader | None = None,
-    widths: tuple[int, ...] = (10, 20, 50),
-    k: int = 10,
-) -> list[dict[str, float | int]]:
-    """How often beams of these `widths` find the exact `k` best items.
+def agreement(scores: Float[np.ndarray, "histories items"], found: Int[np.ndarray, "histories k"]) -> dict[str, float]:
+    """How far the k items that a search `found` are the k of the highest exact `scores`.
 
-    One entry per width: `overlap`, the mean share of the exact k that the beam's k hold; `identical`, the share of histories
-    where all k are the same items; `first`, the share where the best item is.
+    `overlap` is the mean share of the exact k that were found; `identical` the share of histories where all k were;
+    `first` the share where the best item came first.
+
+    Example:
+        >>> agreement(np.array([[-1.0, -2.0, -3.0]]), np.array([[0, 2]]))
+        {'overlap': 0.5, 'identical': 0.0, 'first': 1.0}
     """
-    scores = torch.from_numpy(log_likelihoods(model, histories, steps))
-    k = min(k, scores.shape[1])
-    exact = scores.topk(k).indices
-    rows = []
-    for width in widths:
-        if width < k:
-            raise ConfigError(f"widths holds {width}, which cannot find k={k} items; use widths of at least k")
-        found = torch.from_numpy(model.recommend(histories, k, steps, beams=width).items.copy())
-        shared = (found[:, :, None] == exact[:, None, :]).any(-1).double().mean(1)
-        rows.append(
-            {
-                "beams": width,
-                "overlap": float(shared.mean()),
-                "identical": float((shared == 1).double().mean()),
-                "first": float((found[:, 0] == exact[:, 0]).double().mean()),
-            }
-        )
-    return rows
+    k = found.shape[1]
+    if k > scores.shape[1]:
+        raise ConfigError(f"found holds k = {k} items for each history, but there are only {scores.shape[1]}; ask for fewer")
+    exact = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    shared = (found[:, :, None] == exact[:, None, :]).any(-1).mean(1)
+    return {
+        "overlap": float(shared.mean()),
+        "identical": float((shared == 1).mean()),
+        "first": float((found[:, 0] == exact[:, 0]).mean()),
+    }
 
 
 def encoder_influence(

@@ -9,7 +9,7 @@ import torch
 from scoter.config import TigerConfig
 from scoter.errors import ConfigError
 from scoter.models.batches import StepReader
-from scoter.models.exact import beam_agreement, log_likelihoods
+from scoter.models.exact import agreement, log_likelihoods
 from scoter.models.tiger import Tiger
 from scoter.transfer.fusion import StructuredFusion
 from scoter.types import Histories, ReasoningPattern, SemanticIds, Step, StepEmbeddings
@@ -70,16 +70,18 @@ def test_exact_equals_scoring_each_item_alone(fused: bool, rows: int, states: in
 
 def test_a_beam_as_wide_as_the_catalogue_agrees_and_a_narrow_one_is_counted() -> None:
     model, histories = make_model(), make_histories()
-    narrow, wide = beam_agreement(model, histories, widths=(4, ITEMS), k=4)
-    assert (wide["overlap"], wide["identical"], wide["first"]) == (1.0, 1.0, 1.0)
-    best = np.argsort(-each_item_alone(model, histories, None))[:, :4]
+    scores = log_likelihoods(model, histories)
+    wide = agreement(scores, model.recommend(histories, 4, beams=ITEMS).items)
+    assert wide == {"overlap": 1.0, "identical": 1.0, "first": 1.0}
     found = model.recommend(histories, 4, beams=4).items
+    best = np.argsort(-each_item_alone(model, histories, None))[:, :4]
     shares = [len(set(a) & set(b)) / 4 for a, b in zip(best.tolist(), found.tolist(), strict=True)]
+    narrow = agreement(scores, found)
     assert narrow["overlap"] == pytest.approx(np.mean(shares))
     assert 0 < narrow["overlap"] < 1
     assert narrow["identical"] == np.mean([share == 1 for share in shares])
-    with pytest.raises(ConfigError, match="widths holds 3, which cannot find k=4 items; use widths of at least k"):
-        beam_agreement(model, histories, widths=(3,), k=4)
+    with pytest.raises(ConfigError, match="found holds k = 4 items for each history, but there are only 3; ask for fewer"):
+        agreement(scores[:, :3], found)
 
 
 def test_the_training_mode_is_put_back() -> None:
