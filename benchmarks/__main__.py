@@ -1,4 +1,4 @@
-"""`python -m benchmarks collect RUN ...` and `python -m benchmarks tables`."""
+"""`python -m benchmarks collect RUN ...`, `python -m benchmarks exact RUN` and `python -m benchmarks tables`."""
 
 from pathlib import Path
 
@@ -52,6 +52,23 @@ def tables(dataset: str | None, form: str, write: Path | None, check: Path | Non
             click.echo(
                 ("" if form in ("csv", "sources") else f"{'% ' if form == 'latex' else ''}{name}\n") + render(results, name, form)
             )
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--method", default="tiger", show_default=True, help="Which TIGER of the run.")
+@click.option("--users", default=100, show_default=True, help="How many test users.")
+@click.option("--sample-seed", default=0, show_default=True, help="Which test users.")
+@_results
+def exact(run: Path, method: str, users: int, sample_seed: int, results: Path) -> None:
+    """How often beams of 10, 20 and 50 find the exact top ten of the finished RUN, over the whole catalogue."""
+    from benchmarks.exact import measure
+
+    for row in measure(run, method, users, sample_seed, results):
+        click.echo(
+            f"{row['beams']} beams: {row['overlap']:.4f} of the exact top ten, all ten for {row['identical']:.4f} of "
+            f"{row['users']} users; exact {row['exact_cpu_seconds']:.3f}, beam {row['beam_cpu_seconds']:.4f} CPU-seconds a user"
+        )
 
 
 if __name__ == "__main__":
