@@ -123,12 +123,16 @@ class FusionConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """One budget for every arm. Model selection uses NDCG@10 on all validation users."""
+    """One budget for every arm. Model selection uses NDCG@10 on all validation users.
+
+    `embedding_rate` is the learning rate of a model's embedding tables in units of `learning_rate`.
+    """
 
     __pydantic_config__ = _FORBID
     epochs: int = 20
     batch_targets: int = 1024
     learning_rate: float = 1e-3
+    embedding_rate: float = 1.0
     weight_decay: float = 0.01
     warmup_share: float = 0.05
     label_smoothing: float = 0.0

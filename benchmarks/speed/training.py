@@ -98,7 +98,7 @@ class ReferenceTraining:
         self.log, self.precision, self.count, self.rows, self.similar = work.log, precision, batches, rows, similar
         self.windows, self.tokens = sliding_windows(work.log, model.config.max_items), item_tokens(work.ids)
         self.reference = to_transformers(model).train()
-        groups = parameter_groups(self.reference, CONFIG.weight_decay)
+        groups = parameter_groups(self.reference, CONFIG)
         self.optimizer = torch.optim.AdamW(groups, lr=CONFIG.learning_rate, fused=True)
         self.padded_to: list[int] = []
         self._step(np.arange(8))

@@ -97,3 +97,26 @@ def test_early_stop_after_patience(tmp_path: Path) -> None:
         label="stop",
     )
     assert (log.epochs, log.best_epoch) == (3, 1)
+
+
+def test_only_the_models_own_tables_learn_at_the_embedding_rate_and_no_vector_decays() -> None:
+    config = replace(BUDGET, embedding_rate=10.0, weight_decay=0.1)
+    model = make("tiger")
+    tables, matrices, vectors = training.parameter_groups(model, config)
+    assert [id(table) for table in tables["params"]] == [id(model.embedding.weight)]
+    assert (tables["lr"], matrices["lr"], vectors["lr"]) == (pytest.approx(0.1), 1e-2, 1e-2)
+    assert all(vector.ndim < 2 for vector in vectors["params"])
+    assert vectors["weight_decay"] == 0.0
+    counts = [sum(p.numel() for p in group["params"]) for group in (tables, matrices, vectors)]
+    assert sum(counts) == sum(p.numel() for p in model.parameters())
+
+
+def test_the_embedding_rate_moves_the_embedding_as_much_faster(tmp_path: Path) -> None:
+    start = make("tiger").embedding.weight.detach()
+    moved = []
+    for rate in (1.0, 10.0):
+        config = replace(BUDGET, epochs=1, evaluate_every=1, embedding_rate=rate, weight_decay=0.0, learning_rate=1e-4)
+        (tmp_path / str(rate)).mkdir()
+        model, _ = train("tiger", tmp_path / str(rate), config=config)
+        moved.append(float((model.embedding.weight.detach() - start).abs().mean()))
+    assert moved[1] / moved[0] == pytest.approx(10, rel=0.1)
