@@ -47,11 +47,16 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class SemanticIdConfig:
-    """Residual quantisation of item vectors. `source` auto means text where there is any, else co-occurrence."""
+    """Residual quantisation of item vectors.
+
+    `source` auto means text where there is any, else co-occurrence; `text+cooccurrence` puts both beside each other, the
+    latter times `cooccurrence_weight`. Co-occurrence is counted in the training log alone.
+    """
 
     __pydantic_config__ = _FORBID
     method: Literal["rqvae", "rqkmeans"] = "rqkmeans"
-    source: Literal["auto", "text", "cooccurrence"] = "auto"
+    source: Literal["auto", "text", "cooccurrence", "text+cooccurrence"] = "auto"
+    cooccurrence_weight: float = 1.0
     levels: int = 3
     codebook_size: int = 256
     epochs: int = 500

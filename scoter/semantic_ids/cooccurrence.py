@@ -1,7 +1,7 @@
-"""Item vectors from who is bought near whom, for catalogues without text."""
+"""Item vectors from who is bought near whom, for catalogues without text, or beside their text."""
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
 
@@ -21,6 +21,31 @@ def cooccurrence_vectors(train: InteractionLog, item_count: int, dim: int, seed:
     matrix = ppmi(train, item_count)
     left, values, _ = randomized_svd(matrix, min(dim, item_count), random_state=seed % 2**32)
     return (left * np.sqrt(values)).astype(np.float32)
+
+
+def beside(
+    text: Float[np.ndarray, "items text_dim"], cooccurrence: Float[np.ndarray, "items dim"], weight: float
+) -> Float32[np.ndarray, "items both"]:
+    """Both views of each item as one vector. Each view is centred and scaled to a root mean square norm of 1, then the
+    second is multiplied by `weight`.
+
+    Co-occurrence vectors get unit norm first, since theirs grows with an item's popularity; what was never bought beside
+    anything is put at the centre, so that its text alone decides.
+
+    Example:
+        >>> both = beside(np.array([[1.0, 0.0], [3.0, 0.0]]), np.array([[9.0, 0.0], [0.0, 2.0]]), weight=0.5)
+        >>> (both**2).round(4).tolist()
+        [[1.0, 0.0, 0.125, 0.125], [1.0, 0.0, 0.125, 0.125]]
+    """
+    norms = np.linalg.norm(cooccurrence, axis=1, keepdims=True)
+    known = norms[:, 0] > 0
+    directions = cooccurrence / np.where(norms > 0, norms, 1)
+    directions = np.where(known[:, None], directions - directions[known].mean(axis=0), 0) if known.any() else directions
+    return np.concatenate([_unit(text - text.mean(axis=0)), weight * _unit(directions)], axis=1).astype(np.float32)
+
+
+def _unit(centred: Float[np.ndarray, "items dim"]) -> Float[np.ndarray, "items dim"]:
+    return centred / max(float(np.sqrt(np.square(centred).sum(axis=1).mean())), 1e-12)
 
 
 def ppmi(train: InteractionLog, item_count: int, window: int = WINDOW) -> csr_matrix:

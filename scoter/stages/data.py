@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,25 +37,34 @@ def open_data(data: Artefact) -> tuple[InteractionLog, Catalog, Split]:
 
 
 def embed_items(context: Context, data: Artefact) -> Artefact:
-    """One vector per item: from its text, or from training co-occurrence where there is no text."""
+    """One vector per item: from its text, from training co-occurrence, or from both (see `SemanticIdConfig`)."""
     from scoter import text
-    from scoter.semantic_ids.build import cooccurrence_vectors
+    from scoter.semantic_ids.build import beside, cooccurrence_vectors
 
     _, catalog, split = open_data(data)
-    config, wanted = context.experiment.text, context.experiment.semantic_ids.source
+    config, wanted = context.experiment.text, context.experiment.semantic_ids
     fields = text_fields(catalog, config.fields)
-    source = wanted if wanted != "auto" else ("text" if fields else "cooccurrence")
+    source = wanted.source
+    if source == "auto":
+        source = "text" if fields else "cooccurrence"
+    if source == "text+cooccurrence" and not fields:
+        source = "cooccurrence"
+    recipe: dict[str, Any] = {"source": source, "fields": fields}
+    if source == "text+cooccurrence":
+        recipe["weight"] = wanted.cooccurrence_weight
 
     def build(out: Path, scratch: Path) -> None:
-        if source == "text":
-            vectors = text.encode(text.item_texts(catalog, fields), config, context.store.root / "sentences")
-        else:
-            vectors = cooccurrence_vectors(split.train, catalog.item_count, 128, derive_seed(0, "cooccurrence"))
+        views: list[np.ndarray] = []
+        if "text" in source:
+            views.append(text.encode(text.item_texts(catalog, fields), config, context.store.root / "sentences"))
+        if "cooccurrence" in source:
+            views.append(cooccurrence_vectors(split.train, catalog.item_count, 128, derive_seed(0, "cooccurrence")))
+        vectors = views[0] if len(views) == 1 else beside(views[0], views[1], wanted.cooccurrence_weight)
         save_arrays(out / "vectors.safetensors", vectors=vectors.astype(np.float32))
         (out / "source.json").write_text(json.dumps({"source": source, "fields": fields}))
 
-    inputs: list[Artefact | str] = [data] + ([text.provenance_key(config)] if source == "text" else [])
-    return context.stage("items", {"source": source, "fields": fields}, inputs, build)
+    inputs: list[Artefact | str] = [data] + ([text.provenance_key(config)] if "text" in source else [])
+    return context.stage("items", recipe, inputs, build)
 
 
 def text_fields(catalog: Catalog, wanted: tuple[str, ...]) -> list[str]:

@@ -5,7 +5,7 @@ from math import log
 
 import numpy as np
 
-from scoter.semantic_ids.cooccurrence import cooccurrence_vectors, ppmi
+from scoter.semantic_ids.cooccurrence import beside, cooccurrence_vectors, ppmi
 from scoter.types import InteractionLog
 
 
@@ -63,3 +63,15 @@ def test_items_of_one_crowd_are_neighbours() -> None:
     similar = vectors @ vectors.T
     np.fill_diagonal(similar, -np.inf)
     assert (similar.argmax(axis=1) // 10 == np.arange(20) // 10).all()
+
+
+def test_two_views_weigh_alike_whatever_their_scales_and_an_unknown_item_keeps_its_text_alone() -> None:
+    rng = np.random.default_rng(0)
+    text, bought = rng.normal(3, 5, (50, 7)), rng.normal(0, 0.01, (50, 4))
+    bought[8] = 0
+    both = beside(text, bought, weight=2.0)
+    lengths = np.square(both[:, :7]).sum(axis=1).mean(), np.square(both[:, 7:]).sum(axis=1).mean()
+    np.testing.assert_allclose(lengths, (1, 4), rtol=1e-5)
+    np.testing.assert_array_equal(both[8, 7:], 0)
+    np.testing.assert_allclose(both[np.arange(50) != 8, 7:].mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(beside(text * 9, bought * rng.uniform(1, 9, (50, 1)), 2.0), both, atol=1e-5)
