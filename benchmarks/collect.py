@@ -105,13 +105,20 @@ def _rows_of_run(folder: Path) -> list[Row]:
             "epochs": made["epochs"],
             "cpu_hours": made.get("cpu_seconds", math.nan) / 3600,
             "peak_mib": made.get("peak_mib", math.nan),
-            "config": json.dumps(made["config"], sort_keys=True),
+            "config": json.dumps({**made["config"], **_inputs_of(run, made["config"])}, sort_keys=True),
             "versions": json.dumps(run.get("versions", {}), sort_keys=True),
         }
         for split in SPLITS:
             found = made["metrics"][split].items()
             rows += [{**shared, "split": split, "metric": metric, "value": value} for metric, value in found]
     return rows
+
+
+def _inputs_of(run: Mapping[str, Any], method: Mapping[str, Any]) -> dict[str, Any]:
+    """What a method's numbers depend on besides its own config: for a TIGER, how its semantic IDs are made."""
+    if method.get("model", {}).get("kind") != "tiger":
+        return {}
+    return {"semantic_ids": run.get("config", {}).get("semantic_ids")}
 
 
 def _shop_name(run: Mapping[str, Any]) -> str | None:

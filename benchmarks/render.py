@@ -16,7 +16,7 @@ from benchmarks.tables import COMPARED, METRICS, main_table, notes, sources
 from scoter.errors import ConfigError, DataError
 
 FORMS = ("text", "markdown", "latex", "csv", "sources")
-_HEADINGS = ("method", "R@5", "N@5", "R@10", "N@10", "seeds", "CPU-hours", "R@10 - tiger", "N@10 - tiger")
+_HEADINGS = ("method", "R@5", "N@5", "R@10", "N@10", "seeds", "epochs", "CPU-hours", "R@10 - tiger", "N@10 - tiger")
 _MARKED = re.compile(r"(?P<open><!-- table:(?P<dataset>[a-z0-9_-]+) -->\n)(?P<body>.*?)(?P<close><!-- /table -->)", re.DOTALL)
 
 
@@ -55,7 +55,7 @@ def _cells(table: pd.DataFrame) -> list[list[str]]:
     rows = []
     for row in table.to_dict("records"):
         values = [_number(row[metric], "{:.4f}") for metric in METRICS]
-        cost = [_number(row["seeds"], "{:.0f}"), _number(row["cpu_hours"], "{:.2f}")]
+        cost = [_number(row["seeds"], "{:.0f}"), _number(row["epochs"], "{:.0f}"), _number(row["cpu_hours"], "{:.2f}")]
         rows.append([row["method"], *values, *cost, *(_compared(row, metric) for metric in COMPARED)])
     return rows
 

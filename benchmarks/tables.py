@@ -5,6 +5,7 @@ is paired by user (each user's metric averaged over the seeds that both methods 
 users, so it says nothing of what another seed's model would do.
 """
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 COMPARED = ("recall@10", "ndcg@10")
 BASELINE = "tiger"
 COLUMNS = (
-    *("method", "seeds", *METRICS, "cpu_hours"),
+    *("method", "seeds", *METRICS, "epochs", "cpu_hours"),
     *(f"{kind} {metric}" for metric in COMPARED for kind in ("lift", "difference", "low", "high")),
     "source",
 )
@@ -34,9 +35,10 @@ PAPER_VALUES = Path(__file__).parent / "paper_values.toml"
 def main_table(results: Path | str = RESULTS, dataset: str = "beauty") -> pd.DataFrame:
     """One row per method, measured then published, with the columns of `COLUMNS`; NaN where nothing is known.
 
-    `seeds` is their number and `cpu_hours` one seed's mean. `lift` is the relative gain over our own TIGER in percent;
-    `difference`, `low` and `high` are paired, in the metric's unit. A published row has none of these, since its
-    users' ranks are not known.
+    `seeds` is their number, `epochs` (those that were trained) and `cpu_hours` are one seed's mean. `lift` is the relative
+    gain over our own TIGER in percent; `difference`, `low` and `high` are paired, in the metric's unit. A published row has
+    none of these, since its users' ranks are not known; nor has an arm of TIGER whose model, training budget or semantic
+    IDs are not those of TIGER itself, since that difference would say nothing of the arm.
 
     Raises:
         DataError: no results, or none of this dataset.
@@ -47,14 +49,25 @@ def main_table(results: Path | str = RESULTS, dataset: str = "beauty") -> pd.Dat
     methods = sorted({row["method"] for row in tests}, key=_place)
     table = {method: _measured(method, [row for row in tests if row["method"] == method]) for method in methods}
     seeds = {method: {row["seed"] for row in tests if row["method"] == method} for method in methods}
-    for method in methods:
-        for metric in COMPARED if method != BASELINE and BASELINE in table else ():
+    comparable = [name for name in methods if name != BASELINE and BASELINE in table and equal_budget(tests, name, BASELINE)]
+    for method in comparable:
+        for metric in COMPARED:
             table[method][f"lift {metric}"] = 100 * (table[method][metric] / table[BASELINE][metric] - 1)
             found = _difference(Path(results), dataset, method, sorted(seeds[method] & seeds[BASELINE]), metric)
             if found is not None:
                 table[method] |= {f"difference {metric}": found.mean, f"low {metric}": found.low, f"high {metric}": found.high}
     rows = [*table.values(), *_published(dataset)]
     return pd.DataFrame([{name: row.get(name, np.nan) for name in COLUMNS} for row in rows])
+
+
+def equal_budget(rows: Sequence[Mapping[str, Any]], one: str, other: str) -> bool:
+    """Whether two methods may be compared: of different kinds always, of one kind if all but the fusion is equal."""
+    configs = {name: [json.loads(row["config"]) for row in rows if row["method"] == name] for name in (one, other)}
+    kinds = {name: {config.get("model", {}).get("kind") for config in found} for name, found in configs.items()}
+    if kinds[one] != kinds[other]:
+        return True
+    budgets = [{**config, "fusion": None} for found in configs.values() for config in found]
+    return all(budget == budgets[0] for budget in budgets)
 
 
 def datasets(results: Path | str = RESULTS) -> list[str]:
@@ -99,10 +112,12 @@ def _place(method: str) -> tuple[int, str]:
 def _measured(method: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     values = {metric: [row["value"] for row in rows if row["metric"] == metric] for metric in METRICS}
     hours = {row["seed"]: row["cpu_hours"] for row in rows}
+    epochs = {row["seed"]: row["epochs"] for row in rows}
     means = {metric: float(np.mean(found)) if found else np.nan for metric, found in values.items()}
     return {
         "method": method,
         "seeds": len(hours),
+        "epochs": float(np.mean(list(epochs.values()))),
         "cpu_hours": float(np.mean(list(hours.values()))),
         "source": "measured",
         **means,
@@ -111,7 +126,10 @@ def _measured(method: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _structure(results: Path, dataset: str) -> str | None:
     """Ordered steps minus the mean-pooled chain, the comparison that structure is about; None where either is missing."""
-    seeds = sorted({row["seed"] for row in load_rows(results) if row["dataset"] == dataset and row["method"] == "scoter"})
+    rows = [row for row in load_rows(results) if row["dataset"] == dataset]
+    seeds = sorted({row["seed"] for row in rows if row["method"] == "scoter"})
+    if not seeds or not equal_budget(rows, "scoter", "tiger-meanpool"):
+        return None
     parts = []
     for metric in METRICS:
         found = _difference(results, dataset, "scoter", seeds, metric, baseline="tiger-meanpool")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 import subprocess
 import sys
@@ -88,6 +89,27 @@ def test_methods_that_share_no_seed_have_a_gain_but_no_interval(make_run, tmp_pa
     assert row[["difference recall@10", "low recall@10"]].isna().all()
 
 
+def test_arms_of_unequal_budget_or_other_semantic_ids_are_not_compared(make_run, tmp_path):
+    ids = {"semantic_ids": {"source": "text"}}
+    arms = {name: {"model": {"kind": "tiger"}, "training": {"epochs": 12}, "fusion": name} for name in ("tiger", "scoter")}
+
+    def table(changed_arm, changed_ids):
+        for number, (name, config) in enumerate({**arms, "scoter": {**arms["scoter"], **changed_arm}}.items()):
+            run = make_run(f"{len(list(tmp_path.iterdir()))}-{number}", methods=(name,), config=changed_ids if number else ids)
+            told = json.loads((run / "run.json").read_text())
+            told["methods"][name]["config"] = config
+            (run / "run.json").write_text(json.dumps(told))
+            collect(run, tmp_path / "results")
+        return main_table(tmp_path / "results", "beauty").set_index("method").loc["scoter"]
+
+    assert table({}, ids)["lift recall@10"] > 0
+    for changed_arm, changed_ids in (({"training": {"epochs": 13}}, ids), ({}, {"semantic_ids": {"source": "cooccurrence"}})):
+        row = table(changed_arm, changed_ids)
+        assert row[["lift recall@10", "difference recall@10"]].isna().all()
+        assert row["recall@10"] > 0
+    assert not np.isnan(table({"model": {"kind": "sasrec"}, "training": {"epochs": 48}}, {})["lift recall@10"])
+
+
 def test_ranks_of_other_users_are_not_paired(results):
     path = ranks_path(results, "beauty", "scoter", 0, "test")
     kept = load_user_metrics(path)
@@ -114,10 +136,10 @@ def test_every_format_shows_every_number(results):
 def test_markdown_and_latex_have_one_cell_for_each_heading(results):
     lines = [line for line in render(results, "beauty", "markdown").splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 5
-    assert {line.count("|") for line in lines} == {10}
+    assert {line.count("|") for line in lines} == {11}
     latex = [line for line in render(results, "beauty", "latex").splitlines() if line.endswith(r"\\")]
     assert len(latex) == 1 + 5
-    assert {line.count("&") for line in latex} == {8}
+    assert {line.count("&") for line in latex} == {9}
     assert not any(re.search(r"(?<!\\)[%_#]", line) for line in latex)
 
 
