@@ -19,3 +19,15 @@ class StoreError(ScoterError):
 
 class CollapseError(ScoterError):
     """A learned representation that lost its content, such as an unused codebook."""
+
+
+class LanguageModelError(ScoterError):
+    """A language model server that cannot be reached, refuses us, or answers with nothing that can be used."""
+
+
+class ReplyError(LanguageModelError):
+    """One request that got no usable reply, however often it was sent; other requests may well be answered."""
+
+
+class BudgetError(LanguageModelError):
+    """The token budget is spent. Every reply that was paid for is kept."""
