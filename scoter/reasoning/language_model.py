@@ -186,5 +186,9 @@ def answer_many(
 
 
 def schema_text(schema: dict[str, Any]) -> str:
-    """A JSON schema as the canonical text that `CompletionRequest.json_schema` takes."""
-    return json.dumps(schema, sort_keys=True, separators=(",", ":"))
+    """A JSON schema as the text that `CompletionRequest.json_schema` takes.
+
+    Its order is kept: a server that decodes by a schema writes the properties in the schema's order, and a chain must
+    come to its steps before it comes to its recommendations.
+    """
+    return json.dumps(schema, separators=(",", ":"))

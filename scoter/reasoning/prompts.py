@@ -3,7 +3,8 @@
 A title is shown as one JSON string on one line of its own. Control, format and bidirectional characters are dropped, white
 space is one space, the line is capped, and what a chat template or a code fence is made of is written as a JSON escape
 (`<` is \\u003c). So no title ends its line, closes the history, opens a turn of the conversation or starts a code block,
-and a model (or a test) that decodes the line gets the cleaned title back.
+and a model (or a test) that decodes the line gets the cleaned title back. A reply may hold a title decoded, so whatever
+comes from a reply goes through `quote` again before it enters another prompt.
 
 The whole prompt is one user turn: templates that know no system turn, or insist on turns that alternate, take it too.
 """
@@ -131,9 +132,9 @@ def render(titles: Sequence[str], instruction: str, config: PromptConfig, patter
         "\n".join([HISTORY_OPENS, *lines, HISTORY_CLOSES]),
         instruction,
         _steps_wanted(config, pattern),
-        "Reply with one JSON object and nothing else: "
-        '{"steps": [{"role": "what this step does, in a few words", "text": "what it concludes, in one sentence"}, ...], '
-        f'"recommendations": ["product to buy next", ...]}}. Give {config.recommendations} recommendations, the best one first.',
+        'Reply with one JSON object and nothing else. "steps" lists the steps: "role" says in a few words what the step looks '
+        'at, "text" in one sentence what it concludes for this shopper. "recommendations" comes after them and lists the '
+        f"names of {config.recommendations} products to buy next, the best one first.",
     ]
     return "\n\n".join(part for part in parts if part)
 

@@ -59,19 +59,24 @@ class Unusable(LanguageModelError):
     """A reply that holds no valid chain; the message says why, so that it can be sent back."""
 
 
-def chain_schema(roles: Sequence[str] | None = None, max_steps: int = 12, recommendations: int = 20) -> str:
+def chain_schema(
+    roles: Sequence[str] | None = None, max_steps: int = 12, recommendations: int = 20, text_characters: int = 300
+) -> str:
     """The JSON schema of a chain for `CompletionRequest.json_schema`: what a server may be asked to keep to.
 
-    It is a little tighter than `ChainReply`: at most `max_steps` and `recommendations`, or one step per role of `roles`.
-    Docstrings are no part of it, so that no key of a stored reply depends on their wording.
+    It is tighter than `ChainReply`: at most `max_steps` and `recommendations`, or one step per role of `roles`, and texts
+    of at most `text_characters`, so that a small model comes to an end. Docstrings are no part of it, so that no key of a
+    stored reply depends on their wording.
     """
     schema = _bare(ChainReply.model_json_schema())
-    steps, step = schema["properties"]["steps"], schema["$defs"]["ChainStep"]
+    steps, step = schema["properties"]["steps"], schema["$defs"]["ChainStep"]["properties"]
     steps["maxItems"] = max_steps
     schema["properties"]["recommendations"]["maxItems"] = recommendations
+    for text in (step["role"], step["text"], schema["properties"]["recommendations"]["items"]):
+        text["maxLength"] = min(text["maxLength"], text_characters)
     if roles is not None:
         steps["minItems"] = steps["maxItems"] = len(roles)
-        step["properties"]["role"] = {"type": "string", "enum": list(dict.fromkeys(roles))}
+        step["role"] = {"type": "string", "enum": list(dict.fromkeys(roles))}
     return schema_text(schema)
 
 
@@ -83,7 +88,7 @@ def parse_chain(text: str, roles: Sequence[str] | None = None) -> ChainReply:
         roles: the roles that the steps must have, in order; None takes any.
 
     Raises:
-        Unusable: there is no JSON object, or none is a chain; the reason is that of the first object.
+        Unusable: no JSON object is a chain; the reason is that of the first one that looks like one.
 
     Example:
         >>> parse_chain('Sure: {"steps": [{"role": "recent", "text": "Soap."}], "recommendations": ["Comb"]}').recommendations
@@ -101,8 +106,9 @@ def parse_chain(text: str, roles: Sequence[str] | None = None) -> ChainReply:
             problem = f"the roles of the steps are {said}, but must be {list(roles)}"
         except ValidationError as error:
             problem = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3])
-        first_problem = first_problem or problem
-    raise Unusable(first_problem or "the reply holds no complete JSON object with unique keys")
+        if "steps" in found or "recommendations" in found:  # else it is a part of something that was cut, or prose
+            first_problem = first_problem or problem
+    raise Unusable(first_problem or "the reply holds no complete JSON object with the keys steps and recommendations, each once")
 
 
 @dataclass(frozen=True)

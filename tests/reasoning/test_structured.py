@@ -100,6 +100,8 @@ def test_long_nonsense_is_read_quickly(piece: str) -> None:
 def test_reasons_name_the_place() -> None:
     with pytest.raises(Unusable, match=r"steps\.0\.text: Field required"):
         parse_chain('{"steps": [{"role": "a"}], "recommendations": ["b"]}')
+    with pytest.raises(Unusable, match="no complete JSON object"):
+        parse_chain(json.dumps(GOOD)[:-3])
     with pytest.raises(Unusable, match=r"roles of the steps are \['recent', 'next'\], but must be \['next'\]"):
         parse_chain(json.dumps(GOOD), roles=["next"])
     assert parse_chain(json.dumps(GOOD), roles=["recent", "next"]) == parse_chain(json.dumps(GOOD))
@@ -111,7 +113,8 @@ def test_the_schema_asks_for_no_more_than_the_parser_takes() -> None:
     assert schema["$defs"]["ChainStep"]["properties"]["role"]["enum"] == ["a", "b"]
     assert schema["properties"]["recommendations"]["maxItems"] == 4
     assert schema["additionalProperties"] is schema["$defs"]["ChainStep"]["additionalProperties"] is False
-    assert schema["required"] == ["steps", "recommendations"]
+    assert schema["required"] == list(schema["properties"]) == ["steps", "recommendations"]  # reasons first
+    assert schema["$defs"]["ChainStep"]["properties"]["text"]["maxLength"] == 300
     assert "description" not in chain_schema()
 
 
