@@ -1,6 +1,10 @@
 """A real language model on loopback: a few chains from SmolLM2, started and stopped here; and what its absence says."""
 
 import importlib.util
+import signal
+import subprocess
+import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -47,6 +51,35 @@ def test_a_real_model_writes_chains_that_are_replayed_without_it(tmp_path: Path)
     assert {answer.index: answer.reply for answer in replayed} == {answer.index: answer.reply for answer in answers}
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"{server.base_url}/models", timeout=5)
+
+
+HOLDS = """
+import time
+from scoter.reasoning.local_server import local_server
+with local_server(context=256) as server:
+    print(server.base_url, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(bool(ABSENT), reason=f"the local language model's packages are absent: {', '.join(ABSENT)}")
+@pytest.mark.timeout(200)
+def test_the_server_ends_with_the_process_that_started_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDS], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        models = holder.stdout.readline().strip() + "/models"
+        assert urllib.request.urlopen(models, timeout=60).status == 200
+        holder.send_signal(signal.SIGKILL)
+    assert any(gone(models) for _ in range(100))
+
+
+def gone(address: str) -> bool:
+    time.sleep(0.1)
+    try:
+        urllib.request.urlopen(address, timeout=5).close()
+    except (urllib.error.URLError, ConnectionError):
+        return True
+    return False
 
 
 def test_absent_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

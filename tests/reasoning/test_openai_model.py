@@ -1,5 +1,7 @@
 """A misbehaving server over real HTTP: every request is answered once or given up by name, and every attempt is counted."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -209,6 +211,14 @@ def test_impossible_settings_name_themselves(name: str, value: float) -> None:
 def test_an_address_must_be_one() -> None:
     with pytest.raises(ConfigError, match="base_url = 'localhost:8000'"):
         OpenAIModel("localhost:8000")
+
+
+def test_nothing_heavy_is_loaded_before_a_model_is_opened() -> None:
+    modules = ("language_model", "openai_model", "request_store", "local_server", "prompts", "structured", "grounding")
+    imports = "; ".join(f"import scoter.reasoning.{module}" for module in modules)
+    heavy = "{'openai', 'httpx2', 'torch', 'xllamacpp', 'sklearn'}"
+    code = f"import sys; {imports}; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
