@@ -48,8 +48,8 @@ def methods(
 
 def quickstart() -> Experiment:
     """A few minutes: five methods on a fixed sample of Beauty's users. Not the benchmark, and labelled so."""
-    short = TrainingConfig(epochs=12, evaluate_every=4, batch_targets=512)
-    chosen = methods(short, sasrec=replace(short, epochs=24, evaluate_every=8))
+    short = replace(TIGER_TRAINING, epochs=6, evaluate_every=3, batch_targets=256)
+    chosen = methods(short, sasrec=TrainingConfig(epochs=24, evaluate_every=8, batch_targets=512))
     return Experiment(
         name="quickstart",
         data=DataConfig("beauty", max_users=2500),
@@ -59,10 +59,10 @@ def quickstart() -> Experiment:
     )
 
 
-def simulated(order: float, epochs: int = 4, batch_targets: int = 256, feed_forward: int = 512) -> Experiment:
+def simulated(order: float, epochs: int = 4) -> Experiment:
     """The simulated shop, where `order` (lambda) says how much of the next purchase depends on the plan's order."""
-    short = TrainingConfig(epochs=epochs, evaluate_every=epochs, batch_targets=batch_targets, learning_rate=4e-3)
-    small = TigerConfig(dim=64, layers=1, heads=2, head_dim=32, feed_forward=feed_forward, max_items=12)
+    short = TrainingConfig(epochs=epochs, evaluate_every=epochs, batch_targets=256, learning_rate=4e-3)
+    small = TigerConfig(dim=64, layers=1, heads=2, head_dim=32, feed_forward=512, max_items=12)
     chosen = methods(short, small)
     return Experiment(
         name="simulated",
@@ -84,9 +84,9 @@ def simulated_smoke() -> Experiment:
 def simulated_unordered() -> Experiment:
     """The simulated shop with lambda = 0: order is worth nothing, so structure should be worth nothing over a pool.
 
-    Sixteen epochs, since what is compared is what the arms can learn: after six, the pool with its fewer parameters leads.
+    Sixteen epochs, since what is compared is what the arms can learn: after few, the pool with its fewer parameters leads.
     """
-    return replace(simulated(order=0.0, epochs=16, batch_targets=512, feed_forward=128), name="simulated-unordered")
+    return replace(simulated(order=0.0, epochs=16), name="simulated-unordered")
 
 
 def simulated_controls() -> Experiment:
