@@ -93,4 +93,9 @@ class Pace:
 
     def sleep(self, seconds: float) -> None:
         if self._closed.wait(max(0.0, seconds)):
-            raise LanguageModelError("the language model was closed while a request waited; open it again and ask again")
+            raise closed_error()
+
+
+def closed_error() -> LanguageModelError:
+    """What a request ends in whose model was closed."""
+    return LanguageModelError("the language model was closed while a request waited; open it again and ask again")

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from scoter.errors import BudgetError, ConfigError, LanguageModelError, ReplyError
 from scoter.reasoning.language_model import Completion, CompletionRequest
-from scoter.reasoning.metering import Meter, Pace, Prices, Usage
+from scoter.reasoning.metering import Meter, Pace, Prices, Usage, closed_error
 from scoter.reasoning.server_reply import Tokens, TryAgain, read_body, retry_after
 
 __all__ = ["OpenAIModel", "Prices", "Usage"]
@@ -140,6 +140,10 @@ class OpenAIModel:
         except self._broken as error:
             cause = "timeout" if "Timeout" in type(error).__name__ else "connection"
             raise TryAgain(cause, str(error) or type(error).__name__) from None
+        except RuntimeError:
+            if self._closed.is_set():  # the client was closed just before it sent
+                raise closed_error() from None
+            raise
         return self._read(b"".join(pieces), request)
 
     def _read(self, body: bytes, request: CompletionRequest) -> Completion:

@@ -137,12 +137,12 @@ def test_requests_that_cannot_be_made_lose_no_reply() -> None:
 
 
 def test_who_stops_reading_does_not_wait() -> None:
-    model = Fake(2, delays={1: 1.0})
+    model = Fake(2, delays={1: 3.0})
     answers = complete_many(model, requests(100))
     assert next(answers).index == 0
     start = time.monotonic()
     answers.close()
-    assert time.monotonic() - start < 0.9
+    assert time.monotonic() - start < 2.5
     assert len(model.calls) <= 5
 
 

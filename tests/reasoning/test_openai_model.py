@@ -43,14 +43,13 @@ def open_model(server: ScriptedServer, **settings) -> OpenAIModel:
 @pytest.mark.timeout(120)
 def test_no_reply_is_lost_doubled_or_waited_for_forever() -> None:
     rng = np.random.default_rng(0)
-    failing = [name for name in CAUSE if name not in ("time-out", "drip")]
+    failing = [name for name in CAUSE if CAUSE[name] != "timeout"]
     plans = {f"prompt {n}": [failing[k] for k in rng.choice(len(failing), rng.integers(0, 4))] for n in range(60)}
-    plans["prompt 3"], plans["prompt 4"] = ["time-out", "429"], ["drip"]  # each costs a whole time-out
     for prompt, last in zip(list(plans)[10:40], ["ok", "duplicated", "no usage"] * 10, strict=True):
         plans[prompt].append(last)
     with (
         ScriptedServer(lambda prompt, attempt: plans[prompt][attempt] if attempt < len(plans[prompt]) else "ok") as server,
-        open_model(server, concurrency=6, timeout=2.5) as model,
+        open_model(server, concurrency=6, timeout=60.0) as model,
     ):
         answers = list(complete_many(model, [ask(prompt) for prompt in plans]))
         usage = model.usage
@@ -58,7 +57,7 @@ def test_no_reply_is_lost_doubled_or_waited_for_forever() -> None:
     assert all(answer.reply.text == f"reply to prompt {answer.index}" for answer in answers)
     ended = Counter(plan[-1] if plan and plan[-1] not in CAUSE else "ok" for plan in plans.values())
     causes = Counter(CAUSE[name] for plan in plans.values() for name in plan if name in CAUSE)
-    assert set(causes) == set(CAUSE.values())
+    assert set(causes) == set(CAUSE.values()) - {"timeout"}
     assert usage.causes == causes
     assert usage.attempts == sum(server.attempts.values()) == 60 + sum(causes.values())
     assert (usage.replies, usage.retries, usage.failures) == (60, sum(causes.values()), 0)
@@ -66,6 +65,20 @@ def test_no_reply_is_lost_doubled_or_waited_for_forever() -> None:
     estimated = [len(f"prompt {n}") // 4 + 1 for n in range(10, 40) if plans[f"prompt {n}"][-1] == "no usage"]
     assert usage.prompt_tokens == 50 * PROMPT_TOKENS + sum(estimated)
     assert server.most_at_once <= 6
+
+
+def test_what_takes_too_long_is_tried_again() -> None:
+    plans = {"silent": ["time-out", "429", "ok"], "dripping": ["drip", "ok"], "quick": ["ok"]}
+    with (
+        ScriptedServer(lambda prompt, attempt: plans[prompt][attempt]) as server,
+        open_model(server, concurrency=3, timeout=2.0) as model,
+    ):
+        start = time.monotonic()
+        answers = list(complete_many(model, [ask(prompt) for prompt in plans]))
+        assert 2.0 <= time.monotonic() - start < 20
+        assert sorted((answer.index, answer.error) for answer in answers) == [(0, ""), (1, ""), (2, "")]
+        assert server.attempts == {"silent": 3, "dripping": 2, "quick": 1}
+        assert model.usage.causes == {"timeout": 2, "rate limit": 1}
 
 
 def test_what_is_never_answered_is_given_up_alone() -> None:
