@@ -52,16 +52,16 @@ def quickstart() -> Experiment:
     chosen = methods(short, sasrec=TrainingConfig(epochs=24, evaluate_every=8, batch_targets=512))
     return Experiment(
         name="quickstart",
-        data=DataConfig("beauty", max_users=2500),
+        data=DataConfig("beauty", max_users=2000),
         methods={name: chosen[name] for name in ("popularity", "sasrec-ce", "tiger", "tiger-meanpool", "scoter")},
         discover=DiscoverConfig(patterns=32, users=1000, fresh_users=1000),
-        note="a fixed sample of 2,500 Beauty users and their items: a demonstration, not the benchmark",
+        note="a fixed sample of 2,000 Beauty users and their items: a demonstration, not the benchmark",
     )
 
 
-def simulated(order: float, epochs: int = 4) -> Experiment:
+def simulated(order: float, epochs: int = 4, learning_rate: float = 4e-3) -> Experiment:
     """The simulated shop, where `order` (lambda) says how much of the next purchase depends on the plan's order."""
-    short = TrainingConfig(epochs=epochs, evaluate_every=epochs, batch_targets=256, learning_rate=4e-3)
+    short = TrainingConfig(epochs=epochs, evaluate_every=epochs, batch_targets=256, learning_rate=learning_rate)
     small = TigerConfig(dim=64, layers=1, heads=2, head_dim=32, feed_forward=512, max_items=12)
     chosen = methods(short, small)
     return Experiment(
@@ -84,9 +84,10 @@ def simulated_smoke() -> Experiment:
 def simulated_unordered() -> Experiment:
     """The simulated shop with lambda = 0: order is worth nothing, so structure should be worth nothing over a pool.
 
-    Sixteen epochs, since what is compared is what the arms can learn: after few, the pool with its fewer parameters leads.
+    Sixteen epochs at half the rate, since what is compared is what the arms can learn: after few, the pool with its fewer
+    parameters leads, and at the full rate one seed of three stayed on a plateau.
     """
-    return replace(simulated(order=0.0, epochs=16), name="simulated-unordered")
+    return replace(simulated(order=0.0, epochs=16, learning_rate=2e-3), name="simulated-unordered")
 
 
 def simulated_controls() -> Experiment:
