@@ -36,9 +36,10 @@ def main_table(results: Path | str = RESULTS, dataset: str = "beauty") -> pd.Dat
     """One row per method, measured then published, with the columns of `COLUMNS`; NaN where nothing is known.
 
     `seeds` is their number, `epochs` (those that were trained) and `cpu_hours` are one seed's mean. `lift` is the relative
-    gain over our own TIGER in percent; `difference`, `low` and `high` are paired, in the metric's unit. A published row has
-    none of these, since its users' ranks are not known; nor has an arm of TIGER whose model, training budget or semantic
-    IDs are not those of TIGER itself, since that difference would say nothing of the arm.
+    gain over our own TIGER in percent, at the seeds that both have where there are any; `difference`, `low` and `high` are
+    paired, in the metric's unit. A published row has none of these, since its users' ranks are not known; nor has an arm
+    of TIGER whose model, training budget or semantic IDs are not those of TIGER itself, since that difference would say
+    nothing of the arm.
 
     Raises:
         DataError: no results, or none of this dataset.
@@ -52,8 +53,10 @@ def main_table(results: Path | str = RESULTS, dataset: str = "beauty") -> pd.Dat
     comparable = [name for name in methods if name != BASELINE and BASELINE in table and equal_budget(tests, name, BASELINE)]
     for method in comparable:
         for metric in COMPARED:
-            table[method][f"lift {metric}"] = 100 * (table[method][metric] / table[BASELINE][metric] - 1)
-            found = _difference(Path(results), dataset, method, sorted(seeds[method] & seeds[BASELINE]), metric)
+            shared = seeds[method] & seeds[BASELINE]
+            ours, theirs = (_mean(tests, name, metric, shared or seeds[name]) for name in (method, BASELINE))
+            table[method][f"lift {metric}"] = 100 * (ours / theirs - 1)
+            found = _difference(Path(results), dataset, method, sorted(shared), metric)
             if found is not None:
                 table[method] |= {f"difference {metric}": found.mean, f"low {metric}": found.low, f"high {metric}": found.high}
     rows = [*table.values(), *_published(dataset)]
@@ -122,6 +125,11 @@ def _measured(method: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "source": "measured",
         **means,
     }
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], method: str, metric: str, seeds: set[int]) -> float:
+    found = [row["value"] for row in rows if (row["method"], row["metric"]) == (method, metric) and row["seed"] in seeds]
+    return float(np.mean(found)) if found else np.nan
 
 
 def _structure(results: Path, dataset: str) -> str | None:

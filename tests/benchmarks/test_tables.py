@@ -89,6 +89,20 @@ def test_methods_that_share_no_seed_have_a_gain_but_no_interval(make_run, tmp_pa
     assert row[["difference recall@10", "low recall@10"]].isna().all()
 
 
+def test_a_gain_is_over_the_same_seeds_as_its_difference(results):
+    row = main_table(results, "beauty").set_index("method").loc["popularity"]  # seed 0 alone, beside two seeds of TIGER
+    assert row["difference recall@10"] == pytest.approx(-mean_metrics(draw_ranks("tiger", 0, "test"))["recall@10"])
+    assert row["lift recall@10"] == -100
+
+
+def test_one_seed_beside_two_is_compared_at_that_seed(make_run, tmp_path):
+    collect(make_run("a", methods=("tiger", "scoter")), tmp_path / "results")
+    collect(make_run("b", methods=("tiger",), seed=1), tmp_path / "results")
+    row = main_table(tmp_path / "results", "beauty").set_index("method").loc["scoter"]
+    tiger = mean_metrics(draw_ranks("tiger", 0, "test"))["recall@10"]
+    assert row["lift recall@10"] == pytest.approx(100 * row["difference recall@10"] / tiger)
+
+
 def test_arms_of_unequal_budget_or_other_semantic_ids_are_not_compared(make_run, tmp_path):
     ids = {"semantic_ids": {"source": "text"}}
     arms = {name: {"model": {"kind": "tiger"}, "training": {"epochs": 12}, "fusion": name} for name in ("tiger", "scoter")}
