@@ -48,13 +48,13 @@ def methods(
 
 def quickstart() -> Experiment:
     """A few minutes: five methods on a fixed sample of Beauty's users. Not the benchmark, and labelled so."""
-    short = replace(TIGER_TRAINING, epochs=6, evaluate_every=3, batch_targets=256)
+    short = replace(TIGER_TRAINING, epochs=4, evaluate_every=2, batch_targets=256)
     chosen = methods(short, sasrec=TrainingConfig(epochs=24, evaluate_every=8, batch_targets=512))
     return Experiment(
         name="quickstart",
         data=DataConfig("beauty", max_users=2000),
         methods={name: chosen[name] for name in ("popularity", "sasrec-ce", "tiger", "tiger-meanpool", "scoter")},
-        discover=DiscoverConfig(patterns=32, users=1000, fresh_users=1000),
+        discover=DiscoverConfig(patterns=32, users=500, fresh_users=500),
         note="a fixed sample of 2,000 Beauty users and their items: a demonstration, not the benchmark",
     )
 
