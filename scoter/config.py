@@ -64,8 +64,32 @@ class SemanticIdConfig:
 
 
 @dataclass(frozen=True)
+class SamplingConfig:
+    """How a language model is asked for chains: `samples` of them a shopper and round, by nucleus sampling.
+
+    `recommendations`, `text_characters` and `max_tokens` bound a reply, the other two lengths the history in a prompt.
+    A reply that cannot be used is sent back at most `retries` times.
+    """
+
+    __pydantic_config__ = _FORBID
+    samples: int = 4
+    temperature: float = 0.8
+    top_p: float = 0.95
+    max_tokens: int = 512
+    recommendations: int = 10
+    text_characters: int = 300
+    history_characters: int = 3000
+    title_characters: int = 160
+    retries: int = 2
+
+
+@dataclass(frozen=True)
 class DiscoverConfig:
-    """Generate-Validate-Mine: how many patterns are tried on how many users, and how many are kept."""
+    """Generate-Validate-Mine: how many patterns are tried on how many users, and how many are kept.
+
+    `patterns` is the number of generated patterns over all `rounds`; what one round mines seeds the next one. A language
+    model writes chains instead, `sampling.samples` a user and round.
+    """
 
     __pydantic_config__ = _FORBID
     patterns: int = 64
@@ -75,6 +99,9 @@ class DiscoverConfig:
     max_steps: int = 6
     max_clusters: int = 8
     top_k: int = 10
+    rounds: int = 1
+    clustering: Literal["kmeans", "hdbscan"] = "kmeans"
+    sampling: SamplingConfig = SamplingConfig()
 
 
 @dataclass(frozen=True)
