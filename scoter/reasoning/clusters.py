@@ -7,11 +7,11 @@ would gather shoppers who are easy to predict (one niche, say), and a "good clus
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from sklearn.cluster import KMeans
+from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.metrics import silhouette_score
 
 from scoter.errors import ConfigError
@@ -19,6 +19,9 @@ from scoter.reasoning.generate import labels
 from scoter.reasoning.validate import Z_95, EmbeddedSteps, Recall
 from scoter.types import ReasoningPattern
 
+Clustering = Literal["kmeans", "hdbscan"]
+
+_LEAST_DENSE = 5  # points that HDBSCAN takes for a cluster, sklearn's default
 _STARTS: Any = 10  # k-means++ starts per k (a number, which the stubs of KMeans do not know)
 
 
@@ -31,28 +34,56 @@ class Cluster:
 
 
 def cluster_patterns(
-    points: Float[np.ndarray, "patterns features"], hits: Bool[np.ndarray, "patterns users"], max_clusters: int, seed: int
+    points: Float[np.ndarray, "patterns features"],
+    hits: Bool[np.ndarray, "patterns users"],
+    max_clusters: int,
+    seed: int,
+    clustering: Clustering = "kmeans",
 ) -> tuple[list[Cluster], float]:
-    """k-means with the k in 2..max_clusters of the best silhouette; clusters come best lower bound first, then that silhouette.
+    """The clusters of `partition`, that of the best lower bound first, and their silhouette.
 
     The lower bound of a cluster's recall is the choice's yardstick: it asks for recall that is high *and* certain.
     """
+    numbers, silhouette = partition(points, max_clusters, seed, clustering)
+    members = [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]
+    clusters = [Cluster(group, mean_over_users(hits[group])) for group in members]
+    return sorted(clusters, key=lambda cluster: -cluster.recall.low), silhouette
+
+
+def partition(
+    points: Float[np.ndarray, "rows features"], max_clusters: int, seed: int, clustering: Clustering = "kmeans"
+) -> tuple[Int[np.ndarray, " rows"], float]:
+    """Each point's cluster, from 0 on, and the mean silhouette coefficient (Rousseeuw 1987).
+
+    "kmeans" takes the k in 2..max_clusters of the best silhouette. "hdbscan" (Campello et al. 2013) finds the number by
+    itself, never looks at `max_clusters`, and leaves points in sparse places in no cluster: -1. Its silhouette is that of
+    the others, and 0 where it finds one cluster only.
+    """
     distinct = len(np.unique(points, axis=0))
+    if clustering == "hdbscan":
+        return _by_density(points, distinct)
     largest = min(max_clusters, distinct - 1)
     if largest < 2:
         raise ConfigError(
             f"discover.patterns={len(points)} ({distinct} distinct) and discover.max_clusters={max_clusters}: choosing k "
             f"by silhouette needs at least 3 distinct patterns and 2 clusters"
         )
-    best_score, best_labels = -np.inf, np.zeros(len(points), np.int64)
+    best_score, best = -np.inf, np.zeros(len(points), np.int64)
     for count in range(2, largest + 1):
         found = KMeans(count, n_init=_STARTS, random_state=seed % 2**32).fit_predict(points)
         score = float(silhouette_score(points, found))
         if score > best_score:
-            best_score, best_labels = score, found
-    members = [np.flatnonzero(best_labels == number) for number in np.unique(best_labels)]
-    clusters = [Cluster(group, mean_over_users(hits[group])) for group in members]
-    return sorted(clusters, key=lambda cluster: -cluster.recall.low), best_score
+            best_score, best = score, found
+    return np.unique(best, return_inverse=True)[1], best_score
+
+
+def on_a_plane(points: Float[np.ndarray, "rows features"]) -> Float[np.ndarray, "rows 2"]:
+    """The two directions of most variance (principal components), for the picture."""
+    centred = points - points.mean(axis=0)
+    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    plane = np.zeros((len(points), 2))
+    plane[:, : len(sizes[:2])] = left[:, :2] * sizes[:2]
+    return plane * np.where(plane[np.abs(plane).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)  # a sign of its own for each axis
 
 
 def mean_over_users(values: Bool[np.ndarray, "rows users"] | Float[np.ndarray, "rows users"]) -> Recall:
@@ -83,14 +114,28 @@ def features(
             places[row, place, roles[step.role]] = 1
             bag[row, names[step.label()]] = 1
     blocks = [places.reshape(len(patterns), -1), bag, text.astype(np.float64)]
-    return np.concatenate([_to_unit_variance(block) for block in blocks], axis=1)
+    return np.concatenate([to_unit_variance(block) for block in blocks], axis=1)
+
+
+def _by_density(points: Float[np.ndarray, "rows features"], distinct: int) -> tuple[Int[np.ndarray, " rows"], float]:
+    smallest = min(_LEAST_DENSE, max(2, len(points) // 4))
+    found = HDBSCAN(smallest, copy=True).fit_predict(points) if distinct > smallest else np.full(len(points), -1)
+    inside = found >= 0
+    if not inside.any():
+        raise ConfigError(
+            f"discover.clustering=hdbscan found no cluster among {len(points)} points ({distinct} distinct); "
+            "generate more, or set discover.clustering=kmeans"
+        )
+    several = found.max() >= 1
+    return found.astype(np.int64), float(silhouette_score(points[inside], found[inside])) if several else 0.0
 
 
 def _numbering(names: list[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(dict.fromkeys(names))}
 
 
-def _to_unit_variance(block: Float[np.ndarray, "patterns columns"]) -> Float[np.ndarray, "patterns columns"]:
+def to_unit_variance(block: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
+    """A block of features, centred and over one scale, so that each block counts alike however many columns it has."""
     centred = block - block.mean(axis=0)
     spread = np.sqrt((centred**2).sum(axis=1).mean())
     return centred / spread if spread > 0 else centred

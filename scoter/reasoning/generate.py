@@ -2,10 +2,10 @@
 
 The paper samples patterns from a language model by nucleus sampling; here a seeded grammar does. A pattern is a shuffled
 list of moves and one final step that names what comes next, so that it can be grounded in the catalogue. A move is one
-offered step, or a trail: the same field of the last n purchases, oldest first.
+offered step, or a trail: the same field of the last n purchases, oldest first. Later rounds also vary what was mined.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,44 @@ def generate(catalog: Catalog, config: DiscoverConfig, seed: int) -> tuple[Reaso
     raise ConfigError(f"discover.patterns={config.patterns}, but only {len(found)} distinct patterns were found; ask for fewer")
 
 
+def vary(
+    seeds: Sequence[ReasoningPattern],
+    catalog: Catalog,
+    config: DiscoverConfig,
+    known: Collection[tuple[str, ...]],
+    count: int,
+    seed: int,
+) -> tuple[ReasoningPattern, ...]:
+    """At most `count` new patterns near the `seeds`, none of which is among the labels `known`.
+
+    Each is a seed with one or two changes: a step dropped, a move put in or put in a step's place, two neighbours exchanged,
+    another last step, or its first steps joined to the last steps of another seed. So what one round found is what the next
+    one starts from; fewer than `count` come back where the neighbourhood is exhausted.
+
+    Example:
+        >>> shop = Catalog(("a",), {"title": ("Soap",), "brand": ("Lumi",)})
+        >>> config = DiscoverConfig(patterns=1, min_steps=2, max_steps=4)
+        >>> start = generate(shop, config, seed=0)
+        >>> near = vary(start, shop, config, {labels(start[0])}, count=5, seed=0)
+        >>> len(near), labels(start[0]) in map(labels, near)
+        (5, False)
+    """
+    families, finals = _families(catalog, config.max_steps - 1), _finals(catalog)
+    rng = np.random.default_rng(derive_seed(seed, "variations"))
+    found: dict[tuple[str, ...], ReasoningPattern] = {}
+    for _ in range(_MOST_VAIN_DRAWS):
+        if len(found) == count:
+            break
+        *before, last = _pick(seeds, rng).steps
+        for _ in range(int(rng.integers(1, 3))):
+            before, last = _changed(before, last, _pick(seeds, rng), families, finals, rng)
+        pattern = ReasoningPattern((*before, last))
+        name = labels(pattern)
+        if config.min_steps <= len(set(name)) == len(pattern) <= config.max_steps and name not in known:
+            found.setdefault(name, pattern)
+    return tuple(found.values())
+
+
 def labels(pattern: ReasoningPattern) -> tuple[str, ...]:
     """The steps' names, which identify a pattern."""
     return tuple(step.label() for step in pattern.steps)
@@ -120,6 +158,31 @@ def _fill(families: list[list[Move]], room: int, rng: np.random.Generator) -> li
         moves.append(move)
         room -= len(move)
     return [step for place in rng.permutation(len(moves)) for step in moves[place]]
+
+
+def _changed(
+    before: list[Step],
+    last: Step,
+    other: ReasoningPattern,
+    families: list[list[Move]],
+    finals: list[list[Step]],
+    rng: np.random.Generator,
+) -> tuple[list[Step], Step]:
+    """One change of a pattern, which may also leave it as it is, or make it too long or too short."""
+    change = _pick(("drop", "put in", "replace", "exchange", "other last step", "join"), rng)
+    if change == "other last step":
+        return before, _pick(_pick(finals, rng), rng)
+    if change == "put in" or not before:
+        place = int(rng.integers(len(before) + 1))
+        return [*before[:place], *_pick(_pick(families, rng), rng), *before[place:]], last
+    place = int(rng.integers(len(before)))
+    if change == "drop":
+        return before[:place] + before[place + 1 :], last
+    if change == "replace":
+        return [*before[:place], *_pick(_pick(families, rng), rng), *before[place + 1 :]], last
+    if change == "exchange":
+        return [*before[:place], *before[place : place + 2][::-1], *before[place + 2 :]], last
+    return [*before[: place + 1], *other.steps[int(rng.integers(len(other))) : -1]], other.steps[-1]
 
 
 def _pick(choices: Sequence[Any], rng: np.random.Generator) -> Any:

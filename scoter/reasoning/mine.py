@@ -6,21 +6,25 @@ each prefix, and no chain is kept or dropped because it hit its target. Only tra
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from scoter.config import DiscoverConfig
+from scoter.errors import ConfigError
 from scoter.reasoning.catalog_reasoner import CatalogReasoner
 from scoter.reasoning.chains import hand_written_pattern
-from scoter.reasoning.clusters import Cluster, cluster_patterns, features, mean_over_users
-from scoter.reasoning.discovery import ClusterReport, Discovery, Optimism, Rival, pattern_from_json
-from scoter.reasoning.generate import HeldIn, generate, hold_in, labels
+from scoter.reasoning.clusters import Cluster, cluster_patterns, features, mean_over_users, on_a_plane
+from scoter.reasoning.discovery import Calls, ClusterReport, Discovery, Optimism, Point, compare, pattern_from_json
+from scoter.reasoning.generate import HeldIn, generate, hold_in, labels, vary
 from scoter.reasoning.statistics import FoldedStatistics
-from scoter.reasoning.validate import EmbeddedSteps, Encode, validate, wilson
+from scoter.reasoning.validate import EmbeddedSteps, Encode, ndcg, validate, wilson
 from scoter.reasoning.view import look
 from scoter.seeding import derive_seed
 from scoter.types import Catalog, ReasoningPattern, Split, Step
+
+_SEEDS = 3
 
 __all__ = ["Discovery", "discover", "distil", "pattern_from_json"]
 
@@ -35,61 +39,153 @@ def discover(
 ) -> Discovery:
     """Generate patterns, validate them on some shoppers, mine the best cluster, confirm on others.
 
-    The mined pattern is the best cluster's template (see `distil`), or that cluster's best member where the template
-    validates worse than it; `distilled_by` says which.
+    A round mines the best cluster's template (see `distil`), or that cluster's best member where the template validates
+    worse than it; `distilled_by` says which. With `config.rounds` above 1, the first round tries half of the patterns; each
+    further one tries variations of what was mined and of the best three patterns yet, beside new draws (a third), and
+    clusters all patterns again. The pattern is the one mined in any round that validates best.
+
+    The rival "best generated" is best of n without mining: the best of as many drawn patterns as were tried here in all.
 
     `encode` turns sentences into vectors of the space that `item_vectors` (row i: the text of item i) lie in.
 
     Raises:
         ConfigError: too few shoppers, patterns or clusters for `config`; the message says which.
     """
+    sizes = _round_sizes(config)
     tried, fresh = hold_in(split, config, seed)
-    patterns = generate(catalog, config, seed)
+    drawn = generate(catalog, replace(config, patterns=config.patterns + config.rounds), seed)
     reasoner = CatalogReasoner(catalog, FoldedStatistics(split.train, catalog.item_count, derive_seed(seed, "folds")))
 
-    def embedded(sample: HeldIn) -> EmbeddedSteps:
-        return EmbeddedSteps(reasoner, look(split, sample.users, sample.prefix_lengths), encode)
+    def measured(sample: HeldIn) -> "_Measured":
+        steps = EmbeddedSteps(reasoner, look(split, sample.users, sample.prefix_lengths), encode)
+        return _Measured(steps, sample, item_vectors, derive_seed(seed, "validate"))
 
-    def measure(candidates: Sequence[ReasoningPattern], sample: HeldIn, steps: EmbeddedSteps) -> Bool[np.ndarray, "n users"]:
-        return validate(candidates, steps, sample, item_vectors, derive_seed(seed, "validate")) <= config.top_k
+    trial = measured(tried)
+    patterns: list[ReasoningPattern] = []
+    mined: list[_Mined] = []
+    used = 0
+    for number, size in enumerate(sizes):
+        varied = ()
+        if number:
+            best = np.argsort(-trial.hits(patterns, config.top_k).mean(axis=1), kind="stable")[:_SEEDS]
+            seeds = [mined[-1].pattern, *(patterns[row] for row in best)]
+            known = {labels(pattern) for pattern in (*patterns, *drawn)}
+            varied = vary(seeds, catalog, config, known, size - size // 3, derive_seed(seed, "round", number))
+        new = drawn[used : used + size - len(varied)]
+        used += len(new)
+        patterns += [*new, *varied]
+        mined.append(_mine(patterns, trial, config, derive_seed(seed, "clusters")))
+        if number + 1 < len(sizes) and labels(mined[-1].pattern) not in map(labels, patterns):
+            patterns.append(mined[-1].pattern)
+    found = mined[max(range(len(mined)), key=lambda row: (mined[row].hits.mean(), row))]
+    last = mined[-1]
+    return _confirmed(found, last, patterns, drawn, trial, measured(fresh), catalog, config, seed)
 
-    steps = embedded(tried)
-    hits = measure(patterns, tried, steps)
-    points = features(patterns, steps, config.max_steps)
-    clusters, silhouette = cluster_patterns(points, hits, config.max_clusters, derive_seed(seed, "clusters"))
+
+@dataclass(eq=False)
+class _Measured:
+    """Patterns' ranks of the target at one sample of shoppers, each pattern measured once."""
+
+    steps: EmbeddedSteps
+    sample: HeldIn
+    item_vectors: Float[np.ndarray, "items dim"]
+    seed: int
+    known: dict[tuple[str, ...], Int[np.ndarray, " users"]] = field(default_factory=dict)
+
+    def ranks(self, patterns: Sequence[ReasoningPattern]) -> Int[np.ndarray, "patterns users"]:
+        new = list({labels(pattern): pattern for pattern in patterns if labels(pattern) not in self.known}.values())
+        if new:
+            found = validate(new, self.steps, self.sample, self.item_vectors, self.seed)
+            self.known |= {labels(pattern): row for pattern, row in zip(new, found, strict=True)}
+        return np.stack([self.known[labels(pattern)] for pattern in patterns])
+
+    def hits(self, patterns: Sequence[ReasoningPattern], k: int) -> Bool[np.ndarray, "patterns users"]:
+        return self.ranks(patterns) <= k
+
+
+@dataclass(frozen=True, eq=False)
+class _Mined:
+    """What one round's mining gave."""
+
+    pattern: ReasoningPattern
+    hits: Bool[np.ndarray, " users"]
+    by_vote: bool
+    votes: dict[str, float]
+    clusters: list[Cluster]
+    silhouette: float
+    points: Float[np.ndarray, "patterns features"]
+
+    def support(self) -> float:
+        return len(self.clusters[0].members) / len(self.points)
+
+
+def _mine(patterns: Sequence[ReasoningPattern], trial: _Measured, config: DiscoverConfig, seed: int) -> _Mined:
+    hits = trial.hits(patterns, config.top_k)
+    points = features(patterns, trial.steps, config.max_steps)
+    clusters, silhouette = cluster_patterns(points, hits, config.max_clusters, seed, config.clustering)
     voted, votes = distil(patterns, hits, clusters[0])
-    voted_hits = measure([voted], tried, steps)[0]
+    voted_hits = trial.hits([voted], config.top_k)[0]
     leader = int(clusters[0].members[hits[clusters[0].members].mean(axis=1).argmax()])
-    by_vote = voted_hits.mean() >= hits[leader].mean()
-    mined, mined_hits = (voted, voted_hits) if by_vote else (patterns[leader], hits[leader])
+    by_vote = bool(voted_hits.mean() >= hits[leader].mean())
+    pattern, its_hits = (voted, voted_hits) if by_vote else (patterns[leader], hits[leader])
+    return _Mined(pattern, its_hits, by_vote, votes, clusters, silhouette, points)
 
-    best = int(hits.mean(axis=1).argmax())
-    rivals = _rivals(catalog, config, seed) | {"best generated": patterns[best]}
-    fresh_hits = measure([mined, *rivals.values()], fresh, embedded(fresh))
+
+def _confirmed(
+    found: _Mined,
+    last: _Mined,
+    patterns: Sequence[ReasoningPattern],
+    drawn: Sequence[ReasoningPattern],
+    trial: _Measured,
+    fresh: _Measured,
+    catalog: Catalog,
+    config: DiscoverConfig,
+    seed: int,
+) -> Discovery:
+    """The report: the mined pattern and its rivals at fresh shoppers, and the clusters of the last round."""
+    k, users = config.top_k, len(trial.sample)
+    tried = config.patterns + config.rounds  # the templates are tried too
+    drawn_hits = trial.hits(drawn[:tried], k).mean(axis=1)
+    best = int(drawn_hits.argmax())
+    rivals = _rivals(catalog, config, seed) | {"best generated": drawn[best]}
+    fresh_ranks = fresh.ranks([found.pattern, *rivals.values()])
+    ranks = trial.ranks(patterns)
+    choosing = {"best generated": tried * users}
+    numbers = np.full(len(patterns), -1)
+    for number, cluster in enumerate(last.clusters):
+        numbers[cluster.members] = number
+    plane = on_a_plane(last.points)
     return Discovery(
-        pattern=mined,
-        support=len(clusters[0].members) / len(patterns),
-        recall=wilson(fresh_hits[0]),
-        chosen_on=wilson(mined_hits),
-        distilled_by="vote" if by_vote else "best member",
-        votes=tuple(votes.get(label, 0.0) for label in labels(mined)),
-        clusters=tuple(_report(cluster, patterns, hits) for cluster in clusters),
-        silhouette=silhouette,
+        pattern=found.pattern,
+        support=found.support(),
+        recall=wilson(fresh_ranks[0] <= k),
+        ndcg=wilson(ndcg(fresh_ranks[0], k)),
+        chosen_on=wilson(found.hits),
+        distilled_by="vote" if found.by_vote else "best member",
+        votes=tuple(found.votes.get(label, 0.0) for label in labels(found.pattern)),
+        clusters=tuple(_report(cluster, patterns, ranks, k) for cluster in last.clusters),
+        silhouette=last.silhouette,
         rivals={
-            name: Rival(labels(pattern), wilson(rival), mean_over_users(fresh_hits[:1].astype(float) - rival[None]))
-            for (name, pattern), rival in zip(rivals.items(), fresh_hits[1:], strict=True)
+            name: compare(fresh_ranks[0], rank, labels(pattern), k, Calls(choosing.get(name, 0), len(fresh.sample)))
+            for (name, pattern), rank in zip(rivals.items(), fresh_ranks[1:], strict=True)
         },
         optimism=Optimism(
-            bound=float(np.sqrt(np.log(len(patterns)) / (2 * len(tried)))),
-            measured=float(mined_hits.mean() - fresh_hits[0].mean()),
-            measured_best_generated=float(hits[best].mean() - fresh_hits[-1].mean()),
+            bound=float(np.sqrt(np.log(config.patterns) / (2 * users))),
+            measured=float(found.hits.mean() - (fresh_ranks[0] <= k).mean()),
+            measured_best_generated=float(drawn_hits[best] - (fresh_ranks[-1] <= k).mean()),
+        ),
+        calls=Calls(tried * users, len(fresh.sample)),
+        points=tuple(
+            Point(float(x), float(y), int(number), float((rank <= k).mean()), " > ".join(labels(pattern)))
+            for (x, y), number, rank, pattern in zip(plane, numbers, ranks, patterns, strict=True)
         ),
         provenance={
             "seed": seed,
-            "patterns": len(patterns),
-            "users": len(tried),
-            "fresh_users": len(fresh),
-            "top_k": config.top_k,
+            "patterns": config.patterns,
+            "rounds": config.rounds,
+            "users": users,
+            "fresh_users": len(fresh.sample),
+            "top_k": k,
             "target": "each shopper's last training item, from the training items before it",
         },
     )
@@ -140,8 +236,29 @@ def _weighted_median(values: Sequence[int], weights: Float[np.ndarray, " values"
     return int(np.asarray(values)[order][reached.argmax()])
 
 
-def _report(cluster: Cluster, patterns: Sequence[ReasoningPattern], hits: Bool[np.ndarray, "patterns users"]) -> ClusterReport:
-    recall = hits[cluster.members].mean(axis=1)
+def _report(
+    cluster: Cluster, patterns: Sequence[ReasoningPattern], ranks: Int[np.ndarray, "patterns users"], k: int
+) -> ClusterReport:
+    recall = (ranks[cluster.members] <= k).mean(axis=1)
     best_first = cluster.members[np.argsort(-recall, kind="stable")]
-    names = tuple(labels(patterns[member]) for member in best_first)
-    return ClusterReport(names, tuple(np.sort(recall)[::-1].tolist()), len(names) / len(patterns), cluster.recall)
+    return ClusterReport(
+        patterns=tuple(labels(patterns[member]) for member in best_first),
+        recalls=tuple(np.sort(recall)[::-1].tolist()),
+        support=len(best_first) / len(patterns),
+        recall=cluster.recall,
+        ndcg=mean_over_users(ndcg(ranks[cluster.members], k)),
+    )
+
+
+def _round_sizes(config: DiscoverConfig) -> list[int]:
+    """How many patterns each round generates: the first one half of them, the others the rest in equal parts."""
+    if config.rounds < 1 or (config.rounds > 1 and config.patterns < 4 * config.rounds):
+        raise ConfigError(
+            f"discover.rounds={config.rounds} and discover.patterns={config.patterns}: rounds must be 1 or more, "
+            "and patterns at least four for each round"
+        )
+    if config.rounds == 1:
+        return [config.patterns]
+    first = (config.patterns + 1) // 2
+    later = (config.patterns - first) // (config.rounds - 1)
+    return [config.patterns - later * (config.rounds - 1), *[later] * (config.rounds - 1)]

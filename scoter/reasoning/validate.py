@@ -41,7 +41,7 @@ Z_95 = 1.959964
 
 @dataclass(frozen=True)
 class Recall:
-    """A mean hit rate over `users` shoppers with a 95 % interval."""
+    """A mean over `users` shoppers of something between 0 and 1 (or of a difference of two such) with a 95 % interval."""
 
     mean: float
     low: float
@@ -49,8 +49,11 @@ class Recall:
     users: int
 
 
-def wilson(hits: Bool[np.ndarray, " users"]) -> Recall:
+def wilson(hits: Bool[np.ndarray, " users"] | Float[np.ndarray, " users"]) -> Recall:
     """Recall with Wilson's 95 % interval (Wilson 1927), which stays within [0, 1] and is sound for few hits.
+
+    Values between 0 and 1 (NDCG, a share of several chains) vary less than hits of the same mean, so that their interval
+    is at most too wide.
 
     Example:
         >>> recall = wilson(np.arange(10) < 1)
@@ -61,6 +64,16 @@ def wilson(hits: Bool[np.ndarray, " users"]) -> Recall:
     centre = (mean + square / (2 * count)) / (1 + square / count)
     half = Z_95 * np.sqrt(mean * (1 - mean) / count + square / (4 * count**2)) / (1 + square / count)
     return Recall(mean, max(0.0, float(centre - half)), min(1.0, float(centre + half)), count)
+
+
+def ndcg(ranks: Int[np.ndarray, "..."], k: int) -> Float[np.ndarray, "..."]:
+    """NDCG@k where one item is wanted: 1 / log2(1 + rank), 0 beyond place k (Jaervelin and Kekaelaeinen 2002).
+
+    Example:
+        >>> ndcg(np.array([1, 3, 11]), 10).tolist()
+        [1.0, 0.5, 0.0]
+    """
+    return np.where(ranks <= k, 1 / np.log2(1.0 + ranks), 0.0)
 
 
 class EmbeddedSteps:
