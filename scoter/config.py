@@ -68,11 +68,14 @@ class SamplingConfig:
     """How a language model is asked for chains: `samples` of them a shopper and round, by nucleus sampling.
 
     `recommendations`, `text_characters` and `max_tokens` bound a reply, the other two lengths the history in a prompt.
-    A reply that cannot be used is sent back at most `retries` times.
+    A reply that cannot be used is sent back at most `retries` times. `prompt` brief and `schema` ordered suit models too
+    small for explanations (see `WritingConfig` of the reasoning room).
     """
 
     __pydantic_config__ = _FORBID
     samples: int = 4
+    prompt: Literal["full", "brief"] = "full"
+    schema: Literal["ordered", "any", "none"] = "any"
     temperature: float = 0.8
     top_p: float = 0.95
     max_tokens: int = 512

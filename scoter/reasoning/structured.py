@@ -55,6 +55,12 @@ class ChainReply(BaseModel):
     ]
 
 
+class DirectReply(ChainReply):
+    """Recommendations without any reasoning: what a chain is compared with."""
+
+    steps: Annotated[list[ChainStep], Field(max_length=0)] = []
+
+
 class Unusable(LanguageModelError):
     """A reply that holds no valid chain; the message says why, so that it can be sent back."""
 
@@ -65,7 +71,7 @@ def chain_schema(
     """The JSON schema of a chain for `CompletionRequest.json_schema`: what a server may be asked to keep to.
 
     It is tighter than `ChainReply`: at most `max_steps` and `recommendations`, or one step per role of `roles`, and texts
-    of at most `text_characters`, so that a small model comes to an end. Docstrings are no part of it, so that no key of a
+    of at most `text_characters`, so that a small model comes to an end. Empty `roles` leave the steps out. Docstrings are no part of it, so that no key of a
     stored reply depends on their wording.
     """
     schema = _bare(ChainReply.model_json_schema())
@@ -77,6 +83,9 @@ def chain_schema(
     if roles is not None:
         steps["minItems"] = steps["maxItems"] = len(roles)
         step["role"] = {"type": "string", "enum": list(dict.fromkeys(roles))}
+    if roles is not None and not roles:
+        del schema["properties"]["steps"], schema["$defs"]
+        schema["required"].remove("steps")
     return schema_text(schema)
 
 
@@ -85,7 +94,7 @@ def parse_chain(text: str, roles: Sequence[str] | None = None) -> ChainReply:
 
     Args:
         text: the reply.
-        roles: the roles that the steps must have, in order; None takes any.
+        roles: the roles that the steps must have, in order; None takes any, an empty list none at all (`DirectReply`).
 
     Raises:
         Unusable: no JSON object is a chain; the reason is that of the first one that looks like one.
@@ -99,7 +108,7 @@ def parse_chain(text: str, roles: Sequence[str] | None = None) -> ChainReply:
     first_problem = ""
     for found in _objects(text):
         try:
-            chain = ChainReply.model_validate(found)
+            chain = (ChainReply if roles is None or len(roles) else DirectReply).model_validate(found)
             said = [step.role for step in chain.steps]
             if roles is None or said == list(roles):
                 return chain

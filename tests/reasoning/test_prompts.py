@@ -155,3 +155,9 @@ def test_a_bad_reply_is_sent_back_as_data(reply: str, error: str) -> None:
 def test_impossible_prompts_name_their_setting(settings: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         PromptConfig(**settings)
+
+
+def test_a_pattern_without_steps_asks_for_recommendations_alone() -> None:
+    prompt = render(["Soap"], "", PromptConfig(), ReasoningPattern(()))
+    assert "step" not in prompt
+    assert '"recommendations" lists the names of 5 products' in prompt

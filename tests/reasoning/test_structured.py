@@ -216,3 +216,13 @@ def test_a_chain_becomes_a_reasoning_chain() -> None:
     assert as_reasoning_chain(chain, 0, 1, "m", pattern=pattern).pattern.steps[:2] == pattern.steps
     with pytest.raises(ConfigError, match="the pattern has 1 steps, the chain 2"):
         as_reasoning_chain(chain, 0, 1, "m", pattern=ReasoningPattern(pattern.steps[:1]))
+
+
+def test_recommendations_without_reasoning() -> None:
+    schema = json.loads(chain_schema(roles=(), recommendations=3))
+    assert list(schema["properties"]) == schema["required"] == ["recommendations"]
+    assert parse_chain('{"recommendations": ["Comb"]}', roles=()) == parse_chain('{"steps": [], "recommendations": ["Comb"]}', ())
+    with pytest.raises(Unusable, match="steps"):
+        parse_chain('{"steps": [{"role": "a", "text": "b"}], "recommendations": ["Comb"]}', roles=())
+    with pytest.raises(Unusable, match=r"steps: Field required"):
+        parse_chain('{"recommendations": ["Comb"]}')
