@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from scoter.cli_data import data as data_group
+from scoter.cli_reason import reason as reason_command
 from scoter.errors import ScoterError
 from scoter.store import Artefact, Store
 
@@ -34,6 +35,7 @@ def main() -> None:
 
 
 main.add_command(data_group)
+main.add_command(reason_command)
 
 _store_option = click.option(
     "--store", type=click.Path(path_type=Path), help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]"

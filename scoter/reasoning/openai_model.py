@@ -19,7 +19,7 @@ from scoter.reasoning.language_model import Completion, CompletionRequest
 from scoter.reasoning.metering import Meter, Pace, Prices, Usage, closed_error
 from scoter.reasoning.server_reply import Tokens, TryAgain, read_body, retry_after
 
-__all__ = ["OpenAIModel", "Prices", "Usage"]
+__all__ = ["OpenAIModel", "Prices", "Usage", "chat_arguments"]
 
 LARGEST_BODY = 16 * 2**20
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -65,7 +65,7 @@ class OpenAIModel:
         self.base_url, self.concurrency, self.timeout = base_url, concurrency, timeout
         self.attempts, self.token_budget = attempts, token_budget
         self.first_pause, self.longest_wait = first_pause, longest_wait
-        self._token_limit = token_limit
+        self._token_limit: Literal["max_tokens", "max_completion_tokens"] = token_limit
         self._key = _key_from(key_variable)
         self._client, self._broken = _client(base_url, self._key, timeout, concurrency)
         self._slots = threading.BoundedSemaphore(concurrency)
@@ -121,8 +121,9 @@ class OpenAIModel:
         import openai
 
         deadline = time.monotonic() + self.timeout
+        arguments = chat_arguments(request, self._token_limit)
         try:
-            with self._client.chat.completions.with_streaming_response.create(**self._arguments(request)) as response:
+            with self._client.chat.completions.with_streaming_response.create(**arguments) as response:
                 pieces, size = [], 0
                 for piece in response.iter_bytes():
                     pieces.append(piece)
@@ -184,20 +185,6 @@ class OpenAIModel:
             pause = failure.wait
         self._pace.sleep(pause)
 
-    def _arguments(self, request: CompletionRequest) -> dict[str, Any]:
-        arguments: dict[str, Any] = {
-            "model": request.model,
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "seed": request.sampler_seed,
-            self._token_limit: request.max_tokens,
-        }
-        if request.json_schema:
-            schema = {"name": "reply", "strict": True, "schema": json.loads(request.json_schema)}
-            arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return arguments
-
     def _check_budget(self) -> None:
         spent = self.usage.tokens
         if self.token_budget is not None and spent >= self.token_budget:
@@ -208,6 +195,30 @@ class OpenAIModel:
 
     def _hide(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text
+
+
+def chat_arguments(
+    request: CompletionRequest, token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+) -> dict[str, Any]:
+    """The body of the chat-completions call that a request stands for.
+
+    Example:
+        >>> from scoter.reasoning.language_model import Message
+        >>> chat_arguments(CompletionRequest((Message("user", "Hello?"),), "some-model"))["messages"]
+        [{'role': 'user', 'content': 'Hello?'}]
+    """
+    arguments: dict[str, Any] = {
+        "model": request.model,
+        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "seed": request.sampler_seed,
+        token_limit: request.max_tokens,
+    }
+    if request.json_schema:
+        schema = {"name": "reply", "strict": True, "schema": json.loads(request.json_schema)}
+        arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return arguments
 
 
 def _client(base_url: str, key: str, timeout: float, concurrency: int) -> tuple[Any, type[Exception]]:

@@ -8,6 +8,8 @@ from email.utils import parsedate_to_datetime
 
 from pydantic import BaseModel, Field, ValidationError
 
+from scoter.reasoning.language_model import Completion
+
 
 class TryAgain(Exception):
     """An attempt that another one may mend; `wait` is what the server's Retry-After asks for, in seconds."""
@@ -29,6 +31,19 @@ def read_body(body: bytes) -> "Body":
     except (ValueError, RecursionError) as error:
         what = "its schema is wrong" if isinstance(error, ValidationError) else "it is no JSON"
         raise TryAgain("malformed", f"a reply cannot be read, {what}: {body[:120]!r}") from None
+
+
+def read_completion(body: bytes) -> Completion:
+    """The first choice of a body; without token counts, 0 stands in for each.
+
+    Example:
+        >>> read_completion(b'{"choices": [{"message": {"content": "Soap"}, "finish_reason": "stop"}]}').text
+        'Soap'
+    """
+    reply = read_body(body)
+    used = reply.usage or Tokens(prompt_tokens=0, completion_tokens=0)
+    text, reason = reply.choices[0].message.content or "", reply.choices[0].finish_reason or ""
+    return Completion(text, reason, used.prompt_tokens, used.completion_tokens, body.decode())
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

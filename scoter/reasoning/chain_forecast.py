@@ -1,0 +1,122 @@
+"""What a job of chain writing will cost: before it starts from its prompts, while it runs from what its replies took."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from scoter.reasoning.chain_job import ChainJob
+from scoter.reasoning.metering import Prices, Usage
+from scoter.reasoning.request_store import RequestStore
+
+CHARACTERS_PER_TOKEN = 4
+_LOOKED_AT = 200
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is still to be done. `seconds` and `money` are None where nothing is known of them.
+
+    `measured` says whether tokens come from replies; otherwise prompts count a token for four characters, and each reply
+    is taken to be as long as it may be.
+    """
+
+    chains: int
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float | None
+    money: float | None
+    measured: bool
+
+    def __str__(self) -> str:
+        """One line for people.
+
+        Example:
+            >>> print(Forecast(100, 80, 20_000, 8_000, 160.0, None, True))
+            100 chains, about 80 calls, 20,000 + 8,000 tokens, 3 min
+        """
+        bound = "" if self.measured else "at most "
+        parts = [f"{self.chains:,} chains", f"about {self.calls:,} calls"]
+        parts.append(f"{self.prompt_tokens:,} + {bound}{self.completion_tokens:,} tokens")
+        if self.seconds is not None:
+            parts.append(f"{self.seconds / 60:.0f} min" if self.seconds >= 90 else f"{self.seconds:.0f} s")
+        if self.money is not None:
+            parts.append(f"price {bound}{self.money:.2f}")
+        return ", ".join(parts)
+
+
+def forecast(job: ChainJob, shards: list[int], store: RequestStore, prices: Prices | None = None) -> Forecast:
+    """Before the first call: `_LOOKED_AT` evenly spaced chains of the missing shards stand for all of them.
+
+    How long a call takes cannot be known before there was one, so `seconds` is None.
+    """
+    chains = sum(len(job.places(shard)) for shard in shards)
+    places = [place for shard in shards for place in job.places(shard)]
+    looked_at = (
+        [places[index] for index in np.unique(np.linspace(0, chains - 1, min(chains, _LOOKED_AT)).astype(int))] if places else []
+    )
+    unknown, prompt, known = 0, 0, []
+    for place in looked_at:
+        request = job.request(place)
+        if (reply := store.get(request)) is not None:
+            known.append(reply)
+            continue
+        unknown += 1
+        prompt += sum(len(message.content) for message in request.messages) // CHARACTERS_PER_TOKEN + 1
+    share = chains / max(1, len(looked_at))
+    longest = 0 if job.writing is None else job.writing.max_tokens
+    length = float(np.mean([reply.completion_tokens for reply in known])) if known else float(longest)
+    tokens = (round(prompt * share), round(unknown * share * length))
+    return _forecast(chains, round(unknown * share), tokens, None, prices, measured=bool(known))
+
+
+class Progress:
+    """Counts outcomes, and says every `interval` seconds how far the job is and what it still takes.
+
+    Args:
+        chains: how many this run is to write.
+        usage: what the model was used for up to now; None for the catalogue reasoner.
+    """
+
+    def __init__(
+        self,
+        chains: int,
+        say: Callable[[str], None],
+        usage: Callable[[], Usage] | None = None,
+        prices: Prices | None = None,
+        interval: float = 10.0,
+    ) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self._chains, self._say, self._usage, self._prices, self._interval = chains, say, usage, prices, interval
+        self._began = self._said = time.monotonic()
+
+    def __call__(self, outcome: str) -> None:
+        """A further chain, and how it ended."""
+        self.outcomes[outcome] += 1
+        now = time.monotonic()
+        if now - self._said >= self._interval:
+            self._said = now
+            self._say(f"{self.outcomes.total():,} of {self._chains:,} chains ({self.ended()}); to come: {self.left()}")
+
+    def ended(self) -> str:
+        return ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(self.outcomes.items()))
+
+    def left(self) -> Forecast:
+        """What the rest takes, if it goes on as up to now."""
+        done = max(1, self.outcomes.total())
+        rest = (self._chains - self.outcomes.total()) / done
+        usage = self._usage() if self._usage is not None else Usage()
+        tokens = (round(usage.prompt_tokens * rest), round(usage.completion_tokens * rest))
+        seconds = (time.monotonic() - self._began) * rest
+        chains = self._chains - self.outcomes.total()
+        return _forecast(chains, round(usage.attempts * rest), tokens, seconds, self._prices, measured=True)
+
+
+def _forecast(
+    chains: int, calls: int, tokens: tuple[int, int], seconds: float | None, prices: Prices | None, measured: bool
+) -> Forecast:
+    money = Usage(prompt_tokens=tokens[0], completion_tokens=tokens[1]).cost(prices) if prices is not None else None
+    return Forecast(chains, calls, *tokens, seconds, money, measured)
