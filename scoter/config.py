@@ -108,6 +108,14 @@ class DiscoverConfig:
 
 
 @dataclass(frozen=True)
+class ChainsConfig:
+    """`source` names a folder that `scoter reason` wrote; where it is empty, the catalogue reasoner writes every chain."""
+
+    __pydantic_config__ = _FORBID
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class PopularityConfig:
     __pydantic_config__ = _FORBID
     kind: Literal["popularity"] = "popularity"
@@ -199,6 +207,7 @@ class Experiment:
     semantic_ids: SemanticIdConfig = SemanticIdConfig()
     discover: DiscoverConfig = DiscoverConfig()
     pattern: tuple[Step, ...] = ()
+    chains: ChainsConfig = ChainsConfig()
     depth: int = 20
     note: str = field(default="")
 

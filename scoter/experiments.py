@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from scoter.config import (
+    ChainsConfig,
     DataConfig,
     DiscoverConfig,
     Experiment,
@@ -99,6 +100,25 @@ def simulated_controls() -> Experiment:
     return replace(shop, name="simulated-controls", methods=methods_in_order)
 
 
+def beauty_smollm2() -> Experiment:
+    """Chains of a real language model, SmolLM2-135M, all the way to a table. A model that small proves the plumbing only.
+
+    The chains lie in the store, where these commands put them (the pattern file is in the documentation):
+    `scoter reason beauty --set data.max_users=1000 --pattern P.json --language-model local --prefixes anchors:3:1
+    --out artifacts/reason/beauty-smollm2`.
+    """
+    short = replace(TIGER_TRAINING, epochs=6, evaluate_every=3, batch_targets=256)
+    chosen = methods(short)
+    return Experiment(
+        name="beauty-smollm2",
+        data=DataConfig("beauty", max_users=1000),
+        methods={name: chosen[name] for name in ("tiger", "scoter")},
+        chains=ChainsConfig("reason/beauty-smollm2"),
+        note="a fixed sample of 1,000 Beauty users and their items; chains by a model of 135 million parameters: "
+        "this proves the plumbing only",
+    )
+
+
 def benchmark(dataset: str, method: str) -> Experiment:
     """One cell of the benchmark: one method on all users of one dataset."""
     return Experiment(
@@ -118,6 +138,7 @@ def _registry() -> dict[str, Callable[[], Experiment]]:
         "simulated-smoke": simulated_smoke,
         "simulated-unordered": simulated_unordered,
         "simulated-controls": simulated_controls,
+        "beauty-smollm2": beauty_smollm2,
     }
     for dataset in REAL_DATASETS:
         for method in methods():

@@ -40,8 +40,7 @@ def run(
     ids = data.make_semantic_ids(context, items)
     pattern = steps = None
     if any(method.fusion for method in experiment.methods.values()):
-        pattern = reasoning.given_pattern(context) if experiment.pattern else reasoning.discover_pattern(context, prepared)
-        steps = reasoning.write_chains(context, prepared, pattern)
+        pattern, steps = reasoning.pattern_and_chains(context, prepared)
     trained, ranked = {}, {}
     for name, method in experiment.methods.items():
         trained[name] = models.train(context, name, method, prepared, ids, steps)

@@ -6,11 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
+from scoter.errors import ConfigError
+from scoter.reasoning.chains import ChainTable, load_chains, save_chains
+from scoter.reasoning.chains import write_chains as write_table
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context, load_arrays, save_arrays
 from scoter.stages.data import open_data, text_fields
 from scoter.store import Artefact
 from scoter.types import ReasoningPattern, StepEmbeddings
+
+
+def pattern_and_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]:
+    """A pattern and the chains with it: read from the folder that `chains.source` names, or made here."""
+    if context.experiment.chains.source:
+        return stored_chains(context, data)
+    pattern = given_pattern(context) if context.experiment.pattern else discover_pattern(context, data)
+    return pattern, write_chains(context, data, pattern)
 
 
 def discover_pattern(context: Context, data: Artefact) -> Artefact:
@@ -33,28 +44,46 @@ def discover_pattern(context: Context, data: Artefact) -> Artefact:
 def given_pattern(context: Context) -> Artefact:
     """The experiment's own pattern, in the form of a mined one."""
 
-    def build(out: Path, scratch: Path) -> None:
-        steps = [{"role": step.role, "parameters": dict(step.parameters)} for step in context.experiment.pattern]
-        (out / "pattern.json").write_text(json.dumps({"pattern": {"steps": steps, "origin": "given, not mined"}}))
-
-    steps = [[step.role, dict(step.parameters)] for step in context.experiment.pattern]
-    return context.stage("discover", {"given": steps}, [], build)
+    return _unmined(context, "given", ReasoningPattern(context.experiment.pattern), "given, not mined")
 
 
 def write_chains(context: Context, data: Artefact, pattern: Artefact) -> Artefact:
     """Chains of every training, validation and test prefix, written afresh with the pattern, and their sentences' vectors."""
     from scoter import text
-    from scoter.reasoning import chains
 
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(data)
-        table = chains.write_chains(split, catalog, open_pattern(pattern), derive_seed(context.data_seed, "folds"))
-        vectors = sentence_encoder(context)(table.sentences)
-        chains.save_chains(table, out)
-        save_arrays(out / "vectors.safetensors", vectors=vectors.astype(np.float16))
-        (out / "encoder.json").write_text(json.dumps(text.provenance(context.experiment.text)))
+        _save(context, write_table(split, catalog, open_pattern(pattern), derive_seed(context.data_seed, "folds")), out)
 
     return context.stage("chains", {}, [data, pattern, text.provenance_key(context.experiment.text)], build)
+
+
+def stored_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]:
+    """The pattern and the chains of a folder that `scoter reason` wrote; their key holds the folder's content, not its name.
+
+    A relative `chains.source` is sought in the working folder, then in the store.
+
+    Raises:
+        ConfigError: the experiment names a pattern of its own besides.
+        DataError: there are no finished chains, or they were written from other data.
+    """
+    from scoter import text
+    from scoter.reasoning.chain_reader import folder_pattern, read_folder
+    from scoter.reasoning.chain_shards import ChainFolder
+
+    source = context.experiment.chains.source
+    if context.experiment.pattern:
+        raise ConfigError(f"chains.source = {source!r} brings its own pattern; leave the experiment's pattern empty")
+    here = Path(source)
+    folder = ChainFolder(here if here.is_absolute() or here.exists() else context.store.root / here)
+    content = folder.content_key()
+    pattern = _unmined(context, "chains", folder_pattern(folder), "of stored chains, not mined here")
+
+    def build(out: Path, scratch: Path) -> None:
+        _, catalog, split = open_data(data)
+        _save(context, read_folder(folder, split, catalog), out)
+
+    return pattern, context.stage("chains", {"source": content}, [data, text.provenance_key(context.experiment.text)], build)
 
 
 def open_pattern(artefact: Artefact) -> ReasoningPattern:
@@ -64,10 +93,28 @@ def open_pattern(artefact: Artefact) -> ReasoningPattern:
 
 
 def open_steps(artefact: Artefact) -> StepEmbeddings:
-    from scoter.reasoning import chains
-
     encoder = json.loads(artefact.file("encoder.json").read_text())["encoder"]
-    return chains.load_chains(artefact.path).embed(load_arrays(artefact.file("vectors.safetensors"))["vectors"], encoder)
+    return load_chains(artefact.path).embed(load_arrays(artefact.file("vectors.safetensors"))["vectors"], encoder)
+
+
+def _unmined(context: Context, origin: str, pattern: ReasoningPattern, words: str) -> Artefact:
+    """A pattern that was not mined, in the form of a mined one."""
+
+    def build(out: Path, scratch: Path) -> None:
+        steps = [{"role": step.role, "parameters": dict(step.parameters)} for step in pattern.steps]
+        (out / "pattern.json").write_text(json.dumps({"pattern": {"steps": steps, "origin": words}}))
+
+    return context.stage("discover", {origin: [[step.role, dict(step.parameters)] for step in pattern.steps]}, [], build)
+
+
+def _save(context: Context, table: ChainTable, out: Path) -> None:
+    """A table of chains with the vectors of its sentences."""
+    from scoter import text
+
+    save_chains(table, out)
+    vectors = sentence_encoder(context)(table.sentences)
+    save_arrays(out / "vectors.safetensors", vectors=vectors.astype(np.float16))
+    (out / "encoder.json").write_text(json.dumps(text.provenance(context.experiment.text)))
 
 
 def sentence_encoder(context: Context) -> Callable[[list[str]], np.ndarray]:

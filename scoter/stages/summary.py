@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from scoter.config import FusionConfig, to_json
+from scoter.reasoning.chains import item_names, load_chains
 from scoter.seeding import derive_seed
 from scoter.stages.context import PARTS, Context, load_arrays
 from scoter.stages.data import open_data
@@ -57,6 +58,7 @@ def summarise(
             "semantic_ids": json.loads(ids.file("report.json").read_text()),
             "pattern": None if pattern is None else json.loads(pattern.file("pattern.json").read_text()),
             "reasoner": None if steps is None else chain_model(steps),
+            "chains_model": None if steps is None else load_chains(steps.path).model,
             "versions": versions(),
             "config": json.loads(to_json(experiment)),
             "artefacts": {
@@ -132,8 +134,6 @@ def examples(
     rankings: dict[str, dict[str, Rankings]], split: Split, catalog: Catalog, steps: Artefact | None
 ) -> list[dict[str, Any]]:
     """A few evenly spaced test users: history, chain, what each method recommends, and the truth."""
-    from scoter.reasoning.chains import item_names, load_chains
-
     names, histories, targets = item_names(catalog), split.histories("test"), split.targets("test")
     table = None if steps is None else load_chains(steps.path)
     found = []
@@ -159,8 +159,6 @@ def examples(
 
 def chain_model(steps: Artefact) -> str:
     """Who wrote the chains, and which encoder embedded them."""
-    from scoter.reasoning.chains import load_chains
-
     encoder = json.loads(steps.file("encoder.json").read_text())["encoder"]
     return f"{load_chains(steps.path).model}, embedded by {encoder}"
 
