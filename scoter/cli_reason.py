@@ -119,12 +119,12 @@ def _job(dataset: str, options: dict[str, Any]) -> Any:
     from scoter.experiments import EXPERIMENTS, experiment
     from scoter.reasoning.chain_job import ChainJob
     from scoter.reasoning.chains import hand_written_pattern
-    from scoter.reasoning.mine import pattern_from_json
     from scoter.reasoning.prefixes import PrefixPolicy
     from scoter.seeding import derive_seed
     from scoter.stages.context import Context
     from scoter.stages.data import open_data, prepare
     from scoter.store import Store
+    from scoter.types import ReasoningPattern, Step
 
     known = f"{dataset}-scoter"
     name = "simulated-smoke" if dataset == "simulated" else known if known in EXPERIMENTS else dataset
@@ -138,8 +138,9 @@ def _job(dataset: str, options: dict[str, Any]) -> Any:
         _say("no --pattern: the hand-written one is used")
     else:
         try:
-            pattern = pattern_from_json(path.read_text())
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            steps = json.loads(path.read_text())["pattern"]["steps"]
+            pattern = ReasoningPattern(tuple(Step(str(step["role"]), dict(step.get("parameters", {}))) for step in steps))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"--pattern {path} cannot be read ({error}); pass a pattern.json of `scoter discover`") from None
     return ChainJob(
         split,

@@ -6,6 +6,7 @@ give equal requests, and a stored reply is found again.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from scoter.errors import ConfigError
@@ -138,7 +139,7 @@ def chain_request(titles: Sequence[str], pattern: ReasoningPattern, config: Writ
         max_tokens=config.max_tokens,
         seed=config.seed,
         sample=config.sample,
-        json_schema=_schema([step.label() for step in steps], config),
+        json_schema=_schema(tuple(step.label() for step in steps), config),
     )
 
 
@@ -154,7 +155,8 @@ def _brief(titles: Sequence[str], steps: Sequence[Step], settings: prompts.Promp
     )
 
 
-def _schema(roles: list[str], config: WritingConfig) -> str:
+@lru_cache(maxsize=16)
+def _schema(roles: tuple[str, ...], config: WritingConfig) -> str:
     if config.schema == "none":
         return ""
     if config.schema == "any":
