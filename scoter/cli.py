@@ -1,16 +1,15 @@
 """The command line. Every command imports what it needs when it runs, so that help is instant."""
 
 import json
-import os
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
 from scoter.cli_data import data as data_group
+from scoter.cli_discover import discover as discover_command
+from scoter.cli_options import experiment_options, interval, json_option, say, store_option, use_threads
 from scoter.cli_reason import reason as reason_command
 from scoter.errors import ScoterError
 from scoter.store import Artefact, Store
@@ -36,31 +35,7 @@ def main() -> None:
 
 main.add_command(data_group)
 main.add_command(reason_command)
-
-_store_option = click.option(
-    "--store", type=click.Path(path_type=Path), help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]"
-)
-_data_option = click.option(
-    "--data", type=click.Path(path_type=Path), help="A prepared folder, or one that holds a folder per dataset"
-)
-_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, and nothing else there")
-_set_option = click.option(
-    "--set", "overrides", multiple=True, metavar="A.B=C", help="Change one value of the experiment; repeatable"
-)
-_threads_option = click.option("--threads", type=click.IntRange(1), help="Processor threads [default: $OMP_NUM_THREADS or all]")
-
-
-def _experiment_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in (_store_option, _data_option, _json_option, _set_option, _threads_option):
-        command = option(command)
-
-    @wraps(command)
-    def wrapper(threads: int | None, **arguments: Any) -> None:
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        _use_threads(threads)
-        command(**arguments)
-
-    return wrapper
+main.add_command(discover_command)
 
 
 @main.command()
@@ -76,7 +51,7 @@ def ls() -> None:
 @click.argument("name")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--report", type=click.Path(path_type=Path), help="Also write a self-contained HTML report here")
-@_experiment_options
+@experiment_options
 def run(
     name: str, seed: int, report: Path | None, store: Path | None, data: Path | None, as_json: bool, overrides: tuple[str, ...]
 ) -> None:
@@ -86,20 +61,20 @@ def run(
     from scoter.experiments import experiment
 
     chosen = with_overrides(_with_fallback(experiment(name), data), overrides)
-    artefact = pipeline.run(chosen, seed=seed, store=Store(store), data_dir=data, say=_say)
+    artefact = pipeline.run(chosen, seed=seed, store=Store(store), data_dir=data, say=say)
     if report is not None:
         from scoter.report import write_report
 
         write_report(artefact.path, report)
-        _say(f"report: {report}")
+        say(f"report: {report}")
     _print_run(artefact, as_json)
 
 
 @main.command()
 @click.argument("run_name", metavar="RUN")
 @click.option("--report", type=click.Path(path_type=Path), help="Also write a self-contained HTML report here")
-@_store_option
-@_json_option
+@store_option
+@json_option
 def show(run_name: str, report: Path | None, store: Path | None, as_json: bool) -> None:
     """Print a finished run again: its name, the start of its key, or 'latest'."""
     artefact = _find_run(Store(store), run_name)
@@ -107,13 +82,13 @@ def show(run_name: str, report: Path | None, store: Path | None, as_json: bool) 
         from scoter.report import write_report
 
         write_report(artefact.path, report)
-        _say(f"report: {report}")
+        say(f"report: {report}")
     _print_run(artefact, as_json)
 
 
 @main.command()
 @click.argument("name")
-@_store_option
+@store_option
 def table(name: str, store: Path | None) -> None:
     """Every finished full run of a dataset side by side, one row per method and seed."""
     rows = []
@@ -129,37 +104,13 @@ def table(name: str, store: Path | None) -> None:
 
 
 @main.command()
-@click.argument("dataset")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@_experiment_options
-def discover(dataset: str, seed: int, store: Path | None, data: Path | None, as_json: bool, overrides: tuple[str, ...]) -> None:
-    """Generate, validate and mine a reasoning pattern for a dataset (or for 'simulated')."""
-    from scoter.config import with_overrides
-    from scoter.experiments import EXPERIMENTS, experiment
-    from scoter.stages.context import Context
-    from scoter.stages.data import prepare
-    from scoter.stages.reasoning import discover_pattern
-
-    known = f"{dataset}-scoter"
-    name = "simulated-smoke" if dataset == "simulated" else known if known in EXPERIMENTS else dataset
-    context = Context(with_overrides(experiment(name), overrides), Store(store), seed, _say)
-    found = json.loads(discover_pattern(context, prepare(context, data)).file("pattern.json").read_text())
-    if as_json:
-        click.echo(json.dumps(found))
-        return
-    click.echo(json.dumps(found["pattern"], indent=2))
-    for rival, recall in found["rivals"].items():
-        click.echo(f"rival {rival:28} recall {_interval(recall)}")
-
-
-@main.command()
 @click.argument("run_name", metavar="RUN")
 @click.option("--method", help="Which of the run's methods [default: its last]")
 @click.option("--user", "users", multiple=True, help="A user key of the dataset; repeatable [default: the first three]")
 @click.option("--item", "items", multiple=True, help="Instead of a user: an item key of the history, oldest first; repeatable")
 @click.option("-k", "count", type=click.IntRange(1, 20), default=10, show_default=True)
-@_store_option
-@_json_option
+@store_option
+@json_option
 def recommend(
     run_name: str,
     method: str | None,
@@ -172,7 +123,7 @@ def recommend(
     """What to recommend next: a finished run's model on the whole history of some users, or on a history given by hand."""
     from scoter.stages.serving import recommend_from_run
 
-    _use_threads(None)
+    use_threads(None)
     opened = Store(store)
     rows = recommend_from_run(opened, _find_run(opened, run_name), method, users, items, count)
     if as_json:
@@ -187,7 +138,7 @@ def recommend(
 @main.command()
 @click.argument("run_name", metavar="RUN")
 @click.option("--sample", type=click.IntRange(1), default=5000, show_default=True, help="Users per part")
-@_store_option
+@store_option
 def leakage(run_name: str, sample: int, store: Path | None) -> None:
     """How often each step of a run's chains names the target, in training, validation and test: they should agree."""
     from scoter.errors import StoreError
@@ -212,7 +163,7 @@ def leakage(run_name: str, sample: int, store: Path | None) -> None:
 
 @main.command()
 @click.argument("run_name", metavar="[RUN]", required=False)
-@_store_option
+@store_option
 def verify(run_name: str | None, store: Path | None) -> None:
     """Hash every file of every artefact (or of one run) again and name what was altered."""
     opened = Store(store)
@@ -235,20 +186,13 @@ def _with_fallback(chosen: Any, data_dir: Path | None) -> Any:
 
     if chosen.name != "quickstart" or data_dir is not None or locate("beauty", None) is not None:
         return chosen
-    _say("Beauty was not found here; trying the official download")
+    say("Beauty was not found here; trying the official download")
     try:
         save_prepared(*obtain("beauty"), CACHE / "beauty")
         return chosen
     except DataError as error:
-        _say(f"{error}\nTHE SIMULATED SHOP IS USED INSTEAD: what follows is not real data.")
+        say(f"{error}\nTHE SIMULATED SHOP IS USED INSTEAD: what follows is not real data.")
         return simulated_smoke()
-
-
-def _use_threads(threads: int | None) -> None:
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait are ruinous on a busy machine
-    import torch
-
-    torch.set_num_threads(threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1)
 
 
 def _find_run(store: Store, name: str) -> Artefact:
@@ -291,7 +235,7 @@ def _print_run(artefact: Artefact, as_json: bool) -> None:
         click.echo("\ndifferences with 95 % intervals, paired over users")
     for row in outcome["differences"]:
         if row["metric"] in ("recall@10", "ndcg@10"):
-            click.echo(f"{row['better'] + ' - ' + row['worse']:42} {row['metric']:10} {_interval(row)}")
+            click.echo(f"{row['better'] + ' - ' + row['worse']:42} {row['metric']:10} {interval(row)}")
 
 
 def _print_metrics(rows: list[tuple[str, dict[str, Any]]]) -> None:
@@ -300,14 +244,6 @@ def _print_metrics(rows: list[tuple[str, dict[str, Any]]]) -> None:
     for label, entry in rows:
         values = "".join(f"{entry['metrics']['test'][column]:11.4f}" for column in _COLUMNS)
         click.echo(f"{label:{width}}{values}{entry['epochs']:8}{entry.get('cpu_seconds', 0) / 3600:8.2f}")
-
-
-def _interval(row: dict[str, Any]) -> str:
-    return f"{row['mean']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
 
 
 if __name__ == "__main__":

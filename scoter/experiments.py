@@ -71,7 +71,7 @@ def simulated(order: float, epochs: int = 4, learning_rate: float = 4e-3) -> Exp
         methods={name: chosen[name] for name in ("popularity", "tiger", "tiger-meanpool", "scoter")},
         text=TextConfig(fields=("title", "categories")),
         semantic_ids=SemanticIdConfig(codebook_size=32, levels=1),
-        discover=DiscoverConfig(patterns=48, users=800, fresh_users=800),
+        discover=DiscoverConfig(patterns=96, users=800, fresh_users=2000, rounds=4),
         pattern=(Step("recent_item", {"lag": 2, "field": "brand"}), Step("recent_item", {"lag": 1, "field": "brand"})),
         note="a simulated shop, not real shoppers; chains follow the planted pattern, `scoter discover simulated` mines one",
     )

@@ -22,6 +22,7 @@ from scoter.types import ReasoningPattern
 Clustering = Literal["kmeans", "hdbscan"]
 
 _LEAST_DENSE = 5  # points that HDBSCAN takes for a cluster, sklearn's default
+_COPY: Any = True  # (a flag, which the stubs of HDBSCAN do not know)
 _STARTS: Any = 10  # k-means++ starts per k (a number, which the stubs of KMeans do not know)
 
 
@@ -119,7 +120,7 @@ def features(
 
 def _by_density(points: Float[np.ndarray, "rows features"], distinct: int) -> tuple[Int[np.ndarray, " rows"], float]:
     smallest = min(_LEAST_DENSE, max(2, len(points) // 4))
-    found = HDBSCAN(smallest, copy=True).fit_predict(points) if distinct > smallest else np.full(len(points), -1)
+    found = HDBSCAN(smallest, copy=_COPY).fit_predict(points) if distinct > smallest else np.full(len(points), -1)
     inside = found >= 0
     if not inside.any():
         raise ConfigError(

@@ -96,7 +96,8 @@ def vary(
 
     Each is a seed with one or two changes: a step dropped, a move put in or put in a step's place, two neighbours exchanged,
     another last step, or its first steps joined to the last steps of another seed. So what one round found is what the next
-    one starts from; fewer than `count` come back where the neighbourhood is exhausted.
+    one starts from; fewer than `count` come back where the neighbourhood is exhausted. Recent purchases are told oldest
+    first: Validate reads each step at its own place, so patterns that differ in that alone score alike.
 
     Example:
         >>> shop = Catalog(("a",), {"title": ("Soap",), "brand": ("Lumi",)})
@@ -115,7 +116,7 @@ def vary(
         *before, last = _pick(seeds, rng).steps
         for _ in range(int(rng.integers(1, 3))):
             before, last = _changed(before, last, _pick(seeds, rng), families, finals, rng)
-        pattern = ReasoningPattern((*before, last))
+        pattern = _oldest_first(ReasoningPattern((*before, last)))
         name = labels(pattern)
         if config.min_steps <= len(set(name)) == len(pattern) <= config.max_steps and name not in known:
             found.setdefault(name, pattern)
@@ -183,6 +184,17 @@ def _changed(
     if change == "exchange":
         return [*before[:place], *before[place : place + 2][::-1], *before[place + 2 :]], last
     return [*before[: place + 1], *other.steps[int(rng.integers(len(other))) : -1]], other.steps[-1]
+
+
+def _oldest_first(pattern: ReasoningPattern) -> ReasoningPattern:
+    """The same steps, those of one field of recent purchases in the order of the purchases."""
+    steps = list(pattern.steps)
+    for name in dict.fromkeys(step.parameters["field"] for step in steps if step.role == "recent_item"):
+        places = [place for place, step in enumerate(steps) if step.role == "recent_item" and step.parameters["field"] == name]
+        told = sorted((steps[place] for place in places), key=lambda step: -int(step.parameters["lag"]))
+        for place, step in zip(places, told, strict=True):
+            steps[place] = step
+    return ReasoningPattern(tuple(steps))
 
 
 def _pick(choices: Sequence[Any], rng: np.random.Generator) -> Any:

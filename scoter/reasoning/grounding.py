@@ -41,6 +41,17 @@ class Grounded:
         return float((self.items < 0).mean()) if len(self.items) else 0.0
 
 
+def target_ranks(ranked: Int[np.ndarray, "chains k"], targets: Int[np.ndarray, " chains"]) -> Int[np.ndarray, " chains"]:
+    """The 1-based place of each chain's target among its items, k + 1 where it is not among them.
+
+    Example:
+        >>> target_ranks(np.array([[4, 7, -1], [4, -1, -1]]), np.array([7, 5])).tolist()
+        [2, 4]
+    """
+    found = ranked == targets[:, None]
+    return np.where(found.any(axis=1), found.argmax(axis=1) + 1, ranked.shape[1] + 1)
+
+
 class Grounding:
     """A catalogue's names, ready to be looked for.
 

@@ -71,8 +71,8 @@ def chain_schema(
     """The JSON schema of a chain for `CompletionRequest.json_schema`: what a server may be asked to keep to.
 
     It is tighter than `ChainReply`: at most `max_steps` and `recommendations`, or one step per role of `roles`, and texts
-    of at most `text_characters`, so that a small model comes to an end. Empty `roles` leave the steps out. Docstrings are no part of it, so that no key of a
-    stored reply depends on their wording.
+    of at most `text_characters`, so that a small model comes to an end. Empty `roles` leave the steps out. Docstrings are no
+    part of it, so that no key of a stored reply depends on their wording.
     """
     schema = _bare(ChainReply.model_json_schema())
     steps, step = schema["properties"]["steps"], schema["$defs"]["ChainStep"]["properties"]

@@ -1,7 +1,6 @@
 """Stages from a split to a mined pattern and the chains written with it."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,9 @@ from scoter.reasoning.chains import ChainTable, load_chains, save_chains
 from scoter.reasoning.chains import write_chains as write_table
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context, load_arrays, save_arrays
-from scoter.stages.data import open_data, text_fields
+from scoter.stages.data import open_data
+from scoter.stages.discovery import discover_pattern
+from scoter.stages.sentences import sentence_encoder
 from scoter.store import Artefact
 from scoter.types import ReasoningPattern, StepEmbeddings
 
@@ -22,23 +23,6 @@ def pattern_and_chains(context: Context, data: Artefact) -> tuple[Artefact, Arte
         return stored_chains(context, data)
     pattern = given_pattern(context) if context.experiment.pattern else discover_pattern(context, data)
     return pattern, write_chains(context, data, pattern)
-
-
-def discover_pattern(context: Context, data: Artefact) -> Artefact:
-    """Generate, validate and mine a reasoning pattern, on training events alone."""
-    from scoter import text
-    from scoter.reasoning.mine import discover
-
-    experiment = context.experiment
-
-    def build(out: Path, scratch: Path) -> None:
-        _, catalog, split = open_data(data)
-        encode = sentence_encoder(context)
-        vectors = encode(text.item_texts(catalog, text_fields(catalog, experiment.text.fields)))
-        found = discover(split, catalog, experiment.discover, encode, vectors, derive_seed(context.data_seed, "discover"))
-        (out / "pattern.json").write_text(found.to_json())
-
-    return context.stage("discover", experiment.discover, [data, text.provenance_key(experiment.text)], build)
 
 
 def given_pattern(context: Context) -> Artefact:
@@ -115,10 +99,3 @@ def _save(context: Context, table: ChainTable, out: Path) -> None:
     vectors = sentence_encoder(context)(table.sentences)
     save_arrays(out / "vectors.safetensors", vectors=vectors.astype(np.float16))
     (out / "encoder.json").write_text(json.dumps(text.provenance(context.experiment.text)))
-
-
-def sentence_encoder(context: Context) -> Callable[[list[str]], np.ndarray]:
-    """Sentences to vectors, cached by content in the store."""
-    from scoter import text
-
-    return lambda sentences: text.encode(sentences, context.experiment.text, context.store.root / "sentences")

@@ -1,0 +1,51 @@
+"""What several commands share: options, threads, and how a line is said."""
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+store_option = click.option(
+    "--store", type=click.Path(path_type=Path), help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]"
+)
+data_option = click.option(
+    "--data", type=click.Path(path_type=Path), help="A prepared folder, or one that holds a folder per dataset"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, and nothing else there")
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="A.B=C", help="Change one value of the experiment; repeatable"
+)
+threads_option = click.option("--threads", type=click.IntRange(1), help="Processor threads [default: $OMP_NUM_THREADS or all]")
+
+
+def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (store_option, data_option, json_option, set_option, threads_option):
+        command = option(command)
+
+    @wraps(command)
+    def wrapper(threads: int | None, **arguments: Any) -> None:
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        use_threads(threads)
+        command(**arguments)
+
+    return wrapper
+
+
+def use_threads(threads: int | None) -> None:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait are ruinous on a busy machine
+    import torch
+
+    torch.set_num_threads(threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1)
+
+
+def interval(row: dict[str, Any]) -> str:
+    """A mean with its interval, for a table."""
+    return f"{row['mean']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
+
+
+def say(line: str) -> None:
+    """A line for the person who waits; standard output is for results."""
+    click.echo(line, err=True)
