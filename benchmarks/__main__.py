@@ -71,6 +71,21 @@ def exact(run: Path, method: str, users: int, sample_seed: int, results: Path) -
         )
 
 
+@main.command()
+@click.option("--dataset", type=click.Choice(["simulated", "beauty"]), default="simulated", show_default=True)
+@click.option("--seeds", type=click.IntRange(1), default=10, show_default=True, help="How many: 0, 1, ...")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@_results
+def discovery(dataset: str, seeds: int, as_json: bool, results: Path) -> None:
+    """Does mining find the planted pattern, and beat other ways to a pattern at equal calls?"""
+    import json
+
+    from benchmarks.discovery import as_text, measure
+
+    outcome = measure(dataset, seeds, results)
+    click.echo(json.dumps(outcome) if as_json else as_text(dataset, outcome))
+
+
 if __name__ == "__main__":
     try:
         main(standalone_mode=False)
