@@ -1,4 +1,4 @@
-"""`python -m benchmarks collect RUN ...`, `python -m benchmarks exact RUN` and `python -m benchmarks tables`."""
+"""`python -m benchmarks collect | tables | exact | staleness | chains`."""
 
 from pathlib import Path
 
@@ -68,6 +68,41 @@ def exact(run: Path, method: str, users: int, sample_seed: int, results: Path) -
         click.echo(
             f"{row['beams']} beams: {row['overlap']:.4f} of the exact top ten, all ten for {row['identical']:.4f} of "
             f"{row['users']} users; exact {row['exact_cpu_seconds']:.3f}, beam {row['beam_cpu_seconds']:.4f} CPU-seconds a user"
+        )
+
+
+@main.command()
+@click.option("--dataset", default="beauty", show_default=True)
+@click.option("--users", default=2000, show_default=True, help="At most so many shoppers.")
+@click.option("--seed", default=0, show_default=True)
+@_results
+def staleness(dataset: str, users: int, seed: int, results: Path) -> None:
+    """What a chain that was written some purchases ago is still worth, by the linear probe on held-in targets."""
+    from benchmarks.staleness import main as measure
+
+    for row in measure(dataset, users, seed, results)["rows"]:
+        recall, (name, differs) = row["recall"], list(row.items())[-1]
+        click.echo(
+            f"age {row['age']:2}: recall@10 {recall['mean']:.4f} [{recall['low']:.4f}, {recall['high']:.4f}] of "
+            f"{recall['users']} users, {name} {differs['mean']:+.4f} [{differs['low']:+.4f}, {differs['high']:+.4f}]"
+        )
+
+
+@main.command()
+@click.option(
+    "--chains", "sizes", type=click.IntRange(1), multiple=True, help="How many; repeatable [default: 10000 and 100000]."
+)
+@click.option("--dataset", default="beauty", show_default=True)
+@_results
+def chains(sizes: tuple[int, ...], dataset: str, results: Path) -> None:
+    """Time and peak memory of writing chains with the (symbolic) catalogue reasoner."""
+    from benchmarks.chains import SIZES
+    from benchmarks.chains import main as measure
+
+    for row in measure(sizes or SIZES, dataset, results)["rows"]:
+        click.echo(
+            f"{row['chains']:9,} chains: {row['seconds']:.1f} s, {row['chains_per_second']:,.0f} a second, peak "
+            f"{row['peak_mib']:.0f} MiB ({row['data_peak_mib']:.0f} before the first chain)"
         )
 
 

@@ -21,7 +21,16 @@ def reply(prompt: str, attempt: int) -> str:
 def test_a_killed_job_ends_as_an_uninterrupted_one(kills, tmp_path):
     rng = random.Random(kills)
     with ScriptedServer(lambda prompt, attempt: "ok", reply) as server:
-        shared = ("--language-model", "any", "--base-url", server.base_url, "--concurrency", str(CONCURRENCY), "--shard-rows", "8")
+        shared = (
+            "--language-model",
+            "any",
+            "--base-url",
+            server.base_url,
+            "--concurrency",
+            str(CONCURRENCY),
+            "--shard-rows",
+            "8",
+        )
         whole, torn = tmp_path / "whole", tmp_path / "torn"
         child = child_of(arguments(tmp_path, whole, *shared))
         child.join(60)
@@ -49,7 +58,7 @@ def test_a_killed_job_ends_as_an_uninterrupted_one(kills, tmp_path):
         assert set(server.attempts) == set(once)
         assert 0 <= repeated <= kills * CONCURRENCY
     outcomes = [row["outcome"] for row in rows_of(torn)]
-    assert {outcome for outcome in outcomes} == {"valid", "mended", "rejected"}
+    assert set(outcomes) == {"valid", "mended", "rejected"}
 
 
 def test_a_finished_job_asks_nothing(tmp_path):
