@@ -70,9 +70,9 @@ def cluster_chains(
     seed: int,
 ) -> tuple[list[ChainCluster], float]:
     """Clusters, that of the best lower bound of recall first (ties: of NDCG, then the larger one), and their silhouette."""
-    if len(points) < FEWEST_CHAINS or len(np.unique(points, axis=0)) < 3:
+    if len(points) < FEWEST_CHAINS or len(np.unique(points.round(9), axis=0)) < 3:
         raise LanguageModelError(
-            f"{len(points)} valid chains ({len(np.unique(points, axis=0))} distinct) are too few to mine; "
+            f"{len(points)} valid chains ({len(np.unique(points.round(9), axis=0))} distinct) are too few to mine; "
             f"at least {FEWEST_CHAINS} are needed, 3 of them distinct. Raise discover.users or discover.sampling.samples"
         )
     numbers, silhouette = partition(points, config.max_clusters, seed, config.clustering)

@@ -5,6 +5,7 @@ pattern's point is its structure next to the mean text of its chains. Clustering
 would gather shoppers who are easy to predict (one niche, say), and a "good cluster" would be a choice of shoppers.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from sklearn.cluster import HDBSCAN, KMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import silhouette_score
 
 from scoter.errors import ConfigError
@@ -60,7 +62,7 @@ def partition(
     itself, never looks at `max_clusters`, and leaves points in sparse places in no cluster: -1. Its silhouette is that of
     the others, and 0 where it finds one cluster only.
     """
-    distinct = len(np.unique(points, axis=0))
+    distinct = len(np.unique(points.round(9), axis=0))  # rounding may part points that are equal
     if clustering == "hdbscan":
         return _by_density(points, distinct)
     largest = min(max_clusters, distinct - 1)
@@ -71,7 +73,11 @@ def partition(
         )
     best_score, best = -np.inf, np.zeros(len(points), np.int64)
     for count in range(2, largest + 1):
-        found = KMeans(count, n_init=_STARTS, random_state=seed % 2**32).fit_predict(points)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # says what the next line asks
+            found = KMeans(count, n_init=_STARTS, random_state=seed % 2**32).fit_predict(points)
+        if len(np.unique(found)) < count:
+            break
         score = float(silhouette_score(points, found))
         if score > best_score:
             best_score, best = score, found

@@ -4,7 +4,7 @@ import pytest
 from scoter.config import DiscoverConfig
 from scoter.errors import ConfigError
 from scoter.reasoning.catalog_reasoner import check_step
-from scoter.reasoning.generate import generate, hold_in, labels
+from scoter.reasoning.generate import generate, hold_in, labels, vary
 from scoter.types import Catalog
 
 
@@ -35,6 +35,27 @@ def test_too_many_patterns_are_refused():
         generate(shop, DiscoverConfig(patterns=100000, min_steps=2, max_steps=2), seed=0)
     with pytest.raises(ConfigError, match=r"discover\.min_steps=5 and max_steps=3: need 2 <= min_steps <= max_steps"):
         generate(shop, DiscoverConfig(min_steps=5, max_steps=3), seed=0)
+
+
+def test_variations_are_near_their_seeds_new_and_valid(make_shop):
+    catalog, config = make_shop(20), DiscoverConfig(patterns=4, min_steps=3, max_steps=6)
+    seeds = generate(catalog, config, seed=0)
+    known = {labels(pattern) for pattern in seeds}
+    near = vary(seeds, catalog, config, known, count=60, seed=0)
+    assert len({labels(pattern) for pattern in near}) == 60
+    assert not known & {labels(pattern) for pattern in near}
+    shared = [max(len(set(labels(pattern)) & set(labels(seed))) for seed in seeds) for pattern in near]
+    assert min(shared) >= 1
+    assert np.mean(shared) > 2
+    for pattern in near:
+        assert 3 <= len(pattern) == len(set(labels(pattern))) <= 6
+        assert pattern.steps[-1].role in ("likely_next", "recommendation")
+        for step in pattern.steps:
+            check_step(step, catalog)
+        for field in ("item", "brand", "category"):
+            lags = [step.parameters["lag"] for step in pattern.steps if step.parameters.get("field") == field]
+            assert lags == sorted(lags, reverse=True)  # told oldest first
+    assert vary(seeds, catalog, config, known, count=60, seed=0) == near
 
 
 def test_targets_are_last_training_items_of_disjoint_shoppers(random_shop):

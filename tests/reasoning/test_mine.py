@@ -1,12 +1,14 @@
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 
 from scoter.config import DiscoverConfig
 from scoter.errors import ConfigError, DataError
-from scoter.reasoning.clusters import Cluster, cluster_patterns, mean_over_users
+from scoter.reasoning.clusters import Cluster, cluster_patterns, mean_over_users, on_a_plane, partition
 from scoter.reasoning.mine import discover, distil, pattern_from_json
 from scoter.types import ReasoningPattern, Step
 
@@ -98,6 +100,49 @@ def test_pattern_json_holds_support_provenance_and_rivals(found):
     assert tree["provenance"]["model"] == "catalog-reasoner (symbolic)"
     assert tree["optimism"]["bound"] == pytest.approx(np.sqrt(np.log(32) / 480))
     assert tree["optimism"]["measured"] == pytest.approx(found.chosen_on.mean - found.recall.mean)
+
+
+def test_rounds_find_a_better_pattern_than_as_many_draws(plan_shop, encode):
+    split, catalog = plan_shop
+    config = DiscoverConfig(patterns=48, users=240, fresh_users=240, min_steps=2, max_steps=5, max_clusters=6, top_k=3, rounds=3)
+    later = discover(split, catalog, config, encode, encode(catalog.columns["title"]), seed=0)
+    assert "recent_item(field=brand, lag=3)" in [step.label() for step in later.pattern.steps]
+    rival = later.rivals["best generated"]
+    assert later.calls.choosing == rival.calls.choosing == (48 + 3) * 240
+    assert later.calls.fresh == rival.calls.fresh == 240
+    assert later.chosen_on.mean >= rival.recall.mean + later.optimism.measured_best_generated  # where both were chosen
+    assert 48 <= len(later.points) <= 48 + 2  # the first two rounds' templates are tried in the next one
+    for rounds, patterns in ((0, 48), (13, 48)):
+        with pytest.raises(ConfigError, match=rf"discover\.rounds={rounds} and discover\.patterns={patterns}"):
+            discover(split, catalog, replace(config, rounds=rounds, patterns=patterns), encode, np.eye(25), seed=0)
+
+
+def test_one_round_tries_each_pattern_once_and_tells_ndcg(found):
+    assert found.calls.choosing == found.rivals["best generated"].calls.choosing == (32 + 1) * 240
+    assert len(found.points) == 32
+    assert 0 < found.ndcg.mean < found.recall.mean
+    chosen = [point for point in found.points if point.cluster == 0]
+    assert len(chosen) == len(found.clusters[0].patterns)
+    assert np.mean([point.recall for point in chosen]) == pytest.approx(found.clusters[0].recall.mean)
+
+
+def test_density_finds_the_planted_clusters_and_leaves_the_rest_out():
+    rng = np.random.default_rng(0)
+    group = np.repeat([0, 1, -1], [12, 9, 3])
+    points = np.where(group[:, None] < 0, 40 * rng.normal(size=(24, 2)), 9.0 * group[:, None] + rng.normal(0, 0.1, (24, 2)))
+    numbers, silhouette = partition(points, max_clusters=1, seed=0, clustering="hdbscan")
+    assert {frozenset(np.flatnonzero(numbers == number)) for number in (0, 1)} == {frozenset(range(12)), frozenset(range(12, 21))}
+    assert set(numbers[21:]) == {-1}
+    assert silhouette > 0.9
+    with pytest.raises(ConfigError, match=r"discover\.clustering=hdbscan found no cluster among 6 points \(1 distinct\)"):
+        partition(np.zeros((6, 2)), max_clusters=4, seed=0, clustering="hdbscan")
+
+
+def test_the_plane_is_that_of_principal_components():
+    points = np.random.default_rng(0).normal(size=(30, 6)) * [5, 3, 1, 1, 1, 1]
+    wanted = PCA(2).fit_transform(points)
+    np.testing.assert_allclose(np.abs(on_a_plane(points)), np.abs(wanted), atol=1e-9)
+    assert on_a_plane(np.ones((4, 1))).tolist() == [[0, 0]] * 4
 
 
 def test_a_broken_pattern_file_is_named():

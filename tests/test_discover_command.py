@@ -1,0 +1,59 @@
+"""`scoter discover` with the catalogue reasoner: one JSON object, tables for people, and a picture."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from scoter.cli import main
+from scoter.reasoning.picture import draw
+
+TINY = {
+    "data.simulated.users": 150,
+    "discover.patterns": 12,
+    "discover.rounds": 2,
+    "discover.users": 60,
+    "discover.fresh_users": 60,
+    "discover.max_clusters": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+def discover(store: Path, *arguments: str) -> Result:
+    settings = [part for name, value in TINY.items() for part in ("--set", f"{name}={value}")]
+    return CliRunner().invoke(main, ["discover", "simulated", "--store", str(store), *settings, *arguments])
+
+
+def test_json_is_one_object_and_the_picture_is_placed(store: Path, tmp_path: Path) -> None:
+    done = discover(store, "--json", "--picture", str(tmp_path / "picture.svg"))
+    assert done.exit_code == 0, done.output
+    tree = json.loads(done.stdout)
+    assert {"steps", "support", "recall", "ndcg"} <= set(tree["pattern"])
+    assert {"mean", "low", "high"} <= set(tree["pattern"]["recall"])
+    assert set(tree["rivals"]) == {"hand-written", "random", "direct recommendation", "best generated"}
+    assert tree["counts"] is None
+    (folder,) = (path.parent for path in store.glob("discover/*/picture.svg"))
+    assert (tmp_path / "picture.svg").read_text() == (folder / "picture.svg").read_text()
+    draw(json.loads((folder / "points.json").read_text()), tree["picture_of"], tmp_path / "again.svg")
+    assert (tmp_path / "again.svg").read_text() == (folder / "picture.svg").read_text()
+
+
+def test_people_get_the_pattern_the_clusters_and_the_rivals_with_their_calls(store: Path, tmp_path: Path) -> None:
+    done = discover(store, "--picture", str(tmp_path / "picture.png"))
+    assert done.exit_code == 0, done.output
+    for line in ("pattern, by catalog-reasoner (symbolic)", "clusters of patterns", "optimism: measured", "rivals at the same"):
+        assert line in done.stdout
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("best generated")]
+    assert row.endswith("840 + 60")  # 12 patterns and 2 templates, at 60 shoppers
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_of_another_kind_is_refused(store: Path, tmp_path: Path) -> None:
+    done = discover(store, "--picture", str(tmp_path / "picture.gif"))
+    assert done.exit_code == 1
+    assert "must end in .svg, .png or .pdf" in done.output
