@@ -84,12 +84,12 @@ def _rows_of_run(folder: Path) -> list[Row]:
     if not (folder / "run.json").exists() or not (folder / "manifest.json").exists():
         raise DataError(f"{folder} holds no finished run (a run.json and a manifest.json); run it again to its end")
     run = json.loads((folder / "run.json").read_text())
-    shop = _shop_name(run)
+    shop = _shop_name(run) or _sample_name(run)
     if not run.get("full_data", False) and shop is None:
         why = run.get("note") or "its run.json has no full_data: true"
         raise DataError(
             f"{folder} was not run on a whole dataset ({why}); "
-            "collect runs on all users of a public dataset, or on the simulated shop as it comes"
+            "collect runs on all users of a public dataset, on the simulated shop as it comes, or with stored chains"
         )
     if not run.get("methods"):
         raise DataError(f"{folder} failed: its run.json lists no methods; run it again")
@@ -101,7 +101,7 @@ def _rows_of_run(folder: Path) -> list[Row]:
         shared = {key: run.get(key) for key in ("dataset", "seed", "commit")} | {
             "dataset": shop or run.get("dataset"),
             "run": json.loads((folder / "manifest.json").read_text())["key"],
-            "method": method,
+            "method": _collected_name(run, method),
             "epochs": made["epochs"],
             "cpu_hours": made.get("cpu_seconds", math.nan) / 3600,
             "peak_mib": made.get("peak_mib", math.nan),
@@ -115,10 +115,31 @@ def _rows_of_run(folder: Path) -> list[Row]:
 
 
 def _inputs_of(run: Mapping[str, Any], method: Mapping[str, Any]) -> dict[str, Any]:
-    """What a method's numbers depend on besides its own config: for a TIGER, how its semantic IDs are made."""
+    """What a method's numbers depend on besides its own config: a TIGER's semantic IDs, who wrote stored chains."""
+    chains = {"chains": {"model": run["chains_model"], "note": run.get("note", "")}} if _reads_stored(run, method) else {}
     if method.get("model", {}).get("kind") != "tiger":
-        return {}
-    return {"semantic_ids": run.get("config", {}).get("semantic_ids")}
+        return chains
+    return {"semantic_ids": run.get("config", {}).get("semantic_ids"), **chains}
+
+
+def _reads_stored(run: Mapping[str, Any], method: Mapping[str, Any]) -> bool:
+    """Whether a method reads chains of a folder, which a language model may have written."""
+    return bool(run.get("config", {}).get("chains", {}).get("source")) and method.get("fusion") is not None
+
+
+def _collected_name(run: Mapping[str, Any], method: str) -> str:
+    """A method's name among the results; with stored chains it ends in the name of the model that wrote them."""
+    if not _reads_stored(run, run["methods"][method]["config"]):
+        return method
+    return f"{method}-{re.sub(r'[^a-z0-9_-]+', '-', run['chains_model'].lower()).strip('-')}"
+
+
+def _sample_name(run: Mapping[str, Any]) -> str | None:
+    """The name of a sample of users, which is collected, apart from its dataset, only with stored chains: they are dear."""
+    config = run.get("config", {})
+    if not config.get("chains", {}).get("source") or not config["data"].get("max_users") or config["data"].get("simulated"):
+        return None
+    return f"{run['dataset']}-{config['data']['max_users']}-users"
 
 
 def _shop_name(run: Mapping[str, Any]) -> str | None:
@@ -156,7 +177,9 @@ def _check_rows(rows: Sequence[Row]) -> None:
 
 def _ranks_of_run(folder: Path, method: str, rows: Sequence[Row]) -> dict[str, UserMetrics]:
     """The ranks of both splits; each metric must be what the ranks give."""
-    found = {split: load_user_metrics(folder / "ranks" / f"{method}-{split}.parquet") for split in SPLITS}
+    run = json.loads((folder / "run.json").read_text())
+    own = next(name for name in run["methods"] if _collected_name(run, name) == method)
+    found = {split: load_user_metrics(folder / "ranks" / f"{own}-{split}.parquet") for split in SPLITS}
     for row in rows:
         if row["method"] == method:
             again = float(per_user(found[row["split"]], row["metric"]).mean())

@@ -64,12 +64,12 @@ def main_table(results: Path | str = RESULTS, dataset: str = "beauty") -> pd.Dat
 
 
 def equal_budget(rows: Sequence[Mapping[str, Any]], one: str, other: str) -> bool:
-    """Whether two methods may be compared: of different kinds always, of one kind if all but the fusion is equal."""
+    """Whether two methods may be compared: of different kinds always, of one kind if all but fusion and chains is equal."""
     configs = {name: [json.loads(row["config"]) for row in rows if row["method"] == name] for name in (one, other)}
     kinds = {name: {config.get("model", {}).get("kind") for config in found} for name, found in configs.items()}
     if kinds[one] != kinds[other]:
         return True
-    budgets = [{**config, "fusion": None} for found in configs.values() for config in found]
+    budgets = [{**config, "fusion": None, "chains": None} for found in configs.values() for config in found]
     return all(budget == budgets[0] for budget in budgets)
 
 
@@ -95,6 +95,7 @@ def notes(results: Path | str = RESULTS, dataset: str = "beauty") -> list[str]:
     ]
     if structure := _structure(Path(results), dataset):
         lines.insert(0, structure)
+    lines += _stored_chains(results, dataset)
     for one in paper["source"]:
         if one["name"] in shown:
             lines += [f"{one['label']}: {one['citation']} (arXiv {one['arxiv']}), read in {one['read_at']}."]
@@ -106,6 +107,12 @@ def notes(results: Path | str = RESULTS, dataset: str = "beauty") -> list[str]:
             f"No cell of its tables could be read; this project's four are Beauty, Sports, Toys and Yelp."
         ]
     return lines
+
+
+def _stored_chains(results: Path | str, dataset: str) -> list[str]:
+    """Who wrote the chains of the methods that read them from a folder, with what the run notes."""
+    found = {row["method"]: json.loads(row["config"]).get("chains") for row in load_rows(results) if row["dataset"] == dataset}
+    return [f"{method}: chains by {chains['model']}; {chains['note']}." for method, chains in sorted(found.items()) if chains]
 
 
 def _place(method: str) -> tuple[int, str]:

@@ -10,7 +10,7 @@ import pytest
 from finished_run import draw_ranks, write_run
 
 from benchmarks.collect import COLUMNS, collect, load_rows, ranks_path
-from benchmarks.tables import notes
+from benchmarks.tables import main_table, notes
 from scoter.config import SimulatedConfig
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
@@ -150,3 +150,41 @@ def test_the_headline_difference_is_among_the_notes(make_run, tmp_path):
     gain = draw_ranks("scoter", 0, "test").ranks, draw_ranks("tiger-meanpool", 0, "test").ranks
     means = [((ranks > 0) & (ranks <= 10)).mean() for ranks in gain]
     assert f"recall@10 {means[0] - means[1]:+.4f} [" in found
+
+
+def stored(folder, full_data=False, **changes):
+    """A run whose SCoTER read chains that a language model had written."""
+    run = write_run(folder, methods=("tiger", "scoter"), full_data=full_data, **changes)
+    told = json.loads((run / "run.json").read_text())
+    told["methods"]["scoter"]["config"]["fusion"] = {"kind": "structured"}
+    told["methods"]["tiger"]["config"]["fusion"] = None
+    data = {"name": "beauty", "max_users": 0 if full_data else 600, "simulated": None}
+    told |= {"chains_model": "Some Model-135M", "note": "proves the plumbing only"}
+    told["config"] = {"chains": {"source": "reason/some"}, "data": data}
+    (run / "run.json").write_text(json.dumps(told))
+    return run
+
+
+def test_stored_chains_carry_the_name_of_their_model(tmp_path):
+    results = tmp_path / "results"
+    collect(stored(tmp_path / "run"), results)
+    rows = load_rows(results)
+    assert {(row["dataset"], row["method"]) for row in rows} == {
+        ("beauty-600-users", "tiger"),
+        ("beauty-600-users", "scoter-some-model-135m"),
+    }
+    path = ranks_path(results, "beauty-600-users", "scoter-some-model-135m", 0, "test")
+    assert load_user_metrics(path).ranks.tolist() == draw_ranks("scoter", 0, "test").ranks.tolist()
+    table = main_table(results, "beauty-600-users").set_index("method")
+    gain = table.loc["scoter-some-model-135m", "difference recall@10"]
+    expected = [mean_metrics(draw_ranks(name, 0, "test"))["recall@10"] for name in ("scoter", "tiger")]
+    assert gain == pytest.approx(expected[0] - expected[1], abs=1e-12)
+    assert "scoter-some-model-135m: chains by Some Model-135M; proves the plumbing only." in notes(results, "beauty-600-users")
+
+
+def test_stored_chains_of_all_users_stand_beside_those_of_the_catalogue(tmp_path):
+    results = tmp_path / "results"
+    collect(write_run(tmp_path / "plain"), results)
+    collect(stored(tmp_path / "run", full_data=True, key="stored"), results)
+    runs = {row["method"]: row["run"] for row in load_rows(results) if row["dataset"] == "beauty"}
+    assert runs == {"popularity": "run-0", "scoter": "run-0", "tiger": "stored", "scoter-some-model-135m": "stored"}
