@@ -50,7 +50,9 @@ class SemanticIdConfig:
     """Residual quantisation of item vectors.
 
     `source` auto means text where there is any, else co-occurrence; `text+cooccurrence` puts both beside each other, the
-    latter times `cooccurrence_weight`. Co-occurrence is counted in the training log alone.
+    latter times `cooccurrence_weight`. Co-occurrence is counted in the training log alone. `collisions` says how items of
+    equal codes are told apart: by one more `level`, or by `reassign`ing distinct codes on the last one. `components` is how
+    many principal axes of the vectors RQ-k-means sees; `epochs` and `latent_dim` are RQ-VAE's.
     """
 
     __pydantic_config__ = _FORBID
@@ -59,6 +61,8 @@ class SemanticIdConfig:
     cooccurrence_weight: float = 1.0
     levels: int = 3
     codebook_size: int = 256
+    collisions: Literal["level", "reassign"] = "level"
+    components: int = 64
     epochs: int = 500
     latent_dim: int = 32
 
@@ -137,7 +141,12 @@ class SasrecConfig:
 
 @dataclass(frozen=True)
 class TigerConfig:
-    """TIGER (Rajput et al. 2023): a T5 encoder-decoder over semantic IDs, decoded by constrained beam search."""
+    """TIGER (Rajput et al. 2023): a T5 encoder-decoder over semantic IDs, decoded by constrained beam search.
+
+    `softmax` says over what a code's probability is normalised, in training and decoding: the whole `vocabulary`, as the
+    paper has it, or the codes that can follow in the `trie` of the catalogue, which makes one distribution over items.
+    `embedding_start` is where the token embeddings start: `random`, or at the `codebooks` behind the codes.
+    """
 
     __pydantic_config__ = _FORBID
     kind: Literal["tiger"] = "tiger"
@@ -149,6 +158,8 @@ class TigerConfig:
     dropout: float = 0.1
     max_items: int = 20
     beams: int = 20
+    softmax: Literal["vocabulary", "trie"] = "vocabulary"
+    embedding_start: Literal["random", "codebooks"] = "random"
 
 
 @dataclass(frozen=True)

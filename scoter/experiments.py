@@ -24,9 +24,9 @@ from scoter.types import Step
 REAL_DATASETS = ("beauty", "sports", "toys", "yelp", "instruments")
 
 # Chosen on Beauty's validation users; what was tried stands in docs/log.md.
-TIGER_MODEL = TigerConfig(dropout=0.2)
-TIGER_TRAINING = TrainingConfig(epochs=20, batch_targets=512, embedding_rate=10.0)
-TIGER_IDS = SemanticIdConfig(source="text+cooccurrence", cooccurrence_weight=2.0)
+TIGER_MODEL = TigerConfig(dropout=0.2, softmax="trie", embedding_start="codebooks")
+TIGER_TRAINING = TrainingConfig(epochs=30, batch_targets=512, embedding_rate=10.0)
+TIGER_IDS = SemanticIdConfig(source="text+cooccurrence", collisions="reassign", components=512)
 
 
 def methods(

@@ -168,13 +168,15 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class SemanticIds:
-    """One unique tuple of codes per item, coarse to fine, the collision level included.
+    """One unique tuple of codes per item, coarse to fine, the collision level included where there is one.
 
-    `codes[i, l]` lies in [0, codebook_sizes[l]). No caller ever adds a level: the last one makes rows unique.
+    `codes[i, l]` lies in [0, codebook_sizes[l]). No caller ever adds a level: rows are unique. `codebooks[l, c]` is the
+    vector behind code c of level l, where it is known; a collision level has none.
     """
 
     codes: Int[np.ndarray, "items levels"]
     codebook_sizes: tuple[int, ...]
+    codebooks: Float[np.ndarray, "quantised size dim"] | None = None
 
     def __post_init__(self) -> None:
         _freeze(self)

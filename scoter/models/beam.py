@@ -1,9 +1,9 @@
 """Constrained beam search over a trie, vectorised over users and beams.
 
-Scores are sums of log-probabilities in nats, normalised over the whole vocabulary as the language-model
-convention has it; the trie only forbids. Only children that exist are looked at, so a level where most nodes have
-one child costs no more than its beams. Where fewer valid continuations exist than beams, the surplus beams
-have score -inf and item -1.
+Scores are sums of log-probabilities in nats. They are normalised over the whole vocabulary, as the language-model
+convention has it, where the trie only forbids; or (`renormalise`) over the codes that can follow. Only children that
+exist are looked at, so a level where most nodes have one child costs no more than its beams. Where fewer valid
+continuations exist than beams, the surplus beams have score -inf and item -1.
 """
 
 from typing import Protocol, runtime_checkable
@@ -32,6 +32,7 @@ class TrieTensors:
         self.child_count = torch.from_numpy(trie.child_count).long()
         self.code = torch.from_numpy(trie.code).long()
         self.item = torch.from_numpy(trie.item).long()
+        self.path = torch.from_numpy(trie.paths(len(first_tokens))).long()
         self.first_tokens = first_tokens
 
     def children(self, nodes: Int[Tensor, " parents"]) -> tuple[Int[Tensor, " children"], Int[Tensor, " children"]]:
@@ -43,7 +44,7 @@ class TrieTensors:
 
 
 def beam_search(
-    decoder: Decoder, trie: TrieTensors, rows: int, beams: int, start_token: int = 0
+    decoder: Decoder, trie: TrieTensors, rows: int, beams: int, start_token: int = 0, renormalise: bool = False
 ) -> tuple[Int[Tensor, "rows beams"], Float[Tensor, "rows beams"]]:
     """The `beams` best complete semantic IDs of each row as (items, scores), best first."""
     nodes = torch.zeros(rows, 1, dtype=torch.long)
@@ -55,7 +56,8 @@ def beam_search(
         parents, children = trie.children(nodes.flatten())
         row = parents // width
         chosen = logits.flatten().take(parents * vocabulary + first_token + trie.code[children])
-        totals = chosen + (scores - torch.logsumexp(logits, -1)).flatten()[parents]
+        normaliser = segment_logsumexp(chosen, parents, rows * width) if renormalise else torch.logsumexp(logits, -1).flatten()
+        totals = chosen + (scores.flatten() - normaliser)[parents]
         # Every row's children side by side, padded to the longest row.
         in_row = torch.bincount(row, minlength=rows)
         place = torch.arange(len(row)) - (in_row.cumsum(0) - in_row)[row]
@@ -69,3 +71,19 @@ def beam_search(
             decoder = decoder.select(parents[flat] % width)
     items = torch.where(scores > -torch.inf, trie.item[nodes], -1)
     return items, scores
+
+
+def segment_logsumexp(
+    values: Float[Tensor, "*rows entries"], segment: Int[Tensor, " entries"], count: int
+) -> Float[Tensor, "*rows count"]:
+    """log sum exp of the values of each of `count` segments of the last axis, -inf where one is empty.
+
+    Example:
+        >>> segment_logsumexp(torch.tensor([1.0, 1.0, 3.0]).log(), torch.tensor([0, 0, 1]), 2).exp().round(decimals=4).tolist()
+        [2.0, 3.0]
+    """
+    index = segment.expand_as(values)
+    empty = values.new_full((*values.shape[:-1], count), -torch.inf)
+    largest = empty.scatter_reduce(-1, index, values, "amax")
+    sums = torch.zeros_like(empty).scatter_add(-1, index, (values - largest.gather(-1, index)).exp())
+    return largest + sums.log()

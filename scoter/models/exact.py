@@ -13,6 +13,7 @@ from torch import Tensor
 
 from scoter.errors import ConfigError
 from scoter.models.batches import StepReader, history_batches
+from scoter.models.beam import segment_logsumexp
 from scoter.models.decoding import BeamDecoder, evaluating, fold
 from scoter.types import Histories
 
@@ -110,10 +111,15 @@ def _walk(
     """Score all items below `nodes`, which lie on `level`; `scores` are those of the codes that lead to them."""
     rows = len(scores)
     tokens = torch.zeros_like(nodes) if level == 0 else trie.first_tokens[level - 1] + trie.code[nodes]
-    log_probs = torch.log_softmax(decoder.advance(tokens.expand(rows, -1)), -1)
+    logits = decoder.advance(tokens.expand(rows, -1))
     parents, children = trie.children(nodes)
-    totals = scores[:, parents] + log_probs[:, parents, trie.first_tokens[level] + trie.code[children]]
-    del log_probs
+    chosen = logits[:, parents, trie.first_tokens[level] + trie.code[children]]
+    if decoder.model.config.softmax == "trie":
+        normaliser = segment_logsumexp(chosen, parents, len(nodes))
+    else:
+        normaliser = torch.logsumexp(logits, -1)
+    totals = chosen + (scores - normaliser)[:, parents]
+    del logits, chosen
     if level + 1 == len(trie.first_tokens):
         found[:, trie.item[children]] = totals
         return

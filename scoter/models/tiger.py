@@ -28,6 +28,7 @@ from scoter.models.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.trie import build_trie
 from scoter.types import Histories, Rankings, SemanticIds
 
+BLUR = 0.1
 _BLOCKED = -1e9
 
 
@@ -52,8 +53,10 @@ class Tiger(nn.Module):
         self.item_tokens: Tensor
         self.register_buffer("item_tokens", torch.cat([tokens, torch.zeros(1, len(sizes), dtype=torch.long)]), persistent=False)
         self.trie = TrieTensors(build_trie(ids), first_tokens)
-        self.levels = len(sizes)
+        self.levels, self.codebook_sizes = len(sizes), ids.codebook_sizes
         self.embedding = nn.Embedding(1 + int(sizes.sum()), config.dim)
+        if config.embedding_start == "codebooks":
+            start_from_codebooks(self.embedding.weight, ids, first_tokens)
         self.encoder = Stack(config, decoder=False)
         self.decoder = Stack(config, decoder=True)
         self.dropout = Dropout(config.dropout)
@@ -69,9 +72,28 @@ class Tiger(nn.Module):
         if self.fusion is not None:
             chain = self._chain(steps, batch.users.repeat_interleave(targets.shape[1]), prefix_lengths.flatten())
         hidden = self._decode_all(shifted, memory, chain)[is_target]
+        if self.config.softmax == "trie":
+            return self._trie_loss(hidden, batch.items[:, 1 + first :][is_target], label_smoothing)
         logits = self._logits(hidden)
         labels = targets[is_target]
         return nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), label_smoothing=label_smoothing)
+
+    def _trie_loss(self, hidden: Float[Tensor, "N C D"], items: Int[Tensor, " N"], label_smoothing: float) -> Float[Tensor, ""]:
+        """Cross-entropy of each code among the codes that can follow the ones before it; smoothing spreads over these too."""
+        total = hidden.new_zeros(())
+        for level, first_token in enumerate(self.trie.first_tokens):
+            codes = slice(first_token, first_token + self.codebook_sizes[level])
+            logits = self._logits(hidden[:, level], codes).float()
+            row, children = self.trie.children(self.trie.path[items, level])
+            forbidden = torch.ones_like(logits, dtype=torch.bool).index_put_((row, self.trie.code[children]), torch.tensor(False))
+            log_probs = torch.log_softmax(logits.masked_fill(forbidden, _BLOCKED), -1)
+            label = self.item_tokens[items, level] - first_token
+            loss = -log_probs.gather(1, label[:, None]).mean()
+            if label_smoothing:
+                spread = -(log_probs.masked_fill(forbidden, 0).sum(1) / (~forbidden).sum(1)).mean()
+                loss = (1 - label_smoothing) * loss + label_smoothing * spread
+            total = total + loss
+        return total / self.levels
 
     def recommend(
         self,
@@ -92,7 +114,9 @@ class Tiger(nn.Module):
         def best(items: Tensor, lengths: Tensor, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
             chain = None if self.fusion is None else self._chain(steps, users, prefix_lengths)
             decoder = BeamDecoder(self, folded, self.encode(self.item_tokens[items]), lengths, chain)
-            return beam_search(decoder, self.trie, len(items), max(k, beams or self.config.beams))
+            return beam_search(
+                decoder, self.trie, len(items), max(k, beams or self.config.beams), renormalise=self.config.softmax == "trie"
+            )
 
         return rank_in_batches(self, best, histories, k, self.config.max_items, batch_rows, self.precision, after_batch)
 
@@ -140,14 +164,39 @@ class Tiger(nn.Module):
             x = layer.feed_forward(x)
         return self.dropout(self.decoder.norm(x)).view(rows, targets, codes, -1)
 
-    def _logits(self, hidden: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows V"]:
-        """Tied with the embedding and scaled, as in T5."""
-        return nn.functional.linear(hidden * self.config.dim**-0.5, self.embedding.weight)
+    def _logits(self, hidden: Float[Tensor, "*rows D"], tokens: slice = slice(None)) -> Float[Tensor, "*rows V"]:
+        """Tied with the embedding and scaled, as in T5; of these `tokens` only."""
+        return nn.functional.linear(hidden * self.config.dim**-0.5, self.embedding.weight[tokens])
 
     def _chain(self, steps: StepReader | None, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Any:
         if steps is None:
             raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
         return self.fusion.encode(*steps.read(users, prefix_lengths))
+
+
+@torch.no_grad()
+def start_from_codebooks(embedding: Float[Tensor, "V D"], ids: SemanticIds, first_tokens: tuple[int, ...]) -> None:
+    """Write each level's codebook into `embedding`, so that codes that mean alike start alike.
+
+    All books keep their D leading axes and are turned by one random rotation; each is then scaled to unit variance, as T5
+    starts, and blurred by a tenth of T5's noise. What has no codebook stays as it is.
+
+    Raises:
+        ConfigError: `ids` know no codebooks.
+    """
+    if ids.codebooks is None:
+        raise ConfigError(
+            "embedding_start = 'codebooks', but these semantic IDs come without codebooks; make them with "
+            "semantic_ids.build_semantic_ids, or set model.embedding_start=random"
+        )
+    books = torch.from_numpy(ids.codebooks.astype(np.float32))
+    dim = embedding.shape[1]
+    axes = torch.linalg.svd(books.flatten(0, 1), full_matrices=False)[2][:dim]
+    turn = axes.T @ nn.init.orthogonal_(torch.empty(dim, dim))[: len(axes)]
+    for book, first_token in zip(books, first_tokens, strict=False):
+        turned = book @ turn
+        scaled = turned / turned.square().mean().sqrt().clamp(min=1e-12)
+        embedding[first_token : first_token + len(book)] = scaled + BLUR * torch.randn_like(scaled)
 
 
 class Stack(nn.Module):

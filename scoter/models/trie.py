@@ -27,6 +27,22 @@ class Trie:
     def nbytes(self) -> int:
         return sum(array.nbytes for array in (self.first_child, self.child_count, self.code, self.item))
 
+    def paths(self, levels: int) -> Int[np.ndarray, "items levels"]:
+        """The nodes on the way to each item, from the root on; the leaf is left out.
+
+        Example:
+            >>> build_trie(SemanticIds(np.array([[0, 1], [0, 0], [2, 1]]), (3, 2))).paths(2).tolist()
+            [[0, 1], [0, 1], [0, 2]]
+        """
+        parent = np.concatenate([[0], np.repeat(np.arange(len(self.child_count)), self.child_count)])
+        leaves = np.flatnonzero(self.item >= 0)
+        nodes = np.empty(len(leaves), np.int64)
+        nodes[self.item[leaves]] = leaves
+        path = np.empty((len(leaves), levels), np.int32)
+        for level in reversed(range(levels)):
+            path[:, level] = nodes = parent[nodes]
+        return path
+
 
 def build_trie(ids: SemanticIds) -> Trie:
     """The trie of all semantic IDs, in O(items x levels) after one sort.

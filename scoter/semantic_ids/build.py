@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from scoter.config import SemanticIdConfig
 from scoter.seeding import derive_seed
-from scoter.semantic_ids.assign import add_collision_level
+from scoter.semantic_ids.assign import add_collision_level, reassign_last_level
 from scoter.semantic_ids.cooccurrence import beside, cooccurrence_vectors
 from scoter.semantic_ids.diagnostics import check_collapse, check_spread, diagnose
 from scoter.semantic_ids.rqkmeans import fit_rqkmeans
@@ -24,11 +24,11 @@ ITEMS_PER_CODE = 8
 def build_semantic_ids(
     vectors: Float[np.ndarray, "items dim"], config: SemanticIdConfig, seed: int, checkpoint: Path | None = None
 ) -> tuple[SemanticIds, dict[str, Any]]:
-    """Unique semantic IDs of all items, and a report of how well their codes are used (JSON-able).
+    """Unique semantic IDs of all items with their codebooks, and a report of how well their codes are used (JSON-able).
 
-    The report holds `method`, `codebook_size` (after `codebook_size_for`), `distinct_vectors` (items with
-    equal vectors share all codes but the last) and the fields of `IdDiagnostics`. `checkpoint` is a folder
-    in which an interrupted RQ-VAE finds its last state again.
+    Items of equal codes are told apart as `config.collisions` says. The report holds `method`, `codebook_size` (after
+    `codebook_size_for`), `distinct_vectors` (items with equal vectors share their nearest codes) and the fields of
+    `IdDiagnostics`. `checkpoint` is a folder in which an interrupted RQ-VAE finds its last state again.
 
     Raises:
         CollapseError: vectors that are all nearly equal, or a level of codes that tells nothing apart.
@@ -45,15 +45,18 @@ def build_semantic_ids(
     if config.method == "rqvae":
         from scoter.semantic_ids.rqvae import fit_rqvae
 
-        codes = fit_rqvae(vectors, config, derive_seed(seed, "rqvae"), checkpoint)
+        found = fit_rqvae(vectors, config, derive_seed(seed, "rqvae"), checkpoint)
     else:
-        codes = fit_rqkmeans(vectors, config.levels, config.codebook_size, derive_seed(seed, "rqkmeans"))
+        found = fit_rqkmeans(vectors, config.levels, config.codebook_size, derive_seed(seed, "rqkmeans"), config.components)
     sizes = (config.codebook_size,) * config.levels
     _, distinct = np.unique(vectors, axis=0, return_index=True)
-    check_collapse(codes[distinct], sizes)
-    ids = add_collision_level(codes, sizes, derive_seed(seed, "collisions"))
+    check_collapse(found.codes[distinct], sizes)
+    if config.collisions == "reassign":
+        ids = SemanticIds(reassign_last_level(found), sizes, found.codebooks)
+    else:
+        ids = replace(add_collision_level(found.codes, sizes, derive_seed(seed, "collisions")), codebooks=found.codebooks)
     made = {"method": config.method, "codebook_size": config.codebook_size, "distinct_vectors": len(distinct)}
-    return ids, {**made, **asdict(diagnose(ids))}
+    return ids, {**made, "collisions": config.collisions, **asdict(diagnose(found.codes, sizes))}
 
 
 def codebook_size_for(items: int, config: SemanticIdConfig) -> int:

@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from scoter.errors import CollapseError
-from scoter.types import SemanticIds
 
 LEAST_PERPLEXITY = 0.1
 LEAST_SPREAD = 1e-3
@@ -15,34 +14,30 @@ LEAST_SPREAD = 1e-3
 
 @dataclass(frozen=True)
 class IdDiagnostics:
-    """Health of semantic IDs; every entry but the sizes is of the levels before the collision level.
+    """Health of codes before collisions are dealt with.
 
     `usage`: share of each codebook that some item uses. `perplexity`: exp of the entropy (in nats) of a
     level's codes, the number of codes that equal use would need. `collision_rate`: share of the items that
     share their codes with another. `largest_group`: most items on one tuple of codes.
     """
 
-    codebook_sizes: tuple[int, ...]
     usage: tuple[float, ...]
     perplexity: tuple[float, ...]
     collision_rate: float
     largest_group: int
 
 
-def diagnose(ids: SemanticIds) -> IdDiagnostics:
-    """Usage, perplexity and collisions of semantic IDs, whose last level is the collision level.
+def diagnose(codes: Int[np.ndarray, "items levels"], codebook_sizes: Sequence[int]) -> IdDiagnostics:
+    """Usage, perplexity and collisions of codes.
 
     Example:
-        >>> ids = SemanticIds(np.array([[0, 0], [0, 1], [1, 0], [2, 0]]), (4, 2))
-        >>> health = diagnose(ids)
+        >>> health = diagnose(np.array([[0], [0], [1], [2]]), (4,))
         >>> health.usage, health.collision_rate, health.largest_group
         ((0.75,), 0.5, 2)
     """
-    codes = ids.codes[:, :-1]
     sizes = _group_sizes(codes)
     return IdDiagnostics(
-        codebook_sizes=ids.codebook_sizes,
-        usage=tuple(len(np.unique(level)) / size for level, size in zip(codes.T, ids.codebook_sizes, strict=False)),
+        usage=tuple(len(np.unique(level)) / size for level, size in zip(codes.T, codebook_sizes, strict=True)),
         perplexity=tuple(_perplexity(level) for level in codes.T),
         collision_rate=float((sizes > 1).mean()),
         largest_group=int(sizes.max()),

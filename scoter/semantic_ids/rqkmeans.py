@@ -10,21 +10,20 @@ from sklearn.exceptions import ConvergenceWarning
 
 from scoter.errors import ConfigError, DataError
 from scoter.seeding import derive_seed
-
-COMPONENTS = 64
-"""Principal axes kept. On Beauty (384 axes), 64 give fewer collisions than all (12.9 instead of 18.5 % of items), as much
-agreement with the categories, in a third of the time."""
+from scoter.semantic_ids.assign import Quantised
 
 ROUNDS = 50
 
 
 def fit_rqkmeans(
-    vectors: Float[np.ndarray, "items dim"], levels: int, codebook_size: int, seed: int, components: int = COMPONENTS
-) -> Int[np.ndarray, "items levels"]:
+    vectors: Float[np.ndarray, "items dim"], levels: int, codebook_size: int, seed: int, components: int = 64
+) -> Quantised:
     """Codes of each item, coarse to fine: the nearest of `codebook_size` centroids, level by level on the residual.
 
-    Vectors are centred and turned into their leading principal axes first; they are not whitened, so that
-    distance keeps its meaning (whitening lost category agreement on Beauty, from 51 to 44 % at level 1).
+    Vectors are centred and turned into their leading principal axes first; they are not whitened, so that distance keeps its
+    meaning (whitening lost category agreement on Beauty, from 51 to 44 % at level 1). Of text alone, 64 axes give fewer
+    collisions than all 384 (12.9 instead of 18.5 % of Beauty's items). With co-occurrence beside it all axes say more: an
+    item's neighbours by its codes hold the next purchase within the first hundred in 21.8 % of cases, by 64 axes in 19.0 %.
 
     Raises:
         ConfigError: `codebook_size` exceeds the number of items, or a size is not positive.
@@ -32,7 +31,7 @@ def fit_rqkmeans(
 
     Example:
         >>> square = np.array([[0.0, 0.0], [0.0, 1.0], [9.0, 0.0], [9.0, 1.0]])
-        >>> codes = fit_rqkmeans(square, levels=2, codebook_size=2, seed=0)
+        >>> codes = fit_rqkmeans(square, levels=2, codebook_size=2, seed=0).codes
         >>> codes[0, 0] == codes[1, 0] != codes[2, 0] == codes[3, 0]
         np.True_
     """
@@ -41,13 +40,14 @@ def fit_rqkmeans(
             f"levels = {levels}, codebook_size = {codebook_size}, components = {components} with {len(vectors)} items: "
             "all must be positive, and a codebook no larger than the catalogue"
         )
-    residual = principal_axes(vectors, components)
-    codes = np.empty((len(vectors), levels), np.int64)
+    before = residual = principal_axes(vectors, components)
+    codes, codebooks = np.empty((len(vectors), levels), np.int64), []
     for level in range(levels):
-        centroids = kmeans(residual, codebook_size, derive_seed(seed, "rqkmeans", level), "spread" if level == 0 else "mean")
-        codes[:, level] = nearest(residual, centroids)
-        residual = residual - centroids[codes[:, level]]
-    return codes
+        start = "spread" if level == 0 else "mean"
+        codebooks.append(kmeans(residual, codebook_size, derive_seed(seed, "rqkmeans", level), start).astype(np.float32))
+        codes[:, level] = nearest(residual, codebooks[-1])
+        before, residual = residual, residual - codebooks[-1][codes[:, level]]
+    return Quantised(codes, np.stack(codebooks), before)
 
 
 def principal_axes(vectors: Float[np.ndarray, "items dim"], components: int) -> Float32[np.ndarray, "items kept"]:

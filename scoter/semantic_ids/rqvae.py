@@ -19,6 +19,7 @@ from torch.nn import functional
 from scoter.config import SemanticIdConfig
 from scoter.errors import DataError
 from scoter.seeding import derive_seed
+from scoter.semantic_ids.assign import Quantised
 from scoter.semantic_ids.rqkmeans import kmeans
 
 HIDDEN = (512, 256, 128)
@@ -35,8 +36,8 @@ CONSTANT = 1e-4
 
 def fit_rqvae(
     vectors: Float[np.ndarray, "items dim"], config: SemanticIdConfig, seed: int, checkpoint: Path | None = None
-) -> Int[np.ndarray, "items levels"]:
-    """Codes of each item, coarse to fine, after `config.epochs` epochs of AdamW.
+) -> Quantised:
+    """Codes of each item, coarse to fine, and codebooks of the latent space, after `config.epochs` epochs of AdamW.
 
     With `checkpoint`, a folder, the state is kept there every `SAVE_EVERY` epochs, and a run that was
     killed ends with the codes that it would have had; pass an empty folder for each new fit.
@@ -63,7 +64,8 @@ def fit_rqvae(
             _move_dead_codes(model, optimiser, inputs, rng)
         if path is not None and (epoch + 1) % SAVE_EVERY == 0:
             _save(path, model, optimiser, epoch + 1)
-    return model.codes(inputs).numpy()
+    codes, residuals = model.quantise(model.latents(inputs))
+    return Quantised(codes.numpy(), model.codebooks.detach().numpy(), residuals[-1].numpy())
 
 
 def standardise(vectors: Float[np.ndarray, "items dim"]) -> Float32[np.ndarray, "items dim"]:
@@ -125,11 +127,6 @@ class RqVae(nn.Module):
     @torch.no_grad()
     def latents(self, inputs: Float[Tensor, "items dim"]) -> Float[Tensor, "items latent"]:
         return self.encoder(inputs)
-
-    @torch.no_grad()
-    def codes(self, inputs: Float[Tensor, "items dim"]) -> Int[Tensor, "items levels"]:
-        """The codes of each item, in full precision."""
-        return self.quantise(self.latents(inputs))[0]
 
 
 def _perceptron(widths: tuple[int, ...]) -> nn.Sequential:

@@ -74,14 +74,14 @@ def text_fields(catalog: Catalog, wanted: tuple[str, ...]) -> list[str]:
 
 
 def make_semantic_ids(context: Context, items: Artefact) -> Artefact:
-    """Residual quantisation of the item vectors, the collision level included."""
+    """Residual quantisation of the item vectors, made unique."""
     from scoter.semantic_ids.build import build_semantic_ids
 
     config = context.experiment.semantic_ids
 
     def build(out: Path, scratch: Path) -> None:
         ids, report = build_semantic_ids(load_arrays(items.file("vectors.safetensors"))["vectors"], config, derive_seed(0, "ids"))
-        save_arrays(out / "codes.safetensors", codes=ids.codes.astype(np.int32))
+        save_arrays(out / "codes.safetensors", codes=ids.codes.astype(np.int32), codebooks=ids.codebooks)
         source = json.loads(items.file("source.json").read_text())
         (out / "report.json").write_text(json.dumps({**report, **source, "codebook_sizes": list(ids.codebook_sizes)}))
 
@@ -90,4 +90,5 @@ def make_semantic_ids(context: Context, items: Artefact) -> Artefact:
 
 def open_semantic_ids(artefact: Artefact) -> SemanticIds:
     report = json.loads(artefact.file("report.json").read_text())
-    return SemanticIds(load_arrays(artefact.file("codes.safetensors"))["codes"], tuple(report["codebook_sizes"]))
+    arrays = load_arrays(artefact.file("codes.safetensors"))
+    return SemanticIds(arrays["codes"], tuple(report["codebook_sizes"]), arrays["codebooks"])

@@ -1,6 +1,8 @@
 """Exact scores against scoring each item on its own, and the agreement of beams with them."""
 
 import itertools
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch
 
 from scoter.config import TigerConfig
 from scoter.errors import ConfigError
-from scoter.models.batches import StepReader
+from scoter.models.batches import ItemBatch, StepReader
 from scoter.models.exact import agreement, log_likelihoods
 from scoter.models.tiger import Tiger
 from scoter.transfer.fusion import StructuredFusion
@@ -18,11 +20,13 @@ CONFIG = TigerConfig(dim=16, layers=2, heads=2, head_dim=8, feed_forward=32, max
 ITEMS, USERS, STEPS, WIDTH = 40, 5, 2, 4
 
 
-def make_model(fused: bool = False) -> Tiger:
+def make_model(fused: bool = False, softmax: Literal["vocabulary", "trie"] = "vocabulary") -> Tiger:
     torch.manual_seed(0)
     every = np.array(list(itertools.product(range(5), range(4), range(3))))
     ids = SemanticIds(np.random.default_rng(0).permutation(every)[:ITEMS], (5, 4, 3))
-    return Tiger(CONFIG, ids, StructuredFusion(STEPS, WIDTH, CONFIG.dim, CONFIG.layers, 2) if fused else None).eval()
+    return Tiger(
+        replace(CONFIG, softmax=softmax), ids, StructuredFusion(STEPS, WIDTH, CONFIG.dim, CONFIG.layers, 2) if fused else None
+    ).eval()
 
 
 def make_histories() -> Histories:
@@ -37,6 +41,15 @@ def make_steps() -> StepReader:
     pattern = ReasoningPattern(tuple(Step(f"role{k}") for k in range(STEPS)))
     bags = np.arange(chains * STEPS + 1)
     return StepReader(StepEmbeddings(vectors, bags[:-1], bags, np.arange(USERS + 1) * 8, pattern, "test"))
+
+
+def can_follow(model: Tiger) -> torch.Tensor:
+    """(items, codes, vocabulary): whether a token comes next in some item that shares this item's codes so far."""
+    tokens = model.item_tokens[:-1]
+    allowed = torch.zeros(*tokens.shape, model.embedding.num_embeddings, dtype=torch.bool)
+    for item, level in itertools.product(range(len(tokens)), range(model.levels)):
+        allowed[item, level, tokens[(tokens[:, :level] == tokens[item, :level]).all(1), level]] = True
+    return allowed
 
 
 @torch.inference_mode()
@@ -56,14 +69,19 @@ def each_item_alone(model: Tiger, histories: Histories, steps: StepReader | None
             chain = model._chain(steps, users, lengths)
         hidden = model._decode_all(torch.cat([filler, shifted], 1), memory, chain)[:, -1]
         logits = model._logits(hidden)
+        if model.config.softmax == "trie":
+            logits = logits.masked_fill(~can_follow(model), -torch.inf)
         scores.append(torch.log_softmax(logits, -1).gather(-1, tokens[..., None]).sum((1, 2)).numpy())
     return np.stack(scores)
 
 
+@pytest.mark.parametrize("softmax", ["vocabulary", "trie"])
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize(("rows", "states"), [(1, 3), (2, 10), (8, 4096)])
-def test_exact_equals_scoring_each_item_alone(fused: bool, rows: int, states: int) -> None:
-    model, histories, steps = make_model(fused), make_histories(), make_steps() if fused else None
+def test_exact_equals_scoring_each_item_alone(
+    softmax: Literal["vocabulary", "trie"], fused: bool, rows: int, states: int
+) -> None:
+    model, histories, steps = make_model(fused, softmax), make_histories(), make_steps() if fused else None
     found = log_likelihoods(model, histories, steps, rows=rows, states=states)
     np.testing.assert_allclose(found, each_item_alone(model, histories, steps), atol=1e-5)
 
@@ -82,6 +100,32 @@ def test_a_beam_as_wide_as_the_catalogue_agrees_and_a_narrow_one_is_counted() ->
     assert narrow["identical"] == np.mean([share == 1 for share in shares])
     with pytest.raises(ConfigError, match="found holds k = 4 items for each history, but there are only 3; ask for fewer"):
         agreement(scores[:, :3], found)
+
+
+@torch.inference_mode()
+def test_a_softmax_over_the_trie_is_one_distribution_over_the_catalogue() -> None:
+    """Probabilities of the items sum to 1; the loss is their mean negative logarithm; the beam finds them with those scores."""
+    model, histories = make_model(softmax="trie"), make_histories()
+    scores = log_likelihoods(model, histories)
+    np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1, atol=1e-5)
+    found = model.recommend(histories, ITEMS)
+    np.testing.assert_allclose(np.take_along_axis(scores, found.items, 1), found.scores, atol=1e-5)
+    assert (np.sort(found.items, axis=1) == np.arange(ITEMS)).all()
+    history = torch.tensor(histories.sequence(0)[-CONFIG.max_items :])
+    others = torch.arange(ITEMS)
+    rows = torch.cat([history.expand(ITEMS, -1), others[:, None]], 1)
+    is_target = torch.zeros(ITEMS, len(history), dtype=torch.bool)
+    is_target[:, -1] = True
+    batch = ItemBatch(rows, is_target, others, torch.arange(1, len(history) + 1).expand(ITEMS, -1))
+    assert float(model.loss(batch)) == pytest.approx(-float(scores[0].mean()) / 3, abs=1e-5)
+    # Smoothed all the way, a code's loss is the mean over what can follow; the joint distribution says how likely that is.
+    codes, likely = model.item_tokens[:-1], np.exp(scores[0].astype(np.float64))
+    spread = []
+    for item, level in itertools.product(range(ITEMS), range(3)):
+        together = (codes[:, :level] == codes[item, :level]).all(1)
+        below = [likely[together & (codes[:, level] == code)].sum() for code in codes[together, level].unique()]
+        spread.append(np.mean(-np.log(below / likely[together].sum())))
+    assert float(model.loss(batch, label_smoothing=1.0)) == pytest.approx(np.mean(spread), abs=1e-5)
 
 
 def test_the_training_mode_is_put_back() -> None:

@@ -63,8 +63,9 @@ def test_logits_equal_the_reference(model: Tiger) -> None:
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("softmax", ["vocabulary", "trie"])
 @pytest.mark.parametrize("beams", [10, 20, 50])
-def test_beams_equal_generate_with_a_prefix_function(model: Tiger, beams: int) -> None:
+def test_beams_equal_generate_with_a_prefix_function(model: Tiger, beams: int, softmax: str) -> None:
     reference, requests = to_transformers(model), histories(4)
     _, hidden, seen = encode(model, reference, requests)
     prefixes: dict[tuple[int, ...], set[int]] = {}
@@ -81,6 +82,7 @@ def test_beams_equal_generate_with_a_prefix_function(model: Tiger, beams: int) -
         do_sample=False,
         length_penalty=0.0,
         early_stopping=False,
+        renormalize_logits=softmax == "trie",
         prefix_allowed_tokens_fn=lambda _, tokens: sorted(prefixes[tuple(tokens[1:].tolist())]),
         return_dict_in_generate=True,
         output_scores=True,
@@ -89,7 +91,7 @@ def test_beams_equal_generate_with_a_prefix_function(model: Tiger, beams: int) -
     theirs = np.array([item_of[tuple(sequence[1:].tolist())] for sequence in generated.sequences]).reshape(4, beams)
     scores = generated.sequences_scores.view(4, beams).numpy()
     narrow = Tiger(
-        TigerConfig(**{**vars(CONFIG), "beams": beams}),
+        TigerConfig(**{**vars(CONFIG), "beams": beams, "softmax": softmax}),
         SemanticIds(np.asarray(model.item_tokens[:-1]) - np.array([1, 7, 12, 16]), SIZES),
     )
     narrow.load_state_dict(model.state_dict())

@@ -1,5 +1,7 @@
 """What a target may see: the items before it, its own chain, and nothing else."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -136,3 +138,19 @@ def test_a_fusion_without_steps_and_a_lonely_user_are_named() -> None:
     alone = StepEmbeddings(steps.vectors, steps.indices[:18], steps.offsets[:19], np.array([0, 6]), steps.pattern, "test")
     with pytest.raises(ConfigError, match="chains of 1 users"):
         other_users_chains(alone, seed=0)
+
+
+@pytest.mark.parametrize("width", [5, 24, 40])
+def test_embeddings_that_start_from_codebooks_keep_their_geometry(width: int) -> None:
+    rng = np.random.default_rng(0)
+    books = rng.normal(size=(2, 6, width)).astype(np.float32) * np.array([9.0, 0.1], np.float32)[:, None, None]
+    codes = np.array(list(itertools.product(range(6), range(6), range(2))))[::2]
+    ids = SemanticIds(codes, (6, 6, 2), books)
+    torch.manual_seed(0)
+    weight = Tiger(TigerConfig(dim=24, heads=2, head_dim=4, layers=1, embedding_start="codebooks"), ids).embedding.weight.detach()
+    for level, first in enumerate((1, 7)):
+        mine, theirs = weight[first : first + 6].double(), torch.from_numpy(books[level]).double()
+        assert float(mine.square().mean()) == pytest.approx(1, abs=0.1)
+        assert torch.corrcoef(torch.stack([torch.pdist(mine), torch.pdist(theirs)]))[0, 1] > 0.95
+    with pytest.raises(ConfigError, match=r"come without codebooks; make them with .*build_semantic_ids"):
+        Tiger(TigerConfig(embedding_start="codebooks"), SemanticIds(codes, (6, 6, 2)))

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from scoter.errors import CollapseError
-from scoter.semantic_ids.assign import add_collision_level
+from scoter.errors import CollapseError, ConfigError
+from scoter.semantic_ids.assign import Quantised, add_collision_level, reassign_last_level
 from scoter.semantic_ids.diagnostics import check_collapse, check_spread, diagnose
 
 CODES = st.tuples(st.integers(1, 40), st.integers(1, 3)).flatmap(
@@ -36,10 +36,34 @@ def test_collision_numbers_follow_the_seed_and_not_the_item_number() -> None:
     assert orders == set(itertools.permutations(range(3)))
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_reassigned_codes_are_unique_and_the_nearest_that_can_be(items: int, seed: int) -> None:
+    """Against every way of giving distinct last codes, group by group."""
+    rng = np.random.default_rng(seed)
+    first = rng.permutation(np.repeat(np.arange(3), 4))[:items]  # at most four share one
+    book = rng.normal(size=(4, 2)).astype(np.float32)
+    residual = rng.normal(size=(items, 2)).astype(np.float32)
+    distance = np.square(residual[:, None] - book).sum(axis=2)
+    codes = np.column_stack([first, distance.argmin(axis=1)])
+    found = reassign_last_level(Quantised(codes, np.stack([book, book]), residual))
+    np.testing.assert_array_equal(found[:, 0], first)
+    assert len(np.unique(found, axis=0)) == items
+    for code in range(3):
+        members = np.flatnonzero(first == code)
+        ways = itertools.permutations(range(4), len(members))
+        best = min(distance[members, list(way)].sum() for way in ways)
+        assert distance[members, found[members, 1]].sum() == pytest.approx(best, rel=1e-6)
+
+
+def test_more_items_than_last_codes_are_refused() -> None:
+    full = Quantised(np.zeros((3, 2), np.int64), np.zeros((2, 2, 1), np.float32), np.zeros((3, 1), np.float32))
+    with pytest.raises(ConfigError, match=r"3 items share .* has 2: .*codebook_size or .*levels, or set .*collisions=level"):
+        reassign_last_level(full)
+
+
 def test_diagnosis_of_four_items_by_hand() -> None:
-    ids = add_collision_level(np.array([[0, 0], [0, 0], [1, 0], [2, 1]]), (4, 2), seed=0)
-    health = diagnose(ids)
-    assert health.codebook_sizes == (4, 2, 2)
+    health = diagnose(np.array([[0, 0], [0, 0], [1, 0], [2, 1]]), (4, 2))
     assert health.usage == (0.75, 1.0)
     assert health.perplexity == pytest.approx((2**1.5, 4 / 3**0.75))
     assert health.collision_rate == 0.5

@@ -1,12 +1,13 @@
 """Both quantisers: against brute force, against collapse, and twice with one seed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from scoter.config import SemanticIdConfig
 from scoter.errors import CollapseError, ConfigError, DataError
 from scoter.semantic_ids.build import build_semantic_ids, codebook_size_for
-from scoter.semantic_ids.diagnostics import diagnose
 from scoter.semantic_ids.rqkmeans import fit_rqkmeans, kmeans, nearest, principal_axes
 from scoter.semantic_ids.rqvae import SAVE_EVERY, fit_rqvae, standardise
 
@@ -41,7 +42,7 @@ def test_nearest_equals_brute_force() -> None:
 def test_rqkmeans_codes_are_the_nearest_centroids_of_the_residual() -> None:
     """The first level is the nearest centroid of the item, the second of what is left: recomputed in the axes as they are."""
     vectors = unit_norm_mixture(300)
-    codes = fit_rqkmeans(vectors, 2, 8, seed=3, components=64)
+    codes = fit_rqkmeans(vectors, 2, 8, seed=3, components=64).codes
     residual = vectors - vectors.mean(axis=0)
     for level in codes.T:
         means = np.stack([residual[level == code].mean(axis=0) for code in range(8)])
@@ -71,7 +72,8 @@ def test_principal_axes_keep_distances_and_order_by_variance() -> None:
 @pytest.mark.parametrize("method", ["rqkmeans", "rqvae"])
 def test_error_falls_with_every_level(method: str) -> None:
     vectors = unit_norm_mixture(600)
-    codes = fit_rqkmeans(vectors, 3, 16, seed=0) if method == "rqkmeans" else fit_rqvae(vectors, SMALL_VAE, seed=0)
+    found = fit_rqkmeans(vectors, 3, 16, seed=0) if method == "rqkmeans" else fit_rqvae(vectors, SMALL_VAE, seed=0)
+    codes = found.codes
     errors = [cell_means_error(vectors, codes[:, :levels]) for levels in (1, 2, 3)]
     assert np.square(vectors - vectors.mean(axis=0)).sum(axis=1).mean() > errors[0] > errors[1] > errors[2]
 
@@ -88,7 +90,7 @@ def test_rqvae_resumes_exactly(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("scoter.semantic_ids.rqvae.SAVE_EVERY", 8)
     monkeypatch.setattr("scoter.semantic_ids.rqvae.RESET_EVERY", 4)
     vectors, trained = unit_norm_mixture(200), []
-    whole = fit_rqvae(vectors, SMALL_VAE, seed=1)
+    whole = fit_rqvae(vectors, SMALL_VAE, seed=1).codes
 
     from scoter.semantic_ids import rqvae
 
@@ -104,7 +106,7 @@ def test_rqvae_resumes_exactly(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Non
         fit_rqvae(vectors, SMALL_VAE, 1, tmp_path)
     trained.clear()
     monkeypatch.setattr(rqvae, "_train_epoch", lambda *arguments: (trained.append(1), train_epoch(*arguments))[1])
-    np.testing.assert_array_equal(fit_rqvae(vectors, SMALL_VAE, 1, tmp_path), whole)
+    np.testing.assert_array_equal(fit_rqvae(vectors, SMALL_VAE, 1, tmp_path).codes, whole)
     assert len(trained) == SMALL_VAE.epochs - 16
     assert SAVE_EVERY > 0
 
@@ -121,9 +123,23 @@ def test_rqvae_leaves_the_global_random_state_alone() -> None:
 @pytest.mark.parametrize("config", METHODS, ids=lambda config: config.method)
 def test_unit_norm_embeddings_keep_the_codebooks_in_use(config: SemanticIdConfig) -> None:
     ids, report = build_semantic_ids(unit_norm_mixture(2000, groups=100), config, seed=0)
-    assert min(diagnose(ids).usage) > 0.5
+    assert min(report["usage"]) > 0.5
+    assert len(ids.codebook_sizes) == 4
     assert report["codebook_size"] == 250
     assert report["collision_rate"] < 0.5
+
+
+@pytest.mark.parametrize("config", METHODS, ids=lambda config: config.method)
+def test_reassigned_ids_keep_their_levels_and_differ_only_where_codes_collide(config: SemanticIdConfig) -> None:
+    vectors = unit_norm_mixture(600, groups=100)
+    with_level, report = build_semantic_ids(vectors, config, seed=0)
+    ids, _ = build_semantic_ids(vectors, replace(config, collisions="reassign"), seed=0)
+    assert ids.codes.shape == (600, 3)
+    assert ids.codebook_sizes == with_level.codebook_sizes[:3]
+    moved = (ids.codes != with_level.codes[:, :3]).any(axis=1)
+    assert 0 < moved.mean() <= report["collision_rate"]
+    assert ids.codebooks is not None
+    assert ids.codebooks.shape[:2] == (3, ids.codebook_sizes[0])
 
 
 @pytest.mark.parametrize("config", METHODS, ids=lambda config: config.method)
