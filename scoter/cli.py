@@ -96,6 +96,8 @@ def table(name: str, store: Path | None) -> None:
         outcome = _outcome(artefact)
         if name in (outcome["dataset"], outcome["experiment"]):
             for method, entry in outcome["methods"].items():
+                stored = outcome["config"].get("chains", {}).get("source") and entry["config"]["fusion"]
+                method = f"{method}, chains by {outcome['chains_model']}" if stored else method
                 label = f"{method} (seed {outcome['seed']}, {'all users' if outcome['full_data'] else 'sample or simulated'})"
                 rows.append((label, entry))
     if not rows:
@@ -230,6 +232,8 @@ def _print_run(artefact: Artefact, as_json: bool) -> None:
     click.echo(f"\n{_run_name(artefact)}: {outcome['dataset']}, {outcome['users']:,} users, {outcome['items']:,} items, test")
     if outcome["note"]:
         click.echo(f"({outcome['note']})")
+    if outcome.get("chains_model"):
+        click.echo(f"chains by {outcome['chains_model']}")
     _print_metrics(list(outcome["methods"].items()))
     if outcome["differences"]:
         click.echo("\ndifferences with 95 % intervals, paired over users")

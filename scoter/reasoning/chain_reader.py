@@ -79,7 +79,7 @@ def _checked_rows(
 
 
 def _expand(
-    bags: list[Int[np.ndarray, " sentences"]], source: Int[np.ndarray, " chains"], steps: int
+    bags: list[Int[np.ndarray, " _"]], source: Int[np.ndarray, " chains"], steps: int
 ) -> tuple[Int[np.ndarray, " entries"], Int[np.ndarray, " bags_plus_1"]]:
     """Indices and offsets where chain c says what the stored chain `source[c]` says, and nothing where that is -1."""
     sizes = np.array([len(bag) for bag in bags], np.int64)

@@ -47,7 +47,16 @@ def recommend_from_run(
         rankings = model.recommend(histories, count)
     else:
         load_weights(model, store.find("train", keys["train"][chosen]).file("weights.safetensors"))
-        rankings = model.recommend(histories, count, _chains_now(context, outcome, split, catalog, histories) if table else None)
+        reader = None
+        if table is not None:
+            stored = bool(context.experiment.chains.source)
+            # A shopper whose items are given by hand is none of the users, and has no stored chain.
+            reader = (
+                _stored_chains_now(table, histories, known=not items)
+                if stored
+                else _chains_now(context, outcome, split, catalog, histories)
+            )
+        rankings = model.recommend(histories, count, reader)
     return [
         {
             "user": name,
@@ -109,6 +118,27 @@ def _chains_now(context: Context, outcome: dict[str, Any], split: Split, catalog
     flat = np.concatenate([blocks[row] for row in order])
     ends = np.concatenate([[0], np.cumsum(counts.ravel())])
     return StepReader(StepEmbeddings(sentence_encoder(context)(sentences), flat, ends, starts, pattern, "now"))
+
+
+def _stored_chains_now(table: StepEmbeddings, histories: Histories, known: bool) -> Any:
+    """The latest stored chain of each user, at the end of the whole history; nobody has one who is not `known`."""
+    from scoter.models.batches import StepReader
+
+    users, steps = np.arange(len(table.starts) - 1), table.step_count
+    room = np.zeros(len(users), np.int64)
+    room[histories.users] = histories.lengths
+    starts = np.concatenate([[0], np.cumsum(room)])
+    counts = np.zeros((starts[-1], steps), np.int64)
+    blocks = []
+    if known:
+        last = table.starts[1:][histories.users] - 1
+        bags = last[:, None] * steps + np.arange(steps)
+        counts[starts[histories.users] + histories.lengths - 1] = table.offsets[bags + 1] - table.offsets[bags]
+        order = np.argsort(histories.users, kind="stable")
+        blocks = [table.indices[table.offsets[row * steps] : table.offsets[(row + 1) * steps]] for row in last[order]]
+    flat = np.concatenate([*blocks, np.zeros(0, table.indices.dtype)])
+    ends = np.concatenate([[0], np.cumsum(counts.ravel())])
+    return StepReader(StepEmbeddings(table.vectors, flat, ends, starts, table.pattern, table.encoder))
 
 
 def _experiment(outcome: dict[str, Any]) -> Experiment:
