@@ -180,14 +180,16 @@ def test_a_real_model_is_discovered_with(tmp_path: Path):
     data = os.environ.get("SCOTER_DATA", "")
     dataset = "beauty" if data and (Path(data) / "beauty").is_dir() else "simulated"
     sizes = {
-        "data.max_users": 0 if dataset == "simulated" else 60,
+        "data.max_users": 0 if dataset == "simulated" else 30,
         "discover.users": 5,
         "discover.fresh_users": 4,
         "discover.max_steps": 3,
         "discover.sampling.samples": 3,
         "discover.sampling.retries": 0,
-        "discover.sampling.max_tokens": 96,
-        "discover.sampling.text_characters": 40,
+        "discover.sampling.max_tokens": 72,
+        "discover.sampling.text_characters": 24,
+        "discover.sampling.title_characters": 30,
+        "discover.sampling.history_characters": 100,
         "discover.sampling.recommendations": 1,
     }
     settings = [part for name, value in sizes.items() for part in ("--set", f"{name}={value}")]
