@@ -4,6 +4,7 @@ The folder must be one that all machines see (as a network file system). A worke
 its own, so a killed job goes on from them, on one machine or many.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -89,7 +90,9 @@ def _write_on_ray(
     started = not ray.is_initialized()
     if started:
         local: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address is None else {"address": address}
-        ray.init(log_to_driver=False, **local)
+        ray.init(log_to_driver=False, logging_level=logging.WARNING, **local)
+    ray.data.DataContext.get_current().enable_progress_bars = False  # the job says itself how far it is
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     try:
         blocks = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
         written = blocks.map_batches(
