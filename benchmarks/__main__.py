@@ -110,12 +110,20 @@ def chains(sizes: tuple[int, ...], dataset: str, results: Path) -> None:
 @click.option("--dataset", type=click.Choice(["simulated", "beauty"]), default="simulated", show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=10, show_default=True, help="How many: 0, 1, ...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@click.option(
+    "--artefact", type=click.Path(path_type=Path), help="Instead: keep what `scoter discover --language-model local` made here."
+)
 @_results
-def discovery(dataset: str, seeds: int, as_json: bool, results: Path) -> None:
+def discovery(dataset: str, seeds: int, as_json: bool, artefact: Path | None, results: Path) -> None:
     """Does mining find the planted pattern, and beat other ways to a pattern at equal calls?"""
     import json
 
-    from benchmarks.discovery import as_text, measure
+    from benchmarks.discovery import as_text, keep_model_run, measure
+
+    if artefact is not None:
+        kept = keep_model_run(artefact, results)
+        click.echo(f"kept: {kept['provenance']['model']}, {kept['counts']['requests']} chains asked for. {kept['note']}")
+        return
 
     outcome = measure(dataset, seeds, results)
     click.echo(json.dumps(outcome) if as_json else as_text(dataset, outcome))

@@ -18,7 +18,7 @@ from scoter.errors import ConfigError
 from scoter.types import ReasoningPattern, Step
 
 DATASETS = ("simulated", "beauty")
-FILE = "discovery.json"
+FILE, MODEL_FILE = "discovery.json", "discovery-smollm2.json"
 ROUNDS, PATTERNS = 4, 96
 
 
@@ -130,6 +130,19 @@ def write_result(path: Path, dataset: str, outcome: dict[str, Any]) -> None:
     kept = json.loads(path.read_text()) if path.exists() else {}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**kept, dataset: outcome}, indent=1, sort_keys=True) + "\n")
+
+
+def keep_model_run(folder: Path, results: Path = RESULTS) -> dict[str, Any]:
+    """Keep the outcome of a `scoter discover --language-model` artefact as results, with its commit and configuration."""
+    try:
+        outcome, manifest = (json.loads((folder / name).read_text()) for name in ("pattern.json", "manifest.json"))
+        kept = {"commit": manifest["commit"], "config": manifest["config"]["discover"], **outcome}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"artefact = {folder} is no discovery with a language model ({type(error).__name__}: {error})"
+        ) from None
+    (results / MODEL_FILE).write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    return kept
 
 
 def as_text(dataset: str, outcome: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ from scoter.reasoning.validate import Encode, Recall, ndcg, wilson
 from scoter.types import ReasoningPattern
 
 MEDOIDS = 3
-FEWEST_CHAINS = 8
+FEWEST_CHAINS = 6
 _ROLE_CHARACTERS = 60
 
 

@@ -87,7 +87,8 @@ class ChainSampler:
         if writing.prompt == "full":
             prompt = render(titles, instruction, settings, pattern)
         else:
-            steps = "" if pattern is not None else f" 2 to {most} steps, each with a role and a short sentence, then"
+            few = f"2 to {most}" if most > 2 else f"{most}"
+            steps = "" if pattern is not None else f" {few} steps, each with a role and a short sentence, then"
             reply = f"Reply with JSON on one line:{steps} {settings.recommendations} products to buy next."
             shown = ["A shopper bought, oldest first:", *history_lines(titles, settings), instruction, reply]
             prompt = "\n".join(line for line in shown if line)

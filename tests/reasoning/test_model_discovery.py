@@ -149,7 +149,7 @@ def test_a_clusters_recall_is_over_shoppers_and_two_lucky_ones_do_not_make_the_b
 
 
 def test_what_cannot_be_mined_is_refused():
-    with pytest.raises(LanguageModelError, match=r"0 valid chains .* are too few to mine; at least 8 .* discover\.users"):
+    with pytest.raises(LanguageModelError, match=r"0 valid chains .* are too few to mine; at least 6 .* discover\.users"):
         discovered(ScriptedModel(SUCCESSOR, broken=100))
     with pytest.raises(ConfigError, match=r"discover\.rounds=0"):
         discovered(ScriptedModel(SUCCESSOR), replace(CONFIG, rounds=0))
@@ -181,12 +181,13 @@ def test_a_real_model_is_discovered_with(tmp_path: Path):
     dataset = "beauty" if data and (Path(data) / "beauty").is_dir() else "simulated"
     sizes = {
         "data.max_users": 0 if dataset == "simulated" else 30,
-        "discover.users": 5,
+        "discover.users": 4,
         "discover.fresh_users": 4,
         "discover.max_steps": 3,
         "discover.sampling.samples": 3,
         "discover.sampling.retries": 0,
-        "discover.sampling.max_tokens": 72,
+        "discover.sampling.max_tokens": 112,
+        "discover.sampling.temperature": 0.3,
         "discover.sampling.text_characters": 24,
         "discover.sampling.title_characters": 30,
         "discover.sampling.history_characters": 100,
@@ -201,7 +202,7 @@ def test_a_real_model_is_discovered_with(tmp_path: Path):
     counts = tree["counts"]
     assert tree["provenance"]["model"] == LOCAL_MODEL
     assert "proves the plumbing only" in tree["note"]
-    assert counts["requests"] == 5 * 3 + 6 * 4 == counts["replies"]
+    assert counts["requests"] == 4 * 3 + 6 * 4 == counts["replies"]
     assert counts["calls"] == counts["replies"] + counts["template_replies"]
     assert counts["valid_share"] > 0.3
     assert counts["cost"] == pytest.approx((0.1 * counts["prompt_tokens"] + 0.4 * counts["completion_tokens"]) / 1e6)
