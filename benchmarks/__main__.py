@@ -108,13 +108,14 @@ def chains(sizes: tuple[int, ...], dataset: str, results: Path) -> None:
 
 @main.command()
 @click.option("--dataset", type=click.Choice(["simulated", "beauty"]), default="simulated", show_default=True)
-@click.option("--seeds", type=click.IntRange(1), default=10, show_default=True, help="How many: 0, 1, ...")
+@click.option("--seeds", type=click.IntRange(1), default=10, show_default=True, help="How many.")
+@click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option(
     "--artefact", type=click.Path(path_type=Path), help="Instead: keep what `scoter discover --language-model local` made here."
 )
 @_results
-def discovery(dataset: str, seeds: int, as_json: bool, artefact: Path | None, results: Path) -> None:
+def discovery(dataset: str, seeds: int, first_seed: int, as_json: bool, artefact: Path | None, results: Path) -> None:
     """Does mining find the planted pattern, and beat other ways to a pattern at equal calls?"""
     import json
 
@@ -125,7 +126,7 @@ def discovery(dataset: str, seeds: int, as_json: bool, artefact: Path | None, re
         click.echo(f"kept: {kept['provenance']['model']}, {kept['counts']['requests']} chains asked for. {kept['note']}")
         return
 
-    outcome = measure(dataset, seeds, results)
+    outcome = measure(dataset, seeds, results, first_seed=first_seed)
     click.echo(json.dumps(outcome) if as_json else as_text(dataset, outcome))
 
 

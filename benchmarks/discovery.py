@@ -22,8 +22,13 @@ FILE, MODEL_FILE = "discovery.json", "discovery-smollm2.json"
 ROUNDS, PATTERNS = 4, 96
 
 
-def measure(dataset: str, seeds: int, results: Path = RESULTS, config: DiscoverConfig | None = None) -> dict[str, Any]:
-    """Run discovery with the seeds 0, 1, ... and write what came out into `results`, seed by seed."""
+def measure(
+    dataset: str, seeds: int, results: Path = RESULTS, config: DiscoverConfig | None = None, first_seed: int = 0
+) -> dict[str, Any]:
+    """Run discovery with the seeds `first_seed`, ... and write what came out into `results`, seed by seed.
+
+    Seeds from another `first_seed` than 0 are kept apart: the method was made while looking at the seeds 0 to 9.
+    """
     from scoter.store import git_commit
 
     if dataset not in DATASETS or seeds < 1:
@@ -32,11 +37,11 @@ def measure(dataset: str, seeds: int, results: Path = RESULTS, config: DiscoverC
     chosen = replace(chosen, discover=config or replace(chosen.discover, patterns=PATTERNS, rounds=ROUNDS))
     rows: list[dict[str, Any]] = []
     outcome: dict[str, Any] = {}
-    for seed in range(seeds):
+    for seed in range(first_seed, first_seed + seeds):
         rows.append(one_seed(chosen, seed))
         about = {"commit": git_commit(), "reasoner": "catalog-reasoner (symbolic)", "config": asdict(chosen.discover)}
-        outcome = {**about, "seeds": seed + 1, "summary": summarise(rows), "rows": rows}
-        write_result(results / FILE, dataset, outcome)
+        outcome = {**about, "seeds": len(rows), "summary": summarise(rows), "rows": rows}
+        write_result(results / FILE, f"{dataset} from seed {first_seed}" if first_seed else dataset, outcome)
     return outcome
 
 
