@@ -1,7 +1,7 @@
 """What a job of chain writing will cost: before it starts from its prompts, while it runs from what its replies took."""
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from scoter.reasoning.request_store import RequestStore
 
 CHARACTERS_PER_TOKEN = 4
 _LOOKED_AT = 200
+_MARKS = 20
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,20 @@ def forecast(job: ChainJob, shards: list[int], store: RequestStore, prices: Pric
     return _forecast(chains, round(unknown * share), tokens, None, prices, measured=bool(known))
 
 
+@dataclass(frozen=True)
+class _Mark:
+    """How far a run was at some time."""
+
+    time: float
+    done: int
+    usage: Usage
+
+
 class Progress:
     """Counts outcomes, and says every `interval` seconds how far the job is and what it still takes.
+
+    What the rest takes is judged by the last few minutes, since a run that goes on from stored replies starts faster than
+    it can continue.
 
     Args:
         chains: how many this run is to write.
@@ -91,7 +104,8 @@ class Progress:
     ) -> None:
         self.outcomes: Counter[str] = Counter()
         self._chains, self._say, self._usage, self._prices, self._interval = chains, say, usage, prices, interval
-        self._began = self._said = time.monotonic()
+        self._said = time.monotonic()
+        self._marks = deque([self._mark()], maxlen=_MARKS)
 
     def __call__(self, outcome: str) -> None:
         """A further chain, and how it ended."""
@@ -99,20 +113,24 @@ class Progress:
         now = time.monotonic()
         if now - self._said >= self._interval:
             self._said = now
+            self._marks.append(self._mark())
             self._say(f"{self.outcomes.total():,} of {self._chains:,} chains ({self.ended()}); to come: {self.left()}")
 
     def ended(self) -> str:
         return ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(self.outcomes.items()))
 
     def left(self) -> Forecast:
-        """What the rest takes, if it goes on as up to now."""
-        done = max(1, self.outcomes.total())
-        rest = (self._chains - self.outcomes.total()) / done
-        usage = self._usage() if self._usage is not None else Usage()
-        tokens = (round(usage.prompt_tokens * rest), round(usage.completion_tokens * rest))
-        seconds = (time.monotonic() - self._began) * rest
-        chains = self._chains - self.outcomes.total()
-        return _forecast(chains, round(usage.attempts * rest), tokens, seconds, self._prices, measured=True)
+        """What the rest takes, if it goes on as of late."""
+        before, now = self._marks[0], self._mark()
+        chains = self._chains - now.done
+        rest = chains / max(1, now.done - before.done)
+        calls = round((now.usage.attempts - before.usage.attempts) * rest)
+        prompt = round((now.usage.prompt_tokens - before.usage.prompt_tokens) * rest)
+        completion = round((now.usage.completion_tokens - before.usage.completion_tokens) * rest)
+        return _forecast(chains, calls, (prompt, completion), (now.time - before.time) * rest, self._prices, measured=True)
+
+    def _mark(self) -> "_Mark":
+        return _Mark(time.monotonic(), self.outcomes.total(), self._usage() if self._usage is not None else Usage())
 
 
 def _forecast(
