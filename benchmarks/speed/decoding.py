@@ -1,8 +1,12 @@
-"""Beam search: users per CPU-second of `Tiger.recommend` and of `generate` with a prefix function, on the same weights."""
+"""Beam search: users per CPU-second of `Tiger.recommend` and of `generate` with a prefix function, on the same weights.
+
+Where the model's softmax is over the trie, `generate` renormalises over the allowed tokens, so that both search for the same.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -10,6 +14,7 @@ from jaxtyping import Float, Int
 
 from benchmarks.speed.timing import Clock, Sample
 from benchmarks.speed.work import Work, item_tokens
+from scoter.models.decoding import BeamDecoder
 from scoter.models.t5 import item_causal_mask, to_transformers
 from scoter.models.tiger import Tiger
 from scoter.seeding import derive_seed
@@ -41,6 +46,20 @@ class OurDecoding:
         rankings = self.model.recommend(requests, self.beams)
         return Found(rankings.items, rankings.scores)
 
+    def positions(self, requests: Histories) -> list[float]:
+        """Decoder positions per user at each level: the beams that are not decided yet, and what pads them to a batch."""
+        asked: dict[int, int] = {}
+
+        def counting(decoder: BeamDecoder, tokens: torch.Tensor) -> torch.Tensor:
+            level = len(decoder.past[0])
+            asked[level] = asked.get(level, 0) + tokens.numel()
+            return advance(decoder, tokens)
+
+        advance = BeamDecoder.advance
+        with patch.object(BeamDecoder, "advance", counting):
+            self.decode(requests)
+        return [asked.get(level, 0) / len(requests) for level in range(self.model.levels)]
+
 
 class ReferenceDecoding:
     """`generate` with `num_beams` and `prefix_allowed_tokens_fn`, the item-causal mask handed to its encoder.
@@ -51,6 +70,7 @@ class ReferenceDecoding:
     def __init__(self, work: Work, model: Tiger, beams: int, users: int, calls: int = 1) -> None:
         self.work, self.beams, self.users, self.calls, self.max_items = work, beams, users, calls, model.config.max_items
         self.reference, self.tokens = to_transformers(model), item_tokens(work.ids)
+        self.renormalise = model.config.softmax == "trie"
         self.levels = self.tokens.shape[1]
         self.allowed = prefix_function(self.tokens[:-1].tolist())
         self.item_of = {tuple(row): item for item, row in enumerate(self.tokens[:-1].tolist())}
@@ -84,6 +104,7 @@ class ReferenceDecoding:
             length_penalty=0.0,
             early_stopping=False,
             prefix_allowed_tokens_fn=self.allowed,
+            renormalize_logits=self.renormalise,
             return_dict_in_generate=True,
             output_scores=True,
         )

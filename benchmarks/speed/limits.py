@@ -5,6 +5,7 @@ passes. *Needed* attention counts the pairs that the mask allows; *dense* counts
 """
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -69,16 +70,18 @@ def sliding_flops(size: TigerConfig, vocabulary: int, levels: int, items: int) -
     return TRAINING_PASSES * (encoder_flops(size, memory, memory**2) + decoder_flops(size, vocabulary, levels, memory, pairs))
 
 
-def decoding_flops(size: TigerConfig, vocabulary: int, levels: int, lengths: Int[np.ndarray, " users"], beams: int) -> float:
+def decoding_flops(size: TigerConfig, vocabulary: int, lengths: Int[np.ndarray, " users"], positions: Sequence[float]) -> float:
     """Needed operations per user of a beam search: encoder and the memory's side of cross-attention once, nothing recomputed.
+
+    `positions` counts a user's decoder positions at each level: one start token, then every beam whose next code is open.
 
     Cross-attention counts in the cheaper of its two forms: keys and values, or (with the maps of query and output multiplied
     into them) no work on a beam but its scores and its reading, which are as wide as the model for each head.
     """
-    inner, wide = size.heads * size.head_dim, size.heads * size.dim
+    levels, inner, wide = len(positions), size.heads * size.head_dim, size.heads * size.dim
     memory = np.minimum(lengths, size.max_items).astype(float) * levels
     encoder = encoder_flops(size, float(memory.mean()), float((memory * (memory + levels) / 2).mean()))
-    steps = np.array([1] + [beams] * (levels - 1))  # the first step scores one start token, not `beams` copies
+    steps = np.asarray(positions, float)
     tokens, pairs = float(steps.sum()), float((steps * np.arange(1, levels + 1)).sum())
     plain = memory * 4 * size.dim * inner + tokens * 4 * size.dim * inner + tokens * memory * 4 * inner
     folded = memory * 4 * size.dim * wide + tokens * memory * 4 * wide

@@ -1,7 +1,7 @@
 """All rows of the benchmark, as one JSON-ready object."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -67,7 +67,7 @@ def measure(
     rows: list[dict[str, Any]] = []
     result |= _training(work, amount, native, repeats, quick, result["checks"], rows)
     for beams in (20, 50):
-        result |= _decoding(work, amount, beams, repeats, result["checks"], rows)
+        result |= _decoding(work, amount, beams, repeats, quick, result["checks"], rows)
     # Measured before and after, because a busy neighbour lowers it and nothing raises it.
     peaks = {p: max(before, peak_flops(DTYPES[p])) for p, before in peaks.items()}
     rows = [row | _limit(row, peaks[row["precision"]]) for row in rows]
@@ -136,27 +136,38 @@ def _training(
 
 
 def _decoding(
-    work: Work, amount: Amount, beams: int, repeats: int, checks: dict[str, Any], rows: list[dict[str, Any]]
+    work: Work, amount: Amount, beams: int, repeats: int, quick: bool, checks: dict[str, Any], rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    model = build(work.ids)
-    ours = OurDecoding(work, model, beams, amount.our_users)
-    theirs = ReferenceDecoding(work, model, beams, amount.their_users, amount.their_calls)
+    """Over the trie, as scoter's own experiments decode; over the vocabulary too where there is time."""
     requests = sample(work.histories, amount.checked_users, 0)
-    checks[f"beams_{beams}"] = gap = agreement(ours.decode(requests), theirs.decode(requests))
-    if gap["explained"] < 1 or gap["score_difference"] > SAME:
-        raise DifferentFunctionsError(f"{beams} beams of equal weights differ in items or scores: {gap}")
-    contenders: dict[str, Callable[[int], Sample]] = {"ours": ours, "theirs": theirs}
-    if amount.larger_batch:
-        contenders["larger"] = ReferenceDecoding(work, model, beams, amount.larger_batch)
+    contenders: dict[tuple[str, str], Callable[[int], Sample]] = {}
+    needed: dict[str, float] = {}
+    for softmax in ("trie",) if quick else ("trie", "vocabulary"):
+        model = build(work.ids)
+        model.config = replace(model.config, softmax=softmax)
+        ours = OurDecoding(work, model, beams, amount.our_users)
+        theirs = ReferenceDecoding(work, model, beams, amount.their_users, amount.their_calls)
+        checks[f"beams_{beams}_{softmax}"] = gap = agreement(ours.decode(requests), theirs.decode(requests))
+        if gap["explained"] < 1 or gap["score_difference"] > SAME:
+            raise DifferentFunctionsError(f"{beams} beams of equal weights differ in items or scores ({softmax}): {gap}")
+        contenders |= {("ours", softmax): ours, ("theirs", softmax): theirs}
+        positions = ours.positions(sample(work.histories, amount.our_users, 0))
+        needed[softmax] = decoding_flops(SIZE, 1 + sum(work.ids.codebook_sizes), work.histories.lengths, positions)
+        if amount.larger_batch and softmax == "trie":
+            contenders["larger", softmax] = ReferenceDecoding(work, model, beams, amount.larger_batch)
     samples = alternate(contenders, repeats)
-    needed = decoding_flops(SIZE, 1 + sum(work.ids.codebook_sizes), LEVELS, work.histories.lengths, beams)
     names = {"ours": "scoter", "theirs": f"transformers generate, {amount.their_users} users a call, its fastest"}
     names["larger"] = f"transformers generate, {amount.larger_batch} users a call"
-    for side, turns in samples.items():
-        row = {"task": f"decoding, {beams} beams", "unit": "users", "name": names[side], "side": side, "precision": "fp32"}
-        rows.append(row | summary(turns) | {"gflop_needed": needed / 1e9})
-    found = ratio(samples["ours"], samples["theirs"])
-    return {f"decode_ratio_{beams}": found["value"], f"decode_ratio_{beams}_spread": found}
+    found: dict[str, Any] = {}
+    for (side, softmax), turns in samples.items():
+        task = f"decoding, {beams} beams" + ("" if softmax == "trie" else ", whole vocabulary")
+        row = {"task": task, "unit": "users", "name": names[side], "side": side, "precision": "fp32", "softmax": softmax}
+        rows.append(row | summary(turns) | {"gflop_needed": needed[softmax] / 1e9})
+        if side == "ours":
+            key = f"decode_ratio_{beams}" + ("" if softmax == "trie" else "_vocabulary")
+            spread = ratio(turns, samples["theirs", softmax])
+            found |= {key: spread["value"], f"{key}_spread": spread}
+    return found
 
 
 def _limit(row: dict[str, Any], peak: float) -> dict[str, float]:

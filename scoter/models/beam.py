@@ -33,6 +33,7 @@ class TrieTensors:
         self.code = torch.from_numpy(trie.code).long()
         self.item = torch.from_numpy(trie.item).long()
         self.path = torch.from_numpy(trie.paths(len(first_tokens))).long()
+        self.items_below = torch.bincount(self.path.flatten(), minlength=len(trie.code))
         self.first_tokens = first_tokens
 
     def children(self, nodes: Int[Tensor, " parents"]) -> tuple[Int[Tensor, " children"], Int[Tensor, " children"]]:
@@ -50,15 +51,31 @@ def beam_search(
     nodes = torch.zeros(rows, 1, dtype=torch.long)
     scores = torch.zeros(rows, 1)
     tokens = torch.full((rows, 1), start_token)
+    slots = torch.zeros_like(nodes)  # where in the decoder a beam's state lies, or that of the beam it continues
     for level, first_token in enumerate(trie.first_tokens):
-        logits = decoder.advance(tokens)
-        width, vocabulary = logits.shape[1:]
+        # A beam with one item below it is decided where codes are renormalised: it needs the decoder no more.
+        undecided = trie.items_below[nodes] > 1 if renormalise else torch.ones_like(nodes, dtype=torch.bool)
+        asked = torch.argsort(undecided.byte(), dim=1, descending=True, stable=True)[:, : int(undecided.sum(1).max())]
+        if level > 0 and asked.shape[1] > 0:
+            decoder = decoder.select(slots.gather(1, asked))
+        slots = torch.zeros_like(nodes).scatter(1, asked, torch.arange(asked.shape[1]).expand(rows, -1))
+        width = nodes.shape[1]
         parents, children = trie.children(nodes.flatten())
-        row = parents // width
-        chosen = logits.flatten().take(parents * vocabulary + first_token + trie.code[children])
-        normaliser = segment_logsumexp(chosen, parents, rows * width) if renormalise else torch.logsumexp(logits, -1).flatten()
+        chosen = torch.zeros(len(parents))
+        normaliser = torch.zeros(rows * width)
+        if asked.shape[1] > 0:
+            logits = decoder.advance(tokens.gather(1, asked))
+            vocabulary = logits.shape[2]
+            place_in_logits = (torch.arange(rows)[:, None] * asked.shape[1] + slots).flatten()
+            chosen = logits.flatten().take(place_in_logits[parents] * vocabulary + first_token + trie.code[children])
+            if renormalise:
+                chosen = torch.where(undecided.flatten()[parents], chosen, 0)
+                normaliser = segment_logsumexp(chosen, parents, rows * width)
+            else:
+                normaliser = torch.logsumexp(logits, -1).flatten()
         totals = chosen + (scores.flatten() - normaliser)[parents]
         # Every row's children side by side, padded to the longest row.
+        row = parents // width
         in_row = torch.bincount(row, minlength=rows)
         place = torch.arange(len(row)) - (in_row.cumsum(0) - in_row)[row]
         table = torch.full((rows, int(in_row.max())), -torch.inf)
@@ -67,8 +84,7 @@ def beam_search(
         # A row with fewer children than that repeats its last one, with a score of -inf.
         flat = (in_row.cumsum(0) - in_row)[:, None] + torch.minimum(best, in_row[:, None] - 1)
         nodes, tokens = children[flat], first_token + trie.code[children[flat]]
-        if level + 1 < len(trie.first_tokens):
-            decoder = decoder.select(parents[flat] % width)
+        slots = slots.flatten()[parents[flat]]
     items = torch.where(scores > -torch.inf, trie.item[nodes], -1)
     return items, scores
 

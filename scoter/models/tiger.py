@@ -101,7 +101,7 @@ class Tiger(nn.Module):
         k: int,
         steps: StepReader | None = None,
         after_batch: AfterBatch = ignore,
-        batch_rows: int = 64,
+        batch_rows: int = 24,
         beams: int = 0,
     ) -> Rankings:
         """The `k` most likely items after each history, by constrained beam search with max(k, beams) beams.

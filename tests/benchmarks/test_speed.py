@@ -99,19 +99,24 @@ def test_needed_flops_equal_a_count_by_hand_and_never_exceed_what_is_run() -> No
 def test_decoding_flops_of_one_beam_are_those_of_a_pass_over_one_target() -> None:
     lengths = np.array([40, 40])  # so long that plain cross-attention is the cheaper
     size = dataclasses.replace(SMALL, max_items=40)
-    one = limits.decoding_flops(size, VOCABULARY, LEVELS, lengths, beams=1)
+    one = limits.decoding_flops(size, VOCABULARY, lengths, [1] * LEVELS)
     encoder = limits.encoder_flops(size, 40 * LEVELS, LEVELS**2 * 40 * 41 / 2)
     pairs = LEVELS * (LEVELS + 1) / 2 + LEVELS * 40 * LEVELS
     assert one == pytest.approx(encoder + limits.decoder_flops(size, VOCABULARY, LEVELS, 40 * LEVELS, pairs))
 
 
+@pytest.mark.parametrize("softmax", ["vocabulary", "trie"])
 @pytest.mark.parametrize("beams", [4, 50])
-def test_needed_decoding_flops_never_exceed_what_is_run(beams: int) -> None:
-    model = build(WORK.ids, SMALL)
+def test_needed_decoding_flops_never_exceed_what_is_run(beams: int, softmax: str) -> None:
+    model = build(WORK.ids, dataclasses.replace(SMALL, softmax=softmax))
     requests = sample(WORK.histories, 64, 0)
     run = forward_flops(lambda: OurDecoding(WORK, model, beams, 64).decode(requests))
     warm = forward_flops(lambda: OurDecoding(WORK, model, beams, 64))
-    needed = limits.decoding_flops(SMALL, VOCABULARY, LEVELS, requests.lengths, beams) * len(requests)
+    positions = OurDecoding(WORK, model, beams, 64).positions(requests)
+    assert positions[0] == 1
+    if softmax == "vocabulary":
+        assert positions[-1] == max(beams, SMALL.beams)
+    needed = limits.decoding_flops(SMALL, VOCABULARY, requests.lengths, positions) * len(requests)
     assert 0.4 * (run - warm) < needed <= run - warm
 
 
