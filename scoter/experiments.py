@@ -55,6 +55,7 @@ def quickstart() -> Experiment:
         name="quickstart",
         data=DataConfig("beauty", max_users=2000),
         methods={name: chosen[name] for name in ("popularity", "sasrec-ce", "tiger", "tiger-meanpool", "scoter")},
+        semantic_ids=TIGER_IDS,
         discover=DiscoverConfig(patterns=32, users=500, fresh_users=500),
         note="a fixed sample of 2,000 Beauty users and their items: a demonstration, not the benchmark",
     )

@@ -166,7 +166,7 @@ def _without_duplicates(
         same = "user and item" if times is None else "user, item and timestamp"
         raise DataError(
             f"row {row + 1} of {path} has the {same} of an earlier row ({repeated.sum()} such rows); "
-            f"say duplicates='first' to drop such rows or 'keep' to count each"
+            f"say duplicates='first' (--duplicates first) to drop such rows or 'keep' to count each"
         )
     return rows[~repeated]
 
@@ -181,7 +181,8 @@ def _long_enough(
     if policy == "error":
         raise DataError(
             f"{len(short)} users of {path} have fewer than {min_events} events (first: {str(user_keys[short[0]])!r} has "
-            f"{counts[short[0]]}); say short_users='drop' to leave them out or 'keep' to train on them without testing"
+            f"{counts[short[0]]}); say short_users='drop' (--short-users drop) to leave them out or 'keep' to train on them "
+            "without testing"
         )
     kept = np.flatnonzero(counts[users] >= min_events)
     if not len(kept):
