@@ -1,0 +1,96 @@
+"""Information and Bayes decisions of finite models by summation. A joint is an array of probabilities that sum to 1."""
+
+import numpy as np
+from scipy.special import entr
+
+from theory.errors import require
+
+
+def entropy(probabilities: np.ndarray) -> float:
+    """Shannon entropy in nats of an array of probabilities of any shape.
+
+    >>> round(entropy(np.full(4, 0.25)), 4) == round(float(np.log(4)), 4)
+    True
+    """
+    return float(entr(_checked(probabilities)).sum())
+
+
+def mutual_information(joint: np.ndarray) -> float:
+    """I(W;Y) in nats of joint[w, y].
+
+    >>> round(mutual_information(np.eye(2) / 2), 4)
+    0.6931
+    """
+    require(np.ndim(joint) == 2, "joint", np.shape(joint), "I(W;Y) reads an array [w, y]")
+    joint = _checked(joint)
+    independent = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
+    seen = joint > 0
+    return float((joint[seen] * np.log(joint[seen] / independent[seen])).sum())
+
+
+def conditional_mutual_information(joint: np.ndarray) -> float:
+    """I(W;Y|C) in nats of joint[c, w, y].
+
+    >>> conditional_mutual_information(np.full((2, 2, 2), 0.125))
+    0.0
+    """
+    require(np.ndim(joint) == 3, "joint", np.shape(joint), "I(W;Y|C) reads an array [c, w, y]")
+    joint = _checked(joint)
+    total = joint.sum((1, 2), keepdims=True)
+    independent = joint.sum(2, keepdims=True) * joint.sum(1, keepdims=True)
+    seen = joint > 0
+    ratio = joint[seen] * np.broadcast_to(total, joint.shape)[seen] / independent[seen]
+    return float((joint[seen] * np.log(ratio)).sum())
+
+
+def conditional_entropy(joint: np.ndarray) -> float:
+    """H(Y|W) in nats of joint[w, y].
+
+    >>> conditional_entropy(np.eye(2) / 2)
+    0.0
+    """
+    require(np.ndim(joint) == 2, "joint", np.shape(joint), "H(Y|W) reads an array [w, y]")
+    joint = _checked(joint)
+    return float(entr(joint).sum() - entr(joint.sum(1)).sum())
+
+
+def merge_rows(joint: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Joint of (t(w), y) from joint[w, y] and labels[w] = t(w), numbered from 0.
+
+    >>> merge_rows(np.eye(2) / 2, np.array([0, 0])).tolist()
+    [[0.5, 0.5]]
+    """
+    require(len(labels) == len(joint), "labels", len(labels), f"needs one label per row: {len(joint)}")
+    merged = np.zeros((int(np.max(labels)) + 1, joint.shape[1]))
+    np.add.at(merged, labels, joint)
+    return merged
+
+
+def bayes_recall(joint: np.ndarray, k: int) -> float:
+    """Recall@k of the best list given W.
+
+    >>> bayes_recall(np.array([[0.5, 0.25, 0.25]]), 2)
+    0.75
+    """
+    return float(_sorted_mass(joint, k).sum())
+
+
+def bayes_ndcg(joint: np.ndarray, k: int) -> float:
+    """NDCG@k of the best list given W, one relevant item.
+
+    >>> bayes_ndcg(np.array([[0.5, 0.25, 0.25]]), 1)
+    0.5
+    """
+    return float(_sorted_mass(joint, k).sum(0) @ (1 / np.log2(np.arange(1, k + 1) + 1)))
+
+
+def _sorted_mass(joint: np.ndarray, k: int) -> np.ndarray:
+    require(np.ndim(joint) == 2 and 1 <= k <= joint.shape[1], "k", k, "needs joint[w, y] and 1 <= k <= items")
+    return -np.sort(-_checked(joint), axis=1)[:, :k]
+
+
+def _checked(probabilities: np.ndarray) -> np.ndarray:
+    p = np.asarray(probabilities, dtype=float)
+    require(bool(np.all(p >= 0)), "probabilities", float(p.min(initial=0)), "probabilities are >= 0")
+    require(abs(p.sum() - 1) < 1e-9, "probabilities", float(p.sum()), "probabilities sum to 1")
+    return p
