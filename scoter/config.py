@@ -145,7 +145,8 @@ class TigerConfig:
 
     `softmax` says over what a code's probability is normalised, in training and decoding: the whole `vocabulary`, as the
     paper has it, or the codes that can follow in the `trie` of the catalogue, which makes one distribution over items.
-    `embedding_start` is where the token embeddings start: `random`, or at the `codebooks` behind the codes.
+    `embedding_start` is where the token embeddings start: `random`, or at the `codebooks` behind the codes. `repeat_bias`
+    learns, level by level, how much more or less likely an item becomes by standing in the history already (needs `trie`).
     """
 
     __pydantic_config__ = _FORBID
@@ -160,6 +161,7 @@ class TigerConfig:
     beams: int = 20
     softmax: Literal["vocabulary", "trie"] = "vocabulary"
     embedding_start: Literal["random", "codebooks"] = "random"
+    repeat_bias: bool = False
 
 
 @dataclass(frozen=True)

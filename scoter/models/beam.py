@@ -6,6 +6,7 @@ exist are looked at, so a level where most nodes have one child costs no more th
 continuations exist than beams, the surplus beams have score -inf and item -1.
 """
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -33,7 +34,13 @@ class TrieTensors:
         self.code = torch.from_numpy(trie.code).long()
         self.item = torch.from_numpy(trie.item).long()
         self.path = torch.from_numpy(trie.paths(len(first_tokens))).long()
-        self.items_below = torch.bincount(self.path.flatten(), minlength=len(trie.code))
+        leaves = (self.item >= 0).nonzero()[:, 0]
+        leaf = torch.empty_like(leaves).scatter(0, self.item[leaves], leaves)
+        self.items_below = torch.bincount(torch.cat([self.path.flatten(), leaf]), minlength=len(trie.code))
+        down = torch.cat([self.path[:, 1:], leaf[:, None]], 1)
+        alone = (self.items_below[down] == 1).byte().argmax(1, keepdim=True)
+        # The node where an item parts from all others; row -1, the padding item, has none.
+        self.branch = torch.cat([down.gather(1, alone)[:, 0], torch.tensor([-1])])
         self.first_tokens = first_tokens
 
     def children(self, nodes: Int[Tensor, " parents"]) -> tuple[Int[Tensor, " children"], Int[Tensor, " children"]]:
@@ -45,9 +52,18 @@ class TrieTensors:
 
 
 def beam_search(
-    decoder: Decoder, trie: TrieTensors, rows: int, beams: int, start_token: int = 0, renormalise: bool = False
+    decoder: Decoder,
+    trie: TrieTensors,
+    rows: int,
+    beams: int,
+    start_token: int = 0,
+    renormalise: bool = False,
+    bias: Callable[[int, Tensor, Tensor], Tensor] | None = None,
 ) -> tuple[Int[Tensor, "rows beams"], Float[Tensor, "rows beams"]]:
-    """The `beams` best complete semantic IDs of each row as (items, scores), best first."""
+    """The `beams` best complete semantic IDs of each row as (items, scores), best first.
+
+    `bias(level, row, children)` is added to the logits of these children in these rows.
+    """
     nodes = torch.zeros(rows, 1, dtype=torch.long)
     scores = torch.zeros(rows, 1)
     tokens = torch.full((rows, 1), start_token)
@@ -68,6 +84,8 @@ def beam_search(
             vocabulary = logits.shape[2]
             place_in_logits = (torch.arange(rows)[:, None] * asked.shape[1] + slots).flatten()
             chosen = logits.flatten().take(place_in_logits[parents] * vocabulary + first_token + trie.code[children])
+            if bias is not None:
+                chosen = chosen + bias(level, parents // width, children)
             if renormalise:
                 chosen = torch.where(undecided.flatten()[parents], chosen, 0)
                 normaliser = segment_logsumexp(chosen, parents, rows * width)

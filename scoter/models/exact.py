@@ -40,7 +40,8 @@ def log_likelihoods(
         for chosen, items, lengths in history_batches(histories, model.config.max_items, rows):
             decoder = BeamDecoder(model, folded, _memory(model, items), lengths, _chain(model, histories, chosen, steps))
             found = torch.empty(len(chosen), scores.shape[1])
-            _walk(decoder, model.trie, torch.zeros(1, dtype=torch.long), torch.zeros(len(chosen), 1), 0, states, found)
+            root, none = torch.zeros(1, dtype=torch.long), torch.zeros(len(chosen), 1)
+            _walk(decoder, items, model.trie, root, none, 0, states, found)
             scores[chosen] = found.numpy()
     return scores
 
@@ -101,6 +102,7 @@ def encoder_influence(
 
 def _walk(
     decoder: BeamDecoder,
+    history: Int[Tensor, "rows length"],
     trie: Any,
     nodes: Int[Tensor, " nodes"],
     scores: Float[Tensor, "rows nodes"],
@@ -114,6 +116,9 @@ def _walk(
     logits = decoder.advance(tokens.expand(rows, -1))
     parents, children = trie.children(nodes)
     chosen = logits[:, parents, trie.first_tokens[level] + trie.code[children]]
+    if decoder.model.repeat is not None:
+        row = torch.arange(rows).repeat_interleave(len(children))
+        chosen = chosen + decoder.model.repeats(history, level, row, children.repeat(rows)).view(rows, -1)
     if decoder.model.config.softmax == "trie":
         normaliser = segment_logsumexp(chosen, parents, len(nodes))
     else:
@@ -126,7 +131,7 @@ def _walk(
     pieces = -(-rows * len(children) // states)
     for part in torch.arange(len(children)).tensor_split(pieces):
         below = decoder.select(parents[part].expand(rows, -1))
-        _walk(below, trie, children[part], totals[:, part], level + 1, states, found)
+        _walk(below, history, trie, children[part], totals[:, part], level + 1, states, found)
 
 
 def _memory(model: Any, items: Int[Tensor, "rows length"]) -> Float[Tensor, "rows slots dim"]:

@@ -21,7 +21,7 @@ def to_transformers(model: Tiger) -> Any:
     """A `T5ForConditionalGeneration` with this model's weights, in evaluation mode.
 
     Raises:
-        ConfigError: the model has a fusion, which T5 has no place for.
+        ConfigError: the model has a fusion or a repeat bias, which T5 has no place for.
 
     Example:
         >>> import numpy as np
@@ -33,6 +33,8 @@ def to_transformers(model: Tiger) -> Any:
 
     if model.fusion is not None:
         raise ConfigError("a TIGER with a fusion has no T5 equivalent; train one without to export it")
+    if model.repeat is not None:
+        raise ConfigError("a TIGER with repeat_bias has no T5 equivalent; train one with model.repeat_bias=false to export it")
     config = model.config
     sizes = {
         "vocab_size": model.embedding.num_embeddings,

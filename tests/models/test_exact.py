@@ -20,13 +20,17 @@ CONFIG = TigerConfig(dim=16, layers=2, heads=2, head_dim=8, feed_forward=32, max
 ITEMS, USERS, STEPS, WIDTH = 40, 5, 2, 4
 
 
-def make_model(fused: bool = False, softmax: Literal["vocabulary", "trie"] = "vocabulary") -> Tiger:
+def make_model(
+    fused: bool = False, softmax: Literal["vocabulary", "trie"] = "vocabulary", repeat_bias: tuple[float, ...] = ()
+) -> Tiger:
     torch.manual_seed(0)
     every = np.array(list(itertools.product(range(5), range(4), range(3))))
     ids = SemanticIds(np.random.default_rng(0).permutation(every)[:ITEMS], (5, 4, 3))
-    return Tiger(
-        replace(CONFIG, softmax=softmax), ids, StructuredFusion(STEPS, WIDTH, CONFIG.dim, CONFIG.layers, 2) if fused else None
-    ).eval()
+    fusion = StructuredFusion(STEPS, WIDTH, CONFIG.dim, CONFIG.layers, 2) if fused else None
+    model = Tiger(replace(CONFIG, softmax=softmax, repeat_bias=bool(repeat_bias)), ids, fusion).eval()
+    if model.repeat is not None:
+        model.repeat.data = torch.tensor(repeat_bias)
+    return model
 
 
 def make_histories() -> Histories:
@@ -103,9 +107,10 @@ def test_a_beam_as_wide_as_the_catalogue_agrees_and_a_narrow_one_is_counted() ->
 
 
 @torch.inference_mode()
-def test_a_softmax_over_the_trie_is_one_distribution_over_the_catalogue() -> None:
+@pytest.mark.parametrize("repeat_bias", [(), (0.3, -0.2, 0.1)])
+def test_a_softmax_over_the_trie_is_one_distribution_over_the_catalogue(repeat_bias: tuple[float, ...]) -> None:
     """Probabilities of the items sum to 1; the loss is their mean negative logarithm; the beam finds them with those scores."""
-    model, histories = make_model(softmax="trie"), make_histories()
+    model, histories = make_model(softmax="trie", repeat_bias=repeat_bias), make_histories()
     scores = log_likelihoods(model, histories)
     np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1, atol=1e-5)
     found = model.recommend(histories, ITEMS)
@@ -126,6 +131,34 @@ def test_a_softmax_over_the_trie_is_one_distribution_over_the_catalogue() -> Non
         below = [likely[together & (codes[:, level] == code)].sum() for code in codes[together, level].unique()]
         spread.append(np.mean(-np.log(below / likely[together].sum())))
     assert float(model.loss(batch, label_smoothing=1.0)) == pytest.approx(np.mean(spread), abs=1e-5)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_repeat_bias_moves_what_was_seen_where_it_parts_from_the_rest(level: int) -> None:
+    """From the joint distribution without the bias: odds of exactly those branches change by exp(10 x bias), all else is kept."""
+    histories, amount = make_histories(), 0.07
+    plain = make_model(softmax="trie")
+    biased = make_model(softmax="trie", repeat_bias=tuple(amount * (place == level) for place in range(3)))
+    biased.load_state_dict(plain.state_dict(), strict=False)
+    before, after = (np.exp(log_likelihoods(model, histories).astype(np.float64)) for model in (plain, biased))
+    codes = plain.item_tokens[:-1].numpy()
+    shared = (codes[:, None] == codes).cumprod(axis=2)
+    shared[np.arange(ITEMS), np.arange(ITEMS)] = 0
+    parts_at = shared.any(axis=1).sum(axis=1)  # the first level whose code makes it the only one
+    assert set(parts_at) == {1, 2}
+    for row in range(USERS):
+        seen = np.isin(np.arange(ITEMS), histories.sequence(row)[-CONFIG.max_items :]) & (parts_at == level)
+        expected = np.empty(ITEMS)
+        for item in range(ITEMS):
+            siblings = (codes[:, :level] == codes[item, :level]).all(axis=1)
+            odds = before[row] * np.where(seen, np.exp(10 * amount), 1)
+            expected[item] = odds[item] / odds[siblings].sum() * before[row][siblings].sum()
+        np.testing.assert_allclose(after[row], expected, rtol=1e-4)
+
+
+def test_a_repeat_bias_without_a_trie_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"repeat_bias = True needs softmax = 'trie'.*set model\.softmax=trie"):
+        make_model(repeat_bias=(0.0, 0.0, 0.0))
 
 
 def test_the_training_mode_is_put_back() -> None:

@@ -109,7 +109,10 @@ def test_there_and_back_again(model: Tiger) -> None:
         from_transformers(to_transformers(model), SemanticIds(np.array([[0, 0]]), (6, 6)))
 
 
-def test_a_fusion_has_no_equivalent(model: Tiger) -> None:
+def test_a_fusion_or_a_repeat_bias_has_no_equivalent(model: Tiger) -> None:
     fused = Tiger(CONFIG, SemanticIds(np.array([[0], [1]]), (2,)), StructuredFusion(2, 4, CONFIG.dim, CONFIG.layers, 2))
     with pytest.raises(ConfigError, match="TIGER with a fusion has no T5 equivalent"):
         to_transformers(fused)
+    repeating = Tiger(TigerConfig(softmax="trie", repeat_bias=True), SemanticIds(np.array([[0], [1]]), (2,)))
+    with pytest.raises(ConfigError, match="TIGER with repeat_bias has no T5 equivalent"):
+        to_transformers(repeating)
