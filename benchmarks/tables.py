@@ -98,7 +98,8 @@ def notes(results: Path | str = RESULTS, dataset: str = "beauty") -> list[str]:
     lines += _stored_chains(results, dataset)
     for one in paper["source"]:
         if one["name"] in shown:
-            lines += [f"{one['label']}: {one['citation']} (arXiv {one['arxiv']}), read in {one['read_at']}."]
+            paper_id = f" (arXiv {one['arxiv']})" if "arxiv" in one else ""
+            lines += [f"{one['label']}: {one['citation']}{paper_id}, read in {one['read_at']}."]
     lift = paper["lift"]
     if shown:
         lines += [
@@ -175,8 +176,9 @@ def _difference(
 def _published(dataset: str) -> list[dict[str, Any]]:
     paper = tomllib.loads(PAPER_VALUES.read_text())
     about = {one["name"]: one for one in paper["source"]}
+    read = {name: f"arXiv {one['arxiv']}" if "arxiv" in one else one["citation"] for name, one in about.items()}
     return [
-        {**row, "method": about[row["source"]]["label"], "source": f"arXiv {about[row['source']]['arxiv']}"}
+        {**row, "method": about[row["source"]]["label"], "source": read[row["source"]]}
         for row in paper["row"]
         if row["dataset"] == dataset
     ]
