@@ -39,6 +39,7 @@ class TrieTensors:
         self.items_below = torch.bincount(torch.cat([self.path.flatten(), leaf]), minlength=len(trie.code))
         down = torch.cat([self.path[:, 1:], leaf[:, None]], 1)
         alone = (self.items_below[down] == 1).byte().argmax(1, keepdim=True)
+        self.levels_of_branches = set(alone.flatten().tolist())
         # The node where an item parts from all others; row -1, the padding item, has none.
         self.branch = torch.cat([down.gather(1, alone)[:, 0], torch.tensor([-1])])
         self.first_tokens = first_tokens

@@ -98,7 +98,7 @@ class Tiger(nn.Module):
             row, children = self.trie.children(self.trie.path[items, level])
             place = (row, self.trie.code[children])
             forbidden = torch.ones_like(logits, dtype=torch.bool).index_put_(place, torch.tensor(False))
-            if self.repeat is not None:
+            if self.repeat is not None and level in self.trie.levels_of_branches:
                 logits = logits + torch.zeros_like(logits).index_put(place, self.repeats(history, level, row, children))
             log_probs = torch.log_softmax(logits.masked_fill(forbidden, _BLOCKED), -1)
             label = self.item_tokens[items, level] - first_token
@@ -155,8 +155,9 @@ class Tiger(nn.Module):
         The level's learned number where the child is the branch that leads to one item alone and the history holds it, else 0.
         It moves ten times as fast as other vectors, or it would come too late.
         """
-        seen = (self.trie.branch[history][row] == children[:, None]).any(1)
-        return seen * (10 * self.repeat[level]) if self.repeat is not None else seen * 0.0
+        if self.repeat is None or level not in self.trie.levels_of_branches:
+            return torch.zeros(len(children))
+        return (self.trie.branch[history][row] == children[:, None]).any(1) * (10 * self.repeat[level])
 
     def encode(self, tokens: Int[Tensor, "B L C"]) -> Float[Tensor, "B LC D"]:
         """Hidden states of all items' tokens; those of an item depend on that item and earlier ones only."""
