@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from theory.arrays import Numbers
 from theory.bounds.list_bounds import recall_floor
 from theory.errors import require
 
@@ -21,7 +21,7 @@ class CrossEntropyCertificate:
 
 
 def certify_cross_entropy(
-    log_losses: ArrayLike,
+    log_losses: Numbers,
     *,
     marginal_entropy: float,
     smallest_probability: float,

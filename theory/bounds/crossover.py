@@ -14,7 +14,7 @@ def gaussian_crossover(structured_dims: int, collapsed_dims: int, information: f
     >>> round(gaussian_crossover(4, 1, 0.1444), 1)
     14.0
     """
-    require(structured_dims >= collapsed_dims >= 0, "collapsed_dims", collapsed_dims, "T is a collapse of Z: has no more features")
+    require(structured_dims >= collapsed_dims >= 0, "collapsed_dims", collapsed_dims, "T, a collapse of Z, has no more features")
     require(information > 0, "information", information, "at I(Y;Z|T) = 0 the collapsed model is never beaten: n* is infinite")
     return float(structured_dims + 1 + (structured_dims - collapsed_dims) / np.expm1(2 * information))
 

@@ -3,13 +3,13 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 
+from theory.arrays import Numbers
 from theory.errors import require
 
 
-def recall_cap(baseline_recall: ArrayLike, information: ArrayLike) -> Any:
+def recall_cap(baseline_recall: Numbers, information: Numbers) -> Any:
     """Largest recall of the structured model when the collapsed Bayes recall and I(Y;Z|T,X) in nats are given (T7).
 
     Premises: baseline_recall in [0, 1] is the *Bayes* recall of the collapsed representation or an upper bound of it
@@ -52,7 +52,7 @@ def pinsker_gain(information: float) -> float:
     return float(np.sqrt(information / 2))
 
 
-def binary_kl(p: ArrayLike, q: ArrayLike) -> np.ndarray:
+def binary_kl(p: Numbers, q: Numbers) -> Any:
     """d(p||q) in nats between two coins.
 
     >>> float(binary_kl(0.3, 0.3))

@@ -4,12 +4,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from theory.arrays import Numbers
 from theory.errors import require
 
 
-def recall_ceiling(conditional_entropy: ArrayLike, *, items: int, k: int) -> Any:
+def recall_ceiling(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
     """Highest recall@k that any decoder can have (T5, list Fano), from H(Y|W) in nats; float, or array like the argument.
 
     Premises: 1 <= k < items and 0 <= H(Y|W) <= log items. H must be the entropy itself or a lower bound of it: a
@@ -27,7 +27,7 @@ def recall_ceiling(conditional_entropy: ArrayLike, *, items: int, k: int) -> Any
     return _like(conditional_entropy, np.where(entropy <= np.log(k), 1.0, 1 - low))
 
 
-def fano_entropy(error: ArrayLike, *, items: int, k: int) -> np.ndarray:
+def fano_entropy(error: Numbers, *, items: int, k: int) -> Any:
     """g_k(e) = h(e) + e log(M-k) + (1-e) log k: the largest H(Y|W) at which some list of k errs with probability e.
 
     >>> bool(np.isclose(fano_entropy(1 - 3 / 10, items=10, k=3), np.log(10)))
@@ -39,7 +39,7 @@ def fano_entropy(error: ArrayLike, *, items: int, k: int) -> np.ndarray:
     return binary_entropy(error) + error * np.log(items - k) + (1 - error) * np.log(k)
 
 
-def recall_ceiling_weak(conditional_entropy: ArrayLike, *, items: int, k: int) -> Any:
+def recall_ceiling_weak(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
     """The closed, looser form of T5: 1 - (H - log 2 - log k) / log((M-k)/k). It needs items > 2k (else the sign turns).
 
     >>> bool(recall_ceiling_weak(8.0, items=12_101, k=10) >= recall_ceiling(8.0, items=12_101, k=10))
@@ -51,7 +51,7 @@ def recall_ceiling_weak(conditional_entropy: ArrayLike, *, items: int, k: int) -
     return _like(conditional_entropy, np.clip(1 - error, 0, 1))
 
 
-def recall_floor(conditional_entropy: ArrayLike, *, items: int, k: int) -> Any:
+def recall_floor(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
     """Lowest Bayes recall@k at this H(Y|W) (T6, list Feder-Merhav); any upper bound of H, as a cross-entropy, may stand in.
 
     Premises: 1 <= k < items, H >= 0. Above log items the floor is that of chance, k / items.
@@ -97,7 +97,7 @@ def hellman_raviv_constant(k: int, *, items: int | None = None) -> float:
     return float(np.max((1 - k / sizes) / np.log(sizes)))
 
 
-def binary_entropy(p: ArrayLike) -> np.ndarray:
+def binary_entropy(p: Numbers) -> Any:
     """h(p) = -p log p - (1-p) log(1-p) in nats.
 
     >>> round(float(binary_entropy(0.25)), 4)
@@ -109,17 +109,17 @@ def binary_entropy(p: ArrayLike) -> np.ndarray:
     return entr(p) + entr(1 - p)
 
 
-def _checked_entropy(value: ArrayLike, items: int, k: int) -> np.ndarray:
+def _checked_entropy(value: Numbers, items: int, k: int) -> np.ndarray:
     require(1 <= k < items, "k", k, f"a list of T5 holds 1 <= k < items = {items}")
     entropy = np.asarray(value, dtype=float)
     inside = np.all((entropy >= -1e-12) & (entropy <= np.log(items) + 1e-9))
     require(bool(inside), "conditional_entropy", value, f"H(Y|W) in nats lies in [0, log items = {np.log(items):.4f}]")
-    return np.clip(entropy, 0, np.log(items))
+    return np.asarray(np.clip(entropy, 0, np.log(items)))
 
 
 def _turns_down(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
     return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]) <= 0
 
 
-def _like(argument: ArrayLike, values: np.ndarray) -> Any:
+def _like(argument: Numbers, values: Any) -> Any:
     return float(values) if np.ndim(argument) == 0 else values

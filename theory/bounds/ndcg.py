@@ -1,13 +1,13 @@
 """NDCG of one relevant item as a weighted sum of recalls (T8), which carries the bounds of T5 and T6 over."""
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from theory.arrays import Numbers
 from theory.bounds.list_bounds import recall_ceiling, recall_floor
 from theory.errors import require
 
 
-def ndcg_from_recalls(recalls: ArrayLike) -> float:
+def ndcg_from_recalls(recalls: Numbers) -> float:
     """NDCG@K from Recall@1..Recall@K by Abel summation (T8). Premise: one relevant item, so recalls in [0, 1] rise.
 
     >>> round(ndcg_from_recalls([0.0, 1.0]), 4)

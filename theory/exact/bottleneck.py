@@ -6,7 +6,9 @@ from theory.errors import require
 from theory.exact.enumeration import mutual_information
 
 
-def bottleneck_point(joint: np.ndarray, *, trade: float, letters: int, seed: int, rounds: int = 300) -> tuple[float, float, np.ndarray]:
+def bottleneck_point(
+    joint: np.ndarray, *, trade: float, letters: int, seed: int, rounds: int = 300
+) -> tuple[float, float, np.ndarray]:
     """Rate I(X;Z), kept I(Y;Z) and channel P(z|x) after Blahut-Arimoto rounds that lower I(X;Z) - trade * I(Y;Z).
 
     A point found is feasible, so it lies on or below the optimal curve; the fixed point need not be the optimum.

@@ -105,7 +105,7 @@ class GaussianChain:
         forms = np.stack([np.einsum("njk,jk->n", grams[:, o][:, :, o], precision) for o in orders], axis=1)
         means = z[..., 0][:, orders] @ w
         log_weights = -0.5 * forms
-        return log_weights - logsumexp(log_weights, axis=1, keepdims=True), means
+        return log_weights - np.asarray(logsumexp(log_weights, axis=1, keepdims=True)), means
 
     def _linear_prediction(self, z: np.ndarray, view: str) -> np.ndarray:
         steps, w = z[..., 0], np.array(self.weights)

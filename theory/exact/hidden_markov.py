@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 
 from theory.errors import require
 from theory.exact.enumeration import entropy
-from theory.exact.measured import Measured, ranks_of
+from theory.exact.measured import Measured
 from theory.exact.order_channel import OrderChannel
 
 

@@ -31,7 +31,7 @@ class OrderChannel:
 
     def __post_init__(self) -> None:
         require(self.alphabet >= 2 and self.steps >= 1 and self.items >= 2, "alphabet, steps, items", self, "too small a model")
-        require(self.alphabet**self.steps <= 1_000_000, "steps", self.steps, "alphabet**steps sequences are enumerated: use fewer")
+        require(self.alphabet**self.steps <= 1_000_000, "steps", self.steps, "all alphabet**steps are enumerated: use fewer")
         require(0 <= self.order_weight <= 1, "order_weight", self.order_weight, "a weight lies in [0, 1]")
         require(0 <= self.noise <= 1, "noise", self.noise, "a probability lies in [0, 1]")
 

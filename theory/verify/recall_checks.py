@@ -1,0 +1,123 @@
+"""T4 to T9: recall and NDCG against information, on thousands of random joints and at the extremals."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from theory import bounds
+from theory.exact import bayes_ndcg, bayes_recall, conditional_entropy, entropy
+from theory.verify.comparison import Check, Comparison, Effort, at_most, equal
+from theory.verify.random_joints import batch_conditional_entropy, batch_recall, joint_batches, merge_pairs, random_joint
+
+
+def recall_checks() -> list[Check]:
+    """The checks of part 3."""
+    return [
+        Check("T4", "R_k(Z) >= R_k(T)", _decisions),
+        Check("T5", "R_k <= C_k(H(Y|W)), attained", _ceiling),
+        Check("T6", "R_k >= F_k(H(Y|W)), attained", _floor),
+        Check("T7", "d(R_k(Z) || R_k(T)) <= I(Y;Z|T)", _cap),
+        Check("C7a", "a lift certifies I(Y;Z|T) >= d(r || R_T)", _lift),
+        Check("T8", "NDCG is a non-negative sum of recalls", _ndcg),
+        Check("T9", "a cross-entropy certifies I >= H(Y) - CE, and no difference", _cross_entropy),
+    ]
+
+
+def _decisions(effort: Effort) -> list[Comparison]:
+    return [at_most(batch_recall(merge_pairs(p), k), batch_recall(p, k)) for p, k in joint_batches(4, effort.joints)]
+
+
+def _ceiling(effort: Effort) -> list[Comparison]:
+    comparisons = []
+    for p, k in joint_batches(5, effort.joints):
+        items, entropies, recalls = p.shape[2], np.maximum(batch_conditional_entropy(p), 0), batch_recall(p, k)
+        comparisons.append(at_most(recalls, bounds.recall_ceiling(entropies, items=items, k=k)))
+        if items > 2 * k:
+            comparisons.append(at_most(recalls, bounds.recall_ceiling_weak(entropies, items=items, k=k)))
+    for items, k in ((5, 1), (12, 3), (100, 10), (12, 8)):  # the posterior that attains it
+        for error in np.linspace(0.01, 0.95, 20) * (1 - k / items):
+            p = np.concatenate([np.full(k, (1 - error) / k), np.full(items - k, error / (items - k))])
+            comparisons.append(equal(bounds.recall_ceiling(entropy(p), items=items, k=k), 1 - error))
+    return comparisons
+
+
+def _floor(effort: Effort) -> list[Comparison]:
+    comparisons = []
+    for p, k in joint_batches(6, effort.joints):
+        items, entropies, recalls = p.shape[2], np.maximum(batch_conditional_entropy(p), 0), batch_recall(p, k)
+        comparisons.append(at_most(bounds.recall_floor(entropies, items=items, k=k), recalls))
+        comparisons.append(at_most(1 - recalls, bounds.hellman_raviv_constant(k, items=items) * entropies))
+    for items, k in ((5, 1), (12, 3), (100, 10)):  # time-sharing between two vertices attains it
+        errors, _ = bounds.list_envelope(items, k)
+        for left, right in pairwise(errors):
+            small, large = round(k / (1 - left)) if left > 0 else 1, round(k / (1 - right))
+            shared = np.stack([0.3 * _uniform(small, items), 0.7 * _uniform(large, items)])
+            floor = bounds.recall_floor(conditional_entropy(shared), items=items, k=k)
+            comparisons.append(equal(floor, bayes_recall(shared, k)))
+    return comparisons
+
+
+def _cap(effort: Effort) -> list[Comparison]:
+    comparisons = []
+    for p, k in joint_batches(7, effort.joints):
+        collapsed = merge_pairs(p)
+        information = np.maximum(batch_conditional_entropy(collapsed) - batch_conditional_entropy(p), 0)
+        fine, coarse = batch_recall(p, k), batch_recall(collapsed, k)
+        gain = np.maximum(fine, coarse)  # equal up to rounding where nothing is gained
+        comparisons += [
+            at_most(bounds.binary_kl(gain, coarse), information),
+            at_most(gain, bounds.recall_cap(coarse, information), 1e-9),
+            at_most(gain - coarse, np.sqrt(information / 2), 1e-9),
+        ]
+    return comparisons
+
+
+def _lift(effort: Effort) -> list[Comparison]:
+    rng, certified, truth = np.random.default_rng(77), [], []
+    for p, k in joint_batches(77, effort.joints // 10):
+        collapsed = merge_pairs(p)
+        information = batch_conditional_entropy(collapsed) - batch_conditional_entropy(p)
+        coarse = batch_recall(collapsed, k)
+        noisy = np.take_along_axis(p, np.argsort(-p * np.exp(0.5 * rng.standard_normal(p.shape)), axis=2)[:, :, :k], axis=2)
+        reached = np.minimum(noisy.sum((1, 2)), 1.0)  # any decoder of Z, not the best one
+        for r, base, nats in zip(reached, coarse, information, strict=True):
+            if r >= base:
+                certified.append(bounds.certified_information(float(r), float(base)))
+                truth.append(nats)
+    example = bounds.certified_information(0.0648 * 1.0375, 0.0648)
+    return [at_most(certified, truth), equal(example, 4.8e-5, 1e-6)]
+
+
+def _ndcg(effort: Effort) -> list[Comparison]:
+    rng, direct, summed, low, high = np.random.default_rng(8), [], [], [], []
+    for _ in range(effort.models):
+        p, k = random_joint(rng, 4, 9), int(rng.integers(1, 9))
+        recalls = np.minimum([bayes_recall(p, r) for r in range(1, k + 1)], 1.0)
+        direct.append(bayes_ndcg(p, k))
+        summed.append(bounds.ndcg_from_recalls(recalls))
+        low.append(bounds.ndcg_from_recalls(np.minimum.accumulate((recalls * rng.random(k))[::-1])[::-1]))
+        high.append(bounds.ndcg_from_recalls(np.maximum.accumulate(recalls + (1 - recalls) * rng.random(k))))
+    return [equal(direct, summed), at_most(low, direct), at_most(direct, high)]
+
+
+def _cross_entropy(effort: Effort) -> list[Comparison]:
+    rng, entropies, losses, claimed, truth = np.random.default_rng(9), [], [], [], []
+    differences, gaps = [], []
+    for _ in range(effort.models):
+        p = random_joint(rng, 6, 5)
+        q, q_collapsed = rng.dirichlet(np.ones(5), size=6), rng.dirichlet(np.ones(5), size=3)
+        loss, conditional = float(-(p * np.log(q)).sum()), conditional_entropy(p)
+        entropies.append(conditional)
+        losses.append(loss)
+        claimed.append(entropy(p.sum(0)) - loss)
+        truth.append(entropy(p.sum(0)) - conditional)
+        collapsed = merge_pairs(p[None])[0]
+        differences.append(float(-(collapsed * np.log(q_collapsed)).sum()) - loss)
+        gaps.append(conditional_entropy(collapsed) - conditional)
+    bias = np.array(differences) - gaps
+    both_signs = [at_most(bias.min(), -0.01), at_most(0.01, bias.max())]
+    return [at_most(entropies, losses), at_most(claimed, truth), *both_signs]
+
+
+def _uniform(size: int, items: int) -> np.ndarray:
+    return np.where(np.arange(items) < size, 1 / size, 0.0)

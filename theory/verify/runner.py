@@ -1,0 +1,57 @@
+"""Runs the checks one after the other and keeps what refuted or nearly refuted each."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from theory.verify.collapse_checks import collapse_checks
+from theory.verify.comparison import Check, Effort
+from theory.verify.false_claims import false_claim_checks
+from theory.verify.learning_checks import learning_checks
+from theory.verify.recall_checks import recall_checks
+
+QUICK = Effort(joints=20_000, models=40, repetitions=1_000)
+DEFAULT = Effort(joints=20_000, models=200, repetitions=4_000)
+FULL = Effort(joints=200_000, models=1_000, repetitions=20_000)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Verdict on one statement. Slack is the least room left, tolerance included: it is negative iff the statement fails."""
+
+    id: str
+    statement: str
+    ok: bool
+    slack: float
+    cases: int
+    seconds: float
+
+
+def all_checks() -> list[Check]:
+    """T1 to T12 with their corollaries, G1 to G3, F1 to F10.
+
+    >>> [check.id for check in all_checks()][:5]
+    ['T1', 'T2', 'C2a', 'C2b', 'T3']
+    """
+    return [*collapse_checks(), *recall_checks(), *learning_checks(), *false_claim_checks()]
+
+
+def run(effort: Effort = DEFAULT, checks: Iterable[Check] | None = None) -> Iterator[Result]:
+    """Yield the verdicts as they come."""
+    for one in all_checks() if checks is None else checks:
+        yield check(one, effort)
+
+
+def check(one: Check, effort: Effort) -> Result:
+    """Run one check."""
+    start = time.perf_counter()
+    comparisons = one.run(effort)
+    slack = min(comparison.slack + comparison.tolerance for comparison in comparisons)
+    return Result(
+        id=one.id,
+        statement=one.statement,
+        ok=all(comparison.ok for comparison in comparisons),
+        slack=slack,
+        cases=sum(comparison.cases for comparison in comparisons),
+        seconds=time.perf_counter() - start,
+    )
