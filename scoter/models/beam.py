@@ -6,7 +6,6 @@ exist are looked at, so a level where most nodes have one child costs no more th
 continuations exist than beams, the surplus beams have score -inf and item -1.
 """
 
-from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -39,9 +38,9 @@ class TrieTensors:
         self.items_below = torch.bincount(torch.cat([self.path.flatten(), leaf]), minlength=len(trie.code))
         down = torch.cat([self.path[:, 1:], leaf[:, None]], 1)
         alone = (self.items_below[down] == 1).byte().argmax(1, keepdim=True)
-        self.levels_of_branches = set(alone.flatten().tolist())
-        # The node where an item parts from all others; row -1, the padding item, has none.
+        # The node where an item parts from all others, and its parent; row -1, the padding item, has none.
         self.branch = torch.cat([down.gather(1, alone)[:, 0], torch.tensor([-1])])
+        self.branch_parent = torch.cat([self.path.gather(1, alone)[:, 0], torch.tensor([-1])])
         self.first_tokens = first_tokens
 
     def children(self, nodes: Int[Tensor, " parents"]) -> tuple[Int[Tensor, " children"], Int[Tensor, " children"]]:
@@ -51,6 +50,13 @@ class TrieTensors:
         ends = counts.cumsum(0)
         return parents, torch.arange(len(parents)) + (self.first_child[nodes] - ends + counts)[parents]
 
+    def seen_branches(
+        self, history: Int[Tensor, "rows length"], nodes: Int[Tensor, "rows nodes"]
+    ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"], Int[Tensor, " n"]]:
+        """(row, index into its nodes, child) for each child of a row's nodes that leads to one item alone, one in its history."""
+        row, place, item = (self.branch_parent[history][:, None] == nodes[..., None]).nonzero(as_tuple=True)
+        return row, place, self.branch[history[row, item]]
+
 
 def beam_search(
     decoder: Decoder,
@@ -59,11 +65,12 @@ def beam_search(
     beams: int,
     start_token: int = 0,
     renormalise: bool = False,
-    bias: Callable[[int, Tensor, Tensor], Tensor] | None = None,
+    history: Int[Tensor, "rows length"] | None = None,
+    repeat: Float[Tensor, " levels"] | None = None,
 ) -> tuple[Int[Tensor, "rows beams"], Float[Tensor, "rows beams"]]:
     """The `beams` best complete semantic IDs of each row as (items, scores), best first.
 
-    `bias(level, row, children)` is added to the logits of these children in these rows.
+    `repeat[level]` is added to the logit of a child that leads to one item alone, if that item is in the row's `history`.
     """
     nodes = torch.zeros(rows, 1, dtype=torch.long)
     scores = torch.zeros(rows, 1)
@@ -85,8 +92,12 @@ def beam_search(
             vocabulary = logits.shape[2]
             place_in_logits = (torch.arange(rows)[:, None] * asked.shape[1] + slots).flatten()
             chosen = logits.flatten().take(place_in_logits[parents] * vocabulary + first_token + trie.code[children])
-            if bias is not None:
-                chosen = chosen + bias(level, parents // width, children)
+            if repeat is not None and history is not None:
+                seen_row, seen_place, child = trie.seen_branches(history, nodes)
+                parent = seen_row * width + seen_place
+                first = torch.searchsorted(parents, parent)  # parents come in order
+                place = first + child - trie.first_child[nodes.flatten()[parent]]
+                chosen = chosen.index_put((place,), chosen[place] + repeat[level])
             if renormalise:
                 chosen = torch.where(undecided.flatten()[parents], chosen, 0)
                 normaliser = segment_logsumexp(chosen, parents, rows * width)

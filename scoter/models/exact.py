@@ -117,8 +117,9 @@ def _walk(
     parents, children = trie.children(nodes)
     chosen = logits[:, parents, trie.first_tokens[level] + trie.code[children]]
     if decoder.model.repeat is not None:
-        row = torch.arange(rows).repeat_interleave(len(children))
-        chosen = chosen + decoder.model.repeats(history, level, row, children.repeat(rows)).view(rows, -1)
+        row, parent, child = trie.seen_branches(history, nodes.expand(rows, -1))
+        place = torch.searchsorted(parents, parent) + child - trie.first_child[nodes[parent]]
+        chosen = chosen.index_put((row, place), chosen[row, place] + decoder.model.repeat_logits[level])
     if decoder.model.config.softmax == "trie":
         normaliser = segment_logsumexp(chosen, parents, len(nodes))
     else:
