@@ -21,6 +21,14 @@ def _parser() -> argparse.ArgumentParser:
     effort.add_argument("--full", action="store_true", help="ten times the random joints")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     verify.set_defaults(run=_verify)
+    estimate = commands.add_parser("estimate", help="I(X;Y), or I(X;Y|cond), in nats, of the arrays x, y, cond of a file")
+    estimate.add_argument("file", metavar="FILE.npz", help="arrays x [n, ...], y [n, ...] and, if wanted, cond [n, ...]")
+    estimate.add_argument("--estimator", help="a name; chosen by the kinds of data when left out")
+    estimate.add_argument("--seed", type=int, default=0)
+    estimate.set_defaults(run=_estimate)
+    laws = commands.add_parser("selfcheck", help="which laws of information each estimator obeys")
+    laws.add_argument("--estimator", help="one name; all when left out")
+    laws.set_defaults(run=_selfcheck)
     return parser
 
 
@@ -40,6 +48,48 @@ def _verify(options: argparse.Namespace) -> int:
     elif not ok:
         print("Failed: " + ", ".join(result.id for result in results if not result.ok))
     return 0 if ok else 1
+
+
+def _estimate(options: argparse.Namespace) -> int:
+    import zipfile
+
+    import numpy as np
+
+    from theory.errors import PremiseError
+    from theory.estimators import estimate
+
+    try:
+        loaded = np.load(options.file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise PremiseError(f"{options.file}: holds one array; write x and y by numpy.savez")
+        with loaded as file:
+            missing = {"x", "y"} - set(file)
+            if missing:
+                raise PremiseError(f"{options.file}: lacks the arrays {sorted(missing)}; write it by numpy.savez")
+            arrays = {name: file[name] for name in ("x", "y", "cond") if name in file}
+        x, y, cond = arrays["x"], arrays["y"], arrays.get("cond")
+        found = estimate(x, y, cond=cond, seed=options.seed, estimator=options.estimator)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:  # ValueError: a premise, or pickled arrays
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(asdict(found)))
+    return 0
+
+
+def _selfcheck(options: argparse.Namespace) -> int:
+    from theory.estimators import ESTIMATORS
+    from theory.selfcheck import KNOWN_BREAKS, selfcheck
+
+    if options.estimator is not None and options.estimator not in ESTIMATORS:
+        print(f"error: estimator = {options.estimator!r}: choose one of {sorted(ESTIMATORS)}", file=sys.stderr)
+        return 2
+    expected = True
+    for name in ESTIMATORS if options.estimator is None else [options.estimator]:
+        for result in selfcheck(name):
+            expected &= result.expected
+            why = KNOWN_BREAKS.get((name, result.property), "") if result.verdict == "breaks" else ""
+            print(f"{name:18} {result.property:16} {result.verdict:14} gap {result.gap:+.4f}  {why}".rstrip(), flush=True)
+    return 0 if expected else 1
 
 
 if __name__ == "__main__":

@@ -1,1 +1,17 @@
-"""Estimators of information from samples."""
+"""Estimators of information from samples, in nats, each with the certificate that it deserves."""
+
+from theory.estimators.order import OrderTest, ShuffleContrast, order_test, shuffle_contrast
+from theory.estimators.registry import ESTIMATORS, Estimator, estimate
+from theory.estimators.result import Certificate, MIResult
+
+__all__ = [
+    "ESTIMATORS",
+    "Certificate",
+    "Estimator",
+    "MIResult",
+    "OrderTest",
+    "ShuffleContrast",
+    "estimate",
+    "order_test",
+    "shuffle_contrast",
+]
