@@ -26,13 +26,13 @@ def measure(
 
     The users are a sample of the test users by `sample_seed`. `overlap`, `identical` and `first` are explained at
     `scoter.models.exact.agreement`; `exact_cpu_seconds` is what the exact scores of one user took, `beam_cpu_seconds`
-    what a search took.
+    what a search took. `encoder_influence` is explained there too: near zero, the decoder ignores its encoder.
 
     Raises:
         DataError: the folder holds no finished run.
         ConfigError: the run has no such method, or it is no TIGER.
     """
-    from scoter.models.exact import agreement, log_likelihoods
+    from scoter.models.exact import agreement, encoder_influence, log_likelihoods
 
     if not (run / MANIFEST).exists() or not (run / "run.json").exists():
         raise DataError(f"{run} holds no finished run (a run.json and a {MANIFEST}); pass a folder below the store's run/")
@@ -52,6 +52,8 @@ def measure(
         "users": len(some),
         "sample_seed": sample_seed,
         "exact_cpu_seconds": exact_seconds,
+        "encoder_influence": encoder_influence(model, some, reader),
+        "encoder_influence_of_another": encoder_influence(model, some, reader, instead="another"),
     }
     rows = []
     for beams in (10, 20, 50):

@@ -32,6 +32,7 @@ def test_rows_for_each_beam_and_a_second_time_replaces_them(run: Path, tmp_path:
     overlaps = [row["overlap"] for row in rows]
     assert 0 < overlaps[0] <= overlaps[1] <= overlaps[2] <= 1
     assert all(row["users"] == 30 and row["exact_cpu_seconds"] > 0 for row in rows)
+    assert all(row["encoder_influence"] > 0 and row["encoder_influence_of_another"] > 0 for row in rows)
     measure(run, "scoter", 30, results=tmp_path)
     measure(run, "tiger", 30, results=tmp_path)
     after = json.loads((tmp_path / "exact.json").read_text())
