@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -16,6 +16,7 @@ from scoter.errors import ScoterError
 from scoter.models.batches import cut_windows
 from scoter.models.precision import resolve_precision
 
+Softmax = Literal["trie", "vocabulary"]
 LEVELS = 4
 SAME = 1e-4
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -140,9 +141,10 @@ def _decoding(
 ) -> dict[str, Any]:
     """Over the trie, as scoter's own experiments decode; over the vocabulary too where there is time."""
     requests = sample(work.histories, amount.checked_users, 0)
-    contenders: dict[tuple[str, str], Callable[[int], Sample]] = {}
+    contenders: dict[tuple[str, Softmax], Callable[[int], Sample]] = {}
     needed: dict[str, float] = {}
-    for softmax in ("trie",) if quick else ("trie", "vocabulary"):
+    chosen: tuple[Softmax, ...] = ("trie",) if quick else ("trie", "vocabulary")
+    for softmax in chosen:
         model = build(work.ids)
         model.config = replace(model.config, softmax=softmax)
         ours = OurDecoding(work, model, beams, amount.our_users)
@@ -155,17 +157,18 @@ def _decoding(
         needed[softmax] = decoding_flops(SIZE, 1 + sum(work.ids.codebook_sizes), work.histories.lengths, positions)
         if amount.larger_batch and softmax == "trie":
             contenders["larger", softmax] = ReferenceDecoding(work, model, beams, amount.larger_batch)
-    samples = alternate(contenders, repeats)
+    turns_of = alternate({" ".join(name): run for name, run in contenders.items()}, repeats)
     names = {"ours": "scoter", "theirs": f"transformers generate, {amount.their_users} users a call, its fastest"}
     names["larger"] = f"transformers generate, {amount.larger_batch} users a call"
     found: dict[str, Any] = {}
-    for (side, softmax), turns in samples.items():
+    for side, softmax in contenders:
+        turns = turns_of[f"{side} {softmax}"]
         task = f"decoding, {beams} beams" + ("" if softmax == "trie" else ", whole vocabulary")
         row = {"task": task, "unit": "users", "name": names[side], "side": side, "precision": "fp32", "softmax": softmax}
         rows.append(row | summary(turns) | {"gflop_needed": needed[softmax] / 1e9})
         if side == "ours":
             key = f"decode_ratio_{beams}" + ("" if softmax == "trie" else "_vocabulary")
-            spread = ratio(turns, samples["theirs", softmax])
+            spread = ratio(turns, turns_of[f"theirs {softmax}"])
             found |= {key: spread["value"], f"{key}_spread": spread}
     return found
 

@@ -81,7 +81,8 @@ def make_semantic_ids(context: Context, items: Artefact) -> Artefact:
 
     def build(out: Path, scratch: Path) -> None:
         ids, report = build_semantic_ids(load_arrays(items.file("vectors.safetensors"))["vectors"], config, derive_seed(0, "ids"))
-        save_arrays(out / "codes.safetensors", codes=ids.codes.astype(np.int32), codebooks=ids.codebooks)
+        known = {} if ids.codebooks is None else {"codebooks": ids.codebooks}
+        save_arrays(out / "codes.safetensors", codes=ids.codes.astype(np.int32), **known)
         source = json.loads(items.file("source.json").read_text())
         (out / "report.json").write_text(json.dumps({**report, **source, "codebook_sizes": list(ids.codebook_sizes)}))
 
@@ -91,4 +92,4 @@ def make_semantic_ids(context: Context, items: Artefact) -> Artefact:
 def open_semantic_ids(artefact: Artefact) -> SemanticIds:
     report = json.loads(artefact.file("report.json").read_text())
     arrays = load_arrays(artefact.file("codes.safetensors"))
-    return SemanticIds(arrays["codes"], tuple(report["codebook_sizes"]), arrays["codebooks"])
+    return SemanticIds(arrays["codes"], tuple(report["codebook_sizes"]), arrays.get("codebooks"))
