@@ -3,7 +3,10 @@
 STATEMENTS.md has the proofs, `theory.bounds` the bounds, `theory.exact` solvable models, `theory.verify` a check of every
 statement, `theory.estimate` information from samples."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from theory.estimators import MIResult, estimate, order_test, shuffle_contrast
 
 __all__ = ["MIResult", "estimate", "order_test", "shuffle_contrast"]
 

@@ -87,8 +87,8 @@ def _selfcheck(options: argparse.Namespace) -> int:
     for name in ESTIMATORS if options.estimator is None else [options.estimator]:
         for result in selfcheck(name):
             expected &= result.expected
-            why = KNOWN_BREAKS.get((name, result.property), "") if result.verdict == "breaks" else ""
-            print(f"{name:18} {result.property:16} {result.verdict:14} gap {result.gap:+.4f}  {why}".rstrip(), flush=True)
+            why = KNOWN_BREAKS.get((name, result.law), "") if result.verdict == "breaks" else ""
+            print(f"{name:18} {result.law:16} {result.verdict:14} gap {result.gap:+.4f}  {why}".rstrip(), flush=True)
     return 0 if expected else 1
 
 

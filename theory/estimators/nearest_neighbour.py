@@ -8,6 +8,8 @@ from scipy.special import digamma
 
 from theory.errors import require
 
+_ROUNDING = 1e-10  # sums of a point and a radius round; far below any distance that matters
+
 
 def ksg(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4, variant: int = 1) -> float:
     """KSG estimate of I(X;Y) in nats from x [n, dx], y [n, dy] (Kraskov et al. 2004, equations 8 and 9).
@@ -33,12 +35,12 @@ def ksg_terms(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4, variant: int
     distances, rows = KDTree(both).query(both, k=neighbours + 1, p=np.inf)
     require(bool(np.all(distances[:, 1] > 0)), "x, y", "equal rows", "KSG needs continuous data: use mixed_ksg")
     if variant == 1:
-        radius = np.nextafter(distances[:, -1], 0)  # strictly inside
+        radius = distances[:, -1] * (1 - _ROUNDING)  # strictly inside
         return digamma(neighbours) + digamma(n) - digamma(_within(x, radius)) - digamma(_within(y, radius))
-    inside = rows[:, 1:]
+    inside = np.asarray(rows)[:, 1:]
     radius_x = np.abs(x[inside] - x[:, None]).max((1, 2))
     radius_y = np.abs(y[inside] - y[:, None]).max((1, 2))
-    counts = digamma(_within(x, radius_x) - 1) + digamma(_within(y, radius_y) - 1)
+    counts = digamma(_within(x, radius_x * (1 + _ROUNDING)) - 1) + digamma(_within(y, radius_y * (1 + _ROUNDING)) - 1)
     return digamma(neighbours) - 1 / neighbours + digamma(n) - counts
 
 
@@ -61,7 +63,7 @@ def mixed_ksg_terms(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4) -> np.
     both = np.concatenate([x, y], axis=1)
     radius = KDTree(both).query(both, k=neighbours + 1, p=np.inf)[0][:, -1]
     tied = radius == 0
-    reach = np.where(tied, 0.0, np.nextafter(radius, 0))
+    reach = radius * (1 - _ROUNDING)
     local = np.full(n, neighbours)
     if tied.any():
         local[tied] = KDTree(both).query_ball_point(both[tied], 0.0, p=np.inf, return_length=True)

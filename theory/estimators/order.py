@@ -1,9 +1,9 @@
 """Is there order information at all (an exact test), and how much (the shuffle contrast, corrected by C2b)?"""
 
 from dataclasses import dataclass
-from math import factorial
 
 import numpy as np
+from scipy.special import gammaln
 
 from theory.errors import require
 from theory.estimators.entropies import ENTROPIES, codes
@@ -63,7 +63,7 @@ def shuffle_contrast(steps: np.ndarray, y: np.ndarray, *, entropy: str = "plug_i
     steps, target = _checked(steps, y)
     require(entropy in ENTROPIES, "entropy", entropy, f"choose one of {sorted(ENTROPIES)}")
     sequence, bag = codes(steps), codes(np.sort(steps, axis=1))
-    spread = float(np.mean([_log_arrangements(row) for row in steps]))
+    spread = _mean_log_arrangements(np.sort(steps, axis=1))
 
     def of(*columns: np.ndarray) -> float:
         counts = np.unique(codes(np.stack(columns, axis=1)), return_counts=True)[1]
@@ -87,6 +87,8 @@ def _score(sequence: np.ndarray, target: np.ndarray) -> float:
     return float(counts @ np.log(counts))  # all else is the same under every permutation
 
 
-def _log_arrangements(row: np.ndarray) -> float:
-    _, times = np.unique(row, return_counts=True)
-    return float(np.log(factorial(len(row)) / np.prod([factorial(int(m)) for m in times])))
+def _mean_log_arrangements(bags: np.ndarray) -> float:
+    distinct, rows = np.unique(bags, axis=0, return_counts=True)
+    times = [np.unique(bag, return_counts=True)[1] for bag in distinct]
+    spread = [gammaln(bags.shape[1] + 1) - gammaln(m + 1).sum() for m in times]
+    return float(rows @ np.array(spread) / len(bags))

@@ -1,0 +1,218 @@
+"""Estimators against closed forms, brute force, the exact models, and their own certificates."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.special import digamma, gammaln, polygamma
+from scipy.stats import norm
+
+import theory
+from theory.__main__ import main
+from theory.errors import PremiseError
+from theory.estimators import ESTIMATORS, estimate, order_test, shuffle_contrast
+from theory.estimators.entropies import ENTROPIES, nsb
+from theory.estimators.gaussian import gaussian_information
+from theory.estimators.nearest_neighbour import ksg, ksg_terms, mixed_ksg
+from theory.estimators.usable_information import paired_log_ratios
+from theory.exact import GaussianChain, HiddenMarkovMixture, OrderChannel, mutual_information
+from theory.selfcheck import selfcheck
+
+
+@pytest.mark.parametrize("name", sorted(ENTROPIES))
+def test_entropy_estimators_approach_the_truth(name):
+    model = OrderChannel(3, 3, 5, order_weight=0.5, noise=0.2, seed=1)
+    z, y = model.sample(5000, seed=0)
+    found = estimate(z, y, seed=0, estimator=name)
+    assert found.value == pytest.approx(model.information(), abs=0.05)
+    assert found.certificate == "none"
+
+
+def test_plug_in_is_the_information_of_the_frequencies_and_obeys_data_processing():
+    z, y = OrderChannel(3, 3, 5, order_weight=0.5, noise=0.2, seed=1).sample(200, seed=0)
+    table = np.zeros((27, 5))
+    np.add.at(table, (z @ [9, 3, 1], y), 1 / 200)
+    found = estimate(z, y, seed=0, estimator="plug_in")
+    assert found.value == pytest.approx(mutual_information(table), abs=1e-12)
+    assert estimate(np.sort(z, 1), y, seed=0, estimator="plug_in").value <= found.value
+
+
+def test_nsb_against_quadrature():
+    counts, cells, n = np.array([3, 1, 1]), 5, 5
+
+    def terms(log_strength):
+        b = np.exp(log_strength)
+        log_evidence = gammaln(cells * b) - gammaln(n + cells * b) + (gammaln(counts + b) - gammaln(b)).sum()
+        weight = np.exp(log_evidence) * (cells * polygamma(1, cells * b + 1) - polygamma(1, b + 1)) * b
+        full = np.append(counts, [0, 0])
+        mean = digamma(n + cells * b + 1) - ((full + b) / (n + cells * b) * digamma(full + b + 1)).sum()
+        return weight, weight * mean
+
+    low, high = np.log(1e-6), np.log(1e5)
+    top = quad(lambda t: terms(t)[1], low, high, limit=500)[0]
+    assert nsb(counts, cells) == pytest.approx(top / quad(lambda t: terms(t)[0], low, high, limit=500)[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("variant", [1, 2])
+def test_ksg_against_loops(variant):
+    rng = np.random.default_rng(0)
+    x, k, n = rng.standard_normal((60, 2)), 3, 60
+    y = x[:, :1] + rng.standard_normal((60, 1))
+    slow = []
+    for i in range(n):
+        dx, dy = np.abs(x - x[i]).max(1), np.abs(y - y[i]).max(1)
+        near = [j for j in np.argsort(np.maximum(dx, dy)) if j != i][:k]
+        if variant == 1:
+            reach = max(dx[near[-1]], dy[near[-1]])
+            slow.append(digamma(k) + digamma(n) - digamma((dx < reach).sum()) - digamma((dy < reach).sum()))
+        else:
+            inside_x, inside_y = (dx <= dx[near].max()).sum() - 1, (dy <= dy[near].max()).sum() - 1
+            slow.append(digamma(k) - 1 / k + digamma(n) - digamma(inside_x) - digamma(inside_y))
+    np.testing.assert_allclose(ksg_terms(x, y, neighbours=k, variant=variant), slow, atol=1e-12)
+
+
+def test_ksg_in_the_plane_and_mixed_with_labels():
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal(1500)
+    y = 0.8 * x + 0.6 * rng.standard_normal(1500)
+    for found in (ksg(x, y), ksg(x, y, variant=2), mixed_ksg(x, y)):
+        assert found == pytest.approx(-0.5 * np.log(1 - 0.64), abs=0.08)
+    labels = rng.integers(2, size=1500)
+    spread = labels * 2.0 - 1 + rng.standard_normal(1500)
+    truth = quad(lambda t: norm.pdf(t - 1) * (np.log(2) - np.log1p(np.exp(-2 * t))), -9, 11)[0]
+    assert mixed_ksg(spread, labels) == pytest.approx(truth, abs=0.06)
+
+
+def test_gaussian_correction_leaves_no_bias():
+    rng, found = np.random.default_rng(2), []
+    for _ in range(400):  # 12 rows of 3 + 2 columns: without the correction the mean is off by .5 nats
+        x = rng.standard_normal((12, 3))
+        y = x[:, :2] + rng.standard_normal((12, 2))
+        found.append(gaussian_information(x, y)[0])
+    assert abs(np.mean(found) - np.log(2)) <= 4 * np.std(found) / np.sqrt(len(found))
+
+
+def test_gaussian_conditional_against_the_chain():
+    chain = GaussianChain(weights=(0.25, 0.5, 0.75, 1.0), rho=0.6)
+    z, y = chain.sample(4000, seed=0)
+    steps, mean = z[..., 0], z[..., 0].mean(1)
+    truth = chain.information("ordered").value - chain.information("mean").value
+    found = estimate(steps[:, 1:], y, cond=mean, seed=0, estimator="gaussian")  # three steps and the mean give the fourth
+    assert found.ci[0] - 0.02 <= truth <= found.ci[1] + 0.02
+    assert estimate(steps, y, seed=0).value == pytest.approx(chain.information("ordered").value, abs=0.06)
+
+
+@pytest.fixture(scope="module")
+def mixture():
+    model = HiddenMarkovMixture(OrderChannel(3, 2, 4, order_weight=1.0, noise=0.1, seed=3), dims=2, spread=0.4)
+    return model, *model.sample(900, seed=1)
+
+
+def test_usable_information_is_a_lower_bound_that_finds_most(mixture):
+    model, z, y = mixture
+    truth = model.information("ordered", n=3000)
+    found = theory.estimate(z, y, seed=0)
+    assert found.diagnostics["estimator"] == "usable_information"
+    assert found.certificate == "lower"
+    assert 0.4 * truth.value < found.value
+    assert found.ci[0] <= truth.value + 4 * truth.standard_error
+    assert theory.estimate(z, y, seed=0) == found  # one seed, one answer
+
+
+def test_usable_information_beyond_the_mean_and_nothing_where_there_is_nothing(mixture):
+    model, z, y = mixture
+    gain = estimate(z, y, cond=z.mean(1), seed=0)
+    assert gain.certificate == "none"  # a difference of cross-entropies is no bound (T9)
+    assert 0.02 < gain.value < model.information("ordered", n=3000).value - model.information("mean", n=3000).value + 0.05
+    rng = np.random.default_rng(4)
+    mean = z.mean(1)
+    posterior = model.posterior(z, "mean")
+    null = (posterior.cumsum(1) < rng.random((len(z), 1))).sum(1)  # Y drawn given the mean alone
+    nothing, _ = paired_log_ratios(z, null, mean, seed=0)
+    assert abs(nothing.mean()) < 0.012
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_a_lower_certificate_is_honoured_on_every_seed(seed):
+    states = OrderChannel(3, 3, 5, order_weight=0.7, noise=0.1, seed=seed)
+    model = HiddenMarkovMixture(states, dims=2, spread=0.5)
+    z, y = model.sample(1000, seed=seed)
+    assert estimate(z, y, seed=seed).ci[0] <= model.information("ordered", n=3000).value + 0.02
+    discrete = states.sample(1000, seed=seed)
+    assert estimate(*discrete, seed=seed, estimator="usable_information").ci[0] <= states.information()
+
+
+def test_order_test_is_exact_under_the_null_and_powerful_beyond():
+    rejected = []
+    for seed in range(120):  # 19 permutations: P(p <= .05) = .05 at most
+        z, y = OrderChannel(3, 2, 4, order_weight=0.0, noise=0.3, seed=1).sample(60, seed=seed)
+        rejected.append(order_test(z, y, seed=seed, permutations=19).p_value <= 0.05)
+    assert np.mean(rejected) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(rejected))
+    z, y = OrderChannel(3, 2, 4, order_weight=1.0, noise=0.3, seed=1).sample(400, seed=0)
+    found = order_test(z, y, seed=0)
+    assert found.p_value == 0.01
+    seen = set(map(tuple, z.tolist()))
+    assert found.informative_rows == sum(a != b and (b, a) in seen for a, b in z.tolist())
+
+
+def test_shuffle_contrast_corrects_for_the_order_of_order():
+    model = OrderChannel(3, 3, 4, order_weight=0.5, noise=0.2, seed=2)
+    z, y = model.sample(60_000, seed=0)
+    joint, shuffled = model.joint(), model.joint("shuffled")
+    naive = float((joint * np.log(joint / shuffled)).sum())
+    found = shuffle_contrast(z, y)
+    assert found.naive == pytest.approx(naive, abs=0.02)
+    assert found.corrected == pytest.approx(model.order_information(), abs=0.01)
+    assert found.naive > found.corrected + 0.05
+
+
+def test_selfcheck_knows_every_break():
+    for name in ("plug_in", "shrinkage", "ksg_1", "gaussian", "gaussian_copula"):
+        assert all(result.expected for result in selfcheck(name))
+    verdicts = {result.law: result.verdict for result in selfcheck("mixed_ksg")}
+    assert verdicts["data processing"] == "breaks"  # F8
+    assert verdicts["symmetry"] == "holds"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(ESTIMATORS))
+def test_selfcheck_of_every_estimator(name):
+    assert all(result.expected for result in selfcheck(name))
+
+
+def test_command_line_estimates_a_file(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 2))
+    np.savez(tmp_path / "data.npz", x=x, y=x[:, 0] + rng.standard_normal(300))
+    assert main(["estimate", str(tmp_path / "data.npz")]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert set(report) == {"value", "ci", "certificate", "diagnostics"}
+    assert report["value"] == pytest.approx(0.3466, abs=0.12)
+    np.savez(tmp_path / "half.npz", x=x)
+    np.save(tmp_path / "one.npy", x)
+    (tmp_path / "empty.npz").write_bytes(b"")
+    for name, message in (("half.npz", "lacks"), ("one.npy", "one array"), ("none.npz", "No such file"), ("empty.npz", "")):
+        assert main(["estimate", str(tmp_path / name)]) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"x": np.zeros(5), "y": np.zeros(4)}, "needs the rows of x: 5"),
+        ({"x": np.array([1.0, np.nan]), "y": np.zeros(2)}, "drop rows with nan"),
+        ({"x": np.zeros(5, int), "y": np.zeros(5, int), "estimator": "magic"}, "choose one of"),
+        ({"x": np.zeros(5), "y": np.zeros(5), "estimator": "plug_in"}, "reads whole numbers"),
+        ({"x": np.zeros(5, int), "y": np.zeros(5, int), "estimator": "ksg_1"}, "reads floats"),
+        ({"x": np.zeros(9), "y": np.zeros(9), "estimator": "ksg_1"}, "equal rows"),
+        ({"x": np.zeros(9), "y": np.zeros(9), "estimator": "gaussian"}, "singular"),
+        ({"x": np.arange(9.0), "y": np.arange(9.0), "cond": np.ones(9), "estimator": "ksg_1"}, "conditional estimates"),
+        ({"x": np.arange(90.0), "y": np.zeros(90, int)}, "constant target"),
+        ({"x": np.arange(9.0), "y": np.arange(9) % 2}, "at least 50 rows"),
+    ],
+)
+def test_data_that_cannot_be_read_is_named(arguments, message):
+    with pytest.raises(PremiseError, match=message):
+        estimate(**arguments, seed=0)
