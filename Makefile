@@ -25,7 +25,7 @@ test: setup ## style, types, import rules and the default tests
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 
 test-slow: setup ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout=3600

@@ -27,8 +27,9 @@ def build_semantic_ids(
     """Unique semantic IDs of all items with their codebooks, and a report of how well their codes are used (JSON-able).
 
     Items of equal codes are told apart as `config.collisions` says. The report holds `method`, `codebook_size` (after
-    `codebook_size_for`), `distinct_vectors` (items with equal vectors share their nearest codes) and the fields of
-    `IdDiagnostics`. `checkpoint` is a folder in which an interrupted RQ-VAE finds its last state again.
+    `codebook_size_for`), `distinct_vectors` (items with equal vectors share their nearest codes), `collisions`,
+    `codebook_sizes` of the outcome, and the fields of `IdDiagnostics`. `checkpoint` is a folder in which an interrupted
+    RQ-VAE finds its last state again.
 
     Raises:
         CollapseError: vectors that are all nearly equal, or a level of codes that tells nothing apart.
@@ -56,7 +57,8 @@ def build_semantic_ids(
     else:
         ids = replace(add_collision_level(found.codes, sizes, derive_seed(seed, "collisions")), codebooks=found.codebooks)
     made = {"method": config.method, "codebook_size": config.codebook_size, "distinct_vectors": len(distinct)}
-    return ids, {**made, "collisions": config.collisions, **asdict(diagnose(found.codes, sizes))}
+    made |= {"collisions": config.collisions, "codebook_sizes": ids.codebook_sizes}
+    return ids, {**made, **asdict(diagnose(found.codes, sizes))}
 
 
 def codebook_size_for(items: int, config: SemanticIdConfig) -> int:

@@ -184,7 +184,7 @@ def test_a_real_model_is_discovered_with(tmp_path: Path):
         "discover.users": 4,
         "discover.fresh_users": 4,
         "discover.max_steps": 3,
-        "discover.sampling.samples": 3,
+        "discover.sampling.samples": 2,
         "discover.sampling.retries": 0,
         "discover.sampling.max_tokens": 80,
         "discover.sampling.temperature": 0.3,
@@ -202,7 +202,7 @@ def test_a_real_model_is_discovered_with(tmp_path: Path):
     counts = tree["counts"]
     assert tree["provenance"]["model"] == LOCAL_MODEL
     assert "proves the plumbing only" in tree["note"]
-    assert counts["requests"] == 4 * 3 + 6 * 4 == counts["replies"]
+    assert counts["requests"] == 4 * 2 + 6 * 4 == counts["replies"]
     assert counts["calls"] == counts["replies"] + counts["template_replies"]
     assert counts["valid_share"] > 0.3
     assert counts["cost"] == pytest.approx((0.1 * counts["prompt_tokens"] + 0.4 * counts["completion_tokens"]) / 1e6)
