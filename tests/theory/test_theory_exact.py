@@ -179,3 +179,9 @@ def test_models_name_what_they_cannot_do():
         GaussianChain(weights=(1.0,), noise_variance=0.0)
     with pytest.raises(PremiseError, match="probabilities sum to 1"):
         mutual_information(np.ones((2, 2)))
+
+
+def test_information_of_margins_whose_product_underflows():
+    p = np.array([[1e-200, 1e-210], [1e-205, 1.0]])
+    assert 0 <= mutual_information(p) < 1e-12
+    assert conditional_mutual_information(p[None]) == mutual_information(p)

@@ -23,9 +23,7 @@ def mutual_information(joint: np.ndarray) -> float:
     """
     require(np.ndim(joint) == 2, "joint", np.shape(joint), "I(W;Y) reads an array [w, y]")
     joint = _checked(joint)
-    independent = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
-    seen = joint > 0
-    return float((joint[seen] * np.log(joint[seen] / independent[seen])).sum())
+    return conditional_mutual_information(joint[None])
 
 
 def conditional_mutual_information(joint: np.ndarray) -> float:
@@ -36,11 +34,10 @@ def conditional_mutual_information(joint: np.ndarray) -> float:
     """
     require(np.ndim(joint) == 3, "joint", np.shape(joint), "I(W;Y|C) reads an array [c, w, y]")
     joint = _checked(joint)
-    total = joint.sum((1, 2), keepdims=True)
-    independent = joint.sum(2, keepdims=True) * joint.sum(1, keepdims=True)
     seen = joint > 0
-    ratio = joint[seen] * np.broadcast_to(total, joint.shape)[seen] / independent[seen]
-    return float((joint[seen] * np.log(ratio)).sum())
+    parts = (joint, joint.sum((1, 2), keepdims=True), joint.sum(2, keepdims=True), joint.sum(1, keepdims=True))
+    logs = [np.log(np.broadcast_to(part, joint.shape)[seen]) for part in parts]  # a product of tiny margins is 0
+    return float(joint[seen] @ (logs[0] + logs[1] - logs[2] - logs[3]))
 
 
 def conditional_entropy(joint: np.ndarray) -> float:
