@@ -40,16 +40,13 @@ def asking(server: ScriptedServer, *more: str) -> tuple[str, ...]:
 
 
 def test_a_misbehaving_server_costs_no_chain_and_doubles_none(tmp_path):
-    with ScriptedServer(lambda prompt, attempt: BAD[(int(digest(prompt), 16) + attempt) % len(BAD)], well) as server:
-        given = asking(
-            server, "--concurrency", "16", "--timeout", "0.3", "--limit", "60", "--attempts", "40", "--shard-rows", "20"
-        )
+    bad = [behaviour for behaviour in BAD if behaviour != "time-out"]  # how many of these there are, a busy machine decides too
+    with ScriptedServer(lambda prompt, attempt: bad[(int(digest(prompt), 16) + attempt) % len(bad)], well) as server:
+        given = asking(server, "--concurrency", "6", "--timeout", "60", "--attempts", "40", "--shard-rows", "20", "--limit", "48")
         found = reason(arguments(tmp_path, tmp_path / "out", *given))
-        usage = found["usage"]
-    rows = rows_of(tmp_path / "out")
-    assert len(rows) == found["chains"] == len({(row["user"], row["prefix_length"]) for row in rows})
-    assert found["outcomes"] == {"valid": len(rows), "mended": 0, "rejected": 0, "unanswered": 0}
-    assert set(server.behaviours) == set(BAD)
+    usage = found["usage"]
+    check_chains(found, rows_of(tmp_path / "out"))
+    assert set(server.behaviours) == set(bad)
     expected: Counter[str] = Counter()
     for behaviour, count in server.behaviours.items():
         if behaviour in CAUSES:
@@ -61,9 +58,31 @@ def test_a_misbehaving_server_costs_no_chain_and_doubles_none(tmp_path):
     assert usage["extra_choices"] == 2 * server.behaviours["duplicated"]
     assert usage["prompt_tokens"] == PROMPT_TOKENS * usage["replies"]
     assert usage["completion_tokens"] == COMPLETION_TOKENS * usage["replies"]
+
+
+def test_a_server_that_falls_silent_is_not_waited_for(tmp_path):
+    def plan(prompt: str, attempt: int) -> str:
+        return ("time-out", "drip", "cut", "ok")[int(digest(prompt), 16) % 4] if attempt == 0 else "ok"
+
+    with ScriptedServer(plan, well) as server:
+        given = asking(server, "--concurrency", "6", "--timeout", "1", "--attempts", "40", "--limit", "16")
+        found = reason(arguments(tmp_path, tmp_path / "out", *given))
+    usage = found["usage"]
+    check_chains(found, rows_of(tmp_path / "out"))
+    assert usage["causes"]["timeout"] >= server.behaviours["time-out"] + server.behaviours["drip"] > 2
+    assert usage["attempts"] == usage["replies"] + sum(usage["causes"].values())
+    assert usage["replies"] == len(server.attempts)
+
+
+def check_chains(found: dict, rows: list[dict]) -> None:
+    """Each chain is there once, valid, and the one of its own history."""
+    assert len(rows) == found["chains"] == len({(row["user"], row["prefix_length"]) for row in rows})
+    assert found["outcomes"] == {"valid": len(rows), "mended": 0, "rejected": 0, "unanswered": 0}
     by_history = {row["history"]: (row["steps"], row["recommendations"]) for row in rows}
     assert all((row["steps"], row["recommendations"]) == by_history[row["history"]] for row in rows)
-    assert [step["role"] for step in rows[0]["steps"]] == ["likes", "needs"]
+    words = {recommendations[0] for _, recommendations in by_history.values()}
+    assert len(words) == len(by_history)
+    assert all([step["role"] for step in row["steps"]] == ["likes", "needs"] for row in rows)
 
 
 def test_what_cannot_be_mended_is_counted_and_can_be_asked_again(tmp_path):
@@ -153,8 +172,8 @@ def test_a_batch_file_out_and_in_gives_what_a_server_gives(tmp_path):
         return "No." if int(digest(prompt), 16) % 3 == 0 and not again else chain_text(prompt)
 
     with ScriptedServer(lambda prompt, attempt: "ok", reply) as server:
-        reason(arguments(tmp_path, tmp_path / "online", *asking(server)))
-    offline = arguments(tmp_path, tmp_path / "offline", "--language-model", "any")
+        reason(arguments(tmp_path, tmp_path / "online", *asking(server, "--limit", "40")))
+    offline = arguments(tmp_path, tmp_path / "offline", "--language-model", "any", "--limit", "40")
     first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
     count = reason([*offline, "--export-batch", first])["exported"]
     asked = [json.loads(line) for line in first.read_text().splitlines()]
