@@ -84,8 +84,8 @@ def _write_on_ray(
     address: str | None,
     watch: Callable[[str], None],
 ) -> None:
-    import ray
-    import ray.data
+    import ray  # pyright: ignore[reportMissingImports]
+    import ray.data  # pyright: ignore[reportMissingImports]
 
     started = not ray.is_initialized()
     if started:
