@@ -12,7 +12,7 @@ from scoter.semantic_ids.rqkmeans import fit_rqkmeans, kmeans, nearest, principa
 from scoter.semantic_ids.rqvae import SAVE_EVERY, fit_rqvae, standardise
 
 SMALL_VAE = SemanticIdConfig(method="rqvae", codebook_size=16, epochs=30, latent_dim=8)
-METHODS = [SemanticIdConfig(), SemanticIdConfig(method="rqvae", epochs=60)]
+METHODS = [SemanticIdConfig(), SemanticIdConfig(method="rqvae", epochs=30)]
 
 
 def unit_norm_mixture(items: int, dim: int = 64, groups: int = 40) -> np.ndarray:
