@@ -165,16 +165,37 @@ class TigerConfig:
 
 
 @dataclass(frozen=True)
-class FusionConfig:
-    """How a chain reaches the recommender: its ordered steps, or (the control) one pooled vector.
+class Gru4RecConfig:
+    """GRU4Rec (Hidasi et al. 2016) over whole histories, with a softmax over the whole catalogue."""
 
-    `chains` says whose chain a user gets: the user's own, or for a control another user's.
+    __pydantic_config__ = _FORBID
+    kind: Literal["gru4rec"] = "gru4rec"
+    dim: int = 128
+    layers: int = 1
+    dropout: float = 0.3
+    max_items: int = 50
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """How a chain reaches the recommender: its ordered steps, or one of the controls (docs/controls.md has them all).
+
+    `kind` says what becomes of the steps; `scores` has no fusion and mixes TIGER's scores with transition scores. `chains`
+    says whose chain a user gets, or what stands in for it. `encoder` causal adds role vectors and causal self-attention over
+    the steps. `last_only` hides every step but the last, `without` hides step number `without` (from 1; 0 hides none), `gate`
+    false lets in all that is read. `alignment` is the weight of InfoNCE between steps and target items, at `temperature`.
     """
 
     __pydantic_config__ = _FORBID
-    kind: Literal["structured", "meanpool"] = "structured"
-    chains: Literal["own", "other-user"] = "own"
+    kind: Literal["structured", "meanpool", "tagged-pool", "concatenation", "bag", "shuffled", "noise", "scores"] = "structured"
+    chains: Literal["own", "other-user", "item-text", "features"] = "own"
     heads: int = 4
+    encoder: Literal["position", "causal"] = "position"
+    last_only: bool = False
+    without: int = 0
+    gate: bool = True
+    alignment: float = 0.0
+    temperature: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -200,7 +221,7 @@ class TrainingConfig:
 @dataclass(frozen=True)
 class MethodConfig:
     __pydantic_config__ = _FORBID
-    model: PopularityConfig | SasrecConfig | TigerConfig
+    model: PopularityConfig | SasrecConfig | TigerConfig | Gru4RecConfig
     training: TrainingConfig = TrainingConfig()
     fusion: FusionConfig | None = None
 

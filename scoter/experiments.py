@@ -9,6 +9,7 @@ from scoter.config import (
     DiscoverConfig,
     Experiment,
     FusionConfig,
+    Gru4RecConfig,
     MethodConfig,
     PopularityConfig,
     SasrecConfig,
@@ -28,23 +29,44 @@ TIGER_MODEL = TigerConfig(dropout=0.2, softmax="trie", embedding_start="codebook
 TIGER_TRAINING = TrainingConfig(epochs=30, batch_targets=512, embedding_rate=10.0)
 TIGER_IDS = SemanticIdConfig(source="text+cooccurrence", collisions="reassign", components=512)
 
+# What each can and cannot show stands in docs/controls.md.
+CONTROLS = {
+    "control-tagged-pool": FusionConfig("tagged-pool"),
+    "control-concatenation": FusionConfig("concatenation"),
+    "control-last-step": FusionConfig(last_only=True),
+    "control-bag": FusionConfig("bag"),
+    "control-shuffled": FusionConfig("shuffled"),
+    "control-other-user": FusionConfig("structured", chains="other-user"),
+    "control-noise": FusionConfig("noise"),
+    "control-no-gate": FusionConfig(gate=False),
+    "control-causal-steps": FusionConfig(encoder="causal"),
+    "control-infonce": FusionConfig(alignment=0.1),
+    "control-meanpool-infonce": FusionConfig("meanpool", alignment=0.1),
+    "control-item-text": FusionConfig(chains="item-text"),
+    "control-features": FusionConfig(chains="features"),
+    "control-mixed-scores": FusionConfig("scores"),
+    **{f"control-without-step-{step}": FusionConfig(without=step) for step in range(1, 7)},
+}
+
 
 def methods(
     training: TrainingConfig = TIGER_TRAINING,
     tiger: TigerConfig = TIGER_MODEL,
     sasrec: TrainingConfig = TrainingConfig(epochs=48, evaluate_every=12),
 ) -> dict[str, MethodConfig]:
-    """Every method of the comparison. The TIGER arms share model, budget and semantic IDs; both SASRecs share a budget."""
-    return {
+    """Every method of the comparison. The TIGER arms share model, budget and semantic IDs; the others share a budget."""
+    found = {
         "popularity": MethodConfig(PopularityConfig()),
         "sasrec-bce": MethodConfig(SasrecConfig(loss="bce"), sasrec),
         "sasrec-ce": MethodConfig(SasrecConfig(loss="ce"), sasrec),
         "sasrec-ce-scoter": MethodConfig(SasrecConfig(loss="ce"), sasrec, FusionConfig("structured")),
+        "gru4rec": MethodConfig(Gru4RecConfig(), sasrec),
+        "gru4rec-scoter": MethodConfig(Gru4RecConfig(), sasrec, FusionConfig("structured")),
         "tiger": MethodConfig(tiger, training),
-        "control-other-user": MethodConfig(tiger, training, FusionConfig("structured", chains="other-user")),
         "tiger-meanpool": MethodConfig(tiger, training, FusionConfig("meanpool")),
-        "scoter": MethodConfig(tiger, training, FusionConfig("structured")),
     }
+    found |= {name: MethodConfig(tiger, training, fusion) for name, fusion in CONTROLS.items()}
+    return {**found, "scoter": MethodConfig(tiger, training, FusionConfig("structured"))}
 
 
 def quickstart() -> Experiment:
@@ -94,11 +116,22 @@ def simulated_unordered() -> Experiment:
 
 def simulated_controls() -> Experiment:
     """lambda = 1 with another user's chains beside TIGER and SCoTER: chains in the wrong hands should not help."""
-    chosen = methods()
     shop = simulated(order=1.0)
-    control = replace(shop.methods["scoter"], fusion=chosen["control-other-user"].fusion)
+    control = replace(shop.methods["scoter"], fusion=CONTROLS["control-other-user"])
     methods_in_order = {"tiger": shop.methods["tiger"], "control-other-user": control, "scoter": shop.methods["scoter"]}
     return replace(shop, name="simulated-controls", methods=methods_in_order)
+
+
+def simulated_controls_all() -> Experiment:
+    """lambda = 1 with every control, in the budget of `simulated-smoke`: what each loses is known here beforehand."""
+    shop = simulated(order=1.0)
+    arm = shop.methods["scoter"]
+    chosen = {**shop.methods, **{name: replace(arm, fusion=fusion) for name, fusion in CONTROLS.items()}}
+    left = [name for name in CONTROLS if not name.startswith("control-without-step-")]
+    left += [f"control-without-step-{step}" for step in range(1, len(shop.pattern) + 1)]
+    return replace(
+        shop, name="simulated-controls-all", methods={name: chosen[name] for name in ("tiger", "tiger-meanpool", *left, "scoter")}
+    )
 
 
 def beauty_smollm2() -> Experiment:
@@ -139,6 +172,7 @@ def _registry() -> dict[str, Callable[[], Experiment]]:
         "simulated-smoke": simulated_smoke,
         "simulated-unordered": simulated_unordered,
         "simulated-controls": simulated_controls,
+        "simulated-controls-all": simulated_controls_all,
         "beauty-smollm2": beauty_smollm2,
     }
     for dataset in REAL_DATASETS:

@@ -95,5 +95,4 @@ class SASRec(nn.Module):
             return hidden
         if steps is None:
             raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
-        memory = self.fusion.encode(*steps.read(users, prefix_lengths))
-        return self.fusion(hidden[:, None], memory, 0)[:, 0]
+        return self.fusion.fuse(hidden, *steps.read(users, prefix_lengths))

@@ -1,16 +1,20 @@
 """Stages from semantic IDs and chains to trained models and their rankings."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from scoter import text
 from scoter.config import FusionConfig, MethodConfig, to_json
+from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
 from scoter.stages.context import PARTS, Context, load_arrays, save_arrays
-from scoter.stages.data import open_data, open_semantic_ids
+from scoter.stages.data import open_data, open_semantic_ids, text_fields
 from scoter.stages.reasoning import open_steps
+from scoter.stages.sentences import sentence_encoder
 from scoter.store import Artefact
 from scoter.types import Catalog, Rankings, SemanticIds, Split, StepEmbeddings
 
@@ -21,28 +25,32 @@ def build_model(
     """An untrained model with its fusion, if it has one; initial weights depend on `seed` alone."""
     import torch
 
+    from scoter.models.gru4rec import GRU4Rec
     from scoter.models.popularity import Popularity
     from scoter.models.precision import resolve_precision
     from scoter.models.sasrec import SASRec
     from scoter.models.tiger import Tiger
-    from scoter.transfer.collapse import MeanPoolFusion
-    from scoter.transfer.fusion import StructuredFusion
+    from scoter.transfer.alignment import Alignment
+    from scoter.transfer.build import build_fusion
 
     model = method.model
     if model.kind == "popularity":
         return Popularity(split.train, catalog.item_count)
     precision = resolve_precision(method.training.precision)
     torch.manual_seed(derive_seed(seed, "weights"))
-    backbone = (
-        Tiger(model, ids, precision=precision)
-        if model.kind == "tiger"
-        else SASRec(model, catalog.item_count, precision=precision)
-    )
-    if method.fusion is not None and steps is not None:
-        kinds = {"structured": StructuredFusion, "meanpool": MeanPoolFusion}
+    if model.kind == "tiger":
+        backbone = Tiger(model, ids, precision=precision)
+    elif model.kind == "gru4rec":
+        backbone = GRU4Rec(model, catalog.item_count, precision=precision)
+    else:
+        backbone = SASRec(model, catalog.item_count, precision=precision)
+    fusion = method.fusion
+    if fusion is not None and steps is not None:
         places = model.layers if model.kind == "tiger" else 1
-        backbone.fusion = kinds[method.fusion.kind](steps.step_count, steps.dim, model.dim, places, method.fusion.heads)
+        backbone.fusion = build_fusion(fusion, steps.pattern, steps.dim, model.dim, places)
         backbone.fusion.set_statistics(*training_steps(split, steps))
+        if fusion.alignment:
+            backbone.alignment = Alignment(model.dim, fusion.alignment, fusion.temperature)
     return backbone
 
 
@@ -60,21 +68,62 @@ def training_steps(split: Split, steps: StepEmbeddings, most: int = 8192) -> tup
     return StepReader(steps).read(torch.from_numpy(users), torch.from_numpy(prefix_lengths))
 
 
-def step_reader(fusion: FusionConfig | None, steps: Artefact | None) -> tuple[StepEmbeddings | None, Any]:
-    """The chains a method gets: its users' own, or for a control another user's."""
-    if fusion is None or steps is None:
+def step_reader(
+    fusion: FusionConfig | None, steps: Artefact | None, context: Context | None = None, data: Artefact | None = None
+) -> tuple[StepEmbeddings | None, Any]:
+    """The chains a method gets: its users' own, or for a control another user's, or what stands in for them.
+
+    `context` and `data` are needed where items' texts stand in.
+    """
+    if fusion is None or steps is None or fusion.kind == "scores":
         return None, None
     from scoter.models.batches import StepReader
     from scoter.transfer.collapse import other_users_chains
+    from scoter.transfer.substitutes import statements_as_features
 
     table = open_steps(steps)
     if fusion.chains == "other-user":
         table = other_users_chains(table, derive_seed(0, "other-user"))
+    elif fusion.chains == "features":
+        table = statements_as_features(table, derive_seed(0, "features"))
+    elif fusion.chains == "item-text":
+        table = item_text_steps(table, context, data)
     return table, StepReader(table)
 
 
+def item_text_steps(table: StepEmbeddings, context: Context | None, data: Artefact | None) -> StepEmbeddings:
+    """The texts of each prefix's last items, by the encoder of the chains, in the place of the chains."""
+    from scoter.reasoning.view import look
+    from scoter.transfer.substitutes import item_texts_as_steps
+
+    if context is None or data is None:
+        raise ConfigError("fusion.chains = 'item-text' needs the items' texts; pass context and data to step_reader")
+    _, catalog, split = open_data(data)
+    users = np.repeat(np.arange(len(table.starts) - 1), np.diff(table.starts))
+    view = look(split, users, np.arange(len(users)) - table.starts[users] + 1, table.step_count)
+    return item_texts_as_steps(table, view.recent, sentence_encoder(context)(_item_texts(context, catalog)))
+
+
+def total_loss(model: Any, batch: Any, reader: Any, label_smoothing: float) -> Any:
+    """The recommender's loss, plus InfoNCE between its chains and its targets where the model has an `alignment`."""
+    import torch
+
+    loss = model.loss(batch, reader, label_smoothing)
+    alignment = getattr(model, "alignment", None)
+    if alignment is None:
+        return loss
+    row, column = batch.is_target.nonzero(as_tuple=True)
+    items = batch.items[row, column + 1]
+    before = torch.arange(batch.items.shape[1]) <= column[:, None]
+    histories = torch.where(before, batch.items[row], -1)
+    steps, mask = reader.read(batch.users[row], batch.prefix_lengths[row, column])
+    return loss + alignment(model.fusion, steps, mask, _output_vectors(model, items), items, histories)
+
+
 def train(context: Context, name: str, method: MethodConfig, data: Artefact, ids: Artefact, steps: Artefact | None) -> Artefact:
-    """Weights of the best validation epoch, and the learning curve."""
+    """Weights of the best validation epoch, and the learning curve. Mixed scores train nothing but the recommender."""
+    if method.fusion is not None and method.fusion.kind == "scores":
+        name, method = method.model.kind, replace(method, fusion=None)
 
     def build(out: Path, scratch: Path) -> None:
         from scoter.evaluation.evaluator import Evaluator
@@ -83,7 +132,7 @@ def train(context: Context, name: str, method: MethodConfig, data: Artefact, ids
         from scoter.models.batches import cut_windows, training_batches
 
         _, catalog, split = open_data(data)
-        table, reader = step_reader(method.fusion, steps)
+        table, reader = step_reader(method.fusion, steps, context, data)
         model = build_model(method, split, catalog, open_semantic_ids(ids), table, context.seed)
         if method.model.kind == "popularity":
             (out / "training.json").write_text(
@@ -101,7 +150,7 @@ def train(context: Context, name: str, method: MethodConfig, data: Artefact, ids
             return mean_metrics(Evaluator().evaluate(rankings, targets))
 
         def loss(batch: Any) -> Any:
-            return model.loss(batch, reader, config.label_smoothing)
+            return total_loss(model, batch, reader, config.label_smoothing)
 
         log = training.fit(model, batches, loss, evaluate, config, seed=context.seed, scratch=scratch, label=name)
         training.save_weights(model, out / "weights.safetensors")
@@ -111,6 +160,8 @@ def train(context: Context, name: str, method: MethodConfig, data: Artefact, ids
     inputs: list[Artefact | str] = [data]
     inputs += [ids] if method.model.kind == "tiger" else []
     inputs += [steps] if method.fusion is not None and steps is not None else []
+    if method.fusion is not None and method.fusion.chains == "item-text":
+        inputs += [text.provenance_key(context.experiment.text), ",".join(context.experiment.text.fields)]
     depth = context.experiment.depth
     return context.stage("train", {"method": json.loads(to_json(method)), "seed": context.seed, "depth": depth}, inputs, build)
 
@@ -119,10 +170,14 @@ def rank(
     context: Context, method: MethodConfig, trained: Artefact, data: Artefact, ids: Artefact, steps: Artefact | None
 ) -> Artefact:
     """The best items for every validation and test user, with gate and attention per user where there is a fusion."""
+    if method.fusion is not None and method.fusion.kind == "scores":
+        from scoter.stages.mixed_scores import rank_mixed
+
+        return rank_mixed(context, method, trained, data, ids)
 
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(data)
-        table, reader = step_reader(method.fusion, steps)
+        table, reader = step_reader(method.fusion, steps, context, data)
         model = build_model(method, split, catalog, open_semantic_ids(ids), table, context.seed)
         if method.model.kind != "popularity":
             from scoter.models.training import load_weights
@@ -135,15 +190,19 @@ def rank(
             else:
                 rankings, readings = _rank_with_readings(model, histories, context.experiment.depth, reader)
                 save_arrays(out / f"readings-{part}.safetensors", **readings)
-            save_arrays(
-                out / f"rankings-{part}.safetensors",
-                users=rankings.users.astype(np.int32),
-                items=rankings.items.astype(np.int32),
-                scores=rankings.scores.astype(np.float32),
-            )
+            save_rankings(rankings, out, part)
 
     inputs: list[Artefact | str] = [trained, data, *([steps] if steps is not None and method.fusion is not None else [])]
     return context.stage("rank", {"depth": context.experiment.depth}, inputs, build)
+
+
+def save_rankings(rankings: Rankings, folder: Path, part: str) -> None:
+    save_arrays(
+        folder / f"rankings-{part}.safetensors",
+        users=rankings.users.astype(np.int32),
+        items=rankings.items.astype(np.int32),
+        scores=rankings.scores.astype(np.float32),
+    )
 
 
 def open_rankings(artefact: Artefact, part: str) -> Rankings:
@@ -161,3 +220,14 @@ def _rank_with_readings(model: Any, histories: Any, depth: int, reader: Any) -> 
 
     model.fusion.start_recording()
     return model.recommend(histories, depth, reader, note), {"gate": gate, "attention": attention}
+
+
+def _output_vectors(model: Any, items: Any) -> Any:
+    """The vectors that scores are products with; TIGER's is the mean of the embeddings of an item's codes."""
+    if hasattr(model, "item_tokens"):
+        return model.embedding(model.item_tokens[items]).mean(dim=1)
+    return model.items(items)
+
+
+def _item_texts(context: Context, catalog: Catalog) -> list[str]:
+    return text.item_texts(catalog, text_fields(catalog, context.experiment.text.fields))

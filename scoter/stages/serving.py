@@ -35,6 +35,8 @@ def recommend_from_run(
         raise ConfigError(f"the run has no method {chosen!r}; choose from: {', '.join(outcome['methods'])}")
     context = Context(_experiment(outcome), store, outcome["seed"], lambda line: None)
     keys, config = outcome["artefacts"], context.experiment.methods[chosen]
+    if config.fusion is not None and (config.fusion.chains != "own" or config.fusion.kind == "scores"):
+        raise ConfigError(f"{chosen!r} is a control that takes something else than a user's own chain; it is for measuring only")
     data = store.find("prepare", keys["prepare"])
     log, catalog, split = open_data(data)
     histories, who = _histories(log, catalog, users, items)

@@ -123,8 +123,10 @@ def save_attention(
     """Mean gate and mean attention per slot, with the slots' names; and both for every test user."""
     from safetensors.numpy import save_file
 
+    from scoter.transfer.build import slot_labels
+
     folder.mkdir(exist_ok=True)
-    roles = [step.label() for step in pattern.steps] if fusion.kind == "structured" else ["pooled chain"]
+    roles = slot_labels(fusion, pattern)
     means = {"gate_mean": [float(readings["gate"].mean())], "attention_mean": readings["attention"].mean(0).tolist()}
     (folder / f"{name}.json").write_text(json.dumps({"roles": [*roles, "nothing"], **means}, indent=1))
     save_file({key: array.astype(np.float16) for key, array in readings.items()}, folder / f"{name}.safetensors")

@@ -9,18 +9,28 @@ Sentences of one role differ in a few words, so their embeddings are nearly equa
 deviation from the mean of its position. `set_statistics` makes that deviation the input, in units of its own
 size. Its numbers must come from training prefixes alone; without it, steps enter as they are.
 
+`encoder` causal adds to this a vector of each step's role, shared by steps of one role, and causal self-attention:
+step k reads steps 1..k before anybody reads it. Since a pattern is fixed, a role adds no information to a position.
+
 Any module that has hidden states can use it:
+
+    hidden = fusion.fuse(hidden, steps, mask)
+
+A model that reads a chain in several places, or one code at a time, derives what depends on the chain alone once:
 
     memory = fusion.encode(steps, mask)          # once per chain
     hidden = fusion(hidden, memory, layer)       # wherever the model wants to look
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from scoter.errors import ConfigError
 
 
 @dataclass
@@ -44,31 +54,59 @@ class StructuredFusion(nn.Module):
         dim: width of the recommender's hidden states.
         layers: how many places in the recommender read the chain.
         heads: attention heads; must divide `dim`.
+        gate: whether a gate decides how much enters; without it, all that is read does.
+        keep: which steps may be read at all; None keeps every step.
+        roles: a number for each step's role, with which the causal encoder is used; None leaves it out.
 
     Example:
         >>> fusion = StructuredFusion(steps=3, step_dim=4, dim=8, layers=1, heads=2)
-        >>> memory = fusion.encode(torch.randn(5, 3, 4), torch.ones(5, 3, dtype=torch.bool))
-        >>> fusion(torch.randn(5, 2, 8), memory, 0).shape
+        >>> steps, mask = torch.randn(5, 3, 4), torch.ones(5, 3, dtype=torch.bool)
+        >>> fusion.fuse(torch.randn(5, 2, 8), steps, mask).shape
         torch.Size([5, 2, 8])
     """
 
-    def __init__(self, steps: int, step_dim: int, dim: int, layers: int, heads: int, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        steps: int,
+        step_dim: int,
+        dim: int,
+        layers: int,
+        heads: int,
+        dropout: float = 0.1,
+        *,
+        gate: bool = True,
+        keep: Sequence[bool] | None = None,
+        roles: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
-        self.slot_count = steps
-        self.centre: Tensor
-        self.register_buffer("centre", torch.zeros(steps, step_dim))
-        self.scale: Tensor
-        self.register_buffer("scale", torch.ones(steps))
-        self.project = nn.Linear(step_dim, dim)
-        self.position = nn.Parameter(torch.randn(steps, dim) * dim**-0.5)
-        self.null = nn.Parameter(torch.randn(1, 1, dim) * dim**-0.5)
-        self.norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
-        self.layers: Any = nn.ModuleList(GatedAttention(dim, heads) for _ in range(layers))
+        self._start(steps, steps, step_dim, step_dim, dim, layers, heads, dropout, gate, keep)
+        # Made last, so that the weights of everything else do not depend on it.
+        self.order = CausalSteps(roles, dim, heads, dropout) if roles is not None else None
+
+    def fuse(
+        self,
+        hidden: Float[Tensor, "rows *queries dim"],
+        steps: Float[Tensor, "rows steps step_dim"],
+        mask: Bool[Tensor, "rows steps"],
+        layer: int = 0,
+    ) -> Float[Tensor, "rows *queries dim"]:
+        """Hidden states that have read their rows' chains: `hidden` may have one state a row, or several.
+
+        Args:
+            steps: each row's step embeddings, in order; any finite numbers where `mask` is False.
+            mask: which steps exist. A row without any reads the null slot.
+        """
+        queries = hidden[:, None] if hidden.ndim == 2 else hidden
+        fused = self(queries, self.encode(steps, mask), layer)
+        return fused[:, 0] if hidden.ndim == 2 else fused
 
     def encode(self, steps: Float[Tensor, "rows steps step_dim"], mask: Bool[Tensor, "rows steps"]) -> ChainMemory:
         """Slots of each chain: its steps in order, then the null slot. A masked step is never read."""
-        return self._memory(self.project(self.standardise(steps, mask)) + self.position, mask)
+        mask = mask & self.keep
+        slots = self.project(self.standardise(steps, mask)) + self.position
+        if self.order is not None:
+            slots = self.order(slots, mask)
+        return self._memory(slots, mask)
 
     def standardise(
         self, steps: Float[Tensor, "rows steps step_dim"], mask: Bool[Tensor, "rows steps"]
@@ -104,6 +142,37 @@ class StructuredFusion(nn.Module):
         gates, attention = zip(*readings, strict=True)
         return torch.stack(gates).mean(0), torch.stack(attention).mean(0)
 
+    def _start(
+        self,
+        steps: int,
+        slots: int,
+        step_dim: int,
+        width: int,
+        dim: int,
+        layers: int,
+        heads: int,
+        dropout: float,
+        gate: bool,
+        keep: Sequence[bool] | None,
+    ) -> None:
+        """The parts that every fusion has; a slot is made from `width` numbers."""
+        if keep is not None and len(keep) != steps:
+            raise ConfigError(f"keep has {len(keep)} entries for {steps} steps; give one for each step")
+        self.slot_count = slots
+        self.order: CausalSteps | None = None
+        self.centre: Tensor
+        self.register_buffer("centre", torch.zeros(steps, step_dim))
+        self.scale: Tensor
+        self.register_buffer("scale", torch.ones(slots))
+        self.keep: Tensor
+        self.register_buffer("keep", torch.tensor([True] * steps if keep is None else list(keep)), persistent=False)
+        self.project = nn.Linear(width, dim)
+        self.position = nn.Parameter(torch.randn(slots, dim) * dim**-0.5)
+        self.null = nn.Parameter(torch.randn(1, 1, dim) * dim**-0.5)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.layers: Any = nn.ModuleList(GatedAttention(dim, heads, gate) for _ in range(layers))
+
     def _memory(self, slots: Float[Tensor, "rows used dim"], mask: Bool[Tensor, "rows used"]) -> ChainMemory:
         rows = len(slots)
         slots = torch.cat([slots, self.null.expand(rows, 1, -1).to(slots.dtype)], dim=1)
@@ -129,20 +198,47 @@ def scale_of(squares: Float[Tensor, "rows slots"], mask: Bool[Tensor, "rows slot
     return torch.where(scale > 1e-3, scale, 1.0)
 
 
+class CausalSteps(nn.Module):
+    """Role vectors, then `slots + attention(slots)` in which step k reads the steps 1..k that exist."""
+
+    def __init__(self, roles: Sequence[int], dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.roles: Tensor
+        self.register_buffer("roles", torch.tensor(list(roles)), persistent=False)
+        self.role = nn.Parameter(torch.randn(max(roles) + 1, dim) * dim**-0.5)
+        self.norm = nn.LayerNorm(dim)
+        self.query_key_value = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, slots: Float[Tensor, "rows steps dim"], mask: Bool[Tensor, "rows steps"]
+    ) -> Float[Tensor, "rows steps dim"]:
+        count = slots.shape[1]
+        slots = slots + self.role[self.roles]
+        parts = self.query_key_value(self.norm(slots)).chunk(3, dim=-1)
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
+        # A step reads itself even where it is missing, so that no row of the attention is empty; nobody reads it then.
+        seen = (mask[:, None, :] & torch.ones(count, count, dtype=torch.bool).tril()) | torch.eye(count, dtype=torch.bool)
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, seen[:, None])
+        return slots + self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
+
+
 class GatedAttention(nn.Module):
-    """`hidden + gate * attention(hidden, slots)`; the gate is a sigmoid of both, one value per dimension.
+    """`hidden + gate * attention(hidden, slots)`; the gate is a sigmoid of both, one value per dimension, or 1 without it.
 
     With `record` set to a list, each call appends (mean gate of each row, mean attention of each row's slots).
     """
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, gate: bool = True) -> None:
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(dim)
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(dim, 2 * dim)
         self.out = nn.Linear(dim, dim)
-        self.gate = nn.Linear(2 * dim, dim)
+        self.gate = nn.Linear(2 * dim, dim) if gate else None
         self.record: list[tuple[Tensor, Tensor]] | None = None
 
     def forward(
@@ -156,7 +252,10 @@ class GatedAttention(nn.Module):
         query = self._split(self.query(normed)) * (key.shape[-1] ** -0.5)
         attention = torch.softmax(query @ key.transpose(-1, -2) + memory.bias.to(query.dtype), dim=-1)
         context = self.out((attention.to(value.dtype) @ value).transpose(1, 2).flatten(2))
-        gate = torch.sigmoid(self.gate(torch.cat([normed.to(context.dtype), context], dim=-1)))
+        if self.gate is None:
+            gate = torch.ones_like(context)
+        else:
+            gate = torch.sigmoid(self.gate(torch.cat([normed.to(context.dtype), context], dim=-1)))
         if self.record is not None:
             self.record.append((gate.float().mean(dim=(1, 2)), attention.float().mean(dim=(1, 2))))
         return hidden + gate * context

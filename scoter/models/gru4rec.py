@@ -1,0 +1,84 @@
+"""GRU4Rec (Hidasi et al. 2016): a recurrent network over items, scored against the whole catalogue.
+
+Two departures from the original, so that backbones differ in the network alone: a softmax over all items instead of sampled
+negatives (as SASRec here), and whole histories instead of sessions. Output weights are the item embeddings. With a `fusion`,
+the hidden state of each prefix reads that prefix's chain before scoring.
+
+Shape legend: B rows, L items in a row, D width.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from scoter.config import Gru4RecConfig
+from scoter.errors import ConfigError
+from scoter.models.batches import ItemBatch, StepReader
+from scoter.models.ranking import AfterBatch, ignore, rank_in_batches
+from scoter.types import Histories, Rankings
+
+
+class GRU4Rec(nn.Module):
+    """Next-item model over item numbers.
+
+    Example:
+        >>> import numpy as np
+        >>> model = GRU4Rec(Gru4RecConfig(dim=8), item_count=5)
+        >>> histories = Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))
+        >>> sorted(model.recommend(histories, k=5).items[0].tolist())
+        [0, 1, 2, 3, 4]
+    """
+
+    def __init__(self, config: Gru4RecConfig, item_count: int, fusion: Any = None, precision: str = "fp32") -> None:
+        super().__init__()
+        self.config, self.fusion, self.precision, self.item_count = config, fusion, precision, item_count
+        self.items = nn.Embedding(item_count + 1, config.dim, padding_idx=item_count)
+        nn.init.normal_(self.items.weight, std=config.dim**-0.5)
+        between = config.dropout if config.layers > 1 else 0.0
+        self.network = nn.GRU(config.dim, config.dim, config.layers, batch_first=True, dropout=between)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def loss(self, batch: ItemBatch, steps: StepReader | None = None, label_smoothing: float = 0.0) -> Float[Tensor, ""]:
+        """Mean cross-entropy in nats per target, over the whole catalogue."""
+        hidden = self._hidden(batch.items[:, :-1])[batch.is_target]
+        users = batch.users[:, None].expand_as(batch.is_target)[batch.is_target]
+        hidden = self._read_chain(hidden, steps, users, batch.prefix_lengths[batch.is_target])
+        logits = nn.functional.linear(hidden, self.items.weight[:-1])
+        return nn.functional.cross_entropy(logits.float(), batch.items[:, 1:][batch.is_target], label_smoothing=label_smoothing)
+
+    def recommend(
+        self,
+        histories: Histories,
+        k: int,
+        steps: StepReader | None = None,
+        after_batch: AfterBatch = ignore,
+        batch_rows: int = 512,
+    ) -> Rankings:
+        """The `k` best-scored items of the whole catalogue after each history; see `rank_in_batches` for `after_batch`."""
+
+        def best(items: Tensor, lengths: Tensor, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
+            hidden = self._hidden(items)[torch.arange(len(items)), (lengths - 1).clamp(min=0)]
+            hidden = self._read_chain(hidden, steps, users, prefix_lengths)
+            with torch.autocast("cpu", enabled=False):
+                logits = torch.log_softmax(hidden.float() @ self.items.weight[:-1].T, dim=-1)
+            score, found = logits.topk(min(k, self.item_count))
+            return found, score
+
+        return rank_in_batches(self, best, histories, k, self.config.max_items, batch_rows, self.precision, after_batch)
+
+    def _hidden(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        """States after each item. Rows are left-aligned, so that padding comes after everything that is read."""
+        x = self.dropout(self.items(torch.where(items < 0, self.item_count, items)))
+        with torch.autocast("cpu", enabled=False):  # a recurrence adds up what rounding loses
+            return self.dropout(self.network(x.float())[0])
+
+    def _read_chain(
+        self, hidden: Float[Tensor, "N D"], steps: StepReader | None, users: Int[Tensor, " N"], prefix_lengths: Int[Tensor, " N"]
+    ) -> Float[Tensor, "N D"]:
+        if self.fusion is None:
+            return hidden
+        if steps is None:
+            raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
+        return self.fusion.fuse(hidden, *steps.read(users, prefix_lengths))
