@@ -107,6 +107,15 @@ def chains(sizes: tuple[int, ...], dataset: str, results: Path) -> None:
 
 
 @main.command()
+def parameters() -> None:
+    """Parameters of TIGER, and what each arm with chains adds to it."""
+    from benchmarks.parameters import count_parameters
+
+    for name, count in count_parameters().items():
+        click.echo(f"{name:28} {count:>10,}")
+
+
+@main.command()
 @click.option("--dataset", type=click.Choice(["simulated", "beauty"]), default="simulated", show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=10, show_default=True, help="How many.")
 @click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True)
