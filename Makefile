@@ -27,6 +27,9 @@ test: setup ## style, types, import rules and the default tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 
+test-language-model: setup ## the tests that start a real language model on this machine
+	$(BIN)/python -m pytest -m language_model
+
 test-slow: setup ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout=3600
 
@@ -36,4 +39,4 @@ tables: setup ## the tables of the README, from committed results
 clean: ## remove the environment (artefacts stay)
 	rm -rf .venv
 
-.PHONY: help setup quickstart test test-slow tables clean
+.PHONY: help setup quickstart test test-language-model test-slow tables clean

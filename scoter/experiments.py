@@ -75,11 +75,11 @@ def quickstart() -> Experiment:
     chosen = methods(short, sasrec=TrainingConfig(epochs=24, evaluate_every=8, batch_targets=512))
     return Experiment(
         name="quickstart",
-        data=DataConfig("beauty", max_users=2000),
+        data=DataConfig("beauty", max_users=1200),
         methods={name: chosen[name] for name in ("popularity", "sasrec-ce", "tiger", "tiger-meanpool", "scoter")},
         semantic_ids=TIGER_IDS,
         discover=DiscoverConfig(patterns=32, users=500, fresh_users=500),
-        note="a fixed sample of 2,000 Beauty users and their items: a demonstration, not the benchmark",
+        note="a fixed sample of 1,200 Beauty users and their items: a demonstration, not the benchmark",
     )
 
 

