@@ -1,4 +1,4 @@
-"""`python -m benchmarks collect | tables | exact | staleness | chains`."""
+"""`python -m benchmarks`: collected runs, the tables made from them, and measurements beside them."""
 
 from pathlib import Path
 
@@ -86,6 +86,24 @@ def staleness(dataset: str, users: int, seed: int, results: Path) -> None:
             f"age {row['age']:2}: recall@10 {recall['mean']:.4f} [{recall['low']:.4f}, {recall['high']:.4f}] of "
             f"{recall['users']} users, {name} {differs['mean']:+.4f} [{differs['low']:+.4f}, {differs['high']:+.4f}]"
         )
+
+
+@main.command()
+@click.option("--dataset", "measured", multiple=True, help="Measure this dataset (repeatable); by default none is.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--write", type=click.Path(path_type=Path), help="Put the tables between the markers of this document.")
+@_results
+def leakage(measured: tuple[str, ...], seed: int, write: Path | None, results: Path) -> None:
+    """How often each step of a chain names the target, in training, validation and test."""
+    from benchmarks.leakage import document, tables_of
+    from benchmarks.leakage import main as measure
+
+    for dataset in measured:
+        measure(dataset, seed, results)
+    for dataset, table in tables_of(results).items():
+        click.echo(f"{dataset}\n\n{table}")
+    if write is not None:
+        write.write_text(document(write.read_text(), results))
 
 
 @main.command()

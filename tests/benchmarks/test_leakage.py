@@ -1,0 +1,30 @@
+"""docs/leakage.md prints the results file, and the results file comes from the shared measurement."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.collect import RESULTS
+from benchmarks.leakage import PARTS, as_markdown, document, main
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "leakage.md"
+
+
+def test_the_document_prints_the_results(tmp_path: Path):
+    assert document(DOCUMENT.read_text()) == DOCUMENT.read_text()
+    kept = json.loads((RESULTS / "leakage.json").read_text())
+    kept["beauty"]["rows"][0]["category"] += 0.1
+    (tmp_path / "leakage.json").write_text(json.dumps(kept))
+    assert document(DOCUMENT.read_text(), tmp_path) != DOCUMENT.read_text()
+
+
+@pytest.mark.timeout(120)
+def test_a_dataset_is_measured_beside_the_others(tmp_path: Path):
+    (tmp_path / "leakage.json").write_text('{"other": {"rows": []}}')
+    measured = main("simulated", seed=1, results=tmp_path)
+    kept = json.loads((tmp_path / "leakage.json").read_text())
+    assert set(kept) == {"other", "simulated"}
+    assert kept["simulated"] == measured
+    assert {row["part"] for row in measured["rows"]} == set(PARTS)
+    assert as_markdown(measured).count("\n| ") == 3 * (1 + len({row["step"] for row in measured["rows"]}))
