@@ -157,6 +157,28 @@ def discovery(dataset: str, seeds: int, first_seed: int, as_json: bool, artefact
     click.echo(json.dumps(outcome) if as_json else as_text(dataset, outcome))
 
 
+@main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_results
+def attention(runs: tuple[Path, ...], results: Path) -> None:
+    """Keep the mean gate and attention by step of finished RUNS, with intervals over users."""
+    from benchmarks.attention import summarise
+
+    for row in summarise(runs, results):
+        where = f"{row['dataset']}, {row['method']}, seed {row['seed']}, {row['kind']} {row['slot']}"
+        click.echo(f"{where}: {row['mean']:.4f} [{row['low']:.4f}, {row['high']:.4f}]")
+
+
+@main.command()
+@_results
+def clusters(results: Path) -> None:
+    """Discover on the simulated shop with one, two and four rounds; keep the clusters of one discovery for their figure."""
+    from benchmarks.clusters import measure
+
+    for row in measure(results)["rows"]:
+        click.echo(f"seed {row['seed']}, {row['rounds']} rounds: {row['mean']:.4f} [{row['low']:.4f}, {row['high']:.4f}]")
+
+
 if __name__ == "__main__":
     try:
         main(standalone_mode=False)

@@ -75,6 +75,11 @@ def ranks_path(results: Path | str, dataset: str, method: str, seed: int, split:
     return Path(results) / "ranks" / f"{dataset}-{method}-s{seed}-{split}.parquet"
 
 
+def dataset_of(run: Row) -> str:
+    """The name that a `run.json`'s dataset has among the results: a simulated shop's says its lambda."""
+    return _shop_name(run) or _sample_name(run) or run["dataset"]
+
+
 def _frame(rows: Sequence[Row]) -> pd.DataFrame:
     kinds = {"seed": "int64", "value": "float64", "epochs": "int64", "cpu_hours": "float64", "peak_mib": "float64"}
     return pd.DataFrame([{name: row[name] for name in COLUMNS} for row in rows]).astype(kinds)
