@@ -20,7 +20,7 @@ FILE = "attention.json"
 
 
 def summarise(runs: Sequence[Path], results: Path = RESULTS) -> list[dict[str, Any]]:
-    """Add the runs' rows to `attention.json`, replacing those of the same dataset, method and seed.
+    """Add the runs' rows to `attention.json`, where the last run of a dataset, method and seed stands; return all rows.
 
     A row has dataset, method, seed, run, commit, `kind` (attention or gate), `slot` (a step's label, "nothing", or
     "gate"), `place` (0, 1, ... in the chain's order) and mean, low, high over the test users.
@@ -30,15 +30,20 @@ def summarise(runs: Sequence[Path], results: Path = RESULTS) -> list[dict[str, A
     """
     path = Path(results) / FILE
     before = json.loads(path.read_text())["rows"] if path.exists() else []
-    rows = [row for run in runs for row in _of_run(Path(run))]
-    made = {(row["dataset"], row["method"], row["seed"]) for row in rows}
-    kept = [row for row in before if (row["dataset"], row["method"], row["seed"]) not in made]
+    groups = {key: found for run in [None, *runs] for key, found in _grouped(before if run is None else _of_run(run)).items()}
     order = ("dataset", "method", "seed", "kind", "place")
-    merged = sorted([*kept, *rows], key=lambda row: tuple(row[name] for name in order))
+    merged = sorted((row for found in groups.values() for row in found), key=lambda row: tuple(row[name] for name in order))
     about = {"unit": "share of 1", "interval": "95 % bootstrap over test users", "rows": merged}
     path.with_suffix(".partial").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     os.replace(path.with_suffix(".partial"), path)
-    return rows
+    return merged
+
+
+def _grouped(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
+    groups: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["dataset"], row["method"], row["seed"]), []).append(row)
+    return groups
 
 
 def _of_run(folder: Path) -> list[dict[str, Any]]:

@@ -73,6 +73,16 @@ def equal_budget(rows: Sequence[Mapping[str, Any]], one: str, other: str) -> boo
     return all(budget == budgets[0] for budget in budgets)
 
 
+def difference(results: Path | str, dataset: str, method: str, baseline: str, metric: str) -> Difference | None:
+    """`method` minus `baseline` at the seeds of both, paired by user; None where they may not or cannot be compared."""
+    rows = [row for row in load_rows(results) if row["dataset"] == dataset and row["split"] == "test"]
+    seeds = [{row["seed"] for row in rows if row["method"] == name} for name in (method, baseline)]
+    shared = sorted(set.intersection(*seeds))
+    if not shared or not equal_budget(rows, method, baseline):
+        return None
+    return _difference(Path(results), dataset, method, shared, metric, baseline)
+
+
 def datasets(results: Path | str = RESULTS) -> list[str]:
     """The datasets that have collected results."""
     return sorted({row["dataset"] for row in load_rows(results)})

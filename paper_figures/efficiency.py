@@ -1,0 +1,102 @@
+"""Figures of cost: speed beside the reference implementation, growth with the catalogue, beams beside exact search."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from paper_figures.measured import read, whiskers
+from paper_figures.style import BLACK, BLUE, GREY, ORANGE, PAGE, panels, styled
+
+SIDES = {"ours": (BLUE, "scoter"), "theirs": (ORANGE, "transformers T5")}
+
+
+@styled
+def speed(results: Path) -> Figure:
+    """Work done in a CPU-second beside Hugging Face's T5, for training and decoding; whiskers are the extreme repeats."""
+    found = read(results, "speed.json")
+    rows = [row for row in found["rows"] if row.get("side") in SIDES]
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    figure, all_axes = panels(2.1, len(tasks), width=PAGE)
+    for axes, task in zip(all_axes, tasks, strict=True):
+        mine = [row for row in rows if row["task"] == task]
+        for place, row in enumerate(mine):
+            colour, _ = SIDES[row["side"]]
+            value = row["per_cpu_second"]
+            lengths = whiskers([row["per_cpu_second_min"]], [value], [row["per_cpu_second_max"]])
+            axes.bar([place], [value], yerr=lengths, color=colour, edgecolor=BLACK, linewidth=0.5, width=0.62)
+            axes.annotate(f"{value:.0f}", (place + 0.33, value), ha="center", va="bottom", fontsize=6.8)
+        axes.set_xticks(range(len(mine)), [SIDES[row["side"]][1] for row in mine])
+        axes.set_title(task)
+        axes.set_ylabel(f"{mine[0]['unit']} in a CPU-second, {mine[0]['precision']}")
+        axes.set_xlim(-0.6, len(mine) - 0.3)
+    return figure
+
+
+@styled
+def growth(results: Path) -> Figure:
+    """How cost grows with catalogue, history and users: CPU time with the extreme repeats as whiskers; memory needs none."""
+    rows = read(results, "growth.json")["rows"]
+    figure, (memory, decoding, history, users) = panels(3.6, 2, rows=2, width=PAGE)
+    mine = [row for row in rows if row["curve"] == "catalogue"]
+    memory.plot([row["items"] for row in mine], [row["trie_tensor_bytes_per_item"] for row in mine], color=BLUE, marker="D")
+    memory.set_ylabel("trie, bytes/item")
+    memory.set_xlabel("items in the catalogue")
+    memory.set_xscale("log")
+    memory.set_ylim(0, 1.15 * max(row["trie_tensor_bytes_per_item"] for row in mine))
+    curves = (
+        (decoding, "catalogue", "items", "cpu_seconds_per_user", "items in the catalogue", "decoding, ms/user"),
+        (history, "history", "history", "cpu_seconds_per_target", "items in the history", "training, ms/target"),
+        (users, "users", "users", "cpu_seconds_per_target", "users in the epoch", "training, ms/target"),
+    )
+    for axes, curve, across, up, x_label, y_label in curves:
+        mine = [row for row in rows if row["curve"] == curve]
+        x = [row[across] for row in mine]
+        y, low, high = (np.array([1e3 * row[f"{up}{end}"] for row in mine]) for end in ("", "_min", "_max"))
+        axes.errorbar(x, y, yerr=whiskers(low, y, high), color=BLUE, marker="D")
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.set_ylim(0, 1.1 * high.max())
+        axes.set_xscale("log")
+        if curve != "catalogue":
+            axes.set_xticks(x, [str(value) for value in x])
+            axes.minorticks_off()
+    return figure
+
+
+@styled
+def beams(results: Path) -> Figure:
+    """How much of TIGER's exact top ten the beam finds, and what it costs; shares of users have Wilson 95 % intervals."""
+    rows = read(results, "exact.json")
+    figure, (found, cost) = panels(1.9, 2, width=PAGE)
+    sizes = [row["beams"] for row in rows]
+    found.plot(sizes, [100 * row["overlap"] for row in rows], color=BLUE, marker="D", label="of the ten items (mean)")
+    shares = np.array([row["identical"] for row in rows])
+    low, high = wilson(shares, np.array([row["users"] for row in rows]))
+    dashed: dict[str, Any] = {"color": ORANGE, "marker": "s", "linestyle": "--", "label": "users with all ten (95 %)"}
+    found.errorbar(sizes, 100 * shares, yerr=100 * whiskers(low, shares, high), **dashed)
+    found.set_ylabel("found by the beam, %")
+    found.set_ylim(0, 104)
+    found.legend(loc="lower right")
+    cost.plot(sizes, [1e3 * row["beam_cpu_seconds"] for row in rows], color=BLUE, marker="D", label="beam")
+    cost.axhline(1e3 * rows[0]["exact_cpu_seconds"], color=GREY, linestyle="--", label="every item scored")
+    cost.set_ylabel("CPU-ms per user (one run)")
+    cost.set_yscale("log")
+    cost.legend(loc="center right")
+    for axes in (found, cost):
+        axes.set_xticks(sizes)
+        axes.set_xlabel("beams")
+    return figure
+
+
+def wilson(share: np.ndarray, n: np.ndarray, z: float = 1.959964) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's 95 % interval of a share of n.
+
+    >>> low, high = wilson(np.array([0.5]), np.array([100]))
+    >>> [round(float(end[0]), 3) for end in (low, high)]
+    [0.404, 0.596]
+    """
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    return centre - half, centre + half

@@ -1,0 +1,137 @@
+"""One style for every figure: sizes, fonts, a palette that colour-blind readers and grey printers can tell apart, names.
+
+Colours are those of Okabe and Ito (2008), which differ in lightness too; where two lie close in grey, marks and dashes
+differ. Sizes are those of a two-column paper: a figure is drawn at the width at which it is printed, in points that are read.
+"""
+
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLUMN, PAGE = 3.4, 7.0
+"""Widths in inches: one column, and both."""
+
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
+    *("#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
+)
+GREY = "#767676"
+
+RC: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib, so a picture is the same everywhere
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 6.8,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "errorbar.capsize": 2,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 200,
+    "figure.dpi": 100,
+    "svg.hashsalt": "scoter",
+}
+
+METHODS: dict[str, tuple[str, str, str]] = {
+    "popularity": ("Popularity", GREY, "x"),
+    "sasrec-bce": ("SASRec, BCE", SKY, "v"),
+    "sasrec-ce": ("SASRec, full softmax", ORANGE, "^"),
+    "sasrec-ce-scoter": ("SASRec + steps", RED, "P"),
+    "gru4rec": ("GRU4Rec", PINK, "<"),
+    "gru4rec-scoter": ("GRU4Rec + steps", PINK, ">"),
+    "tiger": ("TIGER", BLACK, "o"),
+    "tiger-meanpool": ("TIGER + mean-pooled chain", GREEN, "s"),
+    "scoter": ("SCoTER (ordered steps)", BLUE, "D"),
+    "control-tagged-pool": ("pool, steps tagged by place", GREY, "o"),
+    "control-concatenation": ("steps in one slot", GREY, "o"),
+    "control-last-step": ("last step alone", GREY, "o"),
+    "control-bag": ("bag of steps", GREY, "o"),
+    "control-shuffled": ("steps shuffled", GREY, "o"),
+    "control-other-user": ("another user's chain", GREY, "o"),
+    "control-noise": ("noise for steps", GREY, "o"),
+    "control-no-gate": ("no gate", GREY, "o"),
+    "control-causal-steps": ("steps read each other first", GREY, "o"),
+    "control-infonce": ("steps + InfoNCE", GREY, "o"),
+    "control-meanpool-infonce": ("mean pool + InfoNCE", GREY, "o"),
+    "control-item-text": ("item texts, no chain", GREY, "o"),
+    "control-features": ("statements without words", GREY, "o"),
+    "control-mixed-scores": ("transition counts mixed in", GREY, "o"),
+    **{f"control-without-step-{step}": (f"without step {step}", GREY, "o") for step in range(1, 7)},
+}
+"""The name, colour and mark of each method. No other place gives a method a name."""
+
+DATASETS: dict[str, str] = {
+    "beauty": "Beauty",
+    "sports": "Sports",
+    "toys": "Toys",
+    "yelp": "Yelp",
+    "instruments": "Instruments",
+    "beauty-1000-users": "Beauty, 1,000 users",
+    "simulated-lambda-0": "simulated shop, λ = 0",
+    "simulated-lambda-1": "simulated shop, λ = 1",
+}
+
+
+def method_name(method: str) -> str:
+    """What a method is called in figures; one that another model wrote the chains of keeps that model's name.
+
+    >>> method_name("tiger-meanpool"), method_name("scoter-smollm2")
+    ('TIGER + mean-pooled chain', 'SCoTER (ordered steps), smollm2')
+    """
+    if method in METHODS:
+        return METHODS[method][0]
+    known = max((name for name in METHODS if method.startswith(f"{name}-")), key=len, default="")
+    return f"{METHODS[known][0]}, {method[len(known) + 1 :]}" if known else method
+
+
+def dataset_name(dataset: str) -> str:
+    """What a dataset is called in figures; an unknown one keeps its own name."""
+    return DATASETS.get(dataset, dataset)
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Run a figure's function within the style."""
+
+    @functools.wraps(draw)
+    def within(*arguments: Any, **named: Any) -> Figure:
+        with style():
+            return draw(*arguments, **named)
+
+    return within
+
+
+def style() -> AbstractContextManager[None]:
+    """The style as a context, for drawing and saving."""
+    return rc_context(RC)  # type: ignore[arg-type]
+
+
+def panels(height: float, columns: int = 1, *, width: float = COLUMN, rows: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
+    """An empty figure and its axes, row by row; `height` and `width` in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)  # type: ignore[union-attr]
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+
+
+def save(figure: Figure, folder: Path, name: str, forms: tuple[str, ...] = ("pdf", "png")) -> list[Path]:
+    """Write NAME.pdf and NAME.png into `folder`; equal figures give equal files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    with style():
+        for form in forms:
+            metadata = {"CreationDate": None, "Producer": None, "Creator": None} if form == "pdf" else {"Software": None}
+            figure.savefig(folder / f"{name}.{form}", metadata=metadata)  # type: ignore[arg-type]
+            paths.append(folder / f"{name}.{form}")
+    return paths

@@ -1,0 +1,226 @@
+"""What a figure draws, read back from its axes, is what the results hold; pictures of the stable ones stay as they are."""
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import ErrorbarContainer
+from matplotlib.testing.compare import compare_images
+
+from benchmarks.collect import load_rows
+from benchmarks.tables import difference, main_table
+from paper_figures import theory_figures
+from paper_figures.__main__ import main
+from paper_figures.figures import FIGURES, draw
+from paper_figures.measured import RESULTS, NotMeasuredError
+from paper_figures.style import METHODS, method_name, save, style
+from scoter.experiments import methods
+from theory.bounds import recall_ceiling, recall_floor
+
+PICTURES = Path(__file__).parent / "pictures"
+STABLE = ("method", "bounds", "order")
+
+
+def errorbars(axes) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(low, middle, high) of every errorbar along its own direction."""
+    found = []
+    for bar in axes.containers:
+        if isinstance(bar, ErrorbarContainer):
+            across = bar.has_xerr
+            ends = np.array([segment[:, 0 if across else 1] for segment in bar[2][0].get_segments()])
+            middle = bar[0].get_xdata() if across else bar[0].get_ydata()
+            found.append((ends[:, 0], np.asarray(middle, float), ends[:, 1]))
+    return found
+
+
+def json_results(name):
+    return json.loads((RESULTS / name).read_text())
+
+
+def test_controls_are_the_paired_differences():
+    figure = draw("controls")
+    datasets = {row["dataset"] for row in load_rows() if row["method"].startswith("control-")}
+    titled = [axes for axes in figure.axes if axes.get_title()]
+    assert len(titled) == len(datasets)
+    axes = next(axes for axes in titled if axes.get_title() == "simulated shop, λ = 1")
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    ((low, middle, high),) = errorbars(axes)
+    for arm in ("tiger", "tiger-meanpool", "control-other-user"):
+        found = difference(RESULTS, "simulated-lambda-1", "scoter", arm, "recall@10")
+        place = names.index(method_name(arm))
+        assert found is not None
+        assert (low[place], middle[place], high[place]) == pytest.approx((found.low, found.mean, found.high))
+
+
+def test_lift_is_the_tables_in_percent_and_names_what_is_missing():
+    figure = draw("lift")
+    row = main_table(RESULTS, "beauty").set_index("method").loc["sasrec-ce"]
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    low, middle, high = errorbars(figure.axes[0])[names.index("Beauty: SASRec, full softmax")]
+    tiger = main_table(RESULTS, "beauty").set_index("method").loc["tiger", "recall@10"]
+    expected = [100 * row[f"{end} recall@10"] / tiger for end in ("low", "difference", "high")]
+    assert [low[0], middle[0], high[0]] == pytest.approx(expected)
+    for name in {"Sports", "Toys", "Yelp"} - {text.split(":")[0] for text in names}:
+        assert name in figure.get_supxlabel()
+
+
+def test_attention_is_the_summary():
+    rows = [row for row in json_results("attention.json")["rows"] if row["method"] == "scoter"]
+    drawn = [patch.get_height() for axes in draw("attention").axes for patch in axes.patches]
+    assert sorted(drawn) == pytest.approx(sorted(row["mean"] for row in rows))
+    ends = np.concatenate([high for axes in draw("attention").axes for _, _, high in bar_ends(axes)])
+    assert sorted(ends) == pytest.approx(sorted(row["high"] for row in rows))
+
+
+def bar_ends(axes):
+    for bar in axes.containers:
+        if isinstance(bar, ErrorbarContainer):
+            ends = np.array([segment[:, 1] for segment in bar[2][0].get_segments()])
+            yield ends[:, 0], None, ends[:, 1]
+
+
+def test_clusters_and_rounds_are_the_file():
+    found = json_results("clusters.json")
+    plane, rounds = draw("clusters").axes[:2]
+    drawn = np.concatenate([np.c_[part.get_offsets(), part.get_array()] for part in plane.collections])
+    points = np.array([[point["x"], point["y"], point["recall"]] for point in found["points"]["rows"]])
+    assert sorted(map(tuple, drawn.round(9))) == sorted(map(tuple, points.round(9)))
+    ends = [one for bar in errorbars(rounds) for one in zip(*bar, strict=True)]
+    expected = [(row["low"], row["mean"], row["high"]) for row in found["rows"]]
+    assert np.array(sorted(ends)) == pytest.approx(np.array(sorted(expected)))
+
+
+def test_staleness_and_discovery_are_their_files():
+    ((low, middle, high),) = errorbars(draw("staleness").axes[0])
+    for place, row in enumerate(json_results("staleness.json")["rows"]):
+        assert (low[place], middle[place], high[place]) == pytest.approx([row["recall"][end] for end in ("low", "mean", "high")])
+    gains = json_results("discovery.json")["beauty"]["summary"]["gains"]
+    axes = draw("discovery").axes[1]
+    ((low, middle, high),) = errorbars(axes)
+    for place, label in enumerate(axes.get_yticklabels()):
+        gain = gains[label.get_text()]
+        assert (low[place], middle[place], high[place]) == pytest.approx((gain["low"], gain["mean"], gain["high"]))
+
+
+def test_speed_growth_and_beams_are_their_files():
+    rows = [row for row in json_results("speed.json")["rows"] if "side" in row]
+    drawn = [patch.get_height() for axes in draw("speed").axes for patch in axes.patches]
+    assert drawn == pytest.approx([row["per_cpu_second"] for row in rows])
+    axes = draw("growth").axes
+    rows = json_results("growth.json")["rows"]
+    ((low, middle, high),) = errorbars(axes[2])
+    history = [row for row in rows if row["curve"] == "history"]
+    assert middle == pytest.approx([1e3 * row["cpu_seconds_per_target"] for row in history])
+    assert low == pytest.approx([1e3 * row["cpu_seconds_per_target_min"] for row in history])
+    assert high == pytest.approx([1e3 * row["cpu_seconds_per_target_max"] for row in history])
+    assert axes[0].lines[0].get_ydata() == pytest.approx(
+        [row["trie_tensor_bytes_per_item"] for row in rows if row["curve"] == "catalogue"]
+    )
+    found, cost = draw("beams").axes
+    exact = json_results("exact.json")
+    assert found.lines[0].get_ydata() == pytest.approx([100 * row["overlap"] for row in exact])
+    assert cost.lines[0].get_ydata() == pytest.approx([1e3 * row["beam_cpu_seconds"] for row in exact])
+
+
+def test_shops_stand_below_what_is_possible():
+    figure = draw("shops")
+    for axes, dataset in zip(figure.axes, ("simulated-lambda-1", "simulated-lambda-0"), strict=True):
+        table = main_table(RESULTS, dataset).set_index("method")
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        widths = dict(zip(names, [patch.get_width() for patch in axes.patches], strict=True))
+        for name in ("tiger", "tiger-meanpool", "scoter"):
+            assert widths[method_name(name)] == pytest.approx(table.loc[name, "recall@10"])
+        best = axes.lines[-1 if dataset.endswith("0") else -2].get_xdata()[0]
+        assert max(widths.values()) < best == pytest.approx(0.58776, abs=1e-4)
+
+
+def test_solvable_models_lie_between_their_bounds():
+    points = theory_figures.solvable_points(seeds=(0, 1))
+    for _, entropy, recall in points:
+        floor, ceiling = (
+            bound(entropy, items=theory_figures.ITEMS, k=theory_figures.K) for bound in (recall_floor, recall_ceiling)
+        )
+        assert floor - 1e-9 <= recall <= ceiling + 1e-9
+    offsets = np.concatenate([part.get_offsets() for part in draw("bounds").axes[0].collections[1:]])
+    for _, entropy, recall in points:
+        assert np.abs(offsets - [entropy, recall]).sum(axis=1).min() < 1e-9
+    for _, information, gain in theory_figures.order_points(seeds=(0,)):
+        assert -1e-9 <= gain <= np.sqrt(max(information, 0.0) / 2) + 1e-9
+
+
+def test_the_crossing_lies_between_the_rows_where_the_risks_change_places():
+    risks = theory_figures.crossover_risks(repetitions=400)
+    assert [row[:2] for row in theory_figures.crossover_risks(repetitions=2)["mean"]] == [row[:2] for row in risks["mean"]]
+    crossing = draw("crossover").axes[0].texts[0].get_text()
+    n_star = float(crossing.split("= ")[1])
+    for (n, structured, *_), (_, pooled, *_) in zip(risks["ordered"], risks["mean"], strict=True):
+        assert (structured < pooled) == (n > n_star)
+
+
+def test_every_method_has_a_name_of_its_own():
+    assert set(methods()) <= set(METHODS)
+    names = [name for name, *_ in METHODS.values()]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in FIGURES.items() if entry.draw is not None])
+def test_axes_are_named_and_labels_do_not_overlap(name):
+    figure = draw(name)
+    canvas = FigureCanvasAgg(figure)
+    with style():
+        canvas.draw()
+    renderer = canvas.get_renderer()
+    frame = figure.bbox
+    for axes in figure.axes:
+        if not axes.axison or axes.get_label() == "<colorbar>":
+            continue
+        assert axes.get_xlabel() or any(label.get_text() for label in axes.get_xticklabels())
+        assert axes.get_ylabel() or any(label.get_text() for label in axes.get_yticklabels()) or axes.get_shared_y_axes()
+        for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+            boxes = [label.get_window_extent(renderer) for label in labels if label.get_text() and label.get_visible()]
+            if not any(label.get_rotation() for label in labels):
+                assert not any(one.overlaps(two) for one, two in itertools.pairwise(boxes))
+        for text in (axes.xaxis.label, axes.yaxis.label, axes.title):
+            box = text.get_window_extent(renderer)
+            assert not text.get_text() or (box.x0 >= -1 and box.x1 <= frame.x1 + 1 and box.y1 <= frame.y1 + 1), text.get_text()
+
+
+@pytest.mark.parametrize("name", STABLE)
+def test_pictures_stay_as_they_were_looked_at(name, tmp_path):
+    (path,) = save(draw(name), tmp_path, name, ("png",))
+    assert compare_images(str(PICTURES / f"{name}.png"), str(path), tol=4) is None
+
+
+def test_a_picture_that_changed_is_noticed(tmp_path):
+    figure = draw("method")
+    figure.axes[0].texts[0].set_text("something else altogether")
+    (path,) = save(figure, tmp_path, "method", ("png",))
+    assert compare_images(str(PICTURES / "method.png"), str(path), tol=4) is not None
+
+
+def test_the_command_writes_both_forms_and_lists_what_is_missing(tmp_path):
+    shutil.copytree(RESULTS, tmp_path / "results", ignore=shutil.ignore_patterns("ranks", "staleness.json"))
+    done = CliRunner().invoke(
+        main,
+        ["--out", str(tmp_path / "out"), "--results", str(tmp_path / "results"), "--only", "method", "--only", "staleness"],
+    )
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["method.pdf", "method.png"]
+    assert "staleness.json is not among the results: not measured yet" in done.output
+    with pytest.raises(NotMeasuredError):
+        draw("staleness", tmp_path / "results")
+
+
+def test_equal_figures_give_equal_files_and_leave_the_readers_style_alone(tmp_path):
+    before = dict(plt.rcParams)
+    one, two = (save(draw("beams"), tmp_path / name, "beams") for name in ("a", "b"))
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+    with style():
+        pass
+    assert dict(plt.rcParams) == before
