@@ -34,7 +34,7 @@ def main(dataset: str, seed: int = 0, results: Path = RESULTS) -> dict[str, Any]
         "commit": git_commit(),
         "seed": seed,
         "reasoner": "catalog-reasoner (symbolic)",
-        "rows": json.loads(rows.to_json(orient="records", double_precision=6)),
+        "rows": json.loads(rows.to_json(orient="records", double_precision=6) or "[]"),
         "cpu_seconds": round(time.process_time() - began, 1),
     }
     results.mkdir(parents=True, exist_ok=True)
