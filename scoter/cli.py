@@ -9,8 +9,11 @@ import click
 
 from scoter.cli_data import data as data_group
 from scoter.cli_discover import discover as discover_command
-from scoter.cli_options import experiment_options, interval, json_option, say, store_option, use_threads
+from scoter.cli_options import experiment_options, interval, json_option, say, store_option
 from scoter.cli_reason import reason as reason_command
+from scoter.cli_runs import find_run, outcome_of, run_name_of
+from scoter.cli_serving import export as export_command
+from scoter.cli_serving import recommend as recommend_command
 from scoter.errors import ScoterError
 from scoter.store import Artefact, Store
 
@@ -36,6 +39,8 @@ def main() -> None:
 main.add_command(data_group)
 main.add_command(reason_command)
 main.add_command(discover_command)
+main.add_command(recommend_command)
+main.add_command(export_command)
 
 
 @main.command()
@@ -77,7 +82,7 @@ def run(
 @json_option
 def show(run_name: str, report: Path | None, store: Path | None, as_json: bool) -> None:
     """Print a finished run again: its name, the start of its key, or 'latest'."""
-    artefact = _find_run(Store(store), run_name)
+    artefact = find_run(Store(store), run_name)
     if report is not None:
         from scoter.report import write_report
 
@@ -93,7 +98,7 @@ def table(name: str, store: Path | None) -> None:
     """Every finished full run of a dataset side by side, one row per method and seed."""
     rows = []
     for artefact in Store(store).artefacts("run"):
-        outcome = _outcome(artefact)
+        outcome = outcome_of(artefact)
         if name in (outcome["dataset"], outcome["experiment"]):
             for method, entry in outcome["methods"].items():
                 stored = outcome["config"].get("chains", {}).get("source") and entry["config"]["fusion"]
@@ -103,38 +108,6 @@ def table(name: str, store: Path | None) -> None:
     if not rows:
         raise ScoterError(f"no finished run of {name!r} in the store; `scoter run` makes one, `scoter ls` names the experiments")
     _print_metrics(rows)
-
-
-@main.command()
-@click.argument("run_name", metavar="RUN")
-@click.option("--method", help="Which of the run's methods [default: its last]")
-@click.option("--user", "users", multiple=True, help="A user key of the dataset; repeatable [default: the first three]")
-@click.option("--item", "items", multiple=True, help="Instead of a user: an item key of the history, oldest first; repeatable")
-@click.option("-k", "count", type=click.IntRange(1, 20), default=10, show_default=True)
-@store_option
-@json_option
-def recommend(
-    run_name: str,
-    method: str | None,
-    users: tuple[str, ...],
-    items: tuple[str, ...],
-    count: int,
-    store: Path | None,
-    as_json: bool,
-) -> None:
-    """What to recommend next: a finished run's model on the whole history of some users, or on a history given by hand."""
-    from scoter.stages.serving import recommend_from_run
-
-    use_threads(None)
-    opened = Store(store)
-    rows = recommend_from_run(opened, _find_run(opened, run_name), method, users, items, count)
-    if as_json:
-        click.echo(json.dumps(rows))
-        return
-    for row in rows:
-        click.echo(f"\nuser {row['user']}, after: {' | '.join(row['history'][-5:])}")
-        for place, item in enumerate(row["items"], 1):
-            click.echo(f"{place:4}. {item['title']}  ({item['score']:.2f} nats)")
 
 
 @main.command()
@@ -149,7 +122,7 @@ def leakage(run_name: str, sample: int, store: Path | None) -> None:
     from scoter.stages.data import open_data
 
     opened = Store(store)
-    outcome = _outcome(_find_run(opened, run_name))
+    outcome = outcome_of(find_run(opened, run_name))
     keys = outcome["artefacts"]
     if "chains" not in keys:
         raise StoreError(f"the run {run_name!r} has no chains: none of its methods reads them; name one with scoter in it")
@@ -169,7 +142,7 @@ def leakage(run_name: str, sample: int, store: Path | None) -> None:
 def verify(run_name: str | None, store: Path | None) -> None:
     """Hash every file of every artefact (or of one run) again and name what was altered."""
     opened = Store(store)
-    artefacts = list(opened.artefacts()) if run_name is None else [_find_run(opened, run_name)]
+    artefacts = list(opened.artefacts()) if run_name is None else [find_run(opened, run_name)]
     problems = [problem for artefact in artefacts for problem in opened.verify(artefact)]
     for problem in problems:
         click.echo(problem)
@@ -197,39 +170,14 @@ def _with_fallback(chosen: Any, data_dir: Path | None) -> Any:
         return simulated_smoke()
 
 
-def _find_run(store: Store, name: str) -> Artefact:
-    from scoter.errors import StoreError
-
-    runs = list(store.artefacts("run"))
-    named = [
-        artefact
-        for artefact in runs
-        if name in (_run_name(artefact), artefact.key[: len(name)], _outcome(artefact)["experiment"])
-    ]
-    named = runs if name == "latest" else named
-    if not named:
-        known = ", ".join(_run_name(artefact) for artefact in runs[-5:]) or "none yet"
-        raise StoreError(f"there is no run {name!r} in {store.root}; the newest runs are: {known}")
-    return named[-1]
-
-
-def _outcome(artefact: Artefact) -> dict[str, Any]:
-    return json.loads(artefact.file("run.json").read_text())
-
-
-def _run_name(artefact: Artefact) -> str:
-    outcome = _outcome(artefact)
-    return f"{outcome['experiment']}-s{outcome['seed']}-{artefact.key[:8]}"
-
-
 def _print_run(artefact: Artefact, as_json: bool) -> None:
-    outcome = _outcome(artefact)
+    outcome = outcome_of(artefact)
     if as_json:
         brief = {key: outcome[key] for key in ("experiment", "dataset", "seed", "note", "commit")}
         methods = {name: entry["metrics"]["test"] for name, entry in outcome["methods"].items()}
-        click.echo(json.dumps({**brief, "run": _run_name(artefact), "methods": methods, "differences": outcome["differences"]}))
+        click.echo(json.dumps({**brief, "run": run_name_of(artefact), "methods": methods, "differences": outcome["differences"]}))
         return
-    click.echo(f"\n{_run_name(artefact)}: {outcome['dataset']}, {outcome['users']:,} users, {outcome['items']:,} items, test")
+    click.echo(f"\n{run_name_of(artefact)}: {outcome['dataset']}, {outcome['users']:,} users, {outcome['items']:,} items, test")
     if outcome["note"]:
         click.echo(f"({outcome['note']})")
     if outcome.get("chains_model"):

@@ -8,6 +8,7 @@ windows, so that each target sees between half of `max_items` and all of it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -116,6 +117,17 @@ def history_batches(
         inside = flat < histories.offsets[chosen + 1][:, None]
         items = np.where(inside, histories.items[np.minimum(flat, max(0, len(histories.items) - 1))], -1)
         yield chosen, torch.from_numpy(items.astype(np.int64)), torch.from_numpy(count.astype(np.int64))
+
+
+@runtime_checkable
+class StepSource(Protocol):
+    """What a recommender asks for chains."""
+
+    def read(
+        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
+    ) -> tuple[Float[Tensor, "rows steps dim"], Bool[Tensor, "rows steps"]]:
+        """Each row's step embeddings in order, and which of them exist."""
+        ...
 
 
 class StepReader:

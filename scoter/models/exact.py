@@ -12,14 +12,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoter.errors import ConfigError
-from scoter.models.batches import StepReader, history_batches
+from scoter.models.batches import StepSource, history_batches
 from scoter.models.beam import segment_logsumexp
 from scoter.models.decoding import BeamDecoder, evaluating, fold
 from scoter.types import Histories
 
 
 def log_likelihoods(
-    model: Any, histories: Histories, steps: StepReader | None = None, rows: int = 4, states: int = 2048
+    model: Any, histories: Histories, steps: StepSource | None = None, rows: int = 4, states: int = 2048
 ) -> Float[np.ndarray, "histories items"]:
     """log P(item | history) in nats of every item, as a `Tiger` scores it: the sum over its codes, no beam.
 
@@ -71,7 +71,7 @@ def agreement(scores: Float[np.ndarray, "histories items"], found: Int[np.ndarra
 def encoder_influence(
     model: Any,
     histories: Histories,
-    steps: StepReader | None = None,
+    steps: StepSource | None = None,
     instead: Literal["nothing", "another"] = "nothing",
     rows: int = 64,
 ) -> float:
@@ -139,7 +139,7 @@ def _memory(model: Any, items: Int[Tensor, "rows length"]) -> Float[Tensor, "row
     return model.encode(model.item_tokens[items])
 
 
-def _chain(model: Any, histories: Histories, chosen: Int[np.ndarray, " rows"], steps: StepReader | None) -> Any:
+def _chain(model: Any, histories: Histories, chosen: Int[np.ndarray, " rows"], steps: StepSource | None) -> Any:
     if model.fusion is None:
         return None
     users, lengths = (torch.from_numpy(values[chosen].astype(np.int64)) for values in (histories.users, histories.lengths))

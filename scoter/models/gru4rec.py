@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from scoter.config import Gru4RecConfig
 from scoter.errors import ConfigError
-from scoter.models.batches import ItemBatch, StepReader
+from scoter.models.batches import ItemBatch, StepSource
 from scoter.models.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.types import Histories, Rankings
 
@@ -40,7 +40,7 @@ class GRU4Rec(nn.Module):
         self.network = nn.GRU(config.dim, config.dim, config.layers, batch_first=True, dropout=between)
         self.dropout = nn.Dropout(config.dropout)
 
-    def loss(self, batch: ItemBatch, steps: StepReader | None = None, label_smoothing: float = 0.0) -> Float[Tensor, ""]:
+    def loss(self, batch: ItemBatch, steps: StepSource | None = None, label_smoothing: float = 0.0) -> Float[Tensor, ""]:
         """Mean cross-entropy in nats per target, over the whole catalogue."""
         hidden = self._hidden(batch.items[:, :-1])[batch.is_target]
         users = batch.users[:, None].expand_as(batch.is_target)[batch.is_target]
@@ -52,7 +52,7 @@ class GRU4Rec(nn.Module):
         self,
         histories: Histories,
         k: int,
-        steps: StepReader | None = None,
+        steps: StepSource | None = None,
         after_batch: AfterBatch = ignore,
         batch_rows: int = 512,
     ) -> Rankings:
@@ -75,7 +75,7 @@ class GRU4Rec(nn.Module):
             return self.dropout(self.network(x.float())[0])
 
     def _read_chain(
-        self, hidden: Float[Tensor, "N D"], steps: StepReader | None, users: Int[Tensor, " N"], prefix_lengths: Int[Tensor, " N"]
+        self, hidden: Float[Tensor, "N D"], steps: StepSource | None, users: Int[Tensor, " N"], prefix_lengths: Int[Tensor, " N"]
     ) -> Float[Tensor, "N D"]:
         if self.fusion is None:
             return hidden

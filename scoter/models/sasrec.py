@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from scoter.config import SasrecConfig
 from scoter.errors import ConfigError
-from scoter.models.batches import ItemBatch, StepReader
+from scoter.models.batches import ItemBatch, StepSource
 from scoter.models.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.types import Histories, Rankings
 
@@ -43,7 +43,7 @@ class SASRec(nn.Module):
         self.encoder = nn.TransformerEncoder(layer, config.layers, nn.LayerNorm(config.dim), enable_nested_tensor=False)
         self.dropout = nn.Dropout(config.dropout)
 
-    def loss(self, batch: ItemBatch, steps: StepReader | None = None, label_smoothing: float = 0.0) -> Float[Tensor, ""]:
+    def loss(self, batch: ItemBatch, steps: StepSource | None = None, label_smoothing: float = 0.0) -> Float[Tensor, ""]:
         """Mean loss in nats per target."""
         hidden = self._hidden(batch.items[:, :-1])
         rows, targets = hidden.shape[:2]
@@ -65,7 +65,7 @@ class SASRec(nn.Module):
         self,
         histories: Histories,
         k: int,
-        steps: StepReader | None = None,
+        steps: StepSource | None = None,
         after_batch: AfterBatch = ignore,
         batch_rows: int = 512,
     ) -> Rankings:
@@ -89,7 +89,7 @@ class SASRec(nn.Module):
         return self.encoder(self.dropout(x), mask=causal, is_causal=True)
 
     def _read_chain(
-        self, hidden: Float[Tensor, "N D"], steps: StepReader | None, users: Int[Tensor, " N"], prefix_lengths: Int[Tensor, " N"]
+        self, hidden: Float[Tensor, "N D"], steps: StepSource | None, users: Int[Tensor, " N"], prefix_lengths: Int[Tensor, " N"]
     ) -> Float[Tensor, "N D"]:
         if self.fusion is None:
             return hidden

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from scoter.config import TigerConfig
 from scoter.errors import ConfigError
-from scoter.models.batches import ItemBatch, StepReader
+from scoter.models.batches import ItemBatch, StepSource
 from scoter.models.beam import TrieTensors, beam_search
 from scoter.models.decoding import BeamDecoder, fold
 from scoter.models.layers import Attention, Dropout, FeedForward, RelativeBias, RMSNorm
@@ -66,7 +66,7 @@ class Tiger(nn.Module):
         self.decoder = Stack(config, decoder=True)
         self.dropout = Dropout(config.dropout)
 
-    def loss(self, batch: ItemBatch, steps: StepReader | None = None, label_smoothing: float = 0.0) -> Float[Tensor, ""]:
+    def loss(self, batch: ItemBatch, steps: StepSource | None = None, label_smoothing: float = 0.0) -> Float[Tensor, ""]:
         """Mean cross-entropy in nats per semantic-ID token over the batch's targets."""
         tokens = self.item_tokens[batch.items]  # B L C
         memory = self.encode(tokens[:, :-1])
@@ -113,7 +113,7 @@ class Tiger(nn.Module):
         self,
         histories: Histories,
         k: int,
-        steps: StepReader | None = None,
+        steps: StepSource | None = None,
         after_batch: AfterBatch = ignore,
         batch_rows: int = 24,
         beams: int = 0,
@@ -191,7 +191,7 @@ class Tiger(nn.Module):
         """Tied with the embedding and scaled, as in T5; of these `tokens` only."""
         return nn.functional.linear(hidden * self.config.dim**-0.5, self.embedding.weight[tokens])
 
-    def _chain(self, steps: StepReader | None, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Any:
+    def _chain(self, steps: StepSource | None, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Any:
         if steps is None:
             raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
         return self.fusion.encode(*steps.read(users, prefix_lengths))

@@ -43,6 +43,19 @@ class Trie:
             path[:, level] = nodes = parent[nodes]
         return path
 
+    def spells(self, ids: SemanticIds) -> bool:
+        """Whether the way to each item, and to no other, reads as its semantic ID.
+
+        Example:
+            >>> ids = SemanticIds(np.array([[0, 1], [0, 0], [2, 1]]), (3, 2))
+            >>> other = SemanticIds(np.array([[0, 0], [0, 1], [2, 1]]), (3, 2))
+            >>> build_trie(ids).spells(ids), build_trie(ids).spells(other)
+            (True, False)
+        """
+        ours = build_trie(ids)
+        names = ("first_child", "child_count", "code", "item")
+        return all(np.array_equal(getattr(self, name), getattr(ours, name)) for name in names)
+
 
 def build_trie(ids: SemanticIds) -> Trie:
     """The trie of all semantic IDs, in O(items x levels) after one sort.

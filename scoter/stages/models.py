@@ -16,39 +16,54 @@ from scoter.stages.data import open_data, open_semantic_ids, text_fields
 from scoter.stages.reasoning import open_steps
 from scoter.stages.sentences import sentence_encoder
 from scoter.store import Artefact
-from scoter.types import Catalog, Rankings, SemanticIds, Split, StepEmbeddings
+from scoter.types import Catalog, Rankings, ReasoningPattern, SemanticIds, Split, StepEmbeddings
 
 
 def build_model(
     method: MethodConfig, split: Split, catalog: Catalog, ids: SemanticIds, steps: StepEmbeddings | None, seed: int
 ) -> Any:
     """An untrained model with its fusion, if it has one; initial weights depend on `seed` alone."""
+    from scoter.models.popularity import Popularity
+
+    if method.model.kind == "popularity":
+        return Popularity(split.train, catalog.item_count)
+    chains = None if method.fusion is None or steps is None else (steps.pattern, steps.dim)
+    model = build_network(method, catalog.item_count, ids, chains, seed)
+    if chains is not None and steps is not None:
+        model.fusion.set_statistics(*training_steps(split, steps))
+    return model
+
+
+def build_network(
+    method: MethodConfig, item_count: int, ids: SemanticIds | None, chains: tuple[ReasoningPattern, int] | None, seed: int
+) -> Any:
+    """The same without data: a neural method, with a fusion for `chains` of that pattern and width of a step's embedding.
+
+    `ids` is needed by TIGER alone. A fusion's statistics are those of training data, which whoever calls this sets or loads.
+    """
     import torch
 
     from scoter.models.gru4rec import GRU4Rec
-    from scoter.models.popularity import Popularity
     from scoter.models.precision import resolve_precision
     from scoter.models.sasrec import SASRec
     from scoter.models.tiger import Tiger
     from scoter.transfer.alignment import Alignment
     from scoter.transfer.build import build_fusion
 
-    model = method.model
-    if model.kind == "popularity":
-        return Popularity(split.train, catalog.item_count)
+    model, fusion = method.model, method.fusion
+    assert model.kind != "popularity"
     precision = resolve_precision(method.training.precision)
     torch.manual_seed(derive_seed(seed, "weights"))
     if model.kind == "tiger":
+        if ids is None:
+            raise ConfigError("ids is None, but TIGER generates semantic IDs; pass them")
         backbone = Tiger(model, ids, precision=precision)
     elif model.kind == "gru4rec":
-        backbone = GRU4Rec(model, catalog.item_count, precision=precision)
+        backbone = GRU4Rec(model, item_count, precision=precision)
     else:
-        backbone = SASRec(model, catalog.item_count, precision=precision)
-    fusion = method.fusion
-    if fusion is not None and steps is not None:
-        places = model.layers if model.kind == "tiger" else 1
-        backbone.fusion = build_fusion(fusion, steps.pattern, steps.dim, model.dim, places)
-        backbone.fusion.set_statistics(*training_steps(split, steps))
+        backbone = SASRec(model, item_count, precision=precision)
+    if fusion is not None and chains is not None:
+        backbone.fusion = build_fusion(fusion, *chains, model.dim, model.layers if model.kind == "tiger" else 1)
         if fusion.alignment:
             backbone.alignment = Alignment(model.dim, fusion.alignment, fusion.temperature)
     return backbone

@@ -1,151 +1,191 @@
-"""Recommendations of a finished run for a history of today: trained weights, a chain written on the spot, no target."""
+"""Recommendations for a history of today, by a finished run: trained weights, the newest chain, no target."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
-from scoter.config import Experiment, from_json
+from scoter.config import Experiment, MethodConfig, from_json
 from scoter.errors import ConfigError
-from scoter.seeding import derive_seed
 from scoter.stages.context import Context
 from scoter.stages.data import open_data, open_semantic_ids
 from scoter.stages.models import build_model, open_steps
-from scoter.stages.reasoning import open_pattern, sentence_encoder
+from scoter.stages.newest_chains import NewestChains, latest_stored, write_newest
 from scoter.store import Artefact, Store
-from scoter.types import Catalog, Histories, InteractionLog, Split, StepEmbeddings
+from scoter.types import Catalog, Histories, InteractionLog, ReasoningPattern, Split
+
+
+@dataclass(frozen=True, eq=False)
+class Service:
+    """A trained method that can answer: the model, what its items are called, the pattern of the chains it reads."""
+
+    method: str
+    config: MethodConfig
+    model: Any
+    item_keys: Sequence[str]
+    item_names: Sequence[str]
+    pattern: ReasoningPattern | None
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """Histories of some shoppers, numbered by row, with their names and their newest chains, if the method reads any."""
+
+    who: list[str]
+    histories: Histories
+    reader: Any = None
+    texts: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class OpenRun:
+    """What a finished run knows: its data, one of its methods, and where its artefacts are."""
+
+    context: Context
+    keys: dict[str, Any]
+    method: str
+    config: MethodConfig
+    log: InteractionLog
+    catalog: Catalog
+    split: Split
+    outcome: dict[str, Any]
 
 
 def recommend_from_run(
-    store: Store, run: Artefact, method: str | None, users: tuple[str, ...], items: tuple[str, ...], count: int
+    store: Store,
+    run: Artefact,
+    method: str | None,
+    users: tuple[str, ...],
+    items: tuple[str, ...],
+    count: int,
+    explain: bool = False,
 ) -> list[dict[str, Any]]:
     """The `count` best next items for some of the run's users, or for a shopper with just these items (keys, oldest first).
 
-    A user's history is the whole log, the held-out items included: this is for use, not for measurement.
+    A user's history is the whole log, the held-out items included: this is for use, not for measurement. With `explain`,
+    each row also has what `scoter.stages.explanation.explain` says.
 
     Raises:
         ConfigError: an unknown method, user or item; the message names it and what to choose from.
     """
-    from scoter.models.training import load_weights
-    from scoter.reasoning.chains import item_names
+    opened = open_run(store, run, method)
+    histories, who = _histories(opened, users, items)
+    service = run_service(opened)
+    chains = newest_chains(opened, histories, known=not items) if service.pattern is not None else None
+    return answers(service, ask(who, histories, chains), count, explain)
 
-    outcome = _json(run)
+
+def open_run(store: Store, run: Artefact, method: str | None) -> OpenRun:
+    """One method of a finished run, by default its last one.
+
+    Raises:
+        ConfigError: the run has no such method, or it is a control that reads something else than a user's own chain.
+    """
+    outcome = json.loads(run.file("run.json").read_text())
     chosen = list(outcome["methods"])[-1] if method is None else method
     if chosen not in outcome["methods"]:
         raise ConfigError(f"the run has no method {chosen!r}; choose from: {', '.join(outcome['methods'])}")
-    context = Context(_experiment(outcome), store, outcome["seed"], lambda line: None)
-    keys, config = outcome["artefacts"], context.experiment.methods[chosen]
+    experiment: Experiment = from_json(json.dumps(outcome["config"]))
+    config = experiment.methods[chosen]
     if config.fusion is not None and (config.fusion.chains != "own" or config.fusion.kind == "scores"):
         raise ConfigError(f"{chosen!r} is a control that takes something else than a user's own chain; it is for measuring only")
-    data = store.find("prepare", keys["prepare"])
-    log, catalog, split = open_data(data)
-    histories, who = _histories(log, catalog, users, items)
-    names = item_names(catalog)
-    table = None if config.fusion is None else open_steps(store.find("chains", keys["chains"]))
-    model = build_model(
-        config, split, catalog, open_semantic_ids(store.find("semantic-ids", keys["semantic-ids"])), table, context.seed
-    )
-    if config.model.kind == "popularity":
-        rankings = model.recommend(histories, count)
-    else:
-        load_weights(model, store.find("train", keys["train"][chosen]).file("weights.safetensors"))
-        reader = None
-        if table is not None:
-            stored = bool(context.experiment.chains.source)
-            # A shopper whose items are given by hand is none of the users, and has no stored chain.
-            reader = (
-                _stored_chains_now(table, histories, known=not items)
-                if stored
-                else _chains_now(context, outcome, split, catalog, histories)
-            )
-        rankings = model.recommend(histories, count, reader)
+    context = Context(experiment, store, outcome["seed"], lambda line: None)
+    log, catalog, split = open_data(store.find("prepare", outcome["artefacts"]["prepare"]))
+    return OpenRun(context, outcome["artefacts"], chosen, config, log, catalog, split, outcome)
+
+
+def run_service(run: OpenRun) -> Service:
+    """The trained model of an open run."""
+    from scoter.models.training import load_weights
+    from scoter.reasoning.chains import item_names
+
+    store, keys = run.context.store, run.keys
+    table = None if run.config.fusion is None else open_steps(store.find("chains", keys["chains"]))
+    ids = open_semantic_ids(store.find("semantic-ids", keys["semantic-ids"]))
+    model = build_model(run.config, run.split, run.catalog, ids, table, run.context.seed)
+    if run.config.model.kind != "popularity":
+        load_weights(model, store.find("train", keys["train"][run.method]).file("weights.safetensors"))
+    pattern = None if table is None else table.pattern
+    return Service(run.method, run.config, model, run.catalog.keys, item_names(run.catalog), pattern)
+
+
+def newest_chains(run: OpenRun, histories: Histories, known: bool) -> NewestChains:
+    """A chain after the last item of each history: written now, or where chains are stored, the latest of a `known` user."""
+    from scoter.reasoning.chains import load_chains
+
+    store = run.context.store
+    if run.context.experiment.chains.source:
+        chains = store.find("chains", run.keys["chains"])
+        return latest_stored(chains, load_chains(chains.path), histories, known)
+    return write_newest(run.context, store.find("discover", run.keys["discover"]), run.split, run.catalog, histories)
+
+
+def ask(who: list[str], histories: Histories, chains: NewestChains | None) -> Question:
+    """A question about these histories, whose users become row numbers."""
+    rows = Histories(np.arange(len(histories)), histories.items, histories.offsets)
+    return Question(who, rows) if chains is None else Question(who, rows, chains.reader(), chains.texts)
+
+
+def answers(service: Service, question: Question, count: int, explain: bool) -> list[dict[str, Any]]:
+    """One row for each history: user, method, titles of the history, the best items, and why, if that is asked for."""
+    if explain:
+        from scoter.stages.explanation import explain as explain_rows
+
+        return explain_rows(service, question, count)
+    return described(service, question, service.model.recommend(*_arguments(service, question, count)))
+
+
+def described(service: Service, question: Question, rankings: Any) -> list[dict[str, Any]]:
+    """Rankings with keys and titles."""
     return [
         {
             "user": name,
-            "method": chosen,
-            "history": [names[item] for item in histories.sequence(row)],
+            "method": service.method,
+            "history": [service.item_names[item] for item in question.histories.sequence(row)],
             "items": [
-                {"key": catalog.keys[item], "title": names[item], "score": float(score)}
+                {"key": service.item_keys[item], "title": service.item_names[item], "score": float(score)}
                 for item, score in zip(rankings.items[row], rankings.scores[row], strict=True)
                 if item >= 0
             ],
         }
-        for row, name in enumerate(who)
+        for row, name in enumerate(question.who)
     ]
 
 
-def _histories(
-    log: InteractionLog, catalog: Catalog, users: tuple[str, ...], items: tuple[str, ...]
-) -> tuple[Histories, list[str]]:
+def whole_log(log: InteractionLog) -> Histories:
+    """Everybody's whole history, the held-out items included."""
+    return Histories(np.arange(log.user_count), log.items, log.offsets)
+
+
+def numbers_of(keys: Sequence[str], wanted: Sequence[str], of: str) -> Int[np.ndarray, " wanted"]:
+    """The numbers of some items by their keys; `of` is who has them.
+
+    Example:
+        >>> numbers_of(("a", "b"), ["b"], "the catalogue").tolist()
+        [1]
+    """
+    numbers = {key: item for item, key in enumerate(keys)}
+    unknown = [key for key in wanted if key not in numbers]
+    if unknown:
+        raise ConfigError(f"{of} has no item {unknown[0]!r}; its keys look like {', '.join(keys[:3])}")
+    return np.array([numbers[key] for key in wanted], np.int64)
+
+
+def _arguments(service: Service, question: Question, count: int) -> tuple[Any, ...]:
+    known = (question.histories, count)
+    return known if service.config.model.kind == "popularity" else (*known, question.reader)
+
+
+def _histories(run: OpenRun, users: tuple[str, ...], items: tuple[str, ...]) -> tuple[Histories, list[str]]:
     if items:
-        numbers = {key: item for item, key in enumerate(catalog.keys)}
-        unknown = [key for key in items if key not in numbers]
-        if unknown:
-            raise ConfigError(f"the catalogue has no item {unknown[0]!r}; its keys look like {', '.join(catalog.keys[:3])}")
-        sequence = np.array([numbers[key] for key in items])
+        sequence = numbers_of(run.catalog.keys, items, "the catalogue")
         return Histories(np.array([0]), sequence, np.array([0, len(sequence)])), ["(items given)"]
-    rows = {key: user for user, key in enumerate(log.user_keys)}
-    who = list(dict.fromkeys(users)) or list(log.user_keys[:3])
+    rows = {key: user for user, key in enumerate(run.log.user_keys)}
+    who = list(dict.fromkeys(users)) or list(run.log.user_keys[:3])
     unknown = [key for key in who if key not in rows]
     if unknown:
-        raise ConfigError(f"the dataset has no user {unknown[0]!r}; its keys look like {', '.join(log.user_keys[:3])}")
-    everyone = Histories(np.arange(log.user_count), log.items, log.offsets)
-    return everyone.select(np.array([rows[key] for key in who])), who
-
-
-def _chains_now(context: Context, outcome: dict[str, Any], split: Split, catalog: Catalog, histories: Histories) -> Any:
-    """Chains of these histories, with the statistics that the users' chains had in training."""
-    from scoter.models.batches import StepReader
-    from scoter.reasoning.catalog_reasoner import CatalogReasoner
-    from scoter.reasoning.chains import write_rows
-    from scoter.reasoning.statistics import FoldedStatistics
-    from scoter.reasoning.view import MAX_ITEMS, View
-
-    pattern = open_pattern(context.store.find("discover", outcome["artefacts"]["discover"]))
-    lengths = histories.lengths
-    positions = lengths[:, None] - 1 - np.arange(MAX_ITEMS)
-    recent = np.where(positions >= 0, histories.items[np.maximum(positions, 0) + histories.offsets[:-1, None]], -1)
-    statistics = FoldedStatistics(split.train, catalog.item_count, derive_seed(context.data_seed, "folds"))
-    view = View(histories.users, lengths, recent)
-    sentences, indices, offsets = write_rows(CatalogReasoner(catalog, statistics), view, pattern)
-    # Only the last prefix of each request has a chain: those before it are empty.
-    users = np.arange(split.train.user_count)
-    room = np.zeros(len(users), np.int64)
-    room[histories.users] = lengths
-    starts = np.concatenate([[0], np.cumsum(room)])
-    counts = np.zeros((starts[-1], len(pattern)), np.int64)
-    counts[starts[histories.users] + lengths - 1] = np.diff(offsets).reshape(len(histories), -1)
-    order = np.argsort(histories.users, kind="stable")
-    blocks = np.split(indices, offsets[len(pattern) : -1 : len(pattern)])
-    flat = np.concatenate([blocks[row] for row in order])
-    ends = np.concatenate([[0], np.cumsum(counts.ravel())])
-    return StepReader(StepEmbeddings(sentence_encoder(context)(sentences), flat, ends, starts, pattern, "now"))
-
-
-def _stored_chains_now(table: StepEmbeddings, histories: Histories, known: bool) -> Any:
-    """The latest stored chain of each user, at the end of the whole history; nobody has one who is not `known`."""
-    from scoter.models.batches import StepReader
-
-    users, steps = np.arange(len(table.starts) - 1), table.step_count
-    room = np.zeros(len(users), np.int64)
-    room[histories.users] = histories.lengths
-    starts = np.concatenate([[0], np.cumsum(room)])
-    counts = np.zeros((starts[-1], steps), np.int64)
-    blocks = []
-    if known:
-        last = table.starts[1:][histories.users] - 1
-        bags = last[:, None] * steps + np.arange(steps)
-        counts[starts[histories.users] + histories.lengths - 1] = table.offsets[bags + 1] - table.offsets[bags]
-        order = np.argsort(histories.users, kind="stable")
-        blocks = [table.indices[table.offsets[row * steps] : table.offsets[(row + 1) * steps]] for row in last[order]]
-    flat = np.concatenate([*blocks, np.zeros(0, table.indices.dtype)])
-    ends = np.concatenate([[0], np.cumsum(counts.ravel())])
-    return StepReader(StepEmbeddings(table.vectors, flat, ends, starts, table.pattern, table.encoder))
-
-
-def _experiment(outcome: dict[str, Any]) -> Experiment:
-    return from_json(json.dumps(outcome["config"]))
-
-
-def _json(run: Artefact) -> dict[str, Any]:
-    return json.loads(run.file("run.json").read_text())
+        raise ConfigError(f"the dataset has no user {unknown[0]!r}; its keys look like {', '.join(run.log.user_keys[:3])}")
+    return whole_log(run.log).select(np.array([rows[key] for key in who])), who

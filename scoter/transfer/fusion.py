@@ -135,6 +135,11 @@ class StructuredFusion(nn.Module):
         for layer in self.layers:
             layer.record = []
 
+    def stop_recording(self) -> None:
+        """Record nothing from now on."""
+        for layer in self.layers:
+            layer.record = None
+
     def take_readings(self) -> tuple[Float[Tensor, " rows"], Float[Tensor, "rows slots"]]:
         """Mean gate and mean attention per slot (steps in order, then null) of each row since the last call."""
         readings = [reading for layer in self.layers for reading in layer.record]

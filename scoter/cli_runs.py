@@ -1,0 +1,33 @@
+"""How commands find a finished run by the name that a person types."""
+
+import json
+from typing import Any
+
+from scoter.errors import StoreError
+from scoter.store import Artefact, Store
+
+
+def find_run(store: Store, name: str) -> Artefact:
+    """The newest finished run of that name, start of its key, or experiment; `latest` is the newest of all."""
+    runs = list(store.artefacts("run"))
+    named = [
+        artefact
+        for artefact in runs
+        if name in (run_name_of(artefact), artefact.key[: len(name)], outcome_of(artefact)["experiment"])
+    ]
+    named = runs if name == "latest" else named
+    if not named:
+        known = ", ".join(run_name_of(artefact) for artefact in runs[-5:]) or "none yet"
+        raise StoreError(f"there is no run {name!r} in {store.root}; the newest runs are: {known}")
+    return named[-1]
+
+
+def outcome_of(artefact: Artefact) -> dict[str, Any]:
+    """What stands in its run.json."""
+    return json.loads(artefact.file("run.json").read_text())
+
+
+def run_name_of(artefact: Artefact) -> str:
+    """Experiment, seed and the start of the key."""
+    outcome = outcome_of(artefact)
+    return f"{outcome['experiment']}-s{outcome['seed']}-{artefact.key[:8]}"

@@ -1,0 +1,89 @@
+"""A step table as it is shipped: sentence vectors in half precision, or in eight bits with a scale per row."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from scoter.errors import ConfigError
+
+StepType = Literal["fp16", "int8"]
+
+
+def quantise(vectors: Float[np.ndarray, "rows dim"], kind: StepType) -> dict[str, np.ndarray]:
+    """`vectors` as half-precision numbers; or as int8 and a `scale` per row, so that a row's largest entry becomes 127.
+
+    The error of an entry is at most half of its row's scale in int8, and 2^-11 of its size in fp16.
+
+    Example:
+        >>> found = quantise(np.array([[0.5, -1.0], [0.0, 0.0]]), "int8")
+        >>> found["vectors"].tolist(), (found["scale"] * 127).tolist()
+        ([[64, -127], [0, 0]], [1.0, 0.0])
+    """
+    if kind == "fp16":
+        return {"vectors": vectors.astype(np.float16)}
+    if kind != "int8":
+        raise ConfigError(f"step type {kind!r} is unknown; choose fp16 or int8")
+    exact = vectors.astype(np.float32)
+    scale = np.abs(exact).max(axis=1, initial=0) / np.float32(127)
+    entries = np.rint(exact / np.where(scale > 0, scale, 1)[:, None]).astype(np.int8)
+    return {"vectors": entries, "scale": scale}
+
+
+class QuantisedSteps:
+    """One chain at most for each user, read from such a table; only the rows that are read are turned into fp32.
+
+    Args:
+        vectors, scale: what `quantise` gave; `scale` is None for fp16.
+        indices, offsets: the sentences of step k of user u are `indices[offsets[u * K + k]:offsets[u * K + k + 1]]`.
+    """
+
+    def __init__(
+        self,
+        vectors: np.ndarray,
+        scale: Float[np.ndarray, " rows"] | None,
+        indices: Int[np.ndarray, " entries"],
+        offsets: Int[np.ndarray, " bags_plus_1"],
+        step_count: int,
+    ) -> None:
+        self.vectors = torch.from_numpy(vectors)
+        self.scale = None if scale is None else torch.from_numpy(scale)
+        self.indices, self.offsets = torch.from_numpy(indices), torch.from_numpy(offsets)
+        self.step_count = step_count
+
+    def read(
+        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
+    ) -> tuple[Float[Tensor, "rows steps dim"], Bool[Tensor, "rows steps"]]:
+        """Mean sentence vector of each step, zeros where it is missing; the prefix length does not matter."""
+        bags = (users[:, None] * self.step_count + torch.arange(self.step_count)).flatten()
+        low, high = self.offsets[bags], self.offsets[bags + 1]
+        counts = (high - low).long()
+        owner = torch.repeat_interleave(counts)
+        before = counts.cumsum(0) - counts
+        rows = self.indices[torch.arange(len(owner)) + (low - before)[owner]].long()
+        values = self.vectors[rows].float()
+        if self.scale is not None:
+            values = values * self.scale[rows, None]
+        sums = torch.zeros(len(bags), self.vectors.shape[1]).index_add_(0, owner, values)
+        means = sums / counts.clamp(min=1)[:, None]
+        return means.view(len(users), self.step_count, -1), (counts > 0).view(len(users), -1)
+
+    def without_chain(self) -> "NoSteps":
+        """What somebody reads who is none of the users."""
+        return NoSteps(self.step_count, self.vectors.shape[1])
+
+
+class NoSteps:
+    """A reader that has no chain for anybody."""
+
+    def __init__(self, step_count: int, dim: int) -> None:
+        self.step_count, self.dim = step_count, dim
+
+    def read(
+        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
+    ) -> tuple[Float[Tensor, "rows steps dim"], Bool[Tensor, "rows steps"]]:
+        """Zeros, and nothing that exists."""
+        shape = (len(users), self.step_count)
+        return torch.zeros(*shape, self.dim), torch.zeros(shape, dtype=torch.bool)
