@@ -179,6 +179,24 @@ def clusters(results: Path) -> None:
         click.echo(f"seed {row['seed']}, {row['rounds']} rounds: {row['mean']:.4f} [{row['low']:.4f}, {row['high']:.4f}]")
 
 
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--users", type=click.IntRange(100), default=12_000, show_default=True, help="At most so many validation users.")
+@click.option("--seed", default=0, show_default=True)
+@_results
+def information(run: Path, users: int, seed: int, results: Path) -> None:
+    """Usable information of the ordered chains of the finished RUN over each collapsed form, in nats."""
+    from benchmarks.information import main as measure
+
+    for row in measure(run, users, seed, results)["rows"]:
+        if row["kind"] == "cap":
+            click.echo(f"cap     {row['name']}: {row['recall_cap']:.4f}; observed {row['recall']:.4f}")
+        else:
+            click.echo(
+                f"{row['kind']:7} {row['name']}: {row['nats']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}] of {row['n']} users"
+            )
+
+
 if __name__ == "__main__":
     try:
         main(standalone_mode=False)
