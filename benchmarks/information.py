@@ -7,6 +7,7 @@ validation targets, decoders are fitted on other users (cross-fitting), and no t
   than a recommender sees, so that a chain is worth more here than in a recommender (F1).
 - `over`: I(Y; ordered chain | form, X~) by the nested paired V-information of `theory.estimators.token_choice`; T1 says that
   this is the gap of log-loss that the form costs. It is what a linear reader beside random features can use, no bound.
+  The null form is the ordered chain itself: what is found over it is what a second fit wins back from the first, not information.
 - `prefix`: what each further step adds to the steps before it.
 - `cap`: T7's largest recall for that information beside the observed lift of the recommenders. It holds for the Bayes recall
   of the collapsed form and the true information; both are estimates here, so it is an illustration and no certificate.
@@ -29,6 +30,7 @@ from scoter.types import StepEmbeddings
 USERS = 12_000
 VECTOR_DIMS = 32
 X_SEEN = "the mean vector of the last 20 items beside the vector of the last item, 32 principal axes each"
+NULL = "ordered chain itself (null)"
 ARMS = ("scoter", "tiger-meanpool")
 
 
@@ -139,6 +141,7 @@ def collapsed_forms(chains: dict[str, Any], seed: int) -> dict[str, np.ndarray]:
         "last step only": steps[:, -1],
         "another user's chain": _ordered(chains["other"]),
         "fresh shuffle": _ordered(shuffled),
+        NULL: _ordered(steps),
     }
 
 

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 
 from theory.errors import require
 
-_RIDGES = (300.0, 30.0)
+_RIDGES = (300.0, 30.0, 3.0)
 _SCALES = (0.25, 0.5, 0.75, 1.0)
 
 
