@@ -30,6 +30,60 @@ def collect(runs: tuple[Path, ...], results: Path) -> None:
 
 
 @main.command()
+@click.option("--only", multiple=True, metavar="DATASET/METHOD/SEED", help="Only these cells; `*` and missing parts match all.")
+@click.option("--budget-minutes", type=click.FloatRange(min=0), help="Stop after so many minutes; a rerun goes on from there.")
+@click.option("--list", "only_list", is_flag=True, help="Only show the cells, what is missing and what it may cost.")
+@click.option(
+    "--data", type=click.Path(path_type=Path, exists=True), help="Your prepared folder, or one that holds the datasets."
+)
+@click.option("--methods", default="", metavar="A,B", help="With your own --data: which methods [default: all of the suite's].")
+@click.option("--method-class", default="", metavar="PACKAGE.MODULE:CLASS", help="A method of your own (docs/your-own-data.md).")
+@click.option("--epochs-share", default=1.0, help="With your own --data: every method's share of the usual epochs.")
+@click.option("--store", type=click.Path(path_type=Path), help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Processor threads of a cell.")
+@_results
+def run(
+    only: tuple[str, ...],
+    budget_minutes: float | None,
+    only_list: bool,
+    data: Path | None,
+    methods: str,
+    method_class: str,
+    epochs_share: float,
+    store: Path | None,
+    threads: int,
+    results: Path,
+) -> None:
+    """Make the missing cells of the suite, most valuable first, and add each to the results as soon as it ends."""
+    from benchmarks.plan import plan
+    from benchmarks.run import in_process_of_its_own, line, run_suite, stopped_by_signals, summary
+    from benchmarks.suite import chosen, requested
+
+    names = [name for name in methods.split(",") if name]
+    cells = chosen(requested(data, names, method_class, epochs_share), only)
+    if only_list:
+        planned = plan(cells, results, data)
+        click.echo("\n".join([*(line(one) for one in planned), summary(planned)]))
+        return
+    try:
+        with stopped_by_signals():
+            failed = run_suite(
+                cells,
+                results,
+                runner=in_process_of_its_own(store, data, threads),
+                store=store,
+                data=data,
+                budget_minutes=budget_minutes,
+                say=lambda text: click.echo(text),
+            )
+    except KeyboardInterrupt:
+        click.echo("stopped; run again to go on from there")
+        raise SystemExit(130) from None
+    if failed:
+        raise SystemExit(1)
+
+
+@main.command()
 @click.option("--dataset", help="One dataset; by default every one that has results.")
 @click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
 @click.option(

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
+from benchmarks.suite import table_of
 from scoter.config import SimulatedConfig
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
@@ -48,18 +50,25 @@ def collect(run: Path | str | Sequence[Row], results: Path | str = RESULTS) -> p
     ranks = {method: _ranks_of_run(folder, method, rows) for _, method, _ in groups} if folder else {}
     out = Path(results)
     (out / "ranks").mkdir(parents=True, exist_ok=True)
-    for dataset, method, seed in groups:
-        for split in SPLITS:
-            path = ranks_path(out, dataset, method, seed, split)
-            path.unlink(missing_ok=True)
-            if method in ranks:
-                save_user_metrics(ranks[method][split], path)
-    before = load_rows(out) if (out / "main.parquet").exists() else []
-    kept = [row for row in before if (row["dataset"], row["method"], row["seed"]) not in groups]
-    merged = sorted([*kept, *rows], key=lambda row: tuple(row[name] for name in KEY))
-    _frame(merged).to_parquet(out / "main.partial", index=False, compression="zstd")
-    os.replace(out / "main.partial", out / "main.parquet")
+    with FileLock(out / "main.lock"):
+        for dataset, method, seed in groups:
+            for split in SPLITS:
+                path = ranks_path(out, dataset, method, seed, split)
+                path.unlink(missing_ok=True)
+                if method in ranks:
+                    save_user_metrics(ranks[method][split], path)
+        before = load_rows(out) if (out / "main.parquet").exists() else []
+        kept = [row for row in before if (row["dataset"], row["method"], row["seed"]) not in groups]
+        merged = sorted([*kept, *rows], key=lambda row: tuple(row[name] for name in KEY))
+        _frame(merged).to_parquet(out / "main.partial", index=False, compression="zstd")
+        os.replace(out / "main.partial", out / "main.parquet")
     return _frame(rows)
+
+
+def check_commit(commit: object) -> None:
+    """Refuse a commit that is not a clean one: nobody could make its numbers again."""
+    if not isinstance(commit, str) or not _CLEAN_COMMIT.fullmatch(commit):
+        raise DataError(f"commit = {commit!r} is not a clean commit; commit your changes and run again from there")
 
 
 def load_rows(results: Path | str = RESULTS) -> list[dict[str, Any]]:
@@ -103,8 +112,10 @@ def _rows_of_run(folder: Path) -> list[Row]:
         missing = [split for split in SPLITS if not made.get("metrics", {}).get(split)]
         if missing:
             raise DataError(f"{folder} failed: method {method!r} has no metrics for {' and '.join(missing)}; run it again")
+        if "trained_at" in made:
+            check_commit(made["trained_at"])
         shared = {key: run.get(key) for key in ("dataset", "seed", "commit")} | {
-            "dataset": shop or run.get("dataset"),
+            "dataset": shop or table_of(run.get("experiment", ""), str(run.get("dataset"))),
             "run": json.loads((folder / "manifest.json").read_text())["key"],
             "method": _collected_name(run, method),
             "epochs": made["epochs"],
@@ -120,11 +131,16 @@ def _rows_of_run(folder: Path) -> list[Row]:
 
 
 def _inputs_of(run: Mapping[str, Any], method: Mapping[str, Any]) -> dict[str, Any]:
-    """What a method's numbers depend on besides its own config: a TIGER's semantic IDs, who wrote stored chains."""
-    chains = {"chains": {"model": run["chains_model"], "note": run.get("note", "")}} if _reads_stored(run, method) else {}
-    if method.get("model", {}).get("kind") != "tiger":
-        return chains
-    return {"semantic_ids": run.get("config", {}).get("semantic_ids"), **chains}
+    """What a method's numbers depend on besides its own config: a TIGER's semantic IDs, how chains came about; and the note."""
+    config = run.get("config", {})
+    told = {"note": run["note"]} if run.get("note") else {}
+    if _reads_stored(run, method):
+        told["chains"] = {"model": run["chains_model"], "note": run.get("note", "")}
+    elif method.get("fusion") is not None and config.get("discover"):
+        told["discover"] = config["discover"]
+    if method.get("model", {}).get("kind") == "tiger":
+        told["semantic_ids"] = config.get("semantic_ids")
+    return told
 
 
 def _reads_stored(run: Mapping[str, Any], method: Mapping[str, Any]) -> bool:
@@ -161,8 +177,7 @@ def _check_rows(rows: Sequence[Row]) -> None:
     for row in rows:
         if absent := [name for name in COLUMNS if name not in row]:
             raise DataError(f"a row has no {', '.join(absent)}; a row needs all of: {', '.join(COLUMNS)}")
-        if not isinstance(row["commit"], str) or not _CLEAN_COMMIT.fullmatch(row["commit"]):
-            raise DataError(f"commit = {row['commit']!r} is not a clean commit; commit your changes and run again from there")
+        check_commit(row["commit"])
         if not isinstance(row["seed"], int) or isinstance(row["seed"], bool):
             raise DataError(f"seed = {row['seed']!r} in run {row['run']!r}: a result needs its seed; run again with --seed N")
         if row["split"] not in SPLITS or not all(_NAME.fullmatch(str(row[name])) for name in ("dataset", "method")):

@@ -64,12 +64,13 @@ def main_table(results: Path | str = RESULTS, dataset: str = "beauty") -> pd.Dat
 
 
 def equal_budget(rows: Sequence[Mapping[str, Any]], one: str, other: str) -> bool:
-    """Whether two methods may be compared: of different kinds always, of one kind if all but fusion and chains is equal."""
+    """Whether two methods may be compared: of different kinds always, of one kind if all but how they use chains is equal."""
     configs = {name: [json.loads(row["config"]) for row in rows if row["method"] == name] for name in (one, other)}
     kinds = {name: {config.get("model", {}).get("kind") for config in found} for name, found in configs.items()}
     if kinds[one] != kinds[other]:
         return True
-    budgets = [{**config, "fusion": None, "chains": None} for found in configs.values() for config in found]
+    own = ("fusion", "chains", "discover", "note")
+    budgets = [{**config, **dict.fromkeys(own)} for found in configs.values() for config in found]
     return all(budget == budgets[0] for budget in budgets)
 
 

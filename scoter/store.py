@@ -23,6 +23,7 @@ from scoter.config import to_json
 from scoter.errors import StoreError
 
 MANIFEST = "manifest.json"
+_OUTPUTS = (":(top,exclude)benchmarks/results",)
 
 
 @dataclass(frozen=True)
@@ -136,13 +137,17 @@ def hash_file(path: Path) -> str:
 
 @lru_cache(maxsize=1)
 def git_commit() -> str:
-    """The commit of the working folder, with `+dirty` where tracked files differ from it; `unknown` without git."""
+    """The commit of the working folder, with `+dirty` where tracked files differ from it; `unknown` without git.
+
+    Collected results are left out: they are what runs make, and no run reads them.
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("+dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", *_OUTPUTS)
+        return git("rev-parse", "HEAD") + ("+dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
