@@ -75,11 +75,11 @@ def _open(store: Store, outcome: dict[str, Any], method: str) -> tuple[Any, Any,
     tigers = [name for name, config in methods.items() if config.model.kind == "tiger"]
     if method not in tigers:
         raise ConfigError(f"method = {method!r} is no TIGER of this run; choose from: {', '.join(tigers) or 'none'}")
-    _, catalog, split = open_data(store.find("prepare", keys["prepare"]))
+    data, ids = store.find("prepare", keys["prepare"]), store.find("semantic-ids", keys["semantic-ids"])
+    _, catalog, split = open_data(data)
     chains = store.find("chains", keys["chains"]) if methods[method].fusion is not None else None
-    table, reader = step_reader(methods[method].fusion, chains)
-    ids = open_semantic_ids(store.find("semantic-ids", keys["semantic-ids"]))
-    model = build_model(methods[method], split, catalog, ids, table, outcome["seed"])
+    table, reader = step_reader(methods[method].fusion, chains, data=data, ids=ids)
+    model = build_model(methods[method], split, catalog, open_semantic_ids(ids), table, outcome["seed"])
     load_weights(model, store.find("train", keys["train"][method]).file("weights.safetensors"))
     return model, reader, split.histories("test")
 

@@ -180,6 +180,9 @@ class Gru4RecConfig:
 class FusionConfig:
     """How a chain reaches the recommender: its ordered steps, or one of the controls (docs/controls.md has them all).
 
+    `slots` sentence makes each sentence of a step a slot of its own, so that a list is not averaged; `grounded` puts
+    beside each sentence the semantic ID of the item that it names.
+
     `kind` says what becomes of the steps; `scores` has no fusion and mixes TIGER's scores with transition scores. `chains`
     says whose chain a user gets, or what stands in for it. `encoder` causal adds role vectors and causal self-attention over
     the steps. `last_only` hides every step but the last, `without` hides step number `without` (from 1; 0 hides none), `gate`
@@ -189,6 +192,8 @@ class FusionConfig:
     __pydantic_config__ = _FORBID
     kind: Literal["structured", "meanpool", "tagged-pool", "concatenation", "bag", "shuffled", "noise", "scores"] = "structured"
     chains: Literal["own", "other-user", "item-text", "features"] = "own"
+    slots: Literal["step", "sentence"] = "step"
+    grounded: bool = False
     heads: int = 4
     encoder: Literal["position", "causal"] = "position"
     last_only: bool = False

@@ -111,6 +111,18 @@ def test_recommendations_for_a_user_and_for_a_history_by_hand(tiny: tuple[Path, 
     assert "has no user 'nobody'" in scoter("recommend", "latest", "--user", "nobody", store=store).stderr
 
 
+def test_steps_may_be_grounded_and_read_sentence_by_sentence(tiny: tuple[Path, dict]) -> None:
+    flags = ["--set", "methods.scoter.fusion.grounded=true", "--set", "methods.scoter.fusion.slots=sentence"]
+    done = scoter("run", "simulated-smoke", "--json", *tiny_flags(), *flags, store=tiny[0])
+    assert done.exit_code == 0, done.output
+    outcome = json.loads(done.stdout)
+    assert outcome["methods"]["tiger"] == tiny[1]["methods"]["tiger"]
+    (run,) = [one for one in Store(tiny[0]).artefacts() if one.stage == "run" and one.key.startswith(outcome["run"][-8:])]
+    read = json.loads(run.file("attention/scoter.json").read_text())
+    assert len(read["roles"]) == len(read["attention_mean"])
+    assert done.stderr.count("train: made") == 1
+
+
 def test_quickstart_says_plainly_when_it_falls_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def no_network(name: str) -> None:
         raise DataError("no network")

@@ -56,6 +56,8 @@ class Spoken:
 class Role:
     """One kind of step. `parameters` lists the values that discovery tries; the first one is the default.
 
+    A parameter with one listed value is left at it by discovery, and may be set by hand.
+
     `facet` names the catalogue facet that the role speaks of, given its parameters; `COLUMNS` says which column the
     facet needs. A text parameter takes the listed values only; a number may be any from 1 on.
     """
@@ -131,7 +133,8 @@ def offered_steps(catalog: Catalog) -> list[Step]:
     steps = []
     for role in ROLES.values():
         for values in product(*role.parameters.values()):
-            parameters = dict(zip(role.parameters, values, strict=True))
+            tried = zip(role.parameters.items(), values, strict=True)
+            parameters = {name: value for (name, listed), value in tried if len(listed) > 1}
             if all(catalog.has(column) for column in COLUMNS[role.facet(parameters)]):
                 steps.append(Step(role.name, parameters))
     return steps
@@ -160,8 +163,9 @@ def _likely_next(reasoner: CatalogReasoner, view: View, facet: Facet, parameters
 
 
 def _recommendation(reasoner: CatalogReasoner, view: View, facet: Facet, parameters: Parameters) -> Codes:
-    """Items by transition score; where no transition is known, the favourite department's most popular items."""
-    count = int(parameters["count"])
+    """Items by transition score, from the `rank`-th on; where no transition is known, the favourite department's most popular."""
+    rank = int(parameters["rank"])
+    count = int(parameters["count"]) + rank - 1
     best = likely_next(view, reasoner.statistics, facet, count, int(parameters["window"]), new_only=True)
     unknown = np.flatnonzero(best[:, 0] < 0)
     if len(unknown):
@@ -169,7 +173,7 @@ def _recommendation(reasoner: CatalogReasoner, view: View, facet: Facet, paramet
         groups = reasoner.facets.get("department", Facet(np.full(len(facet.codes), -1), ()))
         favourite = commonest(groups.known(rows.recent), 1)[:, 0]
         best[unknown] = popular_in(rows, reasoner.statistics, groups.codes, favourite, count)
-    return best
+    return best[:, rank - 1 :]
 
 
 _COUNTS: dict[str, tuple[int | str, ...]] = {"count": (5, 1, 3, 10), "window": (3, 1)}
@@ -208,11 +212,11 @@ ROLES = {
         ),
         Role(
             "recommendation",
-            "the final statement: the `count` items with the best transition score",
+            "the final statement: the `count` items with the best transition score, from the `rank`-th on",
             RECOMMENDS,
             lambda p: "item",
             _recommendation,
-            _COUNTS,
+            {**_COUNTS, "rank": (1,)},
             final=True,
         ),
     )

@@ -84,7 +84,11 @@ def training_steps(split: Split, steps: StepEmbeddings, most: int = 8192) -> tup
 
 
 def step_reader(
-    fusion: FusionConfig | None, steps: Artefact | None, context: Context | None = None, data: Artefact | None = None
+    fusion: FusionConfig | None,
+    steps: Artefact | None,
+    context: Context | None = None,
+    data: Artefact | None = None,
+    ids: Artefact | None = None,
 ) -> tuple[StepEmbeddings | None, Any]:
     """The chains a method gets: its users' own, or for a control another user's, or what stands in for them.
 
@@ -94,15 +98,20 @@ def step_reader(
         return None, None
     from scoter.models.batches import StepReader
     from scoter.transfer.collapse import other_users_chains
+    from scoter.transfer.grounded import one_step_per_sentence
     from scoter.transfer.substitutes import statements_as_features
 
     table = open_steps(steps)
+    if fusion.grounded:
+        table = grounded_steps(steps, table, data, ids)
     if fusion.chains == "other-user":
         table = other_users_chains(table, derive_seed(0, "other-user"))
     elif fusion.chains == "features":
         table = statements_as_features(table, derive_seed(0, "features"))
     elif fusion.chains == "item-text":
         table = item_text_steps(table, context, data)
+    if fusion.slots == "sentence":
+        table = one_step_per_sentence(table)
     return table, StepReader(table)
 
 
@@ -117,6 +126,17 @@ def item_text_steps(table: StepEmbeddings, context: Context | None, data: Artefa
     users = np.repeat(np.arange(len(table.starts) - 1), np.diff(table.starts))
     view = look(split, users, np.arange(len(users)) - table.starts[users] + 1, table.step_count)
     return item_texts_as_steps(table, view.recent, sentence_encoder(context)(_item_texts(context, catalog)))
+
+
+def grounded_steps(steps: Artefact, table: StepEmbeddings, data: Artefact | None, ids: Artefact | None) -> StepEmbeddings:
+    """The chains with the codes of the items that their sentences name."""
+    from scoter.reasoning.chains import item_names, load_chains
+    from scoter.transfer.grounded import ground_steps
+
+    if data is None or ids is None:
+        raise ConfigError("fusion.grounded = True needs items and their semantic IDs; pass data and ids to step_reader")
+    names = item_names(open_data(data)[1])
+    return ground_steps(table, load_chains(steps.path).sentences, names, open_semantic_ids(ids), derive_seed(0, "codes"))
 
 
 def total_loss(model: Any, batch: Any, reader: Any, label_smoothing: float) -> Any:
@@ -147,7 +167,7 @@ def train(context: Context, name: str, method: MethodConfig, data: Artefact, ids
         from scoter.models.batches import cut_windows, training_batches
 
         _, catalog, split = open_data(data)
-        table, reader = step_reader(method.fusion, steps, context, data)
+        table, reader = step_reader(method.fusion, steps, context, data, ids)
         model = build_model(method, split, catalog, open_semantic_ids(ids), table, context.seed)
         if method.model.kind == "popularity":
             (out / "training.json").write_text(
@@ -173,7 +193,8 @@ def train(context: Context, name: str, method: MethodConfig, data: Artefact, ids
         (out / "training.json").write_text(json.dumps({**vars(log), "parameters": parameters}))
 
     inputs: list[Artefact | str] = [data]
-    inputs += [ids] if method.model.kind == "tiger" else []
+    grounded = method.fusion is not None and method.fusion.grounded
+    inputs += [ids] if method.model.kind == "tiger" or grounded else []
     inputs += [steps] if method.fusion is not None and steps is not None else []
     if method.fusion is not None and method.fusion.chains == "item-text":
         inputs += [text.provenance_key(context.experiment.text), ",".join(context.experiment.text.fields)]
@@ -192,7 +213,7 @@ def rank(
 
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(data)
-        table, reader = step_reader(method.fusion, steps, context, data)
+        table, reader = step_reader(method.fusion, steps, context, data, ids)
         model = build_model(method, split, catalog, open_semantic_ids(ids), table, context.seed)
         if method.model.kind != "popularity":
             from scoter.models.training import load_weights

@@ -14,7 +14,7 @@ from scoter.seeding import derive_seed
 from scoter.stages.context import PARTS, Context, load_arrays
 from scoter.stages.data import open_data
 from scoter.stages.models import open_rankings
-from scoter.stages.reasoning import open_pattern
+from scoter.stages.reasoning import open_pattern, open_steps
 from scoter.store import Artefact, git_commit
 from scoter.types import Catalog, Rankings, ReasoningPattern, Split, UserMetrics
 
@@ -42,7 +42,8 @@ def summarise(
             for name, method in experiment.methods.items():
                 if method.fusion is not None:
                     readings = load_arrays(ranked[name].file("readings-test.safetensors"))
-                    save_attention(out / "attention", name, method.fusion, open_pattern(pattern), readings)
+                    read = slot_pattern(method.fusion, open_pattern(pattern), steps)
+                    save_attention(out / "attention", name, method.fusion, read, readings)
         (out / "examples.json").write_text(json.dumps(examples(rankings, split, catalog, steps), indent=1))
         outcome = {
             "experiment": experiment.name,
@@ -130,6 +131,15 @@ def save_attention(
     means = {"gate_mean": [float(readings["gate"].mean())], "attention_mean": readings["attention"].mean(0).tolist()}
     (folder / f"{name}.json").write_text(json.dumps({"roles": [*roles, "nothing"], **means}, indent=1))
     save_file({key: array.astype(np.float16) for key, array in readings.items()}, folder / f"{name}.safetensors")
+
+
+def slot_pattern(fusion: FusionConfig, pattern: ReasoningPattern, steps: Artefact | None) -> ReasoningPattern:
+    """The steps as the fusion sees them: those of the pattern, or one for each place in a step's list of sentences."""
+    from scoter.transfer.grounded import one_step_per_sentence
+
+    if fusion.slots == "step" or steps is None:
+        return pattern
+    return one_step_per_sentence(open_steps(steps)).pattern
 
 
 def examples(

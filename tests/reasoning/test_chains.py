@@ -190,3 +190,13 @@ def test_roles_without_their_columns_are_not_offered(make_split):
     assert {step.role for step in offered_steps(toys)} == {"history_summary", "recent_item", "likely_next", "recommendation"}
     table = write_chains(make_split([[0, 1, 2, 0], [2, 1, 0]]), toys, hand_written_pattern(toys), seed=0)
     assert "The shopper chose train." in table.chain(0, 1).steps[0]
+
+
+def test_ranks_part_a_recommendation_into_its_places(random_shop):
+    split, catalog = random_shop
+    view = look(split, *every_prefix(split)[:2])
+    reasoner = CatalogReasoner(catalog, FoldedStatistics(split.train, catalog.item_count, seed=0))
+    whole = reasoner.write(view, Step("recommendation", {"count": 3})).numbers
+    for rank in (1, 2, 3):
+        one = reasoner.write(view, Step("recommendation", {"count": 1, "rank": rank})).numbers
+        np.testing.assert_array_equal(one[:, 0], whole[:, rank - 1])

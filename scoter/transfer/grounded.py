@@ -1,0 +1,92 @@
+"""Grounded steps: a sentence that ends by naming an item of the catalogue brings that item's semantic ID along.
+
+A recommender that speaks in semantic IDs has to learn which codes a title stands for before it can use a step that names
+an item, and the words alone do not tell codes that come from co-occurrence. So each sentence vector gets a second part, made
+from the codes of the item that it names, and zeros where it names none. A recommender over item numbers may use it too: codes
+identify items.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float32
+
+from scoter.types import ReasoningPattern, SemanticIds, Step, StepEmbeddings
+
+LEVEL_WIDTH = 128
+
+
+def ground_steps(
+    steps: StepEmbeddings, sentences: Sequence[str], names: Sequence[str], ids: SemanticIds, seed: int
+) -> StepEmbeddings:
+    """Sentence vectors, and beside them the code vectors of the item that the sentence names; both of length 1.
+
+    Args:
+        sentences: the texts of `steps.vectors`, in the same order.
+        names: each item's name, as sentences say it. Items of one name are told apart by nothing here, so their mean counts.
+        seed: draws the code vectors, one random direction for each code of each level, `LEVEL_WIDTH` numbers a level.
+    """
+    codes = code_vectors(ids, seed)
+    items = defaultdict(list)
+    for item, name in enumerate(names):
+        items[name].append(item)
+    second = np.zeros((len(sentences), codes.shape[1]), np.float32)
+    for number, sentence in enumerate(sentences):
+        name = named(sentence, items)
+        if name is not None:
+            second[number] = codes[items[name]].mean(axis=0)
+    return replace(steps, vectors=np.concatenate([_unit(steps.vectors.astype(np.float32)), _unit(second)], axis=1))
+
+
+def one_step_per_sentence(steps: StepEmbeddings, most: int = 10) -> StepEmbeddings:
+    """The same chains with each sentence a step of its own, so that a step which lists items is not averaged over them.
+
+    A step becomes as many steps as any chain has sentences for it, at most `most` of them; where a chain has fewer, the
+    last ones are missing. Their place in the list becomes their position.
+
+    Example:
+        >>> from scoter.types import ReasoningPattern, Step
+        >>> pattern = ReasoningPattern((Step("history_summary"), Step("recommendation")))
+        >>> offsets = np.array([0, 2, 3, 4, 4])  # one chain says two sentences and one, the other one and none
+        >>> table = StepEmbeddings(np.eye(4, dtype=np.float32), np.array([0, 1, 2, 3]), offsets, np.array([0, 2]), pattern, "e")
+        >>> split = one_step_per_sentence(table)
+        >>> split.step_count, split.offsets.tolist(), split.pattern.steps[1].label()
+        (3, [0, 1, 2, 3, 4, 4, 4], 'history_summary(place=2)')
+    """
+    counts = np.diff(steps.offsets).reshape(-1, steps.step_count)
+    widths = np.minimum(counts.max(axis=0, initial=0), most).clip(1)
+    place = np.arange(len(steps.indices)) - np.repeat(steps.offsets[:-1], counts.ravel())
+    kept = place < np.repeat(np.tile(widths, len(counts)), counts.ravel())
+    says = np.concatenate([np.arange(width) < counts[:, [step]] for step, width in enumerate(widths)], axis=1)
+    pattern = [
+        Step(step.role, {**step.parameters, "place": place + 1}) if width > 1 else step
+        for step, width in zip(steps.pattern.steps, widths.tolist(), strict=True)
+        for place in range(width)
+    ]
+    offsets = np.concatenate([[0], np.cumsum(says.ravel())])
+    return replace(steps, indices=steps.indices[kept], offsets=offsets, pattern=ReasoningPattern(tuple(pattern)))
+
+
+def named(sentence: str, names: "defaultdict[str, list[int]] | set[str]") -> str | None:
+    """The longest of `names` with which the sentence ends, a full stop aside; None where it ends with none.
+
+    Example:
+        >>> named("The recommendation is Lumi red lipstick.", {"lipstick", "Lumi red lipstick"})
+        'Lumi red lipstick'
+    """
+    text = sentence.removesuffix(".")
+    starts = [0, *(place + 1 for place, character in enumerate(text) if character == " ")]
+    return next((text[start:] for start in starts if text[start:] in names), None)
+
+
+def code_vectors(ids: SemanticIds, seed: int) -> Float32[np.ndarray, "items width"]:
+    """Each item's codes as random directions side by side: nearly orthogonal for different codes of a level."""
+    rng = np.random.default_rng(seed)
+    books = [_unit(rng.standard_normal((size, LEVEL_WIDTH), np.float32)) for size in ids.codebook_sizes]
+    return np.concatenate([book[codes] for book, codes in zip(books, ids.codes.T, strict=True)], axis=1)
+
+
+def _unit(vectors: Float32[np.ndarray, "rows width"]) -> Float32[np.ndarray, "rows width"]:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
