@@ -251,6 +251,20 @@ def information(run: Path, users: int, seed: int, results: Path) -> None:
             )
 
 
+@main.command()
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@_results
+def inputs(runs: tuple[Path, ...], results: Path) -> None:
+    """Keep counts of the datasets that are found here, and the diagnostics of the semantic IDs of RUNS."""
+    from benchmarks.inputs import measure
+
+    found = measure(runs, results)
+    for row in found["datasets"]:
+        click.echo(f"{row['dataset']}: {row['users']:,} users, {row['items']:,} items, {row['interactions']:,} interactions")
+    for row in found["semantic_ids"]:
+        click.echo(f"semantic IDs of {row['dataset']}, seed {row['seed']}: {row['codebook_sizes']}, from {row['source']}")
+
+
 if __name__ == "__main__":
     try:
         main(standalone_mode=False)

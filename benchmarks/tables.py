@@ -18,7 +18,7 @@ from benchmarks.collect import RESULTS, load_rows, ranks_path
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics
 from scoter.evaluation.metrics import per_user
-from scoter.evaluation.significance import Difference, paired_bootstrap
+from scoter.evaluation.significance import Difference, Estimate, bootstrap_mean, paired_bootstrap
 
 ORDER = ("popularity", "sasrec-bce", "sasrec-ce", "tiger", "tiger-meanpool", "scoter", "sasrec-ce-scoter")
 METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
@@ -82,6 +82,14 @@ def difference(results: Path | str, dataset: str, method: str, baseline: str, me
     if not shared or not equal_budget(rows, method, baseline):
         return None
     return _difference(Path(results), dataset, method, shared, metric, baseline)
+
+
+def mean_over_users(results: Path | str, dataset: str, method: str, metric: str) -> Estimate | None:
+    """A method's metric over its seeds with a 95 % bootstrap interval over users; None where no ranks were kept."""
+    rows = [row for row in load_rows(results) if (row["dataset"], row["method"]) == (dataset, method)]
+    paths = [ranks_path(results, dataset, method, seed, "test") for seed in sorted({row["seed"] for row in rows})]
+    values = [per_user(load_user_metrics(path), metric) for path in paths if path.exists()]
+    return bootstrap_mean(np.mean(values, axis=0), seed=0) if values else None
 
 
 def datasets(results: Path | str = RESULTS) -> list[str]:

@@ -2,18 +2,18 @@
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.collect import load_rows
-from benchmarks.tables import ORDER, difference, main_table
+from benchmarks.tables import ORDER, difference, main_table, mean_over_users
 from benchmarks.tables import datasets as measured_datasets
 from paper_figures.measured import NotMeasuredError, whiskers
 from paper_figures.style import BLACK, BLUE, COLUMN, GREY, METHODS, dataset_name, method_name, panels, styled
-from scoter.evaluation.significance import Difference
+from scoter.evaluation.significance import Difference, Estimate
 
 BENCHMARKS = ("beauty", "sports", "toys", "yelp")
 COMPARED = ("sasrec-ce", "tiger-meanpool", "scoter")
@@ -54,7 +54,7 @@ def lift(results: Path) -> Figure:
 
 @styled
 def shops(results: Path) -> Figure:
-    """Recall@10 of each method on the simulated shop, between the best possible with and without order."""
+    """Recall@10 of each method on the simulated shop, 95 % over users, beside the best possible with and without order."""
     there = _there(results, SHOPS)
     if not there:
         raise NotMeasuredError("no run on the simulated shop is among the results: not measured yet")
@@ -62,11 +62,13 @@ def shops(results: Path) -> Figure:
     for axes, dataset in zip(all_axes, there, strict=True):
         table = main_table(results, dataset).set_index("method")
         names = [name for name in (*ORDER, "control-other-user") if name in table.index]
-        values = [float(table.loc[name, "recall@10"]) for name in names]
-        half = [_half_width(table, name) for name in names]
+        found = [mean_over_users(results, dataset, name, "recall@10") for name in names]
+        means = [float(table.loc[name, "recall@10"]) for name in names]
+        known = [one if one is not None else Estimate(mean, mean, mean) for one, mean in zip(found, means, strict=True)]
+        lengths = whiskers([one.low for one in known], means, [one.high for one in known])
         colours = [METHODS[name][1] for name in names]
-        axes.barh(range(len(names)), values, color=colours, height=0.62)
-        axes.errorbar(values, range(len(names)), xerr=half, color=BLACK, linestyle="none", linewidth=0.8)
+        edges: dict[str, Any] = {"error_kw": {"linewidth": 0.8}, "edgecolor": BLACK, "linewidth": 0.4}
+        axes.barh(range(len(names)), means, xerr=lengths, color=colours, height=0.62, **edges)
         best, unordered = best_possible(results, dataset)
         axes.axvline(best, color=BLACK, linestyle="--", linewidth=0.8, label="best possible")
         if unordered < best - 1e-9:
@@ -118,12 +120,6 @@ def best_possible(results: Path, dataset: str, k: int = 10) -> tuple[float, floa
 def _there(results: Path, wanted: tuple[str, ...]) -> list[str]:
     measured = measured_datasets(results)
     return [dataset for dataset in wanted if dataset in measured]
-
-
-def _half_width(table: pd.DataFrame, name: str) -> float:
-    """Half of the interval of the difference to TIGER; TIGER itself has none."""
-    low, high = (table.loc[name, f"{key} recall@10"] for key in ("low", "high"))
-    return 0.0 if np.isnan(low) else float(high - low) / 2
 
 
 def _rows(axes: Axes, names: list[str]) -> None:

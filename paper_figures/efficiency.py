@@ -40,7 +40,9 @@ def growth(results: Path) -> Figure:
     rows = read(results, "growth.json")["rows"]
     figure, (memory, decoding, history, users) = panels(3.6, 2, rows=2, width=PAGE)
     mine = [row for row in rows if row["curve"] == "catalogue"]
-    memory.plot([row["items"] for row in mine], [row["trie_tensor_bytes_per_item"] for row in mine], color=BLUE, marker="D")
+    memory.plot(
+        [row["items"] for row in mine], [row["trie_tensor_bytes_per_item"] for row in mine], color=BLUE, marker="D", label="trie"
+    )
     memory.set_ylabel("trie, bytes/item")
     memory.set_xlabel("items in the catalogue")
     memory.set_xscale("log")

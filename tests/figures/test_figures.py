@@ -13,13 +13,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import ErrorbarContainer
 from matplotlib.testing.compare import compare_images
 
-from benchmarks.collect import load_rows
+from benchmarks.collect import load_rows, ranks_path
 from benchmarks.tables import difference, main_table
 from paper_figures import theory_figures
 from paper_figures.__main__ import main
 from paper_figures.figures import FIGURES, draw
 from paper_figures.measured import RESULTS, NotMeasuredError
+from paper_figures.plotted import plotted
 from paper_figures.style import METHODS, method_name, save, style
+from scoter.evaluation.evaluator import load_user_metrics
+from scoter.evaluation.metrics import per_user
 from scoter.experiments import methods
 from theory.bounds import recall_ceiling, recall_floor
 
@@ -103,9 +106,12 @@ def test_staleness_and_discovery_are_their_files():
     gains = json_results("discovery.json")["beauty"]["summary"]["gains"]
     axes = draw("discovery").axes[1]
     ((low, middle, high),) = errorbars(axes)
-    for place, label in enumerate(axes.get_yticklabels()):
-        gain = gains[label.get_text()]
-        assert (low[place], middle[place], high[place]) == pytest.approx((gain["low"], gain["mean"], gain["high"]))
+    names = [label.get_text() for label in draw("discovery").axes[0].get_yticklabels()]
+    assert set(names) == set(gains)
+    for place, name in enumerate(names):
+        ends = [gains[name][end] for end in ("low", "mean", "high")]
+        assert (low[place], middle[place], high[place]) == pytest.approx(ends)
+        assert f"  {name}: {ends[1]:.4g} [{ends[0]:.4g}, {ends[2]:.4g}]" in plotted(draw("discovery")).splitlines()
 
 
 def test_speed_growth_and_beams_are_their_files():
@@ -128,6 +134,12 @@ def test_speed_growth_and_beams_are_their_files():
     assert cost.lines[0].get_ydata() == pytest.approx([1e3 * row["beam_cpu_seconds"] for row in exact])
 
 
+def bar_ends_of(axes):
+    (bar,) = [part for part in axes.containers if isinstance(part, ErrorbarContainer)]
+    ends = np.array([segment[:, 0] for segment in bar[2][0].get_segments()])
+    return ends[:, 0], ends.mean(axis=1), ends[:, 1]
+
+
 def test_shops_stand_below_what_is_possible():
     figure = draw("shops")
     for axes, dataset in zip(figure.axes, ("simulated-lambda-1", "simulated-lambda-0"), strict=True):
@@ -136,6 +148,10 @@ def test_shops_stand_below_what_is_possible():
         widths = dict(zip(names, [patch.get_width() for patch in axes.patches], strict=True))
         for name in ("tiger", "tiger-meanpool", "scoter"):
             assert widths[method_name(name)] == pytest.approx(table.loc[name, "recall@10"])
+            ranks = [load_user_metrics(ranks_path(RESULTS, dataset, name, seed, "test")) for seed in range(3)]
+            each = np.mean([per_user(one, "recall@10") for one in ranks], axis=0)
+            low, _, high = (ends[names.index(method_name(name))] for ends in bar_ends_of(axes))
+            assert high - low == pytest.approx(2 * 1.96 * each.std() / len(each) ** 0.5, rel=0.1)
         best = axes.lines[-1 if dataset.endswith("0") else -2].get_xdata()[0]
         assert max(widths.values()) < best == pytest.approx(0.58776, abs=1e-4)
 

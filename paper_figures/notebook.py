@@ -1,0 +1,75 @@
+"""What a notebook of the paper uses: its one switch, figures with their numbers, and a place for what it recomputes."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from paper_figures.figures import FIGURES, draw
+from paper_figures.measured import RESULTS, NotMeasuredError
+from paper_figures.plotted import plotted
+from paper_figures.style import save
+from scoter.errors import ConfigError
+
+SIZES = ("results", "smoke", "laptop", "paper")
+VARIABLE = "SCOTER_NOTEBOOKS"
+
+
+def chosen_size(size: str) -> str:
+    """`size`, or what the environment variable SCOTER_NOTEBOOKS says in its place; print what it means.
+
+    Raises:
+        ConfigError: neither "results" nor one of the sizes at which things are computed again.
+
+    Example:
+        >>> chosen_size("results")  # doctest: +SKIP
+        from committed results
+        'results'
+    """
+    size = os.environ.get(VARIABLE, size)
+    if size not in SIZES:
+        raise ConfigError(f"size = {size!r} ({VARIABLE}); choose one of {', '.join(SIZES)}")
+    print("from committed results" if size == "results" else f"computed again, at {size} size")
+    return size
+
+
+def show(name: str, results: Path = RESULTS) -> Any:
+    """Draw a figure, print its caption and the numbers in it, and return its picture; or print what was not measured."""
+    from IPython.display import Image
+
+    try:
+        figure = draw(name, results)
+    except NotMeasuredError as reason:
+        print(reason)
+        return None
+    print(f"{FIGURES[name].caption}\n{plotted(figure)}")
+    with tempfile.TemporaryDirectory() as folder:
+        (path,) = save(figure, Path(folder), name, ("png",))
+        return Image(data=path.read_bytes(), width=int(110 * figure.get_figwidth()), alt=FIGURES[name].caption)
+
+
+def table(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None, digits: int = 4) -> None:
+    """Print rows as a plain table, numbers with so many digits after the point.
+
+    >>> table([{"items": 3, "recall": 0.51239}])
+    items recall
+        3 0.5124
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame(list(rows), columns=list(columns) if columns else None)
+    print(frame.to_string(index=False, float_format=lambda value: f"{value:.{digits}f}", na_rep=""))
+
+
+def scratch_store() -> Any:
+    """A store of artefacts in a folder of its own, which ends with the session: smoke runs leave nothing behind."""
+    from scoter.store import Store
+
+    folder = tempfile.TemporaryDirectory(prefix="scoter-notebook-")
+    store = Store(Path(folder.name))
+    _FOLDERS.append(folder)
+    return store
+
+
+_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
