@@ -235,7 +235,7 @@ class MethodConfig:
 class Experiment:
     """Everything that a run depends on but its seed and the bytes of its data.
 
-    `pattern` is empty where the pattern is mined; steps given here are used as they are, and nothing is mined.
+    `pattern` is empty where the pattern is mined; steps given here are used instead, as far as the items have what they speak of.
     """
 
     __pydantic_config__ = _FORBID

@@ -58,7 +58,6 @@ RANKED_PATTERN = (
     Step("likely_next", {"count": 3, "what": "category", "window": 3}),
     *(Step("recommendation", {"count": 1, "rank": rank, "window": 3}) for rank in range(1, 7)),
 )
-WITHOUT_CATEGORIES = ("toys",)
 
 
 def methods(
@@ -181,13 +180,12 @@ def beauty_smollm2() -> Experiment:
 def benchmark(dataset: str, method: str) -> Experiment:
     """One cell of the benchmark: one method on all users of one dataset; chains follow `RANKED_PATTERN`, grounded."""
     chosen = methods(grounded=True)[method]
-    steps = [step for step in RANKED_PATTERN if dataset not in WITHOUT_CATEGORIES or "categor" not in str(step.parameters)]
     return Experiment(
         name=f"{dataset}-{METHOD_ALIASES.get(method, method)}",
         data=DataConfig(dataset),
         methods={method: chosen},
         semantic_ids=TIGER_IDS,
-        pattern=() if chosen.fusion is None else tuple(steps),
+        pattern=() if chosen.fusion is None else RANKED_PATTERN,
     )
 
 

@@ -15,8 +15,11 @@ from scoter.data.prepared import load_prepared, save_prepared
 from scoter.data.simulated import simulate
 from scoter.errors import DataError
 from scoter.experiments import experiment
+from scoter.stages.context import Context
+from scoter.stages.data import prepare
+from scoter.stages.reasoning import given_pattern, open_pattern
 from scoter.store import Artefact, Store
-from scoter.types import InteractionLog
+from scoter.types import Catalog, InteractionLog
 
 TINY = (
     "data.simulated.users=150",
@@ -121,6 +124,16 @@ def test_steps_may_be_grounded_and_read_sentence_by_sentence(tiny: tuple[Path, d
     read = json.loads(run.file("attention/scoter.json").read_text())
     assert len(read["roles"]) == len(read["attention_mean"])
     assert done.stderr.count("train: made") == 1
+
+
+def test_given_steps_that_the_items_cannot_fill_are_left_out_aloud(tmp_path: Path) -> None:
+    shop, said = simulate(SimulatedConfig(users=150), seed=0), []
+    save_prepared(shop.log, Catalog(shop.catalog.keys, {"title": shop.catalog.columns["title"]}), tmp_path / "plain")
+    chosen = with_overrides(experiment("toys-scoter"), ("data.name=plain",))
+    context = Context(chosen, Store(tmp_path / "store"), 0, said.append)
+    given = given_pattern(context, prepare(context, tmp_path / "plain"))
+    assert [step.role for step in open_pattern(given).steps] == ["recent_item"] * 2 + ["recommendation"] * 6
+    assert "pattern: long_term_preference(count=2, level=category) is left out, since the items have no 'categories'" in said
 
 
 def test_quickstart_says_plainly_when_it_falls_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

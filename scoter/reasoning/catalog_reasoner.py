@@ -112,14 +112,31 @@ def check_step(step: Step, catalog: Catalog) -> tuple[Role, dict[str, int | floa
             raise ConfigError(f"{step.label()}: {name} is {value!r}; choose from: {', '.join(map(str, values))}")
         if isinstance(values[0], int) and not (isinstance(value, int) and value >= 1):
             raise ConfigError(f"{step.label()}: {name} is {value!r}; it must be a whole number from 1 on")
-    parameters = {name: values[0] for name, values in role.parameters.items()} | dict(step.parameters)
-    for column in COLUMNS[role.facet(parameters)]:
-        if not catalog.has(column):
-            raise ConfigError(
-                f"{step.label()} needs the catalogue column {column!r}, which holds nothing here; "
-                f"leave the step out, or give the items a {column!r}"
-            )
-    return role, parameters
+    if column := lacking(step, catalog):
+        raise ConfigError(
+            f"{step.label()} needs the catalogue column {column!r}, which holds nothing here; "
+            f"leave the step out, or give the items a {column!r}"
+        )
+    return role, _filled(role, step)
+
+
+def lacking(step: Step, catalog: Catalog) -> str | None:
+    """The column that a step needs and that holds nothing here; None where nothing is missing, or the role is unknown.
+
+    Example:
+        >>> shop = Catalog(("a",), {"title": ("Soap",)})
+        >>> lacking(Step("brand_loyalty"), shop), lacking(Step("recommendation"), shop)
+        ('brand', None)
+    """
+    role = ROLES.get(step.role)
+    if role is None:
+        return None
+    return next((column for column in COLUMNS[role.facet(_filled(role, step))] if not catalog.has(column)), None)
+
+
+def _filled(role: Role, step: Step) -> dict[str, int | float | str]:
+    """The step's parameters, and the defaults of those that it leaves open."""
+    return {name: values[0] for name, values in role.parameters.items()} | dict(step.parameters)
 
 
 def offered_steps(catalog: Catalog) -> list[Step]:

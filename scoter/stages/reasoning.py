@@ -21,14 +21,21 @@ def pattern_and_chains(context: Context, data: Artefact) -> tuple[Artefact, Arte
     """A pattern and the chains with it: read from the folder that `chains.source` names, or made here."""
     if context.experiment.chains.source:
         return stored_chains(context, data)
-    pattern = given_pattern(context) if context.experiment.pattern else discover_pattern(context, data)
+    pattern = given_pattern(context, data) if context.experiment.pattern else discover_pattern(context, data)
     return pattern, write_chains(context, data, pattern)
 
 
-def given_pattern(context: Context) -> Artefact:
-    """The experiment's own pattern, in the form of a mined one."""
+def given_pattern(context: Context, data: Artefact) -> Artefact:
+    """The experiment's own pattern, in the form of a mined one, without the steps that need columns which the items lack."""
+    from scoter.reasoning.catalog_reasoner import lacking
 
-    return _unmined(context, "given", ReasoningPattern(context.experiment.pattern), "given, not mined")
+    catalog = open_data(data)[1]
+    absent = [(step, lacking(step, catalog)) for step in context.experiment.pattern]
+    for step, column in absent:
+        if column is not None:
+            context.say(f"pattern: {step.label()} is left out, since the items have no {column!r}")
+    steps = tuple(step for step, column in absent if column is None)
+    return _unmined(context, "given", ReasoningPattern(steps), "given, not mined")
 
 
 def write_chains(context: Context, data: Artefact, pattern: Artefact) -> Artefact:
