@@ -179,6 +179,20 @@ def chains(sizes: tuple[int, ...], dataset: str, results: Path) -> None:
 
 
 @main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--arm", default="scoter", show_default=True, help="The method that is compared with tiger.")
+@click.option("--requests", type=click.IntRange(1), default=300, show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=60, show_default=True, help="Training steps of each.")
+@_results
+def latency(runs: tuple[Path, ...], arm: str, requests: int, steps: int, results: Path) -> None:
+    """Latency and memory of a bundle beside TIGER's, and the cost of a training step; RUNS are folders below the store's run/."""
+    from benchmarks.latency import as_text
+    from benchmarks.latency import measure as measure_cost
+
+    click.echo(as_text(measure_cost(runs, arm, requests, steps, results=results)))
+
+
+@main.command()
 def parameters() -> None:
     """Parameters of TIGER, and what each arm with chains adds to it."""
     from benchmarks.parameters import count_parameters

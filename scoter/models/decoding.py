@@ -59,7 +59,8 @@ def evaluating(model: Any) -> Iterator[None]:
 
 class BeamDecoder:
     """Decoder state of one batch. `past[layer][position]` holds the self keys and values; those of the start token are
-    one per user, as all beams share it. `memory` is the encoder's output and `lengths` counts the items it is of."""
+    one per user, as all beams share it. `memory` is the encoder's output and `lengths` counts the items it is of. `chain` is
+    what the fusion made of the users' chains, or a function (states, layer) that reads it."""
 
     def __init__(
         self, model: Any, folded: list[FoldedLayer], memory: Float[Tensor, "B S D"], lengths: Int[Tensor, " B"], chain: Any
@@ -79,7 +80,7 @@ class BeamDecoder:
             x = x + self._read_past(layer.self_norm(x), number, layer.self_attention)
             x = x + self._read_memory(layer.cross_norm(x), number)
             if self.chain is not None:
-                x = model.fusion(x, self.chain, number)
+                x = self.chain(x, number) if callable(self.chain) else model.fusion(x, self.chain, number)
             x = x + layer.ff.wo(layer.ff.wi(layer.ff_norm(x)).relu_())
         with torch.autocast("cpu", enabled=False):
             return model._logits(model.decoder.norm(x.float()))

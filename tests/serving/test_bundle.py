@@ -78,6 +78,17 @@ def test_a_bundle_alone_says_what_its_run_says(
     assert done.exit_code == 0
 
 
+@pytest.mark.parametrize("method", ["tiger", "tiger-meanpool", "scoter"])
+def test_the_short_way_is_the_long_way(method: str, bundles: dict[str, Path], alone: None) -> None:
+    bundle = open_bundle(bundles[method])
+    for row in bundle.recommend(list(bundle.user_rows)[:8]):
+        items, scores = bundle.rank(row["user"])
+        assert [bundle.service.item_keys[item] for item in items] == [item["key"] for item in row["items"]]
+        np.testing.assert_allclose(scores, [item["score"] for item in row["items"]], atol=3e-5)
+    with pytest.raises(ConfigError, match="this bundle's model is 'sasrec'"):
+        open_bundle(bundles["sasrec-ce-scoter"]).rank("shopper-0")
+
+
 def test_eight_bits_move_scores_little(told: dict[str, list[dict[str, Any]]], bundles: dict[str, Path], alone: None) -> None:
     rows = open_bundle(bundles["int8"]).recommend([row["user"] for row in told["scoter"]])
     shared, off = 0, []
