@@ -193,6 +193,21 @@ def latency(runs: tuple[Path, ...], arm: str, requests: int, steps: int, results
 
 
 @main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--arm", default="scoter", show_default=True, help="The method that is compared with tiger.")
+@click.option(
+    "--users", type=click.IntRange(1), default=2000, show_default=True, help="How many are ranked again with old chains."
+)
+@_results
+def buckets(runs: tuple[Path, ...], arm: str, users: int, results: Path) -> None:
+    """Where an arm differs from TIGER: short histories, rare targets, missing and old chains; RUNS as for latency."""
+    from benchmarks.buckets import as_text
+    from benchmarks.buckets import measure as measure_buckets
+
+    click.echo(as_text(measure_buckets(runs, arm, users, results=results)))
+
+
+@main.command()
 def parameters() -> None:
     """Parameters of TIGER, and what each arm with chains adds to it."""
     from benchmarks.parameters import count_parameters

@@ -54,8 +54,9 @@ class MethodRun:
         catalog, split = open_data(data)[1:]
         context = Context(self.experiment, self.store, self.outcome["seed"], lambda line: None)
         chains = self.artefact("chains") if self.config.fusion is not None else None
-        table, reader = step_reader(self.config.fusion, chains, context, data)
-        model = build_model(self.config, split, catalog, open_semantic_ids(self.artefact("semantic-ids")), table, context.seed)
+        ids = self.artefact("semantic-ids")
+        table, reader = step_reader(self.config.fusion, chains, context, data, ids)
+        model = build_model(self.config, split, catalog, open_semantic_ids(ids), table, context.seed)
         return model, reader
 
     def trained(self) -> tuple[Any, Any]:

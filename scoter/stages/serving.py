@@ -10,10 +10,12 @@ from jaxtyping import Int
 
 from scoter.config import Experiment, MethodConfig, from_json
 from scoter.errors import ConfigError
+from scoter.seeding import derive_seed
 from scoter.stages.context import Context
 from scoter.stages.data import open_data, open_semantic_ids
-from scoter.stages.models import build_model, open_steps
+from scoter.stages.models import build_model, step_reader
 from scoter.stages.newest_chains import NewestChains, latest_stored, write_newest
+from scoter.stages.reasoning import open_steps
 from scoter.store import Artefact, Store
 from scoter.types import Catalog, Histories, InteractionLog, ReasoningPattern, Split
 
@@ -103,9 +105,10 @@ def run_service(run: OpenRun) -> Service:
     from scoter.reasoning.chains import item_names
 
     store, keys = run.context.store, run.keys
-    table = None if run.config.fusion is None else open_steps(store.find("chains", keys["chains"]))
-    ids = open_semantic_ids(store.find("semantic-ids", keys["semantic-ids"]))
-    model = build_model(run.config, run.split, run.catalog, ids, table, run.context.seed)
+    chains = None if run.config.fusion is None else store.find("chains", keys["chains"])
+    ids = store.find("semantic-ids", keys["semantic-ids"])
+    table, _ = step_reader(run.config.fusion, chains, run.context, store.find("prepare", keys["prepare"]), ids)
+    model = build_model(run.config, run.split, run.catalog, open_semantic_ids(ids), table, run.context.seed)
     if run.config.model.kind != "popularity":
         load_weights(model, store.find("train", keys["train"][run.method]).file("weights.safetensors"))
     pattern = None if table is None else table.pattern
@@ -119,8 +122,24 @@ def newest_chains(run: OpenRun, histories: Histories, known: bool) -> NewestChai
     store = run.context.store
     if run.context.experiment.chains.source:
         chains = store.find("chains", run.keys["chains"])
-        return latest_stored(chains, load_chains(chains.path), histories, known)
-    return write_newest(run.context, store.find("discover", run.keys["discover"]), run.split, run.catalog, histories)
+        return _as_trained(run, latest_stored(chains, load_chains(chains.path), histories, known))
+    pattern = store.find("discover", run.keys["discover"])
+    return _as_trained(run, write_newest(run.context, pattern, run.split, run.catalog, histories))
+
+
+def _as_trained(run: OpenRun, chains: NewestChains) -> NewestChains:
+    """The chains in the form in which the method's fusion was trained on them: grounded, or with a slot for each sentence."""
+    from scoter.reasoning.chains import item_names
+    from scoter.transfer.grounded import ground_steps, one_step_per_sentence, sentence_widths
+
+    fusion, store, steps = run.config.fusion, run.context.store, chains.steps
+    assert fusion is not None
+    if fusion.grounded:
+        ids = open_semantic_ids(store.find("semantic-ids", run.keys["semantic-ids"]))
+        steps = ground_steps(steps, chains.sentences, item_names(run.catalog), ids, derive_seed(0, "codes"))
+    if fusion.slots == "sentence":
+        steps = one_step_per_sentence(steps, sentence_widths(open_steps(store.find("chains", run.keys["chains"]))))
+    return NewestChains(steps, chains.sentences)
 
 
 def ask(who: list[str], histories: Histories, chains: NewestChains | None) -> Question:

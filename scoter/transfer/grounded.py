@@ -40,11 +40,17 @@ def ground_steps(
     return replace(steps, vectors=np.concatenate([_unit(steps.vectors.astype(np.float32)), _unit(second)], axis=1))
 
 
-def one_step_per_sentence(steps: StepEmbeddings, most: int = 10) -> StepEmbeddings:
+def sentence_widths(steps: StepEmbeddings, most: int = 10) -> list[int]:
+    """How many sentences any chain has for each step, at most `most` and at least one."""
+    counts = np.diff(steps.offsets).reshape(-1, steps.step_count)
+    return np.minimum(counts.max(axis=0, initial=0), most).clip(1).tolist()
+
+
+def one_step_per_sentence(steps: StepEmbeddings, like: Sequence[int] | None = None) -> StepEmbeddings:
     """The same chains with each sentence a step of its own, so that a step which lists items is not averaged over them.
 
-    A step becomes as many steps as any chain has sentences for it, at most `most` of them; where a chain has fewer, the
-    last ones are missing. Their place in the list becomes their position.
+    A step becomes as many steps as its width says, its own `sentence_widths` or those of other chains (`like`); where a chain
+    has fewer sentences, the last ones are missing. Their place in the list becomes their position.
 
     Example:
         >>> from scoter.types import ReasoningPattern, Step
@@ -56,7 +62,7 @@ def one_step_per_sentence(steps: StepEmbeddings, most: int = 10) -> StepEmbeddin
         (3, [0, 1, 2, 3, 4, 4, 4], 'history_summary(place=2)')
     """
     counts = np.diff(steps.offsets).reshape(-1, steps.step_count)
-    widths = np.minimum(counts.max(axis=0, initial=0), most).clip(1)
+    widths = np.array(sentence_widths(steps) if like is None else like)
     place = np.arange(len(steps.indices)) - np.repeat(steps.offsets[:-1], counts.ravel())
     kept = place < np.repeat(np.tile(widths, len(counts)), counts.ravel())
     says = np.concatenate([np.arange(width) < counts[:, [step]] for step, width in enumerate(widths)], axis=1)

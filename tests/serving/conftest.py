@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from scoter import pipeline
-from scoter.config import MethodConfig, SasrecConfig, with_overrides
+from scoter.config import FusionConfig, MethodConfig, SasrecConfig, with_overrides
 from scoter.experiments import experiment
 from scoter.store import Artefact, Store
+from scoter.types import Step
 
 TINY = ("data.simulated.users=60", "methods.*.training.epochs=1", "methods.*.training.evaluate_every=1")
 
@@ -19,7 +20,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Artefact]
     arm = shop.methods["scoter"]
     sasrec = MethodConfig(SasrecConfig(dim=16), arm.training, arm.fusion)
     methods = {name: shop.methods[name] for name in ("popularity", "tiger", "tiger-meanpool", "scoter")}
-    chosen = with_overrides(replace(shop, methods={**methods, "sasrec-ce-scoter": sasrec}), TINY)
+    listed = replace(arm, fusion=FusionConfig(grounded=True, slots="sentence"))
+    steps = (*shop.pattern, Step("likely_next", {"what": "item", "count": 3, "window": 3}))
+    all_methods = {**methods, "listed": listed, "sasrec-ce-scoter": sasrec}
+    chosen = with_overrides(replace(shop, methods=all_methods, pattern=steps), TINY)
     store = Store(tmp_path_factory.mktemp("serving") / "store")
     return store, pipeline.run(chosen, store=store)
 
@@ -30,7 +34,7 @@ def bundles(finished: tuple[Store, Artefact], tmp_path_factory: pytest.TempPathF
     from scoter.stages.bundle import export_run
 
     folder = tmp_path_factory.mktemp("bundles")
-    for method in ("tiger", "tiger-meanpool", "scoter", "sasrec-ce-scoter"):
+    for method in ("tiger", "tiger-meanpool", "scoter", "listed", "sasrec-ce-scoter"):
         export_run(*finished, method, folder / method)
     export_run(*finished, "scoter", folder / "int8", steps="int8", texts=False)
     return {path.name: path for path in folder.iterdir()}

@@ -55,11 +55,11 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def told(finished: Run) -> dict[str, list[dict[str, Any]]]:
     """What the run itself says, asked while it may use everything."""
     users = log_and_catalog(finished)[0].user_keys[:12]
-    methods = ("tiger", "tiger-meanpool", "scoter", "sasrec-ce-scoter")
+    methods = ("tiger", "tiger-meanpool", "scoter", "listed", "sasrec-ce-scoter")
     return {method: recommend_from_run(*finished, method, users, (), 10) for method in methods}
 
 
-@pytest.mark.parametrize("method", ["tiger", "tiger-meanpool", "scoter", "sasrec-ce-scoter"])
+@pytest.mark.parametrize("method", ["tiger", "tiger-meanpool", "scoter", "listed", "sasrec-ce-scoter"])
 def test_a_bundle_alone_says_what_its_run_says(
     method: str, told: dict[str, list[dict[str, Any]]], bundles: dict[str, Path], alone: None
 ) -> None:
@@ -110,7 +110,7 @@ def test_a_stranger_reads_the_learned_null(finished: Run, bundles: dict[str, Pat
     assert stranger[0]["history"] == known[0]["history"]
     assert stranger[0]["items"] != known[0]["items"]
     row = stranger_with_explanation(bundle, keys)
-    assert [step["sentences"] for step in row["steps"]] == [[], []]
+    assert [step["sentences"] for step in row["steps"]] == [[], [], []]
     assert row["attention"]["nothing"] == pytest.approx(1, abs=1e-6)
     assert np.abs([item["contributions"] for item in row["items"]]).max() == 0
 

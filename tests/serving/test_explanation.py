@@ -58,7 +58,7 @@ def test_a_contribution_is_the_score_minus_that_of_a_run_without_the_step(name: 
     question, model = asked(bundle), bundle.service.model
     rankings = model.recommend(question.histories, 5, question.reader)
     found = contributions(bundle.service, question, rankings.items)
-    for step in range(2):
+    for step in range(3):
         if name == "sasrec-ce-scoter":
             ranked = model.recommend(question.histories, model.item_count, Without(question.reader, step))
             scores = np.empty_like(ranked.scores)
