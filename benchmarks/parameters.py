@@ -5,30 +5,31 @@ from typing import Any
 
 import numpy as np
 
-from scoter.types import Catalog, ReasoningPattern, SemanticIds
+from scoter.types import ReasoningPattern, SemanticIds
 
-STEPS = 6
-STEP_DIM = 384
+WORDS = 384
 
 
 def count_parameters() -> dict[str, int]:
     """Parameters of TIGER and of what every arm with chains adds to it, in the recipe of the benchmark.
 
-    Chains have the six steps of the hand-written pattern and the encoder's 384 dimensions; semantic IDs have three levels
-    of 256 codes, as for Beauty. Weights are not trained, and the number of items does not enter.
+    Chains have the steps of the benchmark's pattern and the encoder's 384 dimensions, and beside them, where they are
+    grounded, those of the codes; semantic IDs have three levels of 256 codes, as for Beauty. Nothing is trained, and the number
+    of items does not enter.
 
     Example:
         >>> found = count_parameters()
-        >>> found["scoter"] - found["tiger-meanpool"] == (STEPS - 1) * 128  # five more position vectors
-        True
+        >>> found["scoter"] - found["tiger-meanpool"]  # nine more position vectors of 128 numbers
+        1152
     """
     from scoter.config import TigerConfig
-    from scoter.experiments import methods
+    from scoter.experiments import RANKED_PATTERN, methods
     from scoter.models.tiger import Tiger
     from scoter.transfer.alignment import Alignment
     from scoter.transfer.build import build_fusion
+    from scoter.transfer.grounded import LEVEL_WIDTH
 
-    pattern, chosen = _pattern(), methods()
+    pattern, chosen = ReasoningPattern(RANKED_PATTERN), methods(grounded=True)
     ids = SemanticIds(np.repeat(np.arange(256)[:, None], 3, axis=1), (256, 256, 256))
     tiger = chosen["tiger"].model
     assert isinstance(tiger, TigerConfig)
@@ -40,18 +41,11 @@ def count_parameters() -> dict[str, int]:
         if fusion.kind == "scores":
             found[name] = 0
             continue
-        found[name] = _size(build_fusion(fusion, pattern, STEP_DIM, tiger.dim, tiger.layers))
+        width = WORDS + (LEVEL_WIDTH * len(ids.codebook_sizes) if fusion.grounded else 0)
+        found[name] = _size(build_fusion(fusion, pattern, width, tiger.dim, tiger.layers))
         if fusion.alignment:
             found[name] += _size(Alignment(tiger.dim, fusion.alignment, fusion.temperature))
     return found
-
-
-def _pattern() -> ReasoningPattern:
-    from scoter.reasoning.chains import hand_written_pattern
-
-    pattern = hand_written_pattern(Catalog(("a",), {"title": ("A",), "categories": (("B",),)}))
-    assert len(pattern) == STEPS
-    return pattern
 
 
 def _size(module: Any) -> int:
