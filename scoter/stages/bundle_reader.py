@@ -78,8 +78,8 @@ class Bundle:
             raise ConfigError(
                 f"rank answers for TIGER, and this bundle's model is {self.service.config.model.kind!r}; use recommend"
             )
-        row = self._rows([user])[0]
-        items, scores = self._single.best(_tensor(self.histories.sequence(row)), count, self.reader, int(row))
+        row = int(self._rows([user])[0])
+        items, scores = self._single.best(_tensor(self.histories.sequence(row)), count, self.reader, row)
         return items.numpy(), scores.numpy()
 
     def _rows(self, who: Sequence[str]) -> np.ndarray:

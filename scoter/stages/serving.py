@@ -138,7 +138,7 @@ def _as_trained(run: OpenRun, chains: NewestChains) -> NewestChains:
         ids = open_semantic_ids(store.find("semantic-ids", run.keys["semantic-ids"]))
         steps = ground_steps(steps, chains.sentences, item_names(run.catalog), ids, derive_seed(0, "codes"))
     if fusion.slots == "sentence":
-        steps = one_step_per_sentence(steps, sentence_widths(open_steps(store.find("chains", run.keys["chains"]))))
+        steps = one_step_per_sentence(steps, like=sentence_widths(open_steps(store.find("chains", run.keys["chains"]))))
     return NewestChains(steps, chains.sentences)
 
 

@@ -46,7 +46,7 @@ def sentence_widths(steps: StepEmbeddings, most: int = 10) -> list[int]:
     return np.minimum(counts.max(axis=0, initial=0), most).clip(1).tolist()
 
 
-def one_step_per_sentence(steps: StepEmbeddings, like: Sequence[int] | None = None) -> StepEmbeddings:
+def one_step_per_sentence(steps: StepEmbeddings, most: int = 10, like: Sequence[int] | None = None) -> StepEmbeddings:
     """The same chains with each sentence a step of its own, so that a step which lists items is not averaged over them.
 
     A step becomes as many steps as its width says, its own `sentence_widths` or those of other chains (`like`); where a chain
@@ -62,7 +62,7 @@ def one_step_per_sentence(steps: StepEmbeddings, like: Sequence[int] | None = No
         (3, [0, 1, 2, 3, 4, 4, 4], 'history_summary(place=2)')
     """
     counts = np.diff(steps.offsets).reshape(-1, steps.step_count)
-    widths = np.array(sentence_widths(steps) if like is None else like)
+    widths = np.array(sentence_widths(steps, most) if like is None else like)
     place = np.arange(len(steps.indices)) - np.repeat(steps.offsets[:-1], counts.ravel())
     kept = place < np.repeat(np.tile(widths, len(counts)), counts.ravel())
     says = np.concatenate([np.arange(width) < counts[:, [step]] for step, width in enumerate(widths)], axis=1)
