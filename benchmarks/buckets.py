@@ -85,7 +85,7 @@ def age_rows(method: MethodRun, users: int, seed: int) -> list[dict[str, Any]]:
     able = np.flatnonzero(histories.lengths > max(AGES))
     chosen = np.sort(np.random.default_rng(derive_seed(seed, "ages")).permutation(able)[:users])
     some, wanted = histories.select(chosen), Targets(targets.users[chosen], targets.items[chosen])
-    readers = {str(age): Older(reader, age) for age in AGES}
+    readers: dict[str, Any] = {str(age): Older(reader, age) for age in AGES}
     readers["without"] = NoSteps(reader.step_count, reader.vectors.shape[1])
     metrics = {age: Evaluator().evaluate(model.recommend(some, 20, found), wanted) for age, found in readers.items()}
     rows = []
