@@ -7,7 +7,7 @@ import click
 from benchmarks.collect import RESULTS
 from benchmarks.collect import collect as collect_run
 from benchmarks.render import FORMS, document_with_tables, render
-from benchmarks.tables import datasets
+from benchmarks.tables import cpu_hours, datasets
 from scoter.errors import ScoterError
 
 _results = click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="The folder of collected results.")
@@ -106,6 +106,8 @@ def tables(dataset: str | None, form: str, write: Path | None, check: Path | Non
             click.echo(
                 ("" if form in ("csv", "sources") else f"{'% ' if form == 'latex' else ''}{name}\n") + render(results, name, form)
             )
+        if form == "text":
+            click.echo(f"training and validation of everything collected: {cpu_hours(results):.1f} CPU-hours")
 
 
 @main.command()

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
+from benchmarks.recipes import origin_of_chains, reads_chains
 from benchmarks.suite import table_of
 from scoter.config import SimulatedConfig
 from scoter.errors import DataError
@@ -86,7 +87,7 @@ def ranks_path(results: Path | str, dataset: str, method: str, seed: int, split:
 
 def dataset_of(run: Row) -> str:
     """The name that a `run.json`'s dataset has among the results: a simulated shop's says its lambda."""
-    return _shop_name(run) or _sample_name(run) or run["dataset"]
+    return _shop_name(run) or _sample_name(run) or table_of(run.get("experiment", ""), str(run.get("dataset")))
 
 
 def _frame(rows: Sequence[Row]) -> pd.DataFrame:
@@ -115,7 +116,7 @@ def _rows_of_run(folder: Path) -> list[Row]:
         if "trained_at" in made:
             check_commit(made["trained_at"])
         shared = {key: run.get(key) for key in ("dataset", "seed", "commit")} | {
-            "dataset": shop or table_of(run.get("experiment", ""), str(run.get("dataset"))),
+            "dataset": dataset_of(run),
             "run": json.loads((folder / "manifest.json").read_text())["key"],
             "method": _collected_name(run, method),
             "epochs": made["epochs"],
@@ -136,8 +137,8 @@ def _inputs_of(run: Mapping[str, Any], method: Mapping[str, Any]) -> dict[str, A
     told = {"note": run["note"]} if run.get("note") else {}
     if _reads_stored(run, method):
         told["chains"] = {"model": run["chains_model"], "note": run.get("note", "")}
-    elif method.get("fusion") is not None and config.get("discover"):
-        told["discover"] = config["discover"]
+    elif reads_chains(method):
+        told |= origin_of_chains(config)
     if method.get("model", {}).get("kind") == "tiger":
         told["semantic_ids"] = config.get("semantic_ids")
     return told

@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.collect import load_rows
-from benchmarks.own_method import own_config
+from benchmarks.recipes import differences, mixes_scores, recipe_of, stored_recipe
 from benchmarks.suite import Cell, experiment_of
-from scoter.config import DiscoverConfig, MethodConfig, SemanticIdConfig, from_json, to_json
+from scoter.config import to_json
 from scoter.data.sources import REGISTRY, locate
-from scoter.errors import ConfigError
 
 Row = Mapping[str, Any]
-_KINDS = {"method": MethodConfig, "semantic_ids": SemanticIdConfig, "discover": DiscoverConfig}
 
 
 @dataclass(frozen=True)
@@ -53,48 +51,6 @@ def plan(cells: Sequence[Cell], results: Path, data: Path | None = None) -> list
     return found
 
 
-def recipe_of(cell: Cell) -> dict[str, Any]:
-    """What a cell's numbers depend on besides data and seed: method, and semantic IDs and discovery where it uses them."""
-    if cell.own:
-        return own_config(cell.own)
-    experiment = experiment_of(cell)
-    method = experiment.methods[cell.method]
-    parts = {"method": method}
-    parts |= {"semantic_ids": experiment.semantic_ids} if method.model.kind == "tiger" else {}
-    parts |= {"discover": experiment.discover} if method.fusion is not None else {}
-    return {name: json.loads(to_json(part)) for name, part in parts.items()}
-
-
-def stored_recipe(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of a collected row. Options that came later have their defaults, which leave every number as it was."""
-    if config.get("model", {}).get("kind") == "own":
-        return dict(config)
-    parts = {"method": {name: config.get(name) for name in ("model", "training", "fusion")}}
-    parts |= {name: config[name] for name in ("semantic_ids", "discover") if config.get(name)}
-    try:
-        return {name: json.loads(to_json(from_json(json.dumps(part), _KINDS[name]))) for name, part in parts.items()}
-    except ConfigError:  # an option that is gone: whatever it meant, it is not today's recipe
-        return parts
-
-
-def differences(wanted: Mapping[str, Any], found: Mapping[str, Any], place: str = "") -> list[str]:
-    """One line per value that is not what is wanted: `method.training.epochs 20, now 30`.
-
-    Example:
-        >>> differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}})
-        ['a.c was 3, now 2']
-    """
-    lines = []
-    for name in sorted({*wanted, *found}):
-        now, was = wanted.get(name), found.get(name)
-        if isinstance(now, Mapping) and isinstance(was, Mapping):
-            lines += differences(now, was, f"{place}{name}.")
-        elif now != was:
-            brief = ["not kept" if value is None else "other" if isinstance(value, Mapping) else value for value in (was, now)]
-            lines.append(f"{place}{name} was {brief[0]}, now {brief[1]}")
-    return lines
-
-
 def forecast(cell: Cell, rows: Sequence[Row], data: Path | None = None) -> float | None:
     """CPU-hours of training a cell: those of one target and epoch in earlier cells of its kind, times its targets and epochs.
 
@@ -104,7 +60,9 @@ def forecast(cell: Cell, rows: Sequence[Row], data: Path | None = None) -> float
     if cell.own:
         return None
     method = experiment_of(cell).methods[cell.method]
-    if method.model.kind == "popularity":
+    if method.model.kind == "popularity" or mixes_scores(
+        json.loads(to_json(method))
+    ):  # whose recommender is trained already, as TIGER
         return 0.0
     recipe, rates = recipe_of(cell), {"recipe": [], "method": [], "kind": [], "model": []}
     for row in rows:

@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.collect import RESULTS
-from benchmarks.tables import COMPARED, METRICS, main_table, notes, sources
+from benchmarks.comparisons import COMPARED, LEVEL, METRICS
+from benchmarks.tables import main_table, notes, sources
 from scoter.errors import ConfigError, DataError
 
 FORMS = ("text", "markdown", "latex", "csv", "sources")
@@ -54,7 +55,7 @@ def _cells(table: pd.DataFrame) -> list[list[str]]:
     """The rounded cells of the body; an empty cell says that the number is not known."""
     rows = []
     for row in table.to_dict("records"):
-        values = [_number(row[metric], "{:.4f}") for metric in METRICS]
+        values = [_number(row[metric], "{:.4f}") + _number(row[f"deviation {metric}"], " ± {:.4f}") for metric in METRICS]
         cost = [_number(row["seeds"], "{:.0f}"), _number(row["epochs"], "{:.0f}"), _number(row["cpu_hours"], "{:.2f}")]
         rows.append([row["method"], *values, *cost, *(_compared(row, metric) for metric in COMPARED)])
     return rows
@@ -64,7 +65,8 @@ def _compared(row: Mapping[Any, Any], metric: str) -> str:
     lift = _number(row[f"lift {metric}"], "({:+.1f} %)")
     if pd.isna(row[f"difference {metric}"]):
         return lift
-    return "{:+.4f} [{:+.4f}, {:+.4f}] ".format(*(row[f"{kind} {metric}"] for kind in ("difference", "low", "high"))) + lift
+    found = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*(row[f"{kind} {metric}"] for kind in ("difference", "low", "high")))
+    return f"{found}{'*' if row[f'corrected p {metric}'] < LEVEL else ''} {lift}"
 
 
 def _number(value: float, form: str) -> str:
@@ -93,7 +95,10 @@ def _markdown(rows: list[list[str]], lines: list[str]) -> str:
 def _latex(rows: list[list[str]], lines: list[str]) -> str:
     def line(cells: list[str]) -> str:
         return (
-            " & ".join(re.sub(r"([&%_#$])", r"\\\1", cell).replace("-0.", "$-$0.").replace("(-", "($-$") for cell in cells)
+            " & ".join(
+                re.sub(r"([&%_#$])", r"\\\1", cell).replace("-0.", "$-$0.").replace("(-", "($-$").replace("±", r"$\pm$")
+                for cell in cells
+            )
             + r" \\"
         )
 

@@ -15,18 +15,21 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.collect import RESULTS, load_rows, ranks_path
+from benchmarks.comparisons import ARM, BASELINE, COLLAPSED, COMPARED, LEVEL, METRICS, Comparison, compare
+from benchmarks.comparisons import difference as difference
+from benchmarks.recipes import equal_budget, mixes_scores, one_recipe
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics
 from scoter.evaluation.metrics import per_user
-from scoter.evaluation.significance import Difference, Estimate, bootstrap_mean, paired_bootstrap
+from scoter.evaluation.significance import Estimate, bootstrap_mean
 
-ORDER = ("popularity", "sasrec-bce", "sasrec-ce", "tiger", "tiger-meanpool", "scoter", "sasrec-ce-scoter")
-METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
-COMPARED = ("recall@10", "ndcg@10")
-BASELINE = "tiger"
+ORDER = (
+    *("popularity", "gru4rec", "sasrec-bce", "sasrec-ce", "gru4rec-scoter", "sasrec-ce-scoter"),
+    *(BASELINE, COLLAPSED, ARM),
+)
 COLUMNS = (
-    *("method", "seeds", *METRICS, "epochs", "cpu_hours"),
-    *(f"{kind} {metric}" for metric in COMPARED for kind in ("lift", "difference", "low", "high")),
+    *("method", "seeds", *METRICS, *(f"deviation {metric}" for metric in METRICS), "epochs", "cpu_hours"),
+    *(f"{kind} {metric}" for metric in COMPARED for kind in ("lift", "difference", "low", "high", "corrected p")),
     "source",
 )
 PAPER_VALUES = Path(__file__).parent / "paper_values.toml"
@@ -35,53 +38,25 @@ PAPER_VALUES = Path(__file__).parent / "paper_values.toml"
 def main_table(results: Path | str = RESULTS, dataset: str = "beauty") -> pd.DataFrame:
     """One row per method, measured then published, with the columns of `COLUMNS`; NaN where nothing is known.
 
-    `seeds` is their number, `epochs` (those that were trained) and `cpu_hours` are one seed's mean. `lift` is the relative
-    gain over our own TIGER in percent, at the seeds that both have where there are any; `difference`, `low` and `high` are
-    paired, in the metric's unit. A published row has none of these, since its users' ranks are not known; nor has an arm
-    of TIGER whose model, training budget or semantic IDs are not those of TIGER itself, since that difference would say
-    nothing of the arm.
+    `seeds` is their number, `epochs` (those that were trained) and `cpu_hours` are one seed's mean, `deviation` is the
+    standard deviation over seeds. `lift` is the relative gain over our own TIGER in percent, at the seeds that both have where
+    there are any; `difference`, `low` and `high` are paired, in the metric's unit; `corrected p` is Holm's over all that the
+    table and its notes compare. A published row has none of these, since its users' ranks are not known; nor has an arm of TIGER
+    whose model, training budget or semantic IDs are not those of TIGER itself, since that would say nothing of the arm.
 
     Raises:
         DataError: no results, or none of this dataset.
     """
-    tests = [row for row in load_rows(results) if row["dataset"] == dataset and row["split"] == "test"]
+    tests = _tests(results, dataset)
     if not tests:
         raise DataError(f"dataset {dataset!r} has no collected results; choose from: {', '.join(datasets(results))}")
     methods = sorted({row["method"] for row in tests}, key=_place)
     table = {method: _measured(method, [row for row in tests if row["method"] == method]) for method in methods}
-    seeds = {method: {row["seed"] for row in tests if row["method"] == method} for method in methods}
-    comparable = [name for name in methods if name != BASELINE and BASELINE in table and equal_budget(tests, name, BASELINE)]
-    for method in comparable:
-        for metric in COMPARED:
-            shared = seeds[method] & seeds[BASELINE]
-            ours, theirs = (_mean(tests, name, metric, shared or seeds[name]) for name in (method, BASELINE))
-            table[method][f"lift {metric}"] = 100 * (ours / theirs - 1)
-            found = _difference(Path(results), dataset, method, sorted(shared), metric)
-            if found is not None:
-                table[method] |= {f"difference {metric}": found.mean, f"low {metric}": found.low, f"high {metric}": found.high}
+    for one in compare(results, dataset):
+        if one.baseline == BASELINE:
+            table[one.method] |= _columns(one)
     rows = [*table.values(), *_published(dataset)]
     return pd.DataFrame([{name: row.get(name, np.nan) for name in COLUMNS} for row in rows])
-
-
-def equal_budget(rows: Sequence[Mapping[str, Any]], one: str, other: str) -> bool:
-    """Whether two methods may be compared: of different kinds always, of one kind if all but how they use chains is equal."""
-    configs = {name: [json.loads(row["config"]) for row in rows if row["method"] == name] for name in (one, other)}
-    kinds = {name: {config.get("model", {}).get("kind") for config in found} for name, found in configs.items()}
-    if kinds[one] != kinds[other]:
-        return True
-    own = ("fusion", "chains", "discover", "note")
-    budgets = [{**config, **dict.fromkeys(own)} for found in configs.values() for config in found]
-    return all(budget == budgets[0] for budget in budgets)
-
-
-def difference(results: Path | str, dataset: str, method: str, baseline: str, metric: str) -> Difference | None:
-    """`method` minus `baseline` at the seeds of both, paired by user; None where they may not or cannot be compared."""
-    rows = [row for row in load_rows(results) if row["dataset"] == dataset and row["split"] == "test"]
-    seeds = [{row["seed"] for row in rows if row["method"] == name} for name in (method, baseline)]
-    shared = sorted(set.intersection(*seeds))
-    if not shared or not equal_budget(rows, method, baseline):
-        return None
-    return _difference(Path(results), dataset, method, shared, metric, baseline)
 
 
 def mean_over_users(results: Path | str, dataset: str, method: str, metric: str) -> Estimate | None:
@@ -104,17 +79,81 @@ def sources(results: Path | str = RESULTS, dataset: str = "beauty") -> pd.DataFr
     return pd.DataFrame([dict(zip(names, one, strict=True)) for one in sorted(found, key=lambda one: (_place(one[0]), one[1]))])
 
 
+def cpu_hours(results: Path | str = RESULTS, dataset: str | None = None) -> float:
+    """CPU-hours that training and validating all collected cells took, of one dataset or of all; mixed scores train nothing."""
+    rows = [
+        row for row in load_rows(results) if dataset in (None, row["dataset"]) and not mixes_scores(json.loads(row["config"]))
+    ]
+    spent = {(row["dataset"], row["method"], row["seed"]): row["cpu_hours"] for row in rows}
+    return float(np.nansum(list(spent.values())))
+
+
 def notes(results: Path | str = RESULTS, dataset: str = "beauty") -> list[str]:
-    """What must be read beside the table: structure against its collapse, the columns, where published numbers were read."""
+    """What must be read beside the table: SCoTER against its collapse and TIGER, the columns, the sources of published rows."""
+    family = compare(results, dataset)
+    lines = [line for baseline in (COLLAPSED, BASELINE) if (line := _headline(family, baseline))]
+    lines += [_how_to_read(family), *_unequal(_tests(results, dataset))]
+    lines += [*_budgets(results, dataset), *_stored_chains(results, dataset)]
+    lines += [f"Training and validation of all rows of this table: {cpu_hours(results, dataset):.1f} CPU-hours."]
+    return lines + _citations(dataset)
+
+
+def _headline(family: Sequence[Comparison], baseline: str) -> str | None:
+    """Ordered steps minus TIGER, or minus the mean-pooled chain, in every metric; None where that was not compared."""
+    found = [one for one in family if (one.method, one.baseline) == (ARM, baseline) and one.difference is not None]
+    parts = [
+        f"{one.metric} {one.difference.mean:+.4f} [{one.difference.low:+.4f}, {one.difference.high:+.4f}]"
+        f"{'*' if one.marked else ''} ({one.lift:+.1f} %)"
+        for one in found
+        if one.difference is not None
+    ]
+    return f"{ARM} minus {baseline}, paired by user with 95 % intervals: {', '.join(parts)}." if parts else None
+
+
+def _how_to_read(family: Sequence[Comparison]) -> str:
+    tested = sum(one.corrected is not None for one in family)
+    star = (
+        " A star: the p-value of a paired t-test over users, corrected by Holm for the "
+        f"{tested} comparisons shown here, is below {LEVEL:g}."
+    )
+    return (
+        "Test split, leave-one-out, full ranking, seen items not filtered. Means over seeds, with their standard deviation where "
+        "there are several. Differences to our own TIGER are paired by user, with 95 % bootstrap intervals over users; the "
+        "relative gain stands in brackets." + (star if tested else "")
+    )
+
+
+def _unequal(tests: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which arms may not be compared with TIGER, and which methods' seeds were not trained alike."""
+    methods = sorted({row["method"] for row in tests}, key=_place)
+    others = [name for name in methods if BASELINE in methods and name != BASELINE and not equal_budget(tests, name, BASELINE)]
+    mixed = [name for name in methods if not one_recipe(tests, name)]
+    lines = []
+    if others:
+        why = "model, training budget or semantic IDs differ"
+        lines = [f"Not of {BASELINE}'s recipe ({why}), so not compared with it: {', '.join(others)}."]
+    return lines + [f"{name}: its seeds were trained by different recipes; their mean is of neither." for name in mixed]
+
+
+def _budgets(results: Path | str, dataset: str) -> list[str]:
+    """What runs note of themselves, such as a smaller budget: each note once, with those that it concerns."""
+    concerned: dict[str, set[str]] = {}
+    rows = [row for row in load_rows(results) if row["dataset"] == dataset]
+    for method, config in {(row["method"], row["config"]) for row in rows}:
+        told = json.loads(config)
+        if told.get("note") and not told.get("chains"):
+            concerned.setdefault(told["note"], set()).add(method)
+    everybody = {row["method"] for row in rows}
+    return [
+        f"{'All methods' if names == everybody else ', '.join(sorted(names, key=_place))}: {note}."
+        for note, names in sorted(concerned.items())
+    ]
+
+
+def _citations(dataset: str) -> list[str]:
     paper = tomllib.loads(PAPER_VALUES.read_text())
     shown = {row["source"] for row in paper["row"] if row["dataset"] == dataset}
-    lines = [
-        "Test split, leave-one-out, full ranking, seen items not filtered. Differences to our own TIGER are paired by user, "
-        "with 95 % bootstrap intervals over users; the relative gain stands in brackets."
-    ]
-    if structure := _structure(Path(results), dataset):
-        lines.insert(0, structure)
-    lines += _stored_chains(results, dataset)
+    lines = []
     for one in paper["source"]:
         if one["name"] in shown:
             paper_id = f" (arXiv {one['arxiv']})" if "arxiv" in one else ""
@@ -135,6 +174,10 @@ def _stored_chains(results: Path | str, dataset: str) -> list[str]:
     return [f"{method}: chains by {chains['model']}; {chains['note']}." for method, chains in sorted(found.items()) if chains]
 
 
+def _tests(results: Path | str, dataset: str) -> list[dict[str, Any]]:
+    return [row for row in load_rows(results) if row["dataset"] == dataset and row["split"] == "test"]
+
+
 def _place(method: str) -> tuple[int, str]:
     return (ORDER.index(method) if method in ORDER else len(ORDER), method)
 
@@ -143,53 +186,24 @@ def _measured(method: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     values = {metric: [row["value"] for row in rows if row["metric"] == metric] for metric in METRICS}
     hours = {row["seed"]: row["cpu_hours"] for row in rows}
     epochs = {row["seed"]: row["epochs"] for row in rows}
-    means = {metric: float(np.mean(found)) if found else np.nan for metric, found in values.items()}
     return {
         "method": method,
         "seeds": len(hours),
         "epochs": float(np.mean(list(epochs.values()))),
         "cpu_hours": float(np.mean(list(hours.values()))),
         "source": "measured",
-        **means,
+        **{metric: float(np.mean(found)) if found else np.nan for metric, found in values.items()},
+        **{f"deviation {metric}": float(np.std(found, ddof=1)) for metric, found in values.items() if len(found) > 1},
     }
 
 
-def _mean(rows: Sequence[Mapping[str, Any]], method: str, metric: str, seeds: set[int]) -> float:
-    found = [row["value"] for row in rows if (row["method"], row["metric"]) == (method, metric) and row["seed"] in seeds]
-    return float(np.mean(found)) if found else np.nan
-
-
-def _structure(results: Path, dataset: str) -> str | None:
-    """Ordered steps minus the mean-pooled chain, the comparison that structure is about; None where either is missing."""
-    rows = [row for row in load_rows(results) if row["dataset"] == dataset]
-    seeds = sorted({row["seed"] for row in rows if row["method"] == "scoter"})
-    if not seeds or not equal_budget(rows, "scoter", "tiger-meanpool"):
-        return None
-    parts = []
-    for metric in METRICS:
-        found = _difference(results, dataset, "scoter", seeds, metric, baseline="tiger-meanpool")
-        if found is None:
-            return None
-        parts.append(f"{metric} {found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]")
-    return f"scoter minus tiger-meanpool, paired by user with 95 % intervals: {', '.join(parts)}."
-
-
-def _difference(
-    results: Path, dataset: str, method: str, seeds: Sequence[int], metric: str, baseline: str = BASELINE
-) -> Difference | None:
-    """Method minus baseline over users, from the seeds that both have ranks of; None where there is no such seed."""
-    pairs = [[ranks_path(results, dataset, name, seed, "test") for name in (method, baseline)] for seed in seeds]
-    values = []
-    for pair in pairs:
-        if all(path.exists() for path in pair):
-            ours, theirs = (load_user_metrics(path) for path in pair)
-            if not np.array_equal(ours.users, theirs.users):
-                raise DataError(f"{pair[0]} and {pair[1]} rank different users; collect both methods from one split")
-            values.append((per_user(ours, metric), per_user(theirs, metric)))
-    if not values:
-        return None
-    mine, other = np.mean(values, axis=0)
-    return paired_bootstrap(mine, other, seed=0)
+def _columns(one: Comparison) -> dict[str, float]:
+    """The cells of a comparison with TIGER; those of metrics that have no column are left out later."""
+    cells = {f"lift {one.metric}": one.lift}
+    if one.difference is not None and one.corrected is not None:
+        found = {"difference": one.difference.mean, "low": one.difference.low, "high": one.difference.high}
+        cells |= {f"{kind} {one.metric}": value for kind, value in {**found, "corrected p": one.corrected}.items()}
+    return cells
 
 
 def _published(dataset: str) -> list[dict[str, Any]]:

@@ -11,12 +11,13 @@ import pytest
 from click.testing import CliRunner
 from finished_run import write_run
 
-import benchmarks.plan
+import benchmarks.recipes
 import benchmarks.suite
 from benchmarks import run as loop
 from benchmarks.__main__ import main
 from benchmarks.collect import RESULTS, collect, load_rows
-from benchmarks.plan import differences, plan, recipe_of, stored_recipe, training_targets
+from benchmarks.plan import plan, training_targets
+from benchmarks.recipes import differences, equal_budget, recipe_of, stored_recipe
 from benchmarks.suite import DATASETS, QUARTER, SEEDS, Budget, Cell, cells_for, chosen, experiment_of, requested, suite
 from scoter.config import to_json
 from scoter.errors import ConfigError, DataError, ScoterError
@@ -48,16 +49,19 @@ def clean(monkeypatch):
 def test_the_most_valuable_cells_come_first_and_none_comes_twice():
     cells = suite()
     names = [cell.name for cell in cells]
-    assert len(set(names)) == len(names) == 4 * 8 * 3 + 2 * (3 + len(CONTROLS))
+    assert len(set(names)) == len(names) == 4 * 9 * 3 + 2 * (3 + len(CONTROLS))
     headline = {f"{dataset}/{method}/0" for dataset in DATASETS for method in ("tiger", "tiger-meanpool", "scoter")}
     assert set(names[:12]) == headline
     assert names[:3] == ["beauty/tiger/0", "beauty/tiger-meanpool/0", "beauty/scoter/0"]
-    assert {cell.seed for cell in cells[:32]} == {0}
-    assert {cell.method for cell in cells[12:32]} == {"popularity", "gru4rec", "sasrec-bce", "sasrec-ce", "sasrec-ce-scoter"}
-    assert [cell.dataset for cell in cells[32:48]] == ["beauty"] * 16
-    assert {cell.budget for cell in cells[:96]} == {Budget()}
-    assert {cell.budget for cell in cells[96:]} == {QUARTER}
-    assert {cell.table for cell in cells[96:]} == {"beauty-quarter", "toys-quarter"}
+    assert {cell.seed for cell in cells[:36]} == {0}
+    assert {cell.method for cell in cells[12:36]} == {
+        "control-mixed-scores",
+        *("popularity", "gru4rec", "sasrec-bce", "sasrec-ce", "sasrec-ce-scoter"),
+    }
+    assert [cell.dataset for cell in cells[36:54]] == ["beauty"] * 18
+    assert {cell.budget for cell in cells[:108]} == {Budget()}
+    assert {cell.budget for cell in cells[108:]} == {QUARTER}
+    assert {cell.table for cell in cells[108:]} == {"beauty-quarter", "toys-quarter"}
 
 
 def test_a_cell_is_the_experiment_that_scoter_run_makes_so_that_finished_runs_are_found_again():
@@ -90,7 +94,7 @@ def test_ones_own_folder_gets_every_method_for_every_seed(tmp_path):
     cells = requested(tmp_path / "My Shop", ["tiger", "popularity"], "shop.models:KNN")
     assert [cell.name for cell in cells[:3]] == ["my-shop/tiger/0", "my-shop/popularity/0", "my-shop/knn/0"]
     assert len(cells) == 3 * len(SEEDS)
-    assert {cell.method for cell in requested(tmp_path / "My Shop")} == {cell.method for cell in suite()[:32]}
+    assert {cell.method for cell in requested(tmp_path / "My Shop")} == {cell.method for cell in suite()[:36]}
     assert {cell.name for cell in requested(None, (), "shop.models:KNN")} >= {"beauty/knn/0", "yelp/knn/2"}
     with pytest.raises(ConfigError, match="'tigger' is unknown; choose from: tiger"):
         cells_for("shop", ["tigger"])
@@ -122,14 +126,34 @@ def test_a_row_of_an_older_recipe_is_missing_and_says_why(tmp_path):
     assert plan([TIGER], results)[0].done
 
 
-def test_chains_of_another_discovery_are_another_recipe(tmp_path):
+def test_chains_of_another_pattern_are_another_recipe(tmp_path):
     cell = Cell("beauty", "scoter", 0)
     run = write_cell(tmp_path / "run", cell)
+    collect(run, tmp_path / "results")
+    assert plan([cell], tmp_path / "results")[0].done
     told = json.loads((run / "run.json").read_text())
-    told["config"]["discover"]["patterns"] = 7
+    told["config"]["pattern"] = told["config"]["pattern"][1:]
     (run / "run.json").write_text(json.dumps(told))
     collect(run, tmp_path / "results")
-    assert plan([cell], tmp_path / "results")[0].why == "discover.patterns was 7, now 64"
+    assert plan([cell], tmp_path / "results")[0].why == "pattern was another, now another"
+    told["config"]["pattern"] = []
+    (run / "run.json").write_text(json.dumps(told))
+    collect(run, tmp_path / "results")
+    why = plan([cell], tmp_path / "results")[0].why
+    assert why == "discover was another, now not kept; pattern was not kept, now another"
+
+
+def test_arms_that_read_chains_of_different_patterns_are_not_compared(tmp_path):
+    for name in ("tiger", "scoter", "tiger-meanpool", "control-mixed-scores"):
+        collect(write_cell(tmp_path / name, Cell("beauty", name, 0)), tmp_path / "results")
+    pairs = [("scoter", "tiger"), ("scoter", "tiger-meanpool"), ("control-mixed-scores", "tiger")]
+    assert [equal_budget(load_rows(tmp_path / "results"), *pair) for pair in pairs] == [True] * 3
+    run = write_cell(tmp_path / "again", Cell("beauty", "scoter", 0))
+    told = json.loads((run / "run.json").read_text())
+    told["config"]["pattern"] = []
+    (run / "run.json").write_text(json.dumps(told))
+    collect(run, tmp_path / "results")
+    assert [equal_budget(load_rows(tmp_path / "results"), *pair) for pair in pairs] == [True, False, True]
 
 
 def test_a_forecast_is_the_cost_of_a_target_and_epoch_times_their_number(tmp_path):
@@ -282,6 +306,6 @@ def test_the_command_lists_every_cell_against_the_committed_results():
     assert f"of {len(suite())} cells done" in lines[-1]
 
 
-@pytest.mark.parametrize("module", [benchmarks.suite, benchmarks.plan], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [benchmarks.suite, benchmarks.recipes], ids=lambda module: module.__name__)
 def test_the_examples_in_the_docstrings_hold(module):
     assert doctest.testmod(module).failed == 0

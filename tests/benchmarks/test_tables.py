@@ -6,20 +6,24 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from finished_run import draw_ranks, write_run
+from finished_run import USERS, draw_ranks, write_run
+from scipy import stats
 
 from benchmarks.__main__ import main
 from benchmarks.collect import RESULTS, collect, load_rows, ranks_path
+from benchmarks.comparisons import compare
 from benchmarks.render import document_with_tables, render
-from benchmarks.tables import COLUMNS, main_table, notes, sources
+from benchmarks.tables import COLUMNS, cpu_hours, datasets, main_table, notes, sources
 from scoter.errors import ConfigError, DataError
 from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
 from scoter.evaluation.metrics import mean_metrics, per_user
+from scoter.evaluation.significance import holm
 from scoter.types import UserMetrics
 
 
@@ -67,6 +71,65 @@ def test_the_interval_is_the_normal_one_of_paired_users_where_there_are_many(res
     ]
     half = 1.96 * np.mean(gaps, axis=0).std() / np.sqrt(600)
     assert row["high ndcg@10"] - row["low ndcg@10"] == pytest.approx(2 * half, rel=0.08)
+
+
+def test_the_deviation_is_that_of_the_seeds_and_stands_beside_the_mean(results):
+    row = main_table(results, "beauty").set_index("method").loc["scoter"]
+    values = [mean_metrics(draw_ranks("scoter", seed, "test"))["ndcg@5"] for seed in (0, 1)]
+    assert row["deviation ndcg@5"] == pytest.approx(abs(values[0] - values[1]) / np.sqrt(2))
+    assert f"{np.mean(values):.4f} ± {row['deviation ndcg@5']:.4f}" in render(results, "beauty", "text")
+    assert np.isnan(main_table(results, "beauty").set_index("method").loc["popularity", "deviation ndcg@5"])
+
+
+def test_stars_are_holms_over_all_that_the_table_and_its_notes_compare(make_run, tmp_path):
+    methods = ("tiger", "tiger-meanpool", "scoter", "popularity")
+    collect(make_run("a", methods=methods), tmp_path / "results")
+    ranks = {name: draw_ranks(name, 0, "test") for name in methods}
+    alike = np.where(np.arange(USERS) < 9, 7, ranks["tiger"].ranks)  # nine users better served: too few for a star
+    ranks["tiger-meanpool"] = UserMetrics(users=np.arange(USERS), ranks=alike, depth=20)
+    for name, kept in ranks.items():
+        save_user_metrics(kept, ranks_path(tmp_path / "results", "beauty", name, 0, "test"))
+    found = compare(tmp_path / "results", "beauty")
+    shown = {(one.method, one.baseline, one.metric) for one in found}
+    four, two = ("recall@5", "ndcg@5", "recall@10", "ndcg@10"), ("recall@10", "ndcg@10")
+    assert shown == {("scoter", base, metric) for base in ("tiger", "tiger-meanpool") for metric in four} | {
+        (name, "tiger", metric) for name in ("popularity", "tiger-meanpool") for metric in two
+    }
+    values = [(per_user(ranks[one.method], one.metric), per_user(ranks[one.baseline], one.metric)) for one in found]
+    expected = holm([stats.ttest_rel(ours, theirs).pvalue for ours, theirs in values])
+    assert [one.corrected for one in found] == pytest.approx(expected, rel=1e-9)
+    assert {one.marked for one in found} == {True, False}
+    text = render(tmp_path / "results", "beauty", "text")
+    assert "corrected by Holm for the 12 comparisons shown here" in text
+    for one in found:
+        shown = f"{one.difference.mean:+.4f} [{one.difference.low:+.4f}, {one.difference.high:+.4f}]"
+        assert f"{shown}{'*' if one.marked else ''} ({one.lift:+.1f} %)" in text
+
+
+def test_arms_of_another_recipe_and_mixed_seeds_are_named(make_run, tmp_path):
+    for seed, epochs in ((0, 12), (1, 13)):
+        run = make_run(f"scoter-{seed}", methods=("tiger", "scoter"), seed=seed)
+        told = json.loads((run / "run.json").read_text())
+        for method, budget in (("tiger", 12), ("scoter", epochs)):
+            told["methods"][method]["config"] = {"model": {"kind": "tiger"}, "training": {"epochs": budget}, "fusion": None}
+        (run / "run.json").write_text(json.dumps(told))
+        collect(run, tmp_path / "results")
+    found = notes(tmp_path / "results", "beauty")
+    assert any("not compared with it: scoter." in note for note in found)
+    assert "scoter: its seeds were trained by different recipes; their mean is of neither." in found
+    assert not any(note.startswith("tiger: its seeds") for note in found)
+
+
+def test_hours_are_summed_once_for_each_cell(results):
+    assert cpu_hours(results) == cpu_hours(results, "beauty") == pytest.approx(5 * 1.5)
+    assert "Training and validation of all rows of this table: 7.5 CPU-hours." in notes(results, "beauty")
+
+
+def test_a_smaller_budget_is_noted(make_run, tmp_path):
+    run = make_run(methods=("tiger",), experiment="beauty-quarter-tiger", note="every method has 0.25 of the usual epochs")
+    collect(run, tmp_path / "results")
+    assert datasets(tmp_path / "results") == ["beauty-quarter"]
+    assert "All methods: every method has 0.25 of the usual epochs." in notes(tmp_path / "results", "beauty-quarter")
 
 
 def test_published_rows_are_the_checked_ones_and_nothing_else(results):
@@ -239,6 +302,27 @@ def test_the_readme_shows_the_committed_results():
     if "<!-- table:" not in readme.read_text():
         pytest.skip("the README holds no table yet")
     assert document_with_tables(readme.read_text(), RESULTS) == readme.read_text()
+
+
+def test_a_changed_digit_in_a_document_or_in_the_results_is_found(make_run, tmp_path):
+    results, readme = tmp_path / "results", tmp_path / "README.md"
+    rows = collect(make_run(), results).to_dict("records")
+    text = document_with_tables("<!-- table:beauty -->\n<!-- /table -->\n", results)
+    digit = re.search(r"0\.\d{3}[1-8]", text).end() - 1
+    readme.write_text(text[:digit] + str(int(text[digit]) + 1) + text[digit + 1 :])
+    command = [str(one) for one in ("tables", "--check", readme, "--results", results)]
+    assert CliRunner().invoke(main, command).exit_code == 1
+    readme.write_text(text)
+    assert CliRunner().invoke(main, command).exit_code == 0
+    collect([{**row, "value": round(row["value"] + 1e-4, 6)} for row in rows], results)
+    assert CliRunner().invoke(main, command).exit_code == 1
+
+
+def test_all_tables_take_less_than_ten_seconds():
+    began = time.process_time()
+    for name in datasets(RESULTS):
+        render(RESULTS, name, "text")
+    assert time.process_time() - began < 10
 
 
 def test_committed_results_are_complete_and_clean():

@@ -1,11 +1,13 @@
 """The bootstrap against scipy's, against closed forms, and by its coverage of a known truth."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from scoter.errors import ConfigError
-from scoter.evaluation.significance import Difference, Estimate, bootstrap_mean, paired_bootstrap
+from scoter.evaluation.significance import Difference, Estimate, bootstrap_mean, holm, paired_bootstrap, paired_p_value
 
 
 def test_the_interval_is_that_of_scipy():
@@ -95,3 +97,24 @@ def test_bad_arguments_are_refused(arguments, message):
     a, b, options = arguments
     with pytest.raises(ConfigError, match=message):
         paired_bootstrap(a, b, seed=0, **options)
+
+
+def test_the_p_value_is_that_of_scipy():
+    generator = np.random.default_rng(11)
+    for users in (2, 30, 5000):
+        a, b = generator.random(users), generator.random(users) + 0.01
+        assert paired_p_value(a, b) == pytest.approx(stats.ttest_rel(a, b).pvalue, rel=1e-10)
+    assert paired_p_value(a, a) == 1.0
+    with pytest.raises(ConfigError, match="3 users and b has 2"):
+        paired_p_value(np.zeros(3), np.zeros(2))
+
+
+def test_holm_is_the_closure_of_bonferroni_over_all_subsets():
+    """A hypothesis falls if every subset that holds it falls by Bonferroni: Marcus, Peritz and Gabriel 1976."""
+    generator = np.random.default_rng(12)
+    for count in (1, 2, 5):
+        p = generator.beta(0.3, 2, count)
+        subsets = [chosen for size in range(1, count + 1) for chosen in combinations(range(count), size)]
+        closed = [max(min(1, len(s) * min(p[j] for j in s)) for s in subsets if i in s) for i in range(count)]
+        assert holm(p.tolist()) == pytest.approx(closed, rel=1e-12)
+    assert holm([]) == []
