@@ -296,6 +296,17 @@ def inputs(runs: tuple[Path, ...], results: Path) -> None:
         click.echo(f"semantic IDs of {row['dataset']}, seed {row['seed']}: {row['codebook_sizes']}, from {row['source']}")
 
 
+@main.command()
+@click.option("--dataset", type=click.Choice(["simulated", "beauty"]), default="simulated", show_default=True)
+@click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, default=(0,), show_default=True, help="Repeatable.")
+@_results
+def joint(dataset: str, seeds: tuple[int, ...], results: Path) -> None:
+    """Patterns chosen by a short transfer against patterns chosen by recall, at equal compute; seeds done are kept."""
+    from benchmarks.joint import as_text, measure
+
+    click.echo(as_text(dataset, measure(dataset, list(seeds), results)))
+
+
 if __name__ == "__main__":
     try:
         main(standalone_mode=False)

@@ -84,7 +84,9 @@ class Discovery:
     `support` is the share of generated patterns (chains) in the mined cluster; `votes` says, for each step, which share of
     the votes of the cluster's best patterns stands behind it, where there was a vote; `distilled_by` says what made the
     template: "vote", or "best member" where one did better alone, "language model", or "medoid" where no model could.
-    `counts` is what a language model's replies came to, and None for the catalogue reasoner.
+    `counts` is what a language model's replies came to, and None for the catalogue reasoner. `finalists` are the mined pattern
+    and then the best others, by recall where patterns were chosen: what a costlier judge may choose among. They are no part of
+    `pattern.json`, and empty for a language model, whose chains choose their own steps.
     """
 
     pattern: ReasoningPattern
@@ -103,6 +105,7 @@ class Discovery:
     provenance: dict[str, Any]
     counts: dict[str, Any] | None = None
     note: str = ""
+    finalists: tuple[ReasoningPattern, ...] = ()
 
     def to_json(self) -> str:
         """A readable `pattern.json`; the picture's points are a file of their own."""

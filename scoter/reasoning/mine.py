@@ -25,6 +25,7 @@ from scoter.seeding import derive_seed
 from scoter.types import Catalog, ReasoningPattern, Split, Step
 
 _SEEDS = 3
+_FINALISTS = 16
 
 __all__ = ["Discovery", "discover", "distil", "pattern_from_json"]
 
@@ -188,6 +189,7 @@ def _confirmed(
             "top_k": k,
             "target": "each shopper's last training item, from the training items before it",
         },
+        finalists=_finalists(found.pattern, patterns, (ranks <= k).mean(axis=1)),
     )
 
 
@@ -220,6 +222,13 @@ def distil(
     ordered = sorted(ranked, key=lambda name: places[name] / votes[name])
     template = ReasoningPattern((*(known[name] for name in ordered), known[final]))
     return template, {name: votes[name] + finals[name] for name in known}
+
+
+def _finalists(
+    mined: ReasoningPattern, patterns: Sequence[ReasoningPattern], recall: Float[np.ndarray, " patterns"]
+) -> tuple[ReasoningPattern, ...]:
+    best_first = [mined, *(patterns[row] for row in np.argsort(-recall, kind="stable"))]
+    return tuple({labels(pattern): pattern for pattern in best_first}.values())[:_FINALISTS]
 
 
 def _rivals(catalog: Catalog, config: DiscoverConfig, seed: int) -> dict[str, ReasoningPattern]:

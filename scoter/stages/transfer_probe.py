@@ -1,0 +1,100 @@
+"""A recommender on its way: trained for some epochs with a pattern's chains, asked, and trained on from where it stands."""
+
+import time
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from scoter.config import MethodConfig
+from scoter.errors import ConfigError
+from scoter.seeding import derive_seed
+from scoter.types import Catalog, Histories, InteractionLog, SemanticIds, Split, StepEmbeddings
+
+
+class TransferProbe:
+    """The method's recommender and fusion for one pattern's chains; `planned_epochs` shape the schedule of the learning rate.
+
+    `target_steps` counts the targets that were trained on, each as often as it was, and `cpu_seconds` what that took. Neither
+    validation nor test events are looked at in training, and no epoch is chosen by them: the last one counts.
+
+    Raises:
+        ConfigError: the method reads no chain.
+    """
+
+    def __init__(
+        self,
+        method: MethodConfig,
+        split: Split,
+        catalog: Catalog,
+        ids: SemanticIds,
+        table: StepEmbeddings,
+        planned_epochs: int,
+        seed: int,
+    ) -> None:
+        import torch
+
+        from scoter.models.batches import StepReader
+        from scoter.models.training import parameter_groups
+        from scoter.stages.models import build_model
+
+        if method.fusion is None or method.fusion.chains != "own" or method.fusion.kind == "scores":
+            raise ConfigError(f"a transfer is probed with a method that reads its user's own chain; {method.fusion} does not")
+        self.method, self.seed, self.planned_epochs = method, seed, planned_epochs
+        self.reader = StepReader(table)
+        self.model = build_model(method, split, catalog, ids, table, seed)
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, method.training), fused=True)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.epochs, self.target_steps, self.cpu_seconds = 0, 0, 0.0
+
+    def train(self, log: InteractionLog, epochs: int) -> None:
+        """`epochs` more epochs on all targets of `log`."""
+        import torch
+
+        from scoter.models.batches import cut_windows, training_batches
+        from scoter.models.precision import autocast
+        from scoter.models.training import schedule
+        from scoter.stages.models import total_loss
+
+        config, model, began = self.method.training, self.model, time.process_time()
+        windows = cut_windows(log, self.method.model.max_items)
+        model.train()
+        for epoch in range(self.epochs, self.epochs + epochs):
+            torch.manual_seed(derive_seed(self.seed, "dropout", epoch))
+            batches = training_batches(log, windows, config.batch_targets, derive_seed(self.seed, "batches", epoch))
+            for number, batch in enumerate(batches):
+                done = epoch * len(batches) + number
+                factor = schedule(done, self.planned_epochs * len(batches), config.warmup_share)
+                for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                    group["lr"] = rate * factor
+                with autocast(model.precision):
+                    loss = total_loss(model, batch, self.reader, config.label_smoothing)
+                self.optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
+                self.optimizer.step()
+                self.target_steps += batch.target_count
+        self.epochs += epochs
+        self.cpu_seconds += time.process_time() - began
+
+    def ranks(self, histories: Histories, targets: Int[np.ndarray, " rows"], depth: int) -> Int[np.ndarray, " rows"]:
+        """The place of each target among the `depth` best, from 1; 0 for a miss."""
+        hits = self.model.recommend(histories, depth, self.reader).items == targets[:, None]
+        return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
+
+
+def without_last(log: InteractionLog, users: Int[np.ndarray, " users"]) -> tuple[InteractionLog, Histories]:
+    """The log without the last item of each of `users`, and what stands before that item.
+
+    Example:
+        >>> log = InteractionLog(np.array([7, 8, 9, 5]), np.array([0, 3, 4]), ("ann", "bob"))
+        >>> shorter, before = without_last(log, np.array([0]))
+        >>> shorter.items.tolist(), shorter.offsets.tolist(), before.items.tolist()
+        ([7, 8, 5], [0, 2, 3], [7, 8])
+    """
+    keep = np.ones(len(log.items), bool)
+    keep[log.offsets[1:][users] - 1] = False
+    lengths = log.lengths - np.isin(np.arange(log.user_count), users)
+    times = None if log.times is None else log.times[keep]
+    shorter = InteractionLog(log.items[keep], np.concatenate([[0], np.cumsum(lengths)]), log.user_keys, times)
+    return shorter, Histories(np.arange(log.user_count), shorter.items, shorter.offsets).select(users)
