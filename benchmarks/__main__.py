@@ -307,6 +307,22 @@ def joint(dataset: str, seeds: tuple[int, ...], results: Path) -> None:
     click.echo(as_text(dataset, measure(dataset, list(seeds), results)))
 
 
+@main.command()
+@click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, default=(0,), show_default=True, help="Repeatable.")
+@click.option("--attention", type=float, default=0.95, show_default=True, help="Chance to look one place further down.")
+@click.option("--prices", type=float, nargs=2, default=(0.15, 0.6), show_default=True, help="Of a million tokens in and out.")
+@click.option("--tokens-per-second", type=float, default=50.0, show_default=True, help="How fast a language model writes.")
+@_results
+def online(
+    seeds: tuple[int, ...], attention: float, prices: tuple[float, float], tokens_per_second: float, results: Path
+) -> None:
+    """A simulated A/B test of TIGER against SCoTER on the simulated shop; no real shoppers."""
+    from benchmarks.online import as_text
+    from benchmarks.online import main as simulate
+
+    click.echo(as_text(simulate(seeds, results, attention, prices, tokens_per_second)))
+
+
 if __name__ == "__main__":
     try:
         main(standalone_mode=False)

@@ -23,6 +23,7 @@ _ABOVE_ZERO = click.IntRange(1)
 @click.option("--timeout", type=float, default=120.0, show_default=True, help="Seconds until a call is given up")
 @click.option("--token-budget", type=_ABOVE_ZERO, help="Stop, to be continued, once this run has used so many tokens")
 @click.option("--prices", type=float, nargs=2, metavar="PROMPT COMPLETION", help="Of a million tokens each, for the cost")
+@click.option("--select", type=click.Choice(["recall", "transfer"]), default="recall", help="What chooses [default: recall]")
 @click.option("--picture", type=click.Path(path_type=Path), help="Also put the picture here; .svg, .png or .pdf")
 @experiment_options
 def discover(
@@ -30,6 +31,7 @@ def discover(
     seed: int,
     language_model: str,
     prices: tuple[float, float] | None,
+    select: str,
     picture: Path | None,
     store: Path | None,
     data: Path | None,
@@ -42,6 +44,9 @@ def discover(
     The catalogue reasoner, which is symbolic, is the default. With a language model, replies are kept in the store one by
     one, so that a run which was stopped goes on where it ended; its sizes are set by discover.users, discover.fresh_users and
     discover.sampling.samples.
+
+    `--select transfer` trains the recommender for a few epochs with each of the best patterns (symbolic reasoner only) and
+    keeps the one it ranks held-in targets best with; on all users of a real dataset that takes hours: set data.max_users.
     """
     from scoter.config import with_overrides
     from scoter.experiments import EXPERIMENTS, experiment
@@ -55,6 +60,10 @@ def discover(
     model = language_model_of(language_model, server)
     chosen = with_overrides(sized_for(experiment(name), model), overrides)
     context = Context(chosen, Store(store), seed, say)
+    if select == "transfer":
+        _refuse_with_transfer(language_model, picture)
+        click.echo(_chosen_by_transfer(context, data, as_json))
+        return
     artefact = discover_pattern(context, prepare(context, data), model)
     found = json.loads(artefact.file("pattern.json").read_text())
     if prices is not None and found["counts"] is not None:
@@ -103,6 +112,39 @@ def as_text(found: dict[str, Any]) -> str:
     if single:
         lines += ["", *_counts_as_text(found["counts"])]
     return "\n".join([*lines, *(["", found["note"]] if found["note"] else [])])
+
+
+def _refuse_with_transfer(language_model: str, picture: Path | None) -> None:
+    from scoter.errors import ConfigError
+
+    if language_model != "catalog":
+        raise ConfigError(f"--select transfer needs the chains of every prefix; use --language-model catalog, not {language_model}")
+    if picture is not None:
+        raise ConfigError(f"--select transfer draws no picture; leave out --picture {picture}")
+
+
+def _chosen_by_transfer(context: Any, data: Path | None, as_json: bool) -> str:
+    from scoter.stages.data import embed_items, make_semantic_ids, prepare
+    from scoter.stages.joint import PATTERN_FILE, ROUNDS_FILE, JointBudget, choose_by_transfer
+
+    prepared = prepare(context, data)
+    ids = make_semantic_ids(context, embed_items(context, prepared))
+    method = context.experiment.methods["scoter"]
+    artefact = choose_by_transfer(context, "scoter", method, prepared, ids, JointBudget())
+    rounds = json.loads(artefact.file(ROUNDS_FILE).read_text())
+    if as_json:
+        return json.dumps({**json.loads(artefact.file(PATTERN_FILE).read_text()), **rounds})
+    return f"{rounds_as_text(rounds)}\n\npattern: {artefact.file(PATTERN_FILE)}"
+
+
+def rounds_as_text(found: dict[str, Any]) -> str:
+    """How the transfer chose: the candidates (the mined one first), and each round's scores."""
+    lines = [f"candidates, the mined pattern first ({found['metric']}, {found['users']} shoppers):"]
+    lines += [f"{number:4}. {' > '.join(steps)}" for number, steps in enumerate(found["candidates"])]
+    for number, turn in enumerate(found["rounds"], 1):
+        scores = ", ".join(f"{who}: {score:.4f}" for who, score in zip(turn["candidates"], turn["scores"], strict=True))
+        lines.append(f"round {number}, {turn['units']} more epochs each: {scores}")
+    return "\n".join([*lines, f"chosen: {found['chosen']}, for {found['target_steps']:,} target-steps"])
 
 
 def _mean(row: dict[str, Any]) -> str:
