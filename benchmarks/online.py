@@ -3,10 +3,10 @@
 Both arms are those of the experiment `simulated-smoke`. Every shopper of the shop arrives once, with the history that the test
 split shows, is put into one of two arms by a fair coin, and sees that arm's ten recommendations.
 
-**The model of clicks and purchases.** The shopper wants one item, drawn from the shop's own true distribution of the next purchase
-after this history (`SimulatedShop.item_probabilities`). If it is shown at place r, it is seen with probability `attention`**(r - 1),
-clicked and bought at its price; otherwise nothing is bought. So recommendations only bring forward what is wanted anyway: they
-persuade nobody, and a basket, a return or a second visit does not exist here.
+**The model of clicks and purchases.** The shopper wants one item, drawn from the shop's own true distribution of the next
+purchase after this history (`SimulatedShop.item_probabilities`). If it is shown at place r, it is seen with probability
+`attention` to the power r - 1, clicked and bought at its price; otherwise nothing is bought. So recommendations only bring
+forward what is wanted anyway: they persuade nobody, and a basket, a return or a second visit does not exist here.
 
 Gross merchandise value (GMV) is in the shop's currency for each shopper who arrives; conversion is the share who buy. Intervals
 are percentile bootstraps over shoppers. The split test compares different shoppers, as a real one must. The paired one shows
@@ -189,7 +189,9 @@ def main(
 ) -> dict[str, Any]:
     """Simulate what is missing, seed by seed; write `results/online.json` and return what stands in it."""
     if not 0 < attention <= 1 or tokens_per_second <= 0:
-        raise ConfigError(f"attention = {attention} must be above 0 and at most 1, tokens_per_second = {tokens_per_second} above 0")
+        raise ConfigError(
+            f"attention = {attention} must be above 0 and at most 1, tokens_per_second = {tokens_per_second} above 0"
+        )
     path = results / FILE
     kept = json.loads(path.read_text()) if path.exists() else {}
     rows = [row for row in kept.get("rows", []) if kept["attention"] == attention]
@@ -218,9 +220,8 @@ def as_text(found: dict[str, Any]) -> str:
                 told = "" if lift is None else f", lift {lift['mean']:+.1%} [{lift['low']:+.1%}, {lift['high']:+.1%}]"
                 lines.append(f"  {kind:>21} {gain['mean']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]{told}")
     cost = found["online_language_model"]
-    lines.append(
-        f"a chain online for each visit: {cost['prompt_tokens_per_chain']:.0f} + {cost['completion_tokens_per_chain']:.0f} tokens, "
-        f"{cost['cost_per_visit']:.6f} a visit at {cost['price_per_million_tokens']} a million, "
-        f"{cost['seconds_added_per_visit']:.1f} s at {cost['tokens_per_second']:g} tokens a second; SCoTER: none"
-    )
+    tokens = f"{cost['prompt_tokens_per_chain']:.0f} + {cost['completion_tokens_per_chain']:.0f} tokens"
+    price = f"{cost['cost_per_visit']:.6f} a visit at {cost['price_per_million_tokens']} a million"
+    wait = f"{cost['seconds_added_per_visit']:.1f} s at {cost['tokens_per_second']:g} tokens a second"
+    lines.append(f"a chain online for each visit: {tokens}, {price}, {wait}; SCoTER: none")
     return "\n".join(lines)

@@ -118,7 +118,9 @@ def _refuse_with_transfer(language_model: str, picture: Path | None) -> None:
     from scoter.errors import ConfigError
 
     if language_model != "catalog":
-        raise ConfigError(f"--select transfer needs the chains of every prefix; use --language-model catalog, not {language_model}")
+        raise ConfigError(
+            f"--select transfer needs the chains of every prefix; use --language-model catalog, not {language_model}"
+        )
     if picture is not None:
         raise ConfigError(f"--select transfer draws no picture; leave out --picture {picture}")
 

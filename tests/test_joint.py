@@ -78,7 +78,7 @@ def test_held_in_targets_are_taken_out_of_training(shop):
     for user in range(USERS):
         wanted = log.sequence(user)[:-1] if user in users else log.sequence(user)
         assert shorter.sequence(user).tolist() == wanted.tolist()
-    assert [before.sequence(row).tolist() for row in range(3)] == [log.sequence(user)[:-1].tolist() for user in users]
+    assert [before.sequence(row).tolist() for row in range(3)] == [log.sequence(user)[:-1].tolist() for user in users.tolist()]
     assert before.users.tolist() == users.tolist()
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from scoter.errors import DataError
 from scoter.reasoning.catalog_reasoner import MODEL, PROMPT_VERSION
 from scoter.reasoning.clusters import mean_over_users
-from scoter.reasoning.validate import Recall, ndcg, wilson
+from scoter.reasoning.validate import Recall, agresti_min, ndcg, wilson
 from scoter.types import ReasoningPattern, Step
 
 
@@ -140,6 +140,9 @@ def compare(
 ) -> Rival:
     """A rival's report from the target's ranks that both reach at the same shoppers; a rank beyond `k` is a miss.
 
+    Where nobody hit anything, a normal interval would have no width; `agresti_min` then stands in for it, for NDCG too, whose
+    differences are no larger.
+
     Example:
         >>> ranks = np.array([1, 11, 3, 11])
         >>> compare(ranks, np.array([11, 11, 1, 11]), ("direct",), 10, Calls(0, 4)).gain.mean
@@ -147,12 +150,13 @@ def compare(
     """
     gain = (mined <= k).astype(float) - (rival <= k)
     ndcg_gain = ndcg(mined, k) - ndcg(rival, k)
+    blank = not (mined <= k).any() and not (rival <= k).any()
     return Rival(
         steps=tuple(steps),
         recall=wilson(rival <= k),
-        gain=mean_over_users(gain[None]),
+        gain=agresti_min(gain) if blank else mean_over_users(gain[None]),
         ndcg=wilson(ndcg(rival, k)),
-        ndcg_gain=mean_over_users(ndcg_gain[None]),
+        ndcg_gain=agresti_min(ndcg_gain) if blank else mean_over_users(ndcg_gain[None]),
         calls=calls,
     )
 

@@ -52,5 +52,5 @@ def halving_units(candidates: int, first_units: int) -> tuple[int, int]:
         >>> halving_units(4, 1)
         (8, 3)
     """
-    winner, rounds = successive_halving(candidates, first_units, lambda candidate, units: 0.0)
+    _, rounds = successive_halving(candidates, first_units, lambda candidate, units: 0.0)
     return sum(turn.units * len(turn.candidates) for turn in rounds), sum(turn.units for turn in rounds)

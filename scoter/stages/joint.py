@@ -34,7 +34,7 @@ PATTERN_FILE, ROUNDS_FILE = "pattern.json", "rounds.json"
 
 @dataclass(frozen=True)
 class JointBudget:
-    """`candidates` patterns are trained for `first_epochs`, half of them for twice as many, ...; the last one for `more_epochs`."""
+    """`candidates` patterns train for `first_epochs`, half of them for twice as many, ...; the last one for `more_epochs`."""
 
     candidates: int = 4
     first_epochs: int = 2

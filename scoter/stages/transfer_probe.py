@@ -1,7 +1,6 @@
 """A recommender on its way: trained for some epochs with a pattern's chains, asked, and trained on from where it stands."""
 
 import time
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int

@@ -8,7 +8,7 @@ from scoter.reasoning import validate as room
 from scoter.reasoning.catalog_reasoner import CatalogReasoner
 from scoter.reasoning.generate import hold_in
 from scoter.reasoning.statistics import FoldedStatistics
-from scoter.reasoning.validate import EmbeddedSteps, ground, validate, wilson
+from scoter.reasoning.validate import EmbeddedSteps, agresti_min, ground, validate, wilson
 from scoter.reasoning.view import look
 from scoter.types import ReasoningPattern, Step
 
@@ -19,6 +19,28 @@ def test_wilson_equals_scipy(hits, count):
     found = wilson(np.arange(count) < hits)
     np.testing.assert_allclose([found.low, found.high], [wanted.low, wanted.high], atol=1e-6)
     assert found.mean == hits / count
+
+
+def test_agresti_min_is_walds_interval_of_a_table_with_half_a_shopper_more_in_each_cell():
+    rng = np.random.default_rng(0)
+    for users in (8, 50, 400):
+        mined, rival = rng.random(users) < 0.4, rng.random(users) < 0.3
+        found = agresti_min(mined.astype(float) - rival)
+        table = np.array([[np.sum((mined == a) & (rival == b)) for b in (0, 1)] for a in (0, 1)]) + 0.5
+        shares = table / table.sum()
+        gain = shares[1, 0] - shares[0, 1]
+        half = 1.959964 * np.sqrt((shares[1, 0] + shares[0, 1] - gain**2) / table.sum())
+        assert (found.low, found.high) == pytest.approx((gain - half, gain + half))
+        assert found.mean == mined.mean() - rival.mean()
+
+
+def test_paired_intervals_of_rare_hits_hold_the_truth_where_normal_ones_do_not():
+    rng = np.random.default_rng(1)
+    outcomes = rng.choice([1.0, -1.0, 0.0], p=[0.06, 0.01, 0.93], size=(4000, 20))
+    held = np.mean([(found := agresti_min(gain)).low <= 0.05 <= found.high for gain in outcomes])
+    half = 1.96 * outcomes.std(axis=1, ddof=1) / np.sqrt(20)
+    assert held >= 0.95
+    assert np.mean(np.abs(outcomes.mean(axis=1) - 0.05) <= half) < 0.8
 
 
 def test_ranks_equal_a_sort_with_ties_to_the_lower_number():
