@@ -87,6 +87,9 @@ def test_a_method_without_its_users_own_chain_is_refused(shop):
     for fusion in (None, FusionConfig(chains="other-user"), FusionConfig("scores")):
         with pytest.raises(ConfigError, match="probed with a method that reads its user's own chain"):
             TransferProbe(replace(METHOD, fusion=fusion), split, catalog, SemanticIds(np.zeros((1, 1), int), (1,)), steps, 1, 0)
+    for fusion in (FusionConfig(grounded=True), FusionConfig(slots="sentence")):
+        with pytest.raises(ConfigError, match=r"set fusion\.grounded=false and fusion\.slots=step"):
+            TransferProbe(replace(METHOD, fusion=fusion), split, catalog, SemanticIds(np.zeros((1, 1), int), (1,)), steps, 1, 0)
 
 
 def test_the_budget_counts_every_epoch():

@@ -39,6 +39,10 @@ class TransferProbe:
 
         if method.fusion is None or method.fusion.chains != "own" or method.fusion.kind == "scores":
             raise ConfigError(f"a transfer is probed with a method that reads its user's own chain; {method.fusion} does not")
+        if method.fusion.grounded or method.fusion.slots != "step":
+            raise ConfigError(
+                "a transfer is probed with one embedding a step, without codes; set fusion.grounded=false and fusion.slots=step"
+            )
         self.method, self.seed, self.planned_epochs = method, seed, planned_epochs
         self.reader = StepReader(table)
         self.model = build_model(method, split, catalog, ids, table, seed)
