@@ -46,7 +46,7 @@ def cell_of(dataset: str) -> Cell:
     if dataset == "simulated":
         shop = simulated(order=1.0)
         shop = replace(shop, discover=replace(shop.discover, patterns=24, rounds=2))
-        return Cell(shop, "scoter", shop.methods["scoter"], candidates=4, first_epochs=1, more_epochs=4)
+        return Cell(shop, "scoter", shop.methods["scoter"], candidates=4, first_epochs=2, more_epochs=4)
     if dataset == "beauty":
         found = experiment("beauty-scoter")
         sample = replace(found.data, max_users=1500)
