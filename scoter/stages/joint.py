@@ -155,12 +155,11 @@ def search(context: Context, method: MethodConfig, data: Artefact, ids: Artefact
 
 def written(context: Context, data: Artefact, pattern: ReasoningPattern) -> StepEmbeddings:
     """Every prefix's chain with that pattern, and its sentences' vectors (from the cache where they are known)."""
-    from scoter import text
     from scoter.reasoning.chains import write_chains
 
     _, catalog, split = open_data(data)
     table = write_chains(split, catalog, pattern, derive_seed(context.data_seed, "folds"))
-    return table.embed(sentence_encoder(context)(table.sentences).astype(np.float16), text.provenance(context.experiment.text))
+    return table.embed(sentence_encoder(context)(table.sentences).astype(np.float16), context.experiment.text.encoder)
 
 
 def codes_of(ids: Artefact | None, catalog: Catalog) -> SemanticIds:

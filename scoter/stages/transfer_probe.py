@@ -60,7 +60,7 @@ class TransferProbe:
         from scoter.stages.models import total_loss
 
         config, model, began = self.method.training, self.model, time.process_time()
-        windows = cut_windows(log, self.method.model.max_items)
+        windows = cut_windows(log, model.config.max_items)
         model.train()
         for epoch in range(self.epochs, self.epochs + epochs):
             torch.manual_seed(derive_seed(self.seed, "dropout", epoch))
