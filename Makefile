@@ -36,7 +36,21 @@ test-slow: setup ## the tests that take minutes
 tables: setup ## the tables of the README, from committed results
 	$(BIN)/python -m benchmarks tables --write README.md
 
+paper: setup ## every table and figure of README and docs, from committed results; no network
+	$(BIN)/python -m paper_figures.paper
+
+paper-full: setup ## everything from raw data: the suite's cells until none is missing (days of CPU), then make paper
+	$(BIN)/python -m benchmarks run
+	$(MAKE) paper
+
+notebooks: setup ## check every printed digit of the notebooks against committed results
+	$(BIN)/python -m paper_figures.notebooks --check
+	$(BIN)/python -m pytest -p no:xdist --nbval notebooks
+
+notebooks-smoke: setup ## compute every notebook again at smoke size
+	SCOTER_NOTEBOOKS=smoke $(BIN)/python -m pytest -p no:xdist --nbval-lax notebooks
+
 clean: ## remove the environment (artefacts stay)
 	rm -rf .venv
 
-.PHONY: help setup quickstart test test-language-model test-slow tables clean
+.PHONY: help setup quickstart test test-language-model test-slow tables paper paper-full notebooks notebooks-smoke clean

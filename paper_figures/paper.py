@@ -1,0 +1,66 @@
+"""`python -m paper_figures.paper`, which is `make paper`: every table and figure of README and docs, from committed results.
+
+Nothing is computed that takes more than seconds and nothing is fetched. At the end each file is listed with its sources.
+"""
+
+from pathlib import Path
+
+import click
+
+from benchmarks.render import document_with_tables, render
+from benchmarks.tables import datasets
+from paper_figures.figures import FIGURES, draw
+from paper_figures.measured import RESULTS, NotMeasuredError
+from paper_figures.style import save
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "artifacts" / "paper"
+MARK = "<!-- table:"
+
+
+def make(out: Path = OUT, results: Path = RESULTS, root: Path = ROOT) -> list[tuple[str, str]]:
+    """Write tables (Markdown, LaTeX, CSV, sources) and figures into `out`, renew the documents' tables in place.
+
+    Returns each file with what it was made from; a figure that has not been measured has no file, and says so instead.
+    """
+    made = []
+    for dataset in datasets(results):
+        for form, ending in (("markdown", "md"), ("latex", "tex"), ("csv", "csv"), ("sources", "sources.csv")):
+            path = out / "tables" / f"{dataset}.{ending}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(render(results, dataset, form), encoding="utf-8")
+            made.append((_short(path, root), "main.parquet, ranks"))
+    for document in documents(root):
+        document.write_text(document_with_tables(document.read_text(encoding="utf-8"), results), encoding="utf-8")
+        made.append((_short(document, root), "main.parquet, ranks"))
+    for name, entry in FIGURES.items():
+        try:
+            figure = draw(name, results)
+        except NotMeasuredError:
+            made.append((f"(no figure {name})", f"not measured yet: {', '.join(entry.sources)}"))
+            continue
+        made += [(_short(path, root), ", ".join(entry.sources)) for path in save(figure, out / "figures", name)]
+    return made
+
+
+def documents(root: Path = ROOT) -> list[Path]:
+    """README and docs that hold a table between markers."""
+    return [
+        path for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))) if MARK in path.read_text(encoding="utf-8")
+    ]
+
+
+def _short(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), default=OUT, help="Where tables and figures go.")
+def main(out: Path) -> None:
+    """Make every table and figure from committed results; list the files with their sources."""
+    for path, source in make(out):
+        click.echo(f"{path}  from {source}" if not path.startswith("(") else f"{path}  {source}")
+
+
+if __name__ == "__main__":
+    main()

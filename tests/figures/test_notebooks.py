@@ -1,0 +1,74 @@
+"""Notebooks are fit to be committed, and a digit that is wrong in a results file is noticed."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paper_figures.notebook import SIZES, VARIABLE, chosen_size
+from paper_figures.notebooks import FOLDER, complaints, sanitised
+from scoter.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_committed_notebooks_are_clean_and_have_run(path):
+    assert complaints(path) == []
+
+
+def test_what_must_not_be_committed_is_named(tmp_path):
+    notebook = json.loads((FOLDER / "01_data.ipynb").read_text())
+    notebook["metadata"]["authors"] = [{"name": "somebody"}]
+    code = next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")
+    code["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["/home/somebody/data"]}]
+    (tmp_path / "bad.ipynb").write_text(json.dumps(notebook))
+    found = "\n".join(complaints(tmp_path / "bad.ipynb"))
+    assert "metadata, ids or counts are not plain" in found
+    assert "names a path of a machine (/home/)" in found
+    assert "authors" not in sanitised(notebook)["metadata"]
+
+
+def test_the_switch_is_the_environments_word(monkeypatch, capsys):
+    assert chosen_size("results") == "results"
+    monkeypatch.setenv(VARIABLE, "smoke")
+    assert chosen_size("results") == "smoke"
+    assert capsys.readouterr().out.splitlines() == ["from committed results", "computed again, at smoke size"]
+    monkeypatch.setenv(VARIABLE, "huge")
+    with pytest.raises(ConfigError, match=f"huge.*choose one of {', '.join(SIZES)}"):
+        chosen_size("results")
+
+
+def validate(copy: Path, notebook: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:cacheprovider",
+        "--nbval",
+        f"notebooks/{notebook}",
+    ]
+    environment = {"PYTHONPATH": str(copy), "PATH": "/usr/bin:/bin", "HOME": str(copy), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_a_planted_wrong_digit_makes_validation_fail(tmp_path):
+    for name in ("benchmarks", "paper_figures", "scoter", "theory", "notebooks"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    assert validate(tmp_path, "01_data.ipynb").returncode == 0
+    path = tmp_path / "benchmarks" / "results" / "inputs.json"
+    text = path.read_text()
+    assert "22363" in text
+    path.write_text(text.replace("22363", "22364", 1))
+    failed = validate(tmp_path, "01_data.ipynb")
+    assert failed.returncode == 1
+    assert "22364" in failed.stdout

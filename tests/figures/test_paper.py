@@ -1,0 +1,59 @@
+"""`make paper`: every file named with its sources, documents unchanged where they were true, LaTeX that compiles."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from benchmarks.tables import datasets
+from paper_figures.figures import FIGURES
+from paper_figures.paper import ROOT, documents, make
+
+TEX = ROOT / "paper_figures" / "paper.tex"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A copy of the documents, and what was made from them."""
+    folder = tmp_path_factory.mktemp("paper")
+    (folder / "docs").mkdir()
+    shutil.copy(ROOT / "README.md", folder)
+    for path in (ROOT / "docs").glob("*.md"):
+        shutil.copy(path, folder / "docs")
+    return folder, make(folder / "out", root=folder)
+
+
+def test_every_figure_and_table_is_there_or_said_to_be_missing(made):
+    folder, files = made
+    named = [path for path, _ in files]
+    for name, entry in FIGURES.items():
+        if f"(no figure {name})" in named:
+            assert not (folder / "out" / "figures" / f"{name}.pdf").exists()
+        else:
+            assert (folder / "out" / "figures" / f"{name}.pdf").stat().st_size > 2000, entry.sources
+    for dataset in datasets():
+        assert f"out/tables/{dataset}.tex" in named
+    assert all(source for _, source in files)
+
+
+def test_committed_documents_hold_what_the_results_say(made):
+    folder, _ = made
+    assert ROOT / "README.md" in documents()
+    for path in documents():
+        assert (folder / path.relative_to(ROOT)).read_text() == path.read_text()
+
+
+def test_the_paper_names_every_figure():
+    assert set(re.findall(r"\\fig\{([a-z]+)\}", TEX.read_text())) == set(FIGURES)
+
+
+def test_the_paper_compiles(made, tmp_path):
+    if shutil.which("pdflatex") is None:
+        pytest.skip("no pdflatex here; Debian packages texlive-latex-base and texlive-latex-recommended have it")
+    folder, _ = made
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", rf"\def\made{{{folder / 'out'}}}\input{{{TEX}}}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    (pdf,) = tmp_path.glob("*.pdf")
+    assert pdf.stat().st_size > 50_000
