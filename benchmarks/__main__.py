@@ -323,6 +323,29 @@ def online(
     click.echo(as_text(simulate(seeds, results, attention, prices, tokens_per_second)))
 
 
+@main.command()
+@click.option("--seeds", type=click.IntRange(1), default=2, show_default=True, help="How many samples of each law.")
+@click.option("--budget", default=1500.0, show_default=True, help="Stop after so many CPU-seconds; the next call goes on.")
+@click.option("--estimator", "only", multiple=True, help="Only this one; repeatable.")
+@click.option(
+    "--write", type=click.Path(path_type=Path, exists=True), help="Put the table into this document, and measure nothing."
+)
+@_results
+def estimators(seeds: int, budget: float, only: tuple[str, ...], write: Path | None, results: Path) -> None:
+    """Error and time of every estimator of information on laws whose information is known."""
+    import json
+
+    from benchmarks.estimator_errors import as_table, document_with_table
+    from benchmarks.estimator_errors import main as measure
+
+    if write is not None:
+        write.write_text(document_with_table(write.read_text(), results))
+        return
+    found = measure(seeds, results, budget, only=only)
+    click.echo(as_table(json.loads((results / "estimators.json").read_text())["rows"]), nl=False)
+    click.echo(f"{found['missing']} cells are still to be measured" if found["missing"] else "every cell is measured")
+
+
 if __name__ == "__main__":
     try:
         main(standalone_mode=False)

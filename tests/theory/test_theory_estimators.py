@@ -208,7 +208,7 @@ def test_command_line_estimates_a_file(tmp_path, capsys):
         ({"x": np.zeros(5, int), "y": np.zeros(5, int), "estimator": "ksg_1"}, "reads floats"),
         ({"x": np.zeros(9), "y": np.zeros(9), "estimator": "ksg_1"}, "equal rows"),
         ({"x": np.zeros(9), "y": np.zeros(9), "estimator": "gaussian"}, "singular"),
-        ({"x": np.arange(9.0), "y": np.arange(9.0), "cond": np.ones(9), "estimator": "ksg_1"}, "conditional estimates"),
+        ({"x": np.arange(9.0), "y": np.arange(9.0), "cond": np.ones(9), "estimator": "ksg_2"}, "conditional estimates"),
         ({"x": np.arange(90.0), "y": np.zeros(90, int)}, "constant target"),
         ({"x": np.arange(9.0), "y": np.arange(9) % 2}, "at least 50 rows"),
     ],

@@ -9,16 +9,19 @@ from scipy.special import entr, ndtri
 from theory.errors import require
 from theory.estimators.entropies import ENTROPIES, discrete_information
 from theory.estimators.gaussian import gaussian_information, normal_scores
-from theory.estimators.nearest_neighbour import ksg_terms, mixed_ksg_terms
+from theory.estimators.nearest_neighbour import conditional_ksg_terms, ksg_terms, mixed_ksg_terms, ross_terms
 from theory.estimators.result import Certificate, MIResult
 from theory.estimators.usable_information import paired_log_ratios
+from theory.estimators.variational import VARIATIONAL, variational_terms
 
 Data = tuple[np.ndarray, np.ndarray, np.ndarray | None, int]
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """Kinds are "discrete", "continuous" or "any"; `run` returns the value and n terms whose spread gives the interval."""
+    """Kinds are "discrete", "continuous" or "any"; `run` returns the value and the terms whose spread gives the interval.
+
+    `certificate` is that of an estimate without `cond`."""
 
     x_kind: str
     y_kind: str
@@ -61,7 +64,7 @@ def estimate(
     _check_kinds(name, chosen, x, y, cond)
     diagnostics: dict[str, object] = {"estimator": name, "rows": n}
     value, terms = chosen.run(x, y, cond, seed)
-    half = float(ndtri((1 + confidence) / 2)) * float(np.std(terms, ddof=1)) / np.sqrt(n)
+    half = float(ndtri((1 + confidence) / 2)) * float(np.std(terms, ddof=1)) / np.sqrt(len(terms))
     certificate = chosen.certificate if cond is None else "none"
     if value > 0.8 * np.log(n):
         diagnostics["saturated"] = f"near log rows = {np.log(n):.3f}: no estimate from {n} rows can vouch for more"
@@ -74,15 +77,28 @@ def _entropy_estimator(name: str) -> Estimator:
 
 def _nearest(variant: int) -> Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], tuple[float, np.ndarray]]:
     def run(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> tuple[float, np.ndarray]:
-        terms = ksg_terms(x, y, variant=variant)
+        terms = ksg_terms(x, y, variant=variant) if cond is None else conditional_ksg_terms(x, y, cond)
         return float(terms.mean()), terms
 
     return run
 
 
 def _mixed(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> tuple[float, np.ndarray]:
-    terms = mixed_ksg_terms(x, y)
+    terms = mixed_ksg_terms(x, y) if cond is None else conditional_ksg_terms(x, y, cond)
     return float(terms.mean()), terms
+
+
+def _ross(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> tuple[float, np.ndarray]:
+    terms = ross_terms(x, y)
+    return float(terms.mean()), terms
+
+
+def _variational(name: str) -> Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], tuple[float, np.ndarray]]:
+    def run(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> tuple[float, np.ndarray]:
+        terms = variational_terms(x, y, method=name, seed=seed)
+        return float(terms.mean()), terms
+
+    return run
 
 
 def _copula(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> tuple[float, np.ndarray]:
@@ -101,12 +117,17 @@ def _usable(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) ->
 
 ESTIMATORS: dict[str, Estimator] = {
     **{name: _entropy_estimator(name) for name in ENTROPIES},
-    "ksg_1": Estimator("continuous", "continuous", False, True, _nearest(1)),
+    "ksg_1": Estimator("continuous", "continuous", True, True, _nearest(1)),
     "ksg_2": Estimator("continuous", "continuous", False, True, _nearest(2)),
-    "mixed_ksg": Estimator("any", "any", False, True, _mixed),
+    "mixed_ksg": Estimator("any", "any", True, True, _mixed),
+    "ross": Estimator("continuous", "discrete", False, False, _ross),
     "gaussian": Estimator("continuous", "continuous", True, True, lambda x, y, c, seed: gaussian_information(x, y, c)),
     "gaussian_copula": Estimator("continuous", "continuous", True, True, _copula),
     "usable_information": Estimator("any", "discrete", True, False, _usable, "lower"),
+    **{
+        name: Estimator("continuous", "continuous", False, False, _variational(name), "lower" if lower else "none")
+        for name, lower in VARIATIONAL.items()
+    },
 }
 
 
@@ -124,7 +145,7 @@ def _check_kinds(name: str, chosen: Estimator, x: np.ndarray, y: np.ndarray, con
         whole = values.dtype.kind in "iub"
         require(kind != "discrete" or whole, argument, values.dtype, f"{name} reads whole numbers: choose a continuous estimator")
         require(kind != "continuous" or not whole, argument, values.dtype, f"{name} reads floats: choose a discrete estimator")
-    remedy = "conditional estimates: gaussian, gaussian_copula, usable_information or a discrete one"
+    remedy = "conditional estimates: gaussian, gaussian_copula, ksg_1, mixed_ksg, usable_information or a discrete one"
     require(cond is None or chosen.conditional, "estimator", name, remedy)
 
 

@@ -1,0 +1,205 @@
+"""Variational estimators: a network is trained on half of the rows, what is reported is measured on the other half.
+
+With the network frozen, a score is averaged over rows that it has not seen, so the mean of `nwj`, `js_nwj`, `mine` and
+`infonce` is at most I(X;Y): "lower", in expectation; the interval has its stated confidence where the scores have no heavy
+tail. Not bounds: `smile` clips; `barber_agakov` needs H(Y), which a fitted density only replaces; `club` and `leave_one_out`
+are upper bounds for the *true* p(y|x) (`sandwich_terms`), not for a learned one. torch is imported when training starts."""
+
+from typing import Any
+
+import numpy as np
+from scipy.special import logsumexp
+
+from theory.errors import require
+
+VARIATIONAL = {
+    "barber_agakov": False,
+    "mine": True,
+    "nwj": True,
+    "infonce": True,
+    "js_nwj": True,
+    "smile": False,
+    "club": False,
+    "leave_one_out": False,
+}
+"""Name, and whether its expectation is a lower bound."""
+
+_BATCH, _ROUNDS, _EVERY, _WIDTH, _CLIP = 128, 800, 50, 64, 5.0
+
+
+def variational_terms(x: np.ndarray, y: np.ndarray, *, method: str, seed: int) -> np.ndarray:
+    """The terms whose mean estimates I(X;Y) in nats from x [n, dx], y [n, dy]: one per row or batch held out.
+
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((1500, 1))
+    >>> bool(variational_terms(x, x + rng.standard_normal((1500, 1)), method="infonce", seed=0).mean() > 0.15)
+    True
+    """
+    require(method in VARIATIONAL, "method", method, f"choose one of {sorted(VARIATIONAL)}")
+    x, y = (np.asarray(values, dtype=np.float32).reshape(len(values), -1) for values in (x, y))
+    require(len(x) >= 100, "rows", len(x), "a network needs at least 100 rows")
+    order = np.random.default_rng(seed).permutation(len(x))
+    train, check, test = np.split(order, [int(0.4 * len(x)), len(x) // 2])
+    x, y = ((values - values[train].mean(0)) / np.maximum(values[train].std(0), 1e-6) for values in (x, y))
+    if method in ("barber_agakov", "club", "leave_one_out"):
+        log_q, log_m = _conditional(x, y, train, check, test, seed)
+        if method == "barber_agakov":
+            return np.diagonal(log_q) - log_m
+        return sandwich_terms(log_q, method)
+    scores, constant = _critic(x, y, train, check, test, method, seed)
+    if method == "infonce":
+        return infonce_terms(scores)
+    if method == "smile":
+        return smile_terms(scores)
+    return nwj_terms(scores - constant + 1)
+
+
+def nwj_terms(scores: np.ndarray) -> np.ndarray:
+    """Terms with mean E f - E' exp(f - 1), E' over all pairs of different rows, of scores[i, j] = f(x_i, y_j).
+
+    Their spread is that of the first-order (Hajek) projection, since a row takes part in many pairs.
+    >>> nwj_terms(np.ones((3, 3))).tolist()
+    [0.0, 0.0, 0.0]
+    """
+    own, rest = _split(np.exp(np.clip(scores, -700, 700) - 1)), np.diagonal(scores)
+    return rest - (own.sum(1) + own.sum(0)) / (len(scores) - 1) + own.sum() / (len(scores) * (len(scores) - 1))
+
+
+def infonce_terms(scores: np.ndarray, batch: int = _BATCH) -> np.ndarray:
+    """One term for each disjoint batch, each of mean at most I(X;Y) and never above log batch (Oord et al. 2018)."""
+    count = max(1, len(scores) // batch)
+    terms = []
+    for rows in np.array_split(np.arange(len(scores)), count):
+        block = scores[np.ix_(rows, rows)]
+        terms.append(float(np.mean(np.diagonal(block) - logsumexp(block, axis=1))) + float(np.log(len(rows))))
+    return np.array(terms if count > 1 else terms * 2)
+
+
+def smile_terms(scores: np.ndarray, clip: float = _CLIP) -> np.ndarray:
+    """Terms with mean E f - log E' of exp(f) clipped to exp(-clip)..exp(clip) (Song and Ermon 2020); no bound."""
+    pairs = _split(np.exp(np.clip(scores, -clip, clip)))
+    mean = pairs.sum() / (len(scores) * (len(scores) - 1))
+    return np.diagonal(scores) - np.log(mean) - ((pairs.sum(1) + pairs.sum(0)) / (len(scores) - 1) / mean - 2)
+
+
+def sandwich_terms(log_conditional: np.ndarray, method: str = "club") -> np.ndarray:
+    """Terms of CLUB or the leave-one-out bound from log_conditional[i, j] = log p(y_j | x_i); upper bounds if p is the true one.
+
+    >>> sandwich_terms(np.zeros((4, 4)), "leave_one_out").tolist()
+    [0.0, 0.0, 0.0, 0.0]
+    """
+    n, own = len(log_conditional), np.diagonal(log_conditional)
+    if method == "club":
+        pairs = _split(log_conditional)
+        return own - (pairs.sum(1) + pairs.sum(0)) / (n - 1) + pairs.sum() / (n * (n - 1))
+    others = np.where(np.eye(n, dtype=bool), -np.inf, log_conditional)
+    return own - (np.asarray(logsumexp(others, axis=0)) - np.log(n - 1))
+
+
+def _split(pairs: np.ndarray) -> np.ndarray:
+    return np.where(np.eye(len(pairs), dtype=bool), 0.0, pairs)
+
+
+def _critic(
+    x: np.ndarray, y: np.ndarray, train: np.ndarray, check: np.ndarray, test: np.ndarray, method: str, seed: int
+) -> tuple[np.ndarray, float]:
+    """Scores of all held-out pairs, and the log mean of exp(score) over pairs of *other* rows (1 where none is needed)."""
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        left, right = _network(x.shape[1], 32), _network(y.shape[1], 32)
+        tail = torch.nn.Linear(x.shape[1], y.shape[1], bias=False)  # the bilinear part of Gaussian data
+        torch.nn.init.zeros_(tail.weight)
+
+        def scores(rows: Any) -> Any:
+            a, b = torch.from_numpy(x[rows]), torch.from_numpy(y[rows])
+            return left(a) @ right(b).T + tail(a) @ b.T
+
+        def loss(rows: Any) -> Any:
+            s = scores(rows)
+            own, pairs = s.diagonal(), s[~torch.eye(len(s), dtype=torch.bool)]
+            if method == "infonce":
+                return -(own - s.logsumexp(1)).mean()
+            if method in ("js_nwj", "smile"):
+                return torch.nn.functional.softplus(-own).mean() + torch.nn.functional.softplus(pairs).mean()
+            if method == "nwj":
+                return -(own.mean() - (pairs - 1).clamp(max=20).exp().mean())
+            return -(own.mean() - pairs.logsumexp(0) + float(np.log(len(pairs))))
+
+        _train([left, right, tail], loss, train, check, seed)
+        with torch.no_grad():
+            held_out, held_in = scores(test).double().numpy(), scores(check).double().numpy()
+    constant = 1.0
+    if method == "mine":  # Donsker-Varadhan's log-mean by its tangent at a constant of other rows: linear, so unbiased
+        constant = float(logsumexp(held_in[~np.eye(len(held_in), dtype=bool)]) - np.log(len(held_in) * (len(held_in) - 1)))
+    if method == "js_nwj":
+        constant = 0.0  # JS learns f = log ratio, NWJ wants 1 + log ratio
+    return held_out, constant
+
+
+def _conditional(
+    x: np.ndarray, y: np.ndarray, train: np.ndarray, check: np.ndarray, test: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """log q(y_j | x_i) of all held-out pairs, normal with learned mean and deviations, and the log of a fitted normal m(y)."""
+    import torch
+
+    dims = y.shape[1]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        body, line = _network(x.shape[1], 2 * dims), torch.nn.Linear(x.shape[1], dims)
+
+        def law(rows: Any) -> tuple[Any, Any]:
+            a = torch.from_numpy(x[rows])
+            out = body(a)
+            return line(a) + out[:, :dims], out[:, dims:].clamp(-6, 6)
+
+        def loss(rows: Any) -> Any:
+            mean, log_deviation = law(rows)
+            return (((torch.from_numpy(y[rows]) - mean) * (-log_deviation).exp()) ** 2 / 2 + log_deviation).sum(1).mean()
+
+        _train([body, line], loss, train, check, seed)
+        with torch.no_grad():
+            mean, log_deviation = (part.double().numpy() for part in law(test))
+    held = y[test].astype(float)
+    precision = np.exp(-2 * log_deviation)
+    squares = precision @ (held**2).T - 2 * (precision * mean) @ held.T + (precision * mean**2).sum(1, keepdims=True)
+    log_q = -squares / 2 - log_deviation.sum(1, keepdims=True) - dims / 2 * np.log(2 * np.pi)
+    known = y[np.concatenate([train, check])].astype(float)
+    covariance = np.atleast_2d(np.cov(known.T)) + 1e-6 * np.eye(dims)
+    apart = held - known.mean(0)
+    form = np.einsum("ni,ij,nj->n", apart, np.linalg.inv(covariance), apart)
+    return log_q, -form / 2 - np.linalg.slogdet(2 * np.pi * covariance)[1] / 2
+
+
+def _network(inputs: int, outputs: int) -> Any:
+    from torch import nn
+
+    return nn.Sequential(nn.Linear(inputs, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, outputs))
+
+
+def _train(modules: list[Any], loss: Any, train: np.ndarray, check: np.ndarray, seed: int) -> None:
+    """Adam until the loss on the check rows, looked at now and then, has not fallen four times; the best weights are kept."""
+    import copy
+
+    import torch
+
+    rng = np.random.default_rng([seed, 7])
+    optimiser = torch.optim.Adam([p for module in modules for p in module.parameters()], lr=2e-3, weight_decay=1e-5)
+    best, kept, waited = np.inf, None, 0
+    for step in range(_ROUNDS + 1):
+        if step % _EVERY == 0:
+            with torch.no_grad():
+                now = float(np.mean([float(loss(rows)) for rows in np.array_split(check, max(1, len(check) // _BATCH))]))
+            waited = 0 if now < best - 1e-4 else waited + 1
+            if now < best - 1e-4:
+                best, kept = now, copy.deepcopy([module.state_dict() for module in modules])
+            if waited == 4:
+                break
+        value = loss(rng.choice(train, min(_BATCH, len(train)), replace=False))
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+    if kept is not None:
+        for module, state in zip(modules, kept, strict=True):
+            module.load_state_dict(state)
