@@ -1,7 +1,6 @@
 """A user's own method: a class that fits a split and ranks histories, run and kept like any other method."""
 
 import importlib
-import importlib.util
 import json
 import resource
 import sys
@@ -11,9 +10,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from benchmarks.recipes import own_config
 from benchmarks.suite import own_name
 from scoter.errors import ConfigError
-from scoter.store import Artefact, git_commit, hash_file
+from scoter.store import Artefact, git_commit
 from scoter.types import Catalog, Histories, Rankings, Split, Targets
 
 DEPTH = 20
@@ -30,24 +30,6 @@ class Recommender(Protocol):
     def fit(self, split: Split, catalog: Catalog, *, seed: int) -> Any: ...
 
     def recommend(self, histories: Histories, k: int) -> Rankings: ...
-
-
-def own_config(own: str) -> dict[str, Any]:
-    """The configuration of a user's method: the class, and the content of the file that defines it.
-
-    Raises:
-        ConfigError: not written `package.module:Class`, or no such module.
-    """
-    module, colon, name = own.partition(":")
-    if not (module and colon and name.isidentifier()):
-        raise ConfigError(f"--method-class {own!r} does not name a class; write it as package.module:ClassName")
-    try:
-        found = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        found = None
-    if found is None or found.origin is None:
-        raise ConfigError(f"--method-class {own!r}: there is no module {module!r}; run from its folder, or add it to PYTHONPATH")
-    return {"model": {"kind": "own", "class": own, "source": hash_file(Path(found.origin))}, "training": {}, "fusion": None}
 
 
 def load_own(own: str) -> Recommender:

@@ -1,13 +1,15 @@
 """What a cell's numbers depend on, as the code has it today and as a collected row has it, and where the two differ."""
 
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from benchmarks.own_method import own_config
 from benchmarks.suite import Cell, experiment_of
 from scoter.config import DiscoverConfig, MethodConfig, SemanticIdConfig, from_json, to_json
 from scoter.errors import ConfigError
+from scoter.store import hash_file
 
 _KINDS = {"method": MethodConfig, "semantic_ids": SemanticIdConfig, "discover": DiscoverConfig}
 
@@ -21,6 +23,24 @@ def recipe_of(cell: Cell) -> dict[str, Any]:
     parts = {"method": method}
     parts |= {"semantic_ids": config["semantic_ids"]} if method["model"]["kind"] == "tiger" else {}
     return parts | (origin_of_chains(config) if reads_chains(method) else {})
+
+
+def own_config(own: str) -> dict[str, Any]:
+    """The configuration of a user's method: the class, and the content of the file that defines it.
+
+    Raises:
+        ConfigError: not written `package.module:Class`, or no such module.
+    """
+    module, colon, name = own.partition(":")
+    if not (module and colon and name.isidentifier()):
+        raise ConfigError(f"--method-class {own!r} does not name a class; write it as package.module:ClassName")
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        found = None
+    if found is None or found.origin is None:
+        raise ConfigError(f"--method-class {own!r}: there is no module {module!r}; run from its folder, or add it to PYTHONPATH")
+    return {"model": {"kind": "own", "class": own, "source": hash_file(Path(found.origin))}, "training": {}, "fusion": None}
 
 
 def reads_chains(method: Mapping[str, Any]) -> bool:
