@@ -52,7 +52,7 @@ def show(name: str, results: Path = RESULTS) -> Any:
 def table(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None, digits: int = 4) -> None:
     """Print rows as a plain table, numbers with so many digits after the point.
 
-    >>> table([{"items": 3, "recall": 0.51239}])
+    >>> table([{"items": 3, "recall": 0.51239}])  # doctest: +NORMALIZE_WHITESPACE
     items recall
         3 0.5124
     """
