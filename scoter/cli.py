@@ -1,9 +1,11 @@
 """The command line. Every command imports what it needs when it runs, so that help is instant."""
 
+from __future__ import annotations
+
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,11 +13,13 @@ from scoter.cli_data import data as data_group
 from scoter.cli_discover import discover as discover_command
 from scoter.cli_options import experiment_options, interval, json_option, say, store_option
 from scoter.cli_reason import reason as reason_command
-from scoter.cli_runs import find_run, outcome_of, run_name_of
+from scoter.cli_runs import find_run, open_store, outcome_of, run_name_of
 from scoter.cli_serving import export as export_command
 from scoter.cli_serving import recommend as recommend_command
 from scoter.errors import ScoterError
-from scoter.store import Artefact, Store
+
+if TYPE_CHECKING:
+    from scoter.store import Artefact
 
 _COLUMNS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 
@@ -66,7 +70,7 @@ def run(
     from scoter.experiments import experiment
 
     chosen = with_overrides(_with_fallback(experiment(name), data), overrides)
-    artefact = pipeline.run(chosen, seed=seed, store=Store(store), data_dir=data, say=say)
+    artefact = pipeline.run(chosen, seed=seed, store=open_store(store), data_dir=data, say=say)
     if report is not None:
         from scoter.report import write_report
 
@@ -82,7 +86,7 @@ def run(
 @json_option
 def show(run_name: str, report: Path | None, store: Path | None, as_json: bool) -> None:
     """Print a finished run again: its name, the start of its key, or 'latest'."""
-    artefact = find_run(Store(store), run_name)
+    artefact = find_run(open_store(store), run_name)
     if report is not None:
         from scoter.report import write_report
 
@@ -97,7 +101,7 @@ def show(run_name: str, report: Path | None, store: Path | None, as_json: bool) 
 def table(name: str, store: Path | None) -> None:
     """Every finished full run of a dataset side by side, one row per method and seed."""
     rows = []
-    for artefact in Store(store).artefacts("run"):
+    for artefact in open_store(store).artefacts("run"):
         outcome = outcome_of(artefact)
         if name in (outcome["dataset"], outcome["experiment"]):
             for method, entry in outcome["methods"].items():
@@ -121,7 +125,7 @@ def leakage(run_name: str, sample: int, store: Path | None) -> None:
     from scoter.reasoning.leakage import mention_table
     from scoter.stages.data import open_data
 
-    opened = Store(store)
+    opened = open_store(store)
     outcome = outcome_of(find_run(opened, run_name))
     keys = outcome["artefacts"]
     if "chains" not in keys:
@@ -141,7 +145,7 @@ def leakage(run_name: str, sample: int, store: Path | None) -> None:
 @store_option
 def verify(run_name: str | None, store: Path | None) -> None:
     """Hash every file of every artefact (or of one run) again and name what was altered."""
-    opened = Store(store)
+    opened = open_store(store)
     artefacts = list(opened.artefacts()) if run_name is None else [find_run(opened, run_name)]
     problems = [problem for artefact in artefacts for problem in opened.verify(artefact)]
     for problem in problems:

@@ -1,10 +1,22 @@
 """How commands find a finished run by the name that a person types."""
 
+from __future__ import annotations
+
 import json
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from scoter.errors import StoreError
-from scoter.store import Artefact, Store
+
+if TYPE_CHECKING:  # at run time the store would bring numpy along, and help would be slow
+    from scoter.store import Artefact, Store
+
+
+def open_store(folder: Path | None) -> Store:
+    """The store in that folder, or the usual one."""
+    from scoter.store import Store
+
+    return Store(folder)
 
 
 def find_run(store: Store, name: str) -> Artefact:

@@ -7,9 +7,8 @@ from typing import Any
 import click
 
 from scoter.cli_options import json_option, say, store_option, use_threads
-from scoter.cli_runs import find_run
+from scoter.cli_runs import find_run, open_store
 from scoter.errors import ConfigError
-from scoter.store import Store
 
 
 @click.command()
@@ -46,7 +45,7 @@ def recommend(
     else:
         from scoter.stages.serving import recommend_from_run
 
-        opened = Store(store)
+        opened = open_store(store)
         rows = recommend_from_run(opened, find_run(opened, run_name or ""), method, users, items, count, explain)
     if as_json:
         click.echo(json.dumps(rows))
@@ -72,7 +71,7 @@ def export(run_name: str, out: Path, method: str | None, steps: Any, texts: bool
     from scoter.stages.bundle import export_run
 
     use_threads(None)
-    opened = Store(store)
+    opened = open_store(store)
     sizes = export_run(opened, find_run(opened, run_name), method, out, steps, texts)
     if as_json:
         click.echo(json.dumps({"bundle": str(out), "bytes": sum(sizes.values()), "files": sizes}))
