@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.online import Visits, arrive, bought, compare, expected, language_model_cost, main, split_test
+from benchmarks.collect import RESULTS
+from benchmarks.online import FILE, Visits, arrive, as_text, bought, compare, expected, language_model_cost, main, split_test
 from scoter.errors import ConfigError
 
 SHOPPERS, ITEMS, SHOWN = 300, 20, 5
@@ -88,3 +89,14 @@ def test_settings_out_of_range_and_empty_arms_are_refused(tmp_path):
         compare(np.zeros(0), np.ones(3), 0, paired=False)
     with pytest.raises(ConfigError, match="the arms hold 2 and 3 shoppers"):
         compare(np.zeros(2), np.ones(3), 0, paired=True)
+
+
+def test_committed_results_call_themselves_a_simulation():
+    found = json.loads((RESULTS / FILE).read_text())
+    assert "simulation" in as_text(found)
+    for row in found["rows"]:
+        assert sum(row["in_each_arm"]) == row["shoppers"]
+        for name in ("conversion", "gmv"):
+            exact = row["arms"]["scoter"][name] - row["arms"]["tiger"][name]
+            gap = row["paired"][name]
+            assert gap["low"] - (gap["high"] - gap["low"]) <= exact <= gap["high"] + (gap["high"] - gap["low"])
