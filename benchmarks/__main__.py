@@ -346,6 +346,30 @@ def estimators(seeds: int, budget: float, only: tuple[str, ...], write: Path | N
     click.echo(f"{found['missing']} cells are still to be measured" if found["missing"] else "every cell is measured")
 
 
+@main.command()
+@click.option("--dataset", default="beauty", show_default=True)
+@click.option("--data", type=click.Path(path_type=Path, exists=True), help="A prepared folder, or one that holds the datasets.")
+@click.option("--store", type=click.Path(path_type=Path), help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]")
+@click.option("--draws", type=click.IntRange(2), default=5, show_default=True, help="Random orders of ties in time.")
+@click.option("--sasrec-epochs", type=click.IntRange(0), default=0, help="Also train SASRec so long on each draw.")
+@click.option(
+    "--write", type=click.Path(path_type=Path, exists=True), help="Put the tables between the markers of this document."
+)
+@_results
+def sensitivity(
+    dataset: str, data: Path | None, store: Path | None, draws: int, sasrec_epochs: int, write: Path | None, results: Path
+) -> None:
+    """Ties in time, lengths of histories, popularity of targets, cold items, and the drop from validation to test."""
+    from benchmarks.sensitivity import main as measure
+    from benchmarks.sensitivity_page import as_markdown, document_with_sensitivity
+
+    say = click.echo if sasrec_epochs else lambda line: None
+    options = {"data": data, "store": store, "draws": draws, "sasrec_epochs": sasrec_epochs}
+    click.echo(as_markdown(measure(dataset, results, **options, say=say)))
+    if write is not None:
+        write.write_text(document_with_sensitivity(write.read_text(), results))
+
+
 if __name__ == "__main__":
     try:
         main(standalone_mode=False)
