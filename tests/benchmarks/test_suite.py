@@ -309,3 +309,18 @@ def test_the_command_lists_every_cell_against_the_committed_results():
 @pytest.mark.parametrize("module", [benchmarks.suite, benchmarks.recipes], ids=lambda module: module.__name__)
 def test_the_examples_in_the_docstrings_hold(module):
     assert doctest.testmod(module).failed == 0
+
+
+def test_the_fairness_page_names_what_the_recipes_are():
+    page = (Path(__file__).parents[2] / "docs" / "fairness.md").read_text()
+    epochs = {
+        recipe_of(Cell("beauty", name, 0))["method"]["training"]["epochs"] for name in ("sasrec-ce", "sasrec-bce", "gru4rec")
+    }
+    assert (
+        f"SASRec and GRU4Rec have\n  {epochs.pop()} epochs and TIGER {recipe_of(TIGER)['method']['training']['epochs']}" in page
+    )
+    assert epochs == set()
+    patience = {recipe_of(cell)["method"]["training"]["patience"] for cell in suite()}
+    assert patience == {3}
+    assert "stopped after three validations without" in page
+    assert "test_all_arms_of_one_table_have_one_budget" in globals()
