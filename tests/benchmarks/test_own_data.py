@@ -18,8 +18,9 @@ import scoter.stages.summary
 import scoter.store
 from benchmarks.cell import run_cell
 from benchmarks.collect import load_rows
-from benchmarks.own_method import load_own, own_config
+from benchmarks.own_method import load_own
 from benchmarks.plan import plan
+from benchmarks.recipes import own_config
 from benchmarks.suite import requested
 from scoter.data.prepared import load_prepared
 from scoter.data.split import leave_one_out
