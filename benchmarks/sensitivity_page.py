@@ -22,8 +22,9 @@ def document_with_sensitivity(text: str, results: Path = RESULTS) -> str:
 
 def as_markdown(measured: Mapping[str, Any]) -> str:
     """The tables of one dataset: drop, two kinds of buckets, ties."""
-    parts = [f"Measured at commit `{measured['commit'][:12]}`.", _drop(measured["drop"])]
-    parts += [_buckets(measured["buckets"], kind) for kind in ("history", "popularity")]
+    parts = [f"Measured at commit `{measured['commit'][:12]}`."]
+    parts += [_drop(measured["drop"])] if measured["drop"] else ["No method has been collected yet."]
+    parts += [_buckets(measured["buckets"], kind) for kind in ("history", "popularity") if measured["buckets"]]
     return "\n\n".join([*parts, _ties(measured["ties"])]) + "\n"
 
 
