@@ -149,7 +149,7 @@ def _trained_again(
     data: Path | None,
     say: Say,
 ) -> dict[str, dict[str, float]]:
-    """Test metrics of each method on one order of the events; neural ones are trained through the store, so that they resume."""
+    """Metrics of each method on one order of the events, those of validation by name; trained through the store, to resume."""
     from scoter.data.prepared import save_prepared
     from scoter.models.popularity import Popularity
     from scoter.stages import data as stages
@@ -159,7 +159,8 @@ def _trained_again(
     split, found = leave_one_out(log), {}
     for name, method in methods.items():
         if method.model.kind == "popularity":
-            rankings = Popularity(split.train, catalog.item_count).recommend(split.histories("test"), 20)
+            model = Popularity(split.train, catalog.item_count)
+            rankings = {part: model.recommend(split.histories(part), 20) for part in models.PARTS}
         else:
             experiment = Experiment(f"{dataset}-ties", DataConfig(dataset), {name: method})
             context = Context(experiment, Store(store), 0, say)
@@ -171,8 +172,10 @@ def _trained_again(
                     save_prepared(log, catalog, Path(folder))
                     prepared = stages.prepare(context, Path(folder))
             trained = models.train(context, name, method, prepared, ids, None)
-            rankings = models.open_rankings(models.rank(context, method, trained, prepared, ids, None), "test")
-        found[name] = mean_metrics(Evaluator().evaluate(rankings, split.targets("test")), METRICS)
+            ranked = models.rank(context, method, trained, prepared, ids, None)
+            rankings = {part: models.open_rankings(ranked, part) for part in models.PARTS}
+        metrics = {part: mean_metrics(Evaluator().evaluate(rankings[part], split.targets(part)), METRICS) for part in rankings}
+        found[name] = {**metrics["test"], **{f"valid {metric}": value for metric, value in metrics["valid"].items()}}
     return found
 
 
