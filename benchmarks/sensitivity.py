@@ -154,13 +154,13 @@ def _trained_again(
     from scoter.models.popularity import Popularity
     from scoter.stages import data as stages
     from scoter.stages import models
-    from scoter.stages.context import Context
+    from scoter.stages.context import PARTS, Context
 
     split, found = leave_one_out(log), {}
     for name, method in methods.items():
         if method.model.kind == "popularity":
             model = Popularity(split.train, catalog.item_count)
-            rankings = {part: model.recommend(split.histories(part), 20) for part in models.PARTS}
+            rankings = {part: model.recommend(split.histories(part), 20) for part in PARTS}
         else:
             experiment = Experiment(f"{dataset}-ties", DataConfig(dataset), {name: method})
             context = Context(experiment, Store(store), 0, say)
@@ -173,8 +173,8 @@ def _trained_again(
                     prepared = stages.prepare(context, Path(folder))
             trained = models.train(context, name, method, prepared, ids, None)
             ranked = models.rank(context, method, trained, prepared, ids, None)
-            rankings = {part: models.open_rankings(ranked, part) for part in models.PARTS}
-        metrics = {part: mean_metrics(Evaluator().evaluate(rankings[part], split.targets(part)), METRICS) for part in rankings}
+            rankings = {part: models.open_rankings(ranked, part) for part in PARTS}
+        metrics = {part: mean_metrics(Evaluator().evaluate(rankings[part], split.targets(part)), METRICS) for part in PARTS}
         found[name] = {**metrics["test"], **{f"valid {metric}": value for metric, value in metrics["valid"].items()}}
     return found
 

@@ -67,7 +67,7 @@ def _ties(ties: Mapping[str, Any] | None) -> str:
         f"{100 * ties['share_of_tied_steps']:.1f} % of neighbouring events of a user have one time; shuffled, "
         f"{100 * other:.1f} % of users get another test target.",
         "",
-        "| method | metric | as prepared | mean of the draws | lowest | highest | standard deviation | validation: as prepared, draws |",
+        "| method | metric | as prepared | mean of the draws | lowest | highest | deviation | validation: as prepared, draws |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for method in methods:
@@ -76,8 +76,8 @@ def _ties(ties: Mapping[str, Any] | None) -> str:
             values = [row[metric] for row in drawn if row["method"] == method]
             spread = np.std(values, ddof=1) if len(values) > 1 else float("nan")
             numbers = f"{prepared:.4f} | {np.mean(values):.4f} | {min(values):.4f} | {max(values):.4f} | {spread:.5f}"
-            before, after = ([row[f"valid {metric}"] for row in some if row["method"] == method] for some in (rows, drawn))
-            lines.append(f"| {method} | {metric} | {numbers} | {before[0]:.4f}, {np.mean(after):.4f} |")
+            first, *others = (row[f"valid {metric}"] for row in rows if row["method"] == method)
+            lines.append(f"| {method} | {metric} | {numbers} | {first:.4f}, {np.mean(others):.4f} |")
     if "sasrec-ce" in methods:
         lines += [
             "",

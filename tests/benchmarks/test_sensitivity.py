@@ -118,7 +118,7 @@ def test_sasrec_is_trained_on_each_draw(tmp_path):
     assert found is not None
     rows = [row for row in found["rows"] if row["method"] == "sasrec-ce"]
     assert len({row["ndcg@10"] for row in rows}) == 3
-    assert "SASRec had 1 epochs each time" in as_markdown({"commit": "0" * 40, "drop": [], "buckets": [], "ties": found})
+    assert "SASRec was trained for 1 epochs only" in as_markdown({"commit": "0" * 40, "drop": [], "buckets": [], "ties": found})
 
 
 def test_the_page_shows_the_committed_measurement():
