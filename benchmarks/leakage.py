@@ -16,18 +16,22 @@ FILE = "leakage.json"
 PARTS = {"train": "training", "last-train": "last training item", "valid": "validation", "test": "test"}
 
 
-def main(dataset: str, seed: int = 0, results: Path = RESULTS) -> dict[str, Any]:
-    """Measure a dataset, put it beside the others in `results/leakage.json`, and return what was measured."""
+def main(dataset: str, seed: int = 0, results: Path = RESULTS, shuffled: bool = False) -> dict[str, Any]:
+    """Measure a dataset, put it beside the others in `results/leakage.json`, and return what was measured.
+
+    `shuffled` puts each shopper's events of one time in random order first, and the measurement under a name of its own:
+    where the order of ties is that of a file, the last event is no ordinary one.
+    """
     from scoter.config import DataConfig
     from scoter.data.datasets import open_dataset
-    from scoter.data.split import leave_one_out
+    from scoter.data.split import leave_one_out, shuffle_ties
     from scoter.reasoning.chains import hand_written_pattern, write_chains
     from scoter.reasoning.leakage import mention_table
     from scoter.seeding import derive_seed
 
     began = time.process_time()
     found = open_dataset(DataConfig(dataset))
-    split = leave_one_out(found.log)
+    split = leave_one_out(shuffle_ties(found.log, seed) if shuffled else found.log)
     table = write_chains(split, found.catalog, hand_written_pattern(found.catalog), derive_seed(seed, "folds"))
     rows = mention_table(table, split, found.catalog, seed, sample=split.train.user_count)
     measured = {
@@ -40,7 +44,9 @@ def main(dataset: str, seed: int = 0, results: Path = RESULTS) -> dict[str, Any]
     results.mkdir(parents=True, exist_ok=True)
     path = results / FILE
     kept = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**kept, dataset: measured}, indent=1, sort_keys=True) + "\n")
+    path.write_text(
+        json.dumps({**kept, f"{dataset}-shuffled-ties" if shuffled else dataset: measured}, indent=1, sort_keys=True) + "\n"
+    )
     return measured
 
 
