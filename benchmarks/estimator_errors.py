@@ -267,8 +267,8 @@ def _mixture(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def _mixture_law() -> Law:
     x, y = _mixture(400_000, np.random.default_rng(0))
     parts = -((np.c_[x, y][:, None] - _CENTRES) ** 2) / (2 * 0.25)
-    ratio = logsumexp(parts.sum(2), axis=1) - logsumexp(parts[..., 0], axis=1) - logsumexp(parts[..., 1], axis=1)
-    terms = ratio + np.log(len(_CENTRES))
+    both, first, second = (np.asarray(logsumexp(part, axis=1)) for part in (parts.sum(2), parts[..., 0], parts[..., 1]))
+    terms = both - first - second + np.log(len(_CENTRES))
     return Law("continuous", "continuous", float(terms.mean()), _mixture, float(terms.std() / np.sqrt(len(terms))))
 
 
