@@ -20,11 +20,13 @@ $(STAMP): pyproject.toml constraints.txt
 quickstart: setup ## a short comparison on real data (or the simulated shop), with an HTML report
 	$(BIN)/scoter run quickstart --report quickstart.html
 
-test: setup ## style, types, import rules and the default tests
+lint: setup ## style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+test: setup ## the default tests and doctests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 
 test-language-model: setup ## the tests that start a real language model on this machine
@@ -53,4 +55,4 @@ notebooks-smoke: setup ## compute every notebook again at smoke size
 clean: ## remove the environment (artefacts stay)
 	rm -rf .venv
 
-.PHONY: help setup quickstart test test-language-model test-slow tables paper paper-full notebooks notebooks-smoke clean
+.PHONY: help setup quickstart lint test test-language-model test-slow tables paper paper-full notebooks notebooks-smoke clean

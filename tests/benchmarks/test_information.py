@@ -25,6 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pipeline.run(smoke, store=Store(tmp_path_factory.mktemp("store"))).path
 
 
+@pytest.mark.slow
 def test_rows_of_a_finished_run(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(information, "VECTOR_DIMS", 6)
     printed = CliRunner().invoke(main, ["information", str(run), "--results", str(tmp_path)], catch_exceptions=False)

@@ -24,6 +24,7 @@ def made(tmp_path_factory):
     return folder, make(folder / "out", root=folder)
 
 
+@pytest.mark.slow
 def test_every_figure_and_table_is_there_or_said_to_be_missing(made):
     folder, files = made
     named = [path for path, _ in files]
@@ -37,6 +38,7 @@ def test_every_figure_and_table_is_there_or_said_to_be_missing(made):
     assert all(source for _, source in files)
 
 
+@pytest.mark.slow
 def test_committed_documents_hold_what_the_results_say(made):
     folder, _ = made
     assert ROOT / "README.md" in documents()
@@ -48,6 +50,7 @@ def test_the_paper_names_every_figure():
     assert set(re.findall(r"\\fig\{([a-z]+)\}", TEX.read_text())) == set(FIGURES)
 
 
+@pytest.mark.slow
 def test_the_paper_compiles(made, tmp_path):
     if shutil.which("pdflatex") is None:
         pytest.skip("no pdflatex here; Debian packages texlive-latex-base and texlive-latex-recommended have it")
