@@ -14,17 +14,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from scoter.config import Gru4RecConfig
-from scoter.errors import ConfigError
 from scoter.models.batches import ItemBatch, StepSource
-from scoter.models.ranking import AfterBatch, ignore, rank_in_batches
-from scoter.types import Histories, Rankings
+from scoter.models.item_scorer import ItemScorer
 
 
-class GRU4Rec(nn.Module):
+class GRU4Rec(ItemScorer):
     """Next-item model over item numbers.
 
     Example:
         >>> import numpy as np
+        >>> from scoter.types import Histories
         >>> model = GRU4Rec(Gru4RecConfig(dim=8), item_count=5)
         >>> histories = Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))
         >>> sorted(model.recommend(histories, k=5).items[0].tolist())
@@ -48,37 +47,8 @@ class GRU4Rec(nn.Module):
         logits = nn.functional.linear(hidden, self.items.weight[:-1])
         return nn.functional.cross_entropy(logits.float(), batch.items[:, 1:][batch.is_target], label_smoothing=label_smoothing)
 
-    def recommend(
-        self,
-        histories: Histories,
-        k: int,
-        steps: StepSource | None = None,
-        after_batch: AfterBatch = ignore,
-        batch_rows: int = 512,
-    ) -> Rankings:
-        """The `k` best-scored items of the whole catalogue after each history; see `rank_in_batches` for `after_batch`."""
-
-        def best(items: Tensor, lengths: Tensor, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
-            hidden = self._hidden(items)[torch.arange(len(items)), (lengths - 1).clamp(min=0)]
-            hidden = self._read_chain(hidden, steps, users, prefix_lengths)
-            with torch.autocast("cpu", enabled=False):
-                logits = torch.log_softmax(hidden.float() @ self.items.weight[:-1].T, dim=-1)
-            score, found = logits.topk(min(k, self.item_count))
-            return found, score
-
-        return rank_in_batches(self, best, histories, k, self.config.max_items, batch_rows, self.precision, after_batch)
-
     def _hidden(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         """States after each item. Rows are left-aligned, so that padding comes after everything that is read."""
         x = self.dropout(self.items(torch.where(items < 0, self.item_count, items)))
         with torch.autocast("cpu", enabled=False):  # a recurrence adds up what rounding loses
             return self.dropout(self.network(x.float())[0])
-
-    def _read_chain(
-        self, hidden: Float[Tensor, "N D"], steps: StepSource | None, users: Int[Tensor, " N"], prefix_lengths: Int[Tensor, " N"]
-    ) -> Float[Tensor, "N D"]:
-        if self.fusion is None:
-            return hidden
-        if steps is None:
-            raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
-        return self.fusion.fuse(hidden, *steps.read(users, prefix_lengths))

@@ -13,17 +13,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from scoter.config import SasrecConfig
-from scoter.errors import ConfigError
 from scoter.models.batches import ItemBatch, StepSource
-from scoter.models.ranking import AfterBatch, ignore, rank_in_batches
-from scoter.types import Histories, Rankings
+from scoter.models.item_scorer import ItemScorer
 
 
-class SASRec(nn.Module):
+class SASRec(ItemScorer):
     """Next-item model over item numbers; output weights are the item embeddings.
 
     Example:
         >>> import numpy as np
+        >>> from scoter.types import Histories
         >>> model = SASRec(SasrecConfig(dim=8, layers=1, heads=2), item_count=5)
         >>> histories = Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))
         >>> sorted(model.recommend(histories, k=5).items[0].tolist())
@@ -61,38 +60,9 @@ class SASRec(nn.Module):
         negative = (hidden * self.items(negatives)).sum(-1).float()
         return (nn.functional.softplus(-positive) + nn.functional.softplus(negative)).mean()
 
-    def recommend(
-        self,
-        histories: Histories,
-        k: int,
-        steps: StepSource | None = None,
-        after_batch: AfterBatch = ignore,
-        batch_rows: int = 512,
-    ) -> Rankings:
-        """The `k` best-scored items of the whole catalogue after each history; see `rank_in_batches` for `after_batch`."""
-
-        def best(items: Tensor, lengths: Tensor, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
-            hidden = self._hidden(items)[torch.arange(len(items)), (lengths - 1).clamp(min=0)]
-            hidden = self._read_chain(hidden, steps, users, prefix_lengths)
-            with torch.autocast("cpu", enabled=False):
-                logits = torch.log_softmax(hidden.float() @ self.items.weight[:-1].T, dim=-1)
-            score, found = logits.topk(min(k, self.item_count))
-            return found, score
-
-        return rank_in_batches(self, best, histories, k, self.config.max_items, batch_rows, self.precision, after_batch)
-
     def _hidden(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         length = items.shape[1]
         # Positions count from the left; attention is causal, so padding on the right is never read.
         x = self.items(torch.where(items < 0, self.item_count, items)) * self.config.dim**0.5 + self.positions.weight[:length]
         causal = torch.triu(torch.full((length, length), -torch.inf), diagonal=1)
         return self.encoder(self.dropout(x), mask=causal, is_causal=True)
-
-    def _read_chain(
-        self, hidden: Float[Tensor, "N D"], steps: StepSource | None, users: Int[Tensor, " N"], prefix_lengths: Int[Tensor, " N"]
-    ) -> Float[Tensor, "N D"]:
-        if self.fusion is None:
-            return hidden
-        if steps is None:
-            raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
-        return self.fusion.fuse(hidden, *steps.read(users, prefix_lengths))

@@ -1,0 +1,58 @@
+"""What recommenders over item numbers share: read the chain at the end of a history, score the whole catalogue."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from scoter.errors import ConfigError
+from scoter.models.batches import StepSource
+from scoter.models.ranking import AfterBatch, ignore, rank_in_batches
+from scoter.types import Histories, Rankings
+
+
+class ItemScorer(nn.Module):
+    """A network with an embedding per item, `items`, whose last row pads; scores are products of hidden states with it.
+
+    A subclass sets `config`, `fusion`, `precision`, `item_count` and `items`, and gives `_hidden`.
+    """
+
+    config: Any
+    fusion: Any
+    precision: str
+    item_count: int
+    items: nn.Embedding
+
+    def _hidden(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        """States after each item of left-aligned rows; what stands to the right is never read."""
+        raise NotImplementedError
+
+    def recommend(
+        self,
+        histories: Histories,
+        k: int,
+        steps: StepSource | None = None,
+        after_batch: AfterBatch = ignore,
+        batch_rows: int = 512,
+    ) -> Rankings:
+        """The `k` best-scored items of the whole catalogue after each history; see `rank_in_batches` for `after_batch`."""
+
+        def best(items: Tensor, lengths: Tensor, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
+            hidden = self._hidden(items)[torch.arange(len(items)), (lengths - 1).clamp(min=0)]
+            hidden = self._read_chain(hidden, steps, users, prefix_lengths)
+            with torch.autocast("cpu", enabled=False):
+                logits = torch.log_softmax(hidden.float() @ self.items.weight[:-1].T, dim=-1)
+            score, found = logits.topk(min(k, self.item_count))
+            return found, score
+
+        return rank_in_batches(self, best, histories, k, self.config.max_items, batch_rows, self.precision, after_batch)
+
+    def _read_chain(
+        self, hidden: Float[Tensor, "N D"], steps: StepSource | None, users: Int[Tensor, " N"], prefix_lengths: Int[Tensor, " N"]
+    ) -> Float[Tensor, "N D"]:
+        if self.fusion is None:
+            return hidden
+        if steps is None:
+            raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
+        return self.fusion.fuse(hidden, *steps.read(users, prefix_lengths))
