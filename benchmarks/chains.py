@@ -32,26 +32,23 @@ def write(dataset: str, chains: int, out: Path) -> dict[str, Any]:
 
     `data_peak_mib` is the peak before the first chain: the data, and the packages.
     """
-    import resource
     import time
 
     from scoter.config import DataConfig
     from scoter.data.datasets import open_dataset
     from scoter.data.split import leave_one_out
+    from scoter.memory import peak_mib
     from scoter.reasoning.chain_engine import run_job
     from scoter.reasoning.chain_job import ChainJob
     from scoter.reasoning.chain_shards import ChainFolder
     from scoter.reasoning.chains import hand_written_pattern
     from scoter.seeding import derive_seed
 
-    def peak() -> float:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
     found = open_dataset(DataConfig(dataset))
     split = leave_one_out(found.log)
     pattern = hand_written_pattern(found.catalog)
     job = ChainJob(split, found.catalog, pattern, found.identity, fold_seed=derive_seed(0, "folds"), limit=chains)
-    before, began, cpu = peak(), time.perf_counter(), time.process_time()
+    before, began, cpu = peak_mib(), time.perf_counter(), time.process_time()
     written = sum(run_job(job, ChainFolder(out), None).values())
     seconds = time.perf_counter() - began
     size = sum(path.stat().st_size for path in out.glob("chains-*.parquet"))
@@ -61,7 +58,7 @@ def write(dataset: str, chains: int, out: Path) -> dict[str, Any]:
         "cpu_seconds": time.process_time() - cpu,
         "chains_per_second": written / seconds,
         "data_peak_mib": before,
-        "peak_mib": peak(),
+        "peak_mib": peak_mib(),
         "bytes_per_chain": size / written,
     }
 

@@ -193,10 +193,10 @@ def _export(method: MethodRun, out: Path) -> Path:
 def _alone(bundle: Path, threads: int) -> float:
     """Peak resident memory in MiB of a process that opens the bundle and answers fifty requests."""
     code = (
-        "import resource, sys, torch\nfrom pathlib import Path\nfrom scoter.stages.bundle_reader import open_bundle\n"
+        "import sys, torch\nfrom pathlib import Path\nfrom scoter.memory import peak_mib\nfrom scoter.stages.bundle_reader import open_bundle\n"
         f"torch.set_num_threads({threads})\nbundle = open_bundle(Path(sys.argv[1]))\n"
         "for user in list(bundle.user_rows)[:50]: bundle.rank(user)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        "print(peak_mib())"
     )
     done = subprocess.run([sys.executable, "-c", code, str(bundle)], capture_output=True, text=True, check=True)
     return float(done.stdout)

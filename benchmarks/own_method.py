@@ -2,8 +2,6 @@
 
 import importlib
 import json
-import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -13,6 +11,7 @@ import numpy as np
 from benchmarks.recipes import own_config
 from benchmarks.suite import own_name
 from scoter.errors import ConfigError
+from scoter.memory import peak_mib
 from scoter.store import Artefact, git_commit
 from scoter.types import Catalog, Histories, Rankings, Split, Targets
 
@@ -69,7 +68,7 @@ def run_own(own: str, context: Any, data: Artefact) -> Artefact:
             "metrics": {part: mean_metrics(found) for part, found in metrics.items()},
             "epochs": int(getattr(model, "epochs", 0)),
             "cpu_seconds": spent,
-            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2),
+            "peak_mib": peak_mib(),
             "config": config,
         }
         outcome = {

@@ -7,7 +7,6 @@ run that was not, bit for bit on one machine.
 
 import json
 import math
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from scoter.config import TrainingConfig
+from scoter.memory import peak_mib
 from scoter.models.precision import autocast, resolve_precision
 from scoter.seeding import derive_seed
 
@@ -113,7 +113,7 @@ def fit(
         report = ", ".join(f"{key} {value:.4g}" for key, value in entry.items())
         tqdm.write(f"{label}: {report}, {log.cpu_seconds:.0f} CPU-s", file=sys.stderr)
     load_weights(model, best_file)
-    log.peak_mib = max(log.peak_mib, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    log.peak_mib = max(log.peak_mib, peak_mib())
     return log
 
 
