@@ -193,7 +193,8 @@ def _export(method: MethodRun, out: Path) -> Path:
 def _alone(bundle: Path, threads: int) -> float:
     """Peak resident memory in MiB of a process that opens the bundle and answers fifty requests."""
     code = (
-        "import sys, torch\nfrom pathlib import Path\nfrom scoter.memory import peak_mib\nfrom scoter.stages.bundle_reader import open_bundle\n"
+        "import sys, torch\nfrom pathlib import Path\nfrom scoter.memory import peak_mib\n"
+        "from scoter.stages.bundle_reader import open_bundle\n"
         f"torch.set_num_threads({threads})\nbundle = open_bundle(Path(sys.argv[1]))\n"
         "for user in list(bundle.user_rows)[:50]: bundle.rank(user)\n"
         "print(peak_mib())"
