@@ -56,7 +56,7 @@ RANKED_PATTERN = (
     Step("recent_item", {"field": "item", "lag": 2}),
     Step("recent_item", {"field": "item", "lag": 1}),
     Step("likely_next", {"count": 3, "what": "category", "window": 3}),
-    *(Step("recommendation", {"count": 1, "rank": rank, "window": 3}) for rank in range(1, 7)),
+    *(Step("recommendation", {"count": 1, "degrees": 8, "rank": rank, "window": 3}) for rank in range(1, 7)),
 )
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Int
 from scoter.errors import ConfigError
 from scoter.reasoning.facets import Facet, read_facets
 from scoter.reasoning.statistics import FoldedStatistics
-from scoter.reasoning.successors import commonest, likely_next, popular_in
+from scoter.reasoning.successors import commonest, likely_next, likely_next_with_strength, popular_in
 from scoter.reasoning.view import View
 from scoter.types import Catalog, Step
 
@@ -38,6 +38,8 @@ WANTS = {
     "category": "Similar shoppers also want something from {}.",
 }
 RECOMMENDS = {"item": "The recommendation is {}."}
+RECOMMENDS_SURELY = "The recommendation, {}, is {}."
+CERTAINTY = ("a guess", "unsure", "barely sure", "somewhat sure", "fairly sure", "sure", "very sure", "certain")
 
 Parameters = Mapping[str, int | float | str]
 # One row per prefix: numbers of sentences, -1 where there is nothing to say.
@@ -95,6 +97,10 @@ class CatalogReasoner:
         name = role.facet(parameters)
         facet = self.facets[name]
         numbers = role.select(self, view, facet, parameters)
+        degrees = int(parameters.get("degrees", 1))
+        if degrees > 1:
+            said = [RECOMMENDS_SURELY.format(sure, label) for sure in CERTAINTY[:degrees] for label in facet.labels]
+            return Spoken(said, numbers)
         return Spoken([role.wording[name].format(label) for label in facet.labels], numbers)
 
 
@@ -112,6 +118,8 @@ def check_step(step: Step, catalog: Catalog) -> tuple[Role, dict[str, int | floa
             raise ConfigError(f"{step.label()}: {name} is {value!r}; choose from: {', '.join(map(str, values))}")
         if isinstance(values[0], int) and not (isinstance(value, int) and value >= 1):
             raise ConfigError(f"{step.label()}: {name} is {value!r}; it must be a whole number from 1 on")
+        if name == "degrees" and int(value) > len(CERTAINTY):
+            raise ConfigError(f"{step.label()}: degrees is {value!r}; there are words for 1 to {len(CERTAINTY)}")
     if column := lacking(step, catalog):
         raise ConfigError(
             f"{step.label()} needs the catalogue column {column!r}, which holds nothing here; "
@@ -180,17 +188,22 @@ def _likely_next(reasoner: CatalogReasoner, view: View, facet: Facet, parameters
 
 
 def _recommendation(reasoner: CatalogReasoner, view: View, facet: Facet, parameters: Parameters) -> Codes:
-    """Items by transition score, from the `rank`-th on; where no transition is known, the favourite department's most popular."""
-    rank = int(parameters["rank"])
+    """Items by transition score, from the `rank`-th on; where no transition is known, the favourite department's most popular.
+
+    With several `degrees` of certainty, each item is said with its own: a degree for each doubling of its strength.
+    """
+    rank, degrees = int(parameters["rank"]), int(parameters["degrees"])
     count = int(parameters["count"]) + rank - 1
-    best = likely_next(view, reasoner.statistics, facet, count, int(parameters["window"]), new_only=True)
+    best, strength = likely_next_with_strength(view, reasoner.statistics, facet, count, int(parameters["window"]), new_only=True)
     unknown = np.flatnonzero(best[:, 0] < 0)
     if len(unknown):
         rows = View(view.users[unknown], view.prefix_lengths[unknown], view.recent[unknown])
         groups = reasoner.facets.get("department", Facet(np.full(len(facet.codes), -1), ()))
         favourite = commonest(groups.known(rows.recent), 1)[:, 0]
         best[unknown] = popular_in(rows, reasoner.statistics, groups.codes, favourite, count)
-    return best[:, rank - 1 :]
+    degree = np.floor(np.log2(np.maximum(strength, 1e-9))) + degrees // 2
+    degree = np.clip(degree, 0, degrees - 1).astype(np.int64)
+    return np.where(best >= 0, degree * len(facet.labels) + best, -1)[:, rank - 1 :]
 
 
 _COUNTS: dict[str, tuple[int | str, ...]] = {"count": (5, 1, 3, 10), "window": (3, 1)}
@@ -229,11 +242,12 @@ ROLES = {
         ),
         Role(
             "recommendation",
-            "the final statement: the `count` items with the best transition score, from the `rank`-th on",
+            "the final statement: the `count` items with the best transition score, from the `rank`-th on, "
+            "said with `degrees` degrees of certainty",
             RECOMMENDS,
             lambda p: "item",
             _recommendation,
-            {**_COUNTS, "rank": (1,)},
+            {**_COUNTS, "rank": (1,), "degrees": (1,)},
             final=True,
         ),
     )

@@ -13,31 +13,42 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float32
 
+from scoter.seeding import derive_seed
 from scoter.types import ReasoningPattern, SemanticIds, Step, StepEmbeddings
 
 LEVEL_WIDTH = 128
+FRAME_WIDTH = 64
 
 
 def ground_steps(
     steps: StepEmbeddings, sentences: Sequence[str], names: Sequence[str], ids: SemanticIds, seed: int
 ) -> StepEmbeddings:
-    """Sentence vectors, and beside them the code vectors of the item that the sentence names; both of length 1.
+    """Sentence vectors, beside them the code vectors of the item that the sentence names, and a vector of the words around
+    the name, such as how sure the sentence is; each of length 1.
 
     Args:
         sentences: the texts of `steps.vectors`, in the same order.
         names: each item's name, as sentences say it. Items of one name are told apart by nothing here, so their mean counts.
-        seed: draws the code vectors, one random direction for each code of each level, `LEVEL_WIDTH` numbers a level.
+        seed: draws one random direction for each code of each level, `LEVEL_WIDTH` numbers a level, and one for each frame
+            of words around a name, `FRAME_WIDTH` numbers.
     """
     codes = code_vectors(ids, seed)
     items = defaultdict(list)
     for item, name in enumerate(names):
         items[name].append(item)
     second = np.zeros((len(sentences), codes.shape[1]), np.float32)
+    third = np.zeros((len(sentences), FRAME_WIDTH), np.float32)
+    frames: dict[str, np.ndarray] = {}
     for number, sentence in enumerate(sentences):
         name = named(sentence, items)
         if name is not None:
             second[number] = codes[items[name]].mean(axis=0)
-    return replace(steps, vectors=np.concatenate([_unit(steps.vectors.astype(np.float32)), _unit(second)], axis=1))
+            frame = sentence.removesuffix(".").removesuffix(name)
+            if frame not in frames:
+                frames[frame] = np.random.default_rng(derive_seed(seed, "frame", frame)).standard_normal(FRAME_WIDTH)
+            third[number] = frames[frame]
+    parts = [_unit(steps.vectors.astype(np.float32)), _unit(second), _unit(third)]
+    return replace(steps, vectors=np.concatenate(parts, axis=1))
 
 
 def sentence_widths(steps: StepEmbeddings, most: int = 10) -> list[int]:
