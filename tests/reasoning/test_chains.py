@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from scoter.errors import ConfigError, DataError
-from scoter.reasoning.catalog_reasoner import ROLES, CatalogReasoner, offered_steps
+from scoter.reasoning.catalog_reasoner import CERTAINTY, ROLES, CatalogReasoner, offered_steps
 from scoter.reasoning.chains import hand_written_pattern, load_chains, save_chains, write_chains
 from scoter.reasoning.statistics import FoldedStatistics
+from scoter.reasoning.successors import likely_next_with_strength
 from scoter.reasoning.view import every_prefix, look
 from scoter.types import Catalog, ReasoningPattern, Step
 
@@ -161,6 +162,7 @@ def test_users_without_events_have_no_chain(make_split, make_shop, tmp_path):
         (Step("recent_item", {"lags": 1}), "no parameter 'lags'; its parameters are: lag, field"),
         (Step("recent_item", {"lag": 0}), "lag is 0; it must be a whole number from 1 on"),
         (Step("recent_item", {"field": "colour"}), "field is 'colour'; choose from: item, brand, category"),
+        (Step("recommendation", {"degrees": 9}), "degrees is 9; there are words for 1 to 8"),
         (Step("brand_loyalty", {"count": 2}), "its parameters are: none"),
         (Step("price_band"), "needs the catalogue column 'price', which holds nothing here"),
     ],
@@ -200,3 +202,20 @@ def test_ranks_part_a_recommendation_into_its_places(random_shop):
     for rank in (1, 2, 3):
         one = reasoner.write(view, Step("recommendation", {"count": 1, "rank": rank})).numbers
         np.testing.assert_array_equal(one[:, 0], whole[:, rank - 1])
+
+
+def test_degrees_of_certainty_are_doublings_of_strength(random_shop):
+    split, catalog = random_shop
+    view = look(split, *every_prefix(split)[:2])
+    statistics = FoldedStatistics(split.train, catalog.item_count, seed=0)
+    reasoner = CatalogReasoner(catalog, statistics)
+    plain = reasoner.write(view, Step("recommendation", {"count": 2}))
+    sure = reasoner.write(view, Step("recommendation", {"count": 2, "degrees": 4}))
+    strength = likely_next_with_strength(view, statistics, reasoner.facets["item"], 2, 3, new_only=True)[1]
+    seen = set()
+    for row, column in zip(*np.nonzero(plain.numbers >= 0), strict=True):
+        name = plain.sentences[plain.numbers[row, column]].removeprefix("The recommendation is ")
+        bound = [value for value in (0.5, 1.0, 2.0) if strength[row, column] >= value]
+        assert sure.sentences[sure.numbers[row, column]] == f"The recommendation, {CERTAINTY[len(bound)]}, is {name}"
+        seen.add(len(bound))
+    assert len(seen) > 1

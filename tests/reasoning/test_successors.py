@@ -5,7 +5,7 @@ import pytest
 
 from scoter.reasoning.facets import read_facets
 from scoter.reasoning.statistics import FoldedStatistics
-from scoter.reasoning.successors import LAG_DECAY, commonest, likely_next, popular_in
+from scoter.reasoning.successors import LAG_DECAY, commonest, likely_next, likely_next_with_strength, popular_in
 from scoter.reasoning.view import View, every_prefix, look
 
 
@@ -22,7 +22,8 @@ def scene(random_shop):
 def test_likely_next_equals_a_loop(scene, name, new_only, window):
     view, statistics, facets = scene
     facet = facets[name]
-    found = likely_next(view, statistics, facet, 4, window, new_only)
+    found, strength = likely_next_with_strength(view, statistics, facet, 4, window, new_only)
+    np.testing.assert_array_equal(found, likely_next(view, statistics, facet, 4, window, new_only))
     for row in range(0, len(view), 7):
         fold = statistics.user_folds[view.users[row]]
         transitions, popular = statistics.transitions[fold].toarray(), statistics.popularity[fold]
@@ -40,6 +41,8 @@ def test_likely_next_equals_a_loop(scene, name, new_only, window):
         ranked = sorted(range(len(scores)), key=lambda code: (-round(scores[code], 9), -fame[code], code))
         wanted = [code if scores[code] > 0 else -1 for code in ranked[:4]]
         assert found[row].tolist() == wanted + [-1] * (4 - len(wanted))
+        wanted_strength = [scores[code] / scores.sum() ** 0.5 if code >= 0 else 0.0 for code in found[row]]
+        np.testing.assert_allclose(strength[row], wanted_strength, atol=1e-9)
 
 
 def test_commonest_equals_a_counter():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scoter.transfer.grounded import LEVEL_WIDTH, code_vectors, ground_steps, named, one_step_per_sentence
+from scoter.transfer.grounded import FRAME_WIDTH, LEVEL_WIDTH, code_vectors, ground_steps, named, one_step_per_sentence
 from scoter.types import ReasoningPattern, SemanticIds, Step, StepEmbeddings
 
 IDS = SemanticIds(np.array([[0, 1], [0, 0], [3, 1], [2, 2]]), (4, 3))
@@ -25,15 +25,27 @@ def test_sentences_bring_the_codes_of_their_items_along():
     )
     found = ground_steps(table, SENTENCES, NAMES, IDS, seed=3)
     codes = code_vectors(IDS, seed=3)
-    assert found.dim == 6 + 2 * LEVEL_WIDTH
+    assert found.dim == 6 + 2 * LEVEL_WIDTH + FRAME_WIDTH
     np.testing.assert_allclose(found.vectors[:, :6], words / np.linalg.norm(words.astype(np.float32), axis=1)[:, None], atol=2e-3)
-    second = found.vectors[:, 6:]
+    second = found.vectors[:, 6:-FRAME_WIDTH]
     np.testing.assert_allclose(second[:2], codes[[1, 2]] / 2**0.5, atol=1e-6)
     assert not second[2].any()  # names no item at its end
     both = codes[0] + codes[3]
     np.testing.assert_allclose(second[3], both / np.linalg.norm(both), atol=1e-6)
     np.testing.assert_array_equal(second[3], second[4])
     np.testing.assert_array_equal(found.offsets, table.offsets)
+
+
+def test_what_is_said_around_a_name_is_told_apart_from_the_name():
+    said = [f"The recommendation, {sure}, is {name}." for sure in ("certain", "a guess") for name in ("Soap", "lipstick")]
+    table = StepEmbeddings(
+        np.ones((5, 6), np.float16), np.arange(5), np.arange(6), np.array([0, 5]), ReasoningPattern((Step("x"),)), "words"
+    )
+    frames = ground_steps(table, [*said, "certain"], NAMES, IDS, seed=3).vectors[:, -FRAME_WIDTH:]
+    np.testing.assert_array_equal(frames[0], frames[1])
+    np.testing.assert_array_equal(frames[2], frames[3])
+    assert abs(float(frames[0] @ frames[2])) < 0.5  # random directions of 64 numbers: errors of 1 / 8
+    np.testing.assert_allclose((frames**2).sum(axis=1), [1, 1, 1, 1, 0], atol=1e-6)
 
 
 def test_code_vectors_agree_level_by_level():
