@@ -148,15 +148,18 @@ def staleness(dataset: str, users: int, seed: int, results: Path) -> None:
 @click.option("--dataset", "measured", multiple=True, help="Measure this dataset (repeatable); by default none is.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--shuffle-ties", is_flag=True, help="Put each shopper's events of one time in random order first.")
+@click.option("--equally-informed", is_flag=True, help="For each part, statistics that lack its own event and later ones alone.")
 @click.option("--write", type=click.Path(path_type=Path), help="Put the tables between the markers of this document.")
 @_results
-def leakage(measured: tuple[str, ...], seed: int, shuffle_ties: bool, write: Path | None, results: Path) -> None:
+def leakage(
+    measured: tuple[str, ...], seed: int, shuffle_ties: bool, equally_informed: bool, write: Path | None, results: Path
+) -> None:
     """How often each step of a chain names the target, in training, validation and test."""
     from benchmarks.leakage import document, tables_of
     from benchmarks.leakage import main as measure
 
     for dataset in measured:
-        measure(dataset, seed, results, shuffle_ties)
+        measure(dataset, seed, results, shuffle_ties, equally_informed)
     for dataset, table in tables_of(results).items():
         click.echo(f"{dataset}\n\n{table}")
     if write is not None:

@@ -5,6 +5,8 @@ without a leak: later events end at other items, and a rarer target is named les
 share also comes standardised to one mix of how often others bought the history's last item and the target.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
@@ -20,7 +22,9 @@ PARTS = ("train", "last-train", "valid", "test")
 EDGES = (1, 2, 3, 5, 8, 13, 21, 34, 55)
 
 
-def mention_table(table: ChainTable, split: Split, catalog: Catalog, seed: int, sample: int = 5000) -> pd.DataFrame:
+def mention_table(
+    table: ChainTable, split: Split, catalog: Catalog, seed: int, sample: int = 5000, parts: Sequence[str] = PARTS
+) -> pd.DataFrame:
     """One row per step and part: the share of chains that name the target item, and the share that name its category.
 
     Parts: `train`, a random training target of each sampled user; `last-train`, the user's last training target, whose
@@ -38,7 +42,7 @@ def mention_table(table: ChainTable, split: Split, catalog: Catalog, seed: int, 
     facets = read_facets(catalog)
     rows, mix = [], {}
     order = np.random.default_rng(derive_seed(seed, "mentions")).permutation(split.train.user_count)
-    for part in PARTS:
+    for part in parts:
         users, lengths, targets = _targets(split, part, order, sample, seed)
         chains = table.starts[users] + lengths - 1
         cells = _cells(split, users, lengths, targets)
