@@ -106,6 +106,9 @@ class Older:
     def read(self, users: Any, prefix_lengths: Any) -> Any:
         return self.reader.read(users, prefix_lengths - self.age)
 
+    def named(self, users: Any, prefix_lengths: Any) -> Any:
+        return self.reader.named(users, prefix_lengths - self.age)
+
 
 def by_length(split: Split) -> dict[str, Bool[np.ndarray, " users"]]:
     """Test users by how many items the recommender may see."""

@@ -181,7 +181,7 @@ class FusionConfig:
     """How a chain reaches the recommender: its ordered steps, or one of the controls (docs/controls.md has them all).
 
     `slots` sentence makes each sentence of a step a slot of its own, so that a list is not averaged; `grounded` puts
-    beside each sentence the semantic ID of the item that it names.
+    beside each sentence the semantic ID of the item that it names; with `votes`, such a step has a vote for its item.
 
     `kind` says what becomes of the steps; `scores` has no fusion and mixes TIGER's scores with transition scores. `chains`
     says whose chain a user gets, or what stands in for it. `encoder` causal adds role vectors and causal self-attention over
@@ -194,6 +194,7 @@ class FusionConfig:
     chains: Literal["own", "other-user", "item-text", "features"] = "own"
     slots: Literal["step", "sentence"] = "step"
     grounded: bool = False
+    votes: bool = False
     heads: int = 4
     encoder: Literal["position", "causal"] = "position"
     last_only: bool = False

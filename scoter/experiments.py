@@ -29,6 +29,7 @@ TIGER_MODEL = TigerConfig(dropout=0.2, softmax="trie", embedding_start="codebook
 TIGER_TRAINING = TrainingConfig(epochs=30, batch_targets=512, embedding_rate=10.0)
 TIGER_IDS = SemanticIdConfig(source="text+cooccurrence", collisions="reassign", components=512)
 
+NO_VOTES = "control-no-votes"
 # What each can and cannot show stands in docs/controls.md.
 CONTROLS = {
     "control-tagged-pool": FusionConfig("tagged-pool"),
@@ -39,6 +40,7 @@ CONTROLS = {
     "control-other-user": FusionConfig("structured", chains="other-user"),
     "control-noise": FusionConfig("noise"),
     "control-no-gate": FusionConfig(gate=False),
+    NO_VOTES: FusionConfig(),
     "control-causal-steps": FusionConfig(encoder="causal"),
     "control-infonce": FusionConfig(alignment=0.1),
     "control-meanpool-infonce": FusionConfig("meanpool", alignment=0.1),
@@ -69,7 +71,7 @@ def methods(
     """Every method of the comparison. The TIGER arms share model, budget and semantic IDs; the others share a budget.
 
     `grounded` has every arm read its chains with the semantic IDs of the items that they name, the controls among them which
-    read chains of the reasoner's own words.
+    read chains of the reasoner's own words; and gives steps that are kept apart and name an item a vote for it.
     """
     found = {
         "popularity": MethodConfig(PopularityConfig()),
@@ -83,14 +85,15 @@ def methods(
     }
     found |= {name: MethodConfig(tiger, training, fusion) for name, fusion in CONTROLS.items()}
     found["scoter"] = MethodConfig(tiger, training, FusionConfig("structured"))
-    return {name: _grounded(method) if grounded else method for name, method in found.items()}
+    return {name: _grounded(method, name != NO_VOTES) if grounded else method for name, method in found.items()}
 
 
-def _grounded(method: MethodConfig) -> MethodConfig:
+def _grounded(method: MethodConfig, votes: bool) -> MethodConfig:
     fusion = method.fusion
     if fusion is None or fusion.kind == "scores" or fusion.chains in ("item-text", "features"):
         return method
-    return replace(method, fusion=replace(fusion, grounded=True))
+    votes = votes and fusion.kind == "structured" and not (method.model.kind == "sasrec" and method.model.loss == "bce")
+    return replace(method, fusion=replace(fusion, grounded=True, votes=votes))
 
 
 def quickstart() -> Experiment:

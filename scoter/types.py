@@ -234,7 +234,8 @@ class StepEmbeddings:
 
     The embedding of a step is the mean of its sentences' vectors. Chain c, step k uses the sentences
     `indices[offsets[c * K + k]:offsets[c * K + k + 1]]`; an empty range is a missing step. The chain of
-    (user, prefix length p >= 1) is `starts[user] + p - 1`; a user without chains has an empty range.
+    (user, prefix length p >= 1) is `starts[user] + p - 1`; a user without chains has an empty range. `named`, where it is known,
+    is the item that a sentence names, -1 where it names none, or one of several with that name.
     """
 
     vectors: Float[np.ndarray, "sentences dim"]
@@ -243,6 +244,7 @@ class StepEmbeddings:
     starts: Int[np.ndarray, " users_plus_1"]
     pattern: ReasoningPattern
     encoder: str
+    named: Int[np.ndarray, " sentences"] | None = None
 
     def __post_init__(self) -> None:
         _freeze(self)

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from scoter.errors import ConfigError
 from scoter.types import Histories, InteractionLog, StepEmbeddings
 
 
@@ -129,6 +130,10 @@ class StepSource(Protocol):
         """Each row's step embeddings in order, and which of them exist."""
         ...
 
+    def named(self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Int[Tensor, "rows steps"]:
+        """The item that each step names, -1 where it names none; asked for where steps have votes."""
+        ...
+
 
 class StepReader:
     """`StepEmbeddings` as tensors: the chains of any (user, prefix length) as dense steps and a mask."""
@@ -139,18 +144,42 @@ class StepReader:
         self.offsets = torch.from_numpy(steps.offsets.astype(np.int64))
         self.starts = torch.from_numpy(steps.starts.astype(np.int64))
         self.step_count = steps.step_count
+        self.items = None if steps.named is None else torch.from_numpy(steps.named.astype(np.int64))
+
+    def named(self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Int[Tensor, "rows steps"]:
+        """The item that each step names, -1 where it names none or says several sentences."""
+        low, counts = self._bags(users, prefix_lengths)
+        return only_item(self.items, self.indices, low, counts).view(len(users), self.step_count)
 
     def read(
         self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
     ) -> tuple[Float[Tensor, "rows steps dim"], Bool[Tensor, "rows steps"]]:
         """Mean sentence vector of each step, zeros where the step or the whole chain is missing."""
-        rows = self.starts[users] + prefix_lengths - 1
-        known = (prefix_lengths >= 1) & (rows < self.starts[users + 1])
-        bags = (torch.where(known, rows, 0)[:, None] * self.step_count + torch.arange(self.step_count)).flatten()
-        low = self.offsets[bags]
-        counts = (self.offsets[bags + 1] - low) * known.repeat_interleave(self.step_count)
+        low, counts = self._bags(users, prefix_lengths)
         ends = counts.cumsum(0)
         flat = torch.repeat_interleave(low - (ends - counts), counts) + torch.arange(int(ends[-1]) if len(ends) else 0)
         values = torch.nn.functional.embedding_bag(self.indices[flat], self.vectors, ends - counts, mode="mean")
         shape = (len(users), self.step_count)
         return values.view(*shape, -1), (counts > 0).view(shape)
+
+    def _bags(self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> tuple[Tensor, Tensor]:
+        """Where each step's sentences begin in `indices`, and how many there are."""
+        rows = self.starts[users] + prefix_lengths - 1
+        known = (prefix_lengths >= 1) & (rows < self.starts[users + 1])
+        bags = (torch.where(known, rows, 0)[:, None] * self.step_count + torch.arange(self.step_count)).flatten()
+        low = self.offsets[bags]
+        return low, (self.offsets[bags + 1] - low) * known.repeat_interleave(self.step_count)
+
+
+def only_item(
+    items: Int[Tensor, " sentences"] | None,
+    indices: Int[Tensor, " entries"],
+    low: Int[Tensor, " bags"],
+    counts: Int[Tensor, " bags"],
+) -> Int[Tensor, " bags"]:
+    """The item that each bag's only sentence names; -1 where it names none, and where there are several sentences or none."""
+    if items is None:
+        raise ConfigError("these chains do not say which items they name, and steps have votes here; ground them first")
+    if not len(indices):
+        return torch.full_like(low, -1)
+    return torch.where(counts == 1, items[indices[low.clamp(max=len(indices) - 1)].long()], -1)

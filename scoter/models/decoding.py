@@ -60,7 +60,8 @@ def evaluating(model: Any) -> Iterator[None]:
 class BeamDecoder:
     """Decoder state of one batch. `past[layer][position]` holds the self keys and values; those of the start token are
     one per user, as all beams share it. `memory` is the encoder's output and `lengths` counts the items it is of. `chain` is
-    what the fusion made of the users' chains, or a function (states, layer) that reads it."""
+    what the fusion made of the users' chains, or a function (states, layer) that reads it. `state` is what the latest
+    `advance` made of its tokens."""
 
     def __init__(
         self, model: Any, folded: list[FoldedLayer], memory: Float[Tensor, "B S D"], lengths: Int[Tensor, " B"], chain: Any
@@ -83,7 +84,12 @@ class BeamDecoder:
                 x = self.chain(x, number) if callable(self.chain) else model.fusion(x, self.chain, number)
             x = x + layer.ff.wo(layer.ff.wi(layer.ff_norm(x)).relu_())
         with torch.autocast("cpu", enabled=False):
-            return model._logits(model.decoder.norm(x.float()))
+            self.state = model.decoder.norm(x.float())
+            return model._logits(self.state)
+
+    def vote(self, chain: Any) -> Float[Tensor, "B choices"]:
+        """Log weights of abstention and of each step's vote, by this first decoder's state after the start token."""
+        return self.model.fusion.votes(self.state[:, 0], chain.slots[:, :-1], chain.named)
 
     def select(self, parents: Int[Tensor, "B K"]) -> "BeamDecoder":
         """The state of new beams, each of which continues one of this state's; what users share is not copied."""

@@ -15,6 +15,7 @@ from scoter.errors import ConfigError
 from scoter.models.batches import StepSource, history_batches
 from scoter.models.beam import segment_logsumexp
 from scoter.models.decoding import BeamDecoder, evaluating, fold
+from scoter.models.votes import add_votes_everywhere
 from scoter.types import Histories
 
 
@@ -42,6 +43,8 @@ def log_likelihoods(
             found = torch.empty(len(chosen), scores.shape[1])
             root, none = torch.zeros(1, dtype=torch.long), torch.zeros(len(chosen), 1)
             _walk(decoder, items, model.trie, root, none, 0, states, found)
+            if decoder.chain is not None and decoder.chain.named is not None:
+                found = add_votes_everywhere(found, decoder.vote(decoder.chain), decoder.chain.named)
             scores[chosen] = found.numpy()
     return scores
 

@@ -43,9 +43,8 @@ class GRU4Rec(ItemScorer):
         """Mean cross-entropy in nats per target, over the whole catalogue."""
         hidden = self._hidden(batch.items[:, :-1])[batch.is_target]
         users = batch.users[:, None].expand_as(batch.is_target)[batch.is_target]
-        hidden = self._read_chain(hidden, steps, users, batch.prefix_lengths[batch.is_target])
-        logits = nn.functional.linear(hidden, self.items.weight[:-1])
-        return nn.functional.cross_entropy(logits.float(), batch.items[:, 1:][batch.is_target], label_smoothing=label_smoothing)
+        hidden, votes = self._read_chain(hidden, steps, users, batch.prefix_lengths[batch.is_target])
+        return self._cross_entropy(hidden, batch.items[:, 1:][batch.is_target], votes, label_smoothing)
 
     def _hidden(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         """States after each item. Rows are left-aligned, so that padding comes after everything that is read."""

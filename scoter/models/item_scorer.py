@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from scoter.errors import ConfigError
 from scoter.models.batches import StepSource
 from scoter.models.ranking import AfterBatch, ignore, rank_in_batches
+from scoter.models.votes import add_votes, add_votes_everywhere
 from scoter.types import Histories, Rankings
 
 
@@ -40,9 +41,11 @@ class ItemScorer(nn.Module):
 
         def best(items: Tensor, lengths: Tensor, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
             hidden = self._hidden(items)[torch.arange(len(items)), (lengths - 1).clamp(min=0)]
-            hidden = self._read_chain(hidden, steps, users, prefix_lengths)
+            hidden, votes = self._read_chain(hidden, steps, users, prefix_lengths)
             with torch.autocast("cpu", enabled=False):
                 logits = torch.log_softmax(hidden.float() @ self.items.weight[:-1].T, dim=-1)
+                if votes is not None:
+                    logits = add_votes_everywhere(logits, *votes)
             score, found = logits.topk(min(k, self.item_count))
             return found, score
 
@@ -50,9 +53,26 @@ class ItemScorer(nn.Module):
 
     def _read_chain(
         self, hidden: Float[Tensor, "N D"], steps: StepSource | None, users: Int[Tensor, " N"], prefix_lengths: Int[Tensor, " N"]
-    ) -> Float[Tensor, "N D"]:
+    ) -> tuple[Float[Tensor, "N D"], tuple[Tensor, Tensor] | None]:
+        """States that have read their chains; and, where steps have votes, the log weights of these and the items named."""
         if self.fusion is None:
-            return hidden
+            return hidden, None
         if steps is None:
             raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
-        return self.fusion.fuse(hidden, *steps.read(users, prefix_lengths))
+        if self.fusion.votes is None:
+            return self.fusion.fuse(hidden, *steps.read(users, prefix_lengths)), None
+        memory = self.fusion.encode(*steps.read(users, prefix_lengths), steps.named(users, prefix_lengths))
+        hidden = self.fusion(hidden[:, None], memory, 0)[:, 0]
+        return hidden, (self.fusion.votes(hidden, memory.slots[:, :-1], memory.named), memory.named)
+
+    def _cross_entropy(
+        self, hidden: Float[Tensor, "N D"], labels: Int[Tensor, " N"], votes: tuple[Tensor, Tensor] | None, label_smoothing: float
+    ) -> Float[Tensor, ""]:
+        """Mean over the targets, in nats, over the whole catalogue."""
+        logits = nn.functional.linear(hidden, self.items.weight[:-1]).float()
+        if votes is None:
+            return nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        log_probs = torch.log_softmax(logits, -1)
+        own = log_probs.gather(1, labels[:, None])
+        smooth = label_smoothing * log_probs.mean() if label_smoothing else 0.0
+        return (label_smoothing - 1) * add_votes(own, *votes, labels[:, None]).mean() - smooth

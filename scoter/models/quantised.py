@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scoter.errors import ConfigError
+from scoter.models.batches import only_item
 
 StepType = Literal["fp16", "int8"]
 
@@ -37,6 +38,7 @@ class QuantisedSteps:
 
     Args:
         vectors, scale: what `quantise` gave; `scale` is None for fp16.
+        items: the item that each row's sentence names, -1 where it names none.
         indices, offsets: the sentences of step k of user u are `indices[offsets[u * K + k]:offsets[u * K + k + 1]]`.
     """
 
@@ -47,7 +49,9 @@ class QuantisedSteps:
         indices: Int[np.ndarray, " entries"],
         offsets: Int[np.ndarray, " bags_plus_1"],
         step_count: int,
+        items: Int[np.ndarray, " rows"] | None = None,
     ) -> None:
+        self.items = None if items is None else torch.from_numpy(items).long()
         self.vectors = torch.from_numpy(vectors)
         self.scale = None if scale is None else torch.from_numpy(scale)
         self.indices, self.offsets = torch.from_numpy(indices), torch.from_numpy(offsets)
@@ -70,6 +74,12 @@ class QuantisedSteps:
         means = sums / counts.clamp(min=1)[:, None]
         return means.view(len(users), self.step_count, -1), (counts > 0).view(len(users), -1)
 
+    def named(self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Int[Tensor, "rows steps"]:
+        """The item that each step names, -1 where it names none or says several sentences."""
+        bags = (users[:, None] * self.step_count + torch.arange(self.step_count)).flatten()
+        low = self.offsets[bags]
+        return only_item(self.items, self.indices, low, self.offsets[bags + 1] - low).view(len(users), self.step_count)
+
     def without_chain(self) -> "NoSteps":
         """What somebody reads who is none of the users."""
         return NoSteps(self.step_count, self.vectors.shape[1])
@@ -87,3 +97,7 @@ class NoSteps:
         """Zeros, and nothing that exists."""
         shape = (len(users), self.step_count)
         return torch.zeros(*shape, self.dim), torch.zeros(shape, dtype=torch.bool)
+
+    def named(self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Int[Tensor, "rows steps"]:
+        """-1 everywhere."""
+        return torch.full((len(users), self.step_count), -1)

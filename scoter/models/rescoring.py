@@ -10,6 +10,7 @@ from torch import Tensor
 from scoter.models.batches import StepSource, history_batches
 from scoter.models.beam import segment_logsumexp
 from scoter.models.decoding import BeamDecoder, evaluating, fold
+from scoter.models.votes import add_votes
 from scoter.types import Histories
 
 
@@ -43,7 +44,11 @@ def rescore(
             places = torch.from_numpy(chosen)
             chain = None if model.fusion is None else model._chain(steps, users[places], lengths[places])
             decoder = BeamDecoder(model, folded, model.encode(model.item_tokens[history]), counts, chain)
-            found[chosen] = _spell(decoder, history, torch.from_numpy(known[chosen].astype(np.int64))).numpy()
+            wanted = torch.from_numpy(known[chosen].astype(np.int64))
+            spelt = _spell(decoder, history, wanted)
+            if chain is not None and chain.named is not None:
+                spelt = add_votes(spelt, decoder.vote(chain), chain.named, wanted)
+            found[chosen] = spelt.numpy()
     return np.where(items >= 0, found, -np.inf).astype(np.float32)
 
 

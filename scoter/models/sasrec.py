@@ -47,12 +47,13 @@ class SASRec(ItemScorer):
         hidden = self._hidden(batch.items[:, :-1])
         rows, targets = hidden.shape[:2]
         users = batch.users.repeat_interleave(targets)
-        hidden = self._read_chain(hidden.flatten(0, 1), steps, users, batch.prefix_lengths.flatten())
+        hidden, votes = self._read_chain(hidden.flatten(0, 1), steps, users, batch.prefix_lengths.flatten())
         hidden = hidden.view(rows, targets, -1)[batch.is_target]
         labels = batch.items[:, 1:][batch.is_target]
         if self.config.loss == "ce":
-            logits = nn.functional.linear(hidden, self.items.weight[:-1])
-            return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+            chosen = batch.is_target.flatten()
+            votes = None if votes is None else (votes[0][chosen], votes[1][chosen])
+            return self._cross_entropy(hidden, labels, votes, label_smoothing)
         # Uniform over the catalogue without the positive itself.
         negatives = torch.randint(self.item_count - 1, labels.shape)
         negatives = negatives + (negatives >= labels)

@@ -10,6 +10,7 @@ from scoter.models.batches import StepSource
 from scoter.models.beam import beam_search
 from scoter.models.decoding import BeamDecoder, evaluating, fold
 from scoter.models.tiger import Tiger
+from scoter.models.votes import elect
 
 
 class SingleRequests:
@@ -41,12 +42,16 @@ class SingleRequests:
         with evaluating(model):
             chain = None
             if self.fusion is not None and steps is not None:
-                values, mask = steps.read(torch.tensor([user]), torch.tensor([len(history)]))
-                chain = self.fusion.chain(values[0], mask[0])
+                asked = torch.tensor([user]), torch.tensor([len(history)])
+                values, mask = steps.read(*asked)
+                named = steps.named(*asked)[0] if self.fusion.votes else None
+                chain = self.fusion.chain(values[0], mask[0], named)
             memory = model.encode(model.item_tokens[items])
             decoder = BeamDecoder(model, self.folded, memory, torch.tensor([items.shape[1]]), chain)
             width, over_trie = max(k, beams or model.config.beams), model.config.softmax == "trie"
             found, scores = beam_search(
                 decoder, model.trie, 1, width, renormalise=over_trie, history=items, repeat=model.repeat_logits
             )
+            if chain is not None and chain.memory.named is not None:
+                found, scores = elect(found, scores, decoder.vote(chain.memory), chain.memory.named)
         return found[0, :k], scores[0, :k]

@@ -26,6 +26,7 @@ from scoter.models.decoding import BeamDecoder, fold
 from scoter.models.layers import Attention, Dropout, FeedForward, RelativeBias, RMSNorm
 from scoter.models.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.trie import build_trie
+from scoter.models.votes import add_votes, elect
 from scoter.types import Histories, Rankings, SemanticIds
 
 BLUR = 0.1
@@ -77,20 +78,28 @@ class Tiger(nn.Module):
         if self.fusion is not None:
             chain = self._chain(steps, batch.users.repeat_interleave(targets.shape[1]), prefix_lengths.flatten())
         hidden = self._decode_all(shifted, memory, chain)[is_target]
+        row, column = is_target.nonzero(as_tuple=True)
+        items = batch.items[row, 1 + first + column]
         if self.config.softmax == "trie":
-            row, column = is_target.nonzero(as_tuple=True)
             read = torch.arange(batch.items.shape[1]) <= first + column[:, None]
             history = torch.where(read, batch.items[row], -1)
-            return self._trie_loss(hidden, history, batch.items[row, 1 + first + column], label_smoothing)
-        logits = self._logits(hidden)
-        labels = targets[is_target]
-        return nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), label_smoothing=label_smoothing)
+            log_probs, spread = self._over_trie(hidden, history, items, label_smoothing > 0)
+        else:
+            over_all = torch.log_softmax(self._logits(hidden).float(), -1)
+            log_probs, spread = over_all.gather(2, targets[is_target][..., None])[..., 0].sum(1), -over_all.mean(-1).sum(1).mean()
+        if chain is not None and chain.named is not None:
+            chosen = is_target.flatten()
+            named = chain.named[chosen]
+            weights = self.fusion.votes(hidden[:, 0], chain.slots[chosen, :-1], named)
+            log_probs = add_votes(log_probs[:, None], weights, named, items[:, None])[:, 0]
+        return ((label_smoothing - 1) * log_probs.mean() + label_smoothing * spread) / self.levels
 
-    def _trie_loss(
-        self, hidden: Float[Tensor, "N C D"], history: Int[Tensor, "N L"], items: Int[Tensor, " N"], label_smoothing: float
-    ) -> Float[Tensor, ""]:
-        """Cross-entropy of each code among the codes that can follow the ones before it; smoothing spreads over these too."""
-        total = hidden.new_zeros(())
+    def _over_trie(
+        self, hidden: Float[Tensor, "N C D"], history: Int[Tensor, "N L"], items: Int[Tensor, " N"], smoothed: bool
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, ""]]:
+        """Log probability of each item, each code among the codes that can follow the ones before it; and, for smoothing, the
+        mean cross-entropy of the codes that can follow, summed over levels."""
+        total, spread = hidden.new_zeros(len(items), dtype=torch.float32), hidden.new_zeros((), dtype=torch.float32)
         for level, first_token in enumerate(self.trie.first_tokens):
             codes = slice(first_token, first_token + self.codebook_sizes[level])
             logits = self._logits(hidden[:, level], codes).float()
@@ -102,12 +111,10 @@ class Tiger(nn.Module):
                 logits = logits + seen * (10 * self.repeat[level])
             log_probs = torch.log_softmax(logits.masked_fill(forbidden, _BLOCKED), -1)
             label = self.item_tokens[items, level] - first_token
-            loss = -log_probs.gather(1, label[:, None]).mean()
-            if label_smoothing:
-                spread = -(log_probs.masked_fill(forbidden, 0).sum(1) / (~forbidden).sum(1)).mean()
-                loss = (1 - label_smoothing) * loss + label_smoothing * spread
-            total = total + loss
-        return total / self.levels
+            total = total + log_probs.gather(1, label[:, None])[:, 0]
+            if smoothed:
+                spread = spread - (log_probs.masked_fill(forbidden, 0).sum(1) / (~forbidden).sum(1)).mean()
+        return total, spread
 
     def recommend(
         self,
@@ -129,9 +136,10 @@ class Tiger(nn.Module):
             chain = None if self.fusion is None else self._chain(steps, users, prefix_lengths)
             decoder = BeamDecoder(self, folded, self.encode(self.item_tokens[items]), lengths, chain)
             width, renormalise = max(k, beams or self.config.beams), self.config.softmax == "trie"
-            return beam_search(
+            found = beam_search(
                 decoder, self.trie, len(items), width, renormalise=renormalise, history=items, repeat=self.repeat_logits
             )
+            return found if chain is None or chain.named is None else elect(*found, decoder.vote(chain), chain.named)
 
         return rank_in_batches(self, best, histories, k, self.config.max_items, batch_rows, self.precision, after_batch)
 
@@ -194,7 +202,9 @@ class Tiger(nn.Module):
     def _chain(self, steps: StepSource | None, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Any:
         if steps is None:
             raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
-        return self.fusion.encode(*steps.read(users, prefix_lengths))
+        if self.fusion.votes is None:
+            return self.fusion.encode(*steps.read(users, prefix_lengths))
+        return self.fusion.encode(*steps.read(users, prefix_lengths), steps.named(users, prefix_lengths))
 
 
 @torch.no_grad()

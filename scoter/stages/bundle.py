@@ -119,6 +119,7 @@ def _save_chains(folder: Path, chains: NewestChains, kind: StepType, texts: bool
     save_arrays(
         folder / STEPS,
         **quantise(chains.steps.vectors[used], kind),
+        **({} if chains.steps.named is None else {"named": chains.steps.named[used]}),
         indices=numbers.astype(np.int32),
         offsets=chains.steps.offsets.astype(np.int64),
     )

@@ -197,6 +197,7 @@ def _network(folder: Path, config: MethodConfig, about: dict[str, Any], pattern:
         chains = None if pattern is None else (pattern, int(about["step_dim"]))
         model = build_network(config, int(about["items"]), ids, chains, seed=0)
         load_weights(model, folder / WEIGHTS)
+        model.precision = "fp32"
     return model.eval()
 
 
@@ -218,7 +219,12 @@ def _chains(folder: Path, about: dict[str, Any], steps: int, users: int) -> tupl
         vectors, offsets = arrays["vectors"], arrays["offsets"]
         _ragged(offsets, users * steps, arrays["indices"], len(vectors))
         _same(vectors.shape[1], int(about["step_dim"]), "numbers in a step")
-        reader = QuantisedSteps(vectors, arrays.get("scale"), arrays["indices"], offsets, steps)
+        named = arrays.get("named")
+        if named is not None:
+            _same(len(named), len(vectors), "named items")
+            if len(named) and not -1 <= int(named.min()) <= int(named.max()) < int(about["items"]):
+                raise ValueError(f"a named item lies outside -1 to {int(about['items']) - 1}")
+        reader = QuantisedSteps(vectors, arrays.get("scale"), arrays["indices"], offsets, steps, named)
     sentences = None
     if (folder / SENTENCES).exists():
         with _reading(folder, SENTENCES):

@@ -76,6 +76,9 @@ class _OneHidden:
         hidden = (users % self.variants)[:, None] == torch.arange(1, self.variants)
         return steps, mask & ~hidden
 
+    def named(self, users: Any, prefix_lengths: Any) -> Any:
+        return self.reader.named(users // self.variants, prefix_lengths)
+
 
 def _slots(service: Service) -> list[str]:
     from scoter.transfer.build import slot_labels

@@ -62,6 +62,8 @@ def build_network(
         backbone = GRU4Rec(model, item_count, precision=precision)
     else:
         backbone = SASRec(model, item_count, precision=precision)
+    if fusion is not None and fusion.votes and model.kind == "sasrec" and model.loss == "bce":
+        raise ConfigError("fusion.votes = True mixes probabilities, and model.loss = 'bce' has none; set model.loss=ce")
     if fusion is not None and chains is not None:
         backbone.fusion = build_fusion(fusion, *chains, model.dim, model.layers if model.kind == "tiger" else 1)
         if fusion.alignment:

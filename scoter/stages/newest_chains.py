@@ -43,6 +43,9 @@ class NewestReader:
     def read(self, users: Any, prefix_lengths: Any) -> Any:
         return self.reader.read(users, prefix_lengths.new_ones(prefix_lengths.shape))
 
+    def named(self, users: Any, prefix_lengths: Any) -> Any:
+        return self.reader.named(users, prefix_lengths.new_ones(prefix_lengths.shape))
+
 
 def step_texts(
     sentences: Sequence[str],

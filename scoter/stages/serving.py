@@ -100,7 +100,7 @@ def open_run(store: Store, run: Artefact, method: str | None) -> OpenRun:
 
 
 def run_service(run: OpenRun) -> Service:
-    """The trained model of an open run."""
+    """The trained model of an open run, in fp32, so that it answers alike on every machine and small contributions count."""
     from scoter.models.training import load_weights
     from scoter.reasoning.chains import item_names
 
@@ -111,6 +111,7 @@ def run_service(run: OpenRun) -> Service:
     model = build_model(run.config, run.split, run.catalog, open_semantic_ids(ids), table, run.context.seed)
     if run.config.model.kind != "popularity":
         load_weights(model, store.find("train", keys["train"][run.method]).file("weights.safetensors"))
+        model.precision = "fp32"
     pattern = None if table is None else table.pattern
     return Service(run.method, run.config, model, run.catalog.keys, item_names(run.catalog), pattern)
 

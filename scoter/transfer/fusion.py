@@ -27,22 +27,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from scoter.errors import ConfigError
+from scoter.transfer.votes import Votes
 
 
 @dataclass
 class ChainMemory:
     """Encoded slots of a batch of chains, with the attention bias that hides missing steps.
 
-    `keys_values` caches what each layer derives from the slots, so that decoding pays for it once.
+    `keys_values` caches what each layer derives from the slots, so that decoding pays for it once. `named` says which item
+    each step names, -1 where it names none; it is there where steps have votes.
     """
 
     slots: Float[Tensor, "rows slots dim"]
     bias: Float[Tensor, "rows 1 1 slots"]
     keys_values: dict[int, tuple[Tensor, Tensor]]
+    named: Int[Tensor, "rows steps"] | None = None
 
 
 class StructuredFusion(nn.Module):
@@ -57,6 +60,7 @@ class StructuredFusion(nn.Module):
         gate: whether a gate decides how much enters; without it, all that is read does.
         keep: which steps may be read at all; None keeps every step.
         roles: a number for each step's role, with which the causal encoder is used; None leaves it out.
+        votes: whether a step that names an item has a vote for it (`scoter.transfer.votes`).
 
     Example:
         >>> fusion = StructuredFusion(steps=3, step_dim=4, dim=8, layers=1, heads=2)
@@ -77,11 +81,13 @@ class StructuredFusion(nn.Module):
         gate: bool = True,
         keep: Sequence[bool] | None = None,
         roles: Sequence[int] | None = None,
+        votes: bool = False,
     ) -> None:
         super().__init__()
         self._start(steps, steps, step_dim, step_dim, dim, layers, heads, dropout, gate, keep)
         # Made last, so that the weights of everything else do not depend on it.
         self.order = CausalSteps(roles, dim, heads, dropout) if roles is not None else None
+        self.votes = Votes(steps, dim) if votes else None
 
     def fuse(
         self,
@@ -100,13 +106,29 @@ class StructuredFusion(nn.Module):
         fused = self(queries, self.encode(steps, mask), layer)
         return fused[:, 0] if hidden.ndim == 2 else fused
 
-    def encode(self, steps: Float[Tensor, "rows steps step_dim"], mask: Bool[Tensor, "rows steps"]) -> ChainMemory:
-        """Slots of each chain: its steps in order, then the null slot. A masked step is never read."""
+    def encode(
+        self,
+        steps: Float[Tensor, "rows steps step_dim"],
+        mask: Bool[Tensor, "rows steps"],
+        named: Int[Tensor, "rows steps"] | None = None,
+    ) -> ChainMemory:
+        """Slots of each chain: its steps in order, then the null slot. A masked step is never read, and has no vote."""
         mask = mask & self.keep
         slots = self.project(self.standardise(steps, mask)) + self.position
         if self.order is not None:
             slots = self.order(slots, mask)
-        return self._memory(slots, mask)
+        memory = self._memory(slots, mask)
+        if self.votes is not None:
+            if named is None:
+                raise ConfigError("named is None, but steps have votes here; pass the item that each step names")
+            memory.named = torch.where(mask, named, -1)
+        return memory
+
+    def vote(self, states: Float[Tensor, "rows dim"], memory: ChainMemory) -> Float[Tensor, "rows choices"]:
+        """Log weights of the recommender itself and of each step, for `states` that have read `memory`'s chains."""
+        assert self.votes is not None
+        assert memory.named is not None
+        return self.votes(states, memory.slots[:, :-1], memory.named)
 
     def standardise(
         self, steps: Float[Tensor, "rows steps step_dim"], mask: Bool[Tensor, "rows steps"]
@@ -165,6 +187,7 @@ class StructuredFusion(nn.Module):
             raise ConfigError(f"keep has {len(keep)} entries for {steps} steps; give one for each step")
         self.slot_count = slots
         self.order: CausalSteps | None = None
+        self.votes: Votes | None = None
         self.centre: Tensor
         self.register_buffer("centre", torch.zeros(steps, step_dim))
         self.scale: Tensor

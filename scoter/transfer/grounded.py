@@ -38,17 +38,20 @@ def ground_steps(
         items[name].append(item)
     second = np.zeros((len(sentences), codes.shape[1]), np.float32)
     third = np.zeros((len(sentences), FRAME_WIDTH), np.float32)
+    alone = np.full(len(sentences), -1, np.int32)
     frames: dict[str, np.ndarray] = {}
     for number, sentence in enumerate(sentences):
         name = named(sentence, items)
         if name is not None:
             second[number] = codes[items[name]].mean(axis=0)
+            if len(items[name]) == 1:
+                alone[number] = items[name][0]
             frame = sentence.removesuffix(".").removesuffix(name)
             if frame not in frames:
                 frames[frame] = np.random.default_rng(derive_seed(seed, "frame", frame)).standard_normal(FRAME_WIDTH)
             third[number] = frames[frame]
     parts = [_unit(steps.vectors.astype(np.float32)), _unit(second), _unit(third)]
-    return replace(steps, vectors=np.concatenate(parts, axis=1))
+    return replace(steps, vectors=np.concatenate(parts, axis=1), named=alone)
 
 
 def sentence_widths(steps: StepEmbeddings, most: int = 10) -> list[int]:

@@ -12,10 +12,10 @@ Shape legend: S slots that exist (the null among them), D width, H heads, N stat
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from scoter.transfer.fusion import StructuredFusion
+from scoter.transfer.fusion import ChainMemory, StructuredFusion
 
 
 class PreparedFusion:
@@ -32,25 +32,29 @@ class PreparedFusion:
 
     @torch.no_grad()
     def __init__(self, fusion: StructuredFusion) -> None:
-        self.fusion, self.heads = fusion, fusion.layers[0].heads
+        self.fusion, self.heads, self.votes = fusion, fusion.layers[0].heads, fusion.votes is not None
         self.weight = torch.cat([layer.key_value.weight for layer in fusion.layers]).T.contiguous()
         self.bias = torch.cat([layer.key_value.bias for layer in fusion.layers])
         self.layers = [_multiply_out(layer, self.heads) for layer in fusion.layers]
 
-    def chain(self, steps: Float[Tensor, "steps step_dim"], mask: Bool[Tensor, " steps"]) -> "PreparedChain":
-        """All that reading this chain needs."""
-        memory = self.fusion.encode(steps[None], mask[None])
+    def chain(
+        self, steps: Float[Tensor, "steps step_dim"], mask: Bool[Tensor, " steps"], named: Int[Tensor, " steps"] | None = None
+    ) -> "PreparedChain":
+        """All that reading this chain needs; `named` says which items its steps name, where these have votes."""
+        memory = self.fusion.encode(steps[None], mask[None], *([] if named is None else [named[None]]))
         slots = memory.slots[0, memory.bias[0, 0, 0] == 0]
         told = torch.addmm(self.bias, slots, self.weight).view(len(slots), len(self.layers), 2, self.heads, -1)
         keys, values = told.permute(1, 2, 3, 0, 4).contiguous().unbind(1)  # L H S E
-        return PreparedChain(self.layers, keys.transpose(2, 3).unbind(0), values.unbind(0), self.heads)
+        return PreparedChain(self.layers, keys.transpose(2, 3).unbind(0), values.unbind(0), self.heads, memory)
 
 
 class PreparedChain:
     """One chain, ready to be read by states of any number."""
 
-    def __init__(self, layers: list[Any], keys: tuple[Tensor, ...], values: tuple[Tensor, ...], heads: int) -> None:
-        self.layers, self.keys, self.values, self.heads = layers, keys, values, heads
+    def __init__(
+        self, layers: list[Any], keys: tuple[Tensor, ...], values: tuple[Tensor, ...], heads: int, memory: ChainMemory
+    ) -> None:
+        self.layers, self.keys, self.values, self.heads, self.memory = layers, keys, values, heads, memory
 
     def __call__(self, hidden: Float[Tensor, "1 N D"], layer: int) -> Float[Tensor, "1 N D"]:
         into, bias, out = self.layers[layer]
