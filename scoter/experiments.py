@@ -52,13 +52,13 @@ CONTROLS = {
 
 
 # Written by hand, not mined: mined patterns end in a list of items, and a step that averages a list says little. Here each
-# of the six likeliest items is a step of its own.
+# of the ten likeliest items is a step of its own, said with how sure it is.
 RANKED_PATTERN = (
     Step("long_term_preference", {"count": 2, "level": "category"}),
     Step("recent_item", {"field": "item", "lag": 2}),
     Step("recent_item", {"field": "item", "lag": 1}),
     Step("likely_next", {"count": 3, "what": "category", "window": 3}),
-    *(Step("recommendation", {"count": 1, "degrees": 8, "rank": rank, "window": 3}) for rank in range(1, 7)),
+    *(Step("recommendation", {"count": 1, "degrees": 8, "rank": rank, "window": 3}) for rank in range(1, 11)),
 )
 
 
