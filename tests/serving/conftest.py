@@ -20,7 +20,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Artefact]
     arm = shop.methods["scoter"]
     sasrec = MethodConfig(SasrecConfig(dim=16), arm.training, arm.fusion)
     methods = {name: shop.methods[name] for name in ("popularity", "tiger", "tiger-meanpool", "scoter")}
-    listed = replace(arm, fusion=FusionConfig(grounded=True, slots="sentence"))
+    listed = replace(arm, fusion=FusionConfig(grounded=True, slots="sentence", votes=True))
     steps = (*shop.pattern, Step("likely_next", {"what": "item", "count": 3, "window": 3}))
     all_methods = {**methods, "listed": listed, "sasrec-ce-scoter": sasrec}
     chosen = with_overrides(replace(shop, methods=all_methods, pattern=steps), TINY)
