@@ -187,7 +187,7 @@ def test_a_shipped_step_table_names_the_same_items():
         np.concatenate(entries),
         np.concatenate([[0], np.cumsum(counts)]),
         STEPS,
-        steps.named,
+        steps.named.copy(),
     )
     users = torch.arange(USERS)
     np.testing.assert_array_equal(shipped.named(users, users), reader.named(users, torch.full((USERS,), last)))
