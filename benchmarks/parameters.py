@@ -14,20 +14,20 @@ def count_parameters() -> dict[str, int]:
     """Parameters of TIGER and of what every arm with chains adds to it, in the recipe of the benchmark.
 
     Chains have the steps of the benchmark's pattern and the encoder's 384 dimensions, and beside them, where they are
-    grounded, those of the codes; semantic IDs have three levels of 256 codes, as for Beauty. Nothing is trained, and the number
+    grounded, those of the codes and of the words around names; semantic IDs have three levels of 256 codes, as for Beauty. Nothing is trained, and the number
     of items does not enter.
 
     Example:
         >>> found = count_parameters()
-        >>> found["scoter"] - found["tiger-meanpool"]  # nine more position vectors of 128 numbers
-        1152
+        >>> found["control-no-votes"] - found["tiger-meanpool"]  # thirteen more position vectors of 128 numbers
+        1664
     """
     from scoter.config import TigerConfig
     from scoter.experiments import RANKED_PATTERN, methods
     from scoter.models.tiger import Tiger
     from scoter.transfer.alignment import Alignment
     from scoter.transfer.build import build_fusion
-    from scoter.transfer.grounded import LEVEL_WIDTH
+    from scoter.transfer.grounded import FRAME_WIDTH, LEVEL_WIDTH
 
     pattern, chosen = ReasoningPattern(RANKED_PATTERN), methods(grounded=True)
     ids = SemanticIds(np.repeat(np.arange(256)[:, None], 3, axis=1), (256, 256, 256))
@@ -41,7 +41,7 @@ def count_parameters() -> dict[str, int]:
         if fusion.kind == "scores":
             found[name] = 0
             continue
-        width = WORDS + (LEVEL_WIDTH * len(ids.codebook_sizes) if fusion.grounded else 0)
+        width = WORDS + (LEVEL_WIDTH * len(ids.codebook_sizes) + FRAME_WIDTH if fusion.grounded else 0)
         found[name] = _size(build_fusion(fusion, pattern, width, tiger.dim, tiger.layers))
         if fusion.alignment:
             found[name] += _size(Alignment(tiger.dim, fusion.alignment, fusion.temperature))

@@ -47,7 +47,7 @@ CONTROLS = {
     "control-item-text": FusionConfig(chains="item-text"),
     "control-features": FusionConfig(chains="features"),
     "control-mixed-scores": FusionConfig("scores"),
-    **{f"control-without-step-{step}": FusionConfig(without=step) for step in range(1, 7)},
+    **{f"control-without-step-{step}": FusionConfig(without=step) for step in range(1, 15)},
 }
 
 
