@@ -14,8 +14,8 @@ def count_parameters() -> dict[str, int]:
     """Parameters of TIGER and of what every arm with chains adds to it, in the recipe of the benchmark.
 
     Chains have the steps of the benchmark's pattern and the encoder's 384 dimensions, and beside them, where they are
-    grounded, those of the codes and of the words around names; semantic IDs have three levels of 256 codes, as for Beauty. Nothing is trained, and the number
-    of items does not enter.
+    grounded, those of the codes and of the words around names; semantic IDs have three levels of 256 codes, as for Beauty.
+    Nothing is trained, and the number of items does not enter.
 
     Example:
         >>> found = count_parameters()
