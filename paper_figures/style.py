@@ -63,13 +63,14 @@ METHODS: dict[str, tuple[str, str, str]] = {
     "control-other-user": ("another user's chain", GREY, "o"),
     "control-noise": ("noise for steps", GREY, "o"),
     "control-no-gate": ("no gate", GREY, "o"),
+    "control-no-votes": ("no votes", GREY, "o"),
     "control-causal-steps": ("steps read each other first", GREY, "o"),
     "control-infonce": ("steps + InfoNCE", GREY, "o"),
     "control-meanpool-infonce": ("mean pool + InfoNCE", GREY, "o"),
     "control-item-text": ("item texts, no chain", GREY, "o"),
     "control-features": ("statements without words", GREY, "o"),
     "control-mixed-scores": ("transition counts mixed in", GREY, "o"),
-    **{f"control-without-step-{step}": (f"without step {step}", GREY, "o") for step in range(1, 7)},
+    **{f"control-without-step-{step}": (f"without step {step}", GREY, "o") for step in range(1, 15)},
 }
 """The name, colour and mark of each method. No other place gives a method a name."""
 

@@ -132,7 +132,7 @@ def test_given_steps_that_the_items_cannot_fill_are_left_out_aloud(tmp_path: Pat
     chosen = with_overrides(experiment("toys-scoter"), ("data.name=plain",))
     context = Context(chosen, Store(tmp_path / "store"), 0, said.append)
     given = given_pattern(context, prepare(context, tmp_path / "plain"))
-    assert [step.role for step in open_pattern(given).steps] == ["recent_item"] * 2 + ["recommendation"] * 6
+    assert [step.role for step in open_pattern(given).steps] == ["recent_item"] * 2 + ["recommendation"] * 10
     assert "pattern: long_term_preference(count=2, level=category) is left out, since the items have no 'categories'" in said
 
 

