@@ -1,6 +1,7 @@
 """`python -m benchmarks`: collected runs, the tables made from them, and measurements beside them."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -372,6 +373,33 @@ def sensitivity(
     click.echo(as_markdown(measure(dataset, results, **options, say=say)))
     if write is not None:
         write.write_text(document_with_sensitivity(write.read_text(), results))
+
+
+@main.command()
+@click.option("--only", multiple=True, metavar="SECTION", help="Measure this section; repeatable [default: all].")
+@click.option("--quick", is_flag=True, help="A fraction of the trials; for a first look.")
+@click.option("--write", type=click.Path(path_type=Path), help="Make this page from what was kept.")
+@_results
+def reliability(only: tuple[str, ...], quick: bool, write: Path | None, results: Path) -> None:
+    """Kills, faults, fuzzed inputs, determinism, loads: try to break scoter, and keep what came of it."""
+    from benchmarks.reliability import FILE, as_markdown, document
+    from benchmarks.reliability import measure as try_to_break
+
+    failed = []
+    if only or write is None:
+        for name, section in try_to_break(only, results, quick=quick).items():
+            click.echo(as_markdown(name, _json_of(results / FILE)[name]))
+            failed += [] if section.passed else [name]
+    if write is not None:
+        write.write_text(document(results))
+    if failed:
+        raise SystemExit(1)
+
+
+def _json_of(path: Path) -> Any:
+    import json
+
+    return json.loads(path.read_text())
 
 
 if __name__ == "__main__":

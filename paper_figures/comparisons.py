@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from benchmarks.collect import load_rows
 from benchmarks.tables import ORDER, difference, main_table, mean_over_users
@@ -68,7 +69,8 @@ def shops(results: Path) -> Figure:
         lengths = whiskers([one.low for one in known], means, [one.high for one in known])
         colours = [METHODS[name][1] for name in names]
         edges: dict[str, Any] = {"error_kw": {"linewidth": 0.8}, "edgecolor": BLACK, "linewidth": 0.4}
-        axes.barh(range(len(names)), means, xerr=lengths, color=colours, height=0.62, **edges)
+        bars = axes.barh(range(len(names)), means, xerr=lengths, color=colours, height=0.62, **edges)
+        _halo(bars.errorbar)
         best, unordered = best_possible(results, dataset)
         axes.axvline(best, color=BLACK, linestyle="--", linewidth=0.8, label="best possible")
         if unordered < best - 1e-9:
@@ -115,6 +117,12 @@ def best_possible(results: Path, dataset: str, k: int = 10) -> tuple[float, floa
     return float(np.mean([shop.best_recall(k) for shop in found])), float(
         np.mean([shop.best_recall_unordered(k) for shop in found])
     )
+
+
+def _halo(errorbar: Any) -> None:
+    """A white edge around whiskers, so that they are seen on dark bars too."""
+    for whisker_lines in errorbar.lines[2]:
+        whisker_lines.set_path_effects([withStroke(linewidth=2.4, foreground="white")])
 
 
 def _there(results: Path, wanted: tuple[str, ...]) -> list[str]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from paper_figures.measured import read, whiskers
 from paper_figures.style import BLACK, BLUE, GREY, ORANGE, PAGE, panels, styled
 
-SIDES = {"ours": (BLUE, "scoter"), "theirs": (ORANGE, "transformers T5")}
+SIDES = {"ours": (BLUE, "scoter"), "theirs": (ORANGE, "HF T5")}
 
 
 @styled
@@ -18,21 +18,21 @@ def speed(results: Path) -> Figure:
 
     Decoding is over the trie; the rows over the whole vocabulary are in the file alone.
     """
-    found = read(results, "speed.json")
-    rows = [row for row in found["rows"] if row.get("side") in SIDES and "whole vocabulary" not in row["task"]]
-    tasks = list(dict.fromkeys(row["task"] for row in rows))
-    figure, all_axes = panels(2.1, len(tasks), width=PAGE)
-    for axes, task in zip(all_axes, tasks, strict=True):
-        mine = [row for row in rows if row["task"] == task]
+    measured = read(results, "speed.json")["rows"]
+    rows = [row for row in measured if row.get("side") in SIDES and "whole vocabulary" not in row["task"]]
+    tasks = {task: [row for row in rows if row["task"] == task] for task in dict.fromkeys(row["task"] for row in rows)}
+    figure, all_axes = panels(2.1, len(tasks), width=PAGE, width_ratios=[1 + len(mine) for mine in tasks.values()])
+    for axes, (task, found) in zip(all_axes, tasks.items(), strict=True):
+        mine = sorted(found, key=lambda row: row["precision"])
         for place, row in enumerate(mine):
             colour, _ = SIDES[row["side"]]
             value = row["per_cpu_second"]
             lengths = whiskers([row["per_cpu_second_min"]], [value], [row["per_cpu_second_max"]])
             axes.bar([place], [value], yerr=lengths, color=colour, edgecolor=BLACK, linewidth=0.5, width=0.62)
             axes.annotate(f"{value:.0f}", (place + 0.33, value), ha="center", va="bottom", fontsize=6.8)
-        axes.set_xticks(range(len(mine)), [SIDES[row["side"]][1] for row in mine])
+        axes.set_xticks(range(len(mine)), [f"{SIDES[row['side']][1]}\n{row['precision']}" for row in mine])
         axes.set_title(task)
-        axes.set_ylabel(f"{mine[0]['unit']} in a CPU-second, {mine[0]['precision']}")
+        axes.set_ylabel(f"{mine[0]['unit']} in a CPU-second")
         axes.set_xlim(-0.6, len(mine) - 0.3)
     return figure
 

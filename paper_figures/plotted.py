@@ -85,7 +85,7 @@ def _names(axes: Axes, places: np.ndarray, along_y: bool) -> list[str]:
         return [_short(place) for place in places]
     ticks = np.asarray(axis.get_ticklocs(), float)
     nearest = [int(np.abs(ticks - place).argmin()) for place in places]
-    return [str(formatter(ticks[at], at)) for at in nearest]
+    return [" ".join(str(formatter(ticks[at], at)).split()) for at in nearest]
 
 
 def _parts(container: Any) -> Iterable[Any]:

@@ -56,6 +56,7 @@ def clusters(results: Path) -> Figure:
     """One discovery's patterns on their plane by cluster and recall, and what further rounds bring at as many patterns."""
     found = read(results, "clusters.json")
     figure, (plane, rounds) = panels(2.5, 2, width=PAGE)
+    figure.get_layout_engine().set(wspace=0.08)  # type: ignore[union-attr]
     points = found["points"]["rows"]
     highest, filled = max(point["recall"] for point in points), None
     for cluster in sorted({point["cluster"] for point in points}):

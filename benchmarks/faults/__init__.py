@@ -1,0 +1,1 @@
+"""Attempts to break scoter: kills, faults of disk and files, hostile input, and whether equal seeds give equal bytes."""
