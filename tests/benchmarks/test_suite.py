@@ -18,7 +18,7 @@ from benchmarks.__main__ import main
 from benchmarks.collect import RESULTS, collect, load_rows
 from benchmarks.plan import plan, training_targets
 from benchmarks.recipes import differences, equal_budget, recipe_of, stored_recipe
-from benchmarks.suite import DATASETS, QUARTER, SEEDS, Budget, Cell, cells_for, chosen, experiment_of, requested, suite
+from benchmarks.suite import DATASETS, QUARTER, SEEDS, SHARES, Budget, Cell, cells_for, chosen, experiment_of, requested, suite
 from scoter.config import to_json
 from scoter.errors import ConfigError, DataError, ScoterError
 from scoter.experiments import CONTROLS, experiment
@@ -59,7 +59,8 @@ def test_the_most_valuable_cells_come_first_and_none_comes_twice():
         *("popularity", "gru4rec", "sasrec-bce", "sasrec-ce", "sasrec-ce-scoter"),
     }
     assert [cell.dataset for cell in cells[36:54]] == ["beauty"] * 18
-    assert {cell.budget for cell in cells[:108]} == {Budget()}
+    assert all(cell.budget == Budget(share=SHARES.get(cell.dataset, 1.0)) for cell in cells[:108])
+    assert "beauty" not in SHARES
     assert {cell.budget for cell in cells[108:]} == {QUARTER}
     assert {cell.table for cell in cells[108:]} == {"beauty-quarter", "toys-quarter"}
 
