@@ -10,6 +10,7 @@ from scipy.integrate import quad
 
 from theory.errors import PremiseError
 from theory.estimators import ESTIMATORS, estimate
+from theory.estimators.variational import VARIATIONAL
 from theory.exact import mutual_information
 
 ROWS = 400
@@ -17,6 +18,7 @@ TOLERANCE = 0.1
 
 _FEW = "256 cells of 400 rows: the bias of counts grows with the cells (H11b)"
 _SKEW = "at 400 rows a strongly skewed scale squeezes most neighbours together"
+_NET = "160 rows train the network and 200 judge it: what it learned too much costs tenths of a nat"
 KNOWN_BREAKS = {
     ("plug_in", "additivity"): _FEW,
     ("miller_madow", "additivity"): _FEW,
@@ -29,6 +31,10 @@ KNOWN_BREAKS = {
     ("ksg_1", "data processing"): "noise dimensions hide the signal (F8)",
     ("ksg_2", "data processing"): "noise dimensions hide the signal (F8)",
     ("mixed_ksg", "data processing"): "noise dimensions hide the signal (F8)",
+    **{(name, "data processing"): "twelve noise dimensions drown the 160 rows that train a network" for name in VARIATIONAL},
+    **{(name, "additivity"): _NET for name in ("barber_agakov", "club", "js_nwj", "leave_one_out", "smile")},
+    **{(name, "independence"): _NET for name in ("barber_agakov", "js_nwj", "leave_one_out", "smile")},
+    ("club", "convergence"): "an upper bound for the true conditional, and not a tight one",
     ("gaussian", "bijection"): "normality is lost under a bent map; only linear maps leave it alone",
 }
 
@@ -74,7 +80,7 @@ class _Family:
     @property
     def kind(self) -> str:
         chosen = ESTIMATORS[self.name]
-        return "labels" if chosen.y_kind == "discrete" and chosen.x_kind == "any" else chosen.y_kind
+        return "labels" if chosen.y_kind == "discrete" and chosen.x_kind != "discrete" else chosen.y_kind
 
     def value(self, x: np.ndarray, y: np.ndarray, cond: np.ndarray | None = None) -> float:
         return estimate(x, y, cond=cond, seed=self.seed, estimator=self.name).value

@@ -8,7 +8,7 @@ are upper bounds for the *true* p(y|x) (`sandwich_terms`), not for a learned one
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import logsumexp, ndtri
 
 from theory.errors import require
 
@@ -40,7 +40,7 @@ def variational_terms(x: np.ndarray, y: np.ndarray, *, method: str, seed: int) -
     require(len(x) >= 100, "rows", len(x), "a network needs at least 100 rows")
     order = np.random.default_rng(seed).permutation(len(x))
     train, check, test = np.split(order, [int(0.4 * len(x)), len(x) // 2])
-    x, y = ((values - values[train].mean(0)) / np.maximum(values[train].std(0), 1e-6) for values in (x, y))
+    x, y = (_normalised(values, train) for values in (x, y))
     if method in ("barber_agakov", "club", "leave_one_out"):
         log_q, log_m = _conditional(x, y, train, check, test, seed)
         if method == "barber_agakov":
@@ -94,6 +94,15 @@ def sandwich_terms(log_conditional: np.ndarray, method: str = "club") -> np.ndar
         return own - (pairs.sum(1) + pairs.sum(0)) / (n - 1) + pairs.sum() / (n * (n - 1))
     others = np.where(np.eye(n, dtype=bool), -np.inf, log_conditional)
     return own - (np.asarray(logsumexp(others, axis=0)) - np.log(n - 1))
+
+
+def _normalised(values: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Each column through the ranks of its training rows to normal quantiles, so that heavy tails and bent scales do not matter.
+
+    A strictly rising map but beyond the training rows' extremes, where it is flat: a lower bound stays one."""
+    quantiles = ndtri(np.arange(1, len(train) + 1) / (len(train) + 1))
+    columns = [np.interp(column, np.sort(column[train]), quantiles) for column in values.T]
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _split(pairs: np.ndarray) -> np.ndarray:

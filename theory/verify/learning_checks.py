@@ -70,7 +70,7 @@ def _gaussian_crossover(effort: Effort) -> list[Comparison]:
 def exact_table_excess(p: np.ndarray, n: int) -> float:
     """E KL of the add-one table after n rows of p[z, y], by the binomial law of each count."""
     items, counts = p.shape[1], np.arange(n + 1)
-    p_z = p.sum(1)
+    p_z = np.minimum(p.sum(1), 1)  # a sum may exceed 1 by one rounding, where the binomial law is not defined
     cell = (binom.pmf(counts, n, p_z[:, None]) * np.log(counts + items)).sum(1)
     entry = (binom.pmf(counts, n, p[..., None]) * np.log(counts + 1)).sum(2)
     with np.errstate(divide="ignore", invalid="ignore"):
