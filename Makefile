@@ -35,6 +35,9 @@ test-language-model: setup ## the tests that start a real language model on this
 test-slow: setup ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout=3600
 
+wheel-check: setup ## build wheel and sdist, look inside, and run the wheel in an environment of its own
+	$(BIN)/python tests/wheel_check.py
+
 tables: setup ## the tables of the README, from committed results
 	$(BIN)/python -m benchmarks tables --write README.md
 
@@ -55,4 +58,4 @@ notebooks-smoke: setup ## compute every notebook again at smoke size
 clean: ## remove the environment (artefacts stay)
 	rm -rf .venv
 
-.PHONY: help setup quickstart lint test test-language-model test-slow tables paper paper-full notebooks notebooks-smoke clean
+.PHONY: help setup quickstart lint test test-language-model test-slow tables paper paper-full notebooks notebooks-smoke wheel-check clean

@@ -60,9 +60,19 @@ def ls() -> None:
 @click.argument("name")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--report", type=click.Path(path_type=Path), help="Also write a self-contained HTML report here")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where models are trained")
+@click.option("--data-parallel", is_flag=True, help="Train with all processes that torchrun started (extra 'distributed')")
 @experiment_options
 def run(
-    name: str, seed: int, report: Path | None, store: Path | None, data: Path | None, as_json: bool, overrides: tuple[str, ...]
+    name: str,
+    seed: int,
+    report: Path | None,
+    device: str,
+    data_parallel: bool,
+    store: Path | None,
+    data: Path | None,
+    as_json: bool,
+    overrides: tuple[str, ...],
 ) -> None:
     """Run an experiment and print its comparison; `scoter ls` names them all."""
     from scoter import pipeline
@@ -70,7 +80,23 @@ def run(
     from scoter.experiments import experiment
 
     chosen = with_overrides(_with_fallback(experiment(name), data), overrides)
-    artefact = pipeline.run(chosen, seed=seed, store=open_store(store), data_dir=data, say=say)
+    workers = None
+    if data_parallel:
+        from scoter.models.workers import DataParallel
+
+        workers = DataParallel(device)
+    speaks = workers is None or workers.is_first
+    artefact = pipeline.run(
+        chosen,
+        seed=seed,
+        store=open_store(store),
+        data_dir=data,
+        say=say if speaks else lambda line: None,
+        workers=workers,
+        device=device,
+    )
+    if not speaks:
+        return
     if report is not None:
         from scoter.report import write_report
 

@@ -9,6 +9,7 @@ seeds differ in training alone.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from scoter.config import Experiment
 from scoter.stages.context import Context
@@ -22,19 +23,23 @@ def run(
     store: Store | None = None,
     data_dir: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
+    workers: Any = None,
+    device: str = "cpu",
 ) -> Artefact:
     """Run an experiment from raw interactions to a finished run folder: `run.json`, `ranks/`, `examples.json`.
 
     Args:
         data_dir: a prepared folder, or a folder that holds one per dataset; default: `$SCOTER_DATA`.
         say: called with one line per stage.
+        workers: the processes that train together, each of which calls this (`scoter.models.workers`); None for this one alone.
+        device: `cpu` or `cuda`, where models are trained and ranked.
 
     Raises:
         DataError: the dataset is nowhere to be found; the message says where it was sought.
     """
     from scoter.stages import data, models, reasoning, summary
 
-    context = Context(experiment, store or Store(), seed, say)
+    context = Context(experiment, store or Store(), seed, say, workers, device)
     prepared = data.prepare(context, data_dir)
     items = data.embed_items(context, prepared)
     ids = data.make_semantic_ids(context, items)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from scoter.config import to_json
@@ -73,9 +74,7 @@ class Store:
         `build(out, scratch)` writes the files into `out`. `scratch` survives a kill, for checkpoints; it is
         deleted once the artefact is published. `inputs` are artefacts, or fingerprints of outside files.
         """
-        names = [part if isinstance(part, str) else part.key for part in inputs]
-        recipe = {"stage": stage, "version": version, "config": json.loads(to_json(config)), "inputs": names}
-        key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+        recipe, key = _identity(stage, version, config, inputs)
         final = self.root / stage / key[:16]
         if (final / MANIFEST).exists():
             return Artefact(final, stage, key, reused=True)
@@ -93,6 +92,21 @@ class Store:
                 shutil.rmtree(out, ignore_errors=True)
             shutil.rmtree(scratch, ignore_errors=True)
         return Artefact(final, stage, key)
+
+    def take_part(
+        self, stage: str, version: int, config: Any, inputs: Sequence[Artefact | str], build: Callable[[Path, Path], None]
+    ) -> Artefact:
+        """The artefact of a stage that several processes build together, for all of them but the one that calls `stage`.
+
+        This process builds along in the same `scratch`; what it writes into `out` is thrown away, and the other's is waited for.
+        """
+        _, key = _identity(stage, version, config, inputs)
+        if not (self.root / stage / key[:16] / MANIFEST).exists():
+            scratch = self.root / "partial" / f"{stage}-{key[:16]}"
+            scratch.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory() as out:
+                build(Path(out), scratch)
+        return self.stage(stage, version, config, inputs, build)
 
     def find(self, stage: str, key: str) -> Artefact:
         """The finished artefact of that key; an absent one is a `StoreError`."""
@@ -150,6 +164,13 @@ def git_commit() -> str:
         return git("rev-parse", "HEAD") + ("+dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def _identity(stage: str, version: int, config: Any, inputs: Sequence[Artefact | str]) -> tuple[dict[str, Any], str]:
+    """What an artefact is made of, and its key."""
+    names = [part if isinstance(part, str) else part.key for part in inputs]
+    recipe = {"stage": stage, "version": version, "config": json.loads(to_json(config)), "inputs": names}
+    return recipe, hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
 def _publish(out: Path, final: Path, recipe: dict[str, Any]) -> None:

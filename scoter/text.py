@@ -11,7 +11,7 @@ import importlib.util
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -72,21 +72,42 @@ def encode(sentences: Sequence[str], config: TextConfig, cache: Path) -> Float32
         ConfigError: the encoder's weights can be found neither in a package nor on the hub.
         StoreError: a shard of the cache cannot be read, or the cache cannot be written.
     """
-    blank = next((row for row, sentence in enumerate(sentences) if not sentence.strip()), None)
-    if blank is not None:
-        raise DataError(f"sentences[{blank}] = {sentences[blank]!r} is blank and has no vector; leave it out")
     known = provenance(config)
     folder = Path(cache) / _fingerprint(known)
-    keys = np.array([hashlib.sha256(sentence.encode()).digest() for sentence in sentences], "V32")
-    unique, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    unique, first, inverse = _distinct(sentences)
     vectors = np.zeros((len(unique), known["dim"]), np.float32)
     missing = _fill(vectors, unique, folder)
     if missing.any():
-        wanted = sorted((str(sentences[row]) for row in first[missing]), key=lambda text: (-len(text), text))
-        _encode_shards(wanted, config, folder)
+        from tqdm import tqdm
+
+        with tqdm(total=int(missing.sum()), desc="encoding sentences", unit="sentence", disable=None) as bar:
+            for shard in _cut(sentences, first[missing]):
+                encode_shard(shard, config, cache, bar.update)
         left = _fill(vectors, unique, folder)
         assert not left.any(), "a sentence was encoded but cannot be found in the cache"
     return vectors[inverse]
+
+
+def missing_shards(sentences: Sequence[str], config: TextConfig, cache: Path) -> list[list[str]]:
+    """The shards of sentences that `encode` would have to encode, whose vectors `cache` does not hold.
+
+    Raises:
+        DataError: a sentence is blank.
+    """
+    unique, first, _ = _distinct(sentences)
+    missing = _fill(None, unique, Path(cache) / _fingerprint(provenance(config)))
+    return _cut(sentences, first[missing])
+
+
+def encode_shard(
+    sentences: Sequence[str], config: TextConfig, cache: Path, encoded: Callable[[int], Any] = lambda count: None
+) -> None:
+    """Encode one of `missing_shards` and publish it. To do so twice, or at once in two processes, leaves the same file.
+
+    `encoded` is called with the size of each batch.
+    """
+    folder = Path(cache) / _fingerprint(provenance(config))
+    _publish(folder, sentences, np.concatenate(list(_batches(_load(config.encoder), sentences, encoded))))
 
 
 def provenance(config: TextConfig) -> dict[str, Any]:
@@ -112,7 +133,22 @@ def _spoken(name: str, cell: Cell) -> str:
     return " ".join((" > ".join(cell) if isinstance(cell, tuple) else cell).split())
 
 
-def _fill(vectors: Float[np.ndarray, "unique dim"], wanted: np.ndarray, folder: Path) -> np.ndarray:
+def _distinct(sentences: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sorted digests of the distinct sentences, where each comes first, and which of them each sentence is."""
+    blank = next((row for row, sentence in enumerate(sentences) if not sentence.strip()), None)
+    if blank is not None:
+        raise DataError(f"sentences[{blank}] = {sentences[blank]!r} is blank and has no vector; leave it out")
+    keys = np.array([hashlib.sha256(sentence.encode()).digest() for sentence in sentences], "V32")
+    return np.unique(keys, return_index=True, return_inverse=True)
+
+
+def _cut(sentences: Sequence[str], rows: np.ndarray) -> list[list[str]]:
+    """Some of the sentences in shards, longest first, so that a batch has little padding."""
+    wanted = sorted((str(sentences[row]) for row in rows), key=lambda text: (-len(text), text))
+    return [wanted[start : start + SHARD] for start in range(0, len(wanted), SHARD)]
+
+
+def _fill(vectors: Float[np.ndarray, "unique dim"] | None, wanted: np.ndarray, folder: Path) -> np.ndarray:
     """Copy what the shards hold into `vectors`, whose rows are the sorted digests `wanted`; True where nothing was found."""
     missing = np.ones(len(wanted), bool)
     for keys, read in _shards(folder):
@@ -120,7 +156,8 @@ def _fill(vectors: Float[np.ndarray, "unique dim"], wanted: np.ndarray, folder: 
         hits = np.flatnonzero(wanted[np.minimum(places, len(wanted) - 1)] == keys) if len(wanted) else np.zeros(0, int)
         hits = hits[missing[places[hits]]]
         if len(hits):
-            vectors[places[hits]] = read()[hits]
+            if vectors is not None:
+                vectors[places[hits]] = read()[hits]
             missing[places[hits]] = False
     return missing
 
@@ -138,22 +175,11 @@ def _shards(folder: Path) -> Iterator[tuple[np.ndarray, Any]]:
             raise StoreError(f"the sentence cache has an unreadable shard {path} ({error}); delete it and run again") from None
 
 
-def _encode_shards(sentences: Sequence[str], config: TextConfig, folder: Path) -> None:
-    from tqdm import tqdm
-
-    model = _load(config.encoder)
-    with tqdm(total=len(sentences), desc="encoding sentences", unit="sentence", disable=None) as bar:
-        for start in range(0, len(sentences), SHARD):
-            part = list(sentences[start : start + SHARD])
-            vectors = np.concatenate(list(_batches(model, part, bar)))
-            _publish(folder, part, vectors)
-
-
-def _batches(model: Any, sentences: list[str], bar: Any) -> Iterator[Float32[np.ndarray, "batch dim"]]:
+def _batches(model: Any, sentences: Sequence[str], encoded: Callable[[int], Any]) -> Iterator[Float32[np.ndarray, "batch dim"]]:
     for start in range(0, len(sentences), BATCH):
-        batch = sentences[start : start + BATCH]
+        batch = list(sentences[start : start + BATCH])
         yield model.encode(batch, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True).astype(np.float32)
-        bar.update(len(batch))
+        encoded(len(batch))
 
 
 def _publish(folder: Path, sentences: Sequence[str], vectors: Float32[np.ndarray, "sentences dim"]) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,22 @@ def test_the_manifest_names_everything_that_made_the_artefact(tmp_path: Path) ->
     assert {"stage", "version", "config", "inputs", "key", "commit", "created", "files"} <= set(manifest)
     assert manifest["inputs"] == ["abc"]
     assert json.loads(json.dumps(manifest["config"])) == {"x": 1}
+
+
+def test_several_build_one_artefact_together(tmp_path: Path) -> None:
+    together = threading.Barrier(2, timeout=60)
+
+    def build(out: Path, scratch: Path) -> None:
+        together.wait()  # nobody can build alone
+        (out / "a.txt").write_text("made")
+        assert scratch.is_dir()
+        together.wait()
+
+    store = Store(tmp_path)
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(way, "demo", 1, {}, [], build) for way in (store.stage, store.take_part)]
+        made, found = (call.result() for call in calls)
+    assert made.path == found.path
+    assert (made.reused, found.reused) == (False, True)
+    assert made.file("a.txt").read_text() == "made"
+    assert store.take_part("demo", 1, {}, [], build).reused  # built by nobody again

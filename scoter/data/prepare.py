@@ -27,16 +27,22 @@ def prepare(source: Source, raw_folder: Path, seed: int = 0) -> tuple[Interactio
     """
     reviews_path, metadata_path = (raw_file(raw_folder, name) for name in source.files)
     reviews = read_reviews(reviews_path, source.release)
-    metadata = read_metadata(metadata_path, source.release, frozenset(reviews.item_keys))
-    keep = np.arange(len(reviews.users))
     if source.release == "amazon-2018":
+        metadata = read_metadata(metadata_path, source.release, frozenset(reviews.item_keys))
         described = np.asarray([key in metadata for key in reviews.item_keys])
-        once = np.unique(np.stack([reviews.users, reviews.items, reviews.times]), axis=1, return_index=True)[1]
+        once = _first_of_each(reviews)
         keep = np.sort(once[described[reviews.items[once]]])
-    keep = keep[k_core(reviews.users[keep], reviews.items[keep], CORE)]
+        keep = keep[k_core(reviews.users[keep], reviews.items[keep], CORE)]
+    else:
+        metadata = None
+        keep = np.flatnonzero(k_core(reviews.users, reviews.items, CORE))
     if not len(keep):
         raise DataError(f"nothing of {reviews_path} survives the {CORE}-core; check that it is the whole file")
-    return _assemble(reviews, keep, metadata, seed, source.name)
+    log, keys = _log(reviews, keep, seed, source.name)
+    del reviews  # what the core left out may be most of it, and the metadata takes as much again
+    if metadata is None:
+        metadata = read_metadata(metadata_path, source.release, frozenset(keys))
+    return log, Catalog(keys, _columns(keys, metadata))
 
 
 def k_core(users: Int[np.ndarray, " events"], items: Int[np.ndarray, " events"], k: int) -> Bool[np.ndarray, " events"]:
@@ -58,9 +64,16 @@ def k_core(users: Int[np.ndarray, " events"], items: Int[np.ndarray, " events"],
         alive = survives
 
 
-def _assemble(
-    reviews: RawReviews, keep: Int[np.ndarray, " kept"], metadata: Mapping[str, Mapping[str, Cell]], seed: int, name: str
-) -> tuple[InteractionLog, Catalog]:
+def _first_of_each(reviews: RawReviews) -> Int[np.ndarray, " distinct"]:
+    """Where each distinct (user, item, time) comes first."""
+    columns = (reviews.times, reviews.items, reviews.users)
+    order = np.lexsort(columns)
+    new = np.any([np.diff(column[order], prepend=-1) != 0 for column in columns], axis=0)
+    return order[new]
+
+
+def _log(reviews: RawReviews, keep: Int[np.ndarray, " kept"], seed: int, name: str) -> tuple[InteractionLog, tuple[str, ...]]:
+    """The log of the kept reviews, and the keys of its items."""
     users, user_numbers = np.unique(reviews.users[keep], return_inverse=True)
     items, item_numbers = np.unique(reviews.items[keep], return_inverse=True)
     relabel = random_numbers(len(items), seed, name)
@@ -72,7 +85,7 @@ def _assemble(
         reviews.times[keep][order],
         tuple(reviews.user_keys[user] for user in users),
     )
-    return log, Catalog(keys, _columns(keys, metadata))
+    return log, keys
 
 
 def _columns(keys: tuple[str, ...], metadata: Mapping[str, Mapping[str, Cell]]) -> dict[str, tuple[Cell, ...]]:

@@ -63,6 +63,21 @@ class ItemBatch:
     users: Int[Tensor, " rows"]
     prefix_lengths: Int[Tensor, "rows targets"]
 
+    def to(self, device: torch.device) -> "ItemBatch":
+        """The same batch on another device."""
+        return ItemBatch(*(part.to(device) for part in (self.items, self.is_target, self.users, self.prefix_lengths)))
+
+    def share(self, rank: int, world: int) -> "ItemBatch":
+        """Every `world`-th row from row `rank` on, with the padding of the whole; no row where there are too few.
+
+        Example:
+            >>> column = torch.ones(3, 1, dtype=torch.long)
+            >>> batch = ItemBatch(torch.arange(6).view(3, 2), column.bool(), torch.arange(3), column)
+            >>> batch.share(0, 2).users.tolist(), batch.share(1, 2).users.tolist(), len(batch.share(3, 4).users)
+            ([0, 2], [1], 0)
+        """
+        return ItemBatch(*(part[rank::world] for part in (self.items, self.is_target, self.users, self.prefix_lengths)))
+
     @property
     def target_count(self) -> int:
         return int(self.is_target.sum())
@@ -138,13 +153,13 @@ class StepSource(Protocol):
 class StepReader:
     """`StepEmbeddings` as tensors: the chains of any (user, prefix length) as dense steps and a mask."""
 
-    def __init__(self, steps: StepEmbeddings) -> None:
-        self.vectors = torch.from_numpy(steps.vectors.astype(np.float32))
-        self.indices = torch.from_numpy(steps.indices.astype(np.int64))
-        self.offsets = torch.from_numpy(steps.offsets.astype(np.int64))
-        self.starts = torch.from_numpy(steps.starts.astype(np.int64))
+    def __init__(self, steps: StepEmbeddings, device: torch.device | str = "cpu") -> None:
+        self.vectors = torch.from_numpy(steps.vectors.astype(np.float32)).to(device)
+        self.indices = torch.from_numpy(steps.indices.astype(np.int64)).to(device)
+        self.offsets = torch.from_numpy(steps.offsets.astype(np.int64)).to(device)
+        self.starts = torch.from_numpy(steps.starts.astype(np.int64)).to(device)
         self.step_count = steps.step_count
-        self.items = None if steps.named is None else torch.from_numpy(steps.named.astype(np.int64))
+        self.items = None if steps.named is None else torch.from_numpy(steps.named.astype(np.int64)).to(device)
 
     def named(self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Int[Tensor, "rows steps"]:
         """The item that each step names, -1 where it names none or says several sentences."""

@@ -6,6 +6,7 @@ exist are looked at, so a level where most nodes have one child costs no more th
 continuations exist than beams, the surplus beams have score -inf and item -1.
 """
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -42,6 +43,12 @@ class TrieTensors:
         self.branch = torch.cat([down.gather(1, alone)[:, 0], torch.tensor([-1])])
         self.branch_parent = torch.cat([self.path.gather(1, alone)[:, 0], torch.tensor([-1])])
         self.first_tokens = first_tokens
+
+    def move(self, how: Callable[[Tensor], Tensor]) -> None:
+        """Replace each tensor by `how` of it: what a module does to its parameters when it is moved to a device."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, how(value))
 
     def children(self, nodes: Int[Tensor, " parents"]) -> tuple[Int[Tensor, " children"], Int[Tensor, " children"]]:
         """(index into `nodes` of each child's parent, child), parent by parent."""

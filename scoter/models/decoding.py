@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from scoter.models.precision import autocast
+from scoter.models.precision import autocast, device_of, placed
 
 _BLOCKED = -1e9
 
@@ -51,7 +51,7 @@ def evaluating(model: Any) -> Iterator[None]:
     training = model.training
     model.eval()
     try:
-        with torch.inference_mode(), autocast(model.precision):
+        with torch.inference_mode(), autocast(model.precision, device_of(model)), placed(device_of(model)):
             yield
     finally:
         model.train(training)
@@ -83,7 +83,7 @@ class BeamDecoder:
             if self.chain is not None:
                 x = self.chain(x, number) if callable(self.chain) else model.fusion(x, self.chain, number)
             x = x + layer.ff.wo(layer.ff.wi(layer.ff_norm(x)).relu_())
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(x.device.type, enabled=False):
             self.state = model.decoder.norm(x.float())
             return model._logits(self.state)
 

@@ -49,5 +49,5 @@ class GRU4Rec(ItemScorer):
     def _hidden(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         """States after each item. Rows are left-aligned, so that padding comes after everything that is read."""
         x = self.dropout(self.items(torch.where(items < 0, self.item_count, items)))
-        with torch.autocast("cpu", enabled=False):  # a recurrence adds up what rounding loses
+        with torch.autocast(items.device.type, enabled=False):  # a recurrence adds up what rounding loses
             return self.dropout(self.network(x.float())[0])

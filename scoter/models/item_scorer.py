@@ -42,7 +42,7 @@ class ItemScorer(nn.Module):
         def best(items: Tensor, lengths: Tensor, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
             hidden = self._hidden(items)[torch.arange(len(items)), (lengths - 1).clamp(min=0)]
             hidden, votes = self._read_chain(hidden, steps, users, prefix_lengths)
-            with torch.autocast("cpu", enabled=False):
+            with torch.autocast(hidden.device.type, enabled=False):
                 logits = torch.log_softmax(hidden.float() @ self.items.weight[:-1].T, dim=-1)
                 if votes is not None:
                     logits = add_votes_everywhere(logits, *votes)

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from scoter.models.batches import history_batches
-from scoter.models.precision import autocast
+from scoter.models.precision import autocast, device_of, placed
 from scoter.types import Histories, Rankings
 
 AfterBatch = Callable[[np.ndarray], None]
@@ -28,10 +28,12 @@ def rank_in_batches(
     items = np.full((len(histories), k), -1, np.int64)
     scores = np.full((len(histories), k), -np.inf, np.float32)
     users, prefix_lengths = (torch.from_numpy(values.astype(np.int64)) for values in (histories.users, histories.lengths))
-    with torch.inference_mode(), autocast(precision):
+    device = device_of(model)
+    with torch.inference_mode(), autocast(precision, device), placed(device):
         for chosen, history, lengths in history_batches(histories, max_items, rows):
             places = torch.from_numpy(chosen)
-            found, score = best(history, lengths, users[places], prefix_lengths[places])
+            asked = (history, lengths, users[places], prefix_lengths[places])
+            found, score = (answer.cpu() for answer in best(*(part.to(device) for part in asked)))
             width = min(k, found.shape[1])
             items[chosen, :width], scores[chosen, :width] = found[:, :k].numpy(), score[:, :k].float().numpy()
             after_batch(chosen)

@@ -11,6 +11,7 @@ ablation gains nothing from it on Beauty. Decoding is a beam search over the tri
 Shape legend: B rows, L items in a row, T = L - 1 targets, C codes per item, D width, V vocabulary.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,11 @@ class Tiger(nn.Module):
         self.encoder = Stack(config, decoder=False)
         self.decoder = Stack(config, decoder=True)
         self.dropout = Dropout(config.dropout)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Tiger":
+        """Moves the trie along with the weights: `nn.Module.to`, `cuda` and their like end here."""
+        self.trie.move(fn)
+        return super()._apply(fn, recurse)
 
     def loss(self, batch: ItemBatch, steps: StepSource | None = None, label_smoothing: float = 0.0) -> Float[Tensor, ""]:
         """Mean cross-entropy in nats per semantic-ID token over the batch's targets."""

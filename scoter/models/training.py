@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from scoter.config import TrainingConfig
 from scoter.memory import peak_mib
-from scoter.models.precision import autocast, resolve_precision
+from scoter.models.precision import autocast, device_of, placed, resolve_precision
+from scoter.models.workers import Alone, Workers
 from scoter.seeding import derive_seed
 
 SELECTION_METRIC = "ndcg@10"
@@ -38,6 +39,8 @@ class TrainingLog:
     cpu_seconds: float = 0.0
     peak_mib: float = 0.0
     precision: str = "fp32"
+    device: str = "cpu"
+    workers: int = 1
 
 
 def fit(
@@ -51,8 +54,9 @@ def fit(
     scratch: Path,
     label: str,
     on_step: Callable[[int], None] = lambda step: None,
+    workers: Workers | None = None,
 ) -> TrainingLog:
-    """Train `model` in place and leave the weights of its best validation epoch in it.
+    """Train `model` in place, where its parameters are, and leave the weights of its best validation epoch in it.
 
     Args:
         batches: epoch -> its batches; must be a pure function.
@@ -60,17 +64,23 @@ def fit(
         evaluate: validation metrics, among them ndcg@10, of all validation users.
         scratch: folder for checkpoints; what it holds of this very run is resumed.
         on_step: called after each optimiser step with its number, for tests and monitors.
+        workers: the processes that share each batch; None for this one alone. Several call `fit` with equal arguments and one
+            `scratch`; the first validates and writes, and its log is the whole one.
     """
-    precision = resolve_precision(config.precision)
+    device, workers = device_of(model), workers or Alone()
+    precision = resolve_precision(config.precision, device)
     torch.manual_seed(derive_seed(seed, label, "dropout"))
+    loss = workers.share(model, loss)
     optimizer = torch.optim.AdamW(parameter_groups(model, config), fused=True)
     rates = [group["lr"] for group in optimizer.param_groups]
     first = batches(0)
     total_steps = config.epochs * len(first)
-    log, place = TrainingLog(precision=precision), {"epoch": 0, "step": 0, "loss_sum": 0.0, "targets": 0}
+    log = TrainingLog(precision=precision, device=device.type, workers=workers.count)
+    place = {"epoch": 0, "step": 0, "loss_sum": 0.0, "targets": 0}
     checkpoint = _Checkpoint(scratch, model, optimizer)
     if checkpoint.exists():
         log, place = checkpoint.load()
+        log.workers = workers.count
     best_file = scratch / "best.safetensors"
     clock, saved_at = time.process_time(), time.monotonic()
     for epoch in range(place["epoch"], config.epochs):
@@ -78,41 +88,50 @@ def fit(
             break
         todo = first if epoch == 0 else batches(epoch)
         model.train()
-        bar = tqdm(todo, desc=f"{label} epoch {epoch + 1}/{config.epochs}", disable=None, leave=False)
+        bar = tqdm(
+            todo, desc=f"{label} epoch {epoch + 1}/{config.epochs}", disable=None if workers.is_first else True, leave=False
+        )
         for number, batch in enumerate(bar):
             if number < place["step"]:
                 continue
             step = epoch * len(first) + number
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * schedule(step, total_steps, config.warmup_share)
-            with autocast(precision):
+            workers.start_step(derive_seed(seed, label, "dropout", step))
+            with autocast(precision, device), placed(device):
                 value = loss(batch)
             optimizer.zero_grad(set_to_none=True)
             value.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
             optimizer.step()
-            place["loss_sum"] += float(value.detach()) * batch.target_count
+            place["loss_sum"] += workers.mean(float(value.detach())) * batch.target_count
             place["targets"] += batch.target_count
             place["step"] = number + 1
-            if time.monotonic() - saved_at > 60:
+            if workers.is_first and time.monotonic() - saved_at > 60:
                 clock = _spend(log, clock)
                 checkpoint.save(log, {**place, "epoch": epoch})
                 saved_at = time.monotonic()
             on_step(step + 1)
         entry: dict[str, float | int] = {"epoch": epoch + 1, "loss": place["loss_sum"] / max(1, place["targets"])}
         if (epoch + 1) % config.evaluate_every == 0 or epoch + 1 == config.epochs:
-            entry |= evaluate()
+            found = evaluate() if workers.is_first else {}
+            entry |= {**found, SELECTION_METRIC: workers.from_first(found.get(SELECTION_METRIC, 0.0))}
             if entry[SELECTION_METRIC] > log.best_value:
                 log.best_value, log.best_epoch = entry[SELECTION_METRIC], epoch + 1
-                save_weights(model, best_file)
+                if workers.is_first:
+                    save_weights(model, best_file)
         log.curve.append(entry)
         log.epochs = epoch + 1
         place = {"epoch": epoch + 1, "step": 0, "loss_sum": 0.0, "targets": 0}
         clock = _spend(log, clock)
+        if not workers.is_first:
+            continue
         checkpoint.save(log, place)
         report = ", ".join(f"{key} {value:.4g}" for key, value in entry.items())
         tqdm.write(f"{label}: {report}, {log.cpu_seconds:.0f} CPU-s", file=sys.stderr)
+    workers.wait()  # until the first has written the best weights, and then until all have read them
     load_weights(model, best_file)
+    workers.wait()
     log.peak_mib = max(log.peak_mib, peak_mib())
     return log
 
@@ -157,6 +176,18 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(load_file(path))
 
 
+def generator_state(device: torch.device) -> Tensor:
+    """The state of the generator that draws on `device`."""
+    return torch.get_rng_state() if device.type == "cpu" else torch.cuda.get_rng_state(device)
+
+
+def set_generator_state(device: torch.device, state: Tensor) -> None:
+    if device.type == "cpu":
+        torch.set_rng_state(state)
+    else:
+        torch.cuda.set_rng_state(state, device)
+
+
 def _spend(log: TrainingLog, since: float) -> float:
     now = time.process_time()
     log.cpu_seconds += now - since
@@ -178,6 +209,7 @@ class _Checkpoint:
 
     def __init__(self, scratch: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self.path, self.model, self.optimizer = scratch / "checkpoint.safetensors", model, optimizer
+        self.device = device_of(model)
 
     def exists(self) -> bool:
         return self.path.exists()
@@ -186,7 +218,7 @@ class _Checkpoint:
         tensors = {f"model.{name}": tensor.contiguous() for name, tensor in self.model.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-        tensors["generator"] = torch.get_rng_state()
+        tensors["generator"] = generator_state(self.device)
         _replace(tensors, self.path, {"log": json.dumps(asdict(log)), "place": json.dumps(place)})
 
     def load(self) -> tuple[TrainingLog, dict[str, Any]]:
@@ -202,5 +234,5 @@ class _Checkpoint:
                 _, index, key = name.split(".")
                 state.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-        torch.set_rng_state(tensors["generator"])
+        set_generator_state(self.device, tensors["generator"])
         return TrainingLog(**json.loads(metadata["log"])), json.loads(metadata["place"])

@@ -4,17 +4,13 @@ The folder must be one that all machines see (as a network file system). A worke
 its own, so a killed job goes on from them, on one machine or many.
 """
 
-import logging
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-from scoter import errors
-from scoter.errors import ConfigError, ScoterError
+from scoter.errors import ScoterError
+from scoter.ray_jobs import check_engine, failure, run_on_ray
 from scoter.reasoning.chain_engine import Watch, missing_shards, write_shards
 from scoter.reasoning.chain_job import ChainJob
 from scoter.reasoning.chain_server import ServerConfig
@@ -41,16 +37,16 @@ def run_job_on_ray(
         ConfigError: the package ray is absent.
         ScoterError: what a worker raised.
     """
-    if find_spec("ray") is None:
-        raise ConfigError(
-            "the engine ray needs the package ray, which is absent; pip install 'scoter[ray]', or use --engine local"
-        )
-    if workers < 1:
-        raise ConfigError(f"workers = {workers}; it must be 1 or more")
+
+    def said(row: dict[str, Any]) -> None:
+        for outcome in row["ended"].split():
+            watch(outcome)
+
+    check_engine(workers)
     folder.start(job.describe())
-    shards = missing_shards(job, folder, retry_unanswered)
-    if shards:
-        _write_on_ray(job, folder.path.absolute(), _share(server, workers), shards, workers, address, watch)
+    shards = [{"shard": shard} for shard in missing_shards(job, folder, retry_unanswered)]
+    given = (job, str(folder.path.absolute()), _share(server, workers))
+    run_on_ray(ShardWriter, given, shards, workers, address, said)
     return folder.finish(job.shard_count)
 
 
@@ -71,47 +67,8 @@ class ShardWriter:
                 self.model = replies.recording(self.open.enter_context(self.server.open()))
             write_shards(self.job, self.folder, self.model, [int(shard) for shard in batch["shard"]], outcomes.append)
         except ScoterError as error:
-            return {"ended": [" ".join(outcomes)], "error": [type(error).__name__], "message": [str(error)]}
-        return {"ended": [" ".join(outcomes)], "error": [""], "message": [""]}
-
-
-def _write_on_ray(
-    job: ChainJob,
-    folder: Path,
-    server: ServerConfig | None,
-    shards: list[int],
-    workers: int,
-    address: str | None,
-    watch: Callable[[str], None],
-) -> None:
-    import ray  # pyright: ignore[reportMissingImports]
-    import ray.data  # pyright: ignore[reportMissingImports]
-
-    started = not ray.is_initialized()
-    if started:
-        local: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address is None else {"address": address}
-        ray.init(log_to_driver=False, logging_level=logging.WARNING, **local)
-    ray.data.DataContext.get_current().enable_progress_bars = False  # the job says itself how far it is
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    try:
-        blocks = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
-        written = blocks.map_batches(
-            ShardWriter,
-            fn_constructor_args=(job, str(folder), server),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=workers),
-        )
-        failed: Counter[tuple[str, str]] = Counter()
-        for row in written.iter_rows():
-            for outcome in row["ended"].split():
-                watch(outcome)
-            if row["error"]:
-                failed[row["error"], row["message"]] += 1
-    finally:
-        if started:
-            ray.shutdown()
-    for name, message in failed:
-        raise getattr(errors, name, ScoterError)(message)
+            return {"ended": [" ".join(outcomes)], **failure(error)}
+        return {"ended": [" ".join(outcomes)], **failure(None)}
 
 
 def _share(server: ServerConfig | None, workers: int) -> ServerConfig | None:

@@ -59,18 +59,16 @@ def ppmi(train: InteractionLog, item_count: int, window: int = WINDOW) -> csr_ma
         >>> np.exp(ppmi(log, 4).toarray()[[0, 2], [1, 3]]).round(9)  # 2 x 6 / (2 x 2) and 1 x 6 / (1 x 1)
         array([3., 6.])
     """
-    user = np.repeat(np.arange(train.user_count), train.lengths)
-    rows, columns = [], []
-    for gap in range(1, window + 1):
-        same = user[gap:] == user[:-gap]
-        rows.append(train.items[:-gap][same])
-        columns.append(train.items[gap:][same])
-    left, right = np.concatenate(rows), np.concatenate(columns)
-    left, right = left[left != right], right[left != right]
-    pairs = (np.concatenate([left, right]), np.concatenate([right, left]))
-    counts = csr_matrix((np.ones(len(pairs[0])), pairs), shape=(item_count, item_count)).tocoo()
+    user = np.repeat(np.arange(train.user_count, dtype=np.int32), train.lengths)
+    found = csr_matrix((item_count, item_count))
+    for gap in range(1, window + 1):  # one gap's pairs at a time, since all of them are many times the log
+        left, right = train.items[:-gap], train.items[gap:]
+        near = (user[gap:] == user[:-gap]) & (left != right)
+        left, right = left[near].astype(np.int32), right[near].astype(np.int32)
+        found += csr_matrix((np.ones(len(left)), (left, right)), shape=(item_count, item_count))
+    counts = (found + found.T).tocoo()
     counts.sum_duplicates()
-    totals = np.bincount(pairs[0], minlength=item_count)
+    totals = np.bincount(counts.row, counts.data, minlength=item_count)
     information = np.log(counts.data * counts.data.sum() / (totals[counts.row] * totals[counts.col]))
     positive = information > 0
     return csr_matrix((information[positive], (counts.row[positive], counts.col[positive])), shape=(item_count, item_count))

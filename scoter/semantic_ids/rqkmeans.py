@@ -13,6 +13,7 @@ from scoter.seeding import derive_seed
 from scoter.semantic_ids.assign import Quantised
 
 ROUNDS = 50
+AT_ONCE = 1 << 16
 
 
 def fit_rqkmeans(
@@ -89,8 +90,10 @@ def kmeans(
 def nearest(
     points: Float32[np.ndarray, "items dim"], centroids: Float32[np.ndarray, "clusters dim"]
 ) -> Int[np.ndarray, " items"]:
-    """The index of each point's nearest centroid; the lowest one wins a tie."""
-    return (np.square(centroids).sum(axis=1) - 2 * points @ centroids.T).argmin(axis=1)
+    """The index of each point's nearest centroid; the lowest one wins a tie. Memory is that of `AT_ONCE` points."""
+    parts = [points[start : start + AT_ONCE] for start in range(0, len(points), AT_ONCE)]
+    squares = np.square(centroids).sum(axis=1)
+    return np.concatenate([(squares - 2 * part @ centroids.T).argmin(axis=1) for part in parts])
 
 
 def _partition_means(

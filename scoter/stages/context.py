@@ -18,12 +18,18 @@ PARTS: tuple[Part, ...] = ("valid", "test")
 
 @dataclass(frozen=True)
 class Context:
-    """One run of an experiment: where its artefacts are kept, its seed, and where to say what happens."""
+    """One run of an experiment: where its artefacts are kept, its seed, and where to say what happens.
+
+    `workers` are the processes that train together (`scoter.models.workers`), None for this one alone; `device` is where models
+    are trained and ranked.
+    """
 
     experiment: Experiment
     store: Store
     seed: int
     say: Callable[[str], None]
+    workers: Any = None
+    device: str = "cpu"
 
     @property
     def data_seed(self) -> int:
@@ -32,7 +38,9 @@ class Context:
 
     def stage(self, name: str, config: Any, inputs: Sequence[Artefact | str], build: Callable[[Path, Path], None]) -> Artefact:
         """The artefact of one stage, with a line that says whether it was reused."""
-        artefact = self.store.stage(name, VERSIONS[name], config, inputs, build)
+        together = name == "train" and self.workers is not None and not self.workers.is_first
+        make = self.store.take_part if together else self.store.stage
+        artefact = make(name, VERSIONS[name], config, inputs, build)
         self.say(f"{name}: {'reused' if artefact.reused else 'made'} {artefact.key[:16]}")
         return artefact
 

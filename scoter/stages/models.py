@@ -20,31 +20,44 @@ from scoter.types import Catalog, Rankings, ReasoningPattern, SemanticIds, Split
 
 
 def build_model(
-    method: MethodConfig, split: Split, catalog: Catalog, ids: SemanticIds, steps: StepEmbeddings | None, seed: int
+    method: MethodConfig,
+    split: Split,
+    catalog: Catalog,
+    ids: SemanticIds,
+    steps: StepEmbeddings | None,
+    seed: int,
+    device: str = "cpu",
 ) -> Any:
-    """An untrained model with its fusion, if it has one; initial weights depend on `seed` alone."""
+    """An untrained model with its fusion, if it has one; initial weights depend on `seed` alone, wherever they are."""
     from scoter.models.popularity import Popularity
+    from scoter.models.precision import resolve_device
 
     if method.model.kind == "popularity":
         return Popularity(split.train, catalog.item_count)
     chains = None if method.fusion is None or steps is None else (steps.pattern, steps.dim)
-    model = build_network(method, catalog.item_count, ids, chains, seed)
+    model = build_network(method, catalog.item_count, ids, chains, seed, device)
     if chains is not None and steps is not None:
         model.fusion.set_statistics(*training_steps(split, steps))
-    return model
+    return model.to(resolve_device(device))
 
 
 def build_network(
-    method: MethodConfig, item_count: int, ids: SemanticIds | None, chains: tuple[ReasoningPattern, int] | None, seed: int
+    method: MethodConfig,
+    item_count: int,
+    ids: SemanticIds | None,
+    chains: tuple[ReasoningPattern, int] | None,
+    seed: int,
+    device: str = "cpu",
 ) -> Any:
-    """The same without data: a neural method, with a fusion for `chains` of that pattern and width of a step's embedding.
+    """The same without data and still on the CPU: a neural method, with a fusion for `chains` of that pattern and width of a
+    step's embedding. `device` decides its precision.
 
     `ids` is needed by TIGER alone. A fusion's statistics are those of training data, which whoever calls this sets or loads.
     """
     import torch
 
     from scoter.models.gru4rec import GRU4Rec
-    from scoter.models.precision import resolve_precision
+    from scoter.models.precision import resolve_device, resolve_precision
     from scoter.models.sasrec import SASRec
     from scoter.models.tiger import Tiger
     from scoter.transfer.alignment import Alignment
@@ -52,7 +65,7 @@ def build_network(
 
     model, fusion = method.model, method.fusion
     assert model.kind != "popularity"
-    precision = resolve_precision(method.training.precision)
+    precision = resolve_precision(method.training.precision, resolve_device(device))
     torch.manual_seed(derive_seed(seed, "weights"))
     if model.kind == "tiger":
         if ids is None:
@@ -99,6 +112,7 @@ def step_reader(
     if fusion is None or steps is None or fusion.kind == "scores":
         return None, None
     from scoter.models.batches import StepReader
+    from scoter.models.precision import resolve_device
     from scoter.transfer.collapse import other_users_chains
     from scoter.transfer.grounded import one_step_per_sentence
     from scoter.transfer.substitutes import statements_as_features
@@ -114,7 +128,7 @@ def step_reader(
         table = item_text_steps(table, context, data)
     if fusion.slots == "sentence":
         table = one_step_per_sentence(table)
-    return table, StepReader(table)
+    return table, StepReader(table, resolve_device(context.device) if context is not None else "cpu")
 
 
 def item_text_steps(table: StepEmbeddings, context: Context | None, data: Artefact | None) -> StepEmbeddings:
@@ -170,7 +184,7 @@ def train(context: Context, name: str, method: MethodConfig, data: Artefact, ids
 
         _, catalog, split = open_data(data)
         table, reader = step_reader(method.fusion, steps, context, data, ids)
-        model = build_model(method, split, catalog, open_semantic_ids(ids), table, context.seed)
+        model = build_model(method, split, catalog, open_semantic_ids(ids), table, context.seed, context.device)
         if method.model.kind == "popularity":
             (out / "training.json").write_text(
                 json.dumps({"epochs": 0, "best_epoch": 0, "curve": [], "parameters": 0, "cpu_seconds": 0.0})
@@ -189,7 +203,9 @@ def train(context: Context, name: str, method: MethodConfig, data: Artefact, ids
         def loss(batch: Any) -> Any:
             return total_loss(model, batch, reader, config.label_smoothing)
 
-        log = training.fit(model, batches, loss, evaluate, config, seed=context.seed, scratch=scratch, label=name)
+        log = training.fit(
+            model, batches, loss, evaluate, config, seed=context.seed, scratch=scratch, label=name, workers=context.workers
+        )
         training.save_weights(model, out / "weights.safetensors")
         parameters = sum(parameter.numel() for parameter in model.parameters())
         (out / "training.json").write_text(json.dumps({**vars(log), "parameters": parameters}))
@@ -216,7 +232,7 @@ def rank(
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(data)
         table, reader = step_reader(method.fusion, steps, context, data, ids)
-        model = build_model(method, split, catalog, open_semantic_ids(ids), table, context.seed)
+        model = build_model(method, split, catalog, open_semantic_ids(ids), table, context.seed, context.device)
         if method.model.kind != "popularity":
             from scoter.models.training import load_weights
 
@@ -254,7 +270,7 @@ def _rank_with_readings(model: Any, histories: Any, depth: int, reader: Any) -> 
 
     def note(rows: np.ndarray) -> None:
         gates, weights = model.fusion.take_readings()
-        gate[rows], attention[rows] = gates.numpy(), weights.numpy()
+        gate[rows], attention[rows] = gates.cpu().numpy(), weights.cpu().numpy()
 
     model.fusion.start_recording()
     return model.recommend(histories, depth, reader, note), {"gate": gate, "attention": attention}

