@@ -100,7 +100,7 @@ def run(
     if report is not None:
         from scoter.report import write_report
 
-        write_report(artefact.path, report)
+        write_report(artefact.folder(), report)
         say(f"report: {report}")
     _print_run(artefact, as_json)
 
@@ -116,7 +116,7 @@ def show(run_name: str, report: Path | None, store: Path | None, as_json: bool) 
     if report is not None:
         from scoter.report import write_report
 
-        write_report(artefact.path, report)
+        write_report(artefact.folder(), report)
         say(f"report: {report}")
     _print_run(artefact, as_json)
 
@@ -157,7 +157,7 @@ def leakage(run_name: str, sample: int, store: Path | None) -> None:
     if "chains" not in keys:
         raise StoreError(f"the run {run_name!r} has no chains: none of its methods reads them; name one with scoter in it")
     _, catalog, split = open_data(opened.find("prepare", keys["prepare"]))
-    found = mention_table(load_chains(opened.find("chains", keys["chains"]).path), split, catalog, outcome["seed"], sample)
+    found = mention_table(load_chains(opened.find("chains", keys["chains"]).folder()), split, catalog, outcome["seed"], sample)
     meanings = {"item": "item", "item_alike": "item, for one mix of frequent and rare items", "category": "category"}
     for column, meaning in meanings.items():
         click.echo(f"\nshare of chains whose step names the target's {meaning}")
@@ -170,13 +170,17 @@ def leakage(run_name: str, sample: int, store: Path | None) -> None:
 @click.argument("run_name", metavar="[RUN]", required=False)
 @store_option
 def verify(run_name: str | None, store: Path | None) -> None:
-    """Hash every file of every artefact (or of one run) again and name what was altered."""
+    """Hash every file of every artefact, cache and folder of chains (or of one run) again and name what was altered."""
+    from scoter.stages.verification import verify_store
+
     opened = open_store(store)
-    artefacts = list(opened.artefacts()) if run_name is None else [find_run(opened, run_name)]
-    problems = [problem for artefact in artefacts for problem in opened.verify(artefact)]
+    if run_name is None:
+        count, problems = verify_store(opened)
+    else:
+        count, problems = 1, opened.verify(find_run(opened, run_name))
     for problem in problems:
         click.echo(problem)
-    click.echo(f"{len(artefacts)} artefacts checked, {len(problems)} problems")
+    click.echo(f"{count} artefacts checked, {len(problems)} problems")
     if problems:
         sys.exit(1)
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from scoter.errors import ConfigError
 from scoter.types import Step
+from scoter.untrusted import parse_json
 
 _FORBID = {"extra": "forbid"}
 
@@ -271,7 +272,9 @@ def from_json(text: str, kind: type = Experiment) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{kind.__name__}: {place} = {first['input']!r} was refused: {first['msg']}") from None
+        given = repr(first["input"])
+        given = given if len(given) < 200 else given[:200] + "..."
+        raise ConfigError(f"{kind.__name__}: {place} = {given} was refused: {first['msg']}") from None
 
 
 def with_overrides(config: Any, assignments: Sequence[str]) -> Any:
@@ -287,8 +290,8 @@ def with_overrides(config: Any, assignments: Sequence[str]) -> Any:
         if not equals:
             raise ConfigError(f"--set {assignment!r} has no '='; write it as a.b=value")
         try:
-            parsed = json.loads(value)
-        except json.JSONDecodeError:
+            parsed = parse_json(value)
+        except ValueError:
             parsed = value
         _assign(tree, path.split("."), parsed, assignment)
     return from_json(json.dumps(tree), type(config))

@@ -4,7 +4,6 @@ Everything shown is read from the run's folder; the intervals are computed here 
 (titles, sentences) passes through jinja2's autoescape.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics
 from scoter.evaluation.metrics import per_user
 from scoter.evaluation.significance import bootstrap_mean
+from scoter.untrusted import parse_json
 
 METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 PLOTTED = "ndcg@10"
@@ -56,8 +56,13 @@ def write_report(run_folder: Path, out: Path) -> None:
         reasoner=run.get("reasoner", "a reasoner that the run does not name"),
         plotted=PLOTTED,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = out.with_name(f".{out.name}.partial")
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(out)
+    except OSError as error:
+        raise DataError(f"--report {out} cannot be written ({error.strerror or error}); name a place that can be") from None
 
 
 def _methods(run: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -215,6 +220,6 @@ def _thousands(value: Number) -> str:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}); pass the folder of a finished run") from None

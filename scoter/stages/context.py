@@ -47,9 +47,13 @@ class Context:
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Named arrays as one safetensors file."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    try:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    except SafetensorError as error:  # a full disk, which is an OSError everywhere else
+        raise OSError(None, str(error), str(path)) from None
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:

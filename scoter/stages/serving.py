@@ -123,7 +123,7 @@ def newest_chains(run: OpenRun, histories: Histories, known: bool) -> NewestChai
     store = run.context.store
     if run.context.experiment.chains.source:
         chains = store.find("chains", run.keys["chains"])
-        return _as_trained(run, latest_stored(chains, load_chains(chains.path), histories, known))
+        return _as_trained(run, latest_stored(chains, load_chains(chains.folder()), histories, known))
     pattern = store.find("discover", run.keys["discover"])
     return _as_trained(run, write_newest(run.context, pattern, run.split, run.catalog, histories))
 

@@ -59,7 +59,7 @@ def summarise(
             "semantic_ids": json.loads(ids.file("report.json").read_text()),
             "pattern": None if pattern is None else json.loads(pattern.file("pattern.json").read_text()),
             "reasoner": None if steps is None else chain_model(steps),
-            "chains_model": None if steps is None else load_chains(steps.path).model,
+            "chains_model": None if steps is None else load_chains(steps.folder()).model,
             "versions": versions(),
             "config": json.loads(to_json(experiment)),
             "artefacts": {
@@ -147,7 +147,7 @@ def examples(
 ) -> list[dict[str, Any]]:
     """A few evenly spaced test users: history, chain, what each method recommends, and the truth."""
     names, histories, targets = item_names(catalog), split.histories("test"), split.targets("test")
-    table = None if steps is None else load_chains(steps.path)
+    table = None if steps is None else load_chains(steps.folder())
     found = []
     for row in np.linspace(0, len(targets) - 1, min(EXAMPLE_USERS, len(targets))).astype(int).tolist():
         sequence = histories.sequence(row)
@@ -172,7 +172,7 @@ def examples(
 def chain_model(steps: Artefact) -> str:
     """Who wrote the chains, and which encoder embedded them."""
     encoder = json.loads(steps.file("encoder.json").read_text())["encoder"]
-    return f"{load_chains(steps.path).model}, embedded by {encoder}"
+    return f"{load_chains(steps.folder()).model}, embedded by {encoder}"
 
 
 def versions() -> dict[str, str]:
