@@ -21,7 +21,12 @@ FILE = "reliability.json"
 COMMAND = "python -m benchmarks reliability --only"
 
 # Name -> the module that measures it, in the order of the page.
-SECTIONS: dict[str, str] = {}
+SECTIONS: dict[str, str] = {
+    "kills": "benchmarks.faults.kills",
+    "faults": "benchmarks.faults.faults",
+    "fuzz": "benchmarks.faults.fuzz",
+    "determinism": "benchmarks.faults.determinism",
+}
 
 
 @dataclass(frozen=True)
