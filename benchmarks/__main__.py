@@ -378,16 +378,18 @@ def sensitivity(
 @main.command()
 @click.option("--only", multiple=True, metavar="SECTION", help="Measure this section; repeatable [default: all].")
 @click.option("--quick", is_flag=True, help="A fraction of the trials; for a first look.")
+@click.option("--kills", type=click.IntRange(1), help="With --only kills: how many [default: 50].")
 @click.option("--write", type=click.Path(path_type=Path), help="Make this page from what was kept.")
 @_results
-def reliability(only: tuple[str, ...], quick: bool, write: Path | None, results: Path) -> None:
+def reliability(only: tuple[str, ...], quick: bool, kills: int | None, write: Path | None, results: Path) -> None:
     """Kills, faults, fuzzed inputs, determinism, loads: try to break scoter, and keep what came of it."""
     from benchmarks.reliability import FILE, as_markdown, document
     from benchmarks.reliability import measure as try_to_break
 
     failed = []
     if only or write is None:
-        for name, section in try_to_break(only, results, quick=quick).items():
+        options = {"quick": quick} | ({} if kills is None else {"kills": kills})
+        for name, section in try_to_break(only, results, **options).items():
             click.echo(as_markdown(name, _json_of(results / FILE)[name]))
             failed += [] if section.passed else [name]
     if write is not None:

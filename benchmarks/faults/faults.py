@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.reliability import Section
 from scoter.errors import ScoterError, StoreError
-from scoter.store import Artefact, Store
+from scoter.store import MANIFEST, Artefact, Store
 
 NOBODY = 65534
 OLD_VERSIONS = ("2521bb0", "2d5c2ea", "9156179")
@@ -54,7 +54,7 @@ def measure(quick: bool = False, seed: int = 0) -> Section:
         found["full disk (tmpfs)"] = limited(root, _small_disks)
         found["read-only store, finished"] = as_nobody(whole, _rerun_finished)
         found["read-only store, new work"] = as_nobody(whole, _new_work)
-        found["file that may not be read"] = as_nobody(whole, _unreadable)
+        found["file that may not be read"] = as_nobody(whole, _unreadable, hide=True)
         found["two processes, one store"] = two_processes(root / "shared")
         if not quick:
             found |= {f"store of {commit}": old_store(commit, root / commit) for commit in OLD_VERSIONS}
@@ -249,12 +249,12 @@ def _small_disks(place: Path) -> Iterator[None]:
 # Permissions
 
 
-def as_nobody(whole: Path, attempt: Callable[[Path, Tried], None]) -> Tried:
-    """Try in a child without rights, on a copy that it may read and not write."""
+def as_nobody(whole: Path, attempt: Callable[[Path, Tried], None], hide: bool = False) -> Tried:
+    """Try in a child without rights, on a copy that it may read and not write; with `hide` not even read what artefacts hold."""
     copy = whole.with_name("read-only")
     shutil.copytree(whole, copy)
     for path in [copy, *copy.rglob("*")]:
-        path.chmod(0o555 if path.is_dir() else 0o444)
+        path.chmod(0o555 if path.is_dir() else 0 if hide and _held(path) else 0o444)
     told = Tried()
     try:
         if os.geteuid() == 0:
@@ -264,6 +264,11 @@ def as_nobody(whole: Path, attempt: Callable[[Path, Tried], None]) -> Tried:
             path.chmod(0o755 if path.is_dir() else 0o644)
         shutil.rmtree(copy)
     return told
+
+
+def _held(path: Path) -> bool:
+    """Whether a file is one of an artefact's, its manifest aside."""
+    return (path.parent / MANIFEST).exists() and path.name != MANIFEST
 
 
 def _forked(attempt: Callable[[], None], told: Tried) -> None:
@@ -313,13 +318,11 @@ def _new_work(root: Path, told: Tried) -> None:
 def _unreadable(root: Path, told: Tried) -> None:
     from scoter.stages.verification import verify_store
 
-    for artefact in Store(root / "store").artefacts():
-        for name in artefact.manifest()["files"]:
-            told.tried += 1
-            path = artefact.path / name
-            path.chmod(0)  # refused to nobody, who does not own it: done by the parent below
+    hidden = [path for path in (root / "store").rglob("*") if path.is_file() and not path.stat().st_mode & 0o444]
     problems = verify_store(Store(root / "store"))[1]
-    told.refused = len(problems)
+    told.tried = len(hidden)
+    told.refused = sum(any(str(path) in problem for problem in problems) for path in hidden)
+    told.wrong = [f"{path.name} is not named" for path in hidden if not any(str(path) in problem for problem in problems)]
 
 
 # Two at once

@@ -1,10 +1,11 @@
 """All of scoter's work on a small scale, in a process that may be killed at any moment: what a killed child runs.
 
-Importing this loads all that the work needs, so that a child which is forked from here starts at once.
+Importing this loads all that the work needs, so that a child that is forked afterwards starts at once.
 """
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,10 +26,15 @@ SUITE = ("popularity", "sasrec-ce")
 text._load(TextConfig().encoder)
 
 
-def run(root: str, raw: str, clean_tree: str, announce: Callable[[str], object]) -> None:
-    """Do the work in `root`, where it is not done, as a process group of its own."""
+def run(root: str, raw: str, clean_tree: str, announced: str) -> None:
+    """Do the work in `root`, where it is not done, as a process group of its own, and say in a file what begins and ends."""
     os.setsid()
     os.chdir(clean_tree)
+    descriptor = os.open(announced, os.O_WRONLY | os.O_APPEND)
+
+    def announce(line: str) -> None:
+        os.write(descriptor, f"{time.monotonic()} {line}\n".encode())
+
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(nowhere):
         work(Path(root), Path(raw), announce)
 

@@ -57,11 +57,10 @@ def kill_and_compare(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     whole, torn = folder / "whole", folder / "torn"
     timeline = _Child(whole, raw, tree).to_the_end()
     order = list(timeline)
-    wanted = sorted(rng.choices(range(len(order)), k=max(0, kills - len(order))) + list(range(len(order)))[:kills])
-    if kills < len(order):
-        wanted = sorted(rng.sample(range(len(order)), kills))
+    places = range(len(order))
+    wanted = rng.sample(places, kills) if kills < len(order) else [*places, *rng.choices(places, k=kills - len(order))]
     found: dict[str, Any] = {"killed": [], "crashed": [], "damaged": [], "verified": 0}
-    for place in wanted:
+    for place in sorted(wanted):
         unit = order[place]
         child = _Child(torn, raw, tree)
         hit = child.kill_in(unit, order[place:], rng.random() * timeline[unit])
@@ -124,15 +123,13 @@ class _Child:
     """The work of `killable` in a process group of its own, and what it announced so far."""
 
     def __init__(self, root: Path, raw: Path, tree: Path) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["benchmarks.faults.killable"])
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-        from benchmarks.faults import start
+        from benchmarks.faults import killable  # loaded once, here: children start at once
 
         root.mkdir(exist_ok=True)
         self.announced = root.parent / "announced"
         self.announced.write_text("")
-        self.process = context.Process(target=start.run, args=(str(root), str(raw), str(tree), str(self.announced)), daemon=True)
+        given = tuple(str(path) for path in (root, raw, tree, self.announced))
+        self.process = multiprocessing.get_context("fork").Process(target=killable.run, args=given, daemon=True)
         self.process.start()
         self.status: int | None = None
 

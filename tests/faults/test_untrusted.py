@@ -110,6 +110,20 @@ def test_a_setting_that_is_no_value_is_refused_in_a_short_line(value: str) -> No
     assert len(str(caught.value)) < 1000
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "methods.*.training.epochs=0", "methods.*.training.epochs=-1", "methods.*.training.learning_rate=NaN",
+        "methods.*.training.learning_rate=0", "methods.*.training.warmup_share=Infinity", "methods.*.training.batch_targets=0",
+        "methods.tiger.model.dim=99999999999", "methods.tiger.model.dropout=1", "semantic_ids.levels=0",
+        "data.simulated.users=0", "data.simulated.order=2",
+    ],
+)  # fmt: skip
+def test_a_setting_outside_its_range_is_refused_by_name(setting: str) -> None:
+    with pytest.raises(ConfigError, match=f"{setting.split('=')[0].rpartition('.')[2]} = .* was refused"):
+        with_overrides(experiment("simulated-smoke"), [setting])
+
+
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     table = pa.table(
         [pa.array(["a"]), pa.array(["b"]), pa.array([1]), pa.array(["c"])], names=["user", "item", "timestamp", "user"]
