@@ -61,7 +61,16 @@ audit: setup ## known vulnerabilities of the installed packages; needs a network
 	test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && .venv/audit/bin/python -m pip install --quiet pip-audit; }
 	.venv/audit/bin/pip-audit --vulnerability-service osv --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
+report: setup ## the whole suite as one HTML file, from committed results
+	$(BIN)/python -m benchmarks report --out suite.html
+
+docs: setup ## the API reference, from docstrings, in artifacts/docs; its links are checked
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	rm -rf artifacts/docs
+	$(BIN)/python -m pdoc --docformat google --output-directory artifacts/docs scoter theory '!scoter.cli'
+	$(BIN)/linkchecker --no-status --no-warnings artifacts/docs/index.html
+
 clean: ## remove the environment (artefacts stay)
 	rm -rf .venv
 
-.PHONY: help setup quickstart lint test test-language-model test-slow tables paper paper-full notebooks notebooks-smoke wheel-check audit clean
+.PHONY: help setup quickstart lint test test-language-model test-slow tables paper paper-full notebooks notebooks-smoke wheel-check audit report docs clean

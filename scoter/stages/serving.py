@@ -92,11 +92,16 @@ def open_run(store: Store, run: Artefact, method: str | None) -> OpenRun:
         raise ConfigError(f"the run has no method {chosen!r}; choose from: {', '.join(outcome['methods'])}")
     experiment: Experiment = from_json(json.dumps(outcome["config"]))
     config = experiment.methods[chosen]
-    if config.fusion is not None and (config.fusion.chains != "own" or config.fusion.kind == "scores"):
+    if not is_served(config):
         raise ConfigError(f"{chosen!r} is a control that takes something else than a user's own chain; it is for measuring only")
     context = Context(experiment, store, outcome["seed"], lambda line: None)
     log, catalog, split = open_data(store.find("prepare", outcome["artefacts"]["prepare"]))
     return OpenRun(context, outcome["artefacts"], chosen, config, log, catalog, split, outcome)
+
+
+def is_served(method: MethodConfig) -> bool:
+    """Whether it can answer for any shopper: it reads no chain, or the shopper's own, as controls do not."""
+    return method.fusion is None or (method.fusion.chains == "own" and method.fusion.kind != "scores")
 
 
 def run_service(run: OpenRun) -> Service:
