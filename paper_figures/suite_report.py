@@ -52,7 +52,7 @@ def write_suite_report(out: Path, results: Path = RESULTS, explored: Mapping[str
         datasets=[_dataset(results, name) for name in datasets(results)],
         facts=[
             ("datasets", len(datasets(results))),
-            ("trained or counted methods", len({(row["dataset"], row["method"]) for row in rows})),
+            ("methods, over all datasets", len({(row["dataset"], row["method"]) for row in rows})),
             ("CPU-hours", f"{cpu_hours(results):.1f}"),
             ("commits", len({row["commit"] for row in rows})),
         ],
