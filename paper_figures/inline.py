@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from paper_figures.style import style
 
-
 SCALE = 1.4 * 4 / 3
 """Pixels to a point: a screen is read from further away than paper."""
 
