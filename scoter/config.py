@@ -278,7 +278,10 @@ def from_json(text: str, kind: type = Experiment) -> Any:
     try:
         return TypeAdapter(kind).validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
+        found = error.errors()
+        others = [one["loc"][:-1] for one in found if one["loc"][-1:] == ("kind",)]  # branches of models of another kind
+        meant = [one for one in found if not any(one["loc"][: len(branch)] == branch for branch in others)]
+        first = (meant or found)[0]
         place = ".".join(str(part) for part in first["loc"])
         given = repr(first["input"])
         given = given if len(given) < 200 else given[:200] + "..."
