@@ -55,7 +55,22 @@ notebooks: setup ## check every printed digit of the notebooks against committed
 notebooks-smoke: setup ## compute every notebook again at smoke size
 	SCOTER_NOTEBOOKS=smoke $(BIN)/python -m pytest -p no:xdist --nbval-lax notebooks
 
+audit: setup ## known vulnerabilities of the installed packages; needs a network
+	@$(BIN)/python -c 'import urllib.request as r; r.urlopen("https://api.osv.dev/v1/vulns/OSV-2020-111", timeout=15)' 2>/dev/null \
+	  || { echo "make audit: the database of known vulnerabilities cannot be reached; NOTHING WAS CHECKED. Connect to a network and run it again"; exit 2; }
+	test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && .venv/audit/bin/python -m pip install --quiet pip-audit; }
+	.venv/audit/bin/pip-audit --vulnerability-service osv --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
+report: setup ## the whole suite as one HTML file, from committed results
+	$(BIN)/python -m benchmarks report --out suite.html
+
+docs: setup ## the API reference, from docstrings, in artifacts/docs; its links are checked
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	rm -rf artifacts/docs
+	$(BIN)/python -m pdoc --docformat google --output-directory artifacts/docs scoter theory '!scoter.cli'
+	$(BIN)/linkchecker --no-status --no-warnings artifacts/docs/index.html
+
 clean: ## remove the environment (artefacts stay)
 	rm -rf .venv
 
-.PHONY: help setup quickstart lint test test-language-model test-slow tables paper paper-full notebooks notebooks-smoke wheel-check clean
+.PHONY: help setup quickstart lint test test-language-model test-slow tables paper paper-full notebooks notebooks-smoke wheel-check audit report docs clean

@@ -156,8 +156,8 @@ def leakage(
     measured: tuple[str, ...], seed: int, shuffle_ties: bool, equally_informed: bool, write: Path | None, results: Path
 ) -> None:
     """How often each step of a chain names the target, in training, validation and test."""
-    from benchmarks.leakage import document, tables_of
     from benchmarks.leakage import main as measure
+    from benchmarks.leakage_page import document, tables_of
 
     for dataset in measured:
         measure(dataset, seed, results, shuffle_ties, equally_informed)
@@ -378,16 +378,18 @@ def sensitivity(
 @main.command()
 @click.option("--only", multiple=True, metavar="SECTION", help="Measure this section; repeatable [default: all].")
 @click.option("--quick", is_flag=True, help="A fraction of the trials; for a first look.")
+@click.option("--kills", type=click.IntRange(1), help="With --only kills: how many [default: 50].")
 @click.option("--write", type=click.Path(path_type=Path), help="Make this page from what was kept.")
 @_results
-def reliability(only: tuple[str, ...], quick: bool, write: Path | None, results: Path) -> None:
+def reliability(only: tuple[str, ...], quick: bool, kills: int | None, write: Path | None, results: Path) -> None:
     """Kills, faults, fuzzed inputs, determinism, loads: try to break scoter, and keep what came of it."""
     from benchmarks.reliability import FILE, as_markdown, document
     from benchmarks.reliability import measure as try_to_break
 
     failed = []
     if only or write is None:
-        for name, section in try_to_break(only, results, quick=quick).items():
+        options = {"quick": quick} | ({} if kills is None else {"kills": kills})
+        for name, section in try_to_break(only, results, **options).items():
             click.echo(as_markdown(name, _json_of(results / FILE)[name]))
             failed += [] if section.passed else [name]
     if write is not None:
@@ -400,6 +402,29 @@ def _json_of(path: Path) -> Any:
     import json
 
     return json.loads(path.read_text())
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("suite.html"), show_default=True, help="The file to write.")
+@click.option(
+    "--run", "runs", multiple=True, metavar="RUN", help="Also explore users of this finished run of the store; repeatable."
+)
+@click.option("--store", type=click.Path(path_type=Path), help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]")
+@_results
+def report(out: Path, runs: tuple[str, ...], store: Path | None, results: Path) -> None:
+    """The whole suite as one HTML file: tables with intervals, figures, what is missing, where each number comes from."""
+    from paper_figures.suite_report import write_suite_report
+
+    explored = {}
+    if runs:
+        from scoter.cli_runs import find_run, open_store, run_name_of
+        from scoter.stages.explorer import explore
+
+        opened = open_store(store)
+        found = [find_run(opened, name) for name in runs]
+        explored = {run_name_of(run): explore(opened, run).file("explorer.json") for run in found}
+    write_suite_report(out, results, explored)
+    click.echo(f"{out}  from {results}")
 
 
 if __name__ == "__main__":

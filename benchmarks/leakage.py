@@ -1,7 +1,7 @@
 """How often each step names what is to be predicted, in training, validation and test: the evidence that no chain leaks.
 
 All roles of the hand-written pattern, every user. `results/leakage.json` holds the rows of `scoter.reasoning.leakage`
-for each dataset measured; `docs/leakage.md` prints them.
+for each dataset measured; `benchmarks.leakage_page` prints them.
 
 The parts of one split are not equally informed: at a test target everybody's statistics lack two events, at the last training
 target none. `equally_informed` splits the log anew for each part, so that the statistics lack that event of everybody and what
@@ -17,13 +17,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.collect import RESULTS
+from benchmarks.leakage_page import FILE, PARTS
 from scoter.data.split import leave_one_out
 from scoter.store import git_commit
 from scoter.types import InteractionLog, Split, Targets
-
-FILE = "leakage.json"
-PARTS = {"train": "training", "last-train": "last training item", "valid": "validation", "test": "test"}
-
 
 BACK = {"last-train": 3, "valid": 2, "test": 1}
 """Each part's target, counted from the end of a log."""
@@ -86,51 +83,3 @@ def equally_informed(log: InteractionLog) -> dict[str, Split]:
         train = InteractionLog(items, np.concatenate([[0], np.cumsum(kept)]), log.user_keys, times)
         splits[part] = Split(train, Targets(users, log.items[log.offsets[users] + kept[users]]), nobody)
     return splits
-
-
-def as_markdown(measured: dict[str, Any]) -> str:
-    """Three tables: the item, the item for one mix of frequent and rare items, and the category, each by part.
-
-    Example:
-        >>> row = {"step": "final", "item": 0.25, "item_alike": None, "category": 0.5}
-        >>> errors = {"item_error": 0.01, "item_alike_error": None, "category_error": 0.02}
-        >>> lines = as_markdown({"rows": [{**row, **errors, "part": part} for part in PARTS]}).splitlines()
-        >>> lines[4]
-        '| final | .250 ± .010 | .250 ± .010 | .250 ± .010 | .250 ± .010 |'
-    """
-    steps = list(dict.fromkeys(row["step"] for row in measured["rows"]))
-    cells = {(row["step"], row["part"]): row for row in measured["rows"]}
-    meanings = {
-        "item": "item",
-        "item_alike": "item, reweighted to one mix of frequent and rare items",
-        "category": "finest category",
-    }
-    parts = [part for part in PARTS if (steps[0], part) in cells]
-    lines = []
-    for column, meaning in meanings.items():
-        if column == "item_alike" and "train" not in parts:  # every part has a mix of its own there
-            continue
-        lines += [f"Share of chains whose step names the target's {meaning} (± one standard error):", ""]
-        lines += ["| step | " + " | ".join(PARTS[part] for part in parts) + " |", "|---|" + "---:|" * len(parts)]
-        lines += [f"| {step} | " + " | ".join(_cell(cells[step, part], column) for part in parts) + " |" for step in steps]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def tables_of(results: Path = RESULTS) -> dict[str, str]:
-    """The tables of every dataset measured."""
-    return {dataset: as_markdown(measured) for dataset, measured in json.loads((results / FILE).read_text()).items()}
-
-
-def document(text: str, results: Path = RESULTS) -> str:
-    """`text` with what stands between each pair of markers `<!-- leakage:DATASET -->` and `<!-- /leakage -->` made anew."""
-    for dataset, table in tables_of(results).items():
-        begin, end = f"<!-- leakage:{dataset} -->", "<!-- /leakage -->"
-        if begin in text:
-            head, rest = text.split(begin, 1)
-            text = head + begin + "\n" + table + end + rest.split(end, 1)[1]
-    return text
-
-
-def _cell(row: dict[str, Any], column: str) -> str:
-    return " ± ".join("" if value is None else f"{value:.3f}".lstrip("0") for value in (row[column], row[f"{column}_error"]))

@@ -21,7 +21,12 @@ FILE = "reliability.json"
 COMMAND = "python -m benchmarks reliability --only"
 
 # Name -> the module that measures it, in the order of the page.
-SECTIONS: dict[str, str] = {}
+SECTIONS: dict[str, str] = {
+    "kills": "benchmarks.faults.kills",
+    "faults": "benchmarks.faults.faults",
+    "fuzz": "benchmarks.faults.fuzz",
+    "determinism": "benchmarks.faults.determinism",
+}
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,11 @@ class Section:
     notes: Sequence[str] = ()
 
 
-def measure(names: Sequence[str], results: Path = RESULTS, quick: bool = False) -> dict[str, Section]:
+def measure(names: Sequence[str], results: Path = RESULTS, **options: Any) -> dict[str, Section]:
     """Measure these sections (all of them where none is named) and keep each as soon as it is there.
 
     Args:
-        quick: a fraction of the trials.
+        options: for the section's `measure`: `quick` for a fraction of the trials, or what one section alone takes.
 
     Raises:
         ConfigError: a name that is no section.
@@ -49,7 +54,7 @@ def measure(names: Sequence[str], results: Path = RESULTS, quick: bool = False) 
         raise ConfigError(f"--only {unknown[0]!r} is no section; choose from: {', '.join(SECTIONS)}")
     found = {}
     for name in names or SECTIONS:
-        found[name] = import_module(SECTIONS[name]).measure(quick=quick)
+        found[name] = import_module(SECTIONS[name]).measure(**options)
         keep(name, found[name], results)
     return found
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Int
 
 from benchmarks.collect import RESULTS, load_rows, ranks_path
+from benchmarks.sensitivity_page import FILE, LENGTHS, METRICS, POPULARITY
 from scoter.config import DataConfig, Experiment, MethodConfig, PopularityConfig, SasrecConfig, TrainingConfig
 from scoter.data.datasets import open_dataset
 from scoter.data.split import leave_one_out, shuffle_ties
@@ -24,11 +25,6 @@ from scoter.evaluation.metrics import mean_metrics, per_user
 from scoter.evaluation.significance import bootstrap_mean, paired_bootstrap
 from scoter.store import Store, git_commit
 from scoter.types import Catalog, InteractionLog, Split
-
-FILE = "sensitivity.json"
-METRICS = ("recall@10", "ndcg@10")
-LENGTHS = ((1, 4), (5, 6), (7, 10), (11, 20), (21, None))
-POPULARITY = ((0, 0), (1, 4), (5, 9), (10, 19), (20, 49), (50, None))
 
 Say = Callable[[str], None]
 

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.collect import RESULTS
-from benchmarks.sensitivity import FILE, LENGTHS, METRICS, POPULARITY
 
+FILE = "sensitivity.json"
+METRICS = ("recall@10", "ndcg@10")
+LENGTHS = ((1, 4), (5, 6), (7, 10), (11, 20), (21, None))
+POPULARITY = ((0, 0), (1, 4), (5, 9), (10, 19), (20, 49), (50, None))
 _MARKED = re.compile(r"(?P<open><!-- sensitivity:(?P<dataset>[a-z0-9_-]+) -->\n).*?(?P<close><!-- /sensitivity -->)", re.DOTALL)
 
 

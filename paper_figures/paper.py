@@ -3,19 +3,31 @@
 Nothing is computed that takes more than seconds and nothing is fetched. At the end each file is listed with its sources.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from benchmarks import leakage_page, sensitivity_page
 from benchmarks.render import document_with_tables, render
 from benchmarks.tables import datasets
 from paper_figures.figures import FIGURES, draw
 from paper_figures.measured import RESULTS, NotMeasuredError
 from paper_figures.style import save
+from paper_figures.suite_report import write_suite_report
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "artifacts" / "paper"
-MARK = "<!-- table:"
+Renew = Callable[[str, Path], str]
+
+RENEWED: dict[str, tuple[Renew, str]] = {
+    "<!-- table:": (document_with_tables, "main.parquet, ranks"),
+    "<!-- leakage:": (leakage_page.document, leakage_page.FILE),
+    "<!-- sensitivity:": (sensitivity_page.document_with_sensitivity, sensitivity_page.FILE),
+}
+"""How the tables behind a mark are made again, and from what."""
+DRAWN = {"docs/method.svg": "method"}
+"""Pictures of the documents, and the figures that they are."""
 
 
 def make(out: Path = OUT, results: Path = RESULTS, root: Path = ROOT) -> list[tuple[str, str]]:
@@ -30,9 +42,13 @@ def make(out: Path = OUT, results: Path = RESULTS, root: Path = ROOT) -> list[tu
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(render(results, dataset, form), encoding="utf-8")
             made.append((_short(path, root), "main.parquet, ranks"))
-    for document in documents(root):
-        document.write_text(document_with_tables(document.read_text(encoding="utf-8"), results), encoding="utf-8")
-        made.append((_short(document, root), "main.parquet, ranks"))
+    for document, mark in documents(root):
+        renew, source = RENEWED[mark]
+        document.write_text(renew(document.read_text(encoding="utf-8"), results), encoding="utf-8")
+        made.append((_short(document, root), source))
+    for picture, name in DRAWN.items():
+        (path,) = save(draw(name, results), (root / picture).parent, Path(picture).stem, ("svg",))
+        made.append((_short(path, root), ", ".join(FIGURES[name].sources)))
     for name, entry in FIGURES.items():
         try:
             figure = draw(name, results)
@@ -40,14 +56,14 @@ def make(out: Path = OUT, results: Path = RESULTS, root: Path = ROOT) -> list[tu
             made.append((f"(no figure {name})", f"not measured yet: {', '.join(entry.sources)}"))
             continue
         made += [(_short(path, root), ", ".join(entry.sources)) for path in save(figure, out / "figures", name)]
-    return made
+    write_suite_report(out / "suite.html", results)
+    return [*made, (_short(out / "suite.html", root), "every file above")]
 
 
-def documents(root: Path = ROOT) -> list[Path]:
-    """README and docs that hold a table between markers."""
-    return [
-        path for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))) if MARK in path.read_text(encoding="utf-8")
-    ]
+def documents(root: Path = ROOT) -> list[tuple[Path, str]]:
+    """README and docs that hold tables between markers, each with the mark of those."""
+    pages = {path: path.read_text(encoding="utf-8") for path in (root / "README.md", *sorted((root / "docs").glob("*.md")))}
+    return [(path, mark) for path, text in pages.items() for mark in RENEWED if mark in text]
 
 
 def _short(path: Path, root: Path) -> str:

@@ -45,6 +45,13 @@ RC: dict[str, Any] = {
     "svg.hashsalt": "scoter",
 }
 
+METADATA: dict[str, dict[str, Any]] = {
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+}
+"""Nothing that says when and by what a file was written."""
+
 METHODS: dict[str, tuple[str, str, str]] = {
     "popularity": ("Popularity", GREY, "x"),
     "sasrec-bce": ("SASRec, BCE", SKY, "v"),
@@ -132,7 +139,6 @@ def save(figure: Figure, folder: Path, name: str, forms: tuple[str, ...] = ("pdf
     paths = []
     with style():
         for form in forms:
-            metadata = {"CreationDate": None, "Producer": None, "Creator": None} if form == "pdf" else {"Software": None}
-            figure.savefig(folder / f"{name}.{form}", metadata=metadata)  # type: ignore[arg-type]
+            figure.savefig(folder / f"{name}.{form}", metadata=METADATA[form])  # type: ignore[arg-type]
             paths.append(folder / f"{name}.{form}")
     return paths

@@ -11,7 +11,7 @@ import click
 
 from scoter.cli_data import data as data_group
 from scoter.cli_discover import discover as discover_command
-from scoter.cli_options import experiment_options, interval, json_option, say, store_option
+from scoter.cli_options import experiment_options, interval, json_option, say, store_option, use_threads
 from scoter.cli_reason import reason as reason_command
 from scoter.cli_runs import find_run, open_store, outcome_of, run_name_of
 from scoter.cli_serving import export as export_command
@@ -19,7 +19,7 @@ from scoter.cli_serving import recommend as recommend_command
 from scoter.errors import ScoterError
 
 if TYPE_CHECKING:
-    from scoter.store import Artefact
+    from scoter.store import Artefact, Store
 
 _COLUMNS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 
@@ -80,6 +80,7 @@ def run(
     from scoter.experiments import experiment
 
     chosen = with_overrides(_with_fallback(experiment(name), data), overrides)
+    opened = open_store(store)
     workers = None
     if data_parallel:
         from scoter.models.workers import DataParallel
@@ -89,7 +90,7 @@ def run(
     artefact = pipeline.run(
         chosen,
         seed=seed,
-        store=open_store(store),
+        store=opened,
         data_dir=data,
         say=say if speaks else lambda line: None,
         workers=workers,
@@ -98,10 +99,7 @@ def run(
     if not speaks:
         return
     if report is not None:
-        from scoter.report import write_report
-
-        write_report(artefact.path, report)
-        say(f"report: {report}")
+        _write_report(opened, artefact, report)
     _print_run(artefact, as_json)
 
 
@@ -112,12 +110,11 @@ def run(
 @json_option
 def show(run_name: str, report: Path | None, store: Path | None, as_json: bool) -> None:
     """Print a finished run again: its name, the start of its key, or 'latest'."""
-    artefact = find_run(open_store(store), run_name)
+    opened = open_store(store)
+    artefact = find_run(opened, run_name)
     if report is not None:
-        from scoter.report import write_report
-
-        write_report(artefact.path, report)
-        say(f"report: {report}")
+        use_threads(None)
+        _write_report(opened, artefact, report)
     _print_run(artefact, as_json)
 
 
@@ -157,7 +154,7 @@ def leakage(run_name: str, sample: int, store: Path | None) -> None:
     if "chains" not in keys:
         raise StoreError(f"the run {run_name!r} has no chains: none of its methods reads them; name one with scoter in it")
     _, catalog, split = open_data(opened.find("prepare", keys["prepare"]))
-    found = mention_table(load_chains(opened.find("chains", keys["chains"]).path), split, catalog, outcome["seed"], sample)
+    found = mention_table(load_chains(opened.find("chains", keys["chains"]).folder()), split, catalog, outcome["seed"], sample)
     meanings = {"item": "item", "item_alike": "item, for one mix of frequent and rare items", "category": "category"}
     for column, meaning in meanings.items():
         click.echo(f"\nshare of chains whose step names the target's {meaning}")
@@ -170,13 +167,17 @@ def leakage(run_name: str, sample: int, store: Path | None) -> None:
 @click.argument("run_name", metavar="[RUN]", required=False)
 @store_option
 def verify(run_name: str | None, store: Path | None) -> None:
-    """Hash every file of every artefact (or of one run) again and name what was altered."""
+    """Hash every file of every artefact, cache and folder of chains (or of one run) again and name what was altered."""
+    from scoter.stages.verification import verify_store
+
     opened = open_store(store)
-    artefacts = list(opened.artefacts()) if run_name is None else [find_run(opened, run_name)]
-    problems = [problem for artefact in artefacts for problem in opened.verify(artefact)]
+    if run_name is None:
+        count, problems = verify_store(opened)
+    else:
+        count, problems = 1, opened.verify(find_run(opened, run_name))
     for problem in problems:
         click.echo(problem)
-    click.echo(f"{len(artefacts)} artefacts checked, {len(problems)} problems")
+    click.echo(f"{count} artefacts checked, {len(problems)} problems")
     if problems:
         sys.exit(1)
 
@@ -198,6 +199,21 @@ def _with_fallback(chosen: Any, data_dir: Path | None) -> Any:
     except DataError as error:
         say(f"{error}\nTHE SIMULATED SHOP IS USED INSTEAD: what follows is not real data.")
         return simulated_smoke()
+
+
+def _write_report(store: Store, run: Artefact, out: Path) -> None:
+    """The run's report with its explorer; where the store no longer has what the run was made from, without contributions."""
+    from scoter.errors import StoreError
+    from scoter.report import write_report
+    from scoter.stages.explorer import explore
+
+    try:
+        explored = explore(store, run).file("explorer.json")
+    except StoreError as error:
+        say(f"the report shows the run's own few examples, and no step's contribution: {error}")
+        explored = None
+    write_report(run.folder(), out, explored)
+    say(f"report: {out}")
 
 
 def _print_run(artefact: Artefact, as_json: bool) -> None:

@@ -124,7 +124,6 @@ def _job(dataset: str, options: dict[str, Any]) -> Any:
     from scoter.stages.context import Context
     from scoter.stages.data import open_data, prepare
     from scoter.store import Store
-    from scoter.types import ReasoningPattern, Step
 
     known = f"{dataset}-scoter"
     name = "simulated-smoke" if dataset == "simulated" else known if known in EXPERIMENTS else dataset
@@ -137,11 +136,7 @@ def _job(dataset: str, options: dict[str, Any]) -> Any:
         pattern = hand_written_pattern(catalog)
         _say("no --pattern: the hand-written one is used")
     else:
-        try:
-            steps = json.loads(path.read_text())["pattern"]["steps"]
-            pattern = ReasoningPattern(tuple(Step(str(step["role"]), dict(step.get("parameters", {}))) for step in steps))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(f"--pattern {path} cannot be read ({error}); pass a pattern.json of `scoter discover`") from None
+        pattern = pattern_of(path)
     return ChainJob(
         split,
         catalog,
@@ -155,6 +150,22 @@ def _job(dataset: str, options: dict[str, Any]) -> Any:
         limit=options["limit"],
         shard_rows=options["shard_rows"],
     )
+
+
+def pattern_of(path: Path) -> Any:
+    """The pattern in a file that `scoter discover` wrote, or somebody by hand.
+
+    Raises:
+        ConfigError: it cannot be read, or is something else.
+    """
+    from scoter.types import ReasoningPattern, Step
+    from scoter.untrusted import parse_json
+
+    try:
+        steps = parse_json(path.read_bytes())["pattern"]["steps"]
+        return ReasoningPattern(tuple(Step(str(step["role"]), dict(step.get("parameters", {}))) for step in steps))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"--pattern {path} cannot be read ({error}); pass a pattern.json of `scoter discover`") from None
 
 
 def _writing(options: dict[str, Any]) -> Any:

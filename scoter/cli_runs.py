@@ -11,6 +11,8 @@ from scoter.errors import StoreError
 if TYPE_CHECKING:  # at run time the store would bring numpy along, and help would be slow
     from scoter.store import Artefact, Store
 
+_NEEDED = ("experiment", "dataset", "seed", "commit", "users", "items", "note", "full_data", "methods", "differences", "config")
+
 
 def open_store(folder: Path | None) -> Store:
     """The store in that folder, or the usual one."""
@@ -35,8 +37,18 @@ def find_run(store: Store, name: str) -> Artefact:
 
 
 def outcome_of(artefact: Artefact) -> dict[str, Any]:
-    """What stands in its run.json."""
-    return json.loads(artefact.file("run.json").read_text())
+    """What stands in its run.json.
+
+    Raises:
+        StoreError: it lacks what runs of this version have, because another version made it.
+    """
+    outcome = json.loads(artefact.file("run.json").read_text())
+    if absent := [name for name in _NEEDED if name not in outcome]:
+        raise StoreError(
+            f"{artefact.path / 'run.json'} has no {absent[0]!r}, so another version of scoter made it; run the experiment again, "
+            "or delete that folder"
+        )
+    return outcome
 
 
 def run_name_of(artefact: Artefact) -> str:

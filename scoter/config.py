@@ -3,12 +3,21 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
 
 from scoter.errors import ConfigError
 from scoter.types import Step
+from scoter.untrusted import parse_json
 
 _FORBID = {"extra": "forbid"}
+
+Count = Annotated[int, Ge(1), Le(2**31 - 1)]
+Share = Annotated[float, Ge(0), Le(1)]
+BelowOne = Annotated[float, Ge(0), Lt(1)]
+Positive = Annotated[float, Gt(0), Lt(float("inf"))]
+NotNegative = Annotated[float, Ge(0), Lt(float("inf"))]
 
 
 @dataclass(frozen=True)
@@ -16,14 +25,14 @@ class SimulatedConfig:
     """The simulated shop. `order` is lambda: the share of next items that depend on the *order* of the plan."""
 
     __pydantic_config__ = _FORBID
-    users: int = 3000
-    brands: int = 5
-    items_per_cell: int = 6
-    plan_length: int = 2
-    order: float = 1.0
-    noise: float = 0.05
-    min_length: int = 6
-    max_length: int = 12
+    users: Count = 3000
+    brands: Count = 5
+    items_per_cell: Count = 6
+    plan_length: Count = 2
+    order: Share = 1.0
+    noise: Share = 0.05
+    min_length: Count = 6
+    max_length: Count = 12
 
 
 @dataclass(frozen=True)
@@ -58,13 +67,13 @@ class SemanticIdConfig:
     __pydantic_config__ = _FORBID
     method: Literal["rqvae", "rqkmeans"] = "rqkmeans"
     source: Literal["auto", "text", "cooccurrence", "text+cooccurrence"] = "auto"
-    cooccurrence_weight: float = 1.0
-    levels: int = 3
-    codebook_size: int = 256
+    cooccurrence_weight: NotNegative = 1.0
+    levels: Count = 3
+    codebook_size: Count = 256
     collisions: Literal["level", "reassign"] = "level"
-    components: int = 64
-    epochs: int = 500
-    latent_dim: int = 32
+    components: Count = 64
+    epochs: Count = 500
+    latent_dim: Count = 32
 
 
 @dataclass(frozen=True)
@@ -132,11 +141,11 @@ class SasrecConfig:
     __pydantic_config__ = _FORBID
     kind: Literal["sasrec"] = "sasrec"
     loss: Literal["ce", "bce"] = "ce"
-    dim: int = 128
-    layers: int = 2
-    heads: int = 2
-    dropout: float = 0.3
-    max_items: int = 50
+    dim: Count = 128
+    layers: Count = 2
+    heads: Count = 2
+    dropout: BelowOne = 0.3
+    max_items: Count = 50
 
 
 @dataclass(frozen=True)
@@ -151,14 +160,14 @@ class TigerConfig:
 
     __pydantic_config__ = _FORBID
     kind: Literal["tiger"] = "tiger"
-    dim: int = 128
-    layers: int = 3
-    heads: int = 4
-    head_dim: int = 32
-    feed_forward: int = 512
-    dropout: float = 0.1
-    max_items: int = 20
-    beams: int = 20
+    dim: Count = 128
+    layers: Count = 3
+    heads: Count = 4
+    head_dim: Count = 32
+    feed_forward: Count = 512
+    dropout: BelowOne = 0.1
+    max_items: Count = 20
+    beams: Count = 20
     softmax: Literal["vocabulary", "trie"] = "vocabulary"
     embedding_start: Literal["random", "codebooks"] = "random"
     repeat_bias: bool = False
@@ -170,10 +179,10 @@ class Gru4RecConfig:
 
     __pydantic_config__ = _FORBID
     kind: Literal["gru4rec"] = "gru4rec"
-    dim: int = 128
-    layers: int = 1
-    dropout: float = 0.3
-    max_items: int = 50
+    dim: Count = 128
+    layers: Count = 1
+    dropout: BelowOne = 0.3
+    max_items: Count = 50
 
 
 @dataclass(frozen=True)
@@ -195,13 +204,13 @@ class FusionConfig:
     slots: Literal["step", "sentence"] = "step"
     grounded: bool = False
     votes: bool = False
-    heads: int = 4
+    heads: Count = 4
     encoder: Literal["position", "causal"] = "position"
     last_only: bool = False
     without: int = 0
     gate: bool = True
-    alignment: float = 0.0
-    temperature: float = 0.1
+    alignment: NotNegative = 0.0
+    temperature: Positive = 0.1
 
 
 @dataclass(frozen=True)
@@ -212,15 +221,15 @@ class TrainingConfig:
     """
 
     __pydantic_config__ = _FORBID
-    epochs: int = 20
-    batch_targets: int = 1024
-    learning_rate: float = 1e-3
-    embedding_rate: float = 1.0
-    weight_decay: float = 0.01
-    warmup_share: float = 0.05
-    label_smoothing: float = 0.0
-    evaluate_every: int = 5
-    patience: int = 3
+    epochs: Count = 20
+    batch_targets: Count = 1024
+    learning_rate: Positive = 1e-3
+    embedding_rate: Positive = 1.0
+    weight_decay: NotNegative = 0.01
+    warmup_share: Share = 0.05
+    label_smoothing: BelowOne = 0.0
+    evaluate_every: Count = 5
+    patience: Count = 3
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
 
@@ -269,9 +278,14 @@ def from_json(text: str, kind: type = Experiment) -> Any:
     try:
         return TypeAdapter(kind).validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
+        found = error.errors()
+        others = [one["loc"][:-1] for one in found if one["loc"][-1:] == ("kind",)]  # branches of models of another kind
+        meant = [one for one in found if not any(one["loc"][: len(branch)] == branch for branch in others)]
+        first = (meant or found)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{kind.__name__}: {place} = {first['input']!r} was refused: {first['msg']}") from None
+        given = repr(first["input"])
+        given = given if len(given) < 200 else given[:200] + "..."
+        raise ConfigError(f"{kind.__name__}: {place} = {given} was refused: {first['msg']}") from None
 
 
 def with_overrides(config: Any, assignments: Sequence[str]) -> Any:
@@ -287,8 +301,8 @@ def with_overrides(config: Any, assignments: Sequence[str]) -> Any:
         if not equals:
             raise ConfigError(f"--set {assignment!r} has no '='; write it as a.b=value")
         try:
-            parsed = json.loads(value)
-        except json.JSONDecodeError:
+            parsed = parse_json(value)
+        except ValueError:
             parsed = value
         _assign(tree, path.split("."), parsed, assignment)
     return from_json(json.dumps(tree), type(config))

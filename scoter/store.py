@@ -2,12 +2,14 @@
 
 An artefact is a folder with a manifest. It is built in a temporary folder; every file is hashed into the
 manifest; the manifest is written last; one atomic rename publishes the folder. So whatever is interrupted
-leaves nothing that looks finished, and whoever reads an artefact reads a whole one.
+leaves nothing that looks finished. Whoever reads a file of an artefact has it hashed first, once in a process:
+a byte that changed on the disk is an error, never a wrong number.
 """
 
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import uuid
@@ -22,9 +24,11 @@ from typing import Any
 
 from scoter.config import to_json
 from scoter.errors import StoreError
+from scoter.untrusted import parse_json
 
 MANIFEST = "manifest.json"
 _OUTPUTS = (":(top,exclude)benchmarks/results",)
+_NO_STAGES = ("partial", "sentences", "replies", "reason")
 
 
 @dataclass(frozen=True)
@@ -37,17 +41,42 @@ class Artefact:
     reused: bool = False
 
     def file(self, name: str) -> Path:
-        """The path of one of its files; a name that the manifest lacks is an error."""
-        path = self.path / name
-        if not path.exists():
-            raise StoreError(f"artefact {self.stage}/{self.key[:16]} has no file {name!r}; run `scoter verify`")
+        """The path of one of its files, whose bytes are those that were written.
+
+        Raises:
+            StoreError: the manifest lacks that name, or the file is missing or was altered.
+        """
+        path, wanted = self.path / name, self.manifest()["files"].get(name)
+        if wanted is None or not path.is_file():
+            raise StoreError(f"artefact {self.stage}/{self.key[:16]} has no file {name!r} ({path}); run `scoter verify`")
+        if _known_hash(path) != wanted:
+            raise StoreError(f"{path} was altered since it was written; delete the folder {self.path} and run again")
         return path
 
+    def folder(self) -> Path:
+        """Its folder, after every file in it was held against the manifest as `file` does."""
+        for name in self.manifest()["files"]:
+            self.file(name)
+        return self.path
+
     def manifest(self) -> dict[str, Any]:
+        """What made it, and the sha256 of each file.
+
+        Raises:
+            StoreError: the manifest cannot be read, or was altered.
+        """
         try:
-            return json.loads((self.path / MANIFEST).read_text())
-        except (OSError, ValueError) as error:
+            found = parse_json((self.path / MANIFEST).read_bytes())
+            if {"stage", "version", "config", "inputs", "key", "files"} - set(found) or not isinstance(found["files"], dict):
+                raise ValueError("it is no manifest")
+            recipe = {name: found[name] for name in ("stage", "version", "config", "inputs")}
+            if _hash_json(recipe) != found["key"]:
+                raise ValueError("its recipe is not that of its key")
+            if found.get("digest") not in (None, _digest(found)):
+                raise ValueError("it was altered since it was written")
+        except (OSError, ValueError, TypeError) as error:
             raise StoreError(f"the manifest of {self.path} cannot be read ({error}); delete that folder and run again") from None
+        return found
 
 
 class Store:
@@ -76,13 +105,17 @@ class Store:
         """
         recipe, key = _identity(stage, version, config, inputs)
         final = self.root / stage / key[:16]
+        scratch = self.root / "partial" / f"{stage}-{key[:16]}"
         if (final / MANIFEST).exists():
+            if scratch.exists():  # by a kill after it was published
+                shutil.rmtree(scratch, ignore_errors=True)
             return Artefact(final, stage, key, reused=True)
         with _store_errors(self.root), self._lock(stage, key):
             if (final / MANIFEST).exists():
                 return Artefact(final, stage, key, reused=True)
-            scratch = self.root / "partial" / f"{stage}-{key[:16]}"
-            out = self.root / "partial" / f"{stage}-{key[:16]}-{uuid.uuid4().hex[:8]}"
+            for left in scratch.parent.glob(f"{scratch.name}-*"):  # by a kill: nobody else is at this key
+                shutil.rmtree(left, ignore_errors=True)
+            out = scratch.with_name(f"{scratch.name}-{uuid.uuid4().hex[:8]}")
             scratch.mkdir(parents=True, exist_ok=True)
             out.mkdir()
             try:
@@ -117,21 +150,36 @@ class Store:
 
     def artefacts(self, stage: str | None = None) -> Iterator[Artefact]:
         """Every finished artefact, oldest first."""
-        found = [path.parent for path in self.root.glob(f"{stage or '*'}/*/{MANIFEST}") if path.parts[-3] != "partial"]
-        for folder in sorted(found, key=lambda path: (path / MANIFEST).stat().st_mtime):
+        for folder in self._folders(stage):
             artefact = Artefact(folder, folder.parent.name, "", reused=True)
             yield Artefact(folder, folder.parent.name, artefact.manifest()["key"], reused=True)
 
     def verify(self, artefact: Artefact) -> list[str]:
-        """What is wrong with an artefact's files: one line per missing, altered or foreign file."""
-        wanted = artefact.manifest()["files"]
+        """What is wrong with an artefact: one line per missing, altered or foreign file, its manifest among them."""
+        try:
+            manifest = artefact.manifest()
+        except StoreError as error:
+            return [f"{artefact.path / MANIFEST}: {error}"]
+        if manifest["key"][:16] != artefact.path.name:
+            return [f"{artefact.path / MANIFEST}: it is that of another artefact"]
+        wanted = manifest["files"]
         present = {str(path.relative_to(artefact.path)) for path in artefact.path.rglob("*") if path.is_file()} - {MANIFEST}
         problems = [f"{artefact.path / name}: missing" for name in sorted(set(wanted) - present)]
         problems += [f"{artefact.path / name}: not in the manifest" for name in sorted(present - set(wanted))]
         for name in sorted(present & set(wanted)):
-            if hash_file(artefact.path / name) != wanted[name]:
-                problems.append(f"{artefact.path / name}: altered since it was written")
+            problems += _altered(artefact.path / name, wanted[name])
         return problems
+
+    def verify_all(self) -> tuple[int, list[str]]:
+        """How many artefacts there are, and what is wrong with any of them, those without a manifest among them."""
+        folders = self._folders()
+        problems = [line for folder in folders for line in self.verify(Artefact(folder, folder.parent.name, ""))]
+        unfinished = [path for path in sorted(self.root.glob("*/*")) if path not in folders and _looks_like_a_key(path)]
+        return len(folders), problems + [f"{path / MANIFEST}: missing" for path in unfinished]
+
+    def _folders(self, stage: str | None = None) -> list[Path]:
+        found = [path.parent for path in self.root.glob(f"{stage or '*'}/*/{MANIFEST}") if path.parts[-3] != "partial"]
+        return sorted(found, key=lambda path: (path / MANIFEST).stat().st_mtime)
 
     @contextmanager
     def _lock(self, stage: str, key: str) -> Iterator[None]:
@@ -170,19 +218,56 @@ def _identity(stage: str, version: int, config: Any, inputs: Sequence[Artefact |
     """What an artefact is made of, and its key."""
     names = [part if isinstance(part, str) else part.key for part in inputs]
     recipe = {"stage": stage, "version": version, "config": json.loads(to_json(config)), "inputs": names}
-    return recipe, hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+    return recipe, _hash_json(recipe)
 
 
 def _publish(out: Path, final: Path, recipe: dict[str, Any]) -> None:
     files = {str(path.relative_to(out)): hash_file(path) for path in sorted(out.rglob("*")) if path.is_file()}
     made = {"commit": git_commit(), "created": datetime.now(UTC).isoformat(timespec="seconds")}
-    text = json.dumps({**recipe, **made, "files": files}, indent=1, sort_keys=True)
+    manifest = {**recipe, **made, "files": files}
+    text = json.dumps({**manifest, "digest": _digest(manifest)}, indent=1, sort_keys=True)
     with (out / MANIFEST).open("w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     final.parent.mkdir(parents=True, exist_ok=True)
+    if final.exists():  # without a manifest, or it would have been found: what a removal left
+        shutil.rmtree(final)
     out.rename(final)
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    """The hash of all that a manifest says."""
+    return _hash_json({name: value for name, value in manifest.items() if name != "digest"})
+
+
+def _hash_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _known_hash(path: Path) -> str:
+    """`hash_file`, computed once for a file that did not change; what cannot be read is a `StoreError`."""
+    try:
+        state = path.stat()
+        return _hash_of_state(path, state.st_mtime_ns, state.st_size, state.st_ino)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error.strerror or error}); check the permissions of the store") from None
+
+
+@lru_cache(maxsize=4096)
+def _hash_of_state(path: Path, mtime_ns: int, size: int, inode: int) -> str:
+    return hash_file(path)
+
+
+def _altered(path: Path, wanted: str) -> list[str]:
+    try:
+        return [] if hash_file(path) == wanted else [f"{path}: altered since it was written"]
+    except OSError as error:
+        return [f"{path}: cannot be read ({error.strerror or error})"]
+
+
+def _looks_like_a_key(path: Path) -> bool:
+    return path.is_dir() and re.fullmatch(r"[0-9a-f]{16}", path.name) is not None and path.parent.name not in _NO_STAGES
 
 
 @contextmanager

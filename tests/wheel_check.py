@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("scoter", "theory", "benchmarks", "paper_figures")
 NEEDED = (
-    "scoter/report_template.html",
+    *(f"scoter/report/pages/{name}" for name in ("base.html", "parts.html", "run.html", "report.css", "report.js")),
+    "paper_figures/suite.html",
     "benchmarks/paper_values.toml",
     "benchmarks/results/main.parquet",
     "paper_figures/paper.tex",

@@ -51,25 +51,15 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _estimate(options: argparse.Namespace) -> int:
-    import zipfile
-
-    import numpy as np
-
     from theory.errors import PremiseError
     from theory.estimators import estimate
+    from theory.npz import read_arrays
 
     try:
-        loaded = np.load(options.file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise PremiseError(f"{options.file}: holds one array; write x and y by numpy.savez")
-        with loaded as file:
-            missing = {"x", "y"} - set(file)
-            if missing:
-                raise PremiseError(f"{options.file}: lacks the arrays {sorted(missing)}; write it by numpy.savez")
-            arrays = {name: file[name] for name in ("x", "y", "cond") if name in file}
+        arrays = read_arrays(options.file, needed=("x", "y"), known=("x", "y", "cond"))
         x, y, cond = arrays["x"], arrays["y"], arrays.get("cond")
         found = estimate(x, y, cond=cond, seed=options.seed, estimator=options.estimator)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:  # ValueError: a premise, or pickled arrays
+    except PremiseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(json.dumps(asdict(found)))

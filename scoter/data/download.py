@@ -15,6 +15,7 @@ from tqdm import tqdm
 from scoter.data.sources import Source, raw_file
 from scoter.errors import DataError
 from scoter.store import hash_file
+from scoter.untrusted import parse_json
 
 _CHUNK = 1 << 18
 _TIMEOUT_S = 30.0
@@ -94,7 +95,7 @@ def _check_or_record(content: Path, path: Path, origin: str) -> str:
     digest = hash_file(content)
     if record.is_file():
         try:
-            known = json.loads(record.read_text())["sha256"]
+            known = parse_json(record.read_bytes())["sha256"]
         except (ValueError, KeyError, TypeError):
             raise DataError(f"{record} is not a hash record; delete it to have {path.name} recorded afresh") from None
         if known != digest:

@@ -21,6 +21,7 @@ from scoter.data.sources import PREPARED_FILES
 from scoter.errors import DataError
 from scoter.store import hash_file
 from scoter.types import Catalog, Cell, InteractionLog
+from scoter.untrusted import read_parquet
 
 
 def load_prepared(folder: Path) -> tuple[InteractionLog, Catalog]:
@@ -62,7 +63,10 @@ def save_prepared(log: InteractionLog, catalog: Catalog, folder: Path) -> None:
     for name, table in zip(PREPARED_FILES, (columns, items), strict=True):
         partial = folder / f"{name}.partial"
         pq.write_table(pa.table(table), partial)
-        partial.replace(folder / name)
+    for name in PREPARED_FILES:
+        (folder / name).unlink(missing_ok=True)  # one file of another dataset beside one of this would be read as whole
+    for name in PREPARED_FILES:
+        (folder / f"{name}.partial").replace(folder / name)
 
 
 def fingerprint(folder: Path) -> str:
@@ -77,8 +81,8 @@ def _read(path: Path) -> pa.Table:
     if not path.is_file():
         raise DataError(f"{path} does not exist; a prepared dataset needs {' and '.join(PREPARED_FILES)}")
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
+        table = read_parquet(path)
+    except (ValueError, OSError) as error:
         raise DataError(f"{path} is not a readable parquet file ({error}); prepare the dataset again") from None
     if table.num_rows == 0:
         raise DataError(f"{path} has no rows; prepare the dataset again")

@@ -8,7 +8,7 @@
 import ast
 import gzip
 import html
-import json
+import math
 import re
 import zlib
 from array import array
@@ -23,11 +23,15 @@ from jaxtyping import Int
 from scoter.data.sources import Release
 from scoter.errors import DataError
 from scoter.types import Cell
+from scoter.untrusted import lines, parse_json
 
 YELP_WINDOW = ("2019-01-01", "2019-12-31")
 
 _ASIN_FIRST = re.compile(rb"\{'asin': '([^'\\]+)'")
 _TAG = re.compile(r"</?\w[^>]*>")
+_LONGEST_DICT = 2 << 20  # of Python's parser, which takes hundreds of bytes for one of the text
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?")
+_LATEST_SECOND = 100_000_000_000  # the year 5138
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +58,7 @@ def read_reviews(path: Path, release: Release) -> RawReviews:
     for number, line in enumerate(_lines(path), 1):
         if release == "yelp" and YELP_WINDOW[0][:4].encode() not in line:
             continue  # a cheap, exact filter: such a line cannot hold a date of the window
-        found = _parsed(read, json.loads, line, path, number)
+        found = _parsed(read, parse_json, line, path, number)
         if found is not None:
             user, item, time = found
             for column, value in zip(
@@ -76,17 +80,17 @@ def read_metadata(path: Path, release: Release, wanted: Container[str]) -> dict[
         DataError: the file is missing, empty, truncated or malformed; the message names the line.
     """
     describe, load = {
-        "amazon-2014": (_amazon_2014_item, lambda line: ast.literal_eval(line.decode())),
-        "amazon-2018": (_amazon_2018_item, json.loads),
-        "yelp": (_yelp_item, json.loads),
+        "amazon-2014": (_amazon_2014_item, _python_dict),
+        "amazon-2018": (_amazon_2018_item, parse_json),
+        "yelp": (_yelp_item, parse_json),
     }[release]
     key_name = "business_id" if release == "yelp" else "asin"
     result: dict[str, Mapping[str, Cell]] = {}
     for number, line in enumerate(_lines(path), 1):
         first = _ASIN_FIRST.match(line) if release == "amazon-2014" else None
-        if first is not None and first[1].decode() not in wanted:
+        if first is not None and first[1].decode(errors="replace") not in wanted:
             continue  # most lines describe items that nobody wants; literal_eval is slow
-        key, cells = _parsed(lambda record: (str(record[key_name]), describe(record)), load, line, path, number)
+        key, cells = _parsed(lambda record: (_key(record[key_name]), describe(record)), load, line, path, number)
         if key in wanted:
             result.setdefault(key, cells)
     return result
@@ -97,11 +101,9 @@ def _lines(path: Path) -> Iterator[bytes]:
         raise DataError(f"{path} does not exist; download it with `scoter data prepare`, or put it there by hand")
     number = 0
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            for line in file:
-                if line.strip():
-                    number += 1
-                    yield line
+        for line in lines(path):
+            number += 1
+            yield line
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
             f"{path} is truncated or damaged after line {number} ({error}); delete it and download it again"
@@ -113,23 +115,47 @@ def _lines(path: Path) -> Iterator[bytes]:
 def _parsed(read: Callable[[Any], Any], load: Callable[[bytes], Any], line: bytes, path: Path, number: int) -> Any:
     try:
         return read(load(line))
-    except KeyError as error:
+    except LookupError as error:
         raise DataError(f"line {number} of {path} has no field {error}; check that it is the right file") from None
-    except (ValueError, SyntaxError, TypeError, AttributeError) as error:
+    except (ValueError, SyntaxError, TypeError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
         raise DataError(
             f"line {number} of {path} cannot be read ({error}): {line[:80]!r}; delete the file and download it again"
         ) from None
 
 
 def _amazon_review(record: dict[str, Any]) -> tuple[str, str, int]:
-    return record["reviewerID"], record["asin"], int(record["unixReviewTime"])
+    return _key(record["reviewerID"]), _key(record["asin"]), _second(record["unixReviewTime"])
 
 
 def _yelp_review(record: dict[str, Any]) -> tuple[str, str, int] | None:
     date = record["date"]
     if not YELP_WINDOW[0] <= date[:10] <= YELP_WINDOW[1]:
         return None
-    return record["user_id"], record["business_id"], int(np.datetime64(date.replace(" ", "T"), "s").astype(np.int64))
+    if not _DATE.fullmatch(date):
+        raise ValueError(f"{date[:40]!r} is no date")
+    second = np.datetime64(date.replace(" ", "T"), "s").astype(np.int64)
+    return _key(record["user_id"]), _key(record["business_id"]), _second(second)
+
+
+def _python_dict(line: bytes) -> Any:
+    if len(line) > _LONGEST_DICT:
+        raise ValueError(f"it is longer than {_LONGEST_DICT:,} bytes")
+    return ast.literal_eval(line.decode())
+
+
+def _key(value: Any) -> str:
+    """A user's or item's key: text that can be written down again."""
+    if not isinstance(value, str):
+        raise TypeError(f"a key is text, and {str(value)[:40]!r} is not")
+    value.encode()  # half of a character pair is a UnicodeError, which is a ValueError
+    return value
+
+
+def _second(value: Any) -> int:
+    second = int(value)
+    if not 0 <= second <= _LATEST_SECOND:
+        raise ValueError(f"{second} is no time in seconds since 1970")
+    return second
 
 
 def _amazon_2014_item(record: dict[str, Any]) -> dict[str, Cell]:
@@ -138,7 +164,7 @@ def _amazon_2014_item(record: dict[str, Any]) -> dict[str, Cell]:
         "title": _clean(record.get("title")),
         "brand": _clean(record.get("brand")),
         "categories": tuple(filter(None, map(_clean, paths[0]))),
-        "price": float(record.get("price") or "nan"),
+        "price": _price(record.get("price") or "nan"),
     }
 
 
@@ -153,7 +179,7 @@ def _amazon_2018_item(record: dict[str, Any]) -> dict[str, Cell]:
         "title": _clean(record.get("title")),
         "brand": _clean(str(record.get("brand") or "").removeprefix("by\n")),
         "categories": tuple(filter(None, levels)),
-        "price": float(price[1].replace(",", "")) if price else float("nan"),
+        "price": _price(price[1].replace(",", "") if price else "nan"),
     }
 
 
@@ -164,5 +190,12 @@ def _yelp_item(record: dict[str, Any]) -> dict[str, Cell]:
 
 def _clean(text: Any) -> str:
     """Plain text on one line: entities decoded, tags removed; page source (which names getTime) counts as nothing."""
-    plain = " ".join(_TAG.sub(" ", html.unescape(str(text or ""))).split())
-    return "" if "getTime" in plain else plain
+    decoded = html.unescape(str(text or ""))
+    tagged = decoded.rfind(">") + 1  # no tag ends later; so the search takes no square of the length
+    plain = " ".join((_TAG.sub(" ", decoded[:tagged]) + decoded[tagged:]).split())
+    return "" if "getTime" in plain else plain.encode(errors="replace").decode()
+
+
+def _price(value: Any) -> float:
+    price = float(value)
+    return price if math.isfinite(price) else float("nan")

@@ -21,6 +21,7 @@ from scoter.data.sequences import assemble_log, random_numbers, time_order
 from scoter.data.table_cells import Column, cells_of, seconds_of
 from scoter.errors import DataError
 from scoter.types import Catalog, Cell, InteractionLog
+from scoter.untrusted import open_unpacked, read_parquet
 
 Duplicates = Literal["error", "first", "keep"]
 ShortUsers = Literal["error", "drop", "keep"]
@@ -88,15 +89,20 @@ def _read(path: Path) -> Frame:
     text: Any = dict.fromkeys(("user", "item", "title", "brand", "phrase", "description", "categories"), str)
     try:
         if kind == "parquet":
-            table = pd.read_parquet(path)
+            table = read_parquet(path).to_pandas()
         else:
-            table = pd.read_csv(path, sep="," if kind == "csv" else "\t", dtype=text, keep_default_na=False, na_values=_NOTHING)
+            with open_unpacked(path) as file:
+                separator = "," if kind == "csv" else "\t"
+                table = pd.read_csv(file, sep=separator, dtype=text, keep_default_na=False, na_values=_NOTHING)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is truncated or damaged ({error}); copy or download it again") from None
-    except (ValueError, OSError) as error:  # pandas and pyarrow say that a file is empty or malformed by these
+    except (ValueError, OSError, OverflowError, MemoryError) as error:  # pandas and pyarrow say by these that it is malformed
         raise DataError(f"{path} cannot be read ({error}); check that it is a whole .{kind} file with a header") from None
     if table.empty:
         raise DataError(f"{path} has no rows; a header alone is not enough")
+    repeated = table.columns[table.columns.duplicated()]
+    if len(repeated):
+        raise DataError(f"{path} has two columns {str(repeated[0])!r}; rename or remove one")
     return table
 
 

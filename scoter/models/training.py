@@ -5,6 +5,7 @@ safetensors and JSON. Batches are a function of (seed, epoch). So a run that is 
 run that was not, bit for bit on one machine.
 """
 
+import hashlib
 import json
 import math
 import sys
@@ -15,15 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from scoter.config import TrainingConfig
+from scoter.errors import StoreError
 from scoter.memory import peak_mib
 from scoter.models.precision import autocast, device_of, placed, resolve_precision
 from scoter.models.workers import Alone, Workers
 from scoter.seeding import derive_seed
+from scoter.store import hash_file
 
 SELECTION_METRIC = "ndcg@10"
 
@@ -120,6 +124,7 @@ def fit(
                 log.best_value, log.best_epoch = entry[SELECTION_METRIC], epoch + 1
                 if workers.is_first:
                     save_weights(model, best_file)
+                    checkpoint.best = hash_file(best_file)
         log.curve.append(entry)
         log.epochs = epoch + 1
         place = {"epoch": epoch + 1, "step": 0, "loss_sum": 0.0, "targets": 0}
@@ -130,6 +135,8 @@ def fit(
         report = ", ".join(f"{key} {value:.4g}" for key, value in entry.items())
         tqdm.write(f"{label}: {report}, {log.cpu_seconds:.0f} CPU-s", file=sys.stderr)
     workers.wait()  # until the first has written the best weights, and then until all have read them
+    if workers.is_first and checkpoint.best and hash_file(best_file) != checkpoint.best:
+        raise StoreError(f"{best_file} was altered since it was written; delete the folder {scratch} to train from the start")
     load_weights(model, best_file)
     workers.wait()
     log.peak_mib = max(log.peak_mib, peak_mib())
@@ -200,16 +207,32 @@ def _stopped(log: TrainingLog, config: TrainingConfig) -> bool:
 
 def _replace(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     temporary = path.with_suffix(".tmp")
-    save_file(tensors, temporary, metadata)
+    try:
+        save_file(tensors, temporary, metadata)
+    except SafetensorError as error:  # a full disk, which is an OSError everywhere else
+        raise OSError(None, str(error), str(temporary)) from None
     temporary.replace(path)
 
 
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 class _Checkpoint:
-    """Weights, optimiser and generator state in one file, whose header carries the log: one atomic replace."""
+    """Weights, optimiser and generator state in one file, whose header carries the log: one atomic replace.
+
+    `best` is the hash of the best weights, which lie in a file of their own. The header has a hash of the tensors too, so
+    that a damaged checkpoint is refused; those of older versions have none.
+    """
 
     def __init__(self, scratch: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self.path, self.model, self.optimizer = scratch / "checkpoint.safetensors", model, optimizer
         self.device = device_of(model)
+        self.best = ""
 
     def exists(self) -> bool:
         return self.path.exists()
@@ -219,14 +242,27 @@ class _Checkpoint:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
         tensors["generator"] = generator_state(self.device)
-        _replace(tensors, self.path, {"log": json.dumps(asdict(log)), "place": json.dumps(place)})
+        told = {"log": json.dumps(asdict(log)), "place": json.dumps(place), "best": self.best, "digest": _digest(tensors)}
+        _replace(tensors, self.path, told)
 
     def load(self) -> tuple[TrainingLog, dict[str, Any]]:
+        """The state of the model, the optimiser and the generator, put back; returns the log and the place.
+
+        Raises:
+            StoreError: the file is cut off, or was altered.
+        """
         from safetensors import safe_open
 
-        with safe_open(self.path, "pt") as file:
-            metadata = file.metadata()
-        tensors = load_file(self.path)
+        try:
+            with safe_open(self.path, "pt") as file:
+                metadata = file.metadata()
+            tensors = load_file(self.path)
+            log, place = TrainingLog(**json.loads(metadata["log"])), json.loads(metadata["place"])
+            if metadata.get("digest") not in (None, _digest(tensors)):
+                raise ValueError("it was altered since it was written")
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"the checkpoint {self.path} cannot be read ({error}); delete it to train from the start") from None
+        self.best = metadata.get("best", "")
         self.model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
@@ -235,4 +271,4 @@ class _Checkpoint:
                 state.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         set_generator_state(self.device, tensors["generator"])
-        return TrainingLog(**json.loads(metadata["log"])), json.loads(metadata["place"])
+        return log, place

@@ -18,6 +18,7 @@ from scoter.reasoning.openai_model import chat_arguments
 from scoter.reasoning.request_store import RequestStore
 from scoter.reasoning.server_reply import TryAgain, read_completion
 from scoter.reasoning.structured import ask_for_chain
+from scoter.untrusted import MAX_LINE, parse_json
 
 ADDRESS = "/v1/chat/completions"
 
@@ -126,13 +127,13 @@ def _read(path: Path) -> tuple[dict[str, int], dict[str, int]]:
     good: dict[str, int] = {}
     start = 0
     with path.open("rb") as file:
-        for line in file:
+        while line := file.readline(MAX_LINE):
             begin, start = start, start + len(line)
             if not line.strip():
                 continue
             counts["lines"] += 1
             try:
-                row = json.loads(line)
+                row = parse_json(line)
                 key, failed = row["custom_id"], _failed(row)
                 if not isinstance(key, str):
                     raise ValueError("custom_id is no text")

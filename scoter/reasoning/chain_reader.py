@@ -12,7 +12,7 @@ from jaxtyping import Int
 from scoter.errors import DataError
 from scoter.reasoning.chain_job import recommending, visible_items
 from scoter.reasoning.chain_requests import RECOMMENDATION
-from scoter.reasoning.chain_shards import ChainFolder, history_digests
+from scoter.reasoning.chain_shards import JOB, ChainFolder, history_digests
 from scoter.reasoning.chains import ChainTable
 from scoter.reasoning.prefixes import AnchorTable
 from scoter.reasoning.view import every_prefix
@@ -48,7 +48,14 @@ def read_folder(folder: ChainFolder, split: Split, catalog: Catalog) -> ChainTab
 
 def folder_pattern(folder: ChainFolder) -> ReasoningPattern:
     """The pattern of a folder's chains."""
-    return ReasoningPattern(tuple(Step(step["role"], step["parameters"]) for step in folder.job()["pattern"]))
+    job = folder.job()
+    try:
+        steps = [Step(str(step["role"]), dict(step["parameters"])) for step in job["pattern"]]
+        if not steps or not isinstance(job["model"], str) or not isinstance(job["prompt_version"], str):
+            raise ValueError("it lacks steps, model or prompt version")
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{folder.path / JOB} is not that of a job ({error}); write the chains with `scoter reason`") from None
+    return ReasoningPattern(tuple(steps))
 
 
 def _checked_rows(
@@ -74,8 +81,14 @@ def _checked_rows(
                     f"{folder.path}: the chain of user {row['user_key']!r} at prefix length {prefix_length} was not written from "
                     "that user's first items here; write the chains with this dataset"
                 )
-            steps = [step["texts"] for step in row["steps"]]
-            yield user, prefix_length, [*steps, list(recommending(row["recommendations"]))] if recommends else steps
+            steps = [step["texts"] for step in row["steps"] or ()]
+            steps = [*steps, list(recommending(row["recommendations"] or ()))] if recommends else steps
+            if len(steps) != len(pattern):
+                raise DataError(
+                    f"{folder.path}: the chain of user {row['user_key']!r} at prefix length {prefix_length} has {len(steps)} "
+                    f"steps where the pattern has {len(pattern)}; write the chains again"
+                )
+            yield user, prefix_length, steps
 
 
 def _expand(

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from scoter.errors import ConfigError, DataError, StoreError
 from scoter.store import hash_file
+from scoter.untrusted import parse_json, read_parquet
 
 JOB, FINISHED, REPLIES = "job.json", "finished.json", "replies"
 OUTCOMES = ("valid", "mended", "rejected", "unanswered")
@@ -104,9 +105,12 @@ class ChainFolder:
     def job(self) -> dict[str, Any]:
         """What the chains were made of."""
         try:
-            return json.loads((self.path / JOB).read_text())
+            found = parse_json((self.path / JOB).read_bytes())
+            if not isinstance(found, dict):
+                raise ValueError(f"{JOB} holds no object")
         except (OSError, ValueError) as error:
-            raise DataError(f"{self.path} is no folder of chains ({error}); write one with `scoter reason`") from None
+            raise DataError(f"{self.path} is no folder of chains ({JOB}: {error}); write one with `scoter reason`") from None
+        return found
 
     def shard(self, number: int) -> Path:
         return self.path / f"chains-{number:05d}.parquet"
@@ -121,7 +125,7 @@ class ChainFolder:
 
     def outcomes(self, number: int) -> Counter[str]:
         """How many rows of a shard ended how."""
-        return Counter(pq.read_table(self.shard(number), columns=["outcome"])["outcome"].to_pylist())
+        return Counter(_read(self.shard(number))["outcome"].to_pylist())
 
     def finish(self, shards: int) -> dict[str, int]:
         """Write `finished.json`, once all shards are there, and return how many chains ended how."""
@@ -144,17 +148,35 @@ class ChainFolder:
         """
         if not (self.path / FINISHED).exists():
             raise DataError(f"{self.path} holds no finished chains; run the same `scoter reason` again to its end")
-        stored = json.loads((self.path / FINISHED).read_text())
-        hashes = {name: hash_file(self.path / name) for name in stored["shards"] if (self.path / name).exists()}
-        content = hashlib.sha256(json.dumps([self.job(), hashes], sort_keys=True).encode()).hexdigest()
-        if content != stored["content"]:
-            raise DataError(f"the chains in {self.path} were altered since they were written; write them again")
+        try:
+            stored = parse_json((self.path / FINISHED).read_bytes())
+            wanted, content = dict(stored["shards"]), stored["content"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{self.path / FINISHED} cannot be read ({error}); delete it and run `scoter reason` again") from None
+        there = {path.name for path in self.path.glob("chains-*.parquet")}
+        for name in sorted(there | set(wanted)):
+            path = self.path / name
+            if name not in there or hash_file(path) != wanted.get(name):
+                raise DataError(f"{path} was altered since it was written, or is not of this job; delete it and write it again")
+        if content != hashlib.sha256(json.dumps([self.job(), wanted], sort_keys=True).encode()).hexdigest():
+            raise DataError(f"{self.path / JOB} or {self.path / FINISHED} was altered since then; write the chains again")
         return content
 
     def tables(self) -> Iterator[pa.Table]:
         """The shards in order, one at a time."""
         for path in sorted(self.path.glob("chains-*.parquet")):
-            yield pq.read_table(path)
+            yield _read(path)
+
+
+def _read(path: Path) -> pa.Table:
+    """A shard, whose columns are those that `write` gives it."""
+    try:
+        table = read_parquet(path)
+        if not table.schema.equals(SCHEMA):
+            raise ValueError("its columns are not those of chains")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no shard of chains ({error}); delete it and run the same `scoter reason` again") from None
+    return table
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -42,7 +42,7 @@ def draw(points: Sequence[dict[str, Any]], of: str, path: Path) -> None:
             )
         axes.set_xlabel("first principal component")
         axes.set_ylabel("second principal component")
-        axes.set_title(f"{len(points)} {of}")
+        axes.set_title(f"{len(points)} {of}", parse_math=False)
         if filled is not None:
             figure.colorbar(filled, ax=axes, label="recall where it was tried")
             axes.legend(fontsize=8)

@@ -6,6 +6,7 @@ locked, and nothing that was paid for is lost. What a *process* is killed for is
 seconds of replies.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -13,11 +14,14 @@ import threading
 import uuid
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from scoter.errors import StoreError
 from scoter.reasoning.language_model import Completion, CompletionRequest, LanguageModel
+from scoter.untrusted import MAX_LINE, parse_json
 
 _LINE = re.compile(rb'\{"key":"([0-9a-f]{64})",.*\}\n')
+_LONGEST = 4 * MAX_LINE
 _REMEDY = "delete that file and run again; its replies are then asked for anew"
 
 
@@ -54,7 +58,9 @@ class RequestStore:
         try:
             with shard.open("rb") as file:
                 file.seek(start)
-                row = json.loads(file.readline())
+                row = parse_json(file.readline())
+            if row.get("check") not in (None, _check(row["completion"])):
+                raise ValueError("the reply was altered since it was written")
             if row["request"] == json.loads(request.to_json()):
                 return Completion(**row["completion"])
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -64,7 +70,9 @@ class RequestStore:
     def put(self, request: CompletionRequest, completion: Completion) -> None:
         """Keep a reply. A key that is there already keeps its first reply."""
         key = request.key
-        row = f'{{"key":"{key}","request":{request.to_json()},"completion":{json.dumps(asdict(completion))}}}\n'.encode()
+        kept = asdict(completion)
+        reply = f'"completion":{json.dumps(kept)},"check":"{_check(kept)}"'
+        row = f'{{"key":"{key}","request":{request.to_json()},{reply}}}\n'.encode()
         with self._lock:
             if bytes.fromhex(key) in self._places:
                 return
@@ -79,6 +87,24 @@ class RequestStore:
             self._places[bytes.fromhex(key)] = (self._shard, self._end)
             self._end += len(row)
 
+    def check(self) -> None:
+        """Read every reply again.
+
+        Raises:
+            StoreError: one was altered, or cannot be read; the message names the file.
+        """
+        for key, (shard, start) in self._places.items():
+            try:
+                with shard.open("rb") as file:
+                    file.seek(start)
+                    row = parse_json(file.readline())
+                asked = json.dumps(row["request"], sort_keys=True, separators=(",", ":"))
+                known = hashlib.sha256(asked.encode()).digest() == key
+                if row.get("check") not in (None, _check(row["completion"])) or not known:
+                    raise ValueError("the request or the reply was altered since it was written")
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise StoreError(f"{shard} cannot be read at byte {start} ({error}); {_REMEDY}") from None
+
     def recording(self, model: LanguageModel) -> "StoredModel":
         """`model`, asked only for what is not stored yet."""
         return StoredModel(self, model)
@@ -90,7 +116,7 @@ class RequestStore:
     def _index(self, shard: Path) -> None:
         start = 0
         with shard.open("rb") as file:
-            for line in file:
+            while line := file.readline(_LONGEST):
                 found = _LINE.fullmatch(line)
                 if found:
                     self._places.setdefault(bytes.fromhex(found[1].decode()), (shard, start))
@@ -134,6 +160,10 @@ class StoredModel:
         completion = self.model.complete(request)
         self.store.put(request, completion)
         return completion
+
+
+def _check(completion: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(completion, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _append(shard: Path, row: bytes) -> None:

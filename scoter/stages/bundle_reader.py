@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from scoter.config import MethodConfig, from_json
 from scoter.errors import ConfigError, ScoterError, StoreError
@@ -31,6 +30,7 @@ from scoter.stages.newest_chains import step_texts
 from scoter.stages.serving import Question, Service, answers, numbers_of
 from scoter.store import MANIFEST, hash_file
 from scoter.types import Histories, ReasoningPattern, SemanticIds, Step
+from scoter.untrusted import parse_json, read_parquet
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,11 +131,11 @@ def open_bundle(folder: Path) -> Bundle:
         if (config.fusion is None) != (pattern is None):
             raise ValueError("it has a fusion without a pattern, or a pattern without a fusion")
     with _reading(folder, ITEMS):
-        table = pq.read_table(folder / ITEMS)
+        table = read_parquet(folder / ITEMS)
         keys, titles = table["key"].to_pylist(), table["title"].to_pylist()
         _same(len(keys), items, "items")
     with _reading(folder, USERS):
-        rows = {key: row for row, key in enumerate(pq.read_table(folder / USERS)["key"].to_pylist())}
+        rows = {key: row for row, key in enumerate(read_parquet(folder / USERS)["key"].to_pylist())}
         _same(len(rows), users, "users")
     with _reading(folder, HISTORIES):
         arrays = load_arrays(folder / HISTORIES)
@@ -157,7 +157,7 @@ def check_files(folder: Path) -> None:
     """Every file that the manifest names, and no other name than a bundle's own, has the size and the bytes of the manifest."""
     again = "export the bundle again with `scoter export`"
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = parse_json((folder / MANIFEST).read_bytes())
         files = dict(manifest["files"])
         known = {name: manifest.get(name) for name in FORMAT} == FORMAT
         sizes = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
@@ -228,7 +228,7 @@ def _chains(folder: Path, about: dict[str, Any], steps: int, users: int) -> tupl
     sentences = None
     if (folder / SENTENCES).exists():
         with _reading(folder, SENTENCES):
-            sentences = pq.read_table(folder / SENTENCES)["sentence"].to_pylist()
+            sentences = read_parquet(folder / SENTENCES)["sentence"].to_pylist()
             _same(len(sentences), len(vectors), "sentences")
     return reader, sentences
 

@@ -12,7 +12,10 @@ from scoter.store import Artefact, Store
 from scoter.types import Part
 
 # Bump a stage's version when its output changes for the same inputs.
-VERSIONS = {"prepare": 1, "items": 1, "semantic-ids": 3, "discover": 2, "chains": 1, "train": 2, "rank": 1, "run": 2, "joint": 1}
+VERSIONS = {
+    **{"prepare": 1, "items": 1, "semantic-ids": 3, "discover": 2, "chains": 1, "train": 2, "rank": 1, "run": 2},
+    **{"joint": 1, "explorer": 1},
+}
 PARTS: tuple[Part, ...] = ("valid", "test")
 
 
@@ -47,9 +50,13 @@ class Context:
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Named arrays as one safetensors file."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    try:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    except SafetensorError as error:  # a full disk, which is an OSError everywhere else
+        raise OSError(None, str(error), str(path)) from None
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:

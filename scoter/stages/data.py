@@ -32,7 +32,7 @@ def open_data(data: Artefact) -> tuple[InteractionLog, Catalog, Split]:
     from scoter.data.prepared import load_prepared
     from scoter.data.split import leave_one_out
 
-    log, catalog = load_prepared(data.path)
+    log, catalog = load_prepared(data.folder())
     return log, catalog, leave_one_out(log)
 
 

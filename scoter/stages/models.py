@@ -152,7 +152,7 @@ def grounded_steps(steps: Artefact, table: StepEmbeddings, data: Artefact | None
     if data is None or ids is None:
         raise ConfigError("fusion.grounded = True needs items and their semantic IDs; pass data and ids to step_reader")
     names = item_names(open_data(data)[1])
-    return ground_steps(table, load_chains(steps.path).sentences, names, open_semantic_ids(ids), derive_seed(0, "codes"))
+    return ground_steps(table, load_chains(steps.folder()).sentences, names, open_semantic_ids(ids), derive_seed(0, "codes"))
 
 
 def total_loss(model: Any, batch: Any, reader: Any, label_smoothing: float) -> Any:

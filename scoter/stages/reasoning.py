@@ -85,7 +85,7 @@ def open_pattern(artefact: Artefact) -> ReasoningPattern:
 
 def open_steps(artefact: Artefact) -> StepEmbeddings:
     encoder = json.loads(artefact.file("encoder.json").read_text())["encoder"]
-    return load_chains(artefact.path).embed(load_arrays(artefact.file("vectors.safetensors"))["vectors"], encoder)
+    return load_chains(artefact.folder()).embed(load_arrays(artefact.file("vectors.safetensors"))["vectors"], encoder)
 
 
 def _unmined(context: Context, origin: str, pattern: ReasoningPattern, words: str) -> Artefact:

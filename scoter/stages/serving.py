@@ -92,11 +92,16 @@ def open_run(store: Store, run: Artefact, method: str | None) -> OpenRun:
         raise ConfigError(f"the run has no method {chosen!r}; choose from: {', '.join(outcome['methods'])}")
     experiment: Experiment = from_json(json.dumps(outcome["config"]))
     config = experiment.methods[chosen]
-    if config.fusion is not None and (config.fusion.chains != "own" or config.fusion.kind == "scores"):
+    if not is_served(config):
         raise ConfigError(f"{chosen!r} is a control that takes something else than a user's own chain; it is for measuring only")
     context = Context(experiment, store, outcome["seed"], lambda line: None)
     log, catalog, split = open_data(store.find("prepare", outcome["artefacts"]["prepare"]))
     return OpenRun(context, outcome["artefacts"], chosen, config, log, catalog, split, outcome)
+
+
+def is_served(method: MethodConfig) -> bool:
+    """Whether it can answer for any shopper: it reads no chain, or the shopper's own, as controls do not."""
+    return method.fusion is None or (method.fusion.chains == "own" and method.fusion.kind != "scores")
 
 
 def run_service(run: OpenRun) -> Service:
@@ -123,7 +128,7 @@ def newest_chains(run: OpenRun, histories: Histories, known: bool) -> NewestChai
     store = run.context.store
     if run.context.experiment.chains.source:
         chains = store.find("chains", run.keys["chains"])
-        return _as_trained(run, latest_stored(chains, load_chains(chains.path), histories, known))
+        return _as_trained(run, latest_stored(chains, load_chains(chains.folder()), histories, known))
     pattern = store.find("discover", run.keys["discover"])
     return _as_trained(run, write_newest(run.context, pattern, run.split, run.catalog, histories))
 

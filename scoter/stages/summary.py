@@ -44,7 +44,9 @@ def summarise(
                     readings = load_arrays(ranked[name].file("readings-test.safetensors"))
                     read = slot_pattern(method.fusion, open_pattern(pattern), steps)
                     save_attention(out / "attention", name, method.fusion, read, readings)
-        (out / "examples.json").write_text(json.dumps(examples(rankings, split, catalog, steps), indent=1))
+        tests = {name: parts["test"] for name, parts in rankings.items()}
+        few = evenly(len(split.targets("test")), EXAMPLE_USERS)
+        (out / "examples.json").write_text(json.dumps(examples(tests, split, catalog, steps, few), indent=1))
         outcome = {
             "experiment": experiment.name,
             "dataset": experiment.data.name,
@@ -59,7 +61,7 @@ def summarise(
             "semantic_ids": json.loads(ids.file("report.json").read_text()),
             "pattern": None if pattern is None else json.loads(pattern.file("pattern.json").read_text()),
             "reasoner": None if steps is None else chain_model(steps),
-            "chains_model": None if steps is None else load_chains(steps.path).model,
+            "chains_model": None if steps is None else load_chains(steps.folder()).model,
             "versions": versions(),
             "config": json.loads(to_json(experiment)),
             "artefacts": {
@@ -142,14 +144,23 @@ def slot_pattern(fusion: FusionConfig, pattern: ReasoningPattern, steps: Artefac
     return one_step_per_sentence(open_steps(steps)).pattern
 
 
+def evenly(total: int, count: int) -> list[int]:
+    """At most `count` of `total` rows, evenly spaced.
+
+    >>> evenly(9, 3), evenly(2, 6)
+    ([0, 4, 8], [0, 1])
+    """
+    return np.linspace(0, total - 1, min(count, total)).astype(int).tolist()
+
+
 def examples(
-    rankings: dict[str, dict[str, Rankings]], split: Split, catalog: Catalog, steps: Artefact | None
+    rankings: dict[str, Rankings], split: Split, catalog: Catalog, steps: Artefact | None, rows: list[int]
 ) -> list[dict[str, Any]]:
-    """A few evenly spaced test users: history, chain, what each method recommends, and the truth."""
+    """Some test users: history, chain, what each method recommends, and the truth."""
     names, histories, targets = item_names(catalog), split.histories("test"), split.targets("test")
-    table = None if steps is None else load_chains(steps.path)
+    table = None if steps is None else load_chains(steps.folder())
     found = []
-    for row in np.linspace(0, len(targets) - 1, min(EXAMPLE_USERS, len(targets))).astype(int).tolist():
+    for row in rows:
         sequence = histories.sequence(row)
         chain = None if table is None else table.chain(int(targets.users[row]), len(sequence))
         found.append(
@@ -163,7 +174,7 @@ def examples(
                     for step, sentences in zip(chain.pattern.steps, chain.steps, strict=True)
                 ],
                 "truth": names[targets.items[row]],
-                "recommendations": {name: _top(parts["test"], row, names) for name, parts in rankings.items()},
+                "recommendations": {name: _top(ranked, row, names) for name, ranked in rankings.items()},
             }
         )
     return found
@@ -172,7 +183,7 @@ def examples(
 def chain_model(steps: Artefact) -> str:
     """Who wrote the chains, and which encoder embedded them."""
     encoder = json.loads(steps.file("encoder.json").read_text())["encoder"]
-    return f"{load_chains(steps.path).model}, embedded by {encoder}"
+    return f"{load_chains(steps.folder()).model}, embedded by {encoder}"
 
 
 def versions() -> dict[str, str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.collect import RESULTS
-from benchmarks.leakage import PARTS, as_markdown, document, main
+from benchmarks.leakage import main
+from benchmarks.leakage_page import PARTS, as_markdown, document
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "leakage.md"
 

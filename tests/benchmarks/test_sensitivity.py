@@ -11,8 +11,8 @@ from finished_run import write_run
 
 from benchmarks import sensitivity
 from benchmarks.collect import RESULTS, collect
-from benchmarks.sensitivity import POPULARITY, buckets, drop, ties
-from benchmarks.sensitivity_page import as_markdown, document_with_sensitivity
+from benchmarks.sensitivity import buckets, drop, ties
+from benchmarks.sensitivity_page import POPULARITY, as_markdown, document_with_sensitivity
 from scoter.data.split import leave_one_out
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.tables import datasets
 from paper_figures.figures import FIGURES
-from paper_figures.paper import ROOT, documents, make
+from paper_figures.paper import DRAWN, ROOT, documents, make
 
 TEX = ROOT / "paper_figures" / "paper.tex"
 
@@ -36,13 +36,17 @@ def test_every_figure_and_table_is_there_or_said_to_be_missing(made):
     for dataset in datasets():
         assert f"out/tables/{dataset}.tex" in named
     assert all(source for _, source in files)
+    assert files[-1][0] == "out/suite.html"
+    listed = {folder / path for path, _ in files}
+    assert {path for path in (folder / "out").rglob("*") if path.is_file()} <= listed
 
 
 @pytest.mark.slow
 def test_committed_documents_hold_what_the_results_say(made):
     folder, _ = made
-    assert ROOT / "README.md" in documents()
-    for path in documents():
+    names = {path.relative_to(ROOT).as_posix() for path, _ in documents()}
+    assert {"README.md", "docs/leakage.md", "docs/sensitivity.md"} <= names
+    for path in [*(path for path, _ in documents()), *(ROOT / picture for picture in DRAWN)]:
         assert (folder / path.relative_to(ROOT)).read_text() == path.read_text()
 
 

@@ -22,6 +22,34 @@ TITLES = [
     "Matte Lipstick, Brick",
     "Aloe Gel",
 ]
+HOSTILE = [
+    "<script>window.harmed = 1</script>",
+    '" onload="window.harmed = 1',
+    "' onclick='window.harmed = 1",
+    "</table></article></section>",
+    "</script><img src=x onerror='window.harmed = 1'>",
+    "&lt;b&gt;",
+    "{{ 7 * 7 }}",
+]
+
+
+def write_fake_explorer(folder: Path) -> Path:
+    """An `explorer.json` from the run's examples, with contributions for one method, which missed the first user's truth."""
+    entries = json.loads((folder / "examples.json").read_text())
+    generator = np.random.default_rng(1)
+    for number, entry in enumerate(entries):
+        for method, listed in entry["recommendations"].items():
+            for item in listed:
+                item["truth"] = item["title"] == entry["truth"] and not (method == "scoter" and number == 0)
+        for item in entry["recommendations"]["scoter"]:
+            item["contributions"] = generator.normal(size=len(ROLES)).round(4).tolist()
+        attention = dict(zip([*ROLES, "nothing"], generator.dirichlet(np.ones(len(ROLES) + 1)).tolist(), strict=True))
+        truth = generator.normal(size=len(ROLES)).round(4).tolist()
+        rank = 1 if number else 17
+        entry["read"] = {"scoter": {"gate": 0.25, "attention": attention, "steps": ROLES, "truth": truth, "rank": rank}}
+    path = folder / "explorer.json"
+    path.write_text(json.dumps(entries))
+    return path
 
 
 def write_fake_run(folder: Path, users: int = 2000, titles=TITLES, note="A fixed sample of 2,000 Beauty users.") -> Path:

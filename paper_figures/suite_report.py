@@ -1,0 +1,155 @@
+"""The whole suite as one HTML file, from committed results alone: tables with intervals, figures, and what is missing.
+
+Templates, style and script are those of a run's report (`scoter.report`).
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import leakage_page, reliability, sensitivity_page
+from benchmarks.collect import load_rows
+from benchmarks.comparisons import METRICS, compare
+from benchmarks.plan import plan
+from benchmarks.suite import suite
+from benchmarks.tables import cpu_hours, datasets, main_table, mean_over_users, notes, sources
+from paper_figures.figures import FIGURES, draw
+from paper_figures.inline import inline_svg
+from paper_figures.measured import RESULTS, NotMeasuredError
+from paper_figures.plotted import plotted
+from paper_figures.style import dataset_name
+from scoter.evaluation.significance import Estimate
+from scoter.report.charts import whiskers
+from scoter.report.page import write_page
+from scoter.report.run_report import compared
+from scoter.report.shoppers import shoppers
+
+PLOTTED = "recall@10"
+
+
+def write_suite_report(out: Path, results: Path = RESULTS, explored: Mapping[str, Path] | None = None) -> None:
+    """Write the report of everything in the folder `results` to `out`.
+
+    Args:
+        explored: finished runs by name, each with its `explorer.json` of `scoter.stages.explorer`; committed results hold ranks
+            alone, no histories and no titles, so without it there is no user to look at.
+
+    Raises:
+        DataError: no collected results.
+    """
+    rows = load_rows(results)
+    write_page(
+        out,
+        "suite.html",
+        Path(__file__).parent,
+        metrics=METRICS,
+        plotted=PLOTTED,
+        datasets=[_dataset(results, name) for name in datasets(results)],
+        facts=[
+            ("datasets", len(datasets(results))),
+            ("methods, over all datasets", len({(row["dataset"], row["method"]) for row in rows})),
+            ("CPU-hours", f"{cpu_hours(results):.1f}"),
+            ("commits", len({row["commit"] for row in rows})),
+        ],
+        figures=[_figure(results, name) for name in FIGURES],
+        pages=list(_pages(results)),
+        cells=_cells(results),
+        explorers={name: shoppers(json.loads(path.read_text(encoding="utf-8"))) for name, path in (explored or {}).items()},
+    )
+
+
+def _dataset(results: Path, dataset: str) -> dict[str, Any]:
+    rows = []
+    for number, row in enumerate(main_table(results, dataset).to_dict("records")):
+        measured = row["source"] == "measured"
+        cells = {metric: _cell(results, dataset, row, metric, measured) for metric in METRICS}
+        costs = [("seeds", "{:.0f}"), (f"deviation {PLOTTED}", "{:.4f}"), ("epochs", "{:.0f}"), ("cpu_hours", "{:.2f}")]
+        more = [("", "") if np.isnan(row[key]) else (form.format(row[key]), row[key]) for key, form in costs]
+        rows.append({"name": row["method"], "colour": number % 8 if measured else None, "cells": cells, "more": more})
+    intervals = [row["cells"][PLOTTED] for row in rows]
+    known = [one if one is not None and np.isfinite(one.low) else None for one in intervals]
+    made = sources(results, dataset).to_dict("records")
+    return {
+        "key": dataset,
+        "name": dataset_name(dataset),
+        "methods": {"rows": rows, "whiskers": whiskers(known, 200)},
+        "differences": _differences(results, dataset),
+        "notes": notes(results, dataset),
+        "sources": [(row["method"], row["seed"], row["run"][:16], row["commit"][:12]) for row in made],
+    }
+
+
+def _cell(results: Path, dataset: str, row: Mapping[Any, Any], metric: str, measured: bool) -> Estimate | None:
+    """A metric with its interval over users, without one where no ranks are known, or nothing where the number is not."""
+    if np.isnan(row[metric]):
+        return None
+    found = mean_over_users(results, dataset, row["method"], metric) if measured else None
+    return Estimate(row[metric], *((found.low, found.high) if found else (np.nan, np.nan)))
+
+
+def _differences(results: Path, dataset: str) -> list[dict[str, Any]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in compare(results, dataset):
+        if one.difference is not None and one.corrected is not None:
+            ends = {"mean": one.difference.mean, "low": one.difference.low, "high": one.difference.high}
+            row = {"better": one.method, "worse": one.baseline, **ends, "p": one.corrected}
+            found.setdefault(one.metric, []).append(row)
+    return [compared(metric, found[metric]) for metric in sorted(found, key=lambda metric: metric != PLOTTED)]
+
+
+def _figure(results: Path, name: str) -> dict[str, Any]:
+    entry = FIGURES[name]
+    told = {"name": name, "caption": entry.caption, "sources": ", ".join(entry.sources)}
+    try:
+        figure = draw(name, results)
+    except NotMeasuredError as reason:
+        return {**told, "svg": None, "reason": str(reason)}
+    return {**told, "svg": inline_svg(figure, f"figure-{name}", entry.caption), "numbers": plotted(figure)}
+
+
+def _pages(results: Path) -> Iterator[dict[str, Any]]:
+    """What was measured beside the tables, one entry for each dataset or section: a heading, a source, tables and sentences."""
+    kinds = (
+        ("Leakage", leakage_page.FILE, lambda name, found: leakage_page.as_markdown(found)),
+        ("Sensitivity", sensitivity_page.FILE, lambda name, found: sensitivity_page.as_markdown(found)),
+        ("Reliability", reliability.FILE, reliability.as_markdown),
+    )
+    for kind, file, as_markdown in kinds:
+        if (results / file).exists():
+            for name, found in json.loads((results / file).read_text(encoding="utf-8")).items():
+                heading = f"{kind}: {dataset_name(name)}"
+                yield {"heading": heading, "source": file, "parts": markdown_parts(as_markdown(name, found))}
+
+
+def markdown_parts(text: str) -> list[dict[str, Any]]:
+    r"""The paragraphs and pipe tables of a Markdown text, in order; marks within a line are taken away.
+
+    >>> markdown_parts("Shares of `x`:\n\n| step | test |\n|---|---:|\n| a | .25 |\n")
+    [{'said': 'Shares of x:'}, {'columns': ['step', 'test'], 'rows': [['a', '.25']]}]
+    """
+    parts: list[dict[str, Any]] = []
+    for block in re.split(r"\n\s*\n", text.strip()):
+        lines = [line.strip() for line in block.splitlines()]
+        if len(lines) > 1 and lines[0].startswith("|") and set(lines[1]) <= set("|-: "):
+            columns, _, *rows = ([_bare(cell) for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in lines)
+            parts.append({"columns": columns, "rows": rows})
+        elif not lines[0].startswith("#"):
+            parts.append({"said": _bare(" ".join(line.removeprefix("- ") for line in lines))})
+    return parts
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"`|\*\*", "", text).replace("\\|", "|").strip()
+
+
+def _cells(results: Path) -> list[tuple[Any, ...]]:
+    """For each table and method of the suite: how many seeds are done, made by an older recipe, and missing."""
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for one in plan(suite(), results):
+        counts.setdefault((one.cell.table, one.cell.method), Counter())[one.state] += 1
+    return [(*place, *(found[state] for state in ("done", "older recipe", "missing"))) for place, found in counts.items()]

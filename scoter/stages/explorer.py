@@ -1,0 +1,109 @@
+"""Test users to look at: what each method recommended them, and for methods that read a chain what each step contributed.
+
+A stage of its own, made when a report asks for it: nothing that a table shows depends on it.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from scoter.config import from_json
+from scoter.stages.context import Context, load_arrays
+from scoter.stages.data import open_data
+from scoter.stages.explanation import contributions
+from scoter.stages.models import open_rankings, rank, step_reader
+from scoter.stages.serving import Question, is_served, open_run, run_service
+from scoter.stages.summary import evenly, examples
+from scoter.store import Artefact, Store
+from scoter.types import Rankings, Split
+
+SHOWN = 60
+ITEMS = 10
+
+
+def explore(store: Store, run: Artefact) -> Artefact:
+    """`explorer.json`: for at most `SHOWN` evenly spaced test users what `scoter.report.shoppers` describes.
+
+    The lists are those that were measured; a step's contribution to an item is its exact score minus that with the step hidden
+    (`scoter.stages.explanation`), from the chain that the method read in the test.
+
+    Raises:
+        StoreError: an artefact that the run was made from is no longer in the store.
+    """
+    outcome = json.loads(run.file("run.json").read_text())
+    context = Context(from_json(json.dumps(outcome["config"])), store, outcome["seed"], lambda line: None)
+    keys = outcome["artefacts"]
+    data, ids = store.find("prepare", keys["prepare"]), store.find("semantic-ids", keys["semantic-ids"])
+    chains = store.find("chains", keys["chains"]) if "chains" in keys else None
+    methods = context.experiment.methods
+    trained = {name: store.find("train", keys["train"][name]) for name in methods}
+
+    def build(out: Path, scratch: Path) -> None:
+        _, catalog, split = open_data(data)
+        rows = np.array(evenly(len(split.targets("test")), SHOWN))
+        ranked = {name: rank(context, method, trained[name], data, ids, chains) for name, method in methods.items()}
+        rankings = {name: open_rankings(artefact, "test") for name, artefact in ranked.items()}
+        shown = examples(rankings, split, catalog, chains, rows.tolist())
+        truth = split.targets("test").items[rows]
+        for name, found in rankings.items():
+            for entry, row, item in zip(shown, rows, truth, strict=True):
+                for place, listed in enumerate(entry["recommendations"][name]):
+                    listed["truth"] = bool(found.items[row, place] == item)
+        for name, method in methods.items():
+            if method.fusion is not None and is_served(method):
+                _explain(store, run, name, context, (data, ids, chains), rankings[name], split, rows, shown)
+        (out / "explorer.json").write_text(json.dumps(shown))
+
+    return context.stage("explorer", {"shown": SHOWN, "items": ITEMS}, [run, *trained.values()], build)
+
+
+def _explain(
+    store: Store,
+    run: Artefact,
+    name: str,
+    context: Context,
+    made: tuple[Artefact, Artefact, Artefact | None],
+    rankings: Rankings,
+    split: Split,
+    rows: Int[np.ndarray, " rows"],
+    shown: Sequence[dict[str, Any]],
+) -> None:
+    """Add to the entries in `shown` what the method read and what each step did for its items and for the truth."""
+    data, ids, chains = made
+    service = run_service(open_run(store, run, name))
+    assert service.pattern is not None
+    _, reader = step_reader(service.config.fusion, chains, context, data, ids)
+    histories, targets = split.histories("test").select(rows), split.targets("test")
+    items = np.concatenate([rankings.items[rows, :ITEMS], targets.items[rows, None]], axis=1)
+    question = Question([str(row) for row in rows], histories, _OfRows(reader, histories.users))
+    parts = contributions(service, question, items).round(4)
+    readings = load_arrays(run.file(f"attention/{name}.safetensors"))
+    slots = json.loads(run.file(f"attention/{name}.json").read_text())["roles"]
+    labels = [step.label() for step in service.pattern.steps]
+    for number, (entry, row) in enumerate(zip(shown, rows, strict=True)):
+        for place, item in enumerate(entry["recommendations"][name]):
+            item["contributions"] = parts[number, :, place].tolist()
+        at = np.flatnonzero(rankings.items[row] == targets.items[row])
+        entry.setdefault("read", {})[name] = {
+            "gate": float(readings["gate"][row]),
+            "attention": dict(zip(slots, readings["attention"][row].astype(float).round(4).tolist(), strict=True)),
+            "steps": labels,
+            "truth": parts[number, :, -1].tolist(),
+            "rank": int(at[0]) + 1 if len(at) else None,
+        }
+
+
+class _OfRows:
+    """A reader of a split's chains for histories that are numbered by row."""
+
+    def __init__(self, reader: Any, users: Int[np.ndarray, " rows"]) -> None:
+        self.reader, self.users = reader, users
+
+    def read(self, rows: Any, prefix_lengths: Any) -> Any:
+        import torch
+
+        return self.reader.read(torch.from_numpy(self.users.astype(np.int64))[rows], prefix_lengths)

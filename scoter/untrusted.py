@@ -1,0 +1,122 @@
+"""Reading what others wrote: lines of bounded length, files that do not explode when unpacked, JSON that is no tower.
+
+Whatever is wrong with such content is a `ValueError` (or a `DataError` that names the file), never another exception,
+and no input makes more memory than it is allowed to.
+"""
+
+import gzip
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scoter.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_LINE = 16 << 20
+"""Bytes in a line; the longest lines of the official files have about one million."""
+
+EXPANSION, SMALL = 200, 256 << 20
+"""A packed file may grow by this factor when it is unpacked, or to so many bytes; text in JSON grows by 3 to 20."""
+
+_MOST_BLANK = 100_000
+
+
+def parse_json(text: str | bytes) -> Any:
+    """`json.loads` whose every complaint is a `ValueError`, that of a tower of brackets too.
+
+    Example:
+        >>> parse_json('{"a": 1}')
+        {'a': 1}
+        >>> parse_json("[" * 100_000)
+        Traceback (most recent call last):
+        ...
+        ValueError: it is nested too deeply
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def open_unpacked(path: Path) -> io.BufferedIOBase:
+    """A file's bytes, unpacked where its name ends in `.gz`.
+
+    Reading raises `DataError` once more comes out of a packed file than its size can explain.
+    """
+    if path.suffix != ".gz":
+        return path.open("rb")
+    return io.BufferedReader(_Unpacked(path), 1 << 18)
+
+
+def lines(path: Path, most: int = MAX_LINE) -> Iterator[bytes]:
+    """The lines of a plain or packed file that are not blank, one at a time.
+
+    Raises:
+        DataError: a line is longer than `most` bytes, or too many of them in a row are blank. What is wrong with the packing
+            comes as gzip, zlib and EOF errors.
+    """
+    number = blank = 0
+    with open_unpacked(path) as file:
+        while line := file.readline(most + 1):
+            number += 1
+            if len(line) > most:
+                raise DataError(f"line {number} of {path} is longer than {most:,} bytes; check that it is the right file")
+            if line.isspace():
+                blank += 1
+                if blank > _MOST_BLANK:
+                    raise DataError(f"{path} has {blank:,} blank lines in a row; check that it is the right file")
+                continue
+            blank = 0
+            yield line
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
+    """A parquet table; what is no such thing, or unpacks to more than the file can hold, is a `ValueError` or `OSError`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_expansion(file.metadata, path.stat().st_size)
+        return pq.read_table(path, columns=None if columns is None else list(columns))
+    except (OSError, ValueError):
+        raise
+    except (pa.ArrowException, MemoryError, OverflowError, LookupError, TypeError, NotImplementedError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _check_expansion(about: Any, size: int) -> None:
+    if about.num_rows < 0 or about.num_columns == 0:
+        raise ValueError(f"it says that it has {about.num_rows} rows of {about.num_columns} columns")
+    groups = [about.row_group(number) for number in range(about.num_row_groups)]
+    unpacked = max(8 * about.num_rows * about.num_columns, sum(group.total_byte_size for group in groups))
+    if unpacked > max(SMALL, EXPANSION * size):
+        raise ValueError(f"its {size:,} bytes unpack to {unpacked:,}, more than a table of that size can be")
+
+
+class _Unpacked(io.RawIOBase):
+    """A gzip stream that counts what comes out."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.most, self.count = path, max(SMALL, EXPANSION * path.stat().st_size), 0
+        self.file = gzip.GzipFile(path, "rb")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        found = self.file.readinto(buffer)
+        self.count += found
+        if self.count > self.most:
+            raise DataError(
+                f"{self.path} unpacks to more than {self.most:,} bytes, {EXPANSION} times its size; unpack it first to trust it"
+            )
+        return found
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
