@@ -26,6 +26,7 @@ SECTIONS: dict[str, str] = {
     "faults": "benchmarks.faults.faults",
     "fuzz": "benchmarks.faults.fuzz",
     "determinism": "benchmarks.faults.determinism",
+    "scale": "benchmarks.scale",
 }
 
 

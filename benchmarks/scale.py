@@ -19,11 +19,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 
 from benchmarks.collect import RESULTS
+from benchmarks.reliability import Section
 
 LIMIT_MIB = 4096
 BEAMS, DECODED, ENCODED = 20, 64, 512
@@ -39,17 +41,43 @@ def main(work: Path, share: float, out: Path, only: str | None) -> None:
     if only is not None:
         keep(work, only, share)
         return
+    found = run(work, share, lambda name, said: click.echo(f"{name}: {said}"))
+    kept = json.loads(out.read_text()) if out.exists() else {}
+    kept[f"{share:g}"] = found
+    out.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+
+
+def measure(quick: bool = False) -> Section:
+    """The section of the reliability page: a twentieth of the full size (`quick`: a five-hundredth)."""
+    share = 0.002 if quick else 0.05
+    with TemporaryDirectory() as work:
+        found = run(Path(work), share)
+    made, left = found["write"], found["prepare"]
+    return Section(
+        title="Loads held",
+        said=(
+            f"{made['interactions']:,} simulated reviews by {made['users']:,} users of {made['items']:,} items, in the official "
+            f"raw format, {share:.1%} of the full size; {left['interactions']:,} reviews are left by the five-core. Each step is "
+            "a process of its own. [Scale](scale.md) has the other sizes and what they add up to."
+        ),
+        columns=("step", "CPU-seconds", "peak memory, MiB"),
+        rows=[(name, found[name]["cpu_seconds"], round(found[name]["peak_mib"])) for name in STEPS],
+        passed=found["prepare_within_limit"],
+        notes=(f"Passed: preparing stays within {LIMIT_MIB:,} MiB; every decoded item exists and none comes twice.",),
+    )
+
+
+def run(work: Path, share: float, say: Callable[[str, str], None] = lambda name, said: None) -> dict[str, Any]:
+    """Run the steps that WORK lacks, each in a process of its own; what each found, by name."""
     work.mkdir(parents=True, exist_ok=True)
     for name in STEPS:
         if not (work / f"{name}.json").exists():
-            click.echo(f"{name} ...")
+            say(name, "...")
             command = [sys.executable, "-m", "benchmarks.scale", "--work", str(work), "--share", str(share), "--only", name]
             subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
-        click.echo(f"{name}: {(work / f'{name}.json').read_text().strip()}")
+        say(name, (work / f"{name}.json").read_text().strip())
     found = {name: json.loads((work / f"{name}.json").read_text()) for name in STEPS}
-    kept = json.loads(out.read_text()) if out.exists() else {}
-    kept[f"{share:g}"] = {**found, "prepare_within_limit": found["prepare"]["peak_mib"] <= LIMIT_MIB}
-    out.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    return {**found, "prepare_within_limit": found["prepare"]["peak_mib"] <= LIMIT_MIB}
 
 
 def keep(work: Path, name: str, share: float) -> None:
