@@ -217,7 +217,8 @@ _ENGINES = """## Which engine carries what
 process reads every n-th row of a batch, gradients are averaged by target counts through accelerate, the first process
 validates and writes. Two gloo processes have the loss curve of one to 1e-5 without dropout, go on after a kill to the same
 bytes, and one process goes on from their checkpoint (`tests/models/test_workers.py`). Dropout, sampled negatives
-and InfoNCE's negatives are each process's own. CUDA paths were run on no GPU: a stand-in tensor that refuses to meet
+and InfoNCE's negatives are each process's own. What is tested is the loop and the store; the whole command was not run yet.
+CUDA paths were run on no GPU: a stand-in tensor that refuses to meet
 another device's checks where tensors are made (`tests/models/test_devices.py`; GRU4Rec is not covered).
 
 **Ray Data.** Chains and sentence vectors are published in shards named by their content or number, so a task that ran twice
