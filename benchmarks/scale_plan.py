@@ -211,18 +211,20 @@ _ENGINES = """## Which engine carries what
 | trie and decoding | one process holds the trie | one copy a machine, or split by first code |
 | evaluation | ranks of all users in memory | a sample of users: 10^6 bound a recall to +-.001 |
 
-## Two tested roads to many processes
+## Two roads to many processes
 
 **Data-parallel training** (extra `distributed`): `torchrun --nproc-per-node 2 -m scoter.cli run NAME --data-parallel`. Each
 process reads every n-th row of a batch, gradients are averaged by target counts through accelerate, the first process
 validates and writes. Two gloo processes have the loss curve of one to 1e-5 without dropout, go on after a kill to the same
 bytes, and one process goes on from their checkpoint (`tests/models/test_workers.py`). Dropout, sampled negatives
-and InfoNCE's negatives are each process's own. CUDA paths were run on no GPU: a stand-in tensor that refuses to meet
+and InfoNCE's negatives are each process's own. What is tested is the loop and the store; the whole command was not run yet.
+CUDA paths were run on no GPU: a stand-in tensor that refuses to meet
 another device's checks where tensors are made (`tests/models/test_devices.py`; GRU4Rec is not covered).
 
 **Ray Data.** Chains and sentence vectors are published in shards named by their content or number, so a task that ran twice
-leaves one file. With a worker killed in mid-job, both leave the bytes of one process (`tests/reasoning/test_ray_engine.py`,
-`tests/text/test_text_on_ray.py`).
+leaves one file. Two tests kill a worker in mid-job and ask for the bytes of one process (`tests/reasoning/test_ray_engine.py`,
+`tests/text/test_text_on_ray.py`, both slow, with the extra `ray`). **They have not passed yet**: on the busy machine of these
+measurements Ray's own processes did not come up within the time that Ray allows.
 """
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def make(out: Path = OUT, results: Path = RESULTS, root: Path = ROOT) -> list[tu
             continue
         made += [(_short(path, root), ", ".join(entry.sources)) for path in save(figure, out / "figures", name)]
     write_suite_report(out / "suite.html", results)
-    return [*made, (_short(out / "suite.html", root), "every file above")]
+    return [*made, (_short(out / "suite.html", root), "benchmarks/results, theory")]
 
 
 def documents(root: Path = ROOT) -> list[tuple[Path, str]]:

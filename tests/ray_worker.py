@@ -8,10 +8,16 @@ from collections.abc import Callable
 
 import psutil
 
+PATIENT = {  # on a busy machine, Ray's own processes take long to come up
+    "RAY_agent_register_timeout_ms": "600000",
+    "RAY_raylet_start_wait_time_s": "600",
+    "RAY_worker_register_timeout_seconds": "600",
+}
+
 
 def on_ray(arguments: list[str], begun: Callable[[], bool] | None = None) -> str:
     """Run `python ARGUMENTS`; once `begun()`, kill one of its Ray workers. Standard output, or the error where it failed."""
-    quiet = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    quiet = {**os.environ, **PATIENT, "RAY_USAGE_STATS_ENABLED": "0"}
     command = [sys.executable, *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=quiet) as process:
         if begun is not None:

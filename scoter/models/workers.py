@@ -87,13 +87,13 @@ class DataParallel:
                 "data-parallel training was asked for, but this is a single process; start it with "
                 "`torchrun --nproc-per-node N -m scoter.cli run ... --data-parallel`"
             )
-        from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+        import accelerate  # pyright: ignore[reportMissingImports]
 
         handlers = [
-            DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True),
-            InitProcessGroupKwargs(timeout=timedelta(days=1)),
+            accelerate.DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True),
+            accelerate.InitProcessGroupKwargs(timeout=timedelta(days=1)),
         ]
-        self.accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=handlers)
+        self.accelerator = accelerate.Accelerator(cpu=device == "cpu", kwargs_handlers=handlers)
         self.count, self.rank = self.accelerator.num_processes, self.accelerator.process_index
         self.is_first = self.rank == 0
 
@@ -116,7 +116,7 @@ class DataParallel:
         return float(self.accelerator.reduce(self._tensor(value), "mean"))
 
     def from_first(self, value: float) -> float:
-        from accelerate.utils import broadcast
+        from accelerate.utils import broadcast  # pyright: ignore[reportMissingImports]
 
         return float(broadcast(self._tensor(value)))
 

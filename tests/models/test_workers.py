@@ -53,9 +53,10 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
             resolve_device("cuda")
 
 
-def test_one_process_never_loads_accelerate(tmp_path: Path) -> None:
-    train("ce", tmp_path)
-    assert "accelerate" not in sys.modules
+def test_one_process_never_loads_accelerate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "accelerate", None)  # an import of it would fail
+    _, log = train("ce", tmp_path)
+    assert (log.workers, log.device) == (1, "cpu")
 
 
 def together(folder: Path, kind: str, kill_at: int = 0) -> None:
