@@ -7,7 +7,7 @@ and no input makes more memory than it is allowed to.
 import gzip
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,7 @@ def lines(path: Path, most: int = MAX_LINE) -> Iterator[bytes]:
             yield line
 
 
-def read_parquet(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
+def read_parquet(path: Path) -> "pa.Table":
     """A parquet table; what is no such thing, or unpacks to more than the file can hold, is a `ValueError` or `OSError`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -82,11 +82,16 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> "pa.Table"
     try:
         with pq.ParquetFile(path) as file:
             _check_expansion(file.metadata, path.stat().st_size)
-        return pq.read_table(path, columns=None if columns is None else list(columns))
+        table = pq.read_table(path)
+        table.validate(full=True)  # text that is no UTF-8, offsets that point elsewhere
+        repeated = [name for name in table.column_names if table.column_names.count(name) > 1]
     except (OSError, ValueError):
         raise
     except (pa.ArrowException, MemoryError, OverflowError, LookupError, TypeError, NotImplementedError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
+    if repeated:
+        raise ValueError(f"it has two columns {repeated[0]!r}")
+    return table
 
 
 def _check_expansion(about: Any, size: int) -> None:

@@ -134,6 +134,8 @@ def open_bundle(folder: Path) -> Bundle:
         table = read_parquet(folder / ITEMS)
         keys, titles = table["key"].to_pylist(), table["title"].to_pylist()
         _same(len(keys), items, "items")
+        if not all(isinstance(text, str) for text in (*keys, *titles)):
+            raise ValueError("a key or a title is no text")
     with _reading(folder, USERS):
         rows = {key: row for row, key in enumerate(read_parquet(folder / USERS)["key"].to_pylist())}
         _same(len(rows), users, "users")
