@@ -82,16 +82,16 @@ def read_parquet(path: Path) -> "pa.Table":
     try:
         with pq.ParquetFile(path) as file:
             _check_expansion(file.metadata, path.stat().st_size)
+            names = file.schema_arrow.names
+            if repeated := [name for name in names if names.count(name) > 1]:
+                raise ValueError(f"it has two columns {repeated[0]!r}")
         table = pq.read_table(path)
         table.validate(full=True)  # text that is no UTF-8, offsets that point elsewhere
-        repeated = [name for name in table.column_names if table.column_names.count(name) > 1]
+        return table
     except (OSError, ValueError):
         raise
     except (pa.ArrowException, MemoryError, OverflowError, LookupError, TypeError, NotImplementedError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
-    if repeated:
-        raise ValueError(f"it has two columns {repeated[0]!r}")
-    return table
 
 
 def _check_expansion(about: Any, size: int) -> None:
