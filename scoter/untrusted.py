@@ -7,7 +7,7 @@ and no input makes more memory than it is allowed to.
 import gzip
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,7 @@ def lines(path: Path, most: int = MAX_LINE) -> Iterator[bytes]:
             yield line
 
 
-def read_parquet(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
+def read_parquet(path: Path) -> "pa.Table":
     """A parquet table; what is no such thing, or unpacks to more than the file can hold, is a `ValueError` or `OSError`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -82,7 +82,12 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> "pa.Table"
     try:
         with pq.ParquetFile(path) as file:
             _check_expansion(file.metadata, path.stat().st_size)
-        return pq.read_table(path, columns=None if columns is None else list(columns))
+            names = file.schema_arrow.names
+            if repeated := [name for name in names if names.count(name) > 1]:
+                raise ValueError(f"it has two columns {repeated[0]!r}")
+        table = pq.read_table(path)
+        table.validate(full=True)  # text that is no UTF-8, offsets that point elsewhere
+        return table
     except (OSError, ValueError):
         raise
     except (pa.ArrowException, MemoryError, OverflowError, LookupError, TypeError, NotImplementedError) as error:

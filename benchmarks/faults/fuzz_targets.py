@@ -70,8 +70,8 @@ def _raw(folder: Path) -> list[Target]:
     item_2018 = {"asin": "B1", "title": "Soap", "brand": "by\nX", "category": ["Bath", "<span>x</span>"], "price": "$3.50"}
     visit = {"user_id": "u", "business_id": "b", "date": "2019-03-04 10:00:00", "stars": 4}
     business = {"business_id": "b", "name": "Bakery", "categories": "Food, Bread"}
-    tower, bomb = b"[" * 200_000, gzip.compress(b"\n" * 50_000_000)
-    one_line = gzip.compress(b'{"a": "' + b"x" * 300_000_000 + b'"}')
+    tower, bomb = b"[" * 200_000, gzip.compress(b"\n" * 1_000_000) * 50
+    one_line = gzip.compress(b'{"a": "') + gzip.compress(b"x" * 1_000_000) * 300
     tags = _lines({"asin": "B", "title": "<a" * 200_000})
     wide_dict = b"{'asin': 'B1', 'a': [" + b"1," * 700_000 + b"]}"
     return [
@@ -120,8 +120,8 @@ def _tables(folder: Path) -> list[Target]:
 
     table = _parquet(pa.table({"user": ["a", "a", "b"], "item": ["x", "y", "x"], "timestamp": [1, 2, 3]}))
     described = _parquet(pa.table({"item": [f"i{n}" for n in range(12)], "categories": [["A"]] * 12, "price": [1.0] * 12}))
-    one_value = _parquet(pa.table({"user": np.zeros(60_000_000, np.int8), "item": np.zeros(60_000_000, np.int8)}))
-    bomb = gzip.compress(b"user,item,timestamp\n" + b"a,b,1\n" * 60_000_000, 9)
+    one_value = _parquet(pa.table({"user": np.zeros(20_000_000, np.int8), "item": np.zeros(20_000_000, np.int8)}))
+    bomb = gzip.compress(b"user,item,timestamp\n") + gzip.compress(b"a,b,1\n" * 200_000) * 300
     unclosed = b'user,item,timestamp\n"' + b"a" * 10**7
     events, listed, ranks = (path.read_bytes() for path in (good / _EVENTS, good / _ITEMS, folder / "ranks.parquet"))
     return [
@@ -293,7 +293,7 @@ def _theory() -> list[Target]:
         )),
     ]  # fmt: skip
     bomb, objects = io.BytesIO(), io.BytesIO()
-    np.savez_compressed(bomb, x=np.zeros(100_000_000), y=np.zeros(1))
+    np.savez_compressed(bomb, x=np.zeros(40_000_000), y=np.zeros(1))
     np.savez(objects, x=np.array([print], object), y=x)
     return [
         Target("theory .npz", ".npz", read, [_npz(one) for one in kinds], [bomb.getvalue(), objects.getvalue()], (PremiseError,))

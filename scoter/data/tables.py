@@ -100,9 +100,6 @@ def _read(path: Path) -> Frame:
         raise DataError(f"{path} cannot be read ({error}); check that it is a whole .{kind} file with a header") from None
     if table.empty:
         raise DataError(f"{path} has no rows; a header alone is not enough")
-    repeated = table.columns[table.columns.duplicated()]
-    if len(repeated):
-        raise DataError(f"{path} has two columns {str(repeated[0])!r}; rename or remove one")
     return table
 
 

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from scoter.errors import DataError
 from scoter.types import Rankings, Targets, UserMetrics
+from scoter.untrusted import read_parquet
 
 _DEPTH = b"scoter.depth"
 
@@ -60,11 +61,12 @@ def save_user_metrics(metrics: UserMetrics, path: Path | str) -> None:
 def load_user_metrics(path: Path | str) -> UserMetrics:
     """The inverse of `save_user_metrics`; a file that is something else is a `DataError`."""
     try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
+        table = read_parquet(Path(path))
+    except (OSError, ValueError) as error:
         raise DataError(f"the ranks in {path} cannot be read ({error}); evaluate that run again") from None
     depth = (table.schema.metadata or {}).get(_DEPTH, b"")
-    if table.column_names != ["user", "rank"] or not depth.isdigit():
+    counted = all(pa.types.is_integer(kind) for kind in table.schema.types) and not any(one.null_count for one in table.columns)
+    if table.column_names != ["user", "rank"] or not depth.isdigit() or not counted:
         raise DataError(f"{path} has columns {table.column_names} and is not a file of ranks; write it with save_user_metrics")
     ranks = table["rank"].to_numpy().astype(np.int64)
     if ranks.max(initial=0) > int(depth):

@@ -75,18 +75,19 @@ def _checked_rows(
             if user != last:
                 items = visible_items(split, valid_items, user)
                 last, digests = user, history_digests([catalog.keys[item] for item in items])
-            prefix_length = row["prefix_length"]
+            prefix_length = row["prefix_length"] or 0
             if not 1 <= prefix_length <= len(digests) or digests[prefix_length - 1] != row["history"]:
                 raise DataError(
                     f"{folder.path}: the chain of user {row['user_key']!r} at prefix length {prefix_length} was not written from "
                     "that user's first items here; write the chains with this dataset"
                 )
-            steps = [step["texts"] for step in row["steps"] or ()]
-            steps = [*steps, list(recommending(row["recommendations"] or ()))] if recommends else steps
-            if len(steps) != len(pattern):
+            steps = [(step or {}).get("texts") or [] for step in row["steps"] or ()]
+            named = [name for name in row["recommendations"] or () if name is not None]
+            steps = [*steps, list(recommending(named))] if recommends else steps
+            if len(steps) != len(pattern) or any(text is None for texts in steps for text in texts):
                 raise DataError(
-                    f"{folder.path}: the chain of user {row['user_key']!r} at prefix length {prefix_length} has {len(steps)} "
-                    f"steps where the pattern has {len(pattern)}; write the chains again"
+                    f"{folder.path}: the chain of user {row['user_key']!r} at prefix length {prefix_length} has not the "
+                    f"{len(pattern)} steps of the pattern, or a step without text; write the chains again"
                 )
             yield user, prefix_length, steps
 

@@ -150,7 +150,9 @@ class ChainFolder:
             raise DataError(f"{self.path} holds no finished chains; run the same `scoter reason` again to its end")
         try:
             stored = parse_json((self.path / FINISHED).read_bytes())
-            wanted, content = dict(stored["shards"]), stored["content"]
+            wanted, content = stored["shards"], stored["content"]
+            if not isinstance(wanted, dict):
+                raise TypeError("its shards are no object")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{self.path / FINISHED} cannot be read ({error}); delete it and run `scoter reason` again") from None
         there = {path.name for path in self.path.glob("chains-*.parquet")}

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,8 @@ def open_bundle(folder: Path) -> Bundle:
         table = read_parquet(folder / ITEMS)
         keys, titles = table["key"].to_pylist(), table["title"].to_pylist()
         _same(len(keys), items, "items")
+        if not all(isinstance(text, str) for text in (*keys, *titles)):
+            raise ValueError("a key or a title is no text")
     with _reading(folder, USERS):
         rows = {key: row for row, key in enumerate(read_parquet(folder / USERS)["key"].to_pylist())}
         _same(len(rows), users, "users")
@@ -194,11 +196,21 @@ def _network(folder: Path, config: MethodConfig, about: dict[str, Any], pattern:
         # Trained weights follow: where they once started from is of no concern, and the codebooks are not here.
         config = replace(config, model=replace(config.model, embedding_start="random"))
     with _reading(folder, WEIGHTS):
+        _check_size(config.model, int(about.get("step_dim", 0)), (folder / WEIGHTS).stat().st_size)
         chains = None if pattern is None else (pattern, int(about["step_dim"]))
         model = build_network(config, int(about["items"]), ids, chains, seed=0)
         load_weights(model, folder / WEIGHTS)
         model.precision = "fp32"
     return model.eval()
+
+
+def _check_size(model: Any, step_dim: int, weights_bytes: int) -> None:
+    """Refuse a model whose matrices would be far larger than the file of its weights, before memory is taken for it."""
+    told = asdict(model)
+    widest = max(told["dim"], told.get("feed_forward", 0), told.get("heads", 0) * told.get("head_dim", 1), step_dim)
+    needed = 4 * told["layers"] * told["dim"] * widest
+    if needed > 4 * weights_bytes + (64 << 20) or max(told["max_items"], told.get("beams", 0)) > 100_000:
+        raise ValueError(f"its {weights_bytes:,} bytes are too few for the model that {MODEL} describes")
 
 
 def _semantic_ids(arrays: dict[str, np.ndarray], sizes: tuple[int, ...]) -> SemanticIds:

@@ -15,6 +15,7 @@ from scoter.data.prepared import load_prepared, save_prepared
 from scoter.data.raw import read_metadata, read_reviews
 from scoter.data.tables import load_table
 from scoter.errors import ConfigError, DataError
+from scoter.evaluation.evaluator import load_user_metrics
 from scoter.experiments import experiment
 from scoter.types import Catalog, InteractionLog
 
@@ -131,3 +132,24 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "twice.parquet")
     with pytest.raises(DataError, match="user"):
         load_table(tmp_path / "twice.parquet")
+
+
+def test_text_that_is_no_utf8_and_two_columns_of_one_name_are_no_prepared_dataset(tmp_path: Path) -> None:
+    log = InteractionLog(np.array([0]), np.array([0, 1]), ("ann",))
+    save_prepared(log, Catalog(("a",), {"title": ("Soap",)}), tmp_path)
+    path = tmp_path / "items.parquet"
+    latin = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"], pa.binary()).buffers())
+    pq.write_table(pa.table({"item": [0], "key": ["a"], "title": latin}), path)
+    with pytest.raises(DataError, match=r"items\.parquet is not a readable parquet file"):
+        load_prepared(tmp_path)
+    pq.write_table(pa.table([pa.array([0]), pa.array([0])], names=["item", "item"]), path)
+    with pytest.raises(DataError, match="two columns 'item'"):
+        load_prepared(tmp_path)
+
+
+def test_ranks_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    for ranks in (["first"], [None], [0.5], [[1]]):
+        table = pa.table({"user": [0], "rank": ranks}).replace_schema_metadata({"depth": "10"})
+        pq.write_table(table, tmp_path / "ranks.parquet")
+        with pytest.raises(DataError, match="is not a file of ranks"):
+            load_user_metrics(tmp_path / "ranks.parquet")

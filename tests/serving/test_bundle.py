@@ -209,7 +209,15 @@ def not_tensors(folder: Path) -> None:
     resign(folder)
 
 
+def too_large(folder: Path) -> None:
+    about = json.loads((folder / "model.json").read_text())
+    about["config"]["model"] |= {"dim": 2**20, "layers": 10**6}
+    edit_json(folder / "model.json", config=about["config"])
+    resign(folder)
+
+
 DAMAGES = [
+    (too_large, "weights.safetensors cannot be used", "are too few for the model that model.json describes"),
     (cut, "weights.safetensors has", "copied in part?"),
     (flip, "steps.safetensors was altered", "export the bundle again"),
     (escape, "names '../secret.txt', which is no file of a bundle", "nothing was read"),
