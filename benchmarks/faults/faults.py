@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -199,7 +199,7 @@ def _digest(value: Any) -> str:
 # Disks and limits
 
 
-def limited(root: Path, limits: Callable[[Path], Iterator[None]]) -> Tried:
+def limited(root: Path, limits: Callable[[Path], Generator[None, None, None]]) -> Tried:
     """Run under one limit after the other, each wider; every end but the last must be an error that says so."""
     from benchmarks.faults.small_store import run_small
 
@@ -228,7 +228,7 @@ def limited(root: Path, limits: Callable[[Path], Iterator[None]]) -> Tried:
     return told
 
 
-def _file_size_limits(place: Path) -> Iterator[None]:
+def _file_size_limits(place: Path) -> Generator[None, None, None]:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         for size in (100, 1_000, 4_000, 16_000, 64_000, 250_000, before[0]):
@@ -238,7 +238,7 @@ def _file_size_limits(place: Path) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def _small_disks(place: Path) -> Iterator[None]:
+def _small_disks(place: Path) -> Generator[None, None, None]:
     """A disk in memory that grows; needs the right to mount one."""
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(place)], capture_output=True).returncode:
         raise PermissionError(errno.EPERM, "mount")

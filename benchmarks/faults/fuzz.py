@@ -264,7 +264,7 @@ def _kept(target: Target, error: BaseException, content: bytes) -> None:
 
 def _with_atheris(names: Sequence[str]) -> None:
     """Hand one target to libFuzzer: `python -m benchmarks.faults.fuzz NAME [libFuzzer's options]`."""
-    import atheris
+    import atheris  # pyright: ignore[reportMissingModuleSource]
 
     with tempfile.TemporaryDirectory() as folder:
         chosen = next(target for target in targets(Path(folder)) if target.name == names[0])
@@ -275,7 +275,7 @@ def _with_atheris(names: Sequence[str]) -> None:
             with contextlib.suppress(*chosen.refuses):
                 chosen.read(path)
 
-        atheris.instrument_all()
+        atheris.instrument_all()  # pyright: ignore[reportAttributeAccessIssue]
         atheris.Setup([sys.argv[0], *names[1:]], one)
         atheris.Fuzz()
 

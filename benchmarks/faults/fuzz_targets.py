@@ -61,7 +61,8 @@ def _raw(folder: Path) -> list[Target]:
     def reviews(release: Any) -> Callable[[Path], object]:
         def read(path: Path) -> None:
             found = read_reviews(path, release)
-            pa.array(found.user_keys), pa.array(found.item_keys)
+            for keys in (found.user_keys, found.item_keys):
+                pa.array(keys)
 
         return read
 

@@ -86,7 +86,7 @@ def _announced(announce: Callable[[str], object]) -> Iterator[None]:
             announce(f"end {begun[0]}")
         return made
 
-    Store.stage = stage
+    Store.stage = stage  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield
     finally:

@@ -93,7 +93,7 @@ class Tiger(nn.Module):
         else:
             over_all = torch.log_softmax(self._logits(hidden).float(), -1)
             log_probs, spread = over_all.gather(2, targets[is_target][..., None])[..., 0].sum(1), -over_all.mean(-1).sum(1).mean()
-        if chain is not None and chain.named is not None:
+        if self.fusion is not None and chain is not None and chain.named is not None:
             chosen = is_target.flatten()
             named = chain.named[chosen]
             weights = self.fusion.votes(hidden[:, 0], chain.slots[chosen, :-1], named)
