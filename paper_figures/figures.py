@@ -47,7 +47,7 @@ FIGURES: dict[str, Entry] = {
     "growth": Entry(efficiency.growth, ("growth.json",), "Growth with catalogue, history and users."),
     "beams": Entry(efficiency.beams, ("exact.json",), "The beam of the trained TIGER against its exact top ten."),
     "prefixes": Entry(None, ("information.json",), "Information in the first steps of a chain."),
-    "estimators": Entry(None, ("estimators.json",), "Errors of the estimators where the truth is known."),
+    "estimators": Entry(theory_figures.estimators, ("estimators.json",), "Errors of the estimators where the truth is known."),
     "latency": Entry(None, ("latency.json",), "Latency of serving."),
 }
 

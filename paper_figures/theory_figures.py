@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from paper_figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, panels, styled
+from paper_figures.measured import read
+from paper_figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PAGE, panels, styled
 from theory.bounds import gaussian_crossover, least_squares_risk, recall_ceiling, recall_floor
 from theory.exact import GaussianChain, OrderChannel, conditional_entropy
 from theory.verify.learning_checks import simulated_risk
@@ -18,6 +20,7 @@ VIEWS = {
     "multiset": (GREEN, "s", "multiset of steps"),
     "last": (ORANGE, "^", "last step"),
 }
+EDGE = 2.0
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SIZES = (8, 9, 10, 12, 16, 24, 48, 96)
 REPETITIONS = 4000
@@ -125,3 +128,29 @@ def crossover(results: Path) -> Figure:
     axes.set_ylabel("expected squared error")
     axes.legend(loc="upper right")
     return figure
+
+
+@styled
+def estimators(results: Path) -> Figure:
+    """Error of every estimator on each law (small marks) and the mean size of its errors (large), one draw a law and size.
+
+    Right of the line an estimate is too high; errors beyond two nats stand at the edge.
+    """
+    rows = [row for row in read(results, "estimators.json")["rows"] if "value" in row]
+    names = sorted({row["estimator"] for row in rows}, key=lambda name: -_mean_size(rows, name, 5000))
+    figure, all_axes = panels(3.9, 2, width=PAGE, sharey=True)
+    for axes, n in zip(all_axes, (2000, 5000), strict=True):
+        axes.axvline(0, color=GREY, linewidth=0.7)
+        for place, name in enumerate(names):
+            errors = np.clip([row["error"] for row in rows if row["estimator"] == name and row["n"] == n], -EDGE, EDGE)
+            axes.plot(errors, [place] * len(errors), linestyle="", marker="|", color=GREY, markersize=6)
+            axes.plot([_mean_size(rows, name, n)], [place], linestyle="", marker="D", color=BLUE)
+        axes.set_xlim(-1.08 * EDGE, 1.08 * EDGE)
+        axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+        axes.set_xlabel("error, nats")
+        axes.set_title(f"n = {n:,}")
+    return figure
+
+
+def _mean_size(rows: list[dict[str, Any]], name: str, n: int) -> float:
+    return float(np.mean([min(abs(row["error"]), EDGE) for row in rows if row["estimator"] == name and row["n"] == n]))
