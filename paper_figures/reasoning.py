@@ -20,7 +20,14 @@ def attention(results: Path) -> Figure:
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
     if not datasets:
         raise NotMeasuredError("attention.json has no run of SCoTER: not measured yet")
-    figure, all_axes = panels(2.05, len(datasets), width=PAGE if len(datasets) > 1 else COLUMN, sharey=True)
+    bars = [len({row["slot"] for row in rows if row["dataset"] == dataset}) for dataset in datasets]
+    figure, all_axes = panels(
+        2.3,
+        len(datasets),
+        width=PAGE if len(datasets) > 1 else COLUMN,
+        sharey=True,
+        gridspec_kw={"width_ratios": np.maximum(bars, 5)},
+    )
     for axes, dataset in zip(all_axes, datasets, strict=True):
         mine = [row for row in rows if row["dataset"] == dataset]
         seeds = sorted({row["seed"] for row in mine})
@@ -32,15 +39,15 @@ def attention(results: Path) -> Figure:
             lengths = whiskers([found[slot]["low"] for slot in slots], means, [found[slot]["high"] for slot in slots])
             places = np.arange(len(slots)) + (number - (len(seeds) - 1) / 2) * width
             colour = (BLUE, ORANGE, GREEN)[number % 3]
-            bars: dict[str, Any] = {
+            look: dict[str, Any] = {
                 "width": width * 0.92,
                 "color": colour,
                 "edgecolor": BLACK,
                 "linewidth": 0.4,
                 "hatch": ("", "///", "...")[number % 3],
             }
-            axes.bar(places, means, yerr=lengths, error_kw={"linewidth": 0.7}, label=f"seed {seed}", **bars)
-        axes.set_xticks(range(len(slots)), [step_name(slot) for slot in slots], rotation=25, ha="right")
+            axes.bar(places, means, yerr=lengths, error_kw={"linewidth": 0.7}, label=f"seed {seed}", **look)
+        axes.set_xticks(range(len(slots)), [step_name(slot) for slot in slots], rotation=90)
         axes.axvline(len(slots) - 1.5, color=GREY, linewidth=0.6, linestyle=":")
         axes.set_title(dataset_name(dataset))
         axes.set_ylim(0, None)
@@ -144,6 +151,8 @@ def step_name(label: str) -> str:
     """
     role, _, inside = label.partition("(")
     values = dict(part.split("=") for part in inside.rstrip(")").split(", ")) if inside else {}
+    if role == "recommendation" and "rank" in values:
+        return f"item, rank {values['rank']}"
     if role == "recent_item" and {"field", "lag"} <= set(values):
         return f"{values['field']}, {values['lag']} ago"
     return role.replace("_", " ")
