@@ -128,7 +128,7 @@ def _named_and_refused(whole: Path, copy: Path, name: str, told: Tried) -> None:
         told.wrong.append(f"{name}: the bundle was opened")
         return
     named = any(damaged in problem for problem in verify_store(Store(copy / "store"))[1])
-    gone = not (copy / name).exists() and ("/sentences/" in name or "/replies/" in name)  # a cache may lack what it likes
+    gone = _only_lacks(whole / name, copy / name)
     if not named and not gone:
         told.wrong.append(f"{name}: `scoter verify` does not name it")
     if not (whole / name).parents[0].joinpath(MANIFEST).exists() and not (whole / name).parents[1].joinpath(MANIFEST).exists():
@@ -143,6 +143,13 @@ def _named_and_refused(whole: Path, copy: Path, name: str, told: Tried) -> None:
     told.unchanged += 1
     if again != read_artefact(whole, name):
         told.wrong.append(f"{name}: what was read differs, without an error")
+
+
+def _only_lacks(whole: Path, damaged: Path) -> bool:
+    """Whether it looks as a kill may leave it: a cache without a shard, replies without their end, a job unfinished."""
+    if not damaged.exists():
+        return whole.parent.name == "replies" or whole.parents[1].name == "sentences" or whole.name == "finished.json"
+    return whole.parent.name == "replies" and whole.read_bytes().startswith(damaged.read_bytes())
 
 
 def read_artefact(root: Path, name: str) -> str:

@@ -109,7 +109,9 @@ class ChainFolder:
             if not isinstance(found, dict):
                 raise ValueError(f"{JOB} holds no object")
         except (OSError, ValueError) as error:
-            raise DataError(f"{self.path} is no folder of chains ({JOB}: {error}); write one with `scoter reason`") from None
+            raise DataError(
+                f"{self.path} is no folder of chains ({self.path / JOB}: {error}); write one with `scoter reason`"
+            ) from None
         return found
 
     def shard(self, number: int) -> Path:
@@ -136,7 +138,8 @@ class ChainFolder:
             hashes[self.shard(number).name] = hash_file(self.shard(number))
         found = {outcome: counts[outcome] for outcome in OUTCOMES}
         content = hashlib.sha256(json.dumps([self.job(), hashes], sort_keys=True).encode()).hexdigest()
-        text = json.dumps({"content": content, "outcomes": found, "shards": hashes}, indent=1, sort_keys=True)
+        told = {"content": content, "outcomes": found, "shards": hashes}
+        text = json.dumps({**told, "digest": _digest(told)}, indent=1, sort_keys=True)
         _replace(self.path / FINISHED, text.encode())
         return found
 
@@ -153,6 +156,8 @@ class ChainFolder:
             wanted, content = stored["shards"], stored["content"]
             if not isinstance(wanted, dict):
                 raise TypeError("its shards are no object")
+            if stored.get("digest") not in (None, _digest({name: stored[name] for name in stored if name != "digest"})):
+                raise ValueError("it was altered since it was written")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{self.path / FINISHED} cannot be read ({error}); delete it and run `scoter reason` again") from None
         there = {path.name for path in self.path.glob("chains-*.parquet")}
@@ -168,6 +173,10 @@ class ChainFolder:
         """The shards in order, one at a time."""
         for path in sorted(self.path.glob("chains-*.parquet")):
             yield _read(path)
+
+
+def _digest(told: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _read(path: Path) -> pa.Table:
