@@ -104,6 +104,12 @@ class _OfRows:
         self.reader, self.users = reader, users
 
     def read(self, rows: Any, prefix_lengths: Any) -> Any:
+        return self.reader.read(self._users(rows), prefix_lengths)
+
+    def named(self, rows: Any, prefix_lengths: Any) -> Any:
+        return self.reader.named(self._users(rows), prefix_lengths)
+
+    def _users(self, rows: Any) -> Any:
         import torch
 
-        return self.reader.read(torch.from_numpy(self.users.astype(np.int64))[rows], prefix_lengths)
+        return torch.from_numpy(self.users.astype(np.int64))[rows]
