@@ -67,6 +67,9 @@ class Without:
         steps[:, self.step], mask[:, self.step] = 0, False
         return steps, mask
 
+    def named(self, users: Any, prefix_lengths: Any) -> Any:
+        return self.reader.named(users, prefix_lengths)
+
 
 def test_the_command_explores_and_says_when_it_cannot(finished: Any, tmp_path: Any) -> None:
     store, run = finished
@@ -84,4 +87,4 @@ def test_the_command_explores_and_says_when_it_cannot(finished: Any, tmp_path: A
     assert made.exit_code == 0, made.output
     assert "no step's contribution" in made.stderr
     assert "has no finished" in made.stderr
-    assert "What each step contributed" not in out.read_text()
+    assert "What each step contributed, " not in out.read_text()
