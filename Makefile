@@ -67,7 +67,7 @@ report: setup ## the whole suite as one HTML file, from committed results
 docs: setup ## the API reference, from docstrings, in artifacts/docs; its links are checked
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	rm -rf artifacts/docs
-	$(BIN)/python -m pdoc --docformat google --output-directory artifacts/docs scoter theory '!scoter.cli'
+	$(BIN)/python docs/build_api.py artifacts/docs scoter theory
 	$(BIN)/linkchecker --no-status --no-warnings artifacts/docs/index.html
 
 clean: ## remove the environment (artefacts stay)
