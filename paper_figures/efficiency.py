@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from paper_figures.measured import read, whiskers
 from paper_figures.style import BLACK, BLUE, GREY, ORANGE, PAGE, panels, styled
 
+PEERS = ("Cornac", "RecTools")
 SIDES = {"ours": (BLUE, "scoter"), "theirs": (ORANGE, "HF T5")}
 
 
@@ -20,6 +21,7 @@ def speed(results: Path) -> Figure:
     """
     measured = read(results, "speed.json")["rows"]
     rows = [row for row in measured if row.get("side") in SIDES and "whole vocabulary" not in row["task"]]
+    rows = [row for row in rows if not any(peer in f"{row['name']} {row.get('against')}" for peer in PEERS)]
     tasks = {task: [row for row in rows if row["task"] == task] for task in dict.fromkeys(row["task"] for row in rows)}
     figure, all_axes = panels(2.1, len(tasks), width=PAGE, width_ratios=[1 + len(mine) for mine in tasks.values()])
     for axes, (task, found) in zip(all_axes, tasks.items(), strict=True):
