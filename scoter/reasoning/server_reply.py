@@ -60,15 +60,21 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 class ReplyMessage(BaseModel):
+    """What the model wrote."""
+
     content: str | None = None
 
 
 class Choice(BaseModel):
+    """One of the replies, and why it ended."""
+
     message: ReplyMessage
     finish_reason: str | None = None
 
 
 class Tokens(BaseModel):
+    """What a reply cost, in tokens."""
+
     prompt_tokens: int = Field(ge=0)
     completion_tokens: int = Field(ge=0)
 
