@@ -31,8 +31,9 @@ def main(out: Path, packages: list[str]) -> None:
 def open_up(package: ModuleType) -> None:
     """Let the package's `__all__`, if it has one, hold its names loaded and its modules too."""
     if hasattr(package, "__all__"):
+        modules = [found.name for found in pkgutil.iter_modules(package.__path__)]
         vars(package).update({name: getattr(package, name) for name in package.__all__})
-        package.__all__ = [*package.__all__, *(found.name for found in pkgutil.iter_modules(package.__path__))]
+        vars(package)["__all__"] = [*package.__all__, *modules]
 
 
 def subpackages(package: str) -> Iterator[str]:

@@ -22,11 +22,11 @@ def attention(results: Path) -> Figure:
         raise NotMeasuredError("attention.json has no run of SCoTER: not measured yet")
     bars = [len({row["slot"] for row in rows if row["dataset"] == dataset}) for dataset in datasets]
     figure, all_axes = panels(
-        2.3,
+        2.8,
         len(datasets),
         width=PAGE if len(datasets) > 1 else COLUMN,
         sharey=True,
-        gridspec_kw={"width_ratios": np.maximum(bars, 5)},
+        gridspec_kw={"width_ratios": np.maximum(bars, 6)},
     )
     for axes, dataset in zip(all_axes, datasets, strict=True):
         mine = [row for row in rows if row["dataset"] == dataset]
@@ -50,11 +50,10 @@ def attention(results: Path) -> Figure:
         axes.set_xticks(range(len(slots)), [step_name(slot) for slot in slots], rotation=90)
         axes.axvline(len(slots) - 1.5, color=GREY, linewidth=0.6, linestyle=":")
         axes.set_title(dataset_name(dataset))
-        axes.set_ylim(0, None)
-        axes.legend(loc="upper left", bbox_to_anchor=(0, 1), ncols=3, columnspacing=0.8, handlelength=1.0)
     all_axes[0].set_ylabel("share (mean over users)")
-    top = max(row["high"] for row in rows)
-    all_axes[0].set_ylim(0, top * 1.2)
+    all_axes[0].set_ylim(0, 1.05 * max(row["high"] for row in rows))
+    most = max((axes.get_legend_handles_labels() for axes in all_axes), key=lambda found: len(found[1]))
+    figure.legend(*most, loc="outside upper right", ncols=3, handlelength=1.0)
     return figure
 
 

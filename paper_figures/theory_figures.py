@@ -149,6 +149,8 @@ def estimators(results: Path) -> Figure:
         axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
         axes.set_xlabel("error, nats")
         axes.set_title(f"n = {n:,}")
+    _, one_law, mean_size = all_axes[0].lines[:3]
+    figure.legend([one_law, mean_size], ["one law", "mean size of the errors"], loc="outside upper right", ncols=2)
     return figure
 
 

@@ -214,6 +214,11 @@ def test_axes_are_named_and_labels_do_not_overlap(name):
         for text in (axes.xaxis.label, axes.yaxis.label, axes.title):
             box = text.get_window_extent(renderer)
             assert not text.get_text() or (box.x0 >= -1 and box.x1 <= frame.x1 + 1 and box.y1 <= frame.y1 + 1), text.get_text()
+    drawn = [axes for axes in figure.axes if axes.axison]
+    texts = [text for axes in drawn for text in (axes.xaxis.label, axes.yaxis.label, axes.title) if text.get_text()]
+    for one, two in itertools.combinations(texts, 2):
+        boxes = [text.get_window_extent(renderer).padded(3) for text in (one, two)]  # pixels
+        assert not boxes[0].overlaps(boxes[1]), (one.get_text(), two.get_text())
 
 
 @pytest.mark.parametrize("name", STABLE)
