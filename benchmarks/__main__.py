@@ -1,17 +1,14 @@
 """`python -m benchmarks`: collected runs, the tables made from them, and measurements beside them."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from benchmarks.collect import RESULTS
 from benchmarks.collect import collect as collect_run
+from benchmarks.measurements import measurements, results_option
 from benchmarks.render import FORMS, document_with_tables, render
 from benchmarks.tables import cpu_hours, datasets
 from scoter.errors import ScoterError
-
-_results = click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="The folder of collected results.")
 
 
 @click.group()
@@ -21,7 +18,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@_results
+@results_option
 def collect(runs: tuple[Path, ...], results: Path) -> None:
     """Put the folders of finished RUNS into the results, replacing what their methods and seeds had there."""
     for run in runs:
@@ -42,7 +39,7 @@ def collect(runs: tuple[Path, ...], results: Path) -> None:
 @click.option("--epochs-share", default=1.0, help="With your own --data: every method's share of the usual epochs.")
 @click.option("--store", type=click.Path(path_type=Path), help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Processor threads of a cell.")
-@_results
+@results_option
 def run(
     only: tuple[str, ...],
     budget_minutes: float | None,
@@ -93,7 +90,7 @@ def run(
 @click.option(
     "--check", type=click.Path(path_type=Path, exists=True), help="Fail if this document's tables are not the results'."
 )
-@_results
+@results_option
 def tables(dataset: str | None, form: str, write: Path | None, check: Path | None, results: Path) -> None:
     """Print the main table of each dataset, or keep a document's tables true."""
     if check is not None and document_with_tables(check.read_text(), results) != check.read_text():
@@ -112,305 +109,12 @@ def tables(dataset: str | None, form: str, write: Path | None, check: Path | Non
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--method", default="tiger", show_default=True, help="Which TIGER of the run.")
-@click.option("--users", default=100, show_default=True, help="How many test users.")
-@click.option("--sample-seed", default=0, show_default=True, help="Which test users.")
-@_results
-def exact(run: Path, method: str, users: int, sample_seed: int, results: Path) -> None:
-    """How often beams of 10, 20 and 50 find the exact top ten of the finished RUN, over the whole catalogue."""
-    from benchmarks.exact import measure
-
-    for row in measure(run, method, users, sample_seed, results):
-        click.echo(
-            f"{row['beams']} beams: {row['overlap']:.4f} of the exact top ten, all ten for {row['identical']:.4f} of "
-            f"{row['users']} users; exact {row['exact_cpu_seconds']:.3f}, beam {row['beam_cpu_seconds']:.4f} CPU-seconds a user"
-        )
-
-
-@main.command()
-@click.option("--dataset", default="beauty", show_default=True)
-@click.option("--users", default=2000, show_default=True, help="At most so many shoppers.")
-@click.option("--seed", default=0, show_default=True)
-@_results
-def staleness(dataset: str, users: int, seed: int, results: Path) -> None:
-    """What a chain that was written some purchases ago is still worth, by the linear probe on held-in targets."""
-    from benchmarks.staleness import main as measure
-
-    for row in measure(dataset, users, seed, results)["rows"]:
-        recall, (name, differs) = row["recall"], list(row.items())[-1]
-        click.echo(
-            f"age {row['age']:2}: recall@10 {recall['mean']:.4f} [{recall['low']:.4f}, {recall['high']:.4f}] of "
-            f"{recall['users']} users, {name} {differs['mean']:+.4f} [{differs['low']:+.4f}, {differs['high']:+.4f}]"
-        )
-
-
-@main.command()
-@click.option("--dataset", "measured", multiple=True, help="Measure this dataset (repeatable); by default none is.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--shuffle-ties", is_flag=True, help="Put each shopper's events of one time in random order first.")
-@click.option("--equally-informed", is_flag=True, help="For each part, statistics that lack its own event and later ones alone.")
-@click.option("--write", type=click.Path(path_type=Path), help="Put the tables between the markers of this document.")
-@_results
-def leakage(
-    measured: tuple[str, ...], seed: int, shuffle_ties: bool, equally_informed: bool, write: Path | None, results: Path
-) -> None:
-    """How often each step of a chain names the target, in training, validation and test."""
-    from benchmarks.leakage import main as measure
-    from benchmarks.leakage_page import document, tables_of
-
-    for dataset in measured:
-        measure(dataset, seed, results, shuffle_ties, equally_informed)
-    for dataset, table in tables_of(results).items():
-        click.echo(f"{dataset}\n\n{table}")
-    if write is not None:
-        write.write_text(document(write.read_text(), results))
-
-
-@main.command()
-@click.option(
-    "--chains", "sizes", type=click.IntRange(1), multiple=True, help="How many; repeatable [default: 10000 and 100000]."
-)
-@click.option("--dataset", default="beauty", show_default=True)
-@_results
-def chains(sizes: tuple[int, ...], dataset: str, results: Path) -> None:
-    """Time and peak memory of writing chains with the (symbolic) catalogue reasoner."""
-    from benchmarks.chains import SIZES
-    from benchmarks.chains import main as measure
-
-    for row in measure(sizes or SIZES, dataset, results)["rows"]:
-        click.echo(
-            f"{row['chains']:9,} chains: {row['seconds']:.1f} s, {row['chains_per_second']:,.0f} a second, peak "
-            f"{row['peak_mib']:.0f} MiB ({row['data_peak_mib']:.0f} before the first chain)"
-        )
-
-
-@main.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--arm", default="scoter", show_default=True, help="The method that is compared with tiger.")
-@click.option("--requests", type=click.IntRange(1), default=300, show_default=True)
-@click.option("--steps", type=click.IntRange(1), default=60, show_default=True, help="Training steps of each.")
-@_results
-def latency(runs: tuple[Path, ...], arm: str, requests: int, steps: int, results: Path) -> None:
-    """Latency and memory of a bundle beside TIGER's, and the cost of a training step; RUNS are folders below the store's run/."""
-    from benchmarks.latency import as_text
-    from benchmarks.latency import measure as measure_cost
-
-    click.echo(as_text(measure_cost(runs, arm, requests, steps, results=results)))
-
-
-@main.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--arm", default="scoter", show_default=True, help="The method that is compared with tiger.")
-@click.option(
-    "--users", type=click.IntRange(1), default=2000, show_default=True, help="How many are ranked again with old chains."
-)
-@_results
-def buckets(runs: tuple[Path, ...], arm: str, users: int, results: Path) -> None:
-    """Where an arm differs from TIGER: short histories, rare targets, missing and old chains; RUNS as for latency."""
-    from benchmarks.buckets import as_text
-    from benchmarks.buckets import measure as measure_buckets
-
-    click.echo(as_text(measure_buckets(runs, arm, users, results=results)))
-
-
-@main.command()
-def parameters() -> None:
-    """Parameters of TIGER, and what each arm with chains adds to it."""
-    from benchmarks.parameters import count_parameters
-
-    for name, count in count_parameters().items():
-        click.echo(f"{name:28} {count:>10,}")
-
-
-@main.command()
-@click.option("--dataset", type=click.Choice(["simulated", "beauty"]), default="simulated", show_default=True)
-@click.option("--seeds", type=click.IntRange(1), default=10, show_default=True, help="How many.")
-@click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-@click.option(
-    "--artefact", type=click.Path(path_type=Path), help="Instead: keep what `scoter discover --language-model local` made here."
-)
-@_results
-def discovery(dataset: str, seeds: int, first_seed: int, as_json: bool, artefact: Path | None, results: Path) -> None:
-    """Does mining find the planted pattern, and beat other ways to a pattern at equal calls?"""
-    import json
-
-    from benchmarks.discovery import as_text, keep_model_run, measure
-
-    if artefact is not None:
-        kept = keep_model_run(artefact, results)
-        click.echo(f"kept: {kept['provenance']['model']}, {kept['counts']['requests']} chains asked for. {kept['note']}")
-        return
-
-    outcome = measure(dataset, seeds, results, first_seed=first_seed)
-    click.echo(json.dumps(outcome) if as_json else as_text(dataset, outcome))
-
-
-@main.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@_results
-def attention(runs: tuple[Path, ...], results: Path) -> None:
-    """Keep the mean gate and attention by step of finished RUNS, with intervals over users."""
-    from benchmarks.attention import summarise
-
-    for row in summarise(runs, results):
-        where = f"{row['dataset']}, {row['method']}, seed {row['seed']}, {row['kind']} {row['slot']}"
-        click.echo(f"{where}: {row['mean']:.4f} [{row['low']:.4f}, {row['high']:.4f}]")
-
-
-@main.command()
-@_results
-def clusters(results: Path) -> None:
-    """Discover on the simulated shop with one, two and four rounds; keep the clusters of one discovery for their figure."""
-    from benchmarks.clusters import measure
-
-    for row in measure(results)["rows"]:
-        click.echo(f"seed {row['seed']}, {row['rounds']} rounds: {row['mean']:.4f} [{row['low']:.4f}, {row['high']:.4f}]")
-
-
-@main.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--users", type=click.IntRange(100), default=12_000, show_default=True, help="At most so many validation users.")
-@click.option("--seed", default=0, show_default=True)
-@_results
-def information(run: Path, users: int, seed: int, results: Path) -> None:
-    """Usable information of the ordered chains of the finished RUN over each collapsed form, in nats."""
-    from benchmarks.information import main as measure
-
-    for row in measure(run, users, seed, results)["rows"]:
-        if row["kind"] == "cap":
-            click.echo(f"cap     {row['name']}: {row['recall_cap']:.4f}; observed {row['recall']:.4f}")
-        else:
-            click.echo(
-                f"{row['kind']:7} {row['name']}: {row['nats']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}] of {row['n']} users"
-            )
-
-
-@main.command()
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
-@_results
-def inputs(runs: tuple[Path, ...], results: Path) -> None:
-    """Keep counts of the datasets that are found here, and the diagnostics of the semantic IDs of RUNS."""
-    from benchmarks.inputs import measure
-
-    found = measure(runs, results)
-    for row in found["datasets"]:
-        click.echo(f"{row['dataset']}: {row['users']:,} users, {row['items']:,} items, {row['interactions']:,} interactions")
-    for row in found["semantic_ids"]:
-        click.echo(f"semantic IDs of {row['dataset']}, seed {row['seed']}: {row['codebook_sizes']}, from {row['source']}")
-
-
-@main.command()
-@click.option("--dataset", type=click.Choice(["simulated", "beauty"]), default="simulated", show_default=True)
-@click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, default=(0,), show_default=True, help="Repeatable.")
-@_results
-def joint(dataset: str, seeds: tuple[int, ...], results: Path) -> None:
-    """Patterns chosen by a short transfer against patterns chosen by recall, at equal compute; seeds done are kept."""
-    from benchmarks.joint import as_text, measure
-
-    click.echo(as_text(dataset, measure(dataset, list(seeds), results)))
-
-
-@main.command()
-@click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, default=(0,), show_default=True, help="Repeatable.")
-@click.option("--attention", type=float, default=0.95, show_default=True, help="Chance to look one place further down.")
-@click.option("--prices", type=float, nargs=2, default=(0.15, 0.6), show_default=True, help="Of a million tokens in and out.")
-@click.option("--tokens-per-second", type=float, default=50.0, show_default=True, help="How fast a language model writes.")
-@_results
-def online(
-    seeds: tuple[int, ...], attention: float, prices: tuple[float, float], tokens_per_second: float, results: Path
-) -> None:
-    """A simulated A/B test of TIGER against SCoTER on the simulated shop; no real shoppers."""
-    from benchmarks.online import as_text
-    from benchmarks.online import main as simulate
-
-    click.echo(as_text(simulate(seeds, results, attention, prices, tokens_per_second)))
-
-
-@main.command()
-@click.option("--seeds", type=click.IntRange(1), default=2, show_default=True, help="How many samples of each law.")
-@click.option("--budget", default=1500.0, show_default=True, help="Stop after so many CPU-seconds; the next call goes on.")
-@click.option("--estimator", "only", multiple=True, help="Only this one; repeatable.")
-@click.option(
-    "--write", type=click.Path(path_type=Path, exists=True), help="Put the table into this document, and measure nothing."
-)
-@_results
-def estimators(seeds: int, budget: float, only: tuple[str, ...], write: Path | None, results: Path) -> None:
-    """Error and time of every estimator of information on laws whose information is known."""
-    import json
-
-    from benchmarks.estimator_errors import as_table, document_with_table
-    from benchmarks.estimator_errors import main as measure
-
-    if write is not None:
-        write.write_text(document_with_table(write.read_text(), results))
-        return
-    found = measure(seeds, results, budget, only=only)
-    click.echo(as_table(json.loads((results / "estimators.json").read_text())["rows"]), nl=False)
-    click.echo(f"{found['missing']} cells are still to be measured" if found["missing"] else "every cell is measured")
-
-
-@main.command()
-@click.option("--dataset", default="beauty", show_default=True)
-@click.option("--data", type=click.Path(path_type=Path, exists=True), help="A prepared folder, or one that holds the datasets.")
-@click.option("--store", type=click.Path(path_type=Path), help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]")
-@click.option("--draws", type=click.IntRange(2), default=5, show_default=True, help="Random orders of ties in time.")
-@click.option("--sasrec-epochs", type=click.IntRange(0), default=0, help="Also train SASRec so long on each draw.")
-@click.option(
-    "--write", type=click.Path(path_type=Path, exists=True), help="Put the tables between the markers of this document."
-)
-@_results
-def sensitivity(
-    dataset: str, data: Path | None, store: Path | None, draws: int, sasrec_epochs: int, write: Path | None, results: Path
-) -> None:
-    """Ties in time, lengths of histories, popularity of targets, cold items, and the drop from validation to test."""
-    from benchmarks.sensitivity import main as measure
-    from benchmarks.sensitivity_page import as_markdown, document_with_sensitivity
-
-    say = click.echo if sasrec_epochs else lambda line: None
-    options = {"data": data, "store": store, "draws": draws, "sasrec_epochs": sasrec_epochs}
-    click.echo(as_markdown(measure(dataset, results, **options, say=say)))
-    if write is not None:
-        write.write_text(document_with_sensitivity(write.read_text(), results))
-
-
-@main.command()
-@click.option("--only", multiple=True, metavar="SECTION", help="Measure this section; repeatable [default: all].")
-@click.option("--quick", is_flag=True, help="A fraction of the trials; for a first look.")
-@click.option("--kills", type=click.IntRange(1), help="With --only kills: how many [default: 50].")
-@click.option("--write", type=click.Path(path_type=Path), help="Make this page from what was kept.")
-@_results
-def reliability(only: tuple[str, ...], quick: bool, kills: int | None, write: Path | None, results: Path) -> None:
-    """Kills, faults, fuzzed inputs, determinism, loads: try to break scoter, and keep what came of it."""
-    from benchmarks.reliability import FILE, as_markdown, document
-    from benchmarks.reliability import measure as try_to_break
-
-    failed = []
-    if only or write is None:
-        options = {"quick": quick} | ({} if kills is None else {"kills": kills})
-        for name, section in try_to_break(only, results, **options).items():
-            click.echo(as_markdown(name, _json_of(results / FILE)[name]))
-            failed += [] if section.passed else [name]
-    if write is not None:
-        write.write_text(document(results))
-    if failed:
-        raise SystemExit(1)
-
-
-def _json_of(path: Path) -> Any:
-    import json
-
-    return json.loads(path.read_text())
-
-
-@main.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("suite.html"), show_default=True, help="The file to write.")
 @click.option(
     "--run", "runs", multiple=True, metavar="RUN", help="Also explore users of this finished run of the store; repeatable."
 )
 @click.option("--store", type=click.Path(path_type=Path), help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]")
-@_results
+@results_option
 def report(out: Path, runs: tuple[str, ...], store: Path | None, results: Path) -> None:
     """The whole suite as one HTML file: tables with intervals, figures, what is missing, where each number comes from."""
     from paper_figures.suite_report import write_suite_report
@@ -425,6 +129,10 @@ def report(out: Path, runs: tuple[str, ...], store: Path | None, results: Path) 
         explored = {run_name_of(run): explore(opened, run).file("explorer.json") for run in found}
     write_suite_report(out, results, explored)
     click.echo(f"{out}  from {results}")
+
+
+for command in measurements.commands.values():
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -86,10 +86,7 @@ def differences(wanted: Mapping[str, Any], found: Mapping[str, Any], place: str 
         if isinstance(now, Mapping) and isinstance(was, Mapping):
             lines += differences(now, was, f"{place}{name}.")
         elif now != was:
-            brief = [
-                "not kept" if value is None else "another" if isinstance(value, Mapping | list) else value for value in (was, now)
-            ]
-            lines.append(f"{place}{name} was {brief[0]}, now {brief[1]}")
+            lines.append(f"{place}{name} was {_brief(was)}, now {_brief(now)}")
     return lines
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.collect import RESULTS, load_rows, ranks_path
-from benchmarks.comparisons import ARM, BASELINE, COLLAPSED, COMPARED, LEVEL, METRICS, Comparison, compare
+from benchmarks.comparisons import ARM, BASELINE, COLLAPSED, COMPARED, LEVEL, METRICS, RIVALS, Comparison, compare
 from benchmarks.comparisons import difference as difference
 from benchmarks.recipes import equal_budget, mixes_scores, one_recipe
 from scoter.errors import DataError
@@ -91,7 +91,7 @@ def cpu_hours(results: Path | str = RESULTS, dataset: str | None = None) -> floa
 def notes(results: Path | str = RESULTS, dataset: str = "beauty") -> list[str]:
     """What must be read beside the table: SCoTER against its collapse and TIGER, the columns, the sources of published rows."""
     family = compare(results, dataset)
-    lines = [line for baseline in (COLLAPSED, BASELINE) if (line := _headline(family, baseline))]
+    lines = [line for baseline in (*RIVALS, BASELINE) if (line := _headline(family, baseline))]
     lines += [_how_to_read(family), *_unequal(_tests(results, dataset))]
     lines += [*_budgets(results, dataset), *_stored_chains(results, dataset)]
     lines += [f"Training and validation of all rows of this table: {cpu_hours(results, dataset):.1f} CPU-hours."]

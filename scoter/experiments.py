@@ -92,8 +92,7 @@ def _grounded(method: MethodConfig, votes: bool) -> MethodConfig:
     fusion = method.fusion
     if fusion is None or fusion.kind == "scores" or fusion.chains in ("item-text", "features"):
         return method
-    votes = votes and fusion.kind == "structured" and not (method.model.kind == "sasrec" and method.model.loss == "bce")
-    return replace(method, fusion=replace(fusion, grounded=True, votes=votes))
+    return replace(method, fusion=replace(fusion, grounded=True, votes=votes and fusion.kind == "structured"))
 
 
 def quickstart() -> Experiment:
@@ -154,7 +153,8 @@ def simulated_controls_all() -> Experiment:
     shop = simulated(order=1.0)
     arm = shop.methods["scoter"]
     chosen = {**shop.methods, **{name: replace(arm, fusion=fusion) for name, fusion in CONTROLS.items()}}
-    left = [name for name in CONTROLS if not name.startswith("control-without-step-")]
+    # Nothing votes here, since these chains name no items.
+    left = [name for name in CONTROLS if name != NO_VOTES and not name.startswith("control-without-step-")]
     left += [f"control-without-step-{step}" for step in range(1, len(shop.pattern) + 1)]
     return replace(
         shop, name="simulated-controls-all", methods={name: chosen[name] for name in ("tiger", "tiger-meanpool", *left, "scoter")}

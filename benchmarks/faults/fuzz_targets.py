@@ -111,10 +111,7 @@ def _tables(folder: Path) -> list[Target]:
 
     def prepared(name: str) -> Callable[[Path], object]:
         def read(path: Path) -> None:
-            place = folder / "prepared"
-            shutil.rmtree(place, ignore_errors=True)
-            shutil.copytree(good, place)
-            shutil.copy(path, place / name)
+            place = _forged(good, folder / "prepared", path, name)
             load_prepared(place)
 
         return read
@@ -242,10 +239,7 @@ def _bundle(folder: Path) -> list[Target]:
 
     def bundle(name: str) -> Callable[[Path], object]:
         def read(path: Path) -> None:
-            place = folder / "forged"
-            shutil.rmtree(place, ignore_errors=True)
-            shutil.copytree(good, place)
-            shutil.copy(path, place / name)
+            place = _forged(good, folder / "forged", path, name)
             if name != MANIFEST:  # hashes that fit, as a forger would write them
                 told = json.loads((place / MANIFEST).read_text())
                 told["files"][name] = {"bytes": path.stat().st_size, "sha256": hash_file(place / name)}
@@ -362,3 +356,11 @@ def _reshaped(content: bytes) -> list[bytes]:
         if len(found) > 120:
             break
     return found
+
+
+def _forged(good: Path, place: Path, content: Path, name: str) -> Path:
+    """A copy of the folder `good` at `place`, in which the file `name` is that of `content`."""
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(good, place)
+    shutil.copy(content, place / name)
+    return place

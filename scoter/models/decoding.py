@@ -89,7 +89,7 @@ class BeamDecoder:
 
     def vote(self, chain: Any) -> Float[Tensor, "B choices"]:
         """Log weights of abstention and of each step's vote, by this first decoder's state after the start token."""
-        return self.model.fusion.votes(self.state[:, 0], chain.slots[:, :-1], chain.named)
+        return self.model.fusion.vote(self.state[:, 0], chain)
 
     def select(self, parents: Int[Tensor, "B K"]) -> "BeamDecoder":
         """The state of new beams, each of which continues one of this state's; what users share is not copied."""

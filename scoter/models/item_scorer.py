@@ -63,7 +63,7 @@ class ItemScorer(nn.Module):
             return self.fusion.fuse(hidden, *steps.read(users, prefix_lengths)), None
         memory = self.fusion.encode(*steps.read(users, prefix_lengths), steps.named(users, prefix_lengths))
         hidden = self.fusion(hidden[:, None], memory, 0)[:, 0]
-        return hidden, (self.fusion.votes(hidden, memory.slots[:, :-1], memory.named), memory.named)
+        return hidden, (self.fusion.vote(hidden, memory), memory.named)
 
     def _cross_entropy(
         self, hidden: Float[Tensor, "N D"], labels: Int[Tensor, " N"], votes: tuple[Tensor, Tensor] | None, label_smoothing: float

@@ -61,7 +61,7 @@ class Role:
     A parameter with one listed value is left at it by discovery, and may be set by hand.
 
     `facet` names the catalogue facet that the role speaks of, given its parameters; `COLUMNS` says which column the
-    facet needs. A text parameter takes the listed values only; a number may be any from 1 on.
+    facet needs. A text parameter takes the listed values only; a number may be any from 1 on, or up to what `most` says.
     """
 
     name: str
@@ -71,6 +71,7 @@ class Role:
     select: Callable[["CatalogReasoner", View, Facet, Parameters], Codes]
     parameters: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     final: bool = False
+    most: Mapping[str, int] = field(default_factory=dict)
 
 
 COLUMNS = {"item": (), "brand": ("brand",), "category": ("categories",), "department": ("categories",), "price": ("price",)}
@@ -118,8 +119,8 @@ def check_step(step: Step, catalog: Catalog) -> tuple[Role, dict[str, int | floa
             raise ConfigError(f"{step.label()}: {name} is {value!r}; choose from: {', '.join(map(str, values))}")
         if isinstance(values[0], int) and not (isinstance(value, int) and value >= 1):
             raise ConfigError(f"{step.label()}: {name} is {value!r}; it must be a whole number from 1 on")
-        if name == "degrees" and int(value) > len(CERTAINTY):
-            raise ConfigError(f"{step.label()}: degrees is {value!r}; there are words for 1 to {len(CERTAINTY)}")
+        if name in role.most and int(value) > role.most[name]:
+            raise ConfigError(f"{step.label()}: {name} is {value!r}; it must be at most {role.most[name]}")
     if column := lacking(step, catalog):
         raise ConfigError(
             f"{step.label()} needs the catalogue column {column!r}, which holds nothing here; "
@@ -249,6 +250,7 @@ ROLES = {
             _recommendation,
             {**_COUNTS, "rank": (1,), "degrees": (1,)},
             final=True,
+            most={"degrees": len(CERTAINTY)},
         ),
     )
 }

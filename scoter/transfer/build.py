@@ -35,24 +35,20 @@ def build_fusion(config: FusionConfig, pattern: ReasoningPattern, step_dim: int,
     if config.kind not in KINDS:
         raise ConfigError(f"fusion.kind = {config.kind!r} has no module; choose from: {', '.join(KINDS)}")
     keep = kept_steps(config, len(pattern))
-    module = KINDS[config.kind]
     if config.votes and not (config.grounded and config.kind == "structured"):
         raise ConfigError(
             f"fusion.votes = True needs steps that are kept apart and name items, and here fusion.kind = {config.kind!r} and "
             f"fusion.grounded = {config.grounded}; set fusion.votes=false"
         )
-    if config.encoder == "position":
-        if config.votes:
-            return StructuredFusion(len(pattern), step_dim, dim, layers, config.heads, gate=config.gate, keep=keep, votes=True)
-        return module(len(pattern), step_dim, dim, layers, config.heads, gate=config.gate, keep=keep)
-    if config.kind != "structured":
+    sizes = (len(pattern), step_dim, dim, layers, config.heads)
+    if config.kind == "structured":
+        roles = role_numbers(pattern) if config.encoder == "causal" else None
+        return StructuredFusion(*sizes, gate=config.gate, keep=keep, roles=roles, votes=config.votes)
+    if config.encoder == "causal":
         raise ConfigError(
             f"fusion.encoder = 'causal' orders steps, and kind {config.kind!r} has none; set fusion.encoder=position"
         )
-    roles = role_numbers(pattern)
-    return StructuredFusion(
-        len(pattern), step_dim, dim, layers, config.heads, gate=config.gate, keep=keep, roles=roles, votes=config.votes
-    )
+    return KINDS[config.kind](*sizes, gate=config.gate, keep=keep)
 
 
 def kept_steps(config: FusionConfig, count: int) -> list[bool]:

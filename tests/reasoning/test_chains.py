@@ -162,7 +162,7 @@ def test_users_without_events_have_no_chain(make_split, make_shop, tmp_path):
         (Step("recent_item", {"lags": 1}), "no parameter 'lags'; its parameters are: lag, field"),
         (Step("recent_item", {"lag": 0}), "lag is 0; it must be a whole number from 1 on"),
         (Step("recent_item", {"field": "colour"}), "field is 'colour'; choose from: item, brand, category"),
-        (Step("recommendation", {"degrees": 9}), "degrees is 9; there are words for 1 to 8"),
+        (Step("recommendation", {"degrees": 9}), "degrees is 9; it must be at most 8"),
         (Step("brand_loyalty", {"count": 2}), "its parameters are: none"),
         (Step("price_band"), "needs the catalogue column 'price', which holds nothing here"),
     ],

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from wiped import Without
 
 from scoter.cli import main
-from scoter.models.batches import StepReader
 from scoter.models.exact import log_likelihoods
 from scoter.models.rescoring import rescore
 from scoter.stages.bundle_reader import Bundle, open_bundle
@@ -25,18 +25,6 @@ def bundle(bundles: dict[str, Path]) -> Bundle:
 
 def asked(bundle: Bundle, rows: int = 4) -> Question:
     return bundle._of(list(bundle.user_rows)[:rows])
-
-
-class Without(StepReader):
-    """A reader whose step number `step` is wiped: its embedding and its place in the mask."""
-
-    def __init__(self, reader: Any, step: int) -> None:
-        self.reader, self.step = reader, step
-
-    def read(self, users: Any, prefix_lengths: Any) -> Any:
-        steps, mask = (part.clone() for part in self.reader.read(users, prefix_lengths))
-        steps[:, self.step], mask[:, self.step] = 0, False
-        return steps, mask
 
 
 def test_rescoring_equals_the_exact_scores_of_the_whole_catalogue(bundle: Bundle, bundles: dict[str, Path]) -> None:

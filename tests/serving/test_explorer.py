@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from wiped import Without
 
 from scoter.cli import main
 from scoter.evaluation.evaluator import load_user_metrics
@@ -54,21 +55,6 @@ def test_contributions_are_those_of_the_chain_that_the_test_read(finished: Any, 
             read = explored[row]["read"]["scoter"]
             assert read["truth"][step] == pytest.approx(float((exact - hidden)[row, targets[row]]), abs=2e-4), label
     assert explored[0]["user"] == split.train.user_keys[0]
-
-
-class Without:
-    """A reader whose step number `step` is wiped."""
-
-    def __init__(self, reader: Any, step: int) -> None:
-        self.reader, self.step = reader, step
-
-    def read(self, users: Any, prefix_lengths: Any) -> Any:
-        steps, mask = (part.clone() for part in self.reader.read(users, prefix_lengths))
-        steps[:, self.step], mask[:, self.step] = 0, False
-        return steps, mask
-
-    def named(self, users: Any, prefix_lengths: Any) -> Any:
-        return self.reader.named(users, prefix_lengths)
 
 
 def test_the_command_explores_and_says_when_it_cannot(finished: Any, tmp_path: Any) -> None:
