@@ -27,7 +27,8 @@ def measure(
 ) -> dict[str, Any]:
     """Run discovery with the seeds `first_seed`, ... and write what came out into `results`, seed by seed.
 
-    Seeds from another `first_seed` than 0 are kept apart: the method was made while looking at the seeds 0 to 9.
+    Seeds from another `first_seed` than 0 are kept apart: the method was made while looking at the seeds 0 to 9. Seeds that
+    `results` hold already, of the same configuration, are not run again, and are part of what comes back.
     """
     from scoter.store import git_commit
 
@@ -35,14 +36,28 @@ def measure(
         raise ConfigError(f"dataset = {dataset!r}, seeds = {seeds}; choose one of {', '.join(DATASETS)}, and 1 or more seeds")
     chosen = experiment_of(dataset)
     chosen = replace(chosen, discover=config or replace(chosen.discover, patterns=PATTERNS, rounds=ROUNDS))
-    rows: list[dict[str, Any]] = []
-    outcome: dict[str, Any] = {}
+    name = f"{dataset} from seed {first_seed}" if first_seed else dataset
+    about = {"reasoner": "catalog-reasoner (symbolic)", "config": asdict(chosen.discover)}
+    rows = {row["seed"]: row for row in kept_rows(results / FILE, name, about)}
     for seed in range(first_seed, first_seed + seeds):
-        rows.append(one_seed(chosen, seed))
-        about = {"commit": git_commit(), "reasoner": "catalog-reasoner (symbolic)", "config": asdict(chosen.discover)}
-        outcome = {**about, "seeds": len(rows), "summary": summarise(rows), "rows": rows}
-        write_result(results / FILE, f"{dataset} from seed {first_seed}" if first_seed else dataset, outcome)
-    return outcome
+        if seed not in rows:
+            rows[seed] = {"commit": git_commit(), **one_seed(chosen, seed)}
+            write_result(results / FILE, name, summed_up(about, rows))
+    return summed_up(about, rows)
+
+
+def summed_up(about: dict[str, Any], rows: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """All rows in the order of their seeds, with what they say together and the commit of the last."""
+    ordered = [rows[seed] for seed in sorted(rows)]
+    return {**about, "commit": ordered[-1]["commit"], "seeds": len(ordered), "summary": summarise(ordered), "rows": ordered}
+
+
+def kept_rows(path: Path, name: str, about: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of an earlier measurement `about` the same thing, each with its commit."""
+    kept = json.loads(path.read_text()).get(name, {}) if path.exists() else {}
+    if any(kept.get(part) != value for part, value in json.loads(json.dumps(about)).items()):
+        return []
+    return [{"commit": kept["commit"], **row} for row in kept["rows"]]
 
 
 def experiment_of(dataset: str) -> Experiment:

@@ -160,6 +160,8 @@ class StepReader:
         self.starts = torch.from_numpy(steps.starts.astype(np.int64)).to(device)
         self.step_count = steps.step_count
         self.items = None if steps.named is None else torch.from_numpy(steps.named.astype(np.int64)).to(device)
+        contents, example = distinct_bags(steps.indices, steps.offsets)
+        self.contents, self.example = torch.from_numpy(contents).to(device), torch.from_numpy(example).to(device)
 
     def named(self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Int[Tensor, "rows steps"]:
         """The item that each step names, -1 where it names none or says several sentences."""
@@ -171,19 +173,64 @@ class StepReader:
     ) -> tuple[Float[Tensor, "rows steps dim"], Bool[Tensor, "rows steps"]]:
         """Mean sentence vector of each step, zeros where the step or the whole chain is missing."""
         low, counts = self._bags(users, prefix_lengths)
+        shape = (len(users), self.step_count)
+        return self._means(low, counts).view(*shape, -1), (counts > 0).view(shape)
+
+    def read_shared(
+        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
+    ) -> tuple[Float[Tensor, "distinct dim"], Int[Tensor, "rows steps"], Bool[Tensor, "rows steps"]]:
+        """The same with what several steps say read once: the distinct vectors, which of them each step is, and the mask.
+
+        A step that is missing may be any of them.
+        """
+        rows, known = self._rows(users, prefix_lengths)
+        bags = rows[:, None] * self.step_count + torch.arange(self.step_count)
+        mask = (self.offsets[bags + 1] > self.offsets[bags]) & known[:, None]
+        contents, place = self.contents[bags].unique(return_inverse=True)
+        low = self.offsets[self.example[contents]]
+        return self._means(low, self.offsets[self.example[contents] + 1] - low), place, mask
+
+    def _means(self, low: Int[Tensor, " bags"], counts: Int[Tensor, " bags"]) -> Float[Tensor, "bags dim"]:
         ends = counts.cumsum(0)
         flat = torch.repeat_interleave(low - (ends - counts), counts) + torch.arange(int(ends[-1]) if len(ends) else 0)
-        values = torch.nn.functional.embedding_bag(self.indices[flat], self.vectors, ends - counts, mode="mean")
-        shape = (len(users), self.step_count)
-        return values.view(*shape, -1), (counts > 0).view(shape)
+        return torch.nn.functional.embedding_bag(self.indices[flat], self.vectors, ends - counts, mode="mean")
+
+    def _rows(self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> tuple[Tensor, Tensor]:
+        """Each chain's row among all, 0 where there is no such chain, and whether there is."""
+        rows = self.starts[users] + prefix_lengths - 1
+        known = (prefix_lengths >= 1) & (rows < self.starts[users + 1])
+        return torch.where(known, rows, 0), known
 
     def _bags(self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> tuple[Tensor, Tensor]:
         """Where each step's sentences begin in `indices`, and how many there are."""
-        rows = self.starts[users] + prefix_lengths - 1
-        known = (prefix_lengths >= 1) & (rows < self.starts[users + 1])
-        bags = (torch.where(known, rows, 0)[:, None] * self.step_count + torch.arange(self.step_count)).flatten()
+        rows, known = self._rows(users, prefix_lengths)
+        bags = (rows[:, None] * self.step_count + torch.arange(self.step_count)).flatten()
         low = self.offsets[bags]
         return low, (self.offsets[bags + 1] - low) * known.repeat_interleave(self.step_count)
+
+
+def distinct_bags(
+    indices: Int[np.ndarray, " entries"], offsets: Int[np.ndarray, " bags_and_one"]
+) -> tuple[Int[np.ndarray, " bags"], Int[np.ndarray, " distinct"]]:
+    """A number for what each bag holds, equal for equal bags, and for each number a bag that holds it.
+
+    Example:
+        >>> numbers, example = distinct_bags(np.array([7, 4, 7, 7, 4]), np.array([0, 1, 3, 3, 4, 5]))
+        >>> numbers[0] == numbers[3], len(example), example[numbers[0]].item()
+        (True, 4, 0)
+    """
+    lengths = np.diff(offsets)
+    contents, example, count = np.zeros(len(lengths), np.int64), [], 0
+    for length in np.unique(lengths).tolist():
+        bags = np.flatnonzero(lengths == length)
+        held = indices[offsets[bags][:, None] + np.arange(length)]
+        order = np.lexsort(held.T) if length else np.arange(len(bags))
+        ordered = held[order]
+        new = np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(axis=1)])
+        contents[bags[order]] = count + np.cumsum(new) - 1
+        example.append(bags[order][new])
+        count += int(new.sum())
+    return contents, np.concatenate(example) if example else np.zeros(0, np.int64)
 
 
 def only_item(

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from scoter.dropout import Dropout
+
 
 class RMSNorm(nn.Module):
     """Root-mean-square norm without a mean or a bias: computed in fp32, given out in what the matrix products take."""
@@ -48,35 +50,6 @@ class _RMSNorm(torch.autograd.Function):
         product = (grad * unit).flatten(0, -2)
         along = torch.mv(product, weight).div_(len(weight)).view(scale.shape)
         return (grad * weight).addcmul_(unit, along, value=-1).mul_(scale), product.sum(0), None, None
-
-
-class Dropout(nn.Module):
-    """Dropout whose mask costs one random byte per value, an eighth of what `nn.Dropout` draws on a CPU.
-
-    The rate is rounded to a multiple of 1/256 and the scale uses the rounded rate, so the mean is kept exactly.
-    """
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.threshold = round(rate * 256)
-        self.scale = 256 / max(1, 256 - self.threshold)
-
-    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        return x * self.mask(x) if self.active else x
-
-    def add(self, x: Float[Tensor, "*shape"], y: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """`x + dropout(y)` in one pass."""
-        return torch.addcmul(x, y, self.mask(y)) if self.active else x + y
-
-    @property
-    def active(self) -> bool:
-        return self.training and self.threshold > 0
-
-    def mask(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Zeros, and the scale where a value is kept. Compared as numbers: a cast from bool would cost more than the draw."""
-        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-        draws = words.view(torch.uint8)[: x.numel()].view(x.shape)
-        return draws.to(x.dtype).ge_(self.threshold).mul_(self.scale)
 
 
 class _ReluDropout(torch.autograd.Function):

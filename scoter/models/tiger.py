@@ -20,11 +20,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from scoter.config import TigerConfig
+from scoter.dropout import Dropout
 from scoter.errors import ConfigError
-from scoter.models.batches import ItemBatch, StepSource
+from scoter.models.batches import ItemBatch, StepReader, StepSource
 from scoter.models.beam import TrieTensors, beam_search
 from scoter.models.decoding import BeamDecoder, fold
-from scoter.models.layers import Attention, Dropout, FeedForward, RelativeBias, RMSNorm
+from scoter.models.layers import Attention, FeedForward, RelativeBias, RMSNorm
 from scoter.models.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.trie import build_trie
 from scoter.models.votes import add_votes, elect
@@ -208,9 +209,10 @@ class Tiger(nn.Module):
     def _chain(self, steps: StepSource | None, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Any:
         if steps is None:
             raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
-        if self.fusion.votes is None:
-            return self.fusion.encode(*steps.read(users, prefix_lengths))
-        return self.fusion.encode(*steps.read(users, prefix_lengths), steps.named(users, prefix_lengths))
+        named = () if self.fusion.votes is None else (steps.named(users, prefix_lengths),)
+        if self.fusion.shares_steps and isinstance(steps, StepReader):
+            return self.fusion.encode_shared(*steps.read_shared(users, prefix_lengths), *named)
+        return self.fusion.encode(*steps.read(users, prefix_lengths), *named)
 
 
 @torch.no_grad()

@@ -30,6 +30,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from scoter.dropout import Dropout
 from scoter.errors import ConfigError
 from scoter.transfer.votes import Votes
 
@@ -113,8 +114,32 @@ class StructuredFusion(nn.Module):
         named: Int[Tensor, "rows steps"] | None = None,
     ) -> ChainMemory:
         """Slots of each chain: its steps in order, then the null slot. A masked step is never read, and has no vote."""
+        place = torch.arange(mask.numel(), device=mask.device).view(mask.shape)
+        return self.encode_shared(steps.flatten(0, 1), place, mask, named)
+
+    @property
+    def shares_steps(self) -> bool:
+        """Whether `encode_shared` stands for `encode`: not where a subclass has an `encode` of its own."""
+        return type(self).encode is StructuredFusion.encode
+
+    def encode_shared(
+        self,
+        said: Float[Tensor, "distinct step_dim"],
+        place: Int[Tensor, "rows steps"],
+        mask: Bool[Tensor, "rows steps"],
+        named: Int[Tensor, "rows steps"] | None = None,
+    ) -> ChainMemory:
+        """`encode(said[place], mask, named)`, where what several steps say is projected once: a batch repeats itself much.
+
+        The projection W of a standardised step, W (v / |v| - c_k) / s_k, is taken as (W v) / |v| / s_k - W c_k / s_k, so that all
+        that is done step by step is done at the recommender's width.
+        """
         mask = mask & self.keep
-        slots = self.project(self.standardise(steps, mask)) + self.position
+        inverse = 1 / self.scale[:, None]
+        stretch = said.shape[-1] ** 0.5 / torch.linalg.vector_norm(said, dim=-1, keepdim=True).clamp(min=1e-12)
+        projected = nn.functional.linear(said, self.project.weight) * stretch
+        own = self.project(-self.centre * inverse) + self.position
+        slots = torch.addcmul(own, projected.index_select(0, place.flatten()).view(*place.shape, -1), inverse)
         if self.order is not None:
             slots = self.order(slots, mask)
         memory = self._memory(slots, mask)
@@ -201,7 +226,7 @@ class StructuredFusion(nn.Module):
         self.position = nn.Parameter(torch.randn(slots, dim) * dim**-0.5)
         self.null = nn.Parameter(torch.randn(1, 1, dim) * dim**-0.5)
         self.norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers: Any = nn.ModuleList(GatedAttention(dim, heads, gate) for _ in range(layers))
 
     def _memory(self, slots: Float[Tensor, "rows used dim"], mask: Bool[Tensor, "rows used"]) -> ChainMemory:
@@ -275,14 +300,11 @@ class GatedAttention(nn.Module):
     def forward(
         self, hidden: Float[Tensor, "rows queries dim"], memory: ChainMemory, layer: int
     ) -> Float[Tensor, "rows queries dim"]:
-        if layer not in memory.keys_values:
-            key, value = self.key_value(memory.slots).chunk(2, dim=-1)
-            memory.keys_values[layer] = (self._split(key), self._split(value))
-        key, value = memory.keys_values[layer]
         normed = self.norm(hidden)
-        query = self._split(self.query(normed)) * (key.shape[-1] ** -0.5)
-        attention = torch.softmax(query @ key.transpose(-1, -2) + memory.bias.to(query.dtype), dim=-1)
-        context = self.out((attention.to(value.dtype) @ value).transpose(1, 2).flatten(2))
+        query = self._split(self.query(normed)) * ((hidden.shape[-1] // self.heads) ** -0.5)
+        few = hidden.shape[1] < memory.slots.shape[1] and layer not in memory.keys_values
+        mixed, attention = self._read_slots(query, memory) if few else self._read_keys(query, memory, layer)
+        context = self.out(mixed)
         if self.gate is None:
             gate = torch.ones_like(context)
         else:
@@ -290,6 +312,35 @@ class GatedAttention(nn.Module):
         if self.record is not None:
             self.record.append((gate.float().mean(dim=(1, 2)), attention.float().mean(dim=(1, 2))))
         return hidden + gate * context
+
+    def _read_keys(
+        self, query: Float[Tensor, "rows heads queries width"], memory: ChainMemory, layer: int
+    ) -> tuple[Float[Tensor, "rows queries dim"], Float[Tensor, "rows heads queries slots"]]:
+        """Values mixed by attention, and the attention; keys and values are kept for the next time."""
+        if layer not in memory.keys_values:
+            key, value = self.key_value(memory.slots).chunk(2, dim=-1)
+            memory.keys_values[layer] = (self._split(key), self._split(value))
+        key, value = memory.keys_values[layer]
+        attention = torch.softmax(query @ key.transpose(-1, -2) + memory.bias.to(query.dtype), dim=-1)
+        return (attention.to(value.dtype) @ value).transpose(1, 2).flatten(2), attention
+
+    def _read_slots(
+        self, query: Float[Tensor, "rows heads queries width"], memory: ChainMemory
+    ) -> tuple[Float[Tensor, "rows queries dim"], Float[Tensor, "rows heads queries slots"]]:
+        """The same, with the maps to keys and values applied to fewer vectors: q (W s + b) = (q W) s + q b, where the last part
+        moves no softmax, and the mean of W s + b is W of the mean, plus b."""
+        rows, heads, queries, width = query.shape
+        key_map, value_map = self.key_value.weight.view(2, heads, width, -1)  # each: heads width dim
+        asked = query.permute(1, 0, 2, 3).reshape(heads, rows * queries, width) @ key_map
+        asked = asked.view(heads, rows, queries, -1).transpose(0, 1).reshape(rows, heads * queries, -1)
+        # Slots from the left: the gradient of the other product has rows of a dozen numbers, which takes ten times as long.
+        scores = (memory.slots @ asked.transpose(1, 2)).transpose(1, 2).reshape(rows, heads, queries, -1)
+        scores = scores + memory.bias.to(query.dtype)
+        attention = torch.softmax(scores, dim=-1)
+        mean = attention.to(memory.slots.dtype).view(rows, heads * queries, -1) @ memory.slots
+        mean = mean.view(rows, heads, queries, -1).transpose(0, 1).reshape(heads, rows * queries, -1)
+        mixed = (mean @ value_map.transpose(1, 2)).view(heads, rows, queries, width).permute(1, 2, 0, 3).flatten(2)
+        return mixed + self.key_value.bias[heads * width :], attention
 
     def _split(self, x: Float[Tensor, "rows slots dim"]) -> Float[Tensor, "rows heads slots width"]:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)

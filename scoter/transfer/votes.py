@@ -47,7 +47,9 @@ class Votes(nn.Module):
             states: the recommender's states when it has read the history and the chain, and said nothing yet.
         """
         with torch.autocast("cpu", enabled=False):
-            asked = self.query(states.float())[:, :, None]
-            scores = (self.key(slots.float()) @ asked)[..., 0] * states.shape[1] ** -0.5 + self.step
+            asked = self.query(states.float())
+            # (W s + b) q as s (W' q) + b q, since there are more steps than states.
+            scores = (slots.float() @ (asked @ self.key.weight)[:, :, None])[..., 0] + (asked @ self.key.bias)[:, None]
+            scores = scores * states.shape[1] ** -0.5 + self.step
             scores = scores.masked_fill(named < 0, NEVER)
             return torch.log_softmax(torch.cat([self.abstain.expand(len(scores), 1), scores], dim=1), dim=1)

@@ -60,3 +60,27 @@ def test_the_planted_pattern_is_found_and_mining_pays_on_the_simulated_shop() ->
     assert outcome["summary"]["recovered"] >= 9
     assert all(gain["low"] > 0 for gain in outcome["summary"]["gains"].values())
     assert all(row["recall"]["high"] < row["best_possible_recall"] for row in outcome["rows"])
+
+
+def test_a_second_call_goes_on_from_the_seeds_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import discovery
+    from scoter.config import DiscoverConfig
+
+    ran: list[int] = []
+    gain = {"mean": 0.1, "low": 0.0, "high": 0.2}
+
+    def one_seed(chosen: object, seed: int) -> dict[str, object]:
+        ran.append(seed)
+        if ran == [5, 6, 7]:
+            raise KeyboardInterrupt
+        return {"seed": seed, "recall": {"mean": seed}, "rivals": {"random": {"gain": gain}}}
+
+    monkeypatch.setattr(discovery, "one_seed", one_seed)
+    config = DiscoverConfig(patterns=8)
+    with pytest.raises(KeyboardInterrupt):
+        measure("beauty", 4, tmp_path, config, first_seed=5)
+    assert measure("beauty", 4, tmp_path, config, first_seed=5)["summary"]["recall"] == 6.5
+    assert measure("beauty", 1, tmp_path, config, first_seed=5)["seeds"] == 4
+    assert ran == [5, 6, 7, 7, 8]
+    measure("beauty", 1, tmp_path, DiscoverConfig(patterns=9), first_seed=5)
+    assert ran == [5, 6, 7, 7, 8, 5]

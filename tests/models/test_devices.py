@@ -101,7 +101,7 @@ def test_a_model_on_a_device_of_its_own_equals_the_model_here(name: str, monkeyp
         model._apply(Remote)
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(False)
-    for table in ("vectors", "indices", "offsets", "starts"):
+    for table in ("vectors", "indices", "offsets", "starts", "contents", "example"):
         setattr(reader, table, Remote(getattr(reader, table)))
     monkeypatch.setattr(torch, "inference_mode", torch.no_grad)  # which knows no wrapped tensors
     for module in (ranking, decoding):

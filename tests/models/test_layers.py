@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from scoter.models.layers import Dropout, FeedForward, RMSNorm
+from scoter.dropout import Dropout
+from scoter.models.layers import FeedForward, RMSNorm
 
 
 def gradients(function, *inputs: Tensor) -> list[Tensor]:
