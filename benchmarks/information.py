@@ -5,6 +5,8 @@ validation targets, decoders are fitted on other users (cross-fitting), and no t
 
 - Given X~, a pooled history: the mean vector of a user's last twenty items beside the vector of the last one. That is *less*
   than a recommender sees, so that a chain is worth more here than in a recommender (F1).
+- A step: principal axes of its sentence, beside the vector of the item that it ends by naming, zeros where it names none. A
+  form that keeps steps apart also names their items, one weight a step in the decoder; a pooled one names nothing.
 - `over`: I(Y; ordered chain | form, X~) by the nested paired V-information of `theory.estimators.token_choice`; T1 says that
   this is the gap of log-loss that the form costs. It is what a linear reader beside random features can use, no bound.
   The null form is the ordered chain itself: what is found over it is what a second fit wins back from the first, not information.
@@ -15,7 +17,9 @@ validation targets, decoders are fitted on other users (cross-fitting), and no t
 
 import json
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +70,7 @@ def main(run: Path, users: int = USERS, seed: int = 0, results: Path = RESULTS) 
 
 def open_run(run: Path, users: int, seed: int) -> dict[str, Any]:
     """Arrays of a sample of validation users: steps [n, K, dim], another user's steps, the history's vectors, targets, items."""
+    from scoter.reasoning.chains import item_names, load_chains
     from scoter.stages.context import load_arrays
     from scoter.stages.data import open_data, open_semantic_ids
     from scoter.stages.reasoning import open_steps
@@ -81,20 +86,24 @@ def open_run(run: Path, users: int, seed: int) -> dict[str, Any]:
     _, catalog, split = open_data(store.find("prepare", keys["prepare"]))
     ids = store.find("semantic-ids", keys["semantic-ids"])
     vectors = load_arrays(store.find("items", ids.manifest()["inputs"][0]).file("vectors.safetensors"))["vectors"]
-    steps = open_steps(store.find("chains", keys["chains"]))
+    items, written = principal_axes(vectors, VECTOR_DIMS), store.find("chains", keys["chains"])
+    steps = with_named_items(open_steps(written), load_chains(written.folder()).sentences, item_names(catalog), items)
     histories = split.histories("valid")
     there = np.flatnonzero(steps.chain_rows(histories.users, histories.lengths) >= 0)
     chosen = np.sort(np.random.default_rng(derive_seed(seed, "information")).permutation(there)[:users])
-    some, items = histories.select(chosen), principal_axes(vectors, VECTOR_DIMS)
-    own = steps.dense(steps.chain_rows(some.users, some.lengths))[0]
+    some = histories.select(chosen)
+    own = steps.chain_rows(some.users, some.lengths)
+    others = own[_donors(len(own), seed)]
     return {
         "dataset": outcome["dataset"],
         "run": json.loads((run / MANIFEST).read_text())["key"],
         "key": keys["chains"],
         "reasoner": outcome["reasoner"],
         "pattern": [step.label() for step in steps.pattern.steps],
-        "steps": centred(own),
-        "other": centred(_others(steps, some, seed)),
+        "steps": centred(steps.dense(own)[0]),
+        "named": items_named(steps, own),
+        "other": centred(steps.dense(others)[0]),
+        "other_named": items_named(steps, others),
         "seen": _seen(items, some),
         "targets": split.valid.items[chosen],
         "users": some.users,
@@ -102,6 +111,31 @@ def open_run(run: Path, users: int, seed: int) -> dict[str, Any]:
         "items": items,
         "counts": np.bincount(split.train.items, minlength=catalog.item_count),
     }
+
+
+def with_named_items(steps: StepEmbeddings, sentences: Sequence[str], names: Sequence[str], items: np.ndarray) -> StepEmbeddings:
+    """Principal axes of each sentence, beside the mean vector of the items that bear the name with which it ends, and the item
+    where only one bears it."""
+    from scoter.transfer.grounded import named
+
+    bearers: defaultdict[str, list[int]] = defaultdict(list)
+    for item, name in enumerate(names):
+        bearers[name].append(item)
+    told, alone = np.zeros((len(sentences), items.shape[1])), np.full(len(sentences), -1)
+    for row, name in enumerate(named(sentence, bearers) for sentence in sentences):
+        if name is not None:
+            told[row] = items[bearers[name]].mean(axis=0)
+            alone[row] = bearers[name][0] if len(bearers[name]) == 1 else -1
+    vectors = np.c_[principal_axes(steps.vectors, VECTOR_DIMS), told].astype(np.float32)
+    return replace(steps, vectors=vectors, named=alone)
+
+
+def items_named(steps: StepEmbeddings, rows: np.ndarray) -> np.ndarray:
+    """The item that each step of some chains names [n, K], -1 where it names none, or several sentences name what they do."""
+    assert steps.named is not None
+    bags = rows[:, None] * steps.step_count + np.arange(steps.step_count)
+    low, single = steps.offsets[bags], np.diff(steps.offsets)[bags] == 1
+    return np.where(single, steps.named[steps.indices[np.where(single, low, 0)]], -1)
 
 
 def measure(chains: dict[str, Any], seed: int) -> Iterator[dict[str, Any]]:
@@ -113,35 +147,37 @@ def measure(chains: dict[str, Any], seed: int) -> Iterator[dict[str, Any]]:
     base = popular.extend(chains["seen"])
     yield _row("seen", "history over popularity", base, popular)
     width = chains["steps"].shape[1] * VECTOR_DIMS
-    ordered = widened(_ordered(chains["steps"]), width, seed)
-    yield _row("whole", "ordered chain over the history", base.extend(ordered), base)
-    for name, form in collapsed_forms(chains, seed).items():
-        before = base.extend(widened(form, width, seed))
+    ordered, named = widened(_ordered(chains["steps"]), width, seed), chains["named"]
+    yield _row("whole", "ordered chain over the history", base.extend(ordered, named), base)
+    for name, (form, kept) in collapsed_forms(chains, seed).items():
+        before = base.extend(widened(form, width, seed), kept)
         yield _row("form", f"{name} over the history", before, base)
-        yield _row("over", name, before.extend(ordered), before)
+        yield _row("over", name, before.extend(ordered, named), before)
     before = base
-    for step, label in enumerate(chains["pattern"]):
-        after = before.extend(widened(_ordered(chains["steps"][:, : step + 1]), width, seed))
-        yield _row("prefix", f"{step + 1}. {label}", after, before)
+    for step, label in enumerate(chains["pattern"], start=1):
+        after = before.extend(widened(_ordered(chains["steps"][:, :step]), width, seed), named[:, :step])
+        yield _row("prefix", f"{step}. {label}", after, before)
         before = after
 
 
-def collapsed_forms(chains: dict[str, Any], seed: int) -> dict[str, np.ndarray]:
-    """Each collapsed form as an array [n, numbers], before all are brought to one width."""
-    steps, rng = chains["steps"], np.random.default_rng([seed, 1])
+def collapsed_forms(chains: dict[str, Any], seed: int) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+    """Each collapsed form as an array [n, numbers], before all are brought to one width, and the items that it still names."""
+    steps, named, rng = chains["steps"], chains["named"], np.random.default_rng([seed, 1])
     n, count, dim = steps.shape
     turns = [(rng.permutation(dim), rng.choice([-1.0, 1.0], dim)) for _ in range(count)]
     waves = rng.standard_normal((dim, 256)) * 2 / max(float(np.linalg.norm(steps, axis=2).mean()), 1e-9)
     shift = rng.uniform(0, 2 * np.pi, 256)
-    shuffled = np.take_along_axis(steps, rng.random((n, count)).argsort(1)[..., None], axis=1)
+    order = rng.random((n, count)).argsort(1)
+    shuffled, in_any_order = np.take_along_axis(steps, order[..., None], axis=1), np.take_along_axis(named, order, axis=1)
+    bag = np.c_[steps.mean(1), np.mean([np.cos(steps[:, k] @ waves + shift) for k in range(count)], axis=0)]
     return {
-        "mean pool": steps.mean(1),
-        "position-tagged pool": np.mean([steps[:, k, axes] * signs for k, (axes, signs) in enumerate(turns)], axis=0),
-        "bag": np.c_[steps.mean(1), np.mean([np.cos(steps[:, k] @ waves + shift) for k in range(count)], axis=0)],
-        "last step only": steps[:, -1],
-        "another user's chain": _ordered(chains["other"]),
-        "fresh shuffle": _ordered(shuffled),
-        NULL: _ordered(steps),
+        "mean pool": (steps.mean(1), None),
+        "position-tagged pool": (np.mean([steps[:, k, axes] * signs for k, (axes, signs) in enumerate(turns)], axis=0), None),
+        "bag": (bag, in_any_order),
+        "last step only": (steps[:, -1], named[:, -1:]),
+        "another user's chain": (_ordered(chains["other"]), chains["other_named"]),
+        "fresh shuffle": (_ordered(shuffled), in_any_order),
+        NULL: (_ordered(steps), named),
     }
 
 
@@ -210,12 +246,12 @@ def _ordered(steps: np.ndarray) -> np.ndarray:
     return steps.reshape(len(steps), -1)
 
 
-def _others(steps: StepEmbeddings, some: Any, seed: int) -> np.ndarray:
-    """The chain of the next user on a random circle of the sample, at that user's own validation prefix."""
-    circle = np.random.default_rng([seed, 3]).permutation(len(some))
-    donor = np.empty(len(some), dtype=int)
+def _donors(count: int, seed: int) -> np.ndarray:
+    """Each user's next one on a random circle."""
+    circle = np.random.default_rng([seed, 3]).permutation(count)
+    donor = np.empty(count, dtype=int)
     donor[circle] = np.roll(circle, 1)
-    return steps.dense(steps.chain_rows(some.users[donor], some.lengths[donor]))[0]
+    return donor
 
 
 def _seen(items: np.ndarray, some: Any) -> np.ndarray:

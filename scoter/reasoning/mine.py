@@ -5,7 +5,7 @@ each prefix, and no chain is kept or dropped because it hit its target. Only tra
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -43,7 +43,8 @@ def discover(
     A round mines the best cluster's template (see `distil`), or that cluster's best member where the template validates
     worse than it; `distilled_by` says which. With `config.rounds` above 1, the first round tries half of the patterns; each
     further one tries variations of what was mined and of the best three patterns yet, beside new draws (a third), and
-    clusters all patterns again. The pattern is the one mined in any round that validates best.
+    clusters all patterns again. The pattern is the one mined in any round that validates best, less the steps that it validates
+    no worse without (see `shed`).
 
     The rival "best generated" is best of n without mining: the best of as many drawn patterns as were tried here in all.
 
@@ -54,7 +55,9 @@ def discover(
     """
     sizes = _round_sizes(config)
     tried, fresh = hold_in(split, config, seed)
-    drawn = generate(catalog, replace(config, patterns=config.patterns + config.rounds), seed)
+    # As many as can be tried here in all: one of each length is the longest that shedding can take.
+    most = config.patterns + config.rounds + config.max_steps * (config.max_steps + 1) // 2
+    drawn = generate(catalog, replace(config, patterns=most), seed)
     reasoner = CatalogReasoner(catalog, FoldedStatistics(split.train, catalog.item_count, derive_seed(seed, "folds")))
 
     def measured(sample: HeldIn) -> "_Measured":
@@ -70,7 +73,7 @@ def discover(
         if number:
             best = np.argsort(-trial.hits(patterns, config.top_k).mean(axis=1), kind="stable")[:_SEEDS]
             seeds = [mined[-1].pattern, *(patterns[row] for row in best)]
-            known = {labels(pattern) for pattern in (*patterns, *drawn)}
+            known = {labels(pattern) for pattern in (*patterns, *drawn[: config.patterns + config.rounds])}
             varied = vary(seeds, catalog, config, known, size - size // 3, derive_seed(seed, "round", number))
         new = drawn[used : used + size - len(varied)]
         used += len(new)
@@ -80,7 +83,11 @@ def discover(
             patterns.append(mined[-1].pattern)
     found = mined[max(range(len(mined)), key=lambda row: (mined[row].hits.mean(), row))]
     last = mined[-1]
-    return _confirmed(found, last, patterns, drawn, trial, measured(fresh), catalog, config, seed)
+    before = len(trial.known)
+    pattern = shed(found.pattern, lambda some: trial.hits(some, config.top_k))
+    found = replace(found, pattern=pattern, hits=trial.hits([pattern], config.top_k)[0])
+    count = config.patterns + config.rounds + len(trial.known) - before  # the templates are tried too
+    return _confirmed(found, last, patterns, drawn[:count], trial, measured(fresh), catalog, config, seed)
 
 
 @dataclass(eq=False)
@@ -143,10 +150,12 @@ def _confirmed(
     config: DiscoverConfig,
     seed: int,
 ) -> Discovery:
-    """The report: the mined pattern and its rivals at fresh shoppers, and the clusters of the last round."""
-    k, users = config.top_k, len(trial.sample)
-    tried = config.patterns + config.rounds  # the templates are tried too
-    drawn_hits = trial.hits(drawn[:tried], k).mean(axis=1)
+    """The report: the mined pattern and its rivals at fresh shoppers, and the clusters of the last round.
+
+    `drawn` are as many patterns as were tried in all.
+    """
+    k, users, tried = config.top_k, len(trial.sample), len(drawn)
+    drawn_hits = trial.hits(drawn, k).mean(axis=1)
     best = int(drawn_hits.argmax())
     rivals = _rivals(catalog, config, seed) | {"best generated": drawn[best]}
     fresh_ranks = fresh.ranks([found.pattern, *rivals.values()])
@@ -222,6 +231,29 @@ def distil(
     ordered = sorted(ranked, key=lambda name: places[name] / votes[name])
     template = ReasoningPattern((*(known[name] for name in ordered), known[final]))
     return template, {name: votes[name] + finals[name] for name in known}
+
+
+def shed(
+    pattern: ReasoningPattern, hits: Callable[[Sequence[ReasoningPattern]], Bool[np.ndarray, "patterns users"]]
+) -> ReasoningPattern:
+    """The pattern without the steps that earn nothing: one at a time, the one whose loss costs least, as long as that is within
+    a standard error of the paired difference (the one-standard-error rule of Breiman et al. 1984).
+
+    Example:
+        >>> first, second, third = (Step("recent_item", {"field": "item", "lag": lag}) for lag in (3, 2, 1))
+        >>> left = shed(ReasoningPattern((first, second, third)), lambda some: np.array([[second in one.steps] for one in some]))
+        >>> left.steps == (second,)
+        True
+    """
+    while len(pattern) > 1:
+        shorter = [ReasoningPattern(pattern.steps[:place] + pattern.steps[place + 1 :]) for place in range(len(pattern))]
+        now, *then = hits([pattern, *shorter]).astype(float)
+        best = max(range(len(then)), key=lambda place: then[place].mean())
+        lost = now - then[best]
+        if lost.mean() > lost.std() / np.sqrt(len(lost)):
+            break
+        pattern = shorter[best]
+    return pattern
 
 
 def _finalists(

@@ -1,12 +1,13 @@
 """Usable information about items named by semantic-ID tokens: nested, paired and cross-fitted, summed by the chain rule.
 
 A token is a choice among the children of the tokens before it, so log q(item) is the sum of the levels' log q(token), and
-I(Y;Z|T) is a sum over levels. The decoder of a level is a conditional logit: log popularity plus features times a matrix
-times the vector of the child. Stages are added one at a time: what was fitted is frozen, the next stage adds a residual from
-zero, scaled by a factor in [0, 1] that an inner split chooses (the rescue of F7)."""
+I(Y;Z|T) is a sum over levels. The decoder of a level is a conditional logit: log popularity, plus features times a matrix
+times the vector of the child, plus a weight for each item that was named, where the child leads to it. Stages are added one
+at a time: what was fitted is frozen, the next stage adds a residual from zero, scaled by a factor in [0, 1] that an inner
+split chooses (the rescue of F7)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,38 +15,61 @@ from scipy.optimize import minimize
 
 from theory.errors import require
 
-_RIDGES = (300.0, 30.0, 3.0)
+_RIDGES = (1000.0, 100.0, 10.0)
 _SCALES = (0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that choose among the same children (children [c]), or each among its own (children [rows, c], -1 beyond the last)."""
+    """Rows that choose among the same children (children [c]), or each among its own (children [rows, c], -1 beyond the last).
+
+    `leads` [rows, k] says which child leads to the k-th item that was named, -1 where none does.
+    """
 
     rows: np.ndarray
     children: np.ndarray
     chosen: np.ndarray
+    leads: np.ndarray
 
     def keep(self, wanted: np.ndarray) -> "Block":
         """The rows of it that are wanted, a mask over all rows."""
         mine = wanted[self.rows]
-        return Block(self.rows[mine], self.children if self.children.ndim == 1 else self.children[mine], self.chosen[mine])
+        children = self.children if self.children.ndim == 1 else self.children[mine]
+        return Block(self.rows[mine], children, self.chosen[mine], self.leads[mine])
 
 
 @dataclass(frozen=True)
 class Level:
-    """One token of the items: its choices, a vector for each child [children, r] and log popularity [children]."""
+    """One token of the items: its choices, a vector for each child [children, r], log popularity [children], items' children."""
 
     blocks: tuple[Block, ...]
     vectors: np.ndarray
     popularity: np.ndarray
+    child_of: np.ndarray
 
-    def utilities(self, block: Block, readings: np.ndarray) -> np.ndarray:
-        """readings [n, r] times the vectors of the children of each row of a block."""
+    def utilities(self, block: Block, readings: np.ndarray, votes: np.ndarray) -> np.ndarray:
+        """readings [n, r] times the vectors of each row's children, plus the votes [k] of named items that a child leads to."""
         mine = readings[block.rows]
         if block.children.ndim == 1:
-            return mine @ self.vectors[block.children].T
-        return np.einsum("nr,ncr->nc", mine, self.vectors[block.children])
+            total = mine @ self.vectors[block.children].T
+        else:
+            total = np.einsum("nr,ncr->nc", mine, self.vectors[block.children])
+        for vote, (rows, column) in zip(votes, _leading(block), strict=True):
+            total[rows, column] += vote
+        return total
+
+    def naming(self, named: np.ndarray) -> "Level":
+        """The same choices, where items named [n, k] were named; -1 is none."""
+        return replace(self, blocks=tuple(replace(block, leads=self._leads(block, named[block.rows])) for block in self.blocks))
+
+    def _leads(self, block: Block, named: np.ndarray) -> np.ndarray:
+        child = np.where(named >= 0, self.child_of[named], -2)
+        if block.children.ndim == 1:
+            place = np.full(len(self.popularity) + 2, -1)
+            place[block.children] = np.arange(len(block.children))
+            return place[child]
+        equal = child[:, :, None] == block.children[:, None, :]
+        return np.where(equal.any(2), equal.argmax(2), -1)
 
     def start(self, block: Block) -> np.ndarray:
         """Log popularity of the children of each row of a block, -inf where there is none."""
@@ -70,7 +94,7 @@ def token_levels(codes: np.ndarray, targets: np.ndarray, vectors: np.ndarray, co
         means = np.stack([np.bincount(nodes, weights=column) / size for column in vectors.T], axis=1)
         popularity = np.log(np.bincount(nodes, weights=counts + 1.0))
         blocks = _blocks(parents[first], nodes[targets], parents[targets])
-        levels.append(Level(blocks, means.astype(np.float32), popularity.astype(np.float32)))
+        levels.append(Level(blocks, means.astype(np.float32), popularity.astype(np.float32), nodes))
         parents = nodes
     return levels
 
@@ -85,7 +109,7 @@ def _blocks(parent_of: np.ndarray, target: np.ndarray, parent: np.ndarray) -> tu
         if len(children) == 1:
             continue  # nothing to choose
         (shared if len(rows) >= 8 else alone).append((rows, children))
-    blocks = [Block(rows, children, np.searchsorted(children, target[rows])) for rows, children in shared]
+    blocks = [Block(rows, children, np.searchsorted(children, target[rows]), _nothing(rows)) for rows, children in shared]
     if alone:
         rows = np.concatenate([rows for rows, _ in alone])
         children = np.full((len(rows), max(len(children) for _, children in alone)), -1)
@@ -93,8 +117,17 @@ def _blocks(parent_of: np.ndarray, target: np.ndarray, parent: np.ndarray) -> tu
         for mine, some in alone:
             children[start : start + len(mine), : len(some)] = some
             start += len(mine)
-        blocks.append(Block(rows, children, (children == target[rows][:, None]).argmax(1)))
+        blocks.append(Block(rows, children, (children == target[rows][:, None]).argmax(1), _nothing(rows)))
     return tuple(blocks)
+
+
+def _nothing(rows: np.ndarray) -> np.ndarray:
+    return np.zeros((len(rows), 0), dtype=int)
+
+
+def _leading(block: Block) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each item named: the rows where a child leads to it, and which child."""
+    return [(rows := np.flatnonzero(column >= 0), column[rows]) for column in block.leads.T]
 
 
 @dataclass(frozen=True)
@@ -117,16 +150,23 @@ class Decoder:
                     found[number, block.rows[mine]] = _log_choice(block_logits[mine], block.chosen[mine])
         return found
 
-    def extend(self, features: np.ndarray) -> "Decoder":
-        """The decoder with a residual linear in features [n, d] added to what is frozen here."""
+    def extend(self, features: np.ndarray, named: np.ndarray | None = None) -> "Decoder":
+        """The decoder with a residual linear in features [n, d] added to what is frozen here; before it, where items are named
+        [n, k] (-1: none), one linear in whether a child leads to each: so few weights are not to be scaled with so many."""
         require(len(features) == len(self.fold), "features", len(features), f"needs one row per target: {len(self.fold)}")
+        items = np.zeros((len(features), 0), dtype=int) if named is None else named
+        require(len(items) == len(self.fold), "named", len(items), f"needs one row per target: {len(self.fold)}")
         spread = features.std(0)
         x = np.c_[(features - features.mean(0)) / np.where(spread > 0, spread, 1), np.ones(len(features))].astype(np.float32)
+        voted = self._grown([level.naming(items) for level in self.levels], x[:, :0]) if items.shape[1] else self
+        return voted._grown(self.levels, x)
+
+    def _grown(self, levels: Sequence[Level], x: np.ndarray) -> "Decoder":
         grown = []
         for fold, by_level in enumerate(self.logits):
             check = np.random.default_rng([self.seed, fold]).random(len(x)) < 0.25
             train = self.fold != fold
-            grown.append([_grow(*pair, x, train & ~check, train & check) for pair in zip(self.levels, by_level, strict=True)])
+            grown.append([_grow(*pair, x, train & ~check, train & check) for pair in zip(levels, by_level, strict=True)])
         return Decoder(self.levels, self.fold, grown, self.seed)
 
 
@@ -146,18 +186,33 @@ def popularity_decoder(levels: Sequence[Level], groups: np.ndarray, *, seed: int
 
 def _grow(level: Level, frozen: list[np.ndarray], x: np.ndarray, train: np.ndarray, check: np.ndarray) -> list[np.ndarray]:
     fitting, checking = (_only(level, frozen, wanted) for wanted in (train, check))
-    weights, best = np.zeros((x.shape[1], level.vectors.shape[1])), (_score(level, *checking, None, 0.0), 0.0, None)
+    place = np.cumsum(train) - 1  # of a row among those to fit, so that no other row costs anything there
+    fitting = [replace(block, rows=place[block.rows]) for block in fitting[0]], fitting[1]
+    fitted, named = x[train], level.blocks[0].leads.shape[1] if level.blocks else 0
+    weights = np.zeros(x.shape[1] * level.vectors.shape[1] + named)
+    best: tuple[float, np.ndarray, np.ndarray] | None = None
+    reached = _score(level, *checking, None, weights[:0])
     for ridge in _RIDGES:
-        weights = _fit(level, *fitting, x, weights, ridge)
-        readings = x @ weights.astype(np.float32)
-        for scale in _SCALES:
-            score = _score(level, *checking, readings, scale)
-            if score > best[0] + 1e-9:
-                best = (score, scale, readings)
-    if best[2] is None:
+        weights = _fit(level, *fitting, fitted, weights, ridge)
+        matrix, votes = _parts(weights, x, level)
+        readings = x @ matrix
+        for scale in np.asarray(_SCALES, np.float32):
+            score = _score(level, *checking, scale * readings, scale * votes)
+            if score > reached + 1e-9:
+                reached, best = score, (scale, readings, votes)
+    if best is None:
         return frozen
-    kept = np.float32(best[1]) * best[2]
-    return [logits + level.utilities(block, kept) for block, logits in zip(level.blocks, frozen, strict=True)]
+    scale, readings, votes = best
+    return [
+        logits + level.utilities(block, scale * readings, scale * votes)
+        for block, logits in zip(level.blocks, frozen, strict=True)
+    ]
+
+
+def _parts(flat: np.ndarray, x: np.ndarray, level: Level) -> tuple[np.ndarray, np.ndarray]:
+    """The matrix from features to readings, and the votes."""
+    size = x.shape[1] * level.vectors.shape[1]
+    return flat[:size].reshape(x.shape[1], level.vectors.shape[1]).astype(np.float32), flat[size:].astype(np.float32)
 
 
 def _only(level: Level, frozen: list[np.ndarray], wanted: np.ndarray) -> tuple[list[Block], list[np.ndarray]]:
@@ -165,10 +220,10 @@ def _only(level: Level, frozen: list[np.ndarray], wanted: np.ndarray) -> tuple[l
     return blocks, [logits[wanted[block.rows]] for block, logits in zip(level.blocks, frozen, strict=True)]
 
 
-def _score(level: Level, blocks: list[Block], frozen: list[np.ndarray], readings: np.ndarray | None, scale: float) -> float:
+def _score(level: Level, blocks: list[Block], frozen: list[np.ndarray], readings: np.ndarray | None, votes: np.ndarray) -> float:
     total = 0.0
     for block, logits in zip(blocks, frozen, strict=True):
-        added = 0.0 if readings is None else np.float32(scale) * level.utilities(block, readings)
+        added = 0.0 if readings is None else level.utilities(block, readings, votes)
         total += float(_log_choice(logits + added, block.chosen).sum(dtype=float))
     return total
 
@@ -177,12 +232,13 @@ def _fit(
     level: Level, blocks: list[Block], frozen: list[np.ndarray], x: np.ndarray, start: np.ndarray, ridge: float
 ) -> np.ndarray:
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = flat.reshape(start.shape)
-        readings, pull, value = x @ weights.astype(np.float32), np.zeros((len(x), start.shape[1]), np.float32), 0.0
+        matrix, votes = _parts(flat, x, level)
+        readings, pull, value = x @ matrix, np.zeros((len(x), matrix.shape[1]), np.float32), 0.0
+        for_votes = np.zeros(len(votes))
         for block, logits in zip(blocks, frozen, strict=True):
             if not len(block.rows):
                 continue
-            log_p = _log_softmax(logits + level.utilities(block, readings))
+            log_p = _log_softmax(logits + level.utilities(block, readings, votes))
             rows = np.arange(len(block.rows))
             value -= float(log_p[rows, block.chosen].sum(dtype=float))
             surplus = np.exp(log_p)
@@ -191,9 +247,11 @@ def _fit(
                 pull[block.rows] = surplus @ level.vectors[block.children]
             else:
                 pull[block.rows] = np.einsum("nc,ncr->nr", surplus, level.vectors[block.children])
-        return value + ridge / 2 * float(flat @ flat), (x.T @ pull).astype(float).reshape(-1) + ridge * flat
+            for_votes += [float(surplus[leading].sum(dtype=float)) for leading in _leading(block)]
+        gradient = np.concatenate([(x.T @ pull).reshape(-1), for_votes]).astype(float)
+        return value + ridge / 2 * float(flat @ flat), gradient + ridge * flat
 
-    return minimize(loss, start.reshape(-1), jac=True, method="L-BFGS-B", options={"maxiter": 25}).x.reshape(start.shape)
+    return minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 25}).x
 
 
 def _log_choice(logits: np.ndarray, chosen: np.ndarray) -> np.ndarray:
