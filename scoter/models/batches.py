@@ -8,7 +8,7 @@ windows, so that each target sees between half of `max_items` and all of it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -148,6 +148,22 @@ class StepSource(Protocol):
     def named(self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Int[Tensor, "rows steps"]:
         """The item that each step names, -1 where it names none; asked for where steps have votes."""
         ...
+
+
+def encode_chains(
+    fusion: Any, steps: StepSource | None, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
+) -> Any:
+    """What `fusion` makes of the chains of these users' prefixes; what several steps say is read once where that can be.
+
+    Raises:
+        ConfigError: `steps` is None.
+    """
+    if steps is None:
+        raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
+    named = () if fusion.votes is None else (steps.named(users, prefix_lengths),)
+    if fusion.shares_steps and isinstance(steps, StepReader):
+        return fusion.encode_shared(*steps.read_shared(users, prefix_lengths), *named)
+    return fusion.encode(*steps.read(users, prefix_lengths), *named)
 
 
 class StepReader:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoter.errors import ConfigError
-from scoter.models.batches import StepSource, history_batches
+from scoter.models.batches import StepSource, encode_chains, history_batches
 from scoter.models.beam import segment_logsumexp
 from scoter.models.decoding import BeamDecoder, evaluating, fold
 from scoter.models.votes import add_votes_everywhere
@@ -146,4 +146,4 @@ def _chain(model: Any, histories: Histories, chosen: Int[np.ndarray, " rows"], s
     if model.fusion is None:
         return None
     users, lengths = (torch.from_numpy(values[chosen].astype(np.int64)) for values in (histories.users, histories.lengths))
-    return model._chain(steps, users, lengths)
+    return encode_chains(model.fusion, steps, users, lengths)

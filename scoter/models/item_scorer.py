@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from scoter.errors import ConfigError
-from scoter.models.batches import StepSource
+from scoter.models.batches import StepSource, encode_chains
 from scoter.models.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.votes import add_votes, add_votes_everywhere
 from scoter.types import Histories, Rankings
@@ -57,13 +56,9 @@ class ItemScorer(nn.Module):
         """States that have read their chains; and, where steps have votes, the log weights of these and the items named."""
         if self.fusion is None:
             return hidden, None
-        if steps is None:
-            raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
-        if self.fusion.votes is None:
-            return self.fusion.fuse(hidden, *steps.read(users, prefix_lengths)), None
-        memory = self.fusion.encode(*steps.read(users, prefix_lengths), steps.named(users, prefix_lengths))
+        memory = encode_chains(self.fusion, steps, users, prefix_lengths)
         hidden = self.fusion(hidden[:, None], memory, 0)[:, 0]
-        return hidden, (self.fusion.vote(hidden, memory), memory.named)
+        return hidden, None if memory.named is None else (self.fusion.vote(hidden, memory), memory.named)
 
     def _cross_entropy(
         self, hidden: Float[Tensor, "N D"], labels: Int[Tensor, " N"], votes: tuple[Tensor, Tensor] | None, label_smoothing: float

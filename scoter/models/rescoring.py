@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scoter.models.batches import StepSource, history_batches
+from scoter.models.batches import StepSource, encode_chains, history_batches
 from scoter.models.beam import segment_logsumexp
 from scoter.models.decoding import BeamDecoder, evaluating, fold
 from scoter.models.votes import add_votes
@@ -42,7 +42,7 @@ def rescore(
         folded = fold(model)
         for chosen, history, counts in history_batches(histories, model.config.max_items, rows):
             places = torch.from_numpy(chosen)
-            chain = None if model.fusion is None else model._chain(steps, users[places], lengths[places])
+            chain = None if model.fusion is None else encode_chains(model.fusion, steps, users[places], lengths[places])
             decoder = BeamDecoder(model, folded, model.encode(model.item_tokens[history]), counts, chain)
             wanted = torch.from_numpy(known[chosen].astype(np.int64))
             spelt = _spell(decoder, history, wanted)

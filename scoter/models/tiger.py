@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from scoter.config import TigerConfig
 from scoter.dropout import Dropout
 from scoter.errors import ConfigError
-from scoter.models.batches import ItemBatch, StepReader, StepSource
+from scoter.models.batches import ItemBatch, StepSource, encode_chains
 from scoter.models.beam import TrieTensors, beam_search
 from scoter.models.decoding import BeamDecoder, fold
 from scoter.models.layers import Attention, FeedForward, RelativeBias, RMSNorm
@@ -83,7 +83,7 @@ class Tiger(nn.Module):
         shifted = nn.functional.pad(targets[..., :-1], (1, 0))  # the start token is 0
         chain = None
         if self.fusion is not None:
-            chain = self._chain(steps, batch.users.repeat_interleave(targets.shape[1]), prefix_lengths.flatten())
+            chain = encode_chains(self.fusion, steps, batch.users.repeat_interleave(targets.shape[1]), prefix_lengths.flatten())
         hidden = self._decode_all(shifted, memory, chain)[is_target]
         row, column = is_target.nonzero(as_tuple=True)
         items = batch.items[row, 1 + first + column]
@@ -140,7 +140,7 @@ class Tiger(nn.Module):
         folded = fold(self)
 
         def best(items: Tensor, lengths: Tensor, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
-            chain = None if self.fusion is None else self._chain(steps, users, prefix_lengths)
+            chain = None if self.fusion is None else encode_chains(self.fusion, steps, users, prefix_lengths)
             decoder = BeamDecoder(self, folded, self.encode(self.item_tokens[items]), lengths, chain)
             width, renormalise = max(k, beams or self.config.beams), self.config.softmax == "trie"
             found = beam_search(
@@ -205,14 +205,6 @@ class Tiger(nn.Module):
     def _logits(self, hidden: Float[Tensor, "*rows D"], tokens: slice = slice(None)) -> Float[Tensor, "*rows V"]:
         """Tied with the embedding and scaled, as in T5; of these `tokens` only."""
         return nn.functional.linear(hidden * self.config.dim**-0.5, self.embedding.weight[tokens])
-
-    def _chain(self, steps: StepSource | None, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Any:
-        if steps is None:
-            raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
-        named = () if self.fusion.votes is None else (steps.named(users, prefix_lengths),)
-        if self.fusion.shares_steps and isinstance(steps, StepReader):
-            return self.fusion.encode_shared(*steps.read_shared(users, prefix_lengths), *named)
-        return self.fusion.encode(*steps.read(users, prefix_lengths), *named)
 
 
 @torch.no_grad()

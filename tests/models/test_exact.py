@@ -10,7 +10,7 @@ import torch
 
 from scoter.config import TigerConfig
 from scoter.errors import ConfigError
-from scoter.models.batches import ItemBatch, StepReader
+from scoter.models.batches import ItemBatch, StepReader, encode_chains
 from scoter.models.exact import agreement, log_likelihoods
 from scoter.models.tiger import Tiger
 from scoter.transfer.fusion import StructuredFusion
@@ -70,7 +70,7 @@ def each_item_alone(model: Tiger, histories: Histories, steps: StepReader | None
         if steps is not None:
             places = (torch.tensor([row]), torch.tensor([histories.lengths[row]]))
             users, lengths = (place.repeat(ITEMS * len(history)) for place in places)
-            chain = model._chain(steps, users, lengths)
+            chain = encode_chains(model.fusion, steps, users, lengths)
         hidden = model._decode_all(torch.cat([filler, shifted], 1), memory, chain)[:, -1]
         logits = model._logits(hidden)
         if model.config.softmax == "trie":

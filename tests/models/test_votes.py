@@ -8,7 +8,7 @@ import torch
 
 from scoter.config import FusionConfig, Gru4RecConfig, SasrecConfig, TigerConfig
 from scoter.errors import ConfigError
-from scoter.models.batches import StepReader, cut_windows, training_batches
+from scoter.models.batches import StepReader, cut_windows, encode_chains, training_batches
 from scoter.models.exact import log_likelihoods
 from scoter.models.gru4rec import GRU4Rec
 from scoter.models.quantised import QuantisedSteps
@@ -124,7 +124,7 @@ def first_states(model: Tiger, histories: Histories, reader: StepReader) -> torc
     for row in range(len(histories)):
         items = torch.from_numpy(histories.sequence(row).copy())[None]
         user, length = torch.tensor([histories.users[row]]), torch.tensor([len(items[0])])
-        chain = model._chain(reader, user, length)
+        chain = encode_chains(model.fusion, reader, user, length)
         hidden = model._decode_all(
             torch.zeros(1, 1, model.levels, dtype=torch.long), model.encode(model.item_tokens[items]), chain
         )
