@@ -28,8 +28,9 @@ def measure(
     """Run discovery with the seeds `first_seed`, ... and write what came out into `results`, seed by seed.
 
     Seeds from another `first_seed` than 0 are kept apart: the method was made while looking at the seeds 0 to 9. Seeds that
-    `results` hold already, of the same configuration, are not run again, and are part of what comes back.
+    `results` hold already, of the same configuration and version, are not run again, and are part of what comes back.
     """
+    from scoter.stages.context import VERSIONS
     from scoter.store import git_commit
 
     if dataset not in DATASETS or seeds < 1:
@@ -37,7 +38,7 @@ def measure(
     chosen = experiment_of(dataset)
     chosen = replace(chosen, discover=config or replace(chosen.discover, patterns=PATTERNS, rounds=ROUNDS))
     name = f"{dataset} from seed {first_seed}" if first_seed else dataset
-    about = {"reasoner": "catalog-reasoner (symbolic)", "config": asdict(chosen.discover)}
+    about = {"reasoner": "catalog-reasoner (symbolic)", "config": asdict(chosen.discover), "version": VERSIONS["discover"]}
     rows = {row["seed"]: row for row in kept_rows(results / FILE, name, about)}
     for seed in range(first_seed, first_seed + seeds):
         if seed not in rows:
