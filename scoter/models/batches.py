@@ -8,6 +8,7 @@ windows, so that each target sees between half of `max_items` and all of it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -176,8 +177,12 @@ class StepReader:
         self.starts = torch.from_numpy(steps.starts.astype(np.int64)).to(device)
         self.step_count = steps.step_count
         self.items = None if steps.named is None else torch.from_numpy(steps.named.astype(np.int64)).to(device)
-        contents, example = distinct_bags(steps.indices, steps.offsets)
-        self.contents, self.example = torch.from_numpy(contents).to(device), torch.from_numpy(example).to(device)
+
+    @cached_property
+    def distinct(self) -> tuple[Int[Tensor, " bags"], Int[Tensor, " distinct"]]:
+        """A number for what each step of each chain says, and for each number one that says it; made when first asked for."""
+        numbers, example = distinct_bags(self.indices.cpu().numpy(), self.offsets.cpu().numpy())
+        return torch.from_numpy(numbers).to(self.indices.device), torch.from_numpy(example).to(self.indices.device)
 
     def named(self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Int[Tensor, "rows steps"]:
         """The item that each step names, -1 where it names none or says several sentences."""
@@ -202,9 +207,10 @@ class StepReader:
         rows, known = self._rows(users, prefix_lengths)
         bags = rows[:, None] * self.step_count + torch.arange(self.step_count)
         mask = (self.offsets[bags + 1] > self.offsets[bags]) & known[:, None]
-        contents, place = self.contents[bags].unique(return_inverse=True)
-        low = self.offsets[self.example[contents]]
-        return self._means(low, self.offsets[self.example[contents] + 1] - low), place, mask
+        numbers, example = self.distinct
+        said, place = numbers[bags].unique(return_inverse=True)
+        low = self.offsets[example[said]]
+        return self._means(low, self.offsets[example[said] + 1] - low), place, mask
 
     def _means(self, low: Int[Tensor, " bags"], counts: Int[Tensor, " bags"]) -> Float[Tensor, "bags dim"]:
         ends = counts.cumsum(0)

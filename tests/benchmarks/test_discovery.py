@@ -54,8 +54,9 @@ def test_committed_results_are_those_of_their_rows() -> None:
             assert {rival["calls"]["fresh"] for rival in row["rivals"].values()} == {row["calls"]["fresh"]}
 
 
-def test_the_planted_pattern_is_found_and_mining_pays_on_the_simulated_shop() -> None:
-    outcome = json.loads((RESULTS / FILE).read_text())["simulated"]
+@pytest.mark.parametrize("seeds", ["simulated", "simulated from seed 20"])
+def test_the_planted_pattern_is_found_and_mining_pays_on_the_simulated_shop(seeds: str) -> None:
+    outcome = json.loads((RESULTS / FILE).read_text())[seeds]
     assert outcome["seeds"] == 10
     assert outcome["summary"]["recovered"] >= 9
     assert all(gain["low"] > 0 for gain in outcome["summary"]["gains"].values())

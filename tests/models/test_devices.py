@@ -101,8 +101,10 @@ def test_a_model_on_a_device_of_its_own_equals_the_model_here(name: str, monkeyp
         model._apply(Remote)
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(False)
-    for table in ("vectors", "indices", "offsets", "starts", "contents", "example"):
+    distinct = tuple(Remote(part) for part in reader.distinct)
+    for table in ("vectors", "indices", "offsets", "starts"):
         setattr(reader, table, Remote(getattr(reader, table)))
+    reader.distinct = distinct
     monkeypatch.setattr(torch, "inference_mode", torch.no_grad)  # which knows no wrapped tensors
     for module in (ranking, decoding):
         monkeypatch.setattr(module, "device_of", lambda model: GPU)
