@@ -46,7 +46,9 @@ FIGURES: dict[str, Entry] = {
     "speed": Entry(efficiency.speed, ("speed.json",), "Speed beside Hugging Face's T5."),
     "growth": Entry(efficiency.growth, ("growth.json",), "Growth with catalogue, history and users."),
     "beams": Entry(efficiency.beams, ("exact.json",), "The beam of the trained TIGER against its exact top ten."),
-    "prefixes": Entry(None, ("information.json",), "Information in the first steps of a chain."),
+    "prefixes": Entry(
+        reasoning.prefixes, ("information.json",), "Usable information in real chains: by step, and over each form."
+    ),
     "estimators": Entry(theory_figures.estimators, ("estimators.json",), "Errors of the estimators where the truth is known."),
     "latency": Entry(None, ("latency.json",), "Latency of serving."),
 }

@@ -142,6 +142,29 @@ def staleness(results: Path) -> Figure:
     return figure
 
 
+@styled
+def prefixes(results: Path) -> Figure:
+    """Usable information in real chains, in nats with 95 % intervals over shoppers: what each step adds to those before it, and
+    what the ordered chain adds to each form that loses something."""
+    found = read(results, "information.json")
+    kinds = {kind: [row for row in found["rows"] if row["kind"] == kind] for kind in ("prefix", "over")}
+    figure, all_axes = panels(2.6, 2, width=PAGE)
+    titles = {"prefix": f"{dataset_name(found['dataset'])}: a step, over those before", "over": "the ordered chain, over its"}
+    for axes, (kind, rows) in zip(all_axes, kinds.items(), strict=True):
+        nats = [row["nats"] for row in rows]
+        lengths = whiskers([row["low"] for row in rows], nats, [row["high"] for row in rows])
+        axes.errorbar(nats, range(len(rows)), xerr=lengths, color=METHODS["scoter"][1], marker="D", linestyle="none")
+        axes.axvline(0, color=BLACK, linewidth=0.6)
+        names = [row["name"] for row in rows]
+        if kind == "prefix":
+            names = [step_name(name.partition(". ")[2]) for name in names]
+        axes.set_yticks(range(len(rows)), [name.replace(" (null)", "\n(a second fit)") for name in names])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlabel(f"nats, {rows[0]['n']:,} shoppers")
+        axes.set_title(titles[kind])
+    return figure
+
+
 def step_name(label: str) -> str:
     """A step's label in fewer words.
 

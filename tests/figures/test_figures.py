@@ -115,6 +115,17 @@ def test_staleness_and_discovery_are_their_files():
         assert f"  {name}: {ends[1]:.4g} [{ends[0]:.4g}, {ends[2]:.4g}]" in plotted(draw("discovery")).splitlines()
 
 
+def test_prefixes_are_their_file():
+    rows = json_results("information.json")["rows"]
+    for axes, kind in zip(draw("prefixes").axes, ("prefix", "over"), strict=True):
+        mine = [row for row in rows if row["kind"] == kind]
+        ((low, middle, high),) = errorbars(axes)
+        assert np.array([low, middle, high]) == pytest.approx(
+            np.array([[row[end] for row in mine] for end in ("low", "nats", "high")])
+        )
+        assert len(axes.get_yticklabels()) == len(mine)
+
+
 def test_speed_growth_and_beams_are_their_files():
     rows = [
         row
