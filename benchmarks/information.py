@@ -225,7 +225,7 @@ def caps(rows: list[dict[str, Any]], dataset: str, results: Path, seed: int) -> 
         "high": float(lift.high),
         "n": len(ours),
         "nats_needed_for_the_lift": needed,
-        "note": "collected arms of the first recipe; a trained recall stands for the Bayes recall, so no certificate",
+        "note": "collected arms of seed 0; a trained recall stands for the Bayes recall, so no certificate",
     }
     return [
         {**shared, "name": f"{ARMS[0]} over {ARMS[1]}, {which}", "nats": value, "recall_cap": recall_cap(theirs.mean(), value)}
