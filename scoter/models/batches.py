@@ -238,7 +238,7 @@ def distinct_bags(
 
     Example:
         >>> numbers, example = distinct_bags(np.array([7, 4, 7, 7, 4]), np.array([0, 1, 3, 3, 4, 5]))
-        >>> numbers[0] == numbers[3], len(example), example[numbers[0]].item()
+        >>> bool(numbers[0] == numbers[3]), len(example), example[numbers[0]].item()
         (True, 4, 0)
     """
     lengths = np.diff(offsets)
