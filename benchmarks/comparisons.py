@@ -19,6 +19,7 @@ METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 COMPARED = ("recall@10", "ndcg@10")
 BASELINE, ARM, COLLAPSED = "tiger", "scoter", "tiger-meanpool"
 RIVALS = (COLLAPSED, "control-mixed-scores")  # what knows what the arm knows, without its steps apart, or without reading them
+BACKBONES = {"sasrec-ce-scoter": "sasrec-ce", "gru4rec-scoter": "gru4rec"}  # arms with a chain, and the same without
 LEVEL = 0.05
 
 Row = Mapping[str, Any]
@@ -48,13 +49,13 @@ class Comparison:
 def compare(results: Path | str = RESULTS, dataset: str = "beauty") -> list[Comparison]:
     """All that the table of a dataset compares, which is the family that is corrected for.
 
-    Every method against TIGER in `COMPARED`; SCoTER against TIGER and its `RIVALS` in all of `METRICS`. Arms of TIGER that do
-    not share its recipe are not compared.
+    Every method against TIGER in `COMPARED`; SCoTER against TIGER and its `RIVALS`, and chains in other `BACKBONES` against
+    these, in all of `METRICS`. Arms of TIGER that do not share its recipe are not compared.
     """
     rows = [row for row in load_rows(results) if row["dataset"] == dataset and row["split"] == "test"]
     methods = sorted({row["method"] for row in rows})
     pairs = [(name, BASELINE, METRICS if name == ARM else COMPARED) for name in methods if name != BASELINE]
-    pairs += [(ARM, rival, METRICS) for rival in RIVALS]
+    pairs += [*((ARM, rival, METRICS) for rival in RIVALS), *((arm, plain, METRICS) for arm, plain in BACKBONES.items())]
     found = []
     for method, baseline, metrics in pairs:
         if {method, baseline} <= set(methods) and equal_budget(rows, method, baseline):

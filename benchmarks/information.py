@@ -17,7 +17,6 @@ validation targets, decoders are fitted on other users (cross-fitting), and no t
 
 import json
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -69,7 +68,10 @@ def main(run: Path, users: int = USERS, seed: int = 0, results: Path = RESULTS) 
 
 
 def open_run(run: Path, users: int, seed: int) -> dict[str, Any]:
-    """Arrays of a sample of validation users: steps [n, K, dim], another user's steps, the history's vectors, targets, items."""
+    """Arrays of a sample of validation users: steps [n, K, dim], items named [n, K], the history's vectors, targets, items."""
+    import torch
+
+    from scoter.models.batches import StepReader
     from scoter.reasoning.chains import item_names, load_chains
     from scoter.stages.context import load_arrays
     from scoter.stages.data import open_data, open_semantic_ids
@@ -92,18 +94,15 @@ def open_run(run: Path, users: int, seed: int) -> dict[str, Any]:
     there = np.flatnonzero(steps.chain_rows(histories.users, histories.lengths) >= 0)
     chosen = np.sort(np.random.default_rng(derive_seed(seed, "information")).permutation(there)[:users])
     some = histories.select(chosen)
-    own = steps.chain_rows(some.users, some.lengths)
-    others = own[_donors(len(own), seed)]
+    asked = (torch.from_numpy(values.astype(np.int64)) for values in (some.users, some.lengths))
     return {
         "dataset": outcome["dataset"],
         "run": json.loads((run / MANIFEST).read_text())["key"],
         "key": keys["chains"],
         "reasoner": outcome["reasoner"],
         "pattern": [step.label() for step in steps.pattern.steps],
-        "steps": centred(steps.dense(own)[0]),
-        "named": items_named(steps, own),
-        "other": centred(steps.dense(others)[0]),
-        "other_named": items_named(steps, others),
+        "steps": centred(steps.dense(steps.chain_rows(some.users, some.lengths))[0]),
+        "named": StepReader(steps).named(*asked).numpy(),
         "seen": _seen(items, some),
         "targets": split.valid.items[chosen],
         "users": some.users,
@@ -116,26 +115,14 @@ def open_run(run: Path, users: int, seed: int) -> dict[str, Any]:
 def with_named_items(steps: StepEmbeddings, sentences: Sequence[str], names: Sequence[str], items: np.ndarray) -> StepEmbeddings:
     """Principal axes of each sentence, beside the mean vector of the items that bear the name with which it ends, and the item
     where only one bears it."""
-    from scoter.transfer.grounded import named
+    from scoter.transfer.grounded import items_named
 
-    bearers: defaultdict[str, list[int]] = defaultdict(list)
-    for item, name in enumerate(names):
-        bearers[name].append(item)
     told, alone = np.zeros((len(sentences), items.shape[1])), np.full(len(sentences), -1)
-    for row, name in enumerate(named(sentence, bearers) for sentence in sentences):
-        if name is not None:
-            told[row] = items[bearers[name]].mean(axis=0)
-            alone[row] = bearers[name][0] if len(bearers[name]) == 1 else -1
-    vectors = np.c_[principal_axes(steps.vectors, VECTOR_DIMS), told].astype(np.float32)
-    return replace(steps, vectors=vectors, named=alone)
-
-
-def items_named(steps: StepEmbeddings, rows: np.ndarray) -> np.ndarray:
-    """The item that each step of some chains names [n, K], -1 where it names none, or several sentences name what they do."""
-    assert steps.named is not None
-    bags = rows[:, None] * steps.step_count + np.arange(steps.step_count)
-    low, single = steps.offsets[bags], np.diff(steps.offsets)[bags] == 1
-    return np.where(single, steps.named[steps.indices[np.where(single, low, 0)]], -1)
+    for row, (_, bearers) in enumerate(items_named(sentences, names)):
+        if bearers:
+            told[row] = items[bearers].mean(axis=0)
+            alone[row] = bearers[0] if len(bearers) == 1 else -1
+    return replace(steps, vectors=np.c_[principal_axes(steps.vectors, VECTOR_DIMS), told].astype(np.float32), named=alone)
 
 
 def measure(chains: dict[str, Any], seed: int) -> Iterator[dict[str, Any]]:
@@ -169,13 +156,14 @@ def collapsed_forms(chains: dict[str, Any], seed: int) -> dict[str, tuple[np.nda
     shift = rng.uniform(0, 2 * np.pi, 256)
     order = rng.random((n, count)).argsort(1)
     shuffled, in_any_order = np.take_along_axis(steps, order[..., None], axis=1), np.take_along_axis(named, order, axis=1)
+    donor = _donors(n, seed)
     bag = np.c_[steps.mean(1), np.mean([np.cos(steps[:, k] @ waves + shift) for k in range(count)], axis=0)]
     return {
         "mean pool": (steps.mean(1), None),
         "position-tagged pool": (np.mean([steps[:, k, axes] * signs for k, (axes, signs) in enumerate(turns)], axis=0), None),
         "bag": (bag, in_any_order),
         "last step only": (steps[:, -1], named[:, -1:]),
-        "another user's chain": (_ordered(chains["other"]), chains["other_named"]),
+        "another user's chain": (_ordered(steps[donor]), named[donor]),
         "fresh shuffle": (_ordered(shuffled), in_any_order),
         NULL: (_ordered(steps), named),
     }

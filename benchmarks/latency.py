@@ -5,7 +5,7 @@ meets both alike. Each request is one user, twenty beams, ten items, none of the
 processor time beside it moves less where processors are shared. Peak memory is that of a process of its own. A request may
 not open a socket, and calls of a language model are counted. Training alternates step by step on the same batches.
 
-`results/latency.json` holds the last measurement.
+`results/latency.json` holds the last measurement; `results/training_cost.json` that of training alone, which needs one run.
 """
 
 import json
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +22,7 @@ import numpy as np
 
 from benchmarks.collect import RESULTS
 from benchmarks.runs import MethodRun, find_methods
+from scoter.config import MethodConfig
 from scoter.seeding import derive_seed
 from scoter.store import git_commit
 
@@ -56,7 +58,7 @@ def measure(
         "latency": rows,
         "peak_mib": memory,
         "bundle_bytes": sizes,
-        "training": training(methods, arm, steps, seed),
+        "training": training(methods[arm], steps, seed),
     }
     results.mkdir(parents=True, exist_ok=True)
     (results / "latency.json").write_text(json.dumps(found, indent=1) + "\n")
@@ -94,27 +96,50 @@ def latencies(bundles: dict[str, Path], arm: str, requests: int, threads: int, s
     }
 
 
-def training(methods: dict[str, MethodRun], arm: str, steps: int, seed: int) -> dict[str, Any]:
-    """Processor time of training steps on the same batches, one step of each in turn: the ratio of the totals."""
-    from scoter.models.batches import cut_windows, training_batches
+def measure_training(
+    run: Path, arm: str = "scoter", steps: int = STEPS, seed: int = 0, results: Path = RESULTS
+) -> dict[str, Any]:
+    """Training steps of `arm` of a finished run beside those of TIGER; write `results/training_cost.json` and return it."""
+    from benchmarks.speed.timing import machine
 
-    first = methods["tiger"]
-    split, config = first.split, first.config.training
-    windows = cut_windows(split.train, first.config.model.max_items)  # pyright: ignore[reportAttributeAccessIssue]
+    method = find_methods([run], (arm,))[arm]
+    found = {
+        "dataset": method.outcome["dataset"],
+        "run": method.run.key,
+        "machine": machine(1),
+        "training": training(method, steps, seed),
+    }
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "training_cost.json").write_text(json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def training(method: MethodRun, steps: int, seed: int) -> dict[str, Any]:
+    """Processor time of training steps on the same batches, one step in turn of the method and of the same without a chain."""
+    from scoter.models.batches import cut_windows, training_batches
+    from scoter.models.precision import resolve_precision
+
+    split, config = method.split, method.config.training
+    windows = cut_windows(split.train, method.config.model.max_items)  # pyright: ignore[reportAttributeAccessIssue]
     epoch = training_batches(split.train, windows, config.batch_targets, derive_seed(seed, "training"))
-    advance = {name: _stepper(method) for name, method in methods.items()}
-    spent: dict[str, list[float]] = {name: [] for name in methods}
+    advance = {
+        "tiger": _stepper(method, replace(method.config, fusion=None)),
+        method.name: _stepper(method, method.config),
+    }
+    spent: dict[str, list[float]] = {name: [] for name in advance}
     for number in range(-3, min(steps, len(epoch) - 3)):
-        for name in sorted(methods, reverse=number % 2 == 1):
+        for name in sorted(advance, reverse=number % 2 == 1):
             began = time.process_time()
             advance[name](epoch[number])
             if number >= 0:
                 spent[name].append(time.process_time() - began)
     return {
+        "arm": method.name,
         "steps": len(spent["tiger"]),
         "batch_targets": config.batch_targets,
+        "precision": resolve_precision(config.precision),
         **{name: {"cpu_seconds_a_step": float(np.mean(times))} for name, times in spent.items()},
-        "cost_ratio": ratio(spent[arm], spent["tiger"], np.mean, seed),
+        "cost_ratio": ratio(spent[method.name], spent["tiger"], np.mean, seed),
     }
 
 
@@ -141,11 +166,20 @@ def as_text(found: dict[str, Any]) -> str:
         for label in ("p50_ratio", "p50_ratio_cpu"):
             of = row[label]
             lines.append(f"  {label} {of['mean']:.3f} [{of['low']:.3f}, {of['high']:.3f}]")
-    cost, sizes = found["training"]["cost_ratio"], found["bundle_bytes"]
-    lines.append(f"training step: {cost['mean']:.3f} [{cost['low']:.3f}, {cost['high']:.3f}] times TIGER's processor time")
+    lines.append(training_as_text(found["training"]))
+    sizes = found["bundle_bytes"]
     for name, mib in found["peak_mib"].items():
         lines.append(f"{name}: peak {mib:.0f} MiB, bundle {sizes[name] / 2**20:.1f} MiB")
     return "\n".join([*lines, f"language model calls: {found['language_model_calls']}"])
+
+
+def training_as_text(found: dict[str, Any]) -> str:
+    """The cost of a training step in a line."""
+    cost = found["cost_ratio"]
+    return (
+        f"training step ({found['precision']}, {found['steps']} of each): {cost['mean']:.3f} [{cost['low']:.3f}, "
+        f"{cost['high']:.3f}] times TIGER's processor time"
+    )
 
 
 class _counted:
@@ -203,17 +237,17 @@ def _alone(bundle: Path, threads: int) -> float:
     return float(done.stdout)
 
 
-def _stepper(method: MethodRun) -> Callable[[Any], None]:
-    """A function that trains an untrained model of this method on one batch, as `scoter.models.training.fit` does."""
+def _stepper(method: MethodRun, chosen: MethodConfig) -> Callable[[Any], None]:
+    """A function that trains an untrained model on one batch of the run's data, as `scoter.models.training.fit` does."""
     import torch
 
     from scoter.models.precision import autocast, resolve_precision
     from scoter.models.training import parameter_groups
     from scoter.stages.models import total_loss
 
-    model, reader = method.untrained()
+    model, reader = method.untrained(chosen)
     model.train()
-    config = method.config.training
+    config = chosen.training
     precision = resolve_precision(config.precision)
     optimizer = torch.optim.AdamW(parameter_groups(model, config), fused=True)
 

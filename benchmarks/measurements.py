@@ -105,6 +105,18 @@ def latency(runs: tuple[Path, ...], arm: str, requests: int, steps: int, results
     click.echo(as_text(measure_cost(runs, arm, requests, steps, results=results)))
 
 
+@measurements.command("training-cost")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--arm", default="scoter", show_default=True, help="The method that is compared with itself without a chain.")
+@click.option("--steps", type=click.IntRange(1), default=60, show_default=True, help="Training steps of each.")
+@results_option
+def training_cost(run: Path, arm: str, steps: int, results: Path) -> None:
+    """What a training step with a chain costs beside one without, on the data of the finished RUN."""
+    from benchmarks.latency import measure_training, training_as_text
+
+    click.echo(training_as_text(measure_training(run, arm, steps, results=results)["training"]))
+
+
 @measurements.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--arm", default="scoter", show_default=True, help="The method that is compared with tiger.")

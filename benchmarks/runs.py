@@ -45,18 +45,18 @@ class MethodRun:
         key = self.outcome["artefacts"][stage]
         return self.store.find(stage, key[self.name] if stage == "train" else key)
 
-    def untrained(self) -> tuple[Any, Any]:
-        """(model, reader of its chains): the model as it was before training."""
+    def untrained(self, config: MethodConfig | None = None) -> tuple[Any, Any]:
+        """(model, reader of its chains): the model as it was before training, or another `config` on the same data."""
         from scoter.stages.data import open_data, open_semantic_ids
         from scoter.stages.models import build_model, step_reader
 
-        data = self.artefact("prepare")
+        config, data = config or self.config, self.artefact("prepare")
         catalog, split = open_data(data)[1:]
         context = Context(self.experiment, self.store, self.outcome["seed"], lambda line: None)
-        chains = self.artefact("chains") if self.config.fusion is not None else None
+        chains = self.artefact("chains") if config.fusion is not None else None
         ids = self.artefact("semantic-ids")
-        table, reader = step_reader(self.config.fusion, chains, context, data, ids)
-        model = build_model(self.config, split, catalog, open_semantic_ids(ids), table, context.seed)
+        table, reader = step_reader(config.fusion, chains, context, data, ids)
+        model = build_model(config, split, catalog, open_semantic_ids(ids), table, context.seed)
         return model, reader
 
     def trained(self) -> tuple[Any, Any]:

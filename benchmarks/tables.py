@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.collect import RESULTS, load_rows, ranks_path
-from benchmarks.comparisons import ARM, BASELINE, COLLAPSED, COMPARED, LEVEL, METRICS, RIVALS, Comparison, compare
+from benchmarks.comparisons import ARM, BACKBONES, BASELINE, COLLAPSED, COMPARED, LEVEL, METRICS, RIVALS, Comparison, compare
 from benchmarks.comparisons import difference as difference
 from benchmarks.recipes import equal_budget, mixes_scores, one_recipe
 from scoter.errors import DataError
@@ -91,23 +91,24 @@ def cpu_hours(results: Path | str = RESULTS, dataset: str | None = None) -> floa
 def notes(results: Path | str = RESULTS, dataset: str = "beauty") -> list[str]:
     """What must be read beside the table: SCoTER against its collapse and TIGER, the columns, the sources of published rows."""
     family = compare(results, dataset)
-    lines = [line for baseline in (*RIVALS, BASELINE) if (line := _headline(family, baseline))]
+    pairs = [*((ARM, baseline) for baseline in (*RIVALS, BASELINE)), *BACKBONES.items()]
+    lines = [line for pair in pairs if (line := _headline(family, *pair))]
     lines += [_how_to_read(family), *_unequal(_tests(results, dataset))]
     lines += [*_budgets(results, dataset), *_stored_chains(results, dataset)]
     lines += [f"Training and validation of all rows of this table: {cpu_hours(results, dataset):.1f} CPU-hours."]
     return lines + _citations(dataset)
 
 
-def _headline(family: Sequence[Comparison], baseline: str) -> str | None:
-    """Ordered steps minus TIGER, or minus the mean-pooled chain, in every metric; None where that was not compared."""
-    found = [one for one in family if (one.method, one.baseline) == (ARM, baseline) and one.difference is not None]
+def _headline(family: Sequence[Comparison], arm: str, baseline: str) -> str | None:
+    """An arm minus its baseline in every metric; None where that was not compared."""
+    found = [one for one in family if (one.method, one.baseline) == (arm, baseline) and one.difference is not None]
     parts = [
         f"{one.metric} {one.difference.mean:+.4f} [{one.difference.low:+.4f}, {one.difference.high:+.4f}]"
         f"{'*' if one.marked else ''} ({one.lift:+.1f} %)"
         for one in found
         if one.difference is not None
     ]
-    return f"{ARM} minus {baseline}, paired by user with 95 % intervals: {', '.join(parts)}." if parts else None
+    return f"{arm} minus {baseline}, paired by user with 95 % intervals: {', '.join(parts)}." if parts else None
 
 
 def _how_to_read(family: Sequence[Comparison]) -> str:

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from scoter.errors import ConfigError
-from scoter.transfer.fusion import ChainMemory, StructuredFusion, directions, mean_of_present, scale_of
+from scoter.transfer.fusion import StructuredFusion, directions, mean_of_present, scale_of
+from scoter.transfer.reading import ChainMemory
 from scoter.types import StepEmbeddings
 
 

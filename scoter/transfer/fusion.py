@@ -23,7 +23,6 @@ A model that reads a chain in several places, or one code at a time, derives wha
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,21 +31,8 @@ from torch import Tensor, nn
 
 from scoter.dropout import Dropout
 from scoter.errors import ConfigError
+from scoter.transfer.reading import CausalSteps, ChainMemory, GatedAttention
 from scoter.transfer.votes import Votes
-
-
-@dataclass
-class ChainMemory:
-    """Encoded slots of a batch of chains, with the attention bias that hides missing steps.
-
-    `keys_values` caches what each layer derives from the slots, so that decoding pays for it once. `named` says which item
-    each step names, -1 where it names none; it is there where steps have votes.
-    """
-
-    slots: Float[Tensor, "rows slots dim"]
-    bias: Float[Tensor, "rows 1 1 slots"]
-    keys_values: dict[int, tuple[Tensor, Tensor]]
-    named: Int[Tensor, "rows steps"] | None = None
 
 
 class StructuredFusion(nn.Module):
@@ -252,95 +238,3 @@ def scale_of(squares: Float[Tensor, "rows slots"], mask: Bool[Tensor, "rows slot
     """Root of the mean of squares that exist; 1 where they are all zero, as for a step that always says the same."""
     scale = ((squares * mask).sum(dim=0) / mask.sum(dim=0).clamp(min=1)).sqrt()
     return torch.where(scale > 1e-3, scale, 1.0)
-
-
-class CausalSteps(nn.Module):
-    """Role vectors, then `slots + attention(slots)` in which step k reads the steps 1..k that exist."""
-
-    def __init__(self, roles: Sequence[int], dim: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.roles: Tensor
-        self.register_buffer("roles", torch.tensor(list(roles)), persistent=False)
-        self.role = nn.Parameter(torch.randn(max(roles) + 1, dim) * dim**-0.5)
-        self.norm = nn.LayerNorm(dim)
-        self.query_key_value = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(
-        self, slots: Float[Tensor, "rows steps dim"], mask: Bool[Tensor, "rows steps"]
-    ) -> Float[Tensor, "rows steps dim"]:
-        count = slots.shape[1]
-        slots = slots + self.role[self.roles]
-        parts = self.query_key_value(self.norm(slots)).chunk(3, dim=-1)
-        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
-        # A step reads itself even where it is missing, so that no row of the attention is empty; nobody reads it then.
-        seen = (mask[:, None, :] & torch.ones(count, count, dtype=torch.bool).tril()) | torch.eye(count, dtype=torch.bool)
-        mixed = nn.functional.scaled_dot_product_attention(query, key, value, seen[:, None])
-        return slots + self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
-
-
-class GatedAttention(nn.Module):
-    """`hidden + gate * attention(hidden, slots)`; the gate is a sigmoid of both, one value per dimension, or 1 without it.
-
-    With `record` set to a list, each call appends (mean gate of each row, mean attention of each row's slots).
-    """
-
-    def __init__(self, dim: int, heads: int, gate: bool = True) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.LayerNorm(dim)
-        self.query = nn.Linear(dim, dim)
-        self.key_value = nn.Linear(dim, 2 * dim)
-        self.out = nn.Linear(dim, dim)
-        self.gate = nn.Linear(2 * dim, dim) if gate else None
-        self.record: list[tuple[Tensor, Tensor]] | None = None
-
-    def forward(
-        self, hidden: Float[Tensor, "rows queries dim"], memory: ChainMemory, layer: int
-    ) -> Float[Tensor, "rows queries dim"]:
-        normed = self.norm(hidden)
-        query = self._split(self.query(normed)) * ((hidden.shape[-1] // self.heads) ** -0.5)
-        few = hidden.shape[1] < memory.slots.shape[1] and layer not in memory.keys_values
-        mixed, attention = self._read_slots(query, memory) if few else self._read_keys(query, memory, layer)
-        context = self.out(mixed)
-        if self.gate is None:
-            gate = torch.ones_like(context)
-        else:
-            gate = torch.sigmoid(self.gate(torch.cat([normed.to(context.dtype), context], dim=-1)))
-        if self.record is not None:
-            self.record.append((gate.float().mean(dim=(1, 2)), attention.float().mean(dim=(1, 2))))
-        return hidden + gate * context
-
-    def _read_keys(
-        self, query: Float[Tensor, "rows heads queries width"], memory: ChainMemory, layer: int
-    ) -> tuple[Float[Tensor, "rows queries dim"], Float[Tensor, "rows heads queries slots"]]:
-        """Values mixed by attention, and the attention; keys and values are kept for the next time."""
-        if layer not in memory.keys_values:
-            key, value = self.key_value(memory.slots).chunk(2, dim=-1)
-            memory.keys_values[layer] = (self._split(key), self._split(value))
-        key, value = memory.keys_values[layer]
-        attention = torch.softmax(query @ key.transpose(-1, -2) + memory.bias.to(query.dtype), dim=-1)
-        return (attention.to(value.dtype) @ value).transpose(1, 2).flatten(2), attention
-
-    def _read_slots(
-        self, query: Float[Tensor, "rows heads queries width"], memory: ChainMemory
-    ) -> tuple[Float[Tensor, "rows queries dim"], Float[Tensor, "rows heads queries slots"]]:
-        """The same, with the maps to keys and values applied to fewer vectors: q (W s + b) = (q W) s + q b, where the last part
-        moves no softmax, and the mean of W s + b is W of the mean, plus b."""
-        rows, heads, queries, width = query.shape
-        key_map, value_map = self.key_value.weight.view(2, heads, width, -1)  # each: heads width dim
-        asked = query.permute(1, 0, 2, 3).reshape(heads, rows * queries, width) @ key_map
-        asked = asked.view(heads, rows, queries, -1).transpose(0, 1).reshape(rows, heads * queries, -1)
-        # Slots from the left: the gradient of the other product has rows of a dozen numbers, which takes ten times as long.
-        scores = (memory.slots @ asked.transpose(1, 2)).transpose(1, 2).reshape(rows, heads, queries, -1)
-        scores = scores + memory.bias.to(query.dtype)
-        attention = torch.softmax(scores, dim=-1)
-        mean = attention.to(memory.slots.dtype).view(rows, heads * queries, -1) @ memory.slots
-        mean = mean.view(rows, heads, queries, -1).transpose(0, 1).reshape(heads, rows * queries, -1)
-        mixed = (mean @ value_map.transpose(1, 2)).view(heads, rows, queries, width).permute(1, 2, 0, 3).flatten(2)
-        return mixed + self.key_value.bias[heads * width :], attention
-
-    def _split(self, x: Float[Tensor, "rows slots dim"]) -> Float[Tensor, "rows heads slots width"]:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)

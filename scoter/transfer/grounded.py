@@ -7,7 +7,7 @@ identify items.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,19 +33,15 @@ def ground_steps(
             of words around a name, `FRAME_WIDTH` numbers.
     """
     codes = code_vectors(ids, seed)
-    items = defaultdict(list)
-    for item, name in enumerate(names):
-        items[name].append(item)
     second = np.zeros((len(sentences), codes.shape[1]), np.float32)
     third = np.zeros((len(sentences), FRAME_WIDTH), np.float32)
     alone = np.full(len(sentences), -1, np.int32)
     frames: dict[str, np.ndarray] = {}
-    for number, sentence in enumerate(sentences):
-        name = named(sentence, items)
-        if name is not None:
-            second[number] = codes[items[name]].mean(axis=0)
-            if len(items[name]) == 1:
-                alone[number] = items[name][0]
+    for number, (sentence, (name, items)) in enumerate(zip(sentences, items_named(sentences, names), strict=True)):
+        if items:
+            second[number] = codes[items].mean(axis=0)
+            if len(items) == 1:
+                alone[number] = items[0]
             frame = sentence.removesuffix(".").removesuffix(name)
             if frame not in frames:
                 frames[frame] = np.random.default_rng(derive_seed(seed, "frame", frame)).standard_normal(FRAME_WIDTH)
@@ -87,6 +83,21 @@ def one_step_per_sentence(steps: StepEmbeddings, most: int = 10, like: Sequence[
     ]
     offsets = np.concatenate([[0], np.cumsum(says.ravel())])
     return replace(steps, indices=steps.indices[kept], offsets=offsets, pattern=ReasoningPattern(tuple(pattern)))
+
+
+def items_named(sentences: Iterable[str], names: Sequence[str]) -> Iterator[tuple[str, list[int]]]:
+    """The name with which each sentence ends and the items that bear it; an empty one and none where it ends with none.
+
+    Example:
+        >>> list(items_named(["We suggest soap.", "Nothing."], ["soap", "oil", "soap"]))
+        [('soap', [0, 2]), ('', [])]
+    """
+    bearers: defaultdict[str, list[int]] = defaultdict(list)
+    for item, name in enumerate(names):
+        bearers[name].append(item)
+    for sentence in sentences:
+        name = named(sentence, bearers)
+        yield ("", []) if name is None else (name, bearers[name])
 
 
 def named(sentence: str, names: "defaultdict[str, list[int]] | set[str]") -> str | None:

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from scoter.transfer.fusion import ChainMemory, StructuredFusion
+from scoter.transfer.fusion import StructuredFusion
+from scoter.transfer.reading import ChainMemory
 
 
 class PreparedFusion:

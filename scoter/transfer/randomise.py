@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from scoter.transfer.collapse import BagFusion
-from scoter.transfer.fusion import ChainMemory, StructuredFusion
+from scoter.transfer.fusion import StructuredFusion
+from scoter.transfer.reading import ChainMemory
 
 
 class ShuffledFusion(BagFusion):

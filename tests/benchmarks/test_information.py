@@ -55,8 +55,6 @@ def planted(order: bool, n: int = 1000) -> dict:
     return {
         "steps": steps,
         "named": np.full((n, 2), -1),
-        "other": np.roll(steps, 1, axis=0),
-        "other_named": np.full((n, 2), -1),
         "seen": rng.standard_normal((n, 3)),
         "targets": targets,
         "users": np.arange(n),
