@@ -216,3 +216,41 @@ def test_command_line_estimates_a_file(tmp_path, capsys):
 def test_data_that_cannot_be_read_is_named(arguments, message):
     with pytest.raises(PremiseError, match=message):
         estimate(**arguments, seed=0)
+
+
+@pytest.mark.slow
+def test_nested_models_find_nothing_in_null_where_free_ones_do(mixture):
+    """Y drawn given the mean alone: the ordered steps add nothing, and two models fitted apart say otherwise."""
+    model = mixture[0]
+    nested, free = [], []
+    for seed in range(20):
+        z, _ = model.sample(900, seed=seed)
+        mean, rng = z.mean(1), np.random.default_rng(100 + seed)
+        y = (model.posterior(z, "mean").cumsum(1) < rng.random((len(z), 1))).sum(1)
+        (gain, _), (_, ordered), (_, pooled) = (
+            paired_log_ratios(*arrays, seed=seed) for arrays in ((z, y, mean), (z, y, None), (mean, y, None))
+        )
+        for found, values in ((nested, gain), (free, ordered - pooled)):
+            found.append(abs(values.mean()) <= 3 * values.std(ddof=1) / np.sqrt(len(values)))
+    assert sum(nested) >= 19
+    assert sum(free) < 19
+
+
+@pytest.mark.slow
+def test_intervals_cover_what_a_family_that_holds_the_truth_can_extract():
+    """Y by a logistic law of a label and a number, which is in the family; the truth by quadrature over the number."""
+
+    def entropy(p):
+        return -(p * np.log(p) + (1 - p) * np.log1p(-p))
+
+    nodes, weights = np.polynomial.hermite_e.hermegauss(81)
+    p, weights = 1 / (1 + np.exp(-(np.array([-0.8, 0, 0.8])[:, None] + 1.2 * nodes))), weights / weights.sum()
+    truth = float((entropy(p @ weights) - entropy(p) @ weights).mean())
+    covered = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        label, x = rng.integers(3, size=2000), rng.standard_normal((2000, 1))
+        y = (rng.random(2000) < 1 / (1 + np.exp(-(0.8 * (label - 1) + 1.2 * x[:, 0])))).astype(int)
+        low, high = estimate(x, y, cond=label, seed=seed, estimator="usable_information").ci
+        covered.append(low <= truth <= high)
+    assert np.mean(covered) >= 0.9 - 3 * np.sqrt(0.9 * 0.1 / len(covered))
