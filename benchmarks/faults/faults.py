@@ -25,8 +25,8 @@ from scoter.errors import ScoterError, StoreError
 from scoter.store import MANIFEST, Artefact, Store
 
 NOBODY = 65534
-OLD_VERSIONS = ("2521bb0", "2d5c2ea", "9156179")
-"""Commits whose stores this version must understand or refuse: the first results, new fusions, the first speed benchmark."""
+OLD_VERSIONS = ("2521bb0", "5663106", "851987b")
+"""Commits whose stores this version must understand or refuse: the first results, grounded steps, voting steps."""
 
 
 @dataclass
@@ -396,7 +396,13 @@ def old_store(commit: str, root: Path) -> Tried:
     return told
 
 
-_OLD_SETTINGS = ("data.simulated.users=120", "methods.*.training.epochs=1", "methods.*.training.evaluate_every=1")
+_OLD_SETTINGS = (
+    "data.simulated.users=120",
+    "methods.*.training.epochs=1",
+    "methods.*.training.evaluate_every=1",
+    "discover.users=60",
+    "discover.fresh_users=40",
+)
 
 
 def _scoter(home: Path, root: Path, *words: str) -> subprocess.CompletedProcess[str]:
