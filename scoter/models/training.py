@@ -180,7 +180,16 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    model.load_state_dict(load_file(path))
+    """Put saved weights into a model of the same shape.
+
+    Raises:
+        StoreError: the file holds the weights of another model; those of an older version may have other names.
+    """
+    try:
+        model.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        found = " ".join(str(error).split())[:200]
+        raise StoreError(f"{path} does not hold the weights of this model ({found}); train it again with this version") from None
 
 
 def generator_state(device: torch.device) -> Tensor:

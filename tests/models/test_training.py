@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from scoter.config import SasrecConfig, TigerConfig, TrainingConfig
+from scoter.errors import StoreError
 from scoter.models import training
 from scoter.models.batches import cut_windows, training_batches
 from scoter.models.sasrec import SASRec
@@ -81,6 +82,12 @@ def test_resumed_equals_uninterrupted(kind: str, kill_at: int, tmp_path: Path, m
     for name, weights in whole.state_dict().items():
         assert torch.equal(weights, resumed.state_dict()[name]), name
     assert [entry["loss"] for entry in whole_log.curve] == [entry["loss"] for entry in resumed_log.curve]
+
+
+def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
+    training.save_weights(make("tiger"), tmp_path / "weights.safetensors")
+    with pytest.raises(StoreError, match=r"weights\.safetensors does not hold the weights of this model .*train it again"):
+        training.load_weights(make("ce"), tmp_path / "weights.safetensors")
 
 
 def test_loss_falls_and_the_best_epoch_is_kept(tmp_path: Path) -> None:
