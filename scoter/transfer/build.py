@@ -21,7 +21,7 @@ KINDS: dict[str, type[StructuredFusion]] = {
 
 
 def build_fusion(config: FusionConfig, pattern: ReasoningPattern, step_dim: int, dim: int, layers: int) -> StructuredFusion:
-    """An untrained fusion for chains of `pattern`, in a recommender of width `dim` that reads them in `layers` places.
+    """An untrained fusion for chains of `pattern`, in a recommender of width `dim` and so many `layers` that could read them.
 
     Raises:
         ConfigError: a kind without a module, a step to leave out that the pattern lacks, options that do not go together.
@@ -32,6 +32,14 @@ def build_fusion(config: FusionConfig, pattern: ReasoningPattern, step_dim: int,
         >>> build_fusion(FusionConfig("bag", without=1), pattern, step_dim=4, dim=8, layers=1).keep.tolist()
         [False, True]
     """
+    reading = 1 if config.reads == "last-layer" else layers
+    fusion = _fusion(config, pattern, step_dim, dim, reading)
+    fusion.first_layer = layers - reading
+    return fusion
+
+
+def _fusion(config: FusionConfig, pattern: ReasoningPattern, step_dim: int, dim: int, layers: int) -> StructuredFusion:
+    """The module, with `layers` places that read."""
     if config.kind not in KINDS:
         raise ConfigError(f"fusion.kind = {config.kind!r} has no module; choose from: {', '.join(KINDS)}")
     keep = kept_steps(config, len(pattern))

@@ -103,6 +103,9 @@ class StructuredFusion(nn.Module):
         place = torch.arange(mask.numel(), device=mask.device).view(mask.shape)
         return self.encode_shared(steps.flatten(0, 1), place, mask, named)
 
+    first_layer = 0
+    """The first of the recommender's layers that reads; earlier ones leave the states as they are."""
+
     @property
     def shares_steps(self) -> bool:
         """Whether `encode_shared` stands for `encode`: not where a subclass has an `encode` of its own."""
@@ -164,7 +167,9 @@ class StructuredFusion(nn.Module):
     def forward(
         self, hidden: Float[Tensor, "rows queries dim"], memory: ChainMemory, layer: int
     ) -> Float[Tensor, "rows queries dim"]:
-        return self.layers[layer](hidden, memory, layer)
+        if layer < self.first_layer:
+            return hidden
+        return self.layers[layer - self.first_layer](hidden, memory, layer)
 
     def start_recording(self) -> None:
         """From now on every read is recorded, until `take_readings`."""

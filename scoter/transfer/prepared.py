@@ -46,18 +46,28 @@ class PreparedFusion:
         slots = memory.slots[0, memory.bias[0, 0, 0] == 0]
         told = torch.addmm(self.bias, slots, self.weight).view(len(slots), len(self.layers), 2, self.heads, -1)
         keys, values = told.permute(1, 2, 3, 0, 4).contiguous().unbind(1)  # L H S E
-        return PreparedChain(self.layers, keys.transpose(2, 3).unbind(0), values.unbind(0), self.heads, memory)
+        return PreparedChain(self.layers, keys.transpose(2, 3).unbind(0), values.unbind(0), self.heads, memory, self.fusion.first_layer)
 
 
 class PreparedChain:
     """One chain, ready to be read by states of any number."""
 
     def __init__(
-        self, layers: list[Any], keys: tuple[Tensor, ...], values: tuple[Tensor, ...], heads: int, memory: ChainMemory
+        self,
+        layers: list[Any],
+        keys: tuple[Tensor, ...],
+        values: tuple[Tensor, ...],
+        heads: int,
+        memory: ChainMemory,
+        first_layer: int = 0,
     ) -> None:
         self.layers, self.keys, self.values, self.heads, self.memory = layers, keys, values, heads, memory
+        self.first_layer = first_layer
 
     def __call__(self, hidden: Float[Tensor, "1 N D"], layer: int) -> Float[Tensor, "1 N D"]:
+        if layer < self.first_layer:
+            return hidden
+        layer -= self.first_layer
         into, bias, out = self.layers[layer]
         states = hidden[0]
         count, dim = states.shape
