@@ -25,9 +25,7 @@ def main(out: Path, only: tuple[str, ...], forms: tuple[str, ...], results: Path
         try:
             figure = draw(name, results)
         except NotMeasuredError as reason:
-            absent.append(
-                f"not measured yet: {name} ({', '.join(FIGURES[name].sources)})" if FIGURES[name].draw is None else str(reason)
-            )
+            absent.append(str(reason))
             continue
         for path in save(figure, out, name, forms):
             click.echo(f"{path}  from {', '.join(FIGURES[name].sources)}")

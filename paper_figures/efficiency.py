@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from paper_figures.measured import read, whiskers
-from paper_figures.style import BLACK, BLUE, GREY, ORANGE, PAGE, panels, styled
+from paper_figures.style import BLACK, BLUE, GREY, METHODS, ORANGE, PAGE, panels, styled
 
 PEERS = ("Cornac", "RecTools")
 SIDES = {"ours": (BLUE, "scoter"), "theirs": (ORANGE, "HF T5")}
@@ -94,6 +94,38 @@ def beams(results: Path) -> Figure:
     for axes in (found, cost):
         axes.set_xticks(sizes)
         axes.set_xlabel("beams")
+    return figure
+
+
+@styled
+def latency(results: Path) -> Figure:
+    """Answering one shopper at a time: p50 and p99 of both bundles, and the ratio of their p50 with its 95 % interval."""
+    measured = read(results, "latency.json")
+    rows, arm = measured["latency"], measured["arm"]
+    figure, (times, ratios) = panels(1.9, 2, width=PAGE)
+    for shift, name in ((-0.12, "tiger"), (0.12, arm)):
+        label, colour, marker = METHODS[name]
+        places = [number + shift for number in range(len(rows))]
+        for quantile, line in (("p50", "-"), ("p99", ":")):
+            values = [row[name][quantile] for row in rows]
+            times.plot(places, values, color=colour, marker=marker, linestyle=line, label=f"{label}, {quantile}")
+    times.set_ylabel("latency, ms")
+    times.set_ylim(bottom=0)
+    times.legend(loc="lower left", fontsize=6)
+    for shift, name, label, colour, marker in (
+        (-0.08, "p50_ratio", "wall time", BLUE, "D"),
+        (0.08, "p50_ratio_cpu", "CPU time", ORANGE, "s"),
+    ):
+        low, mean, high = (np.array([row[name][end] for row in rows]) for end in ("low", "mean", "high"))
+        places = np.arange(len(rows)) + shift
+        ratios.errorbar(places, mean, yerr=whiskers(low, mean, high), color=colour, marker=marker, linestyle="none", label=label)
+    ratios.axhline(1.0, color=GREY, linewidth=0.8)
+    ratios.set_ylabel("p50 of SCoTER / TIGER")
+    ratios.legend()
+    for axes in (times, ratios):
+        axes.set_xticks(range(len(rows)), [str(row["threads"]) for row in rows])
+        axes.set_xlim(-0.5, len(rows) - 0.5)
+        axes.set_xlabel("threads")
     return figure
 
 

@@ -71,7 +71,7 @@ METHODS: dict[str, tuple[str, str, str]] = {
     "control-noise": ("noise for steps", GREY, "o"),
     "control-no-gate": ("no gate", GREY, "o"),
     "control-no-votes": ("no votes", GREY, "o"),
-    "control-last-layer": ("read by the last layer alone", GREY, "o"),
+    "control-every-layer": ("read by every layer", GREY, "o"),
     "control-causal-steps": ("steps read each other first", GREY, "o"),
     "control-infonce": ("steps + InfoNCE", GREY, "o"),
     "control-meanpool-infonce": ("mean pool + InfoNCE", GREY, "o"),

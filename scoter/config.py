@@ -206,7 +206,7 @@ class FusionConfig:
     votes: bool = False
     heads: Count = 4
     encoder: Literal["position", "causal"] = "position"
-    reads: Literal["every-layer", "last-layer"] = "every-layer"
+    reads: Literal["every-layer", "last-layer"] = "last-layer"
     last_only: bool = False
     without: int = 0
     gate: bool = True

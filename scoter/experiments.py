@@ -41,7 +41,7 @@ CONTROLS = {
     "control-noise": FusionConfig("noise"),
     "control-no-gate": FusionConfig(gate=False),
     NO_VOTES: FusionConfig(),
-    "control-last-layer": FusionConfig(reads="last-layer"),
+    "control-every-layer": FusionConfig(reads="every-layer"),
     "control-causal-steps": FusionConfig(encoder="causal"),
     "control-infonce": FusionConfig(alignment=0.1),
     "control-meanpool-infonce": FusionConfig("meanpool", alignment=0.1),

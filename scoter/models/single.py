@@ -10,7 +10,6 @@ from scoter.models.batches import StepSource
 from scoter.models.beam import beam_search
 from scoter.models.decoding import BeamDecoder, evaluating, fold
 from scoter.models.tiger import Tiger
-from scoter.models.votes import elect
 
 
 class SingleRequests:
@@ -44,7 +43,7 @@ class SingleRequests:
             if self.fusion is not None and steps is not None:
                 asked = torch.tensor([user]), torch.tensor([len(history)])
                 values, mask = steps.read(*asked)
-                named = steps.named(*asked)[0] if self.fusion.votes else None
+                named = None if self.fusion.votes is None else steps.named(*asked)[0]
                 chain = self.fusion.chain(values[0], mask[0], named)
             memory = model.encode(model.item_tokens[items])
             decoder = BeamDecoder(model, self.folded, memory, torch.tensor([items.shape[1]]), chain)
@@ -52,6 +51,7 @@ class SingleRequests:
             found, scores = beam_search(
                 decoder, model.trie, 1, width, renormalise=over_trie, history=items, repeat=model.repeat_logits
             )
-            if chain is not None and chain.memory.named is not None:
-                found, scores = elect(found, scores, decoder.vote(chain.memory), chain.memory.named)
-        return found[0, :k], scores[0, :k]
+            items, totals = found[0], scores[0]
+            if chain is not None:
+                items, totals = chain.elect(items, totals, decoder.state[0, 0])
+        return items[:k], totals[:k]

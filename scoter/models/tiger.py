@@ -36,7 +36,7 @@ _BLOCKED = -1e9
 
 
 class Tiger(nn.Module):
-    """Generative retrieval over `ids`; with a `fusion`, each decoder layer also reads the chain's steps.
+    """Generative retrieval over `ids`; with a `fusion`, decoder layers also read the chain's steps (by default the last).
 
     Example:
         >>> ids = SemanticIds(np.array([[0, 0], [0, 1], [1, 0]]), (2, 2))

@@ -4,19 +4,25 @@ With z the normalised state and n = g z + b, what a state needs of its own is li
 gate. What it reads is linear in the mixed values: the context, and the other half of the gate. So a read is a norm, one
 product, the attention, one product, a sigmoid and a sum; and a chain costs one product for the keys and values of all layers.
 Slots that are missing are left out rather than masked. Multiplying keys into the queries as well, as the decoder does for
-its encoder, was tried and costs more per chain than it saves: a chain has few slots and is read nine times.
+its encoder, was tried and costs more per chain than it saves: a chain has few slots and is read a few times.
+
+A vote's score is bilinear in the first state and a slot, so one product with the state serves all steps; the few numbers
+that remain are dealt with as numbers.
 
 Shape legend: S slots that exist (the null among them), D width, H heads, N states, L layers.
 """
 
+import math
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from scoter.transfer.fusion import StructuredFusion
 from scoter.transfer.reading import ChainMemory
+from scoter.transfer.votes import Votes
 
 
 class PreparedFusion:
@@ -33,10 +39,11 @@ class PreparedFusion:
 
     @torch.no_grad()
     def __init__(self, fusion: StructuredFusion) -> None:
-        self.fusion, self.heads, self.votes = fusion, fusion.layers[0].heads, fusion.votes is not None
+        self.fusion, self.heads, self.first_layer = fusion, fusion.layers[0].heads, fusion.first_layer
         self.weight = torch.cat([layer.key_value.weight for layer in fusion.layers]).T.contiguous()
         self.bias = torch.cat([layer.key_value.bias for layer in fusion.layers])
         self.layers = [_multiply_out(layer, self.heads) for layer in fusion.layers]
+        self.votes = None if fusion.votes is None else _votes_multiplied_out(fusion.votes)
 
     def chain(
         self, steps: Float[Tensor, "steps step_dim"], mask: Bool[Tensor, " steps"], named: Int[Tensor, " steps"] | None = None
@@ -46,36 +53,59 @@ class PreparedFusion:
         slots = memory.slots[0, memory.bias[0, 0, 0] == 0]
         told = torch.addmm(self.bias, slots, self.weight).view(len(slots), len(self.layers), 2, self.heads, -1)
         keys, values = told.permute(1, 2, 3, 0, 4).contiguous().unbind(1)  # L H S E
-        return PreparedChain(self.layers, keys.transpose(2, 3).unbind(0), values.unbind(0), self.heads, memory, self.fusion.first_layer)
+        return PreparedChain(self, keys.transpose(2, 3).unbind(0), values.unbind(0), memory)
 
 
 class PreparedChain:
     """One chain, ready to be read by states of any number."""
 
     def __init__(
-        self,
-        layers: list[Any],
-        keys: tuple[Tensor, ...],
-        values: tuple[Tensor, ...],
-        heads: int,
-        memory: ChainMemory,
-        first_layer: int = 0,
+        self, prepared: PreparedFusion, keys: tuple[Tensor, ...], values: tuple[Tensor, ...], memory: ChainMemory
     ) -> None:
-        self.layers, self.keys, self.values, self.heads, self.memory = layers, keys, values, heads, memory
-        self.first_layer = first_layer
+        self.prepared, self.keys, self.values, self.memory = prepared, keys, values, memory
 
     def __call__(self, hidden: Float[Tensor, "1 N D"], layer: int) -> Float[Tensor, "1 N D"]:
-        if layer < self.first_layer:
+        place = layer - self.prepared.first_layer
+        if place < 0:
             return hidden
-        layer -= self.first_layer
-        into, bias, out = self.layers[layer]
+        into, bias, out = self.prepared.layers[place]
         states = hidden[0]
         count, dim = states.shape
         own = torch.addmm(bias, nn.functional.layer_norm(states, (dim,)), into)
-        query = own[:, :dim].view(count, self.heads, -1).transpose(0, 1)
-        mixed = torch.softmax(query @ self.keys[layer], -1) @ self.values[layer]
+        query = own[:, :dim].view(count, self.prepared.heads, -1).transpose(0, 1)
+        mixed = torch.softmax(query @ self.keys[place], -1) @ self.values[place]
         read = torch.addmm(own[:, dim:], mixed.transpose(0, 1).reshape(count, dim), out)
         return torch.addcmul(states, read[:, :dim], read[:, dim:].sigmoid())[None]
+
+    def elect(
+        self, items: Int[Tensor, " found"], scores: Float[Tensor, " found"], state: Float[Tensor, " D"]
+    ) -> tuple[Int[Tensor, " found"], Float[Tensor, " found"]]:
+        """`scoter.models.votes.elect` of one request: the best of what a search found and what steps name, by the votes of `state`,
+        the decoder's after the start token. Without votes, what was found."""
+        if self.prepared.votes is None or self.memory.named is None:
+            return items, scores
+        into, constant, by_step, abstain = self.prepared.votes
+        asked = torch.addmv(constant, into, state)
+        voted = (torch.addmv(by_step, self.memory.slots[0, :-1], asked[:-1]) + asked[-1]).tolist()
+        named = self.memory.named[0].tolist()
+        ballots = [(item, score) for item, score in zip(named, voted, strict=True) if item >= 0]
+        total = _log_sum([abstain, *(score for _, score in ballots)])
+        won = {item: score + abstain - total for item, score in zip(items.tolist(), scores.tolist(), strict=True) if item >= 0}
+        for item, score in ballots:
+            won[item] = _log_sum([won.get(item, -math.inf), score - total])
+        best = sorted(won, key=won.__getitem__, reverse=True)[: len(items)]
+        return torch.tensor(best), torch.tensor([won[item] for item in best])
+
+
+def _log_sum(logs: list[float]) -> float:
+    return float(np.logaddexp.reduce(logs))
+
+
+def _votes_multiplied_out(votes: Votes) -> tuple[Tensor, Tensor, Tensor, float]:
+    """(into, constant, by_step, abstain): with (a, c) = into state + constant, step k with slot s scores s a + c + by_step[k]."""
+    query, key, scale = votes.query, votes.key, len(votes.query.bias) ** -0.5
+    onto = scale * torch.cat([key.weight.T, key.bias[None]])
+    return onto @ query.weight, onto @ query.bias, votes.step.clone(), float(votes.abstain)
 
 
 def _multiply_out(layer: Any, heads: int) -> tuple[Tensor, Tensor, Tensor]:

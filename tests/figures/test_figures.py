@@ -156,6 +156,22 @@ def test_speed_growth_and_beams_are_their_files():
     assert cost.lines[0].get_ydata() == pytest.approx([1e3 * row["beam_cpu_seconds"] for row in exact])
 
 
+def test_latency_is_its_file(tmp_path):
+    quantiles = {"tiger": {"p50": 8.0, "p99": 12.0}, "scoter": {"p50": 8.4, "p99": 13.0}}
+    ratio = {"mean": 1.05, "low": 1.03, "high": 1.08}
+    rows = [{"threads": threads, "p50_ratio": ratio, "p50_ratio_cpu": ratio, **quantiles} for threads in (1, 2)]
+    (tmp_path / "latency.json").write_text(json.dumps({"arm": "scoter", "latency": rows}))
+    times, ratios = draw("latency", tmp_path).axes
+    assert {line.get_label(): list(line.get_ydata()) for line in times.lines} == {
+        "TIGER, p50": [8.0, 8.0],
+        "TIGER, p99": [12.0, 12.0],
+        "SCoTER (ordered steps), p50": [8.4, 8.4],
+        "SCoTER (ordered steps), p99": [13.0, 13.0],
+    }
+    for found in errorbars(ratios):
+        assert np.array(found) == pytest.approx(np.array([[1.03] * 2, [1.05] * 2, [1.08] * 2]))
+
+
 def bar_ends_of(axes):
     (bar,) = [part for part in axes.containers if isinstance(part, ErrorbarContainer)]
     ends = np.array([segment[:, 0] for segment in bar[2][0].get_segments()])

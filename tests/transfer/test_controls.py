@@ -153,12 +153,12 @@ def test_controls_have_equal_parameters_where_that_can_be() -> None:
     assert counts["control-tagged-pool"] == pool == whole - (STEPS - 1) * DIM
     assert counts["control-concatenation"] == pool + (STEPS - 1) * WIDTH * DIM
     assert counts["control-no-gate"] == whole - DIM * (2 * DIM + 1)
-    assert counts["control-last-layer"] == whole  # of a recommender with one layer
+    assert counts["control-every-layer"] == whole  # in a recommender with one layer
     assert counts["control-causal-steps"] == whole + 2 * DIM + 2 * DIM + 4 * DIM * (DIM + 1)
 
 
 def test_earlier_layers_leave_states_alone_where_the_last_alone_reads() -> None:
-    fusion, (steps, mask) = build_fusion(FusionConfig(reads="last-layer"), PATTERN, WIDTH, DIM, layers=3).eval(), chains(0)
+    fusion, (steps, mask) = build_fusion(FusionConfig(), PATTERN, WIDTH, DIM, layers=3).eval(), chains(0)
     hidden, memory = torch.randn(ROWS, 2, DIM), fusion.encode(steps, mask)
     assert len(fusion.layers) == 1
     assert fusion(hidden, memory, 0) is fusion(hidden, memory, 1) is hidden

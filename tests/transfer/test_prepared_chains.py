@@ -12,7 +12,7 @@ PATTERN = ReasoningPattern(tuple(Step("recent_item", {"lag": lag}) for lag in (3
 KINDS = [
     FusionConfig(),
     FusionConfig(encoder="causal"),
-    FusionConfig(reads="last-layer"),
+    FusionConfig(reads="every-layer"),
     FusionConfig(gate=False),
     FusionConfig(without=2),
     FusionConfig("meanpool"),
