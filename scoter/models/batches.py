@@ -136,6 +136,9 @@ def history_batches(
         yield chosen, torch.from_numpy(items.astype(np.int64)), torch.from_numpy(count.astype(np.int64))
 
 
+NOT_GROUNDED = "these chains do not say which items they name, and steps have votes here; ground them first"
+
+
 @runtime_checkable
 class StepSource(Protocol):
     """What a recommender asks for chains."""
@@ -263,7 +266,7 @@ def only_item(
 ) -> Int[Tensor, " bags"]:
     """The item that each bag's only sentence names; -1 where it names none, and where there are several sentences or none."""
     if items is None:
-        raise ConfigError("these chains do not say which items they name, and steps have votes here; ground them first")
+        raise ConfigError(NOT_GROUNDED)
     if not len(indices):
         return torch.full_like(low, -1)
     return torch.where(counts == 1, items[indices[low.clamp(max=len(indices) - 1)].long()], -1)

@@ -108,8 +108,7 @@ class Bundle:
 
     def _texts(self, row: int) -> list[list[str]]:
         assert self.sentences is not None
-        indices, offsets = self.reader.indices.numpy(), self.reader.offsets.numpy()
-        return step_texts(self.sentences, indices, offsets, self.reader.step_count, row)
+        return step_texts(self.sentences, self.reader.indices, self.reader.offsets, self.reader.step_count, row)
 
 
 def open_bundle(folder: Path) -> Bundle:

@@ -21,7 +21,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from scoter.transfer.fusion import StructuredFusion
-from scoter.transfer.reading import ChainMemory
 from scoter.transfer.votes import Votes
 
 
@@ -44,25 +43,49 @@ class PreparedFusion:
         self.bias = torch.cat([layer.key_value.bias for layer in fusion.layers])
         self.layers = [_multiply_out(layer, self.heads) for layer in fusion.layers]
         self.votes = None if fusion.votes is None else _votes_multiplied_out(fusion.votes)
+        # What the slot of a step has whatever it says, and how much of what it says; None where a fusion has slots of its own.
+        self.own = None
+        if fusion.shares_steps and fusion.order is None:
+            self.own = fusion.project(-fusion.centre / fusion.scale[:, None]) + fusion.position
+            self.gain = fusion.centre.shape[1] ** 0.5 / fusion.scale[:, None]
+            self.null = fusion.null[0]
 
     def chain(
         self, steps: Float[Tensor, "steps step_dim"], mask: Bool[Tensor, " steps"], named: Int[Tensor, " steps"] | None = None
     ) -> "PreparedChain":
         """All that reading this chain needs; `named` says which items its steps name, where these have votes."""
-        memory = self.fusion.encode(steps[None], mask[None], *([] if named is None else [named[None]]))
-        slots = memory.slots[0, memory.bias[0, 0, 0] == 0]
+        if self.own is None:
+            memory = self.fusion.encode(steps[None], mask[None])
+            slots = memory.slots[0, memory.bias[0, 0, 0] == 0]
+        else:
+            mask = mask & self.fusion.keep
+            slots = self._slots(steps, mask)
         told = torch.addmm(self.bias, slots, self.weight).view(len(slots), len(self.layers), 2, self.heads, -1)
         keys, values = told.permute(1, 2, 3, 0, 4).contiguous().unbind(1)  # L H S E
-        return PreparedChain(self, keys.transpose(2, 3).unbind(0), values.unbind(0), memory)
+        voters = None
+        if self.votes is not None and named is not None:
+            voters = slots[:-1], self.votes[2][mask], named[mask].tolist()
+        return PreparedChain(self, keys.transpose(2, 3).unbind(0), values.unbind(0), voters)
+
+    def _slots(self, steps: Float[Tensor, "steps step_dim"], mask: Bool[Tensor, " steps"]) -> Float[Tensor, "S D"]:
+        """`StructuredFusion.encode` of one chain without what is missing."""
+        said, fusion = steps[mask], self.fusion
+        length = torch.linalg.vector_norm(said, dim=1, keepdim=True).clamp(min=1e-12)
+        slots = torch.addcmul(self.own[mask], said @ fusion.project.weight.T, self.gain[mask] / length)
+        return fusion.norm(torch.cat([slots, self.null]))
 
 
 class PreparedChain:
     """One chain, ready to be read by states of any number."""
 
     def __init__(
-        self, prepared: PreparedFusion, keys: tuple[Tensor, ...], values: tuple[Tensor, ...], memory: ChainMemory
+        self,
+        prepared: PreparedFusion,
+        keys: tuple[Tensor, ...],
+        values: tuple[Tensor, ...],
+        voters: tuple[Tensor, Tensor, list[int]] | None,
     ) -> None:
-        self.prepared, self.keys, self.values, self.memory = prepared, keys, values, memory
+        self.prepared, self.keys, self.values, self.voters = prepared, keys, values, voters
 
     def __call__(self, hidden: Float[Tensor, "1 N D"], layer: int) -> Float[Tensor, "1 N D"]:
         place = layer - self.prepared.first_layer
@@ -82,12 +105,12 @@ class PreparedChain:
     ) -> tuple[Int[Tensor, " found"], Float[Tensor, " found"]]:
         """`scoter.models.votes.elect` of one request: the best of what a search found and what steps name, by the votes of `state`,
         the decoder's after the start token. Without votes, what was found."""
-        if self.prepared.votes is None or self.memory.named is None:
+        if self.voters is None:
             return items, scores
-        into, constant, by_step, abstain = self.prepared.votes
+        into, constant, _, abstain = self.prepared.votes
+        slots, by_step, named = self.voters
         asked = torch.addmv(constant, into, state)
-        voted = (torch.addmv(by_step, self.memory.slots[0, :-1], asked[:-1]) + asked[-1]).tolist()
-        named = self.memory.named[0].tolist()
+        voted = (torch.addmv(by_step, slots, asked[:-1]) + asked[-1]).tolist()
         ballots = [(item, score) for item, score in zip(named, voted, strict=True) if item >= 0]
         total = _log_sum([abstain, *(score for _, score in ballots)])
         won = {item: score + abstain - total for item, score in zip(items.tolist(), scores.tolist(), strict=True) if item >= 0}
