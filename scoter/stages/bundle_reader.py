@@ -140,8 +140,8 @@ def open_bundle(folder: Path) -> Bundle:
         _same(len(rows), users, "users")
     with _reading(folder, HISTORIES):
         arrays = load_arrays(folder / HISTORIES)
-        histories = Histories(np.arange(users), arrays["items"].astype(np.int64), arrays["offsets"])
         _ragged(arrays["offsets"], users, arrays["items"], items)
+        histories = Histories(np.arange(users), arrays["items"].astype(np.int64), arrays["offsets"])
     model = _network(folder, config, about, pattern)
     reader, sentences = (None, None) if pattern is None else _chains(folder, about, len(pattern), users)
     service = Service(about["method"], config, model, tuple(keys), titles, pattern)
@@ -250,6 +250,8 @@ def _same(found: int, wanted: int, what: str) -> None:
 
 
 def _ragged(offsets: np.ndarray, rows: int, entries: np.ndarray, most: int) -> None:
+    if offsets.dtype.kind not in "iu" or entries.dtype.kind not in "iu":
+        raise ValueError(f"its offsets and entries are {offsets.dtype} and {entries.dtype} where whole numbers belong")
     _same(len(offsets), rows + 1, "offsets")
     if int(offsets[0]) != 0 or int(offsets[-1]) != len(entries) or (np.diff(offsets) < 0).any():
         raise ValueError("its offsets do not describe its entries")

@@ -187,6 +187,12 @@ def outside(folder: Path) -> None:
     resign(folder)
 
 
+def fractions(folder: Path) -> None:
+    items = load_file(folder / "histories.safetensors")["items"].astype(np.float32)
+    edit_arrays(folder / "histories.safetensors", items=items + np.float32(0.5))
+    resign(folder)
+
+
 def swap_codes(folder: Path) -> None:
     codes = load_file(folder / "semantic_ids.safetensors")["codes"]
     edit_arrays(folder / "semantic_ids.safetensors", codes=codes[::-1].copy())
@@ -226,6 +232,7 @@ DAMAGES = [
     (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json is no manifest of a bundle", "export"),
     (lambda folder: edit_json(folder / "manifest.json", version=9), "manifest.json is not of", "another version"),
     (outside, "histories.safetensors cannot be used: an entry lies outside", "export"),
+    (fractions, "histories.safetensors cannot be used: its offsets and entries are", "where whole numbers belong"),
     (swap_codes, "semantic_ids.safetensors cannot be used: the trie does not spell", "export"),
     (other_pattern, "cannot be used", "export"),
     (unknown_key, "model.json cannot be used: MethodConfig: surprise", "export"),
