@@ -24,7 +24,7 @@ def seconds_of(values: Column, path: Path) -> Int[np.ndarray, " rows"]:
         DataError: a value is no time, is negative, or is plainly in milliseconds.
     """
     if not pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_datetime64_any_dtype(values):
-        numbers: Column = pd.to_numeric(values, errors="coerce")
+        numbers: Column = _numbers(values)
         values = numbers if numbers.notna().all() else pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce")
     bad = np.flatnonzero(values.isna())
     if len(bad):
@@ -43,6 +43,14 @@ def seconds_of(values: Column, path: Path) -> Int[np.ndarray, " rows"]:
             f"({len(outside)} such rows); divide milliseconds by 1000"
         )
     return seconds.astype(np.int64)
+
+
+def _numbers(values: Column) -> Column:
+    """Cells as floats, NaN where they are no numbers."""
+    try:
+        return pd.to_numeric(values, errors="coerce").astype(float)
+    except OverflowError:  # digits by the hundred, which pandas does not survive
+        return values.map(lambda value: float("inf") if str(value).strip().isdigit() else float("nan"))
 
 
 def cells_of(values: Column, name: str, path: Path) -> tuple[Cell, ...]:

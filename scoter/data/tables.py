@@ -89,7 +89,7 @@ def _read(path: Path) -> Frame:
     text: Any = dict.fromkeys(("user", "item", "title", "brand", "phrase", "description", "categories"), str)
     try:
         if kind == "parquet":
-            table = read_parquet(path).to_pandas()
+            table = _decoded(read_parquet(path)).to_pandas()
         else:
             with open_unpacked(path) as file:
                 separator = "," if kind == "csv" else "\t"
@@ -101,6 +101,20 @@ def _read(path: Path) -> Frame:
     if table.empty:
         raise DataError(f"{path} has no rows; a header alone is not enough")
     return table
+
+
+def _decoded(table: Any) -> Any:
+    """The arrow table with bytes as text, as which other tools often keep it; bytes that are no UTF-8 are a ValueError."""
+    import pyarrow as pa
+
+    def text(kind: Any) -> Any:
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+            return pa.string()
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            return pa.list_(text(kind.value_type))
+        return kind
+
+    return table.cast(pa.schema([field.with_type(text(field.type)) for field in table.schema]))
 
 
 def _require(table: Frame, path: Path, columns: list[str]) -> None:

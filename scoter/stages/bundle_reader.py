@@ -161,8 +161,8 @@ def check_files(folder: Path) -> None:
         manifest = parse_json((folder / MANIFEST).read_bytes())
         files = dict(manifest["files"])
         known = {name: manifest.get(name) for name in FORMAT} == FORMAT
-        sizes = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        sizes = {name: (int(entry["bytes"]), entry["sha256"]) for name, entry in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise StoreError(f"{folder / MANIFEST} is no manifest of a bundle ({type(error).__name__}: {error}); {again}") from None
     if not known:
         raise StoreError(f"{folder / MANIFEST} is not of {FORMAT}, so another version wrote it; {again}")

@@ -4,6 +4,8 @@ import gzip
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from scoter.data.tables import load_table
@@ -161,6 +163,27 @@ def test_broken_and_unknown_files_are_named(tmp_path):
         load_table(_file(tmp_path, ROWS, "log.xlsx"))
     with pytest.raises(DataError, match="does not exist; check the path"):
         load_table(tmp_path / "nowhere.csv")
+
+
+def test_digits_by_the_thousand_are_no_time(tmp_path):
+    (tmp_path / "log.csv").write_text(f"user,item,timestamp\nu,i,154{'9' * 5000}\nu,j,{'9' * 400}\nu,k,3\n")
+    with pytest.raises(DataError, match=r"row 1 of .*log\.csv has"):
+        load_table(tmp_path / "log.csv")
+
+
+def test_bytes_in_parquet_are_text_or_refused(tmp_path):
+    rows = {"user": [b"u"] * 3, "item": [b"i", "\u00e9".encode(), b"k"], "timestamp": [1, 2, 3]}
+    pq.write_table(pa.table(rows), tmp_path / "log.parquet")
+    log, catalog = load_table(tmp_path / "log.parquet")
+    assert log.user_keys == ("u",)
+    assert sorted(catalog.keys) == ["i", "k", "\u00e9"]
+    items = pa.table({"item": [b"i", "\u00e9".encode(), b"k"], "categories": [[b"soap"], [], [b"oil"]]})
+    pq.write_table(items, tmp_path / "items.parquet")
+    told = load_table(tmp_path / "log.parquet", tmp_path / "items.parquet")[1]
+    assert dict(zip(told.keys, told.columns["categories"], strict=True)) == {"i": ("soap",), "\u00e9": (), "k": ("oil",)}
+    pq.write_table(pa.table({**rows, "user": [b"\xff"] * 3}), tmp_path / "log.parquet")
+    with pytest.raises(DataError, match="cannot be read .*UTF8"):
+        load_table(tmp_path / "log.parquet")
 
 
 def test_parquet_lists_become_categories_and_odd_lists_are_refused(tmp_path):
