@@ -194,8 +194,9 @@ class FusionConfig:
 
     `kind` says what becomes of the steps; `scores` has no fusion and mixes TIGER's scores with transition scores. `chains`
     says whose chain a user gets, or what stands in for it. `encoder` causal adds role vectors and causal self-attention over
-    the steps. `reads` says whether each layer of a decoder reads the chain or the last alone. `last_only` hides every step but the last, `without` hides step number `without` (from 1; 0 hides none), `gate`
-    false lets in all that is read. `alignment` is the weight of InfoNCE between steps and target items, at `temperature`.
+    the steps. `reads` says whether each layer of a decoder reads the chain or the last alone. `last_only` hides every step
+    but the last, `without` hides step number `without` (from 1; 0 hides none), `gate` false lets in all that is read.
+    `alignment` is the weight of InfoNCE between steps and target items, at `temperature`.
     """
 
     __pydantic_config__ = _FORBID

@@ -48,7 +48,8 @@ def seconds_of(values: Column, path: Path) -> Int[np.ndarray, " rows"]:
 def _numbers(values: Column) -> Column:
     """Cells as floats, NaN where they are no numbers."""
     try:
-        return pd.to_numeric(values, errors="coerce").astype(float)
+        numbers: Column = pd.to_numeric(values, errors="coerce")
+        return numbers.astype(float)
     except OverflowError:  # digits by the hundred, which pandas does not survive
         return values.map(lambda value: float("inf") if str(value).strip().isdigit() else float("nan"))
 

@@ -44,7 +44,7 @@ class PreparedFusion:
         self.layers = [_multiply_out(layer, self.heads) for layer in fusion.layers]
         self.votes = None if fusion.votes is None else _votes_multiplied_out(fusion.votes)
         # What the slot of a step has whatever it says, and how much of what it says; None where a fusion has slots of its own.
-        self.own = None
+        self.own: Any = None
         if fusion.shares_steps and fusion.order is None:
             self.own = fusion.project(-fusion.centre / fusion.scale[:, None]) + fusion.position
             self.gain = fusion.centre.shape[1] ** 0.5 / fusion.scale[:, None]
@@ -103,9 +103,9 @@ class PreparedChain:
     def elect(
         self, items: Int[Tensor, " found"], scores: Float[Tensor, " found"], state: Float[Tensor, " D"]
     ) -> tuple[Int[Tensor, " found"], Float[Tensor, " found"]]:
-        """`scoter.models.votes.elect` of one request: the best of what a search found and what steps name, by the votes of `state`,
-        the decoder's after the start token. Without votes, what was found."""
-        if self.voters is None:
+        """`scoter.models.votes.elect` of one request: the best of what a search found and of what steps name, by the votes of the
+        decoder's `state` after the start token. Without votes, what was found."""
+        if self.voters is None or self.prepared.votes is None:
             return items, scores
         into, constant, _, abstain = self.prepared.votes
         slots, by_step, named = self.voters

@@ -182,7 +182,7 @@ def test_bytes_in_parquet_are_text_or_refused(tmp_path):
     told = load_table(tmp_path / "log.parquet", tmp_path / "items.parquet")[1]
     assert dict(zip(told.keys, told.columns["categories"], strict=True)) == {"i": ("soap",), "\u00e9": (), "k": ("oil",)}
     pq.write_table(pa.table({**rows, "user": [b"\xff"] * 3}), tmp_path / "log.parquet")
-    with pytest.raises(DataError, match="cannot be read .*UTF8"):
+    with pytest.raises(DataError, match=r"cannot be read .*UTF8"):
         load_table(tmp_path / "log.parquet")
 
 
