@@ -194,9 +194,10 @@ class FusionConfig:
 
     `kind` says what becomes of the steps; `scores` has no fusion and mixes TIGER's scores with transition scores. `chains`
     says whose chain a user gets, or what stands in for it. `encoder` causal adds role vectors and causal self-attention over
-    the steps. `reads` says whether each layer of a decoder reads the chain or the last alone. `last_only` hides every step
-    but the last, `without` hides step number `without` (from 1; 0 hides none), `gate` false lets in all that is read.
-    `alignment` is the weight of InfoNCE between steps and target items, at `temperature`.
+    the steps. `reads` says where a decoder reads the chain: in every layer, in the last alone, or once, after the start token
+    in its middle layer. `last_only` hides every step but the last, `without` hides step number `without` (from 1; 0 hides
+    none), `gate` false lets in all that is read. `alignment` is the weight of InfoNCE between steps and target items, at
+    `temperature`.
     """
 
     __pydantic_config__ = _FORBID
@@ -207,7 +208,7 @@ class FusionConfig:
     votes: bool = False
     heads: Count = 4
     encoder: Literal["position", "causal"] = "position"
-    reads: Literal["every-layer", "last-layer"] = "last-layer"
+    reads: Literal["every-layer", "last-layer", "start"] = "start"
     last_only: bool = False
     without: int = 0
     gate: bool = True

@@ -80,7 +80,7 @@ class BeamDecoder:
         for number, layer in enumerate(model.decoder.layers):
             x = x + self._read_past(layer.self_norm(x), number, layer.self_attention)
             x = x + self._read_memory(layer.cross_norm(x), number)
-            if self.chain is not None:
+            if self.chain is not None and not (model.fusion.start_only and len(self.past[number]) > 1):
                 x = self.chain(x, number) if callable(self.chain) else model.fusion(x, self.chain, number)
             x = x + layer.ff.wo(layer.ff.wi(layer.ff_norm(x)).relu_())
         with torch.autocast(x.device.type, enabled=False):

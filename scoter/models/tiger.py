@@ -36,7 +36,7 @@ _BLOCKED = -1e9
 
 
 class Tiger(nn.Module):
-    """Generative retrieval over `ids`; with a `fusion`, decoder layers also read the chain's steps (by default the last).
+    """Generative retrieval over `ids`; with a `fusion`, the decoder also reads the chain's steps.
 
     Example:
         >>> ids = SemanticIds(np.array([[0, 0], [0, 1], [1, 0]]), (2, 2))

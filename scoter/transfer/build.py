@@ -32,9 +32,10 @@ def build_fusion(config: FusionConfig, pattern: ReasoningPattern, step_dim: int,
         >>> build_fusion(FusionConfig("bag", without=1), pattern, step_dim=4, dim=8, layers=1).keep.tolist()
         [False, True]
     """
-    reading = 1 if config.reads == "last-layer" else layers
+    first, reading = {"every-layer": (0, layers), "last-layer": (layers - 1, 1), "start": ((layers - 1) // 2, 1)}[config.reads]
     fusion = _fusion(config, pattern, step_dim, dim, reading)
-    fusion.first_layer = layers - reading
+    fusion.first_layer = first
+    fusion.start_only = config.reads == "start" and layers > 1  # a lone layer passes nothing on, so all its states read
     return fusion
 
 

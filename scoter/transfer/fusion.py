@@ -104,7 +104,9 @@ class StructuredFusion(nn.Module):
         return self.encode_shared(steps.flatten(0, 1), place, mask, named)
 
     first_layer = 0
-    """The first of the recommender's layers that reads; earlier ones leave the states as they are."""
+    """The first of the recommender's layers that reads; those before it, and those after the last of `layers`, do not."""
+    start_only = False
+    """Whether the first of a row's states alone reads: a decoder's after the start token, which later ones attend to."""
 
     @property
     def shares_steps(self) -> bool:
@@ -167,9 +169,12 @@ class StructuredFusion(nn.Module):
     def forward(
         self, hidden: Float[Tensor, "rows queries dim"], memory: ChainMemory, layer: int
     ) -> Float[Tensor, "rows queries dim"]:
-        if layer < self.first_layer:
+        place = layer - self.first_layer
+        if not 0 <= place < len(self.layers):
             return hidden
-        return self.layers[layer - self.first_layer](hidden, memory, layer)
+        if self.start_only and hidden.shape[1] > 1:
+            return torch.cat([self.layers[place](hidden[:, :1], memory, layer), hidden[:, 1:]], dim=1)
+        return self.layers[place](hidden, memory, layer)
 
     def start_recording(self) -> None:
         """From now on every read is recorded, until `take_readings`."""

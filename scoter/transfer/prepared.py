@@ -89,8 +89,10 @@ class PreparedChain:
 
     def __call__(self, hidden: Float[Tensor, "1 N D"], layer: int) -> Float[Tensor, "1 N D"]:
         place = layer - self.prepared.first_layer
-        if place < 0:
+        if not 0 <= place < len(self.prepared.layers):
             return hidden
+        if self.prepared.fusion.start_only and hidden.shape[1] > 1:
+            return torch.cat([self(hidden[:, :1], layer), hidden[:, 1:]], dim=1)
         into, bias, out = self.prepared.layers[place]
         states = hidden[0]
         count, dim = states.shape

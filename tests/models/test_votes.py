@@ -1,6 +1,7 @@
 """Votes against the mixture spelt out item by item, in every place where a recommender scores."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,9 +42,9 @@ def make_steps() -> StepEmbeddings:
     return StepEmbeddings(vectors, rng.integers(0, 30, offsets[-1]), offsets, np.arange(USERS + 1) * 6, PATTERN, "test", named)
 
 
-def make_fusion(dim: int, layers: int):
+def make_fusion(dim: int, layers: int, reads: Any = "start"):
     torch.manual_seed(3)
-    fusion = build_fusion(FusionConfig(grounded=True, votes=True, heads=2), PATTERN, WIDTH, dim, layers)
+    fusion = build_fusion(FusionConfig(grounded=True, votes=True, heads=2, reads=reads), PATTERN, WIDTH, dim, layers)
     with torch.no_grad():
         for parameter in fusion.votes.parameters():
             parameter.add_(0.5 * torch.randn_like(parameter))
@@ -51,11 +52,11 @@ def make_fusion(dim: int, layers: int):
     return fusion
 
 
-def make_tiger() -> Tiger:
+def make_tiger(reads: Any = "start") -> Tiger:
     codes = np.array([(a, b, c) for a in range(3) for b in range(2) for c in range(2)])
     ids = SemanticIds(np.random.default_rng(0).permutation(codes), (3, 2, 2))
     torch.manual_seed(0)
-    return Tiger(TIGER, ids, make_fusion(TIGER.dim, TIGER.layers)).eval()
+    return Tiger(TIGER, ids, make_fusion(TIGER.dim, TIGER.layers, reads)).eval()
 
 
 def item_scorers():
@@ -90,8 +91,9 @@ def test_weights_are_a_distribution_and_only_steps_that_name_an_item_have_any():
     assert weights[1, 0] == 1
 
 
-def test_every_way_of_scoring_gives_the_same_mixture():
-    model, log, steps = make_tiger(), make_log(), make_steps()
+@pytest.mark.parametrize("reads", ["start", "last-layer", "every-layer"])
+def test_every_way_of_scoring_gives_the_same_mixture(reads: Any):
+    model, log, steps = make_tiger(reads), make_log(), make_steps()
     histories, reader = prefixes(log), StepReader(steps)
     exact = log_likelihoods(model, histories, reader)
     np.testing.assert_allclose(np.exp(exact).sum(1), 1, atol=1e-5)

@@ -1,6 +1,7 @@
 """The property that defines each control, and that it holds for no other arm where that is the point."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,12 +158,23 @@ def test_controls_have_equal_parameters_where_that_can_be() -> None:
     assert counts["control-causal-steps"] == whole + 2 * DIM + 2 * DIM + 4 * DIM * (DIM + 1)
 
 
-def test_earlier_layers_leave_states_alone_where_the_last_alone_reads() -> None:
-    fusion, (steps, mask) = build_fusion(FusionConfig(), PATTERN, WIDTH, DIM, layers=3).eval(), chains(0)
+@pytest.mark.parametrize(
+    ("reads", "layers", "changed"),
+    [
+        ("every-layer", 3, [[0, 1], [0, 1], [0, 1]]),
+        ("last-layer", 3, [[], [], [0, 1]]),
+        ("start", 3, [[], [0], []]),
+        ("start", 2, [[0], []]),
+        ("start", 1, [[0, 1]]),
+    ],
+)
+def test_where_a_decoder_reads(reads: Any, layers: int, changed: list[list[int]]) -> None:
+    fusion, (steps, mask) = build_fusion(FusionConfig(reads=reads), PATTERN, WIDTH, DIM, layers).eval(), chains(0)
     hidden, memory = torch.randn(ROWS, 2, DIM), fusion.encode(steps, mask)
-    assert len(fusion.layers) == 1
-    assert fusion(hidden, memory, 0) is fusion(hidden, memory, 1) is hidden
-    assert not torch.allclose(fusion(hidden, memory, 2), hidden)
+    assert len(fusion.layers) == (layers if reads == "every-layer" else 1)
+    for layer, wanted in enumerate(changed):
+        moved = (fusion(hidden, memory, layer) - hidden).abs().amax(dim=(0, 2)) > 1e-4
+        assert moved.nonzero().flatten().tolist() == wanted
 
 
 def fits(config: FusionConfig) -> bool:

@@ -13,6 +13,7 @@ KINDS = [
     FusionConfig(),
     FusionConfig(encoder="causal"),
     FusionConfig(reads="every-layer"),
+    FusionConfig(reads="last-layer"),
     FusionConfig(gate=False),
     FusionConfig(without=2),
     FusionConfig("meanpool"),
