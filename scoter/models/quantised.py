@@ -3,7 +3,7 @@
 It is read with NumPy, whose calls cost less than Torch's where there is one shopper to answer.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -64,14 +64,17 @@ class QuantisedSteps:
         low, counts = self._bags(users)
         before = np.cumsum(counts) - counts
         rows = self.indices[np.repeat(low - before, counts) + np.arange(counts.sum())]
-        values = torch.from_numpy(self.vectors[rows]).float().numpy()
-        if self.scale is not None:
-            values *= self.scale[rows, None]
+        values = self.rows(rows)
         means, there = np.zeros((len(counts), values.shape[1]), np.float32), counts > 0
         if there.any():
             means[there] = np.add.reduceat(values, before[there]) / counts[there, None].astype(np.float32)
         shape = (len(users), self.step_count)
         return torch.from_numpy(means).view(*shape, -1), torch.from_numpy(there).view(shape)
+
+    def rows(self, chosen: Any) -> Float[np.ndarray, "chosen dim"]:
+        """Some rows, a slice or their numbers, in fp32."""
+        values = torch.from_numpy(self.vectors[chosen]).float().numpy()
+        return values if self.scale is None else values * self.scale[chosen, None]
 
     def named(self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Int[Tensor, "rows steps"]:
         """The item that each step names, -1 where it names none or says several sentences."""
@@ -92,6 +95,36 @@ class QuantisedSteps:
     def without_chain(self) -> "NoSteps":
         """What somebody reads who is none of the users."""
         return NoSteps(self.step_count, self.vectors.shape[1])
+
+
+class ProjectedSteps:
+    """The table behind a linear map, for one user at a time: a map of a mean is the mean of maps, so they are taken once.
+
+    Args:
+        weight: the map, as `nn.Linear` keeps it.
+    """
+
+    def __init__(self, table: QuantisedSteps, weight: Float[Tensor, "out dim"]) -> None:
+        self.table = table
+        parts = [table.rows(slice(start, start + 4096)) for start in range(0, len(table.vectors), 4096)]
+        self.projected = np.concatenate([part @ weight.numpy().T for part in parts])
+        self.lengths = np.concatenate([np.linalg.norm(part, axis=1) for part in parts])
+
+    def of(self, user: int) -> tuple[Float[Tensor, "present out"], Float[Tensor, "present 1"], Bool[Tensor, " steps"]]:
+        """The image of each step that is there, its length before the map, and which are there."""
+        table, first = self.table, user * self.table.step_count
+        bounds = table.offsets[first : first + table.step_count + 1].astype(np.int64)
+        rows, counts = table.indices[bounds[0] : bounds[-1]], np.diff(bounds)
+        there = counts > 0
+        projected, lengths = self.projected[rows], self.lengths[rows]
+        if len(rows) > there.sum():
+            starts, counts = (bounds[:-1] - bounds[0])[there], counts[there]
+            projected = np.add.reduceat(projected, starts) / counts[:, None].astype(np.float32)
+            lengths = lengths[starts]
+            for step in np.flatnonzero(counts > 1):
+                several = rows[starts[step] : starts[step] + counts[step]]
+                lengths[step] = np.linalg.norm(table.rows(several).mean(axis=0))
+        return torch.from_numpy(projected), torch.from_numpy(lengths)[:, None], torch.from_numpy(there)
 
 
 class NoSteps:

@@ -9,6 +9,7 @@ from torch import Tensor
 from scoter.models.batches import StepSource
 from scoter.models.beam import beam_search
 from scoter.models.decoding import BeamDecoder, evaluating, fold
+from scoter.models.quantised import ProjectedSteps, QuantisedSteps
 from scoter.models.tiger import Tiger
 
 
@@ -31,6 +32,7 @@ class SingleRequests:
 
     def __init__(self, model: Tiger, fusion: Any = None) -> None:
         self.model, self.fusion, self.folded = model, fusion, fold(model)
+        self.projected: ProjectedSteps | None = None
 
     def best(
         self, history: Int[Tensor, " length"], k: int, steps: StepSource | None = None, user: int = 0, beams: int = 0
@@ -41,10 +43,7 @@ class SingleRequests:
         with evaluating(model):
             chain = None
             if self.fusion is not None and steps is not None:
-                asked = torch.tensor([user]), torch.tensor([len(history)])
-                values, mask = steps.read(*asked)
-                named = None if self.fusion.votes is None else steps.named(*asked)[0]
-                chain = self.fusion.chain(values[0], mask[0], named)
+                chain = self._chain(steps, user, len(history))
             memory = model.encode(model.item_tokens[items])
             decoder = BeamDecoder(model, self.folded, memory, torch.tensor([items.shape[1]]), chain)
             width, over_trie = max(k, beams or model.config.beams), model.config.softmax == "trie"
@@ -55,3 +54,14 @@ class SingleRequests:
             if chain is not None:
                 items, totals = chain.elect(items, totals, decoder.state[0, 0])
         return items[:k], totals[:k]
+
+    def _chain(self, steps: StepSource, user: int, length: int) -> Any:
+        """The user's chain; of a shipped table, whose sentences are few and read often, each is mapped once for all."""
+        asked = torch.tensor([user]), torch.tensor([length])
+        named = None if self.fusion.votes is None else steps.named(*asked)[0]
+        if self.fusion.own is None or not isinstance(steps, QuantisedSteps):
+            values, mask = steps.read(*asked)
+            return self.fusion.chain(values[0], mask[0], named)
+        if self.projected is None or self.projected.table is not steps:
+            self.projected = ProjectedSteps(steps, self.fusion.fusion.project.weight.detach())
+        return self.fusion.chain_of(*self.projected.of(user), named)

@@ -55,24 +55,39 @@ class PreparedFusion:
     ) -> "PreparedChain":
         """All that reading this chain needs; `named` says which items its steps name, where these have votes."""
         if self.own is None:
-            memory = self.fusion.encode(steps[None], mask[None])
+            memory = self.fusion.encode(steps[None], mask[None], *([] if named is None else [named[None]]))
             slots = memory.slots[0, memory.bias[0, 0, 0] == 0]
-        else:
-            mask = mask & self.fusion.keep
-            slots = self._slots(steps, mask)
+            return self._prepared(slots, mask & self.fusion.keep, named)
+        said = steps[mask]
+        lengths = torch.linalg.vector_norm(said, dim=1, keepdim=True)
+        return self.chain_of(said @ self.fusion.project.weight.T, lengths, mask, named)
+
+    def chain_of(
+        self,
+        projected: Float[Tensor, "present D"],
+        lengths: Float[Tensor, "present 1"],
+        there: Bool[Tensor, " steps"],
+        named: Int[Tensor, " steps"] | None = None,
+    ) -> "PreparedChain":
+        """The same from what is known of the steps that are `there`: images under the fusion's map, and lengths before it.
+
+        Only for fusions with `own`, whose slots are their steps.
+        """
+        mask = there & self.fusion.keep
+        kept = mask[there]
+        gain = self.gain[mask] / lengths[kept].clamp(min=1e-12)
+        slots = torch.addcmul(self.own[mask], projected[kept], gain)
+        return self._prepared(self.fusion.norm(torch.cat([slots, self.null])), mask, named)
+
+    def _prepared(
+        self, slots: Float[Tensor, "S D"], mask: Bool[Tensor, " steps"], named: Int[Tensor, " steps"] | None
+    ) -> "PreparedChain":
         told = torch.addmm(self.bias, slots, self.weight).view(len(slots), len(self.layers), 2, self.heads, -1)
         keys, values = told.permute(1, 2, 3, 0, 4).contiguous().unbind(1)  # L H S E
         voters = None
         if self.votes is not None and named is not None:
             voters = slots[:-1], self.votes[2][mask], named[mask].tolist()
         return PreparedChain(self, keys.transpose(2, 3).unbind(0), values.unbind(0), voters)
-
-    def _slots(self, steps: Float[Tensor, "steps step_dim"], mask: Bool[Tensor, " steps"]) -> Float[Tensor, "S D"]:
-        """`StructuredFusion.encode` of one chain without what is missing."""
-        said, fusion = steps[mask], self.fusion
-        length = torch.linalg.vector_norm(said, dim=1, keepdim=True).clamp(min=1e-12)
-        slots = torch.addcmul(self.own[mask], said @ fusion.project.weight.T, self.gain[mask] / length)
-        return fusion.norm(torch.cat([slots, self.null]))
 
 
 class PreparedChain:

@@ -223,7 +223,10 @@ def test_every_method_has_a_name_of_its_own():
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("name", [name for name, entry in FIGURES.items() if entry.draw is not None])
+UNMEASURED = {"latency"}
+
+
+@pytest.mark.parametrize("name", sorted(set(FIGURES) - UNMEASURED))
 def test_axes_are_named_and_labels_do_not_overlap(name):
     figure = draw(name)
     canvas = FigureCanvasAgg(figure)
@@ -261,6 +264,12 @@ def test_a_picture_that_changed_is_noticed(tmp_path):
     figure.axes[0].texts[0].set_text("something else altogether")
     (path,) = save(figure, tmp_path, "method", ("png",))
     assert compare_images(str(PICTURES / "method.png"), str(path), tol=4) is not None
+
+
+@pytest.mark.parametrize("name", sorted(UNMEASURED))
+def test_what_is_not_measured_is_not_drawn(name):
+    with pytest.raises(NotMeasuredError, match=r"is not among the results"):
+        draw(name)
 
 
 def test_the_command_writes_both_forms_and_lists_what_is_missing(tmp_path):
