@@ -115,6 +115,16 @@ def test_a_stored_recipe_is_todays_if_later_options_have_their_defaults(tmp_path
     assert "method.model.gone was 1, now not kept" in differences(recipe_of(TIGER), stored_recipe(config))
 
 
+def test_rows_without_a_word_about_reading_read_everywhere():
+    cell = Cell("beauty", "scoter", 0)
+    recipe = json.loads(json.dumps(recipe_of(cell)))
+    row = {**recipe, **recipe["method"]}
+    assert row["fusion"].pop("reads") == "start"
+    assert differences(recipe_of(cell), stored_recipe(row)) == ["method.fusion.reads was every-layer, now start"]
+    row["model"]["layers"] = 1  # where one layer reads, it is the same
+    assert stored_recipe(row)["method"]["fusion"]["reads"] == "start"
+
+
 def test_a_row_of_an_older_recipe_is_missing_and_says_why(tmp_path):
     results = tmp_path / "results"
     assert [one.state for one in plan([TIGER, SASREC], results)] == ["missing", "missing"]
