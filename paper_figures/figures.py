@@ -50,7 +50,7 @@ FIGURES: dict[str, Entry] = {
         reasoning.prefixes, ("information.json",), "Usable information in real chains: by step, and over each form."
     ),
     "estimators": Entry(theory_figures.estimators, ("estimators.json",), "Errors of the estimators where the truth is known."),
-    "latency": Entry(efficiency.latency, ("latency.json",), "Latency of serving: p50 and p99, and what a chain adds."),
+    "latency": Entry(efficiency.latency, ("latency.json",), "Latency of serving."),
 }
 
 
