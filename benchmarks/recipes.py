@@ -64,7 +64,8 @@ def stored_recipe(config: Mapping[str, Any]) -> dict[str, Any]:
     if config.get("model", {}).get("kind") == "own":
         return dict(config)
     parts = {"method": {name: config.get(name) for name in ("model", "training", "fusion")}}
-    if reads_chains(config) and config["model"]["kind"] == "tiger" and config["model"].get("layers", 1) > 1:
+    model = config.get("model", {})
+    if reads_chains(config) and model.get("kind") == "tiger" and model.get("layers", 1) > 1:
         parts["method"]["fusion"] = {"reads": "every-layer", **config["fusion"]}  # all there was before there was a choice
     parts |= {"semantic_ids": config["semantic_ids"]} if config.get("semantic_ids") else {}
     parts |= origin_of_chains(config) if reads_chains(config) else {}
