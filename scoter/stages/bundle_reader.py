@@ -126,7 +126,7 @@ def open_bundle(folder: Path) -> Bundle:
         pattern = None
         if "pattern" in about:
             pattern = ReasoningPattern(tuple(Step(step["role"], step["parameters"]) for step in about["pattern"]))
-        items, users = int(about["items"]), int(about["users"])
+        items, users, method = int(about["items"]), int(about["users"]), str(about["method"])
         if (config.fusion is None) != (pattern is None):
             raise ValueError("it has a fusion without a pattern, or a pattern without a fusion")
     with _reading(folder, ITEMS):
@@ -144,7 +144,7 @@ def open_bundle(folder: Path) -> Bundle:
         histories = Histories(np.arange(users), arrays["items"].astype(np.int64), arrays["offsets"])
     model = _network(folder, config, about, pattern)
     reader, sentences = (None, None) if pattern is None else _chains(folder, about, len(pattern), users)
-    service = Service(about["method"], config, model, tuple(keys), titles, pattern)
+    service = Service(method, config, model, tuple(keys), titles, pattern)
     return Bundle(folder, service, rows, histories, reader, sentences)
 
 

@@ -228,6 +228,13 @@ def unknown_key(folder: Path) -> None:
     resign(folder)
 
 
+def nameless(folder: Path) -> None:
+    about = json.loads((folder / "model.json").read_text())
+    del about["method"]
+    (folder / "model.json").write_text(json.dumps(about))
+    resign(folder)
+
+
 def not_tensors(folder: Path) -> None:
     (folder / "weights.safetensors").write_bytes(b"\x80\x04pickle")
     resign(folder)
@@ -254,6 +261,7 @@ DAMAGES = [
     (swap_codes, "semantic_ids.safetensors cannot be used: the trie does not spell", "export"),
     (other_pattern, "cannot be used", "export"),
     (unknown_key, "model.json cannot be used: MethodConfig: surprise", "export"),
+    (nameless, "model.json cannot be used: KeyError: 'method'", "export"),
     (not_tensors, "weights.safetensors cannot be used", "export"),
 ]
 
