@@ -51,7 +51,15 @@ def _numbers(values: Column) -> Column:
         numbers: Column = pd.to_numeric(values, errors="coerce")
         return numbers.astype(float)
     except OverflowError:  # digits by the hundred, which pandas does not survive
-        return values.map(lambda value: float("inf") if str(value).strip().isdigit() else float("nan"))
+        return values.map(_number)
+
+
+def _number(value: Any) -> float:
+    """A cell as Python reads it: too many digits are infinite."""
+    try:
+        return float(str(value))
+    except ValueError:
+        return float("nan")
 
 
 def cells_of(values: Column, name: str, path: Path) -> tuple[Cell, ...]:

@@ -22,7 +22,7 @@ A model that reads a chain in several places, or one code at a time, derives wha
     hidden = fusion(hidden, memory, layer)       # wherever the model wants to look
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -55,6 +55,11 @@ class StructuredFusion(nn.Module):
         >>> fusion.fuse(torch.randn(5, 2, 8), steps, mask).shape
         torch.Size([5, 2, 8])
     """
+
+    first_layer = 0
+    """The first of the recommender's layers that reads; those before it, and those after the last of `layers`, do not."""
+    start_only = False
+    """Whether the first of a row's states alone reads: a decoder's after the start token, which later ones attend to."""
 
     def __init__(
         self,
@@ -102,11 +107,6 @@ class StructuredFusion(nn.Module):
         """Slots of each chain: its steps in order, then the null slot. A masked step is never read, and has no vote."""
         place = torch.arange(mask.numel(), device=mask.device).view(mask.shape)
         return self.encode_shared(steps.flatten(0, 1), place, mask, named)
-
-    first_layer = 0
-    """The first of the recommender's layers that reads; those before it, and those after the last of `layers`, do not."""
-    start_only = False
-    """Whether the first of a row's states alone reads: a decoder's after the start token, which later ones attend to."""
 
     @property
     def shares_steps(self) -> bool:
@@ -169,12 +169,18 @@ class StructuredFusion(nn.Module):
     def forward(
         self, hidden: Float[Tensor, "rows queries dim"], memory: ChainMemory, layer: int
     ) -> Float[Tensor, "rows queries dim"]:
+        return self.where_read(hidden, layer, lambda states, place: self.layers[place](states, memory, layer))
+
+    def where_read(
+        self, hidden: Float[Tensor, "rows queries dim"], layer: int, read: Callable[[Tensor, int], Tensor]
+    ) -> Float[Tensor, "rows queries dim"]:
+        """`read(states, place)` of those states that read in the recommender's layer `layer`, beside the others as they are."""
         place = layer - self.first_layer
         if not 0 <= place < len(self.layers):
             return hidden
         if self.start_only and hidden.shape[1] > 1:
-            return torch.cat([self.layers[place](hidden[:, :1], memory, layer), hidden[:, 1:]], dim=1)
-        return self.layers[place](hidden, memory, layer)
+            return torch.cat([read(hidden[:, :1], place), hidden[:, 1:]], dim=1)
+        return read(hidden, place)
 
     def start_recording(self) -> None:
         """From now on every read is recorded, until `take_readings`."""

@@ -38,7 +38,7 @@ class PreparedFusion:
 
     @torch.no_grad()
     def __init__(self, fusion: StructuredFusion) -> None:
-        self.fusion, self.heads, self.first_layer = fusion, fusion.layers[0].heads, fusion.first_layer
+        self.fusion, self.heads = fusion, fusion.layers[0].heads
         self.weight = torch.cat([layer.key_value.weight for layer in fusion.layers]).T.contiguous()
         self.bias = torch.cat([layer.key_value.bias for layer in fusion.layers])
         self.layers = [_multiply_out(layer, self.heads) for layer in fusion.layers]
@@ -103,11 +103,9 @@ class PreparedChain:
         self.prepared, self.keys, self.values, self.voters = prepared, keys, values, voters
 
     def __call__(self, hidden: Float[Tensor, "1 N D"], layer: int) -> Float[Tensor, "1 N D"]:
-        place = layer - self.prepared.first_layer
-        if not 0 <= place < len(self.prepared.layers):
-            return hidden
-        if self.prepared.fusion.start_only and hidden.shape[1] > 1:
-            return torch.cat([self(hidden[:, :1], layer), hidden[:, 1:]], dim=1)
+        return self.prepared.fusion.where_read(hidden, layer, self._read)
+
+    def _read(self, hidden: Float[Tensor, "1 N D"], place: int) -> Float[Tensor, "1 N D"]:
         into, bias, out = self.prepared.layers[place]
         states = hidden[0]
         count, dim = states.shape
