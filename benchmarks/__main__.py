@@ -39,6 +39,7 @@ def collect(runs: tuple[Path, ...], results: Path) -> None:
 @click.option("--epochs-share", default=1.0, help="With your own --data: every method's share of the usual epochs.")
 @click.option("--store", type=click.Path(path_type=Path), help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Processor threads of a cell.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where cells are trained.")
 @results_option
 def run(
     only: tuple[str, ...],
@@ -50,6 +51,7 @@ def run(
     epochs_share: float,
     store: Path | None,
     threads: int,
+    device: str,
     results: Path,
 ) -> None:
     """Make the missing cells of the suite, most valuable first, and add each to the results as soon as it ends."""
@@ -68,7 +70,7 @@ def run(
             failed = run_suite(
                 cells,
                 results,
-                runner=in_process_of_its_own(store, data, threads),
+                runner=in_process_of_its_own(store, data, threads, device),
                 store=store,
                 data=data,
                 budget_minutes=budget_minutes,

@@ -13,11 +13,11 @@ from benchmarks.suite import Budget, Cell, experiment_of
 from scoter.errors import ScoterError
 
 
-def described(cell: Cell, data: Path | None, store: Path | None, threads: int) -> str:
+def described(cell: Cell, data: Path | None, store: Path | None, threads: int, device: str = "cpu") -> str:
     """The JSON that `main` reads."""
     budget = {"name": cell.budget.name, "share": cell.budget.share}
     told = {"dataset": cell.dataset, "method": cell.method, "seed": cell.seed, "own": cell.own, "budget": budget}
-    return json.dumps({**told, "data": data and str(data), "store": store and str(store), "threads": threads})
+    return json.dumps({**told, "data": data and str(data), "store": store and str(store), "threads": threads, "device": device})
 
 
 def main(text: str) -> None:
@@ -30,15 +30,15 @@ def main(text: str) -> None:
 
     git_commit()  # recorded as it is now: what is trained is the code that is loaded, not what is committed meanwhile
     use_threads(told["threads"])
-    print(run_cell(cell, data, Store(store), say), flush=True)
+    print(run_cell(cell, data, Store(store), say, told["device"]), flush=True)
 
 
-def run_cell(cell: Cell, data: Path | None, store: Any, say: Any) -> Path:
+def run_cell(cell: Cell, data: Path | None, store: Any, say: Any, device: str = "cpu") -> Path:
     """The folder of the finished run."""
     if not cell.own:
         from scoter import pipeline
 
-        return pipeline.run(experiment_of(cell), seed=cell.seed, store=store, data_dir=data, say=say).path
+        return pipeline.run(experiment_of(cell), seed=cell.seed, store=store, data_dir=data, say=say, device=device).path
     from benchmarks.own_method import run_own
     from scoter.config import DataConfig, Experiment
     from scoter.stages.context import Context

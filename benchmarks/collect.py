@@ -90,6 +90,12 @@ def dataset_of(run: Row) -> str:
     return _shop_name(run) or _sample_name(run) or table_of(run.get("experiment", ""), str(run.get("dataset")))
 
 
+def gpu_of(row: Row) -> str:
+    """The GPU that trained a collected row, empty where the processor did; rows of before there was a choice do not say."""
+    device = json.loads(row["versions"]).get("device", "cpu")
+    return "" if device == "cpu" else device
+
+
 def _frame(rows: Sequence[Row]) -> pd.DataFrame:
     kinds = {"seed": "int64", "value": "float64", "epochs": "int64", "cpu_hours": "float64", "peak_mib": "float64"}
     return pd.DataFrame([{name: row[name] for name in COLUMNS} for row in rows]).astype(kinds)
@@ -123,12 +129,17 @@ def _rows_of_run(folder: Path) -> list[Row]:
             "cpu_hours": made.get("cpu_seconds", math.nan) / 3600,
             "peak_mib": made.get("peak_mib", math.nan),
             "config": json.dumps({**made["config"], **_inputs_of(run, made["config"])}, sort_keys=True),
-            "versions": json.dumps(run.get("versions", {}), sort_keys=True),
+            "versions": json.dumps({**run.get("versions", {}), **_machinery_of(made)}, sort_keys=True),
         }
         for split in SPLITS:
             found = made["metrics"][split].items()
             rows += [{**shared, "split": split, "metric": metric, "value": value} for metric, value in found]
     return rows
+
+
+def _machinery_of(made: Mapping[str, Any]) -> dict[str, str]:
+    """Where a method was trained, and how precisely."""
+    return {name: made[name] for name in ("device", "precision") if name in made}
 
 
 def _inputs_of(run: Mapping[str, Any], method: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.collect import load_rows
+from benchmarks.collect import gpu_of, load_rows
 from benchmarks.recipes import differences, mixes_scores, recipe_of, stored_recipe
 from benchmarks.suite import Cell, experiment_of
 from scoter.config import to_json
@@ -54,8 +54,9 @@ def plan(cells: Sequence[Cell], results: Path, data: Path | None = None) -> list
 def forecast(cell: Cell, rows: Sequence[Row], data: Path | None = None) -> float | None:
     """CPU-hours of training a cell: those of one target and epoch in earlier cells of its kind, times its targets and epochs.
 
-    Earlier cells of the same recipe come first, then those of the same method, then those of the same model, with chains or
-    without as it is, then of the same model at all. Take it within a factor of 1.5: a busy machine and early stopping move it.
+    Cells that a GPU trained tell nothing of that. Of the others, those of the same recipe come first, then those of the same
+    method, then those of the same model, with chains or without as it is, then of the same model at all. Take it within a
+    factor of 1.5: a busy machine and early stopping move it.
     """
     if cell.own:
         return None
@@ -67,7 +68,7 @@ def forecast(cell: Cell, rows: Sequence[Row], data: Path | None = None) -> float
     recipe, rates = recipe_of(cell), {"recipe": [], "method": [], "kind": [], "model": []}
     for row in rows:
         config, targets = json.loads(row["config"]), training_targets(row["dataset"])
-        if targets is None or not row["epochs"] or not np.isfinite(row["cpu_hours"]):
+        if gpu_of(row) or targets is None or not row["epochs"] or not np.isfinite(row["cpu_hours"]):
             continue
         rate = row["cpu_hours"] / row["epochs"] / targets
         alike = config.get("model", {}).get("kind") == method.model.kind

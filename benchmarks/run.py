@@ -79,11 +79,11 @@ def run_suite(
                 failed.append(cell)
 
 
-def in_process_of_its_own(store: Path | None, data: Path | None, threads: int) -> Runner:
+def in_process_of_its_own(store: Path | None, data: Path | None, threads: int, device: str = "cpu") -> Runner:
     """A runner that starts a fresh Python for each cell, and stops it where time is up or this process is stopped."""
 
     def runner(cell: Cell, seconds: float | None) -> Path | None:
-        command = [sys.executable, "-m", "benchmarks.cell", described(cell, data, store, threads)]
+        command = [sys.executable, "-m", "benchmarks.cell", described(cell, data, store, threads, device)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             try:
                 out, _ = child.communicate(timeout=seconds)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.collect import RESULTS, load_rows, ranks_path
+from benchmarks.collect import RESULTS, gpu_of, load_rows, ranks_path
 from benchmarks.comparisons import ARM, BACKBONES, BASELINE, COLLAPSED, COMPARED, LEVEL, METRICS, RIVALS, Comparison, compare
 from benchmarks.comparisons import difference as difference
 from benchmarks.recipes import equal_budget, mixes_scores, one_recipe
@@ -95,8 +95,16 @@ def notes(results: Path | str = RESULTS, dataset: str = "beauty") -> list[str]:
     lines = [line for pair in pairs if (line := _headline(family, *pair))]
     lines += [_how_to_read(family), *_unequal(_tests(results, dataset))]
     lines += [*_budgets(results, dataset), *_stored_chains(results, dataset)]
-    lines += [f"Training and validation of all rows of this table: {cpu_hours(results, dataset):.1f} CPU-hours."]
+    hours = f"Training and validation of all rows of this table: {cpu_hours(results, dataset):.1f} CPU-hours."
+    lines += [hours + _on_gpu(load_rows(results), dataset)]
     return lines + _citations(dataset)
+
+
+def _on_gpu(rows: Sequence[Mapping[str, Any]], dataset: str) -> str:
+    """Which methods a GPU trained: their hours are those of its host's processor."""
+    found = {(gpu, row["method"]) for row in rows if row["dataset"] == dataset and (gpu := gpu_of(row))}
+    gpus, methods = " or ".join(sorted({gpu for gpu, _ in found})), ", ".join(sorted({method for _, method in found}, key=_place))
+    return f" Trained on one {gpus}, whose host's processor alone is counted: {methods}." if found else ""
 
 
 def _headline(family: Sequence[Comparison], arm: str, baseline: str) -> str | None:

@@ -49,6 +49,11 @@ def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
+def name_of(device: torch.device) -> str:
+    """What a device calls itself: `cpu`, or a GPU's product name."""
+    return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
+
+
 def placed(device: torch.device) -> AbstractContextManager:
     """New tensors are made on `device`. On the processor, where they are made anyway, this is nothing at all."""
     return nullcontext() if device.type == "cpu" else device

@@ -26,12 +26,14 @@ from scoter.models.batches import ItemBatch, StepSource, encode_chains
 from scoter.models.beam import TrieTensors, beam_search
 from scoter.models.decoding import BeamDecoder, fold
 from scoter.models.layers import Attention, FeedForward, RelativeBias, RMSNorm
+from scoter.models.precision import device_of
 from scoter.models.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.trie import build_trie
 from scoter.models.votes import add_votes, elect
 from scoter.types import Histories, Rankings, SemanticIds
 
 BLUR = 0.1
+BATCH_ROWS = {"cpu": 24, "cuda": 512}  # users ranked together: as many as a core's cache holds, or as fill a GPU
 _BLOCKED = -1e9
 
 
@@ -129,15 +131,15 @@ class Tiger(nn.Module):
         k: int,
         steps: StepSource | None = None,
         after_batch: AfterBatch = ignore,
-        batch_rows: int = 24,
+        batch_rows: int = 0,
         beams: int = 0,
     ) -> Rankings:
         """The `k` most likely items after each history, by constrained beam search with max(k, beams) beams.
 
-        `beams` is the config's where it is 0. See `rank_in_batches` for `after_batch`.
+        Where they are 0, `beams` is the config's and `batch_rows` what suits the device. See `rank_in_batches` for `after_batch`.
         """
 
-        folded = fold(self)
+        folded, rows = fold(self), batch_rows or BATCH_ROWS[device_of(self).type]
 
         def best(items: Tensor, lengths: Tensor, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
             chain = None if self.fusion is None else encode_chains(self.fusion, steps, users, prefix_lengths)
@@ -148,7 +150,7 @@ class Tiger(nn.Module):
             )
             return found if chain is None or chain.named is None else elect(*found, decoder.vote(chain), chain.named)
 
-        return rank_in_batches(self, best, histories, k, self.config.max_items, batch_rows, self.precision, after_batch)
+        return rank_in_batches(self, best, histories, k, self.config.max_items, rows, self.precision, after_batch)
 
     def to_transformers(self) -> Any:
         """A `T5ForConditionalGeneration` of the same weights, and so of the same logits; see `scoter.models.t5`."""

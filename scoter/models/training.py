@@ -24,7 +24,7 @@ from tqdm import tqdm
 from scoter.config import TrainingConfig
 from scoter.errors import StoreError
 from scoter.memory import peak_mib
-from scoter.models.precision import autocast, device_of, placed, resolve_precision
+from scoter.models.precision import autocast, device_of, name_of, placed, resolve_precision
 from scoter.models.workers import Alone, Workers
 from scoter.seeding import derive_seed
 from scoter.store import hash_file
@@ -79,7 +79,7 @@ def fit(
     rates = [group["lr"] for group in optimizer.param_groups]
     first = batches(0)
     total_steps = config.epochs * len(first)
-    log = TrainingLog(precision=precision, device=device.type, workers=workers.count)
+    log = TrainingLog(precision=precision, device=name_of(device), workers=workers.count)
     place = {"epoch": 0, "step": 0, "loss_sum": 0.0, "targets": 0}
     checkpoint = _Checkpoint(scratch, model, optimizer)
     if checkpoint.exists():

@@ -16,9 +16,11 @@ from finished_run import USERS, draw_ranks, write_run
 from scipy import stats
 
 from benchmarks.__main__ import main
-from benchmarks.collect import RESULTS, collect, load_rows, ranks_path
+from benchmarks.collect import RESULTS, collect, gpu_of, load_rows, ranks_path
 from benchmarks.comparisons import compare
+from benchmarks.plan import forecast
 from benchmarks.render import document_with_tables, render
+from benchmarks.suite import Cell
 from benchmarks.tables import COLUMNS, cpu_hours, datasets, main_table, notes, sources
 from scoter.errors import ConfigError, DataError
 from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
@@ -123,6 +125,21 @@ def test_arms_of_another_recipe_and_mixed_seeds_are_named(make_run, tmp_path):
 def test_hours_are_summed_once_for_each_cell(results):
     assert cpu_hours(results) == cpu_hours(results, "beauty") == pytest.approx(5 * 1.5)
     assert "Training and validation of all rows of this table: 7.5 CPU-hours." in notes(results, "beauty")
+
+
+def test_what_a_gpu_trained_is_said_and_tells_nothing_of_the_processors_hours(tmp_path):
+    run = write_run(tmp_path / "run", methods=("tiger", "scoter"))
+    told = json.loads((run / "run.json").read_text())
+    told["methods"]["tiger"] |= {"device": "cpu", "precision": "fp32"}
+    told["methods"]["scoter"] |= {"device": "NVIDIA H100", "precision": "bf16", "config": {"model": {"kind": "tiger"}}}
+    (run / "run.json").write_text(json.dumps(told))
+    rows = collect(run, tmp_path / "results")
+    assert {json.loads(text)["precision"] for text in rows["versions"]} == {"fp32", "bf16"}
+    gpus = {row["method"]: gpu_of(row) for row in load_rows(tmp_path / "results")}
+    assert gpus == {"tiger": "", "scoter": "NVIDIA H100"}
+    ending = "3.0 CPU-hours. Trained on one NVIDIA H100, whose host's processor alone is counted: scoter."
+    assert any(note.endswith(ending) for note in notes(tmp_path / "results", "beauty"))
+    assert forecast(Cell("beauty", "scoter", 1), load_rows(tmp_path / "results")) is None
 
 
 def test_a_smaller_budget_is_noted(make_run, tmp_path):
