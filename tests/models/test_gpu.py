@@ -10,6 +10,7 @@ from test_training import LOG
 from torch import Tensor
 
 from scoter.config import Gru4RecConfig, TrainingConfig
+from scoter.dropout import Dropout
 from scoter.models import training
 from scoter.models.batches import StepReader, cut_windows, training_batches
 from scoter.models.gru4rec import GRU4Rec
@@ -19,9 +20,10 @@ ALL = {**MODELS, "gru4rec": lambda: GRU4Rec(Gru4RecConfig(dim=8, dropout=0.0), 8
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_gpu_gives_the_losses_gradients_and_items_of_the_processor(name: str) -> None:
+def test_a_gpu_gives_the_losses_gradients_and_items_of_the_processor(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (batch,) = training_batches(LOG, cut_windows(LOG, 4), 1000, 0)
     found = {}
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # to which cuDNN rounds a GRU's products
     for device in (torch.device("cpu"), torch.device("cuda", 0)):
         torch.manual_seed(1)
         model = ALL[name]().to(device)
@@ -38,6 +40,15 @@ def test_a_gpu_gives_the_losses_gradients_and_items_of_the_processor(name: str) 
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(ranked.items, rankings.items)
     np.testing.assert_allclose(ranked.scores, rankings.scores, atol=1e-4)
+
+
+def test_dropout_on_a_gpu_keeps_the_mean_and_drops_at_the_rounded_rate() -> None:
+    dropout, ones = Dropout(0.2), torch.ones(1 << 20, device="cuda")
+    for dropped in (dropout(ones), dropout.add(torch.zeros_like(ones), ones)):
+        assert abs(float((dropped == 0).float().mean()) - 51 / 256) < 0.002
+        assert abs(float(dropped.mean()) - 1) < 0.002
+    dropout.eval()
+    assert torch.equal(dropout(ones), ones)
 
 
 def test_training_that_is_cut_off_on_a_gpu_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
