@@ -32,7 +32,7 @@ def rank_mixed(context: Context, method: MethodConfig, trained: Artefact, data: 
         from scoter.transfer.mixing import mix_scores
 
         _, catalog, split = open_data(data)
-        model = build_model(method, split, catalog, open_semantic_ids(ids), None, context.seed)
+        model = build_model(method, split, catalog, open_semantic_ids(ids), None, context.seed, context.device)
         load_weights(model, trained.file("weights.safetensors"))
         depth = context.experiment.depth
         listed = {part: model.recommend(split.histories(part), max(depth, LISTED)) for part in PARTS}
