@@ -1,6 +1,7 @@
 """Controls that collapse the structure or break its link to the user, and keep everything else."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -152,4 +153,4 @@ def other_users_chains(steps: StepEmbeddings, seed: int) -> StepEmbeddings:
     counts = steps.offsets[bags + 1] - steps.offsets[bags]
     offsets = np.concatenate([[0], np.cumsum(counts)])
     take = np.repeat(steps.offsets[bags] - offsets[:-1], counts) + np.arange(offsets[-1])
-    return StepEmbeddings(steps.vectors, steps.indices[take], offsets, steps.starts, steps.pattern, steps.encoder)
+    return replace(steps, indices=steps.indices[take], offsets=offsets)

@@ -134,16 +134,18 @@ class StructuredFusion(nn.Module):
         if self.order is not None:
             slots = self.order(slots, mask)
         memory = self._memory(slots, mask)
-        if self.votes is not None:
-            if named is None:
-                raise ConfigError("named is None, but steps have votes here; pass the item that each step names")
+        if self.votes is not None and named is not None:
             memory.named = torch.where(mask, named, -1)
         return memory
 
     def vote(self, states: Float[Tensor, "rows dim"], memory: ChainMemory) -> Float[Tensor, "rows choices"]:
-        """Log weights of the recommender itself and of each step, for `states` that have read `memory`'s chains."""
-        assert self.votes is not None
-        assert memory.named is not None
+        """Log weights of the recommender itself and of each step, for `states` that have read `memory`'s chains.
+
+        Raises:
+            ConfigError: nobody votes here, or the chains were encoded without the items that their steps name.
+        """
+        if self.votes is None or memory.named is None:
+            raise ConfigError("no step votes here; make the fusion with votes=True, and pass `named` where chains are encoded")
         return self.votes(states, memory.slots[:, :-1], memory.named)
 
     def standardise(
