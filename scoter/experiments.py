@@ -66,7 +66,7 @@ RANKED_PATTERN = (
 def methods(
     training: TrainingConfig = TIGER_TRAINING,
     tiger: TigerConfig = TIGER_MODEL,
-    sasrec: TrainingConfig = TrainingConfig(epochs=48, evaluate_every=12),
+    sasrec: TrainingConfig = TrainingConfig(epochs=48, evaluate_every=2, patience=6),
     grounded: bool = False,
 ) -> dict[str, MethodConfig]:
     """Every method of the comparison. The TIGER arms share model, budget and semantic IDs; the others share a budget.
@@ -76,9 +76,9 @@ def methods(
     """
     found = {
         "popularity": MethodConfig(PopularityConfig()),
-        "sasrec-bce": MethodConfig(SasrecConfig(loss="bce"), sasrec),
-        "sasrec-ce": MethodConfig(SasrecConfig(loss="ce"), sasrec),
-        "sasrec-ce-scoter": MethodConfig(SasrecConfig(loss="ce"), sasrec, FusionConfig("structured")),
+        "sasrec-bce": MethodConfig(SasrecConfig(loss="bce", dropout=0.5), sasrec),
+        "sasrec-ce": MethodConfig(SasrecConfig(loss="ce", dropout=0.5), sasrec),
+        "sasrec-ce-scoter": MethodConfig(SasrecConfig(loss="ce", dropout=0.5), sasrec, FusionConfig("structured")),
         "gru4rec": MethodConfig(Gru4RecConfig(), sasrec),
         "gru4rec-scoter": MethodConfig(Gru4RecConfig(), sasrec, FusionConfig("structured")),
         "tiger": MethodConfig(tiger, training),
