@@ -133,12 +133,28 @@ def buckets(runs: tuple[Path, ...], arm: str, users: int, results: Path) -> None
 
 
 @measurements.command()
-def parameters() -> None:
+@results_option
+def parameters(results: Path) -> None:
     """Parameters of TIGER, and what each arm with chains adds to it."""
-    from benchmarks.parameters import count_parameters
+    from benchmarks.parameters import measure as count
 
-    for name, count in count_parameters().items():
-        click.echo(f"{name:28} {count:>10,}")
+    for name, found in count(results).items():
+        click.echo(f"{name:28} {found:>10,}")
+
+
+@measurements.command()
+@click.option("--dataset", default="beauty-quarter", show_default=True, help="Whose results.")
+@click.option(
+    "--write", type=click.Path(path_type=Path, exists=True), help="Put the tables between the markers of this document."
+)
+@results_option
+def controls(dataset: str, write: Path | None, results: Path) -> None:
+    """Every control beside TIGER and SCoTER: parameters, and differences to both with intervals."""
+    from benchmarks.controls import as_markdown, document_with_controls
+
+    click.echo(as_markdown(results, dataset))
+    if write is not None:
+        write.write_text(document_with_controls(write.read_text(), results))
 
 
 @measurements.command()

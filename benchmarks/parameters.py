@@ -1,6 +1,8 @@
 """How many parameters each arm has, counted on the modules that training builds: what docs/controls.md prints."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,14 @@ import numpy as np
 from scoter.types import ReasoningPattern, SemanticIds
 
 WORDS = 384
+FILE = "parameters.json"
+
+
+def measure(results: Path) -> dict[str, int]:
+    """`count_parameters`, also kept in `results`, where tables read it without torch."""
+    found = count_parameters()
+    (results / FILE).write_text(json.dumps({"parameters": found}, indent=1) + "\n")
+    return found
 
 
 def count_parameters() -> dict[str, int]:

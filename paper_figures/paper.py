@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import leakage_page, sensitivity_page
+from benchmarks import controls, leakage_page, sensitivity_page
 from benchmarks.render import document_with_tables, render
 from benchmarks.tables import datasets
 from paper_figures.figures import FIGURES, draw
@@ -22,6 +22,7 @@ Renew = Callable[[str, Path], str]
 
 RENEWED: dict[str, tuple[Renew, str]] = {
     "<!-- table:": (document_with_tables, "main.parquet, ranks"),
+    "<!-- controls:": (controls.document_with_controls, f"main.parquet, ranks, {controls.FILE}"),
     "<!-- leakage:": (leakage_page.document, leakage_page.FILE),
     "<!-- sensitivity:": (sensitivity_page.document_with_sensitivity, sensitivity_page.FILE),
 }

@@ -1,0 +1,78 @@
+"""Every control beside SCoTER and TIGER in one table: parameters, test metrics, and differences to both with intervals.
+
+`docs/controls.md` shows it between `<!-- controls:beauty-quarter -->` and `<!-- /controls -->`, and says above how to read it.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.collect import RESULTS, load_rows
+from benchmarks.comparisons import ARM, BASELINE, COLLAPSED, COMPARED, difference
+from benchmarks.parameters import FILE
+from benchmarks.tables import notes
+from scoter.errors import DataError
+from scoter.evaluation.significance import Difference
+
+ALIKE = ("Test split", "All methods", "Training and validation")
+"""How the notes of the main table begin that hold of this one too."""
+_MARKED = re.compile(r"(?P<open><!-- controls:(?P<dataset>[a-z0-9_-]+) -->\n).*?(?P<close><!-- /controls -->)", re.DOTALL)
+
+
+def controls_table(results: Path | str = RESULTS, dataset: str = "beauty-quarter") -> pd.DataFrame:
+    """One row for each arm of TIGER in the results of `dataset`, TIGER, mean pool and SCoTER first, then by NDCG@10.
+
+    Columns: method, added (parameters beyond TIGER's; TIGER's own in its row), recall@10 and ndcg@10 (means over seeds, test),
+    and for each of both `METRIC - tiger` and `METRIC - scoter`, a `Difference` paired by user with its 95 % interval, or None.
+
+    Raises:
+        DataError: there is no TIGER or no SCoTER of that dataset.
+    """
+    rows = [row for row in load_rows(results) if row["dataset"] == dataset and row["split"] == "test"]
+    arms = {row["method"] for row in rows if json.loads(row["config"]).get("model", {}).get("kind") == "tiger"}
+    if absent := {BASELINE, ARM} - arms:
+        raise DataError(f"{dataset!r} has no results of {' and '.join(sorted(absent))}; run its cells first")
+    added = json.loads((Path(results) / FILE).read_text())["parameters"]
+    found = []
+    for method in arms:
+        values = {
+            metric: float(np.mean([row["value"] for row in rows if (row["method"], row["metric"]) == (method, metric)]))
+            for metric in COMPARED
+        }
+        minus = {
+            f"{metric} - {other}": None if method == other else difference(results, dataset, method, other, metric)
+            for metric in COMPARED
+            for other in (BASELINE, ARM)
+        }
+        found.append({"method": method, "added": added.get(method), **values, **minus})
+    first = (BASELINE, COLLAPSED, ARM)
+    found.sort(
+        key=lambda row: (first.index(row["method"]) if row["method"] in first else len(first), -row["ndcg@10"], row["method"])
+    )
+    return pd.DataFrame(found)
+
+
+def as_markdown(results: Path | str = RESULTS, dataset: str = "beauty-quarter") -> str:
+    """The table, and what must be read beside it."""
+    table = controls_table(results, dataset)
+    pairs = [f"{metric} - {other}" for metric in COMPARED for other in (BASELINE, ARM)]
+    heads = ["arm", "added", "R@10", "N@10", *(pair.replace("recall@", "R@").replace("ndcg@", "N@") for pair in pairs)]
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+    for row in table.to_dict("records"):
+        added = "" if pd.isna(row["added"]) else f"{int(row['added']):,}"
+        values = [f"{row[metric]:.4f}" for metric in COMPARED]
+        lines.append("| " + " | ".join([row["method"], added, *values, *(_interval(row[pair]) for pair in pairs)]) + " |")
+    kept = [note for note in notes(results, dataset) if note.startswith(ALIKE)]
+    return "\n".join([*lines, "", *(f"- {note}" for note in kept)]) + "\n"
+
+
+def document_with_controls(text: str, results: Path | str = RESULTS) -> str:
+    """`text` with the table between each pair of markers made afresh from the committed results."""
+    return _MARKED.sub(lambda found: found["open"] + as_markdown(results, found["dataset"]) + found["close"], text)
+
+
+def _interval(found: Difference | None) -> str:
+    return "" if found is None else f"{float(found.mean):+.4f} [{float(found.low):+.4f}, {float(found.high):+.4f}]"
