@@ -84,7 +84,11 @@ def shops(results: Path) -> Figure:
 
 @styled
 def controls(results: Path) -> Figure:
-    """SCoTER minus each control in Recall@10, paired by user, with 95 % intervals: what steps, order and user are worth."""
+    """SCoTER minus each control in Recall@10, paired by user, with 95 % intervals: what steps, order and user are worth.
+
+    The table with the most controls has a panel of its own; what the other public datasets have is side by side in a second one.
+    Simulated shops are drawn by `shops`, and here only where there is nothing else.
+    """
     rows: dict[str, dict[str, Difference]] = {}
     for dataset in measured_datasets(results):
         names = [name for name in METHODS if name.startswith("control-") or name in ("tiger", "tiger-meanpool")]
@@ -93,15 +97,22 @@ def controls(results: Path) -> Figure:
             rows[dataset] = {name: value for name, value in found.items() if value is not None}
     if not rows:
         raise NotMeasuredError("no control of structure was trained beside SCoTER: not measured yet")
-    tallest = max(len(found) for found in rows.values())
-    figure, all_axes = panels(0.75 + 0.21 * tallest, len(rows), width=COLUMN * min(2, len(rows)))
-    for axes, (dataset, found) in zip(all_axes, rows.items(), strict=True):
+    rows = {dataset: found for dataset, found in rows.items() if dataset not in SHOPS} or rows
+    fullest = max(rows, key=lambda dataset: len(rows[dataset]))
+    drawn = [(dataset_name(fullest), {method_name(name): value for name, value in rows.pop(fullest).items()})]
+    if rows:
+        others = {(dataset, name): value for dataset, found in rows.items() for name, value in found.items()}
+        drawn.append(
+            ("other tables", {f"{dataset_name(one)}: {method_name(name)}": value for (one, name), value in others.items()})
+        )
+    figure, all_axes = panels(0.75 + 0.17 * max(len(found) for _, found in drawn), len(drawn), width=COLUMN * len(drawn))
+    for axes, (title, found) in zip(all_axes, drawn, strict=True):
         means = [value.mean for value in found.values()]
         lengths = whiskers([value.low for value in found.values()], means, [value.high for value in found.values()])
         axes.errorbar(means, range(len(found)), xerr=lengths, color=BLUE, marker="D", linestyle="none")
-        _rows(axes, [method_name(name) for name in found])
+        _rows(axes, list(found))
         axes.axvline(0, color=BLACK, linewidth=0.6)
-        axes.set_title(dataset_name(dataset))
+        axes.set_title(title)
         axes.set_xlabel("Recall@10, SCoTER minus arm")
     return figure
 

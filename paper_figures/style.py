@@ -90,6 +90,8 @@ DATASETS: dict[str, str] = {
     "instruments": "Instruments",
     "beauty-1000-users": "Beauty, 1,000 users",
     "simulated-lambda-0": "simulated shop, λ = 0",
+    "beauty-quarter": "Beauty, a quarter of the epochs",
+    "toys-quarter": "Toys, a quarter of the epochs",
     "simulated-lambda-1": "simulated shop, λ = 1",
 }
 

@@ -61,15 +61,20 @@ class QuantisedSteps:
         self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
     ) -> tuple[Float[Tensor, "rows steps dim"], Bool[Tensor, "rows steps"]]:
         """Mean sentence vector of each step, zeros where it is missing; the prefix length does not matter."""
-        low, counts = self._bags(users)
+        bags = (users.numpy()[:, None] * self.step_count + np.arange(self.step_count)).ravel()
+        shape = (len(users), self.step_count)
+        there = self.offsets[bags + 1] > self.offsets[bags]
+        return torch.from_numpy(self.means(bags)).view(*shape, -1), torch.from_numpy(there).view(shape)
+
+    def means(self, bags: Int[np.ndarray, " bags"]) -> Float[np.ndarray, "bags dim"]:
+        """The mean vector of the sentences of each bag, which is one step of one user; zeros where there are none."""
+        low, counts = self._bags(bags)
         before = np.cumsum(counts) - counts
-        rows = self.indices[np.repeat(low - before, counts) + np.arange(counts.sum())]
-        values = self.rows(rows)
-        means, there = np.zeros((len(counts), values.shape[1]), np.float32), counts > 0
+        values = self.rows(self.indices[np.repeat(low - before, counts) + np.arange(counts.sum())])
+        means, there = np.zeros((len(counts), self.vectors.shape[1]), np.float32), counts > 0
         if there.any():
             means[there] = np.add.reduceat(values, before[there]) / counts[there, None].astype(np.float32)
-        shape = (len(users), self.step_count)
-        return torch.from_numpy(means).view(*shape, -1), torch.from_numpy(there).view(shape)
+        return means
 
     def rows(self, chosen: Any) -> Float[np.ndarray, "chosen dim"]:
         """Some rows, a slice or their numbers, in fp32."""
@@ -80,51 +85,20 @@ class QuantisedSteps:
         """The item that each step names, -1 where it names none or says several sentences."""
         if self.items is None:
             raise ConfigError(NOT_GROUNDED)
-        low, counts = self._bags(users)
-        found = np.full(len(low), -1)
-        alone = counts == 1
+        bags = (users.numpy()[:, None] * self.step_count + np.arange(self.step_count)).ravel()
+        low, counts = self._bags(bags)
+        found, alone = np.full(len(low), -1), counts == 1
         found[alone] = self.items[self.indices[low[alone]]]
         return torch.from_numpy(found).view(len(users), self.step_count)
 
-    def _bags(self, users: Int[Tensor, " rows"]) -> tuple[Int[np.ndarray, " bags"], Int[np.ndarray, " bags"]]:
-        """Where each step's sentences begin, and how many there are."""
-        bags = (users.numpy()[:, None] * self.step_count + np.arange(self.step_count)).ravel()
+    def _bags(self, bags: Int[np.ndarray, " bags"]) -> tuple[Int[np.ndarray, " bags"], Int[np.ndarray, " bags"]]:
+        """Where each bag's sentences begin, and how many there are."""
         low = self.offsets[bags].astype(np.int64)
         return low, self.offsets[bags + 1] - low
 
     def without_chain(self) -> "NoSteps":
         """What somebody reads who is none of the users."""
         return NoSteps(self.step_count, self.vectors.shape[1])
-
-
-class ProjectedSteps:
-    """The table behind a linear map, for one user at a time: a map of a mean is the mean of maps, so they are taken once.
-
-    Args:
-        weight: the map, as `nn.Linear` keeps it.
-    """
-
-    def __init__(self, table: QuantisedSteps, weight: Float[Tensor, "out dim"]) -> None:
-        self.table = table
-        parts = [table.rows(slice(start, start + 4096)) for start in range(0, len(table.vectors), 4096)]
-        self.projected = np.concatenate([part @ weight.numpy().T for part in parts])
-        self.lengths = np.concatenate([np.linalg.norm(part, axis=1) for part in parts])
-
-    def of(self, user: int) -> tuple[Float[Tensor, "present out"], Float[Tensor, "present 1"], Bool[Tensor, " steps"]]:
-        """The image of each step that is there, its length before the map, and which are there."""
-        table, first = self.table, user * self.table.step_count
-        bounds = table.offsets[first : first + table.step_count + 1].astype(np.int64)
-        rows, counts = table.indices[bounds[0] : bounds[-1]], np.diff(bounds)
-        there = counts > 0
-        projected, lengths = self.projected[rows], self.lengths[rows]
-        if len(rows) > there.sum():
-            starts, counts = (bounds[:-1] - bounds[0])[there], counts[there]
-            projected = np.add.reduceat(projected, starts) / counts[:, None].astype(np.float32)
-            lengths = lengths[starts]
-            for step in np.flatnonzero(counts > 1):
-                several = rows[starts[step] : starts[step] + counts[step]]
-                lengths[step] = np.linalg.norm(table.rows(several).mean(axis=0))
-        return torch.from_numpy(projected), torch.from_numpy(lengths)[:, None], torch.from_numpy(there)
 
 
 class NoSteps:

@@ -9,7 +9,7 @@ from torch import Tensor
 from scoter.models.batches import StepSource
 from scoter.models.beam import beam_search
 from scoter.models.decoding import BeamDecoder, evaluating, fold
-from scoter.models.quantised import ProjectedSteps, QuantisedSteps
+from scoter.models.quantised import QuantisedSteps
 from scoter.models.tiger import Tiger
 
 
@@ -32,7 +32,7 @@ class SingleRequests:
 
     def __init__(self, model: Tiger, fusion: Any = None) -> None:
         self.model, self.fusion, self.folded = model, fusion, fold(model)
-        self.projected: ProjectedSteps | None = None
+        self.chains: Any = None
 
     def best(
         self, history: Int[Tensor, " length"], k: int, steps: StepSource | None = None, user: int = 0, beams: int = 0
@@ -56,12 +56,11 @@ class SingleRequests:
         return items[:k], totals[:k]
 
     def _chain(self, steps: StepSource, user: int, length: int) -> Any:
-        """The user's chain; of a shipped table, whose sentences are few and read often, each is mapped once for all."""
-        asked = torch.tensor([user]), torch.tensor([length])
-        named = None if self.fusion.votes is None else steps.named(*asked)[0]
+        """The user's chain; those of a shipped table are all made ready when the first one is asked for."""
         if self.fusion.own is None or not isinstance(steps, QuantisedSteps):
+            asked = torch.tensor([user]), torch.tensor([length])
             values, mask = steps.read(*asked)
-            return self.fusion.chain(values[0], mask[0], named)
-        if self.projected is None or self.projected.table is not steps:
-            self.projected = ProjectedSteps(steps, self.fusion.fusion.project.weight.detach())
-        return self.fusion.chain_of(*self.projected.of(user), named)
+            return self.fusion.chain(values[0], mask[0], None if self.fusion.votes is None else steps.named(*asked)[0])
+        if self.chains is None or self.chains.table is not steps:
+            self.chains = self.fusion.chains(steps)
+        return self.chains.of(user)

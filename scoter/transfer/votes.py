@@ -46,7 +46,7 @@ class Votes(nn.Module):
         Args:
             states: the recommender's states when it has read the history and the chain, and said nothing yet.
         """
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(states.device.type, enabled=False):
             asked = self.query(states.float())
             # (W s + b) q as s (W' q) + b q, since there are more steps than states.
             scores = (slots.float() @ (asked @ self.key.weight)[:, :, None])[..., 0] + (asked @ self.key.bias)[:, None]

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from scoter.cli import main
 from scoter.errors import ConfigError, StoreError
-from scoter.models.quantised import ProjectedSteps, QuantisedSteps, quantise
+from scoter.models.quantised import QuantisedSteps, quantise
 from scoter.stages.bundle import export_run
 from scoter.stages.bundle_reader import open_bundle
 from scoter.stages.data import open_data
@@ -137,24 +137,6 @@ def test_quantised_steps_are_means_of_sentences_within_the_stated_error(kind: An
             wanted = vectors[used].mean(0) if len(used) else np.zeros(16)
             bound = error[used].mean(0) if len(used) else np.zeros(16)
             assert (np.abs(steps[row, step].numpy() - wanted) <= bound * 1.001 + 1e-6).all()
-
-
-@pytest.mark.parametrize("kind", ["fp16", "int8"])
-def test_a_projected_table_is_the_map_of_what_is_read(kind: Any) -> None:
-    rng = np.random.default_rng(0)
-    vectors, weight = rng.standard_normal((9, 6)).astype(np.float32), torch.randn(4, 6)
-    counts = np.array([1, 0, 3, 2, 1, 1, 0, 0, 0])
-    indices = rng.integers(0, 9, counts.sum())
-    table = quantise(vectors, kind)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    reader = QuantisedSteps(table["vectors"], table.get("scale"), indices, offsets, step_count=3)
-    projected = ProjectedSteps(reader, weight)
-    for user in range(3):
-        means, mask = reader.read(torch.tensor([user]), torch.tensor([1]))
-        said, lengths, there = projected.of(user)
-        assert torch.equal(there, mask[0])
-        torch.testing.assert_close(said, means[0][there] @ weight.T, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(lengths[:, 0], means[0][there].norm(dim=1), atol=1e-5, rtol=1e-5)
 
 
 def resign(folder: Path) -> None:
