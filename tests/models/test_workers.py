@@ -97,3 +97,38 @@ def test_two_processes_have_the_loss_curve_of_one(kind: str, tmp_path: Path) -> 
     _, resumed = train(kind, tmp_path / "alone", config=STEADY, dropout=0.0)
     assert resumed.workers == 1
     np.testing.assert_allclose(losses(resumed.curve), losses(log.curve), rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+@needs_accelerate
+def test_the_whole_command_runs_in_two_processes(tmp_path: Path) -> None:
+    small = ("data.simulated.users=150", "methods.*.training.epochs=1", "methods.*.training.evaluate_every=1")
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "scoter.cli",
+        "run",
+        "simulated-smoke",
+    ]
+    command = [
+        *launch,
+        "--data-parallel",
+        "--store",
+        str(tmp_path),
+        "--json",
+        *(part for one in small for part in ("--set", one)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    json.loads(done.stdout)  # one object: only the first process prints
+    (run,) = (tmp_path / "run").glob("*/run.json")
+    methods = json.loads(run.read_text())["methods"]
+    assert {name: one["workers"] for name, one in methods.items() if one["epochs"]} == {
+        "tiger": 2,
+        "tiger-meanpool": 2,
+        "scoter": 2,
+    }
