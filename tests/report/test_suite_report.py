@@ -1,8 +1,8 @@
 """The report of the whole suite, read back: the numbers of the tables, the figures, and nothing that reaches out."""
 
 import json
-import shutil
 import re
+import shutil
 import subprocess
 import sys
 
