@@ -12,11 +12,11 @@ import pandas as pd
 
 from benchmarks.collect import RESULTS, load_rows
 from benchmarks.comparisons import ARM, BASELINE, COLLAPSED, COMPARED, difference
-from benchmarks.parameters import FILE
 from benchmarks.tables import notes
 from scoter.errors import DataError
 from scoter.evaluation.significance import Difference
 
+FILE = "parameters.json"
 ALIKE = ("Test split", "All methods", "Training and validation")
 """How the notes of the main table begin that hold of this one too."""
 _MARKED = re.compile(r"(?P<open><!-- controls:(?P<dataset>[a-z0-9_-]+) -->\n).*?(?P<close><!-- /controls -->)", re.DOTALL)

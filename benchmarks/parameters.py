@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.controls import FILE
 from scoter.types import ReasoningPattern, SemanticIds
 
 WORDS = 384
-FILE = "parameters.json"
 
 
 def measure(results: Path) -> dict[str, int]:

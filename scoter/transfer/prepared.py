@@ -54,6 +54,7 @@ class PreparedFusion:
             self.null = fusion.norm(fusion.null[0])[0]
 
     @torch.no_grad()
+    @torch.autocast("cpu", enabled=False)
     def chain(
         self, steps: Float[Tensor, "steps step_dim"], mask: Bool[Tensor, " steps"], named: Int[Tensor, " steps"] | None = None
     ) -> "PreparedChain":
@@ -64,6 +65,7 @@ class PreparedFusion:
         return PreparedChain(self, slots, present, None if named is None else named.numpy())
 
     @torch.no_grad()
+    @torch.autocast("cpu", enabled=False)
     def chains(self, table: QuantisedSteps) -> "PreparedChains":
         """Every user's chain of a shipped table; only for fusions with `own`, whose slots are their steps."""
         steps = table.step_count

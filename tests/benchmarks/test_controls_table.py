@@ -8,8 +8,8 @@ import pytest
 from finished_run import draw_ranks, write_run
 
 from benchmarks.collect import RESULTS, collect
-from benchmarks.controls import as_markdown, controls_table, document_with_controls
-from benchmarks.parameters import FILE, count_parameters
+from benchmarks.controls import FILE, as_markdown, controls_table, document_with_controls
+from benchmarks.parameters import count_parameters
 from scoter.errors import DataError
 from scoter.evaluation.metrics import per_user
 
