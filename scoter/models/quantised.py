@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scoter.errors import ConfigError
-from scoter.models.batches import NOT_GROUNDED
+from scoter.models.batches import NOT_GROUNDED, distinct_bags
 
 StepType = Literal["fp16", "int8"]
 
@@ -75,6 +75,14 @@ class QuantisedSteps:
         if there.any():
             means[there] = np.add.reduceat(values, before[there]) / counts[there, None].astype(np.float32)
         return means
+
+    def kinds(self) -> tuple[Int[np.ndarray, " kinds"], Int[np.ndarray, "users steps"], Bool[np.ndarray, "users steps"]]:
+        """What is said in which place: a bag of each kind, the kind of each step of each user, and which steps are there."""
+        numbers, _ = distinct_bags(np.asarray(self.indices), np.asarray(self.offsets))
+        places = np.arange(len(numbers)) % self.step_count
+        _, bags, kind = np.unique(numbers * self.step_count + places, return_index=True, return_inverse=True)
+        shape = (-1, self.step_count)
+        return bags, kind.reshape(shape), (np.diff(self.offsets) > 0).reshape(shape)
 
     def rows(self, chosen: Any) -> Float[np.ndarray, "chosen dim"]:
         """Some rows, a slice or their numbers, in fp32."""

@@ -14,19 +14,30 @@ Shape legend: S slots that exist (the null last), D width, H heads, E head width
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from scoter.models.batches import distinct_bags
-from scoter.models.quantised import QuantisedSteps
 from scoter.transfer.fusion import StructuredFusion
 from scoter.transfer.votes import Votes
 
 CHUNK = 4096
+
+
+@runtime_checkable
+class ShippedSteps(Protocol):
+    """What is asked of a table that holds one chain at most for each user (`scoter.models.quantised.QuantisedSteps`)."""
+
+    step_count: int
+
+    def kinds(self) -> tuple[Int[np.ndarray, " kinds"], Int[np.ndarray, "users steps"], Bool[np.ndarray, "users steps"]]: ...
+
+    def means(self, bags: Int[np.ndarray, " bags"]) -> Float[np.ndarray, "bags dim"]: ...
+
+    def named(self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]) -> Int[Tensor, "rows steps"]: ...
 
 
 class PreparedFusion:
@@ -66,23 +77,20 @@ class PreparedFusion:
 
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)
-    def chains(self, table: QuantisedSteps) -> "PreparedChains":
+    def chains(self, table: ShippedSteps) -> "PreparedChains":
         """Every user's chain of a shipped table; only for fusions with `own`, whose slots are their steps."""
-        steps = table.step_count
-        numbers, example = distinct_bags(np.asarray(table.indices), np.asarray(table.offsets))
-        kinds, kind = np.unique(numbers * steps + np.arange(len(numbers)) % steps, return_inverse=True)
-        bags, places = example[kinds // steps], torch.from_numpy(kinds % steps)
+        bags, kind, there = table.kinds()
+        places = torch.from_numpy(bags % table.step_count)
         made = [
             self._slots(torch.from_numpy(table.means(bags[start : start + CHUNK])), places[start : start + CHUNK])
             for start in range(0, len(bags), CHUNK)
         ]
         slots = torch.cat([*made, self.null[None]]).numpy()
-        there = (np.diff(table.offsets) > 0).reshape(-1, steps) & self.fusion.keep.numpy()
-        named = None
+        there, named = there & self.fusion.keep.numpy(), None
         if self.votes is not None:
             users = torch.arange(len(there))
             named = table.named(users, users).numpy()
-        return PreparedChains(self, table, slots, kind.reshape(-1, steps), there, named)
+        return PreparedChains(self, table, slots, kind, there, named)
 
     def _slots(self, said: Float[Tensor, "rows step_dim"], places: Int[Tensor, " rows"]) -> Float[Tensor, "rows D"]:
         lengths = torch.linalg.vector_norm(said, dim=1).clamp(min=1e-12)
@@ -96,7 +104,7 @@ class PreparedChains:
     `there`, and the item that each names."""
 
     prepared: PreparedFusion
-    table: QuantisedSteps
+    table: ShippedSteps
     slots: Float[np.ndarray, "kinds_and_null D"]
     kind: Int[np.ndarray, "users steps"]
     there: Bool[np.ndarray, "users steps"]
