@@ -9,6 +9,7 @@ import torch
 from scoter.config import FusionConfig
 from scoter.models.quantised import QuantisedSteps, quantise
 from scoter.transfer.build import build_fusion
+from scoter.transfer.fusion import StructuredFusion
 from scoter.transfer.prepared import PreparedFusion
 from scoter.types import ReasoningPattern, Step
 
@@ -27,15 +28,22 @@ KINDS = [
 ]
 
 
+@torch.no_grad()
+def trained(config: FusionConfig) -> StructuredFusion:
+    """A fusion with weights and statistics of its own, in evaluation mode."""
+    torch.manual_seed(0)
+    fusion = build_fusion(config, PATTERN, step_dim=6, dim=16, layers=2).eval()
+    for parameter in fusion.parameters():
+        parameter.add_(0.3 * torch.randn_like(parameter))
+    fusion.set_statistics(torch.randn(20, 3, 6), torch.rand(20, 3) < 0.8)
+    return fusion
+
+
 @pytest.mark.parametrize("config", KINDS)
 @pytest.mark.parametrize("present", [[True, True, True], [False, True, False], [False, False, False]])
 def test_a_prepared_chain_is_read_as_the_fusion_reads_it(config: FusionConfig, present: list[bool]) -> None:
-    torch.manual_seed(0)
-    fusion = build_fusion(config, PATTERN, step_dim=6, dim=16, layers=2).eval()
+    fusion = trained(config)
     with torch.inference_mode():
-        for parameter in fusion.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-        fusion.set_statistics(torch.randn(20, 3, 6), torch.rand(20, 3) < 0.8)
         steps, mask, hidden = torch.randn(1, 3, 6), torch.tensor([present]), torch.randn(1, 5, 16)
         chain, memory = PreparedFusion(fusion).chain(steps[0], mask[0]), fusion.encode(steps, mask)
         for layer in range(2):
@@ -53,12 +61,8 @@ def test_a_tables_chains_are_made_ready_as_one_by_one(config: FusionConfig, kind
     indices, offsets = rng.integers(0, 4, counts.sum()).astype(np.int32), np.concatenate([[0], np.cumsum(counts)])
     stored = quantise(rng.standard_normal((4, 6)).astype(np.float32), kind)
     table = QuantisedSteps(stored["vectors"], stored.get("scale"), indices, offsets, 3, np.array([5, -1, 7, 9]))
-    torch.manual_seed(0)
-    fusion = build_fusion(config, PATTERN, step_dim=6, dim=16, layers=2).eval()
+    fusion = trained(config)
     with torch.inference_mode():
-        for parameter in fusion.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-        fusion.set_statistics(torch.randn(20, 3, 6), torch.rand(20, 3) < 0.8)
         prepared = PreparedFusion(fusion)
         chains = prepared.chains(table)
         for user in range(5):
