@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.suite import Budget, Cell, experiment_of
-from scoter.errors import ScoterError
+from scoter.errors import ConfigError, ScoterError
 
 
 def described(cell: Cell, data: Path | None, store: Path | None, threads: int, device: str = "cpu") -> str:
@@ -39,6 +39,8 @@ def run_cell(cell: Cell, data: Path | None, store: Any, say: Any, device: str = 
         from scoter import pipeline
 
         return pipeline.run(experiment_of(cell), seed=cell.seed, store=store, data_dir=data, say=say, device=device).path
+    if device != "cpu":
+        raise ConfigError(f"--device {device} is for the suite's methods; {cell.own} chooses its device by itself")
     from benchmarks.own_method import run_own
     from scoter.config import DataConfig, Experiment
     from scoter.stages.context import Context

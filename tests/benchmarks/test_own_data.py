@@ -98,6 +98,8 @@ def test_fit_never_sees_a_test_target(workplace, monkeypatch):
     )
     data = workplace / "my-shop"
     cell = next(cell for cell in requested(data, ["popularity"], "spy:Spy") if cell.own and cell.seed == 2)
+    with pytest.raises(ConfigError, match="spy:Spy chooses its device by itself"):
+        run_cell(cell, data, scoter.store.Store(workplace / "store"), print, "cuda")
     run_cell(cell, data, scoter.store.Store(workplace / "store"), lambda line: None)
     import spy  # pyright: ignore[reportMissingImports]
 
