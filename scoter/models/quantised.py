@@ -61,7 +61,7 @@ class QuantisedSteps:
         self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
     ) -> tuple[Float[Tensor, "rows steps dim"], Bool[Tensor, "rows steps"]]:
         """Mean sentence vector of each step, zeros where it is missing; the prefix length does not matter."""
-        bags = (users.numpy()[:, None] * self.step_count + np.arange(self.step_count)).ravel()
+        bags = self._bags_of(users)
         shape = (len(users), self.step_count)
         there = self.offsets[bags + 1] > self.offsets[bags]
         return torch.from_numpy(self.means(bags)).view(*shape, -1), torch.from_numpy(there).view(shape)
@@ -93,11 +93,15 @@ class QuantisedSteps:
         """The item that each step names, -1 where it names none or says several sentences."""
         if self.items is None:
             raise ConfigError(NOT_GROUNDED)
-        bags = (users.numpy()[:, None] * self.step_count + np.arange(self.step_count)).ravel()
+        bags = self._bags_of(users)
         low, counts = self._bags(bags)
         found, alone = np.full(len(low), -1), counts == 1
         found[alone] = self.items[self.indices[low[alone]]]
         return torch.from_numpy(found).view(len(users), self.step_count)
+
+    def _bags_of(self, users: Int[Tensor, " rows"]) -> Int[np.ndarray, " bags"]:
+        """The numbers of all these users' steps."""
+        return (users.numpy()[:, None] * self.step_count + np.arange(self.step_count)).ravel()
 
     def _bags(self, bags: Int[np.ndarray, " bags"]) -> tuple[Int[np.ndarray, " bags"], Int[np.ndarray, " bags"]]:
         """Where each bag's sentences begin, and how many there are."""

@@ -33,7 +33,7 @@ from scoter.models.votes import add_votes, elect
 from scoter.types import Histories, Rankings, SemanticIds
 
 BLUR = 0.1
-BATCH_ROWS = {"cpu": 24, "cuda": 512}  # users ranked together: as many as a core's cache holds, or as fill a GPU
+BATCH_ROWS, GPU_BATCH_ROWS = 24, 512  # users ranked together: as many as a core's cache holds, or as fill a GPU
 _BLOCKED = -1e9
 
 
@@ -139,7 +139,8 @@ class Tiger(nn.Module):
         Where they are 0, `beams` is the config's and `batch_rows` what suits the device. See `rank_in_batches` for `after_batch`.
         """
 
-        folded, rows = fold(self), batch_rows or BATCH_ROWS[device_of(self).type]
+        folded = fold(self)
+        rows = batch_rows or (BATCH_ROWS if device_of(self).type == "cpu" else GPU_BATCH_ROWS)
 
         def best(items: Tensor, lengths: Tensor, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
             chain = None if self.fusion is None else encode_chains(self.fusion, steps, users, prefix_lengths)
