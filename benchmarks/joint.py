@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.collect import RESULTS
 from benchmarks.discovery import over_seeds
-from scoter.config import DiscoverConfig, Experiment, MethodConfig, SasrecConfig, TrainingConfig
+from scoter.config import DiscoverConfig, Experiment, MethodConfig
 from scoter.errors import ConfigError
 
 FILE = "joint.json"
@@ -40,7 +40,7 @@ class Cell:
 
 
 def cell_of(dataset: str) -> Cell:
-    """The simulated shop with its small TIGER, or a fixed sample of Beauty's users with SASRec, where TIGER would take hours."""
+    """The simulated shop with its small TIGER, or all of Beauty with the benchmark's; steps are read as vectors, without votes."""
     from scoter.experiments import experiment, methods, simulated
 
     if dataset == "simulated":
@@ -48,12 +48,9 @@ def cell_of(dataset: str) -> Cell:
         shop = replace(shop, discover=replace(shop.discover, patterns=24, rounds=2))
         return Cell(shop, "scoter", shop.methods["scoter"], candidates=4, first_epochs=2, more_epochs=4)
     if dataset == "beauty":
-        found = experiment("beauty-scoter")
-        sample = replace(found.data, max_users=1500)
-        found = replace(found, data=sample, discover=DiscoverConfig(patterns=24, users=500, fresh_users=500, rounds=2))
-        training = TrainingConfig(batch_targets=512)
-        method = replace(methods(sasrec=training)["sasrec-ce-scoter"], model=SasrecConfig(loss="ce", dim=64, layers=1))
-        return Cell(found, "sasrec-ce-scoter", method, candidates=4, first_epochs=2, more_epochs=8)
+        mined = DiscoverConfig(patterns=64, users=2000, fresh_users=2000, rounds=2)
+        found = replace(experiment("beauty-scoter"), discover=mined, pattern=())
+        return Cell(found, "scoter", methods()["scoter"], candidates=4, first_epochs=2, more_epochs=4)
     raise ConfigError(f"dataset = {dataset!r}; choose one of simulated, beauty")
 
 
