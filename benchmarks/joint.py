@@ -40,7 +40,7 @@ class Cell:
 
 
 def cell_of(dataset: str) -> Cell:
-    """The simulated shop with its small TIGER, or all of Beauty with the benchmark's; steps are read as vectors, without votes."""
+    """The simulated shop with its small TIGER, or all of Beauty with the benchmark's; steps are vectors, without votes."""
     from scoter.experiments import experiment, methods, simulated
 
     if dataset == "simulated":

@@ -197,7 +197,8 @@ class FusionConfig:
     the steps. `reads` says where a decoder reads the chain: in every layer, in the last alone, or once, after the start token
     in its middle layer. `last_only` hides every step but the last, `without` hides step number `without` (from 1; 0 hides
     none), `gate` false lets in all that is read. `alignment` is the weight of InfoNCE between steps and target items, at
-    `temperature`.
+    `temperature`. `chain_dropout` is the share of training examples whose chain is left out, so that the recommender
+    learns to do without.
     """
 
     __pydantic_config__ = _FORBID
@@ -214,6 +215,7 @@ class FusionConfig:
     gate: bool = True
     alignment: NotNegative = 0.0
     temperature: Positive = 0.1
+    chain_dropout: BelowOne = 0.0
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ def build_fusion(config: FusionConfig, pattern: ReasoningPattern, step_dim: int,
     fusion = _fusion(config, pattern, step_dim, dim, reading)
     fusion.first_layer = first
     fusion.start_only = config.reads == "start" and layers > 1  # a lone layer passes nothing on, so all its states read
+    fusion.chain_dropout = config.chain_dropout
     return fusion
 
 

@@ -45,7 +45,7 @@ class MeanPoolFusion(StructuredFusion):
 
     def encode(self, steps: Float[Tensor, "rows steps step_dim"], mask: Bool[Tensor, "rows steps"]) -> ChainMemory:
         """One slot: the mean of the steps that exist. Swapping what two of them say changes nothing."""
-        mask = mask & self.keep
+        mask = self.kept(mask)
         slots = self.project(self.standardise(steps, mask)) + self.position
         return self._memory(slots, torch.any(mask, dim=1, keepdim=True))
 
@@ -118,7 +118,7 @@ class BagFusion(StructuredFusion):
 
     def encode(self, steps: Float[Tensor, "rows steps step_dim"], mask: Bool[Tensor, "rows steps"]) -> ChainMemory:
         """Slots of the steps that exist. Permuting a row's steps permutes its slots, which nobody who reads them can see."""
-        mask = mask & self.keep
+        mask = self.kept(mask)
         return self._memory(self.project(self.standardise(steps, mask)) + self.position.mean(0), mask)
 
     def set_statistics(self, steps: Float[Tensor, "rows steps step_dim"], mask: Bool[Tensor, "rows steps"]) -> None:

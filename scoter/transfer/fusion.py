@@ -60,6 +60,8 @@ class StructuredFusion(nn.Module):
     """The first of the recommender's layers that reads; those before it, and those after the last of `layers`, do not."""
     start_only = False
     """Whether the first of a row's states alone reads: a decoder's after the start token, which later ones attend to."""
+    chain_dropout = 0.0
+    """The share of chains that are left out in training, each anew whenever it is read, so that the null slot learns its part."""
 
     def __init__(
         self,
@@ -125,7 +127,7 @@ class StructuredFusion(nn.Module):
         The projection W of a standardised step, W (v / |v| - c_k) / s_k, is taken as (W v) / |v| / s_k - W c_k / s_k, so that all
         that is done step by step is done at the recommender's width.
         """
-        mask = mask & self.keep
+        mask = self.kept(mask)
         inverse = 1 / self.scale[:, None]
         stretch = said.shape[-1] ** 0.5 / torch.linalg.vector_norm(said, dim=-1, keepdim=True).clamp(min=1e-12)
         projected = nn.functional.linear(said, self.project.weight) * stretch
@@ -183,6 +185,13 @@ class StructuredFusion(nn.Module):
         if self.start_only and hidden.shape[1] > 1:
             return torch.cat([read(hidden[:, :1], place), hidden[:, 1:]], dim=1)
         return read(hidden, place)
+
+    def kept(self, mask: Bool[Tensor, "rows steps"]) -> Bool[Tensor, "rows steps"]:
+        """Of the steps that exist, those that may be read; in training none of some rows, by `chain_dropout`."""
+        mask = mask & self.keep
+        if not (self.training and self.chain_dropout):
+            return mask
+        return mask & (torch.rand(len(mask), 1, device=mask.device) >= self.chain_dropout)
 
     def start_recording(self) -> None:
         """From now on every read is recorded, until `take_readings`."""

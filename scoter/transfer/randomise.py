@@ -22,7 +22,7 @@ class ShuffledFusion(BagFusion):
 
     def encode(self, steps: Float[Tensor, "rows steps step_dim"], mask: Bool[Tensor, "rows steps"]) -> ChainMemory:
         """As the structured arm, after a permutation of each row's steps, the missing ones among them."""
-        mask = mask & self.keep
+        mask = self.kept(mask)
         order = torch.rand(mask.shape).argsort(dim=1)
         steps = steps.gather(1, order[..., None].expand_as(steps))
         return self._memory(self.project(self.standardise(steps, mask)) + self.position, mask.gather(1, order))

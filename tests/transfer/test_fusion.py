@@ -1,11 +1,16 @@
 """The fast forms of encoding and reading beside their definitions, in values and in gradients."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from scoter.config import FusionConfig
+from scoter.dropout import Dropout
 from scoter.models.batches import StepReader, distinct_bags
+from scoter.transfer.build import build_fusion
 from scoter.transfer.collapse import BagFusion
 from scoter.transfer.fusion import StructuredFusion
 from scoter.transfer.votes import Votes
@@ -118,3 +123,41 @@ def test_votes_are_products_of_queries_and_keys() -> None:
 def test_only_arms_without_an_encoding_of_their_own_share_steps() -> None:
     assert trained_fusion().shares_steps
     assert not BagFusion(STEPS, WIDTH, DIM, layers=1, heads=HEADS).shares_steps
+
+
+@pytest.mark.parametrize("options", [{}, {"roles": [0, 0, 1, 1]}])
+def test_a_chain_left_out_in_training_is_a_missing_chain_and_the_others_are_what_they_were(options: dict[str, object]) -> None:
+    fusion = trained_fusion(**options)
+    for module in fusion.modules():
+        if isinstance(module, Dropout):
+            module.threshold = 0
+    steps, mask = torch.randn(ROWS, STEPS, WIDTH), torch.rand(ROWS, STEPS) < 0.9
+    whole = fusion.encode(steps, mask)
+    fusion.train().chain_dropout = 0.3
+    memory = fusion.encode(steps, mask, torch.ones(ROWS, STEPS, dtype=torch.long))
+    left_out = (memory.bias[:, 0, 0, :-1] < 0).all(dim=1)
+    assert 0 < int(left_out.sum()) < ROWS
+    assert torch.equal(memory.bias[~left_out], whole.bias[~left_out])
+    missing = fusion.encode(steps, torch.zeros_like(mask))
+    assert torch.equal(memory.bias[left_out], missing.bias[left_out])
+    hidden = torch.randn(ROWS, 1, DIM)
+    read = fusion(hidden, memory, 0)
+    torch.testing.assert_close(read[left_out], fusion(hidden, missing, 0)[left_out])
+    torch.testing.assert_close(read[~left_out], fusion(hidden, whole, 0)[~left_out])
+    assert all(torch.isfinite(gradient).all() for gradient in gradients(read.square().sum(), fusion))
+
+
+@pytest.mark.parametrize("kind", ["structured", "meanpool", "bag", "shuffled", "noise", "concatenation", "tagged-pool"])
+def test_every_fusion_leaves_out_the_share_of_chains_that_its_configuration_says_and_none_when_asked(kind: Any) -> None:
+    pattern = ReasoningPattern(tuple(Step("recent_item", {"lag": lag}) for lag in range(1, STEPS + 1)))
+    rows = 4000
+    fusion = build_fusion(FusionConfig(kind, heads=HEADS, chain_dropout=0.2), pattern, WIDTH, DIM, layers=1)
+    steps, mask = torch.randn(rows, STEPS, WIDTH), torch.ones(rows, STEPS, dtype=torch.bool)
+
+    def left_out() -> float:
+        return float((fusion.encode(steps, mask).bias[:, 0, 0, :-1] < 0).all(dim=1).float().mean())
+
+    torch.manual_seed(0)
+    assert abs(left_out() - 0.2) < 4 * (0.2 * 0.8 / rows) ** 0.5
+    fusion.eval()
+    assert left_out() == 0
