@@ -6,10 +6,12 @@ oldest is left out, so that ages differ in nothing else. `without` has the learn
 Intervals are bootstraps over users; the models are one seed's. The groups say what a shopper or a target is like, and
 were fixed before any result was seen; nothing is chosen by them.
 
-`results/buckets.json` holds the last measurement.
+`results/buckets.json` holds the last measurement under each label, so that an arm can be trained in several ways, and
+`docs/cold-and-stale.md` shows them.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,12 +30,17 @@ METRICS = ("recall@10", "ndcg@10")
 AGES = (0, 1, 2, 5)
 LENGTHS = {"2 to 5": (0, 5), "6 to 10": (6, 10), "11 to 20": (11, 20), "21 and more": (21, 10**9)}
 COUNTS = {"0 to 4": (0, 4), "5 to 19": (5, 19), "20 and more": (20, 10**9)}
+FILE = "buckets.json"
+_MARKED = re.compile(r"(<!-- buckets -->\n).*?(<!-- /buckets -->)", re.DOTALL)
 
 
 def measure(
-    runs: Sequence[Path], arm: str = "scoter", users: int = 2000, seed: int = 0, results: Path = RESULTS
+    runs: Sequence[Path], arm: str = "scoter", users: int = 2000, seed: int = 0, results: Path = RESULTS, label: str = ""
 ) -> dict[str, Any]:
-    """Measure `arm` against `tiger` of the finished `runs`, write `results/buckets.json` and return what stands in it."""
+    """Measure `arm` against `tiger` of the finished `runs`, keep it in `results/buckets.json` and return it.
+
+    What was measured before under the same `label`, by default the arm's name, is replaced.
+    """
     methods = find_methods(runs, ("tiger", arm))
     trained = methods[arm]
     found = {
@@ -44,10 +51,11 @@ def measure(
         "epochs": {name: method.outcome["methods"][name]["epochs"] for name, method in methods.items()},
         "commit": git_commit(),
         "groups": group_differences(methods, arm, seed),
-        "ages": age_rows(trained, users, seed),
+        "ages": age_rows(trained, users, seed, methods["tiger"]),
     }
     results.mkdir(parents=True, exist_ok=True)
-    (results / "buckets.json").write_text(json.dumps(found, indent=1) + "\n")
+    kept = json.loads((results / FILE).read_text()) if (results / FILE).exists() else {}
+    (results / FILE).write_text(json.dumps({**kept, label or arm: found}, indent=1) + "\n")
     return found
 
 
@@ -72,9 +80,12 @@ def group_differences(methods: dict[str, MethodRun], arm: str, seed: int) -> lis
     return rows
 
 
-def age_rows(method: MethodRun, users: int, seed: int) -> list[dict[str, Any]]:
-    """One row per age and metric: the arm's mean with chains so old, and the paired difference to fresh ones."""
-    from scoter.evaluation.evaluator import Evaluator
+def age_rows(method: MethodRun, users: int, seed: int, tiger: MethodRun | None = None) -> list[dict[str, Any]]:
+    """One row per age and metric: the arm's mean with chains so old, and the paired difference to fresh ones.
+
+    With `tiger`, a last age of that name: what TIGER reaches for the same users, minus fresh chains.
+    """
+    from scoter.evaluation.evaluator import Evaluator, load_user_metrics
     from scoter.evaluation.metrics import per_user
     from scoter.evaluation.significance import paired_bootstrap
     from scoter.models.quantised import NoSteps
@@ -88,10 +99,14 @@ def age_rows(method: MethodRun, users: int, seed: int) -> list[dict[str, Any]]:
     readers: dict[str, Any] = {str(age): Older(reader, age) for age in AGES}
     readers["without"] = NoSteps(reader.step_count, reader.vectors.shape[1])
     metrics = {age: Evaluator().evaluate(model.recommend(some, 20, found), wanted) for age, found in readers.items()}
+    found = {age: {metric: per_user(measured, metric) for metric in METRICS} for age, measured in metrics.items()}
+    if tiger is not None:
+        ranks = load_user_metrics(tiger.run.file("ranks/tiger-test.parquet"))
+        found["tiger"] = {metric: per_user(ranks, metric)[chosen] for metric in METRICS}
     rows = []
-    for age, measured in metrics.items():
-        for metric in METRICS:
-            values, fresh = per_user(measured, metric), per_user(metrics["0"], metric)
+    for age, measured in found.items():
+        for metric, values in measured.items():
+            fresh = found["0"][metric]
             differs = asdict(paired_bootstrap(values, fresh, seed=derive_seed(seed, "age", age, metric)))
             rows.append({"age": age, "users": len(some), "metric": metric, "value": float(values.mean()), **differs})
     return rows
@@ -148,10 +163,38 @@ def as_text(found: dict[str, Any]) -> str:
         where = f"{row['kind']}, {row['group']} ({row['users']:,} users)"
         lines.append(f"{where:52} {row['metric']:10} {row['tiger']:.4f} -> {row[arm]:.4f}  {_interval(row)}")
     for row in found["ages"]:
-        age = f"chain {row['age']} purchases old" if row["age"] != "without" else "without a chain"
-        where = f"{age} ({row['users']:,} users)"
+        where = f"{_spoken(row['age'])} ({row['users']:,} users)"
         lines.append(f"{where:52} {row['metric']:10} {row['value']:.4f}  {_interval(row)} to fresh")
     return "\n".join(lines)
+
+
+def as_markdown(measured: dict[str, dict[str, Any]]) -> str:
+    """Two tables for each label: groups of test users, and ages of chains."""
+    parts = []
+    for label, found in measured.items():
+        what = f"{found['dataset']}, seed {found['seed']}, measured at commit `{found['commit'][:12]}`"
+        groups = ["| group | users | metric | tiger | arm | difference |", "|---|---:|---|---:|---:|---:|"]
+        for row in found["groups"]:
+            means = f"{row['tiger']:.4f} | {row[found['arm']]:.4f}"
+            where = "all" if row["kind"] == "all" else f"{row['kind']}: {row['group']}"
+            groups.append(f"| {where} | {row['users']:,} | {row['metric']} | {means} | {_interval(row)} |")
+        ages = ["| chain | users | metric | value | minus a fresh chain |", "|---|---:|---|---:|---:|"]
+        for row in found["ages"]:
+            differs = "" if row["age"] == "0" else _interval(row)
+            ages.append(f"| {_spoken(row['age'])} | {row['users']:,} | {row['metric']} | {row['value']:.4f} | {differs} |")
+        parts += [f"### {label}", f"{what[0].upper()}{what[1:]}.", "\n".join(groups), "\n".join(ages)]
+    return "\n\n".join(parts) + "\n"
+
+
+def document_with_buckets(text: str, results: Path = RESULTS) -> str:
+    """`text` with the tables between its markers made afresh from the committed results."""
+    made = as_markdown(json.loads((results / FILE).read_text()))
+    return _MARKED.sub(lambda found: found[1] + made + found[2], text)
+
+
+def _spoken(age: str) -> str:
+    known = {"0": "fresh", "1": "1 purchase old", "without": "missing", "tiger": "none: TIGER itself"}
+    return known.get(age, f"{age} purchases old")
 
 
 def _interval(row: dict[str, Any]) -> str:

@@ -118,18 +118,28 @@ def training_cost(run: Path, arm: str, steps: int, results: Path) -> None:
 
 
 @measurements.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--arm", default="scoter", show_default=True, help="The method that is compared with tiger.")
 @click.option(
     "--users", type=click.IntRange(1), default=2000, show_default=True, help="How many are ranked again with old chains."
 )
+@click.option("--label", default="", help="What it is kept as, where the arm was trained in another way.  [default: the arm]")
+@click.option(
+    "--write", type=click.Path(path_type=Path, exists=True), help="Put the tables between the markers of this document."
+)
 @results_option
-def buckets(runs: tuple[Path, ...], arm: str, users: int, results: Path) -> None:
-    """Where an arm differs from TIGER: short histories, rare targets, missing and old chains; RUNS as for latency."""
-    from benchmarks.buckets import as_text
+def buckets(runs: tuple[Path, ...], arm: str, users: int, label: str, write: Path | None, results: Path) -> None:
+    """Where an arm differs from TIGER: short histories, rare targets, missing and old chains; RUNS as for latency.
+
+    Without RUNS, only write what was measured.
+    """
+    from benchmarks.buckets import as_text, document_with_buckets
     from benchmarks.buckets import measure as measure_buckets
 
-    click.echo(as_text(measure_buckets(runs, arm, users, results=results)))
+    if runs:
+        click.echo(as_text(measure_buckets(runs, arm, users, results=results, label=label)))
+    if write is not None:
+        write.write_text(document_with_buckets(write.read_text(), results))
 
 
 @measurements.command()

@@ -2,6 +2,7 @@
 
 import doctest
 import json
+import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,10 +19,25 @@ from benchmarks.__main__ import main
 from benchmarks.collect import RESULTS, collect, load_rows
 from benchmarks.plan import plan, training_targets
 from benchmarks.recipes import differences, equal_budget, recipe_of, stored_recipe
-from benchmarks.suite import DATASETS, QUARTER, SEEDS, SHARES, Budget, Cell, cells_for, chosen, experiment_of, requested, suite
+from benchmarks.suite import (
+    CONTROLLED,
+    DATASETS,
+    QUARTER,
+    SEEDS,
+    SHARES,
+    Budget,
+    Cell,
+    cells_for,
+    chosen,
+    experiment_of,
+    requested,
+    suite,
+)
 from scoter.config import to_json
+from scoter.data.prepared import load_prepared
 from scoter.errors import ConfigError, DataError, ScoterError
-from scoter.experiments import CONTROLS, experiment
+from scoter.experiments import CONTROLS, RANKED_PATTERN, experiment
+from scoter.reasoning.catalog_reasoner import lacking
 from scoter.store import git_commit
 
 TIGER, SASREC = Cell("beauty", "tiger", 0), Cell("beauty", "sasrec-ce", 0)
@@ -49,7 +65,7 @@ def clean(monkeypatch):
 def test_the_most_valuable_cells_come_first_and_none_comes_twice():
     cells = suite()
     names = [cell.name for cell in cells]
-    assert len(set(names)) == len(names) == 4 * 9 * 3 + 2 * (3 + len(CONTROLS))
+    assert len(set(names)) == len(names) == 4 * 9 * 3 + 2 * (3 + len(CONTROLS)) - 2
     headline = {f"{dataset}/{method}/0" for dataset in DATASETS for method in ("tiger", "tiger-meanpool", "scoter")}
     assert set(names[:12]) == headline
     assert names[:3] == ["beauty/tiger/0", "beauty/tiger-meanpool/0", "beauty/scoter/0"]
@@ -63,6 +79,15 @@ def test_the_most_valuable_cells_come_first_and_none_comes_twice():
     assert "beauty" not in SHARES
     assert {cell.budget for cell in cells[108:]} == {QUARTER}
     assert {cell.table for cell in cells[108:]} == {"beauty-quarter", "toys-quarter"}
+
+
+@pytest.mark.skipif(not os.environ.get("SCOTER_DATA"), reason="SCOTER_DATA names no folder of real data")
+@pytest.mark.parametrize("dataset", CONTROLLED)
+def test_a_step_is_left_out_where_there_is_one(dataset):
+    catalog = load_prepared(Path(os.environ["SCOTER_DATA"]) / dataset)[1]
+    steps = sum(lacking(step, catalog) is None for step in RANKED_PATTERN)
+    hidden = [cell.method for cell in suite() if cell.table == f"{dataset}-quarter" and "without-step" in cell.method]
+    assert hidden == [f"control-without-step-{step}" for step in range(1, steps + 1)]
 
 
 def test_a_cell_is_the_experiment_that_scoter_run_makes_so_that_finished_runs_are_found_again():

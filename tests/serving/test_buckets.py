@@ -1,12 +1,13 @@
 """Groups and ages of chains, recounted one user at a time."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.buckets import Older, age_rows, as_text, by_length, by_popularity, measure
+from benchmarks.buckets import Older, age_rows, as_markdown, as_text, by_length, by_popularity, document_with_buckets, measure
 from benchmarks.runs import find_methods
 from scoter.store import Artefact, Store
 
@@ -48,12 +49,25 @@ def test_the_measurement_agrees_with_the_run(finished: tuple[Store, Artefact], t
         total = sum(row["users"] * row["scoter"] for row in members) / sum(row["users"] for row in members)
         assert total == pytest.approx(rows["recall@10"]["scoter"])
     assert [row["mean"] for row in found["ages"] if row["age"] == "0"] == [0, 0]
-    assert "chain 5 purchases old (10 users)" in as_text(found)
+    assert "5 purchases old (10 users)" in as_text(found)
+    again = measure([finished[1].path], users=10, results=tmp_path, label="otherwise")
+    kept = json.loads((tmp_path / "buckets.json").read_text())
+    assert list(kept) == ["scoter", "otherwise"]
+    assert kept["otherwise"] == json.loads(json.dumps(again))
+    page = document_with_buckets("before\n<!-- buckets -->\nold\n<!-- /buckets -->\nafter\n", tmp_path)
+    assert page == f"before\n<!-- buckets -->\n{as_markdown(kept)}<!-- /buckets -->\nafter\n"
+    everybody = [row for row in found["groups"] if (row["kind"], row["metric"]) == ("all", "ndcg@10")]
+    assert f"| {everybody[0]['tiger']:.4f} | {everybody[0]['scoter']:.4f} |" in page
+
+
+def test_the_committed_page_shows_the_committed_measurements() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cold-and-stale.md").read_text()
+    assert document_with_buckets(page) == page
 
 
 def test_a_fresh_chain_ranks_as_the_run_did(finished: tuple[Store, Artefact]) -> None:
     method = find_methods([finished[1].path], ("scoter",))["scoter"]
-    rows = age_rows(method, users=10_000, seed=0)
+    rows = age_rows(method, 10_000, 0, find_methods([finished[1].path], ("tiger",))["tiger"])
     histories = method.split.histories("test")
     ranks = method.run.path / "ranks" / "scoter-test.parquet"
     from scoter.evaluation.evaluator import load_user_metrics
@@ -61,3 +75,6 @@ def test_a_fresh_chain_ranks_as_the_run_did(finished: tuple[Store, Artefact]) ->
 
     values = per_user(load_user_metrics(ranks), "recall@10")[histories.lengths > 5]
     assert rows[0]["value"] == pytest.approx(float(np.mean(values)))
+    tiger = per_user(load_user_metrics(ranks.with_name("tiger-test.parquet")), "ndcg@10")[histories.lengths > 5]
+    assert (rows[-1]["age"], rows[-1]["metric"]) == ("tiger", "ndcg@10")
+    assert rows[-1]["value"] == pytest.approx(float(np.mean(tiger)))
