@@ -12,13 +12,16 @@ import pandas as pd
 
 from benchmarks.collect import RESULTS, load_rows
 from benchmarks.comparisons import ARM, BASELINE, COLLAPSED, COMPARED, difference
-from benchmarks.tables import notes
+from benchmarks.suite import QUARTER
+from benchmarks.tables import budgets, on_gpu
 from scoter.errors import DataError
 from scoter.evaluation.significance import Difference
 
 FILE = "parameters.json"
-ALIKE = ("Test split", "All methods", "Training and validation")
-"""How the notes of the main table begin that hold of this one too."""
+HOW_TO_READ = (
+    "Test split, full ranking, means over the seeds that there are. Differences are paired by user at the seeds that both arms "
+    "have, with 95 % bootstrap intervals over users that are not corrected for their number."
+)
 _MARKED = re.compile(r"(?P<open><!-- controls:(?P<dataset>[a-z0-9_-]+) -->\n).*?(?P<close><!-- /controls -->)", re.DOTALL)
 
 
@@ -35,7 +38,7 @@ def controls_table(results: Path | str = RESULTS, dataset: str = "beauty-quarter
     arms = {row["method"] for row in rows if json.loads(row["config"]).get("model", {}).get("kind") == "tiger"}
     if absent := {BASELINE, ARM} - arms:
         raise DataError(f"{dataset!r} has no results of {' and '.join(sorted(absent))}; run its cells first")
-    added = json.loads((Path(results) / FILE).read_text())["parameters"]
+    added = json.loads((Path(results) / FILE).read_text()).get(dataset.removesuffix(f"-{QUARTER.name}"), {})
     found = []
     for method in arms:
         values = {
@@ -65,8 +68,9 @@ def as_markdown(results: Path | str = RESULTS, dataset: str = "beauty-quarter") 
         added = "" if pd.isna(row["added"]) else f"{int(row['added']):,}"
         values = [f"{row[metric]:.4f}" for metric in COMPARED]
         lines.append("| " + " | ".join([row["method"], added, *values, *(_interval(row[pair]) for pair in pairs)]) + " |")
-    kept = [note for note in notes(results, dataset) if note.startswith(ALIKE)]
-    return "\n".join([*lines, "", *(f"- {note}" for note in kept)]) + "\n"
+    shown = [row for row in load_rows(results) if row["dataset"] == dataset and row["method"] in set(table["method"])]
+    told = [HOW_TO_READ + on_gpu(shown), *(note for note in budgets(results, dataset) if note.startswith("All methods"))]
+    return "\n".join([*lines, "", *(f"- {note}" for note in told)]) + "\n"
 
 
 def document_with_controls(text: str, results: Path | str = RESULTS) -> str:

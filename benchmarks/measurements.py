@@ -145,11 +145,12 @@ def buckets(runs: tuple[Path, ...], arm: str, users: int, label: str, write: Pat
 @measurements.command()
 @results_option
 def parameters(results: Path) -> None:
-    """Parameters of TIGER, and what each arm with chains adds to it."""
+    """Parameters of TIGER, and what each arm with chains adds to it, on each dataset that has every control."""
     from benchmarks.parameters import measure as count
 
-    for name, found in count(results).items():
-        click.echo(f"{name:28} {found:>10,}")
+    for dataset, found in count(results).items():
+        for name, parameters in found.items():
+            click.echo(f"{dataset:8} {name:28} {parameters:>10,}")
 
 
 @measurements.command()

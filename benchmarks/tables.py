@@ -7,7 +7,7 @@ users, so it says nothing of what another seed's model would do.
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,15 +94,15 @@ def notes(results: Path | str = RESULTS, dataset: str = "beauty") -> list[str]:
     pairs = [*((ARM, baseline) for baseline in (*RIVALS, BASELINE)), *BACKBONES.items()]
     lines = [line for pair in pairs if (line := _headline(family, *pair))]
     lines += [_how_to_read(family), *_unequal(_tests(results, dataset))]
-    lines += [*_budgets(results, dataset), *_stored_chains(results, dataset)]
+    lines += [*budgets(results, dataset), *_stored_chains(results, dataset)]
     hours = f"Training and validation of all rows of this table: {cpu_hours(results, dataset):.1f} CPU-hours."
-    lines += [hours + _on_gpu(load_rows(results), dataset)]
+    lines += [hours + on_gpu(row for row in load_rows(results) if row["dataset"] == dataset)]
     return lines + _citations(dataset)
 
 
-def _on_gpu(rows: Sequence[Mapping[str, Any]], dataset: str) -> str:
+def on_gpu(rows: Iterable[Mapping[str, Any]]) -> str:
     """Which methods a GPU trained: their hours are those of its host's processor."""
-    found = {(gpu, row["method"]) for row in rows if row["dataset"] == dataset and (gpu := gpu_of(row))}
+    found = {(gpu, row["method"]) for row in rows if (gpu := gpu_of(row))}
     gpus, methods = " or ".join(sorted({gpu for gpu, _ in found})), ", ".join(sorted({method for _, method in found}, key=_place))
     return f" Trained on one {gpus}, whose host's processor alone is counted: {methods}." if found else ""
 
@@ -144,7 +144,7 @@ def _unequal(tests: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines + [f"{name}: its seeds were trained by different recipes; their mean is of neither." for name in mixed]
 
 
-def _budgets(results: Path | str, dataset: str) -> list[str]:
+def budgets(results: Path | str, dataset: str) -> list[str]:
     """What runs note of themselves, such as a smaller budget: each note once, with those that it concerns."""
     concerned: dict[str, set[str]] = {}
     rows = [row for row in load_rows(results) if row["dataset"] == dataset]

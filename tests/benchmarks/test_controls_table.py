@@ -10,6 +10,7 @@ from finished_run import draw_ranks, write_run
 from benchmarks.collect import RESULTS, collect
 from benchmarks.controls import FILE, as_markdown, controls_table, document_with_controls
 from benchmarks.parameters import count_parameters
+from benchmarks.suite import CONTROLLED
 from scoter.errors import DataError
 from scoter.evaluation.metrics import per_user
 
@@ -25,7 +26,7 @@ def results(tmp_path: Path) -> Path:
         told["methods"][method]["config"] = {"model": {"kind": "popularity" if method == "popularity" else "tiger"}}
     (run / "run.json").write_text(json.dumps(told))
     collect(run, tmp_path / "results")
-    (tmp_path / "results" / FILE).write_text(json.dumps({"parameters": {"tiger": 1000, "control-bag": 17}}))
+    (tmp_path / "results" / FILE).write_text(json.dumps({"beauty": {"tiger": 1000, "control-bag": 17}}))
     return tmp_path / "results"
 
 
@@ -59,4 +60,4 @@ def test_the_committed_table_and_counts_are_those_of_today() -> None:
     changed = page.replace("| control-bag | 208,000 |", "| control-bag | 208,001 |")
     assert changed != page
     assert document_with_controls(changed) == page
-    assert json.loads((RESULTS / FILE).read_text())["parameters"] == count_parameters()
+    assert json.loads((RESULTS / FILE).read_text()) == {dataset: count_parameters(dataset) for dataset in CONTROLLED}

@@ -27,6 +27,9 @@ def test_every_statement_that_the_document_cites_exists() -> None:
 
 
 def test_the_command_prints_the_counts() -> None:
-    printed = CliRunner().invoke(main, ["parameters"]).stdout
-    assert printed.split("\n")[0].split() == ["tiger", "1,477,123"]
-    assert "control-concatenation" in printed
+    printed = CliRunner().invoke(main, ["parameters"]).stdout.splitlines()
+    assert printed[0].split() == ["beauty", "tiger", "1,477,123"]
+    concatenation = {line.split()[0]: int(line.split()[2].replace(",", "")) for line in printed if "concatenation" in line}
+    # Two steps fewer: 832 numbers each that are projected to 128, and nothing else, since one slot has one position.
+    assert concatenation["beauty"] - concatenation["toys"] == 2 * 832 * 128
+    assert not any("toys" in line and line.split()[1] == "control-without-step-13" for line in printed)
