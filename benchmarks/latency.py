@@ -237,26 +237,12 @@ def _alone(bundle: Path, threads: int) -> float:
     return float(done.stdout)
 
 
-def _stepper(method: MethodRun, chosen: MethodConfig) -> Callable[[Any], None]:
+def _stepper(method: MethodRun, chosen: MethodConfig) -> Callable[[Any], float]:
     """A function that trains an untrained model on one batch of the run's data, as `scoter.models.training.fit` does."""
-    import torch
-
-    from scoter.models.precision import autocast, resolve_precision
-    from scoter.models.training import parameter_groups
+    from scoter.models.training import Descent
     from scoter.stages.models import total_loss
 
     model, reader = method.untrained(chosen)
     model.train()
-    config = chosen.training
-    precision = resolve_precision(config.precision)
-    optimizer = torch.optim.AdamW(parameter_groups(model, config), fused=True)
-
-    def advance(batch: Any) -> None:
-        with autocast(precision):
-            value = total_loss(model, batch, reader, config.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
-        optimizer.step()
-
-    return advance
+    descent = Descent(model, chosen.training, total_steps=1)
+    return lambda batch: descent.step(0, lambda some: total_loss(model, some, reader, chosen.training.label_smoothing), batch)

@@ -71,17 +71,13 @@ def fit(
         workers: the processes that share each batch; None for this one alone. Several call `fit` with equal arguments and one
             `scratch`; the first validates and writes, and its log is the whole one.
     """
-    device, workers = device_of(model), workers or Alone()
-    precision = resolve_precision(config.precision, device)
+    workers = workers or Alone()
     torch.manual_seed(derive_seed(seed, label, "dropout"))
-    loss = workers.share(model, loss)
-    optimizer = torch.optim.AdamW(parameter_groups(model, config), fused=True)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    first = batches(0)
-    total_steps = config.epochs * len(first)
-    log = TrainingLog(precision=precision, device=name_of(device), workers=workers.count)
+    loss, first = workers.share(model, loss), batches(0)
+    descent = Descent(model, config, config.epochs * len(first))
+    log = TrainingLog(precision=descent.precision, device=name_of(descent.device), workers=workers.count)
     place = {"epoch": 0, "step": 0, "loss_sum": 0.0, "targets": 0}
-    checkpoint = _Checkpoint(scratch, model, optimizer)
+    checkpoint = _Checkpoint(scratch, model, descent.optimizer)
     if checkpoint.exists():
         log, place = checkpoint.load()
         log.workers = workers.count
@@ -99,16 +95,9 @@ def fit(
             if number < place["step"]:
                 continue
             step = epoch * len(first) + number
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * schedule(step, total_steps, config.warmup_share)
             workers.start_step(derive_seed(seed, label, "dropout", step))
-            with autocast(precision, device), placed(device):
-                value = loss(batch)
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
-            optimizer.step()
-            place["loss_sum"] += workers.mean(float(value.detach())) * batch.target_count
+            value = descent.step(step, loss, batch)
+            place["loss_sum"] += workers.mean(value) * batch.target_count
             place["targets"] += batch.target_count
             place["step"] = number + 1
             if workers.is_first and time.monotonic() - saved_at > 60:
@@ -141,6 +130,30 @@ def fit(
     workers.wait()
     log.peak_mib = max(log.peak_mib, peak_mib())
     return log
+
+
+class Descent:
+    """AdamW with clipped gradients, along the schedule of `total_steps`, in the precision of `config` and where the model is."""
+
+    def __init__(self, model: nn.Module, config: TrainingConfig, total_steps: int) -> None:
+        self.model, self.config, self.total_steps = model, config, total_steps
+        self.device = device_of(model)
+        self.precision = resolve_precision(config.precision, self.device)
+        self.optimizer = torch.optim.AdamW(parameter_groups(model, config), fused=True)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+
+    def step(self, number: int, loss: Callable[[Any], Tensor], batch: Any) -> float:
+        """Step `number`, from 0, down the `loss` of `batch`, which is returned as it was before."""
+        factor = schedule(number, self.total_steps, self.config.warmup_share)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        with autocast(self.precision, self.device), placed(self.device):
+            value = loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0, foreach=True)
+        self.optimizer.step()
+        return float(value.detach())
 
 
 def schedule(step: int, total: int, warmup_share: float) -> float:

@@ -31,10 +31,8 @@ class TransferProbe:
         planned_epochs: int,
         seed: int,
     ) -> None:
-        import torch
-
         from scoter.models.batches import StepReader
-        from scoter.models.training import parameter_groups
+        from scoter.models.training import Descent
         from scoter.stages.models import build_model
 
         if method.fusion is None or method.fusion.chains != "own" or method.fusion.kind == "scores":
@@ -46,8 +44,7 @@ class TransferProbe:
         self.method, self.seed, self.planned_epochs = method, seed, planned_epochs
         self.reader = StepReader(table)
         self.model = build_model(method, split, catalog, ids, table, seed)
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, method.training), fused=True)
-        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.descent = Descent(self.model, method.training, total_steps=0)  # how many, the first epoch knows
         self.epochs, self.target_steps, self.cpu_seconds = 0, 0, 0.0
 
     def train(self, log: InteractionLog, epochs: int) -> None:
@@ -55,8 +52,6 @@ class TransferProbe:
         import torch
 
         from scoter.models.batches import cut_windows, training_batches
-        from scoter.models.precision import autocast
-        from scoter.models.training import schedule
         from scoter.stages.models import total_loss
 
         config, model, began = self.method.training, self.model, time.process_time()
@@ -65,17 +60,9 @@ class TransferProbe:
         for epoch in range(self.epochs, self.epochs + epochs):
             torch.manual_seed(derive_seed(self.seed, "dropout", epoch))
             batches = training_batches(log, windows, config.batch_targets, derive_seed(self.seed, "batches", epoch))
-            for number, batch in enumerate(batches):
-                done = epoch * len(batches) + number
-                factor = schedule(done, self.planned_epochs * len(batches), config.warmup_share)
-                for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-                    group["lr"] = rate * factor
-                with autocast(model.precision):
-                    loss = total_loss(model, batch, self.reader, config.label_smoothing)
-                self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
-                self.optimizer.step()
+            self.descent.total_steps = self.planned_epochs * len(batches)
+            for number, batch in enumerate(batches, start=epoch * len(batches)):
+                self.descent.step(number, lambda batch: total_loss(model, batch, self.reader, config.label_smoothing), batch)
                 self.target_steps += batch.target_count
         self.epochs += epochs
         self.cpu_seconds += time.process_time() - began
