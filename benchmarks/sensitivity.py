@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int
 
 from benchmarks.collect import RESULTS, load_rows, ranks_path
-from benchmarks.sensitivity_page import FILE, LENGTHS, METRICS, POPULARITY
+from benchmarks.sensitivity_page import BUCKETS, FILE, METRICS
 from scoter.config import DataConfig, Experiment, MethodConfig, PopularityConfig, SasrecConfig, TrainingConfig
 from scoter.data.datasets import open_dataset
 from scoter.data.split import leave_one_out, shuffle_ties
@@ -58,17 +58,20 @@ def main(
 
 
 def buckets(split: Split, catalog: Catalog, dataset: str, results: Path) -> list[dict[str, Any]]:
-    """Recall@10 on test of every collected method, by length of the history and by training events of the target.
+    """Recall@10 on test of every collected method, by length of the history, by training events of the target, and by whether
+    the target stands in the history already; the last where some do.
 
     A target without a training event is cold: nobody's training history holds it.
     """
-    counts = np.bincount(split.train.items, minlength=catalog.item_count)[split.test.items]
-    kinds = {"history": (split.histories("test").lengths, LENGTHS), "popularity": (counts, POPULARITY)}
+    histories, targets = split.histories("test"), split.test.items
+    counts = np.bincount(split.train.items, minlength=catalog.item_count)[targets]
+    repeats = np.array([targets[row] in histories.sequence(row) for row in range(len(targets))], int)
+    numbers_of = {"history": histories.lengths, "popularity": counts, **({"repeat": repeats} if repeats.any() else {})}
     rows = []
     for method, seeds in _methods(dataset, results).items():
         values = _values(dataset, method, seeds, "test", "recall@10", results, split.test.users)
-        for kind, (numbers, edges) in kinds.items():
-            for low, high in edges:
+        for kind, numbers in numbers_of.items():
+            for low, high in BUCKETS[kind][1]:
                 inside = bucket(numbers, low, high)
                 if inside.any():
                     found = asdict(bootstrap_mean(values[inside], seed=0))

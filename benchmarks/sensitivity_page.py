@@ -13,7 +13,13 @@ from benchmarks.collect import RESULTS
 FILE = "sensitivity.json"
 METRICS = ("recall@10", "ndcg@10")
 LENGTHS = ((1, 4), (5, 6), (7, 10), (11, 20), (21, None))
+REPEATS = ((0, 0), (1, 1))
 POPULARITY = ((0, 0), (1, 4), (5, 9), (10, 19), (20, 49), (50, None))
+BUCKETS: dict[str, tuple[str, tuple[tuple[int, int | None], ...]]] = {
+    "history": ("items in the history", LENGTHS),
+    "popularity": ("training events of the target", POPULARITY),
+    "repeat": ("whether the target stands in the history", REPEATS),
+}
 _MARKED = re.compile(r"(?P<open><!-- sensitivity:(?P<dataset>[a-z0-9_-]+) -->\n).*?(?P<close><!-- /sensitivity -->)", re.DOTALL)
 
 
@@ -27,7 +33,7 @@ def as_markdown(measured: Mapping[str, Any]) -> str:
     """The tables of one dataset: drop, two kinds of buckets, ties."""
     parts = [f"Measured at commit `{measured['commit'][:12]}`."]
     parts += [_drop(measured["drop"])] if measured["drop"] else ["No method has been collected yet."]
-    parts += [_buckets(measured["buckets"], kind) for kind in ("history", "popularity") if measured["buckets"]]
+    parts += [_buckets(measured["buckets"], kind) for kind in BUCKETS if any(row["kind"] == kind for row in measured["buckets"])]
     return "\n\n".join([*parts, _ties(measured["ties"])]) + "\n"
 
 
@@ -45,12 +51,12 @@ def _drop(rows: list[Mapping[str, Any]]) -> str:
 
 def _buckets(rows: list[Mapping[str, Any]], kind: str) -> str:
     """One column for each bucket that has users, one row for each method."""
-    edges: tuple[tuple[int, int | None], ...] = LENGTHS if kind == "history" else POPULARITY
+    what, edges = BUCKETS[kind]
     chosen = [row for row in rows if row["kind"] == kind]
     users = {(row["low"], row["high"]): row["users"] for row in chosen}
     shown = [(low, high) for low, high in edges if (low, high) in users]
-    what = {"history": "items in the history", "popularity": "training events of the target"}[kind]
-    heads = [f"{_range(low, high)} ({users[low, high]:,} users)" for low, high in shown]
+    names = {pair: _range(*pair) if kind != "repeat" else ("no", "yes")[pair[0]] for pair in shown}
+    heads = [f"{names[pair]} ({users[pair]:,} users)" for pair in shown]
     lines = [f"| Recall@10 by {what} | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
     for method in dict.fromkeys(row["method"] for row in chosen):
         found = {(row["low"], row["high"]): row["recall@10"] for row in chosen if row["method"] == method}

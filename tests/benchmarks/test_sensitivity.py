@@ -52,15 +52,24 @@ def test_buckets_are_those_of_a_loop_over_users(results):
     for row in rows:
         chosen = []
         for user in range(USERS):
-            number = log.lengths[user] - 1 if row["kind"] == "history" else seen[targets[user]]
+            before = log.sequence(user)[:-1].tolist()
+            numbers = {"history": len(before), "popularity": seen[targets[user]], "repeat": int(targets[user] in before)}
+            number = numbers[row["kind"]]
             if number >= row["low"] and (row["high"] is None or number <= row["high"]):
                 chosen.append(sum(0 < ranks[user] <= 10 for ranks in hits[row["method"]]) / 2)
         assert row["users"] == len(chosen)
         assert row["recall@10"]["mean"] == pytest.approx(np.mean(chosen), abs=1e-12)
         assert row["recall@10"]["low"] <= row["recall@10"]["mean"] <= row["recall@10"]["high"]
-    for kind in ("history", "popularity"):
+    for kind in ("history", "popularity", "repeat"):
         assert sum(row["users"] for row in rows if (row["kind"], row["method"]) == (kind, "tiger")) == USERS
     assert {row["low"] for row in rows if row["kind"] == "popularity"} <= {low for low, _ in POPULARITY}
+
+
+def test_where_nobody_buys_again_nothing_is_said_of_it(results):
+    items = np.concatenate([np.random.default_rng(user).permutation(ITEMS)[:5] for user in range(USERS)])
+    log = InteractionLog(items, np.arange(0, 5 * USERS + 1, 5), tuple(str(user) for user in range(USERS)))
+    rows = buckets(leave_one_out(log), Catalog(tuple(str(item) for item in range(ITEMS))), "beauty", results)
+    assert {row["kind"] for row in rows} == {"history", "popularity"}
 
 
 def test_ranks_of_other_users_than_the_datas_are_refused(results):
