@@ -86,7 +86,7 @@ def shops(results: Path) -> Figure:
 def controls(results: Path) -> Figure:
     """SCoTER minus each control in Recall@10, paired by user, with 95 % intervals: what steps, order and user are worth.
 
-    The table with the most controls has a panel of its own; what the other public datasets have is side by side in a second one.
+    Tables with at least half as many controls as the fullest have panels of their own; what others have is together in a last.
     Simulated shops are drawn by `shops`, and here only where there is nothing else.
     """
     rows: dict[str, dict[str, Difference]] = {}
@@ -98,14 +98,16 @@ def controls(results: Path) -> Figure:
     if not rows:
         raise NotMeasuredError("no control of structure was trained beside SCoTER: not measured yet")
     rows = {dataset: found for dataset, found in rows.items() if dataset not in SHOPS} or rows
-    fullest = max(rows, key=lambda dataset: len(rows[dataset]))
-    drawn = [(dataset_name(fullest), {method_name(name): value for name, value in rows.pop(fullest).items()})]
-    if rows:
-        others = {(dataset, name): value for dataset, found in rows.items() for name, value in found.items()}
+    most = max(len(found) for found in rows.values())
+    full = [dataset for dataset, found in rows.items() if 2 * len(found) >= most]
+    drawn = [(dataset_name(dataset), {method_name(name): value for name, value in rows.pop(dataset).items()}) for dataset in full]
+    if others := {(dataset, name): value for dataset, found in rows.items() for name, value in found.items()}:
         drawn.append(
             ("other tables", {f"{dataset_name(one)}: {method_name(name)}": value for (one, name), value in others.items()})
         )
-    figure, all_axes = panels(0.75 + 0.17 * max(len(found) for _, found in drawn), len(drawn), width=COLUMN * len(drawn))
+    figure, all_axes = panels(
+        0.75 + 0.17 * max(len(found) for _, found in drawn), len(drawn), width=COLUMN * len(drawn), sharex=True
+    )
     for axes, (title, found) in zip(all_axes, drawn, strict=True):
         means = [value.mean for value in found.values()]
         lengths = whiskers([value.low for value in found.values()], means, [value.high for value in found.values()])

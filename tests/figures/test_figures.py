@@ -48,10 +48,15 @@ def json_results(name):
 
 
 def test_controls_are_the_paired_differences():
-    fullest, others = draw("controls").axes
-    assert (fullest.get_title(), others.get_title()) == ("Beauty, a quarter of the epochs", "other tables")
+    fullest, toys, others = draw("controls").axes
+    assert [axes.get_title() for axes in (fullest, toys, others)] == [
+        "Beauty, a quarter of the epochs",
+        "Toys, a quarter of the epochs",
+        "other tables",
+    ]
     for axes, dataset, prefix, arms in (
         (fullest, "beauty-quarter", "", ("tiger", "tiger-meanpool", "control-bag", "control-without-step-5")),
+        (toys, "toys-quarter", "", ("tiger", "control-shuffled", "control-without-step-12")),
         (others, "toys", "Toys: ", ("tiger", "control-mixed-scores")),
     ):
         names = [label.get_text() for label in axes.get_yticklabels()]
