@@ -38,6 +38,9 @@ test-slow: setup ## the tests that take minutes
 wheel-check: setup ## build wheel and sdist, look inside, and run the wheel in an environment of its own
 	$(BIN)/python tests/wheel_check.py
 
+lowest-check: setup ## the same with every declared dependency at its lowest version
+	$(BIN)/python tests/wheel_check.py --lowest
+
 tables: setup ## the tables of the README, from committed results
 	$(BIN)/python -m benchmarks tables --write README.md
 
@@ -73,4 +76,4 @@ docs: setup ## the API reference, from docstrings, in artifacts/docs; its links 
 clean: ## remove the environment (artefacts stay)
 	rm -rf .venv
 
-.PHONY: help setup quickstart lint test test-language-model test-slow tables paper paper-full notebooks notebooks-smoke wheel-check audit report docs clean
+.PHONY: help setup quickstart lint test test-language-model test-slow tables paper paper-full notebooks notebooks-smoke wheel-check lowest-check audit report docs clean

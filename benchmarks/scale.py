@@ -7,7 +7,7 @@ folder; a run that was stopped goes on from there. At `--share` 1 there are 20 m
     write     the raw files (`benchmarks/scale_raw.py`)
     prepare   parse, five-core, number, save: what `scoter data prepare` does
     open      read the prepared folder and split it, as every stage that needs data does
-    items     co-occurrence vectors of the training log
+    items     co-occurrence vectors of the training log, at unit norm
     ids       semantic IDs by residual k-means, with the collision level
     decode    the trie of all IDs, then beam search from it by a TIGER of the paper's size with random weights
     encode    the sentence encoder's rate, on some of the titles
@@ -120,11 +120,11 @@ def open_data(work: Path, share: float) -> dict[str, Any]:
 
 
 def items(work: Path, share: float) -> dict[str, Any]:
-    from scoter.semantic_ids.cooccurrence import cooccurrence_vectors
+    from scoter.semantic_ids.cooccurrence import cooccurrence_vectors, directions
     from scoter.stages.context import save_arrays
 
     catalog, train, _ = _open(work)
-    vectors = cooccurrence_vectors(train, catalog.item_count, 128, seed=0)
+    vectors = directions(cooccurrence_vectors(train, catalog.item_count, 128, seed=0)).astype("float32")
     save_arrays(work / "vectors.safetensors", vectors=vectors)
     return {"dim": vectors.shape[1]}
 

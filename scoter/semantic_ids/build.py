@@ -11,12 +11,12 @@ from jaxtyping import Float
 from scoter.config import SemanticIdConfig
 from scoter.seeding import derive_seed
 from scoter.semantic_ids.assign import add_collision_level, reassign_last_level
-from scoter.semantic_ids.cooccurrence import beside, cooccurrence_vectors
+from scoter.semantic_ids.cooccurrence import beside, cooccurrence_vectors, directions
 from scoter.semantic_ids.diagnostics import check_collapse, check_spread, diagnose
 from scoter.semantic_ids.rqkmeans import fit_rqkmeans
 from scoter.types import SemanticIds
 
-__all__ = ["beside", "build_semantic_ids", "codebook_size_for", "cooccurrence_vectors"]
+__all__ = ["beside", "build_semantic_ids", "codebook_size_for", "cooccurrence_vectors", "directions"]
 
 ITEMS_PER_CODE = 8
 

@@ -37,11 +37,22 @@ def beside(
         >>> (both**2).round(4).tolist()
         [[1.0, 0.0, 0.125, 0.125], [1.0, 0.0, 0.125, 0.125]]
     """
+    return np.concatenate([_unit(text - text.mean(axis=0)), weight * _unit(directions(cooccurrence))], axis=1).astype(np.float32)
+
+
+def directions(cooccurrence: Float[np.ndarray, "items dim"]) -> Float[np.ndarray, "items dim"]:
+    """Each item's vector at unit norm, then centred; zeros for an item that was never bought beside anything.
+
+    Rare items have short vectors, so that k-means on lengths puts most of a large catalogue into one cell.
+
+    Example:
+        >>> directions(np.array([[9.0, 0.0], [0.0, 0.1], [0.0, 0.0]])).tolist()
+        [[0.5, -0.5], [-0.5, 0.5], [0.0, 0.0]]
+    """
     norms = np.linalg.norm(cooccurrence, axis=1, keepdims=True)
     known = norms[:, 0] > 0
-    directions = cooccurrence / np.where(norms > 0, norms, 1)
-    directions = np.where(known[:, None], directions - directions[known].mean(axis=0), 0) if known.any() else directions
-    return np.concatenate([_unit(text - text.mean(axis=0)), weight * _unit(directions)], axis=1).astype(np.float32)
+    unit = cooccurrence / np.where(norms > 0, norms, 1)
+    return np.where(known[:, None], unit - unit[known].mean(axis=0), 0) if known.any() else unit
 
 
 def _unit(centred: Float[np.ndarray, "items dim"]) -> Float[np.ndarray, "items dim"]:

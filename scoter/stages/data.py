@@ -39,7 +39,7 @@ def open_data(data: Artefact) -> tuple[InteractionLog, Catalog, Split]:
 def embed_items(context: Context, data: Artefact) -> Artefact:
     """One vector per item: from its text, from training co-occurrence, or from both (see `SemanticIdConfig`)."""
     from scoter import text
-    from scoter.semantic_ids.build import beside, cooccurrence_vectors
+    from scoter.semantic_ids.build import beside, cooccurrence_vectors, directions
 
     _, catalog, split = open_data(data)
     config, wanted = context.experiment.text, context.experiment.semantic_ids
@@ -52,6 +52,8 @@ def embed_items(context: Context, data: Artefact) -> Artefact:
     recipe: dict[str, Any] = {"source": source, "fields": fields}
     if source == "text+cooccurrence":
         recipe["weight"] = wanted.cooccurrence_weight
+    if source == "cooccurrence":
+        recipe["norm"] = "unit"
 
     def build(out: Path, scratch: Path) -> None:
         views: list[np.ndarray] = []
@@ -59,7 +61,8 @@ def embed_items(context: Context, data: Artefact) -> Artefact:
             views.append(text.encode(text.item_texts(catalog, fields), config, context.store.root / "sentences"))
         if "cooccurrence" in source:
             views.append(cooccurrence_vectors(split.train, catalog.item_count, 128, derive_seed(0, "cooccurrence")))
-        vectors = views[0] if len(views) == 1 else beside(views[0], views[1], wanted.cooccurrence_weight)
+        alone = directions if source == "cooccurrence" else np.asarray
+        vectors = alone(views[0]) if len(views) == 1 else beside(views[0], views[1], wanted.cooccurrence_weight)
         save_arrays(out / "vectors.safetensors", vectors=vectors.astype(np.float32))
         (out / "source.json").write_text(json.dumps({"source": source, "fields": fields}))
 

@@ -4,8 +4,12 @@ from collections import Counter
 from math import log
 
 import numpy as np
+import pytest
 
-from scoter.semantic_ids.cooccurrence import beside, cooccurrence_vectors, ppmi
+from scoter.config import SemanticIdConfig
+from scoter.semantic_ids.build import build_semantic_ids
+from scoter.semantic_ids.cooccurrence import beside, cooccurrence_vectors, directions, ppmi
+from scoter.semantic_ids.diagnostics import CollapseError
 from scoter.types import InteractionLog
 
 
@@ -75,3 +79,28 @@ def test_two_views_weigh_alike_whatever_their_scales_and_an_unknown_item_keeps_i
     np.testing.assert_array_equal(both[8, 7:], 0)
     np.testing.assert_allclose(both[np.arange(50) != 8, 7:].mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(beside(text * 9, bought * rng.uniform(1, 9, (50, 1)), 2.0), both, atol=1e-5)
+
+
+def test_a_rare_items_code_depends_on_what_it_stands_beside_and_not_on_how_often() -> None:
+    rng = np.random.default_rng(4)
+    lengths = np.exp(rng.normal(0, 2, 400))  # a few popular items, many rare ones
+    vectors = np.repeat(np.eye(8), 50, axis=0) * lengths[:, None]
+    config = SemanticIdConfig(levels=1, codebook_size=8)
+    found, _ = build_semantic_ids(directions(vectors) + rng.normal(0, 1e-3, vectors.shape), config, seed=0)
+    kinds = {(int(code), row // 50) for row, code in enumerate(found.codes[:, 0])}
+    assert len(kinds) == 8
+    with pytest.raises(CollapseError):
+        build_semantic_ids(vectors + rng.normal(0, 1e-3, vectors.shape), config, seed=0)
+
+
+def test_directions_have_one_length_before_centring_and_leave_the_unknown_at_the_centre() -> None:
+    rng = np.random.default_rng(5)
+    vectors = rng.normal(1, 1, (20, 3)).astype(np.float32)
+    vectors[3] = 0
+    found = directions(vectors)
+    known = np.arange(20) != 3
+    np.testing.assert_allclose(found[known].mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_array_equal(found[3], 0)
+    unit = vectors[known] / np.linalg.norm(vectors[known], axis=1, keepdims=True)
+    np.testing.assert_allclose(found[known], unit - unit.mean(axis=0), atol=1e-6)
+    np.testing.assert_array_equal(directions(np.zeros((4, 2))), 0)
