@@ -75,7 +75,7 @@ def growth(results: Path) -> Figure:
 @styled
 def beams(results: Path) -> Figure:
     """How much of TIGER's exact top ten the beam finds, and what it costs; shares of users have Wilson 95 % intervals."""
-    rows = read(results, "exact.json")
+    rows = [row for row in read(results, "exact.json") if row["method"] == "tiger"]
     figure, (found, cost) = panels(1.9, 2, width=PAGE)
     sizes = [row["beams"] for row in rows]
     found.plot(sizes, [100 * row["overlap"] for row in rows], color=BLUE, marker="D", label="of the ten items (mean)")
