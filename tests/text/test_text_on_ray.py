@@ -33,7 +33,7 @@ def test_a_killed_worker_loses_and_doubles_nothing(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(text, "SHARD", 32)
     wanted = text.encode(SENTENCES, TextConfig(), tmp_path / "here")
     said = on_ray(["-c", ON_RAY, str(tmp_path / "ray")], begun=lambda: any((tmp_path / "ray").rglob("*.safetensors")))
-    assert said == ""
+    assert "Traceback" not in said  # Ray itself tells of the worker that died
     here, there = ({path.name: path.read_bytes() for path in (tmp_path / name).rglob("*.*")} for name in ("here", "ray"))
     assert len(here) == 19
     assert there == here
