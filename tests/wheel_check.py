@@ -27,7 +27,7 @@ NEEDED = (
 )
 COMMANDS = (
     ("scoter", "run", "simulated-smoke"),
-    ("python", "-m", "theory", "verify", "--quick"),
+    ("python", "-m", "theory", "verify"),
     ("python", "-m", "benchmarks", "tables"),
 )
 
