@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,13 @@ def load_rows(results: Path | str = RESULTS) -> list[dict[str, Any]]:
     path = Path(results) / "main.parquet"
     if not path.exists():
         raise DataError(f"there is no {path}; collect a finished run first: python -m benchmarks collect RUN_FOLDER")
+    state = path.stat()
+    return [dict(row) for row in _rows_of(path, state.st_mtime_ns, state.st_size)]
+
+
+@lru_cache(maxsize=4)
+def _rows_of(path: Path, changed: int, size: int) -> list[dict[str, Any]]:
+    """The rows of a file that has not changed since: tables ask for them a hundred times."""
     return [{str(name): value for name, value in row.items()} for row in pd.read_parquet(path).to_dict("records")]
 
 
