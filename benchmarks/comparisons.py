@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.collect import RESULTS, load_rows, ranks_path
 from benchmarks.recipes import equal_budget
 from scoter.errors import DataError
-from scoter.evaluation.evaluator import UserMetrics, load_user_metrics
+from scoter.evaluation.evaluator import load_user_metrics
 from scoter.evaluation.metrics import per_user
 from scoter.evaluation.significance import Difference, holm, paired_bootstrap, paired_p_value
 
@@ -109,15 +109,9 @@ def _measured(files: tuple[tuple[Path, int, int], ...], metric: str) -> tuple[Di
     paths = [path for path, _, _ in files]
     values = []
     for pair in zip(paths[::2], paths[1::2], strict=True):
-        ours, theirs = (_ranks_of(path, path.stat().st_mtime_ns) for path in pair)
+        ours, theirs = (load_user_metrics(path) for path in pair)
         if not np.array_equal(ours.users, theirs.users):
             raise DataError(f"{pair[0]} and {pair[1]} rank different users; collect both methods from one split")
         values.append((per_user(ours, metric), per_user(theirs, metric)))
     mine, other = np.mean(values, axis=0)
     return paired_bootstrap(mine, other, seed=0), paired_p_value(mine, other)
-
-
-@lru_cache(maxsize=64)
-def _ranks_of(path: Path, changed: int) -> UserMetrics:
-    """The ranks in a file that has not changed since: every comparison of an arm reads them."""
-    return load_user_metrics(path)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -278,10 +279,10 @@ def from_json(text: str, kind: type = Experiment) -> Any:
         >>> from_json('{"name": "beauty", "max_users": 100}', DataConfig)
         DataConfig(name='beauty', max_users=100, simulated=None)
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(kind).validate_json(text)
+        return _reader(kind).validate_json(text)
     except ValidationError as error:
         found = error.errors()
         others = [one["loc"][:-1] for one in found if one["loc"][-1:] == ("kind",)]  # branches of models of another kind
@@ -291,6 +292,14 @@ def from_json(text: str, kind: type = Experiment) -> Any:
         given = repr(first["input"])
         given = given if len(given) < 200 else given[:200] + "..."
         raise ConfigError(f"{kind.__name__}: {place} = {given} was refused: {first['msg']}") from None
+
+
+@cache
+def _reader(kind: type) -> Any:
+    """Pydantic's reader of a config class, which takes longer to make than to use."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def with_overrides(config: Any, assignments: Sequence[str]) -> Any:
