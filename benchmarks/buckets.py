@@ -49,6 +49,7 @@ def measure(
         "arm": arm,
         "runs": {name: method.run.key for name, method in methods.items()},
         "epochs": {name: method.outcome["methods"][name]["epochs"] for name, method in methods.items()},
+        "valid": {metric: trained.outcome["methods"][arm]["metrics"]["valid"][metric] for metric in METRICS},
         "commit": git_commit(),
         "groups": group_differences(methods, arm, seed),
         "ages": age_rows(trained, users, seed, methods["tiger"]),
@@ -172,7 +173,8 @@ def as_markdown(measured: dict[str, dict[str, Any]]) -> str:
     """Two tables for each label: groups of test users, and ages of chains."""
     parts = []
     for label, found in measured.items():
-        what = f"{found['dataset']}, seed {found['seed']}, measured at commit `{found['commit'][:12]}`"
+        valid = " and ".join(f"{metric} {value:.4f}" for metric, value in found["valid"].items())
+        what = f"{found['dataset']}, seed {found['seed']}, measured at commit `{found['commit'][:12]}`; on validation, {valid}"
         groups = ["| group | users | metric | tiger | arm | difference |", "|---|---:|---|---:|---:|---:|"]
         for row in found["groups"]:
             means = f"{row['tiger']:.4f} | {row[found['arm']]:.4f}"
