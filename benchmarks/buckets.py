@@ -11,7 +11,6 @@ were fixed before any result was seen; nothing is chosen by them.
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from benchmarks.collect import RESULTS
+from benchmarks.markers import filled
 from benchmarks.runs import MethodRun, find_methods
 from scoter.seeding import derive_seed
 from scoter.store import git_commit
@@ -31,7 +31,6 @@ AGES = (0, 1, 2, 5)
 LENGTHS = {"2 to 5": (0, 5), "6 to 10": (6, 10), "11 to 20": (11, 20), "21 and more": (21, 10**9)}
 COUNTS = {"0 to 4": (0, 4), "5 to 19": (5, 19), "20 and more": (20, 10**9)}
 FILE = "buckets.json"
-_MARKED = re.compile(r"(<!-- buckets -->\n).*?(<!-- /buckets -->)", re.DOTALL)
 
 
 def measure(
@@ -190,8 +189,12 @@ def as_markdown(measured: dict[str, dict[str, Any]]) -> str:
 
 def document_with_buckets(text: str, results: Path = RESULTS) -> str:
     """`text` with the tables between its markers made afresh from the committed results."""
-    made = as_markdown(json.loads((results / FILE).read_text()))
-    return _MARKED.sub(lambda found: found[1] + made + found[2], text)
+    measured = json.loads((results / FILE).read_text())
+
+    def made(dataset: str) -> str:
+        return as_markdown({label: found for label, found in measured.items() if found["dataset"] == dataset})
+
+    return filled(text, "buckets", made)
 
 
 def _spoken(age: str) -> str:

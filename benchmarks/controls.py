@@ -4,7 +4,6 @@
 """
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pandas as pd
 
 from benchmarks.collect import RESULTS, load_rows
 from benchmarks.comparisons import ARM, BASELINE, COLLAPSED, COMPARED, difference
+from benchmarks.markers import filled
 from benchmarks.suite import QUARTER
 from benchmarks.tables import budgets, on_gpu
 from scoter.errors import DataError
@@ -22,7 +22,6 @@ HOW_TO_READ = (
     "Test split, full ranking, means over the seeds that there are. Differences are paired by user at the seeds that both arms "
     "have, with 95 % bootstrap intervals over users that are not corrected for their number."
 )
-_MARKED = re.compile(r"(?P<open><!-- controls:(?P<dataset>[a-z0-9_-]+) -->\n).*?(?P<close><!-- /controls -->)", re.DOTALL)
 
 
 def controls_table(results: Path | str = RESULTS, dataset: str = "beauty-quarter") -> pd.DataFrame:
@@ -75,7 +74,7 @@ def as_markdown(results: Path | str = RESULTS, dataset: str = "beauty-quarter") 
 
 def document_with_controls(text: str, results: Path | str = RESULTS) -> str:
     """`text` with the table between each pair of markers made afresh from the committed results."""
-    return _MARKED.sub(lambda found: found["open"] + as_markdown(results, found["dataset"]) + found["close"], text)
+    return filled(text, "controls", lambda dataset: as_markdown(results, dataset))
 
 
 def _interval(found: Difference | None) -> str:

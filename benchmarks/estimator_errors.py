@@ -18,7 +18,7 @@ from scipy.integrate import quad
 from scipy.special import digamma, gammaln, logsumexp
 
 from benchmarks.collect import RESULTS
-from scoter.errors import DataError
+from benchmarks.markers import filled
 from scoter.store import git_commit
 from theory.exact import OrderChannel, mutual_information
 
@@ -169,12 +169,8 @@ def as_table(rows: list[dict[str, Any]]) -> str:
 
 def document_with_table(text: str, results: Path = RESULTS) -> str:
     """`text` with the table between `<!-- table:estimators -->` and `<!-- /table -->` made afresh from the results."""
-    opening, closing = "<!-- table:estimators -->\n", "<!-- /table -->"
-    before, found, rest = text.partition(opening)
-    _, end, after = rest.partition(closing)
-    if not found or not end:
-        raise DataError(f"write {opening.strip()} and {closing} on lines of their own where the table is to stand")
-    return before + opening + as_table(json.loads((results / "estimators.json").read_text())["rows"]) + closing + after
+    rows = json.loads((results / "estimators.json").read_text())["rows"]
+    return filled(text, "table", lambda name: as_table(rows))
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:

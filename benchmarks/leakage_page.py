@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.collect import RESULTS
+from benchmarks.markers import filled
 
 FILE = "leakage.json"
 PARTS = {"train": "training", "last-train": "last training item", "valid": "validation", "test": "test"}
@@ -46,12 +47,8 @@ def tables_of(results: Path = RESULTS) -> dict[str, str]:
 
 def document(text: str, results: Path = RESULTS) -> str:
     """`text` with what stands between each pair of markers `<!-- leakage:DATASET -->` and `<!-- /leakage -->` made anew."""
-    for dataset, table in tables_of(results).items():
-        begin, end = f"<!-- leakage:{dataset} -->", "<!-- /leakage -->"
-        if begin in text:
-            head, rest = text.split(begin, 1)
-            text = head + begin + "\n" + table + end + rest.split(end, 1)[1]
-    return text
+    tables = tables_of(results)
+    return filled(text, "leakage", lambda dataset: tables[dataset])
 
 
 def _cell(row: dict[str, Any], column: str) -> str:

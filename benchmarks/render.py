@@ -13,12 +13,12 @@ import pandas as pd
 
 from benchmarks.collect import RESULTS
 from benchmarks.comparisons import COMPARED, LEVEL, METRICS
+from benchmarks.markers import filled
 from benchmarks.tables import main_table, notes, sources
-from scoter.errors import ConfigError, DataError
+from scoter.errors import ConfigError
 
 FORMS = ("text", "markdown", "latex", "csv", "sources")
 _HEADINGS = ("method", "R@5", "N@5", "R@10", "N@10", "seeds", "epochs", "CPU-hours", "R@10 - tiger", "N@10 - tiger")
-_MARKED = re.compile(r"(?P<open><!-- table:(?P<dataset>[a-z0-9_-]+) -->\n)(?P<body>.*?)(?P<close><!-- /table -->)", re.DOTALL)
 
 
 def render(results: Path | str = RESULTS, dataset: str = "beauty", form: str = "text") -> str:
@@ -41,14 +41,7 @@ def document_with_tables(text: str, results: Path | str = RESULTS) -> str:
     Raises:
         DataError: a text without a pair of markers, or a marker without its other half.
     """
-    pairs = len(_MARKED.findall(text))
-    openings, closings = len(re.findall(r"<!-- table:", text)), text.count("<!-- /table -->")
-    if not pairs or not pairs == openings == closings:
-        raise DataError(
-            f"found {openings} opening and {closings} closing markers that make {pairs} tables; "
-            f"write <!-- table:beauty --> and <!-- /table --> on lines of their own"
-        )
-    return _MARKED.sub(lambda found: found["open"] + render(results, found["dataset"], "markdown") + found["close"], text)
+    return filled(text, "table", lambda dataset: render(results, dataset, "markdown"))
 
 
 def _cells(table: pd.DataFrame) -> list[list[str]]:

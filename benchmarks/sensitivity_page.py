@@ -1,7 +1,6 @@
 """The measured sensitivity of each dataset as Markdown tables, between markers of a document."""
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.collect import RESULTS
+from benchmarks.markers import filled
 
 FILE = "sensitivity.json"
 METRICS = ("recall@10", "ndcg@10")
@@ -20,13 +20,12 @@ BUCKETS: dict[str, tuple[str, tuple[tuple[int, int | None], ...]]] = {
     "popularity": ("training events of the target", POPULARITY),
     "repeat": ("whether the target stands in the history", REPEATS),
 }
-_MARKED = re.compile(r"(?P<open><!-- sensitivity:(?P<dataset>[a-z0-9_-]+) -->\n).*?(?P<close><!-- /sensitivity -->)", re.DOTALL)
 
 
 def document_with_sensitivity(text: str, results: Path = RESULTS) -> str:
     """`text` with the tables between each pair of markers made afresh from the committed results."""
     measured = json.loads((results / FILE).read_text())
-    return _MARKED.sub(lambda found: found["open"] + as_markdown(measured[found["dataset"]]) + found["close"], text)
+    return filled(text, "sensitivity", lambda dataset: as_markdown(measured[dataset]))
 
 
 def as_markdown(measured: Mapping[str, Any]) -> str:

@@ -54,8 +54,8 @@ def test_the_measurement_agrees_with_the_run(finished: tuple[Store, Artefact], t
     kept = json.loads((tmp_path / "buckets.json").read_text())
     assert list(kept) == ["scoter", "otherwise"]
     assert kept["otherwise"] == json.loads(json.dumps(again))
-    page = document_with_buckets("before\n<!-- buckets -->\nold\n<!-- /buckets -->\nafter\n", tmp_path)
-    assert page == f"before\n<!-- buckets -->\n{as_markdown(kept)}<!-- /buckets -->\nafter\n"
+    page = document_with_buckets(f"before\n<!-- buckets:{found['dataset']} -->\nold\n<!-- /buckets -->\nafter\n", tmp_path)
+    assert page == f"before\n<!-- buckets:{found['dataset']} -->\n{as_markdown(kept)}<!-- /buckets -->\nafter\n"
     everybody = [row for row in found["groups"] if (row["kind"], row["metric"]) == ("all", "ndcg@10")]
     assert f"| {everybody[0]['tiger']:.4f} | {everybody[0]['scoter']:.4f} |" in page
 
