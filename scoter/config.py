@@ -12,7 +12,7 @@ from scoter.errors import ConfigError
 from scoter.types import Step
 from scoter.untrusted import parse_json
 
-_FORBID = {"extra": "forbid"}
+_FORBID = {"extra": "forbid", "strict": True}
 
 Count = Annotated[int, Ge(1), Le(2**31 - 1)]
 Share = Annotated[float, Ge(0), Le(1)]

@@ -1,12 +1,16 @@
 """Configs survive JSON, refuse what they do not know, and every named experiment is whole."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from scoter.config import Experiment, from_json, to_json, with_overrides
+from scoter import pipeline
+from scoter.config import Experiment, SemanticIdConfig, from_json, to_json, with_overrides
 from scoter.errors import ConfigError
 from scoter.experiments import EXPERIMENTS, experiment
+from scoter.store import Store
 
 
 @pytest.mark.parametrize("name", list(EXPERIMENTS))
@@ -51,6 +55,32 @@ def test_unknown_keys_are_refused() -> None:
     tree = json.loads(to_json(experiment("quickstart")))
     with pytest.raises(ConfigError, match="surprise"):
         from_json(json.dumps({**tree, "surprise": 1}), Experiment)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "semantic_ids.codebook_size=true", "semantic_ids.cooccurrence_weight=false", "depth=true", "discover.users=true",
+        "methods.*.training.learning_rate=true", "data.simulated.users=true", "methods.tiger.model.repeat_bias=1",
+        'pattern=[{"role": "recent_item", "parameters": {"lag": true}}]',
+    ],
+)  # fmt: skip
+def test_true_is_no_number_and_a_number_is_not_true(setting: str) -> None:
+    path, _, value = setting.partition("=")
+    with pytest.raises(ConfigError, match=rf"{path.rpartition('.')[2]}.* = (True|False|1) was refused: Input should be a valid"):
+        with_overrides(experiment("simulated-smoke"), [setting])
+    tree = json.loads(to_json(experiment("simulated-smoke")))
+    if path in tree:
+        with pytest.raises(ConfigError, match=path):
+            from_json(json.dumps({**tree, path: json.loads(value)}))
+
+
+def test_a_config_made_in_python_is_held_against_the_same_rules(tmp_path: Path) -> None:
+    chosen = experiment("simulated-smoke")
+    for wrong in (SemanticIdConfig(codebook_size=True), SemanticIdConfig(codebook_size=0)):
+        with pytest.raises(ConfigError, match=r"semantic_ids.codebook_size = (True|0) was refused"):
+            pipeline.run(replace(chosen, semantic_ids=wrong), store=Store(tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_experiment_lists_the_known_ones() -> None:

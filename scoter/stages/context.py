@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scoter.config import Experiment
+from scoter.config import Experiment, from_json, to_json
 from scoter.store import Artefact, Store
 from scoter.types import Part
 
@@ -33,6 +33,10 @@ class Context:
     say: Callable[[str], None]
     workers: Any = None
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Holds a config that was made in Python against the types and ranges that JSON is held against."""
+        from_json(to_json(self.experiment))
 
     @property
     def data_seed(self) -> int:
