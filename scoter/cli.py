@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -21,17 +22,24 @@ from scoter.errors import ScoterError
 if TYPE_CHECKING:
     from scoter.store import Artefact, Store
 
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _COLUMNS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 
 
 class _Group(click.Group):
-    """Reports a `ScoterError` as one line and exit status 1; every other exception is a defect and shows itself."""
+    """Reports a `ScoterError`, or a full or read-only disk, as one line and exit status 1; every other exception is a defect
+    and shows itself."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except ScoterError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno not in _FULL_DISK:
+                raise
+            place = error.filename or "the output"
+            raise click.ClickException(f"{place} cannot be written ({error.strerror}); free space there and run again") from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

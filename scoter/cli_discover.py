@@ -175,10 +175,12 @@ def _cost(counts: dict[str, Any], prices: tuple[float, float]) -> float:
 def _place_picture(folder: Path, found: dict[str, Any], path: Path) -> None:
     from scoter.errors import ConfigError
     from scoter.reasoning.picture import draw
+    from scoter.writing import replacing
 
     if path.suffix not in (".svg", ".png", ".pdf"):
         raise ConfigError(f"--picture {path} must end in .svg, .png or .pdf")
-    if path.suffix == ".svg":
-        shutil.copyfile(folder / "picture.svg", path)
-    else:
-        draw(json.loads((folder / "points.json").read_text()), found["picture_of"], path)
+    with replacing(path) as partial:
+        if path.suffix == ".svg":
+            shutil.copyfile(folder / "picture.svg", partial)
+        else:
+            draw(json.loads((folder / "points.json").read_text()), found["picture_of"], partial)

@@ -4,6 +4,8 @@ Whatever is wrong with such content is a `ValueError` (or a `DataError` that nam
 and no input makes more memory than it is allowed to.
 """
 
+import ast
+import codecs
 import gzip
 import io
 import json
@@ -19,10 +21,24 @@ if TYPE_CHECKING:
 MAX_LINE = 16 << 20
 """Bytes in a line; the longest lines of the official files have about one million."""
 
+_TO_UTF8 = "save it as UTF-8, or convert it: `iconv -f {} -t UTF-8`"
+
 EXPANSION, SMALL = 200, 256 << 20
 """A packed file may grow by this factor when it is unpacked, or to so many bytes; text in JSON grows by 3 to 20."""
 
 _MOST_BLANK = 100_000
+_LONGEST_LITERAL = 2 << 20  # Python's parser takes hundreds of bytes for one of the text
+_FORMATS = (
+    (b"\x1f\x8b", "packed by gzip, though its name does not say so; let its name end in .gz"),
+    (b"PK\x03\x04", "a zip archive (an .xlsx file is one too); unpack it, or save the sheet as CSV in UTF-8"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel or Office file; save the sheet as CSV in UTF-8"),
+    (b"BZh", "packed by bzip2; unpack it"),
+    (b"\xfd7zXZ", "packed by xz; unpack it"),
+    (b"\x28\xb5\x2f\xfd", "packed by zstd; unpack it"),
+    (b"PAR1", "a parquet file; let its name end in .parquet"),
+    (codecs.BOM_UTF16_LE, f"text in UTF-16; {_TO_UTF8.format('UTF-16')}"),
+    (codecs.BOM_UTF16_BE, f"text in UTF-16; {_TO_UTF8.format('UTF-16')}"),
+)
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -42,7 +58,59 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def open_unpacked(path: Path) -> io.BufferedIOBase:
+def parse_literal(text: str) -> Any:
+    """`ast.literal_eval` (which runs nothing) whose every complaint is a `ValueError`, that of a tower of brackets too.
+
+    Example:
+        >>> parse_literal("['Beauty', 'Bath']")
+        ['Beauty', 'Bath']
+        >>> parse_literal("exit()")
+        Traceback (most recent call last):
+        ...
+        ValueError: it is no Python literal
+    """
+    if len(text) > _LONGEST_LITERAL:
+        raise ValueError(f"it is longer than {_LONGEST_LITERAL:,} characters")
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise ValueError("it is no Python literal") from None
+
+
+def check_text(path: Path) -> None:
+    """Refuse a file that is meant to be text in UTF-8 and, by its first bytes, is something else that can be named.
+
+    Raises:
+        DataError: it is packed, a spreadsheet, parquet or UTF-16; the message says what it is and how to convert it.
+    """
+    with open_unpacked(path) as file:
+        start = file.read(512)
+    for mark, what in _FORMATS:
+        if start.startswith(mark):
+            raise DataError(f"{path} is {what}")
+    if b"\0" in start:
+        raise DataError(f"{path} holds NUL bytes, so it is no text in UTF-8 (it may be UTF-16); {_TO_UTF8.format('UTF-16')}")
+
+
+def decoded(line: bytes, place: str) -> str:
+    """A line of UTF-8 as text; `place` says in the message where it stands.
+
+    Raises:
+        DataError: it is no UTF-8, or holds a NUL byte.
+    """
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{place} is not UTF-8 (byte {error.start + 1} of it is 0x{line[error.start]:02x}), but perhaps Latin-1 or "
+            f"Windows-1252; {_TO_UTF8.format('WINDOWS-1252')}"
+        ) from None
+    if "\0" in text:
+        raise DataError(f"{place} holds a NUL byte; the file is damaged or no text, so export it again as UTF-8")
+    return text
+
+
+def open_unpacked(path: Path) -> io.BufferedReader:
     """A file's bytes, unpacked where its name ends in `.gz`.
 
     Reading raises `DataError` once more comes out of a packed file than its size can explain.
@@ -53,7 +121,7 @@ def open_unpacked(path: Path) -> io.BufferedIOBase:
 
 
 def lines(path: Path, most: int = MAX_LINE) -> Iterator[bytes]:
-    """The lines of a plain or packed file that are not blank, one at a time.
+    """The lines of a plain or packed file that are not blank, one at a time, without the mark that UTF-8 may start with.
 
     Raises:
         DataError: a line is longer than `most` bytes, or too many of them in a row are blank. What is wrong with the packing
@@ -63,6 +131,8 @@ def lines(path: Path, most: int = MAX_LINE) -> Iterator[bytes]:
     with open_unpacked(path) as file:
         while line := file.readline(most + 1):
             number += 1
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
             if len(line) > most:
                 raise DataError(f"line {number} of {path} is longer than {most:,} bytes; check that it is the right file")
             if line.isspace():
@@ -80,12 +150,13 @@ def read_parquet(path: Path) -> "pa.Table":
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        # Opened by Python, since Arrow takes every path for UTF-8 and reads columns out of folders named `a=b`.
+        with path.open("rb") as source, pq.ParquetFile(source) as file:
             _check_expansion(file.metadata, path.stat().st_size)
             names = file.schema_arrow.names
             if repeated := [name for name in names if names.count(name) > 1]:
                 raise ValueError(f"it has two columns {repeated[0]!r}")
-        table = pq.read_table(path)
+            table = file.read()
         table.validate(full=True)  # text that is no UTF-8, offsets that point elsewhere
         return table
     except (OSError, ValueError):

@@ -5,17 +5,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from scoter.data.sources import Source, raw_file
-from scoter.errors import DataError
+from scoter.errors import DataError, StoreError
 from scoter.store import hash_file
 from scoter.untrusted import parse_json
+from scoter.writing import replacing, writing
 
 _CHUNK = 1 << 18
 _TIMEOUT_S = 30.0
@@ -50,8 +52,10 @@ def download(address: str, path: Path, *, attempts: int = 6, wait_s: Callable[[i
 
     Raises:
         DataError: no attempt succeeded, the address does not exist, or the file is not the one seen first.
+        StoreError: the file cannot be written here; what arrived is kept.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     failures = 0
     while True:
@@ -77,8 +81,9 @@ def download(address: str, path: Path, *, attempts: int = 6, wait_s: Callable[[i
             )
         time.sleep(wait_s(failures - 1))
     _check_or_record(part, path, address)
-    part.replace(path)
-    _validator_file(part).unlink(missing_ok=True)
+    with writing(path):
+        part.replace(path)
+        _validator_file(part).unlink(missing_ok=True)
 
 
 def verify(path: Path) -> str:
@@ -105,7 +110,14 @@ def _check_or_record(content: Path, path: Path, origin: str) -> str:
             )
         return digest
     seen = {"sha256": digest, "bytes": content.stat().st_size, "origin": origin}
-    record.write_text(json.dumps({**seen, "first_seen": datetime.now(UTC).isoformat(timespec="seconds")}, indent=1))
+    text = json.dumps({**seen, "first_seen": datetime.now(UTC).isoformat(timespec="seconds")}, indent=1)
+    try:
+        with replacing(record) as partial:
+            partial.write_text(text)
+    except StoreError as error:
+        if content != path:
+            raise
+        print(f"{error}. Until then a change of {path.name} will not be noticed", file=sys.stderr)
     return digest
 
 
@@ -122,7 +134,8 @@ def _transfer(address: str, part: Path) -> None:
         total = have + int(length) if length is not None else None
         mark = response.headers.get("ETag") or response.headers.get("Last-Modified")
         if mark and not mark.startswith("W/"):
-            validator.write_text(mark)
+            with writing(validator):
+                validator.write_text(mark)
         else:
             validator.unlink(missing_ok=True)
         interactive = sys.stderr.isatty()
@@ -130,14 +143,24 @@ def _transfer(address: str, part: Path) -> None:
             size = f"{total:,} bytes" if total is not None else "size unknown"
             print(f"downloading {address} ({size}{f', from byte {have:,}' if have else ''})", file=sys.stderr)
         with (
+            writing(part),
             part.open("ab" if have else "wb") as file,
             tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=not interactive) as bar,
         ):
-            while chunk := response.read(_CHUNK):
+            for chunk in _chunks(response):
                 file.write(chunk)
                 bar.update(len(chunk))
     if total is not None and _size(part) != total:
         raise OSError(f"the connection ended after {_size(part):,} of {total:,} bytes")
+
+
+def _chunks(response: Any) -> Iterator[bytes]:
+    """What arrives. A connection that fails is an `HTTPException`, so that it is not taken for a disk that does."""
+    try:
+        while chunk := response.read(_CHUNK):
+            yield chunk
+    except OSError as error:
+        raise HTTPException(str(error) or type(error).__name__) from None
 
 
 def _validator_file(part: Path) -> Path:

@@ -7,21 +7,23 @@ any other columns of text, lists of text or numbers.
 """
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jaxtyping import Int
 
 from scoter.data.sequences import UNKNOWN_TIME, assemble_log
 from scoter.data.sources import PREPARED_FILES
+from scoter.data.times import check_seconds
 from scoter.errors import DataError
 from scoter.store import hash_file
 from scoter.types import Catalog, Cell, InteractionLog
 from scoter.untrusted import read_parquet
+from scoter.writing import write_parquet, writing
 
 
 def load_prepared(folder: Path) -> tuple[InteractionLog, Catalog]:
@@ -30,7 +32,8 @@ def load_prepared(folder: Path) -> tuple[InteractionLog, Catalog]:
     A null timestamp becomes `UNKNOWN_TIME` (-1); where all are null, the log has no times at all.
 
     Raises:
-        DataError: a file or column is missing, empty or unreadable, an item is unknown, or a value is null.
+        DataError: a file or column is missing, empty or unreadable, an item is unknown, a value is null, a time is no
+            plausible one, or a key belongs to two users or items.
     """
     interactions, items = (_read(folder / name) for name in PREPARED_FILES)
     where = folder / PREPARED_FILES[1]
@@ -38,7 +41,8 @@ def load_prepared(folder: Path) -> tuple[InteractionLog, Catalog]:
     if not np.array_equal(np.sort(numbers), np.arange(len(numbers))):
         raise DataError(f"column 'item' of {where} must hold each of 0..{len(numbers) - 1} once; number the items afresh")
     items = items.take(np.argsort(numbers))
-    catalog = Catalog(_keys(items, where), _columns(items, where))
+    owners = [f"item {number}" for number in range(len(items))]
+    catalog = Catalog(_keys(items, "key", owners, where), _columns(items, where))
     return _log(interactions, folder / PREPARED_FILES[0], catalog.item_count), catalog
 
 
@@ -47,6 +51,7 @@ def save_prepared(log: InteractionLog, catalog: Catalog, folder: Path) -> None:
 
     Raises:
         DataError: a catalogue column has a name that the format keeps for itself (`item`, `key`).
+        StoreError: the folder cannot be written; what was there before is still there.
     """
     taken = {"item", "key"} & set(catalog.columns)
     if taken:
@@ -59,14 +64,20 @@ def save_prepared(log: InteractionLog, catalog: Catalog, folder: Path) -> None:
     columns["timestamp"] = pa.array(times, pa.int64(), mask=times == UNKNOWN_TIME)
     items: dict[str, Any] = {"item": np.arange(catalog.item_count, dtype=np.int32), "key": pa.array(catalog.keys, pa.string())}
     items |= {name: _to_arrow(cells) for name, cells in catalog.columns.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, table in zip(PREPARED_FILES, (columns, items), strict=True):
-        partial = folder / f"{name}.partial"
-        pq.write_table(pa.table(table), partial)
-    for name in PREPARED_FILES:
-        (folder / name).unlink(missing_ok=True)  # one file of another dataset beside one of this would be read as whole
-    for name in PREPARED_FILES:
-        (folder / f"{name}.partial").replace(folder / name)
+    partial = {name: folder / f"{name}.partial" for name in PREPARED_FILES}
+    with writing(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, table in zip(PREPARED_FILES, (columns, items), strict=True):
+                write_parquet(pa.table(table), partial[name])
+            for name in PREPARED_FILES:
+                (folder / name).unlink(missing_ok=True)  # one file of another dataset beside one of this would be read as whole
+            for name in PREPARED_FILES:
+                partial[name].replace(folder / name)
+        finally:
+            for path in partial.values():
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
 
 
 def fingerprint(folder: Path) -> str:
@@ -116,19 +127,52 @@ def _log(table: pa.Table, path: Path, item_count: int) -> InteractionLog:
         known = table["timestamp"]
         if not pa.types.is_integer(known.type):
             raise DataError(f"column 'timestamp' of {path} holds {known.type}, not whole seconds since 1970; convert it")
+        rows = np.flatnonzero(known.is_valid().to_numpy())
+        check_seconds(known.drop_null().to_numpy(), lambda row: f"row {rows[row]} of {path}")
         times = pc.fill_null(known, UNKNOWN_TIME).to_numpy().astype(np.int64)
     numbers, first, codes = np.unique(users, return_index=True, return_inverse=True)
-    keys = table["user_key"].take(first).to_pylist() if "user_key" in table.column_names else numbers
-    return assemble_log(codes, items, times, tuple(str(key) for key in keys))
+    return assemble_log(codes, items, times, _user_keys(table, numbers, first, codes, path))
 
 
-def _keys(items: pa.Table, path: Path) -> tuple[str, ...]:
-    numbers = [str(item) for item in range(len(items))]
-    if "key" not in items.column_names or items["key"].null_count == len(items):
-        return tuple(numbers)
-    if items["key"].null_count:
-        raise DataError(f"column 'key' of {path} is empty in {items['key'].null_count} rows; fill all of them or none")
-    return tuple(str(key) for key in items["key"].to_pylist())
+def _user_keys(
+    table: pa.Table,
+    numbers: Int[np.ndarray, " users"],
+    first: Int[np.ndarray, " users"],
+    codes: Int[np.ndarray, " rows"],
+    path: Path,
+) -> tuple[str, ...]:
+    """The key of each user, which all of that user's rows agree on; the user's number where there are no keys."""
+    keys = _keys(table.take(first), "user_key", [f"user {number}" for number in numbers], path)
+    if "user_key" not in table.column_names or table["user_key"].null_count == len(table):
+        return keys
+    written = table["user_key"].cast(pa.string()).combine_chunks().dictionary_encode(null_encoding="encode").indices.to_numpy()
+    other = np.flatnonzero(written != written[first][codes])
+    if len(other):
+        raise DataError(
+            f"row {other[0]} of {path} has another user_key than user {numbers[codes[other[0]]]} has before "
+            f"({len(other)} such rows); give each user one key"
+        )
+    return keys
+
+
+def _keys(table: pa.Table, column: str, owners: list[str], path: Path) -> tuple[str, ...]:
+    """The key of each owner, one a row of the table; the owner's number where no key is given."""
+    if column not in table.column_names or table[column].null_count == len(table):
+        return tuple(owner.rpartition(" ")[2] for owner in owners)
+    kind = table[column].type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
+        raise DataError(f"column {column!r} of {path} holds {kind}, not text or whole numbers; convert the keys")
+    if table[column].null_count:
+        raise DataError(f"column {column!r} of {path} is empty in {table[column].null_count} rows; fill all of them or none")
+    keys = tuple(str(key) for key in table[column].to_pylist())
+    of: dict[str, str] = {}
+    for key, owner in zip(keys, owners, strict=True):
+        if not key.strip():
+            raise DataError(f"column {column!r} of {path} is blank for {owner}; fill it in")
+        if of.setdefault(key, owner) != owner:
+            raise DataError(f"column {column!r} of {path} has {key!r} for {of[key]} and {owner}; give each a key of its own")
+    return keys
 
 
 def _columns(items: pa.Table, path: Path) -> dict[str, tuple[Cell, ...]]:

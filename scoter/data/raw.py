@@ -1,11 +1,10 @@
 """Parsers of the official raw files: one line at a time, gzip or plain, never a whole file in memory.
 
-- Amazon 2014: reviews are JSON lines; metadata lines are Python dicts, read by `ast.literal_eval`.
+- Amazon 2014: reviews are JSON lines; metadata lines are Python dicts, read by `ast.literal_eval`, or JSON.
 - Amazon 2018: both are JSON lines; some metadata holds page source instead of text, which counts as absent.
 - Yelp: JSON lines; reviews of 2019-01-01 to 2019-12-31 are kept, the window of the published benchmark.
 """
 
-import ast
 import gzip
 import html
 import math
@@ -14,6 +13,7 @@ import zlib
 from array import array
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,18 @@ import numpy as np
 from jaxtyping import Int
 
 from scoter.data.sources import Release
+from scoter.data.times import check_seconds
 from scoter.errors import DataError
 from scoter.types import Cell
-from scoter.untrusted import lines, parse_json
+from scoter.untrusted import check_text, decoded, lines, parse_json, parse_literal
 
 YELP_WINDOW = ("2019-01-01", "2019-12-31")
 
 _ASIN_FIRST = re.compile(rb"\{'asin': '([^'\\]+)'")
 _TAG = re.compile(r"</?\w[^>]*>")
-_LONGEST_DICT = 2 << 20  # of Python's parser, which takes hundreds of bytes for one of the text
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?")
-_LATEST_SECOND = 100_000_000_000  # the year 5138
+_DOLLARS = re.compile(r"\$?(\d[\d,]*\.?\d*|\.\d+)")
+_LONGEST_SECOND = 2**62  # what is beyond it is no time, and does not fit into 64 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +69,8 @@ def read_reviews(path: Path, release: Release) -> RawReviews:
     if not users:
         raise DataError(f"{path} holds no review of the wanted time window; check that it is the right file")
     columns = [np.frombuffer(column, f"i{column.itemsize}") for column in events]
+    if release != "yelp":  # whose times are dates of the window, and whose other lines give no event
+        check_seconds(columns[2], lambda event: f"line {event + 1} of {path}")
     return RawReviews(*columns, user_keys=tuple(users), item_keys=tuple(items))
 
 
@@ -80,7 +83,7 @@ def read_metadata(path: Path, release: Release, wanted: Container[str]) -> dict[
         DataError: the file is missing, empty, truncated or malformed; the message names the line.
     """
     describe, load = {
-        "amazon-2014": (_amazon_2014_item, _python_dict),
+        "amazon-2014": (_amazon_2014_item, _python_or_json),
         "amazon-2018": (_amazon_2018_item, parse_json),
         "yelp": (_yelp_item, parse_json),
     }[release]
@@ -101,6 +104,7 @@ def _lines(path: Path) -> Iterator[bytes]:
         raise DataError(f"{path} does not exist; download it with `scoter data prepare`, or put it there by hand")
     number = 0
     try:
+        check_text(path)
         for line in lines(path):
             number += 1
             yield line
@@ -112,9 +116,9 @@ def _lines(path: Path) -> Iterator[bytes]:
         raise DataError(f"{path} is empty; delete it and download it again")
 
 
-def _parsed(read: Callable[[Any], Any], load: Callable[[bytes], Any], line: bytes, path: Path, number: int) -> Any:
+def _parsed(read: Callable[[Any], Any], load: Callable[[str], Any], line: bytes, path: Path, number: int) -> Any:
     try:
-        return read(load(line))
+        return read(load(decoded(line, f"line {number} of {path}")))
     except LookupError as error:
         raise DataError(f"line {number} of {path} has no field {error}; check that it is the right file") from None
     except (ValueError, SyntaxError, TypeError, AttributeError, OverflowError, MemoryError, RecursionError) as error:
@@ -137,10 +141,9 @@ def _yelp_review(record: dict[str, Any]) -> tuple[str, str, int] | None:
     return _key(record["user_id"]), _key(record["business_id"]), _second(second)
 
 
-def _python_dict(line: bytes) -> Any:
-    if len(line) > _LONGEST_DICT:
-        raise ValueError(f"it is longer than {_LONGEST_DICT:,} bytes")
-    return ast.literal_eval(line.decode())
+def _python_or_json(line: str) -> Any:
+    """A Python dict, whose keys are in single quotes, or a JSON object, whose keys never are."""
+    return parse_json(line) if line.startswith('{"') else parse_literal(line)
 
 
 def _key(value: Any) -> str:
@@ -152,40 +155,40 @@ def _key(value: Any) -> str:
 
 
 def _second(value: Any) -> int:
-    second = int(value)
-    if not 0 <= second <= _LATEST_SECOND:
-        raise ValueError(f"{second} is no time in seconds since 1970")
-    return second
+    return max(-_LONGEST_SECOND, min(int(value), _LONGEST_SECOND))
 
 
 def _amazon_2014_item(record: dict[str, Any]) -> dict[str, Cell]:
-    paths = record.get("categories") or [[]]
     return {
         "title": _clean(record.get("title")),
         "brand": _clean(record.get("brand")),
-        "categories": tuple(filter(None, map(_clean, paths[0]))),
-        "price": _price(record.get("price") or "nan"),
+        "categories": _path(record.get("categories")),
+        "price": _price(record.get("price")),
     }
 
 
 def _amazon_2018_item(record: dict[str, Any]) -> dict[str, Cell]:
-    levels: list[str] = []
-    for level in record.get("category") or []:
-        if "</span>" in level:
-            break
-        levels.append(_clean(level))
-    price = re.fullmatch(r"\$([\d,]+\.?\d*)", str(record.get("price") or "").strip())
     return {
         "title": _clean(record.get("title")),
         "brand": _clean(str(record.get("brand") or "").removeprefix("by\n")),
-        "categories": tuple(filter(None, levels)),
-        "price": _price(price[1].replace(",", "") if price else "nan"),
+        "categories": _path(record.get("category"), end="</span>"),
+        "price": _price(record.get("price")),
     }
 
 
 def _yelp_item(record: dict[str, Any]) -> dict[str, Cell]:
-    levels = (record.get("categories") or "").split(",")
-    return {"title": _clean(record.get("name")), "categories": tuple(filter(None, map(_clean, levels)))}
+    levels = record.get("categories")
+    return {"title": _clean(record.get("name")), "categories": _path(levels.split(",") if isinstance(levels, str) else levels)}
+
+
+def _path(levels: Any, end: str | None = None) -> tuple[str, ...]:
+    """Categories from coarse to fine: those of a flat list, or the first of several paths. A level that holds `end` ends them."""
+    known = [level for level in ([levels] if isinstance(levels, str) else levels or ()) if level is not None]
+    if known and isinstance(known[0], (list, tuple)):
+        return _path(known[0], end)
+    if end is not None:
+        known = list(takewhile(lambda level: end not in str(level), known))
+    return tuple(filter(None, map(_clean, known)))
 
 
 def _clean(text: Any) -> str:
@@ -197,5 +200,9 @@ def _clean(text: Any) -> str:
 
 
 def _price(value: Any) -> float:
-    price = float(value)
-    return price if math.isfinite(price) else float("nan")
+    """A number, or dollars as text; anything else (a range, page source) is unknown."""
+    if isinstance(value, str):
+        dollars = _DOLLARS.fullmatch(value.strip())
+        value = dollars[1].replace(",", "") if dollars else None
+    price = float(value) if value not in (None, "") else math.nan
+    return price if math.isfinite(price) else math.nan

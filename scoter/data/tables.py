@@ -5,11 +5,20 @@ The interactions need `user` and `item` (any keys, text or numbers), and `timest
 `phrase` and `description` as text, `categories` as a list (in CSV separated by `|`, coarse to fine), any other as
 numbers where all of it are numbers, else as text.
 
-Unsorted rows are sorted by time within each user; events of one time keep their file order.
+Unsorted rows are sorted by time within each user, fractions of a second included; events of one time keep their file
+order. Whole seconds are stored.
+
+Text is UTF-8, and each line has as many fields as the header. In CSV a cell may stand in quotes, and then hold commas,
+line breaks and doubled quotes (RFC 4180). TSV has no quoting: a quote is a letter like any other, and a cell holds neither a
+tab nor a line break. A quoted cell in CSV whose every line has the fields of a row is refused, because that is what a
+quote looks like that was never closed.
 """
 
+import csv
 import gzip
+import io
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +27,10 @@ import pandas as pd
 from jaxtyping import Int
 
 from scoter.data.sequences import assemble_log, random_numbers, time_order
-from scoter.data.table_cells import Column, cells_of, seconds_of
+from scoter.data.table_cells import SECOND, Column, cells_of, keys_of, nanoseconds_of, plain_key
 from scoter.errors import DataError
 from scoter.types import Catalog, Cell, InteractionLog
-from scoter.untrusted import open_unpacked, read_parquet
+from scoter.untrusted import MAX_LINE, check_text, decoded, open_unpacked, read_parquet
 
 Duplicates = Literal["error", "first", "keep"]
 ShortUsers = Literal["error", "drop", "keep"]
@@ -30,6 +39,8 @@ Order = Literal["timestamp", "file"]
 Frame = Any  # a pandas DataFrame; pandas ships no usable types
 
 _NOTHING = ["", "NaN", "nan"]
+_TEXT: Any = dict.fromkeys(("user", "item", "timestamp", "title", "brand", "phrase", "description", "categories"), str)
+_SEPARATORS = {"csv": ",", "tsv": "\t"}
 _RESERVED = "key"
 
 
@@ -57,24 +68,26 @@ def load_table(
     catalogue. Without `items_path` the catalogue knows the items' keys only.
 
     Raises:
-        DataError: a file is missing, empty, truncated or unreadable, a column is missing, a value is empty or no time, an
-            interaction names an item that the items lack, or a policy says `error`. The message names row and remedy.
+        DataError: a file is missing, empty, truncated or unreadable, a line has more or fewer fields than the header, a
+            column is missing or comes twice, a value is empty or no plausible time, an interaction names an item that the
+            items lack, or a policy says `error`. The message names the line or row (counted without the header) and the remedy.
     """
     table = _read(interactions_path)
     timed = order == "timestamp" or "timestamp" in table.columns
     _require(table, interactions_path, ["user", "item", *(["timestamp"] if timed else [])])
-    times = seconds_of(table["timestamp"], interactions_path) if timed else None
-    keys, columns = _items(items_path) if items_path is not None else (_unique(table["item"]), {})
+    times = nanoseconds_of(table["timestamp"], interactions_path) if timed else None
+    bought, buyers = (keys_of(table[name], interactions_path) for name in ("item", "user"))
+    keys, columns = _items(items_path) if items_path is not None else (_unique(bought), {})
     relabel = random_numbers(len(keys), seed, "table")
-    items = _numbers_of(table["item"], keys, interactions_path, items_path)
-    users, user_keys = pd.factorize(table["user"].astype(str), sort=True)
+    items = _numbers_of(bought, keys, interactions_path, items_path)
+    users, user_keys = pd.factorize(buyers, sort=True)
     keep = _without_duplicates(table, users, items, times, duplicates, interactions_path)
     keep = keep[_long_enough(users[keep], user_keys, short_users, min_events, interactions_path)]
     if order == "timestamp" and times is not None:
         keep = keep[time_order(users[keep], times[keep])]
     kept, codes = np.unique(users[keep], return_inverse=True)
     names = tuple(str(user_keys[user]) for user in kept)
-    log = assemble_log(codes, relabel[items[keep]], None if times is None else times[keep], names)
+    log = assemble_log(codes, relabel[items[keep]], None if times is None else times[keep] // SECOND, names)
     place = np.argsort(relabel).tolist()
     shuffled = {name: tuple(cells[old] for old in place) for name, cells in columns.items()}
     return log, Catalog(tuple(keys[old] for old in place), shuffled)
@@ -84,16 +97,14 @@ def _read(path: Path) -> Frame:
     if not path.is_file():
         raise DataError(f"{path} does not exist; check the path")
     kind = path.name.removesuffix(".gz").rpartition(".")[2]
-    if kind not in ("csv", "tsv", "parquet"):
+    if kind not in (*_SEPARATORS, "parquet"):
         raise DataError(f"{path} is neither .csv, .tsv (or either with .gz) nor .parquet; convert it to one of them")
-    text: Any = dict.fromkeys(("user", "item", "title", "brand", "phrase", "description", "categories"), str)
     try:
         if kind == "parquet":
             table = _decoded(read_parquet(path)).to_pandas()
+            _check_names(list(map(str, table.columns)), path)
         else:
-            with open_unpacked(path) as file:
-                separator = "," if kind == "csv" else "\t"
-                table = pd.read_csv(file, sep=separator, dtype=text, keep_default_na=False, na_values=_NOTHING)
+            table = _read_text(path, kind)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is truncated or damaged ({error}); copy or download it again") from None
     except (ValueError, OSError, OverflowError, MemoryError) as error:  # pandas and pyarrow say by these that it is malformed
@@ -101,6 +112,102 @@ def _read(path: Path) -> Frame:
     if table.empty:
         raise DataError(f"{path} has no rows; a header alone is not enough")
     return table
+
+
+def _read_text(path: Path, kind: str) -> Frame:
+    check_text(path)
+    form: Any = {"delimiter": _SEPARATORS[kind], "quoting": csv.QUOTE_MINIMAL if kind == "csv" else csv.QUOTE_NONE}
+    _check_rows(path, **form)
+    with open_unpacked(path) as file:
+        return pd.read_csv(file, dtype=_TEXT, keep_default_na=False, na_values=_NOTHING, index_col=False, **form)
+
+
+def _check_rows(path: Path, delimiter: str, quoting: Any) -> None:
+    """Each row has as many fields as the header: pandas shifts columns, fills up or drops what it finds otherwise.
+
+    Raises:
+        DataError: the first row with more or fewer fields, or a quote that is not closed.
+    """
+    taken: list[str] = []
+    rows = csv.reader(_text_lines(path, taken), delimiter=delimiter, quoting=quoting, strict=True)
+    header: list[str] | None = None
+    try:
+        for row in rows:
+            line = rows.line_num - len(taken) + 1
+            if len(row) > 1 or (row and (not row[0].isspace() or len(header or row) == 1)):
+                if header is None:
+                    header = row
+                    _check_header(header, path, delimiter, quoting)
+                elif len(row) != len(header):
+                    hint = _hint(row, len(header), delimiter, quoting)
+                    raise DataError(f"line {line} of {path} has {len(row)} fields, but the header has {len(header)}; {hint}")
+                if len(taken) > 1 and all(len(part.split(delimiter)) == len(header) for part in taken):
+                    raise DataError(
+                        f"lines {line} to {rows.line_num} of {path} are one quoted cell, though each of them looks like a row; "
+                        "close the quote (or double it, if it belongs to the text), or write the cell on one line"
+                    )
+            taken.clear()
+    except csv.Error as error:
+        line = rows.line_num - len(taken) + 1
+        reason = "a quote is opened and never closed" if "end of data" in str(error) else str(error)
+        raise DataError(
+            f"{path} cannot be read (line {line}: {reason}); close every quote, and double those that belong to a cell's text"
+        ) from None
+
+
+def _hint(row: list[str], wanted: int, delimiter: str, quoting: Any) -> str:
+    if len(row) < wanted:
+        return "write every field, the empty ones too"
+    if len(row) == wanted + 1 and row[-1] == "":
+        return f"remove the {delimiter!r} at its end"
+    if quoting == csv.QUOTE_NONE:
+        return "a cell of TSV holds no tab; name the column in the header, or save it as .csv"
+    return f"put a cell that holds {delimiter!r} in quotes, or name the column in the header"
+
+
+def _text_lines(path: Path, taken: list[str]) -> Iterator[str]:
+    """The lines of a text file, each of which is put into `taken` too."""
+    with (
+        open_unpacked(path) as file,
+        io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text,
+    ):
+        number = 0
+        while line := text.readline(MAX_LINE):
+            number += 1
+            decoded(line.encode(errors="surrogateescape"), f"line {number} of {path}")
+            if len(line) == MAX_LINE:
+                raise DataError(
+                    f"line {number} of {path} is longer than {MAX_LINE:,} characters; check that it is the right file"
+                )
+            taken.append(line)
+            yield line
+
+
+def _check_header(names: list[str], path: Path, delimiter: str, quoting: Any) -> None:
+    others = [separator for separator in ",;\t|" if separator != delimiter and separator in names[0]]
+    if len(names) == 1 and others:
+        raise DataError(
+            f"the columns of {path} are separated by {others[0]!r}, not by {delimiter!r} (its header is {names[0][:80]!r}); "
+            "save it with commas as .csv or with tabs as .tsv"
+        )
+    if quoting == csv.QUOTE_NONE and any(name.startswith('"') for name in names):
+        raise DataError(f"the header of {path} has quotes, which TSV does not have; save it without quotes, or as .csv")
+    _check_names(names, path)
+
+
+def _check_names(names: list[str], path: Path) -> None:
+    """Columns have names of their own, whatever their case; those without a name are nobody's."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(_plain_name(name), name)
+        if name and name == other and names.count(name) > 1:
+            raise DataError(f"{path} has two columns {name!r}; rename or remove one")
+        if name != other:
+            raise DataError(f"{path} has a column {other!r} and a column {name!r}; rename or remove one")
+
+
+def _plain_name(name: str) -> str:
+    return name.strip().casefold()
 
 
 def _decoded(table: Any) -> Any:
@@ -121,6 +228,8 @@ def _require(table: Frame, path: Path, columns: list[str]) -> None:
     for name in columns:
         if name not in table.columns:
             hint = "; if rows stand oldest first and have no times, say order='file'" if name == "timestamp" else ""
+            near = [repr(other) for other in map(str, table.columns) if _plain_name(other) == name]
+            hint = f"; write {near[0]} as {name!r}" if near else hint
             raise DataError(
                 f"{path} has no column {name!r} (it has {', '.join(map(str, table.columns))}); rename or add it{hint}"
             )
@@ -133,7 +242,7 @@ def _require(table: Frame, path: Path, columns: list[str]) -> None:
 
 
 def _unique(values: Column) -> tuple[str, ...]:
-    return tuple(str(key) for key in pd.unique(values.astype(str)))
+    return tuple(str(key) for key in pd.unique(values))
 
 
 def _items(path: Path) -> tuple[tuple[str, ...], dict[str, tuple[Cell, ...]]]:
@@ -143,7 +252,7 @@ def _items(path: Path) -> tuple[tuple[str, ...], dict[str, tuple[Cell, ...]]]:
         raise DataError(
             f"column {_RESERVED!r} of {path} has a reserved name; rename it, or name it 'item' if it is the item's key"
         )
-    keys = table["item"].astype(str)
+    keys = keys_of(table["item"], path)
     repeated = np.flatnonzero(keys.duplicated())
     if len(repeated):
         raise DataError(
@@ -155,12 +264,15 @@ def _items(path: Path) -> tuple[tuple[str, ...], dict[str, tuple[Cell, ...]]]:
 
 
 def _numbers_of(values: Column, keys: tuple[str, ...], path: Path, items_path: Path | None) -> Int[np.ndarray, " rows"]:
-    numbers = pd.Index(keys).get_indexer(pd.Index(values.astype(str)))
+    numbers = pd.Index(keys).get_indexer(pd.Index(values))
     unknown = np.flatnonzero(numbers < 0)
     if len(unknown):
+        key = str(values.iloc[unknown[0]])
+        near = next((other for other in keys if plain_key(other) == plain_key(key)), None)
+        remedy = "add the item there or remove the rows" if near is None else f"it has {near!r}; write each key in one way"
         raise DataError(
-            f"row {unknown[0] + 1} of {path} names item {str(values.iloc[unknown[0]])!r}, which {items_path} does not have "
-            f"({len(unknown)} such rows); add the item there or remove the rows"
+            f"row {unknown[0] + 1} of {path} names item {key!r}, which {items_path} does not have "
+            f"({len(unknown)} such rows); {remedy}"
         )
     return numbers.astype(np.int64)
 

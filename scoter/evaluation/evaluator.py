@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from scoter.errors import DataError
 from scoter.types import Rankings, Targets, UserMetrics
 from scoter.untrusted import read_parquet
+from scoter.writing import write_parquet
 
 _DEPTH = b"scoter.depth"
 
@@ -48,9 +48,9 @@ def save_user_metrics(metrics: UserMetrics, path: Path | str) -> None:
     users = metrics.users.astype(np.int32 if metrics.users.max(initial=0) < 2**31 else np.int64)
     table = pa.table({"user": users, "rank": metrics.ranks.astype(np.min_scalar_type(metrics.depth))})
     table = table.replace_schema_metadata({_DEPTH: str(metrics.depth)})
-    pq.write_table(
+    write_parquet(
         table,
-        path,
+        Path(path),
         compression="zstd",
         compression_level=19,
         use_dictionary=False,

@@ -19,6 +19,7 @@ from scoter.reasoning.request_store import RequestStore
 from scoter.reasoning.server_reply import TryAgain, read_completion
 from scoter.reasoning.structured import ask_for_chain
 from scoter.untrusted import MAX_LINE, parse_json
+from scoter.writing import replacing
 
 ADDRESS = "/v1/chat/completions"
 
@@ -68,17 +69,14 @@ class ImportCounts:
 
 def export_batch(job: ChainJob, store: RequestStore, path: Path) -> int:
     """Write the job's pending requests, each once, and return how many there are; 0 means that nothing is left to ask."""
-    partial = path.with_name(f"{path.name}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
     seen: set[bytes] = set()
-    with partial.open("w") as file:
+    with replacing(path) as partial, partial.open("w") as file:
         for request in _pending(job, store):
             digest = bytes.fromhex(request.key)
             if digest not in seen:
                 seen.add(digest)
                 line = {"custom_id": request.key, "method": "POST", "url": ADDRESS, "body": chat_arguments(request)}
                 file.write(json.dumps(line) + "\n")
-    partial.replace(path)
     return len(seen)
 
 

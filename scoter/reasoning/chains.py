@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from scoter.errors import ConfigError, DataError
@@ -15,6 +14,8 @@ from scoter.reasoning.facets import item_names
 from scoter.reasoning.statistics import FoldedStatistics
 from scoter.reasoning.view import MAX_ITEMS, View, every_prefix, look
 from scoter.types import Catalog, ReasoningChain, ReasoningPattern, Split, Step, StepEmbeddings
+from scoter.untrusted import read_parquet
+from scoter.writing import write_parquet
 
 __all__ = ["ChainTable", "hand_written_pattern", "item_names", "load_chains", "save_chains", "write_chains", "write_rows"]
 
@@ -128,8 +129,8 @@ def save_chains(table: ChainTable, folder: Path) -> None:
     }
     columns = {"user": users, "prefix_length": np.arange(chain_count) - table.starts[users] + 1, "steps": nested}
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(columns).replace_schema_metadata(about), folder / CHAINS_FILE)
-    pq.write_table(pa.table({"sentence": table.sentences}), folder / SENTENCES_FILE)
+    write_parquet(pa.table(columns).replace_schema_metadata(about), folder / CHAINS_FILE)
+    write_parquet(pa.table({"sentence": table.sentences}), folder / SENTENCES_FILE)
 
 
 def load_chains(folder: Path) -> ChainTable:
@@ -137,13 +138,13 @@ def load_chains(folder: Path) -> ChainTable:
     for name in (CHAINS_FILE, SENTENCES_FILE):
         if not (folder / name).exists():
             raise DataError(f"{folder} has no {name}; write it with save_chains")
-    stored = pq.read_table(folder / CHAINS_FILE).combine_chunks()
+    stored = read_parquet(folder / CHAINS_FILE).combine_chunks()
     about = {key.decode(): value.decode() for key, value in (stored.schema.metadata or {}).items()}
     bags = stored["steps"].chunk(0).flatten() if len(stored) else pa.array([], pa.list_(pa.int32()))
     starts = np.searchsorted(stored["user"].to_numpy(), np.arange(int(about["users"]) + 1))
     pattern = ReasoningPattern(tuple(Step(step["role"], step["parameters"]) for step in json.loads(about["pattern"])))
     return ChainTable(
-        sentences=pq.read_table(folder / SENTENCES_FILE)["sentence"].to_pylist(),
+        sentences=read_parquet(folder / SENTENCES_FILE)["sentence"].to_pylist(),
         indices=bags.flatten().to_numpy(),
         offsets=np.concatenate([[0], np.cumsum(bags.value_lengths().to_numpy())]),
         starts=starts,

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from scoter.errors import DataError
+from scoter.writing import replacing
 
 PAGES = Path(__file__).with_name("pages")
 Number = int | float
@@ -23,16 +23,11 @@ def write_page(out: Path, template: str, folder: Path = PAGES, **values: Any) ->
     """Render `template` of `folder` (it may extend `base.html` and import `parts.html`) with `values`, and write it to `out`.
 
     Raises:
-        DataError: a place that cannot be written to.
+        StoreError: a place that cannot be written to.
     """
     page = render(template, folder, **values)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = out.with_name(f".{out.name}.partial")
+    with replacing(out) as partial:
         partial.write_text(page, encoding="utf-8")
-        partial.replace(out)
-    except OSError as error:
-        raise DataError(f"the report {out} cannot be written ({error.strerror or error}); name a place that can be") from None
 
 
 def render(template: str, folder: Path = PAGES, **values: Any) -> str:

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from scoter.errors import ConfigError, StoreError
 from scoter.models.quantised import StepType, quantise
@@ -31,6 +30,7 @@ from scoter.stages.newest_chains import NewestChains
 from scoter.stages.serving import OpenRun, Service, newest_chains, open_run, run_service, whole_log
 from scoter.store import MANIFEST, Artefact, Store, git_commit, hash_file
 from scoter.types import SemanticIds
+from scoter.writing import write_parquet, writing
 
 FORMAT = {"format": "scoter bundle", "version": 1}
 MODEL, WEIGHTS, IDS, ITEMS, USERS, HISTORIES, STEPS, SENTENCES = FILES = (
@@ -58,7 +58,7 @@ def export_run(
         texts: whether the sentences come along, without which no step can be explained.
 
     Raises:
-        StoreError: `out` exists.
+        StoreError: `out` exists, or cannot be written.
         ConfigError: an unknown method, a control for measuring only, or popularity, which needs no bundle.
     """
     if out.exists():
@@ -69,13 +69,14 @@ def export_run(
     service = run_service(opened)
     chains = newest_chains(opened, whole_log(opened.log), known=True) if service.pattern is not None else None
     partial = out.with_name(f".{out.name}-{uuid.uuid4().hex[:8]}")
-    partial.mkdir(parents=True)
-    try:
-        _write(partial, opened, service, chains, steps, texts)
-        sizes = _write_manifest(partial, run)
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with writing(out):
+        try:
+            partial.mkdir(parents=True)
+            _write(partial, opened, service, chains, steps, texts)
+            sizes = _write_manifest(partial, run)
+            partial.rename(out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return sizes
 
 
@@ -97,8 +98,8 @@ def _write(folder: Path, run: OpenRun, service: Service, chains: NewestChains | 
         ids = open_semantic_ids(run.context.store.find("semantic-ids", run.keys["semantic-ids"]))
         about["codebook_sizes"] = list(ids.codebook_sizes)
         _save_ids(folder / IDS, ids)
-    pq.write_table(pa.table({"key": service.item_keys, "title": service.item_names}), folder / ITEMS)
-    pq.write_table(pa.table({"key": run.log.user_keys}), folder / USERS)
+    write_parquet(pa.table({"key": service.item_keys, "title": service.item_names}), folder / ITEMS)
+    write_parquet(pa.table({"key": run.log.user_keys}), folder / USERS)
     save_arrays(folder / HISTORIES, items=run.log.items.astype(np.int32), offsets=run.log.offsets.astype(np.int64))
     if chains is not None and service.pattern is not None:
         about["pattern"] = [{"role": step.role, "parameters": dict(step.parameters)} for step in service.pattern.steps]
@@ -124,7 +125,7 @@ def _save_chains(folder: Path, chains: NewestChains, kind: StepType, texts: bool
         offsets=chains.steps.offsets.astype(np.int64),
     )
     if texts:
-        pq.write_table(pa.table({"sentence": pa.array([chains.sentences[row] for row in used], pa.string())}), folder / SENTENCES)
+        write_parquet(pa.table({"sentence": pa.array([chains.sentences[row] for row in used], pa.string())}), folder / SENTENCES)
 
 
 def _write_manifest(folder: Path, run: Artefact) -> dict[str, int]:

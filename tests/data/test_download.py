@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import resource
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from scoter.data.download import download, fetch, verify
 from scoter.data.sources import REGISTRY
-from scoter.errors import DataError
+from scoter.errors import DataError, StoreError
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 
@@ -168,3 +170,30 @@ def test_fetch_keeps_what_is_there_and_asks_for_yelp_by_hand(tmp_path):
     paths[0].write_text("{} ")
     with pytest.raises(DataError, match="first seen"):
         fetch(REGISTRY["yelp"], tmp_path)
+
+
+@contextmanager
+def _full_disk(most):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_no_bad_connection(server, tmp_path):
+    with pytest.raises(StoreError, match=r"file.gz.part cannot be written \(File too large\); free space"), _full_disk(300_000):
+        _get(server, tmp_path / "file.gz")
+    assert server.seen == [None]
+    _get(server, tmp_path / "file.gz")
+    assert (tmp_path / "file.gz").read_bytes() == CONTENT
+    assert server.seen[-1] == "bytes=300000-"
+
+
+def test_a_raw_file_is_used_where_its_hash_cannot_be_kept(tmp_path, capsys):
+    (tmp_path / "file.gz").write_bytes(CONTENT)
+    with _full_disk(10):
+        assert verify(tmp_path / "file.gz") == hashlib.sha256(CONTENT).hexdigest()
+    assert "a change of file.gz will not be noticed" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file.gz"]

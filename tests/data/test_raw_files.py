@@ -181,3 +181,74 @@ def test_yelp_keeps_repeats(tmp_path):
     log, catalog = prepare(source, tmp_path)
     assert log.lengths.tolist() == [5, 5]
     assert catalog.columns["title"] == ("Bar",)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ([["Beauty", "Bath"], ["Other"]], ("Beauty", "Bath")),
+        (["Beauty", "Bath"], ("Beauty", "Bath")),
+        ("Beauty", ("Beauty",)),
+        ([None, ["Beauty", None, "Bath"]], ("Beauty", "Bath")),
+        (["Beauty", None], ("Beauty",)),
+        ([[]], ()),
+        ([], ()),
+        (None, ()),
+    ],
+)
+@pytest.mark.parametrize(
+    ("release", "name", "write"),
+    [
+        ("amazon-2014", "categories", repr),
+        ("amazon-2014", "categories", json.dumps),
+        ("amazon-2018", "category", json.dumps),
+        ("yelp", "categories", json.dumps),
+    ],
+)
+def test_categories_are_read_in_every_shape(tmp_path, release, name, write, written, expected):
+    record = {"business_id" if release == "yelp" else "asin": "A", "title": "T", "price": None, name: written}
+    found = read_metadata(_pack(tmp_path / "m.json.gz", [write(record)]), release, {"A"})
+    assert found["A"]["categories"] == expected
+
+
+def test_a_price_is_a_number_or_dollars(tmp_path):
+    prices = [3.5, "4.5", "$1,012.50", "$5 - $7", ",", None]
+    lines = [repr({"asin": f"A{n}", "price": price}) for n, price in enumerate(prices)]
+    found = read_metadata(_pack(tmp_path / "m.json.gz", lines), "amazon-2014", {f"A{n}" for n in range(6)})
+    assert [found[f"A{n}"]["price"] for n in range(3)] == [3.5, 4.5, 1012.5]
+    assert np.isnan([found[f"A{n}"]["price"] for n in range(3, 6)]).all()
+
+
+def test_a_raw_file_may_start_with_the_mark_of_utf_8(tmp_path):
+    (tmp_path / "r.json").write_text("\n".join(_amazon_lines(AMAZON)), encoding="utf-8-sig")
+    assert len(read_reviews(tmp_path / "r.json", "amazon-2014").items) == len(AMAZON)
+    (tmp_path / "m.json").write_text("{'asin': 'A', 'title': 'T'}\n", encoding="utf-8-sig")
+    assert read_metadata(tmp_path / "m.json", "amazon-2014", {"A"})["A"]["title"] == "T"
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ([5, -4], "line 2 of .* has timestamp -4, .* before 1970"),
+        ([1400000000, 1400000000000], "line 2 of .* divide milliseconds by 1000"),
+        ([20140513, 20140514], r"line 1 of .* \(2 such rows\); .* write 2014-05-13 instead"),
+        ([10**30], "line 1 of .* after 2099"),
+    ],
+)
+def test_times_of_raw_files_are_checked_as_those_of_tables(tmp_path, times, message):
+    rows = [("u", f"i{n}", time) for n, time in enumerate(times)]
+    with pytest.raises(DataError, match=message):
+        read_reviews(_pack(tmp_path / "r.json.gz", _amazon_lines(rows)), "amazon-2014")
+
+
+def test_raw_files_of_another_kind_are_named(tmp_path):
+    text = "\n".join(_amazon_lines([("u\u00e9", "i", 5)])).replace("\\u00e9", "\u00e9")
+    for content, message in (
+        (text.encode("latin-1"), "line 1 of .* is not UTF-8 .*Latin-1"),
+        (text.encode("utf-16"), "is text in UTF-16"),
+        (b"PK\x03\x04\x14\0", "is a zip archive"),
+        (gzip.compress(text.encode()), "is packed by gzip"),
+    ):
+        (tmp_path / "r.json").write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            read_reviews(tmp_path / "r.json", "amazon-2014")

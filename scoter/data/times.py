@@ -1,0 +1,83 @@
+"""When something happened: one check for every way in, of seconds since 1970 that were numbers, dates or text."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from scoter.errors import DataError
+
+LATEST = 4_102_444_800
+"""The second that 2100 begins with; a later one is no time at which somebody bought something."""
+
+_DIVISORS = (("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9))
+_LEAST_GUESS = 100_000_000  # in 1973; a unit that leads to an earlier day is a bad guess
+_WRITTEN_DATES = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+
+
+def check_seconds(
+    seconds: Int[np.ndarray, " rows"] | Float[np.ndarray, " rows"],
+    place: Callable[[int], str],
+    written: Callable[[int], str] | None = None,
+) -> None:
+    """Refuse times that are no seconds from 1970 to 2099. Small numbers pass: they may count from a start of their own.
+
+    A number such as 20190101 is a second in August 1970 as well as a date, so dates written as numbers are refused where
+    most of the values look like one.
+
+    Args:
+        place: names where a value stands, such as `row 3 of log.csv`.
+        written: how a value was written, where it was written as a date.
+
+    Raises:
+        DataError: the message names the first such value, what it probably is, and how to convert it.
+    """
+    bad = np.flatnonzero(~((seconds >= 0) & (seconds < LATEST)))
+    if not len(bad):
+        bad = _written_dates(seconds) if written is None else bad
+        if 2 * len(bad) <= len(seconds):
+            return
+    row = int(bad[0])
+    value = seconds[row].item()
+    shown = written(row) if written is not None else str(int(value) if np.isfinite(value) and value % 1 == 0 else value)
+    raise DataError(
+        f"{place(row)} has timestamp {shown}, which is no time in seconds since 1970 ({len(bad)} such rows); "
+        f"{_remedy(value, written is None)}"
+    )
+
+
+def _remedy(value: int | float, was_a_number: bool) -> str:
+    if not np.isfinite(value):
+        return "write seconds as digits, such as 1546300800"
+    if value < 0:
+        return (
+            "it lies before 1970: correct it or leave out the row, or leave out the column and keep the rows oldest first "
+            "(--order file)"
+        )
+    if was_a_number:
+        if date := _as_date(int(value)):
+            return f"it looks like a date written as a number: write {date} instead, or seconds since 1970"
+        for unit, divisor in _DIVISORS:
+            if _LEAST_GUESS <= value / divisor < LATEST:
+                day = datetime.fromtimestamp(value / divisor, UTC).date()
+                return f"divide {unit} by {divisor} (it would mean {day})"
+    return "it lies after 2099: correct it or leave out the row"
+
+
+def _as_date(value: int) -> str | None:
+    """The ISO date that was written as one number, such as 20190101; None where it is none."""
+    digits = str(value)
+    try:
+        when = datetime.strptime(digits, _WRITTEN_DATES[len(digits)])
+    except (KeyError, ValueError):
+        return None
+    if not 1900 <= when.year < 2100:
+        return None
+    return when.date().isoformat() if len(digits) == 8 else when.isoformat()
+
+
+def _written_dates(seconds: Int[np.ndarray, " rows"] | Float[np.ndarray, " rows"]) -> Int[np.ndarray, " dates"]:
+    near = np.flatnonzero((seconds >= 19000101) & (seconds <= 20991231))
+    known = {value: _as_date(int(value)) is not None and value == int(value) for value in np.unique(seconds[near]).tolist()}
+    return near[[known[value] for value in seconds[near].tolist()]] if len(near) else near
