@@ -43,12 +43,15 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def open_unpacked(path: Path) -> io.BufferedIOBase:
-    """A file's bytes, unpacked where its name ends in `.gz`.
+    """A file's bytes, unpacked where its name ends in `.gz` or it starts as gzip files do.
 
     Reading raises `DataError` once more comes out of a packed file than its size can explain.
     """
     if path.suffix != ".gz":
-        return path.open("rb")
+        file = path.open("rb")
+        if file.peek(2)[:2] != b"\x1f\x8b":
+            return file
+        file.close()
     return io.BufferedReader(_Unpacked(path), 1 << 18)
 
 
