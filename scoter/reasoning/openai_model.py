@@ -171,7 +171,10 @@ class OpenAIModel:
 
     def _refused(self, error: Any, request: CompletionRequest) -> Exception:
         """What a status other than 200 means: try again, give this request up, or give everything up."""
-        status, said = error.status_code, self._hide(error_message(error.body) or " ".join(str(error.message).split()))[:300]
+        status, said = (
+            error.status_code,
+            self._hide(error_message(error.body) or " ".join(str(error.message).split()))[:300].rstrip("."),
+        )
         if status in (408, 409, 429) or status >= 500:
             cause = "rate limit" if status == 429 else "server error"
             return TryAgain(cause, f"{status}: {said}", retry_after(error.response.headers))
@@ -181,7 +184,7 @@ class OpenAIModel:
                 f"{self.base_url} refuses model {request.model!r} with status {status}, {_HOPELESS[status]}: {said}. "
                 "Check the address, the model's name and the key's variable"
             )
-        remedy = next((f" To mend it, {remedy}." for word, remedy in _REMEDIES.items() if word in said), "")
+        remedy = next((f". To mend it, {remedy}" for word, remedy in _REMEDIES.items() if word in said), "")
         return self._given_up(f"{self.base_url} refuses a request with status {status}: {said}{remedy}")
 
     def _given_up(self, text: str) -> LanguageModelError:
@@ -192,7 +195,7 @@ class OpenAIModel:
             alike = self._alike
         if alike < ALIKE or self.usage.replies:
             return ReplyError(text)
-        return LanguageModelError(f"{text} The first {alike} requests failed so and none was answered; no more are sent")
+        return LanguageModelError(f"the first {ALIKE} requests failed alike and none was answered, so no more are sent: {text}")
 
     def _pause(self, request: CompletionRequest, attempt: int, failure: "TryAgain") -> None:
         if failure.wait is not None and failure.wait > self.longest_wait:
