@@ -8,6 +8,7 @@ from benchmarks.collect import collect as collect_run
 from benchmarks.measurements import measurements, results_option
 from benchmarks.render import FORMS, document_with_tables, render
 from benchmarks.tables import cpu_hours, datasets
+from scoter.console import escape_what_cannot_be_shown
 from scoter.errors import ScoterError
 
 
@@ -138,6 +139,7 @@ for command in measurements.commands.values():
 
 
 if __name__ == "__main__":
+    escape_what_cannot_be_shown()
     try:
         main(standalone_mode=False)
     except ScoterError as error:

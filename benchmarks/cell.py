@@ -1,6 +1,7 @@
 """One cell in a process of its own, so that its peak memory and CPU seconds are its own: `python -m benchmarks.cell JSON`.
 
-Prints the folder of the finished run. A kill at any moment loses at most the last minute of training.
+Prints the folder of the finished run as a JSON string, since any encoding can hold one. A kill at any
+moment loses at most the last minute of training.
 """
 
 import json
@@ -30,7 +31,8 @@ def main(text: str) -> None:
 
     git_commit()  # recorded as it is now: what is trained is the code that is loaded, not what is committed meanwhile
     use_threads(told["threads"])
-    print(run_cell(cell, data, Store(store), say, told["device"]), flush=True)
+    folder = run_cell(cell, data, Store(store), say, told["device"])
+    print(json.dumps(str(folder)), flush=True)
 
 
 def run_cell(cell: Cell, data: Path | None, store: Any, say: Any, device: str = "cpu") -> Path:

@@ -4,6 +4,7 @@ Several of these loops can share one folder of results and one store: each cell 
 added under a lock. Stopping (Ctrl-C, the budget, a kill) loses at most the last minute of training of the cell at hand.
 """
 
+import json
 import signal
 import subprocess
 import sys
@@ -84,7 +85,7 @@ def in_process_of_its_own(store: Path | None, data: Path | None, threads: int, d
 
     def runner(cell: Cell, seconds: float | None) -> Path | None:
         command = [sys.executable, "-m", "benchmarks.cell", described(cell, data, store, threads, device)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as child:
             try:
                 out, _ = child.communicate(timeout=seconds)
             except subprocess.TimeoutExpired:
@@ -95,7 +96,7 @@ def in_process_of_its_own(store: Path | None, data: Path | None, threads: int, d
                 raise
         if child.returncode:
             raise ScoterError(f"its process ended with status {child.returncode}; what it said stands above")
-        return Path(out.strip().splitlines()[-1])
+        return Path(json.loads(out.strip().splitlines()[-1]))
 
     return runner
 

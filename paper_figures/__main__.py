@@ -7,6 +7,7 @@ import click
 from paper_figures.figures import FIGURES, draw
 from paper_figures.measured import RESULTS, NotMeasuredError
 from paper_figures.style import save
+from scoter.console import escape_what_cannot_be_shown
 
 OUT = Path("artifacts/figures")
 
@@ -34,4 +35,5 @@ def main(out: Path, only: tuple[str, ...], forms: tuple[str, ...], results: Path
 
 
 if __name__ == "__main__":
+    escape_what_cannot_be_shown()
     main()

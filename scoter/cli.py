@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import sys
 from pathlib import Path
@@ -12,37 +11,20 @@ import click
 
 from scoter.cli_data import data as data_group
 from scoter.cli_discover import discover as discover_command
-from scoter.cli_options import experiment_options, interval, json_option, say, store_option, use_threads
+from scoter.cli_options import Commands, experiment_options, interval, json_option, say, store_option, use_threads
 from scoter.cli_reason import reason as reason_command
 from scoter.cli_runs import find_run, open_store, outcome_of, run_name_of
 from scoter.cli_serving import export as export_command
 from scoter.cli_serving import recommend as recommend_command
-from scoter.errors import ScoterError
+from scoter.errors import ScoterError, closest
 
 if TYPE_CHECKING:
     from scoter.store import Artefact, Store
 
-_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _COLUMNS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 
 
-class _Group(click.Group):
-    """Reports a `ScoterError`, or a full or read-only disk, as one line and exit status 1; every other exception is a defect
-    and shows itself."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ScoterError as error:
-            raise click.ClickException(str(error)) from error
-        except OSError as error:
-            if error.errno not in _FULL_DISK:
-                raise
-            place = error.filename or "the output"
-            raise click.ClickException(f"{place} cannot be written ({error.strerror}); free space there and run again") from error
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="scoter")
 def main() -> None:
     """Structured chain-of-thought transfer for recommendation: run it, measure it, look inside."""
@@ -82,12 +64,12 @@ def run(
     as_json: bool,
     overrides: tuple[str, ...],
 ) -> None:
-    """Run an experiment and print its comparison; `scoter ls` names them all."""
+    """Run an experiment, or a dataset's with SCoTER, and print its comparison; `scoter ls` names them all."""
     from scoter import pipeline
     from scoter.config import with_overrides
     from scoter.experiments import experiment
 
-    chosen = with_overrides(_with_fallback(experiment(name), data), overrides)
+    chosen = with_overrides(_with_fallback(experiment(name, data), data), overrides)
     opened = open_store(store)
     workers = None
     if data_parallel:
@@ -131,9 +113,10 @@ def show(run_name: str, report: Path | None, store: Path | None, as_json: bool) 
 @store_option
 def table(name: str, store: Path | None) -> None:
     """Every finished full run of a dataset side by side, one row per method and seed."""
-    rows = []
+    rows, known = [], []
     for artefact in open_store(store).artefacts("run"):
         outcome = outcome_of(artefact)
+        known += [outcome["dataset"], outcome["experiment"]]
         if name in (outcome["dataset"], outcome["experiment"]):
             for method, entry in outcome["methods"].items():
                 stored = outcome["config"].get("chains", {}).get("source") and entry["config"]["fusion"]
@@ -141,7 +124,10 @@ def table(name: str, store: Path | None) -> None:
                 label = f"{method} (seed {outcome['seed']}, {'all users' if outcome['full_data'] else 'sample or simulated'})"
                 rows.append((label, entry))
     if not rows:
-        raise ScoterError(f"no finished run of {name!r} in the store; `scoter run` makes one, `scoter ls` names the experiments")
+        raise ScoterError(
+            f"no finished run of {name!r} in the store; `scoter run` makes one, `scoter ls` names the "
+            f"experiments{closest(name, known)}"
+        )
     _print_metrics(rows)
 
 
@@ -211,16 +197,24 @@ def _with_fallback(chosen: Any, data_dir: Path | None) -> Any:
 
 def _write_report(store: Store, run: Artefact, out: Path) -> None:
     """The run's report with its explorer; where the store no longer has what the run was made from, without contributions."""
+    from tempfile import TemporaryDirectory
+
     from scoter.errors import StoreError
     from scoter.report import write_report
     from scoter.stages.explorer import explore
+    from scoter.store import Store
 
-    try:
-        explored = explore(store, run).file("explorer.json")
-    except StoreError as error:
-        say(f"the report shows the run's own few examples, and no step's contribution: {error}")
+    with TemporaryDirectory() as folder:
         explored = None
-    write_report(run.folder(), out, explored)
+        for into in (store, Store(folder)):  # the second for a store that cannot be written
+            try:
+                explored = explore(store, run, into).file("explorer.json")
+                break
+            except StoreError as error:
+                problem = error
+        else:
+            say(f"the report shows the run's own few examples, and no step's contribution: {problem}")
+        write_report(run.folder(), out, explored)
     say(f"report: {out}")
 
 

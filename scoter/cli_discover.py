@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from scoter.cli_options import experiment_options, interval, say
+from scoter.cli_options import TOKEN_LIMIT_HELP, TOKEN_LIMITS, experiment_options, interval, say
 
 _ABOVE_ZERO = click.IntRange(1)
 
@@ -21,6 +21,7 @@ _ABOVE_ZERO = click.IntRange(1)
 @click.option("--concurrency", type=_ABOVE_ZERO, default=4, show_default=True, help="Calls at once")
 @click.option("--requests-per-minute", type=float, help="Start no more calls than that")
 @click.option("--timeout", type=float, default=120.0, show_default=True, help="Seconds until a call is given up")
+@click.option("--token-limit", type=TOKEN_LIMITS, default="max_tokens", show_default=True, help=TOKEN_LIMIT_HELP)
 @click.option("--token-budget", type=_ABOVE_ZERO, help="Stop, to be continued, once this run has used so many tokens")
 @click.option("--prices", type=float, nargs=2, metavar="PROMPT COMPLETION", help="Of a million tokens each, for the cost")
 @click.option("--select", type=click.Choice(["recall", "transfer"]), default="recall", help="What chooses [default: recall]")
@@ -49,16 +50,14 @@ def discover(
     keeps the one it ranks held-in targets best with; on all users of a real dataset that takes hours: set data.max_users.
     """
     from scoter.config import with_overrides
-    from scoter.experiments import EXPERIMENTS, experiment
+    from scoter.experiments import experiment
     from scoter.stages.context import Context
     from scoter.stages.data import prepare
     from scoter.stages.discovery import discover_pattern, language_model_of, sized_for
     from scoter.store import Store
 
-    known = f"{dataset}-scoter"
-    name = "simulated-smoke" if dataset == "simulated" else known if known in EXPERIMENTS else dataset
     model = language_model_of(language_model, server)
-    chosen = with_overrides(sized_for(experiment(name), model), overrides)
+    chosen = with_overrides(sized_for(experiment(dataset, data), model), overrides)
     context = Context(chosen, Store(store), seed, say)
     if select == "transfer":
         _refuse_with_transfer(language_model, picture)

@@ -1,5 +1,6 @@
-"""What several commands share: options, threads, and how a line is said."""
+"""What several commands share: options, threads, and how lines and errors are said."""
 
+import errno
 import os
 from collections.abc import Callable
 from functools import wraps
@@ -7,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from scoter.console import escape_what_cannot_be_shown
+from scoter.errors import ScoterError
 
 store_option = click.option(
     "--store", type=click.Path(path_type=Path), help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]"
@@ -19,6 +23,32 @@ set_option = click.option(
     "--set", "overrides", multiple=True, metavar="A.B=C", help="Change one value of the experiment; repeatable"
 )
 threads_option = click.option("--threads", type=click.IntRange(1), help="Processor threads [default: $OMP_NUM_THREADS or all]")
+
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+TOKEN_LIMITS = click.Choice(["max_tokens", "max_completion_tokens"])
+TOKEN_LIMIT_HELP = "The server's name for a reply's longest length; newer OpenAI models want the second"
+
+
+class Commands(click.Group):
+    """Commands that report a `ScoterError`, or a full or read-only disk, as one line and exit status 1.
+
+    Every other exception is a defect and shows itself.
+    """
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        escape_what_cannot_be_shown()
+        return super().main(*arguments, **settings)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ScoterError as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno not in _FULL_DISK:
+                raise
+            place = error.filename or "the output"
+            raise click.ClickException(f"{place} cannot be written ({error.strerror}); free space there and run again") from error
 
 
 def experiment_options(command: Callable[..., None]) -> Callable[..., None]:

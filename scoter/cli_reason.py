@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from scoter.errors import ConfigError
+from scoter.cli_options import TOKEN_LIMIT_HELP, TOKEN_LIMITS
+from scoter.errors import ConfigError, LanguageModelError
 
 _PATH = click.Path(path_type=Path)
 _ABOVE_ZERO = click.IntRange(1)
@@ -29,6 +30,7 @@ _OPTIONS = (
     click.option("--timeout", type=float, default=120.0, show_default=True, help="Seconds until a call is given up"),
     click.option("--attempts", type=_ABOVE_ZERO, default=6, show_default=True, help="How often a call is tried"),
     click.option("--first-pause", type=float, default=0.5, help="Seconds before a second attempt; doubles with each"),
+    click.option("--token-limit", type=TOKEN_LIMITS, default="max_tokens", show_default=True, help=TOKEN_LIMIT_HELP),
     click.option("--token-budget", type=_ABOVE_ZERO, help="Stop, to be continued, once this run has used so many tokens"),
     click.option("--prices", type=float, nargs=2, metavar="PROMPT COMPLETION", help="Of a million tokens each, for the forecast"),
     click.option("--forecast", "forecast_only", is_flag=True, help="Say what it will cost, and stop"),
@@ -76,7 +78,7 @@ def reason(dataset: str, out: Path, as_json: bool, **options: Any) -> None:
     if options["export_batch"]:
         from scoter.reasoning.batch_files import export_batch
 
-        count = export_batch(job, store, options["export_batch"])
+        count = export_batch(job, store, options["export_batch"], options["token_limit"])
         _report(as_json, {"exported": count, "file": str(options["export_batch"])})
         return
     retry = options["retry_unanswered"]
@@ -98,6 +100,7 @@ def reason(dataset: str, out: Path, as_json: bool, **options: Any) -> None:
         ended = run_job_on_ray(
             job, folder, None if job.writing is None else server, options["workers"], options["ray_address"], retry, progress
         )
+        _check_ended(folder, ended)
         _report(as_json, {"chains": len(job), "outcomes": ended, "out": str(out)})
         return
     if job.writing is None:
@@ -108,15 +111,19 @@ def reason(dataset: str, out: Path, as_json: bool, **options: Any) -> None:
         progress = Progress(chains, _say, lambda: model.usage, prices)
         try:
             ended = run_job(job, folder, store.recording(model), retry, progress)
+        except LanguageModelError:
+            folder.reopen()
+            raise
         finally:
-            _say(f"used: {_usage_line(model.usage)}")
+            _say(f"used: {model.usage}")
+        _check_ended(folder, ended)
         _report(as_json, {"chains": len(job), "outcomes": ended, "usage": vars(model.usage), "out": str(out)})
 
 
 def _job(dataset: str, options: dict[str, Any]) -> Any:
     """The job that the options name, on prepared data."""
     from scoter.config import with_overrides
-    from scoter.experiments import EXPERIMENTS, experiment
+    from scoter.experiments import experiment
     from scoter.reasoning.chain_job import ChainJob
     from scoter.reasoning.chains import hand_written_pattern
     from scoter.reasoning.prefixes import PrefixPolicy
@@ -125,9 +132,7 @@ def _job(dataset: str, options: dict[str, Any]) -> Any:
     from scoter.stages.data import open_data, prepare
     from scoter.store import Store
 
-    known = f"{dataset}-scoter"
-    name = "simulated-smoke" if dataset == "simulated" else known if known in EXPERIMENTS else dataset
-    chosen = with_overrides(experiment(name), options["overrides"])
+    chosen = with_overrides(experiment(dataset, options["data"]), options["overrides"])
     context = Context(chosen, Store(options["store"]), options["seed"], _say)
     data = prepare(context, options["data"])
     _, catalog, split = open_data(data)
@@ -200,6 +205,7 @@ def _server(options: dict[str, Any]) -> Any:
         "attempts",
         "first_pause",
         "token_budget",
+        "token_limit",
     )
     return replace(ServerConfig(), **{name: options[name] for name in names})
 
@@ -213,10 +219,17 @@ def _forecast_line(job: Any, shards: list[int], store: Any, prices: Any) -> str:
     return str(forecast(job, shards, store, prices))
 
 
-def _usage_line(usage: Any) -> str:
-    causes = ", ".join(f"{count:,} {cause}" for cause, count in sorted(usage.causes.items()))
-    line = f"{usage.attempts:,} calls, {usage.replies:,} replies, {usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens"
-    return f"{line}; failed calls: {causes}" if causes else line
+def _check_ended(folder: Any, ended: dict[str, int]) -> None:
+    """Say why chains are missing; where all are, that is an error, and the job is not finished."""
+    lost = ended["rejected"] + ended["unanswered"]
+    if not lost:
+        return
+    (reason, count), *_ = folder.reasons().most_common(1)
+    line = f"{lost:,} of {sum(ended.values()):,} chains could not be written; {count:,} times because {reason}"
+    if lost == sum(ended.values()):
+        folder.reopen()
+        raise LanguageModelError(line)
+    _say(line)
 
 
 def _report(as_json: bool, found: dict[str, Any]) -> None:

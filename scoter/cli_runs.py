@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scoter.errors import StoreError
+from scoter.errors import StoreError, closest
 
 if TYPE_CHECKING:  # at run time the store would bring numpy along, and help would be slow
     from scoter.store import Artefact, Store
@@ -31,8 +31,10 @@ def find_run(store: Store, name: str) -> Artefact:
     ]
     named = runs if name == "latest" else named
     if not named:
-        known = ", ".join(run_name_of(artefact) for artefact in runs[-5:]) or "none yet"
-        raise StoreError(f"there is no run {name!r} in {store.root}; the newest runs are: {known}")
+        names = [run_name_of(artefact) for artefact in runs]
+        like = closest(name, [*names, *(outcome_of(artefact)["experiment"] for artefact in runs)])
+        newest = f"the newest runs are: {', '.join(names[-5:]) or 'none yet'}"
+        raise StoreError(f"there is no run {name!r} in {store.root}; {newest}{like}")
     return named[-1]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from scoter.errors import ConfigError
+from scoter.errors import ConfigError, closest
 from scoter.types import Step
 from scoter.untrusted import parse_json
 
@@ -327,8 +327,9 @@ def _assign(tree: Any, path: list[str], value: Any, assignment: str) -> None:
     names = list(tree) if head == "*" and isinstance(tree, dict) else [head]
     for name in names:
         if not isinstance(tree, dict) or name not in tree:
-            choices = ", ".join(sorted(tree)) if isinstance(tree, dict) else "nothing below it"
-            raise ConfigError(f"--set {assignment!r}: there is no {name!r} there; choose from: {choices}")
+            known = sorted(tree) if isinstance(tree, dict) else []
+            remedy = f"choose from: {', '.join(known) or 'nothing below it'}{closest(name, known)}"
+            raise ConfigError(f"--set {assignment!r}: there is no {name!r} there; {remedy}")
         if rest:
             _assign(tree[name], rest, value, assignment)
         else:

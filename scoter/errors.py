@@ -1,5 +1,19 @@
 """Errors that a user can act on: each names the argument, its value and the remedy."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown name: the known names most like it; '' if none is.
+
+    Example:
+        >>> closest("beuty", ["beauty", "toys"]), closest("x", ["beauty"])
+        (". Did you mean 'beauty'?", '')
+    """
+    near = [repr(one) for one in get_close_matches(name, dict.fromkeys(known))]
+    return f". Did you mean {' or '.join(near)}?" if near else ""
+
 
 class ScoterError(Exception):
     """Anything that scoter reports on purpose. Every other exception is a defect of ours."""

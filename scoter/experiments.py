@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from scoter.config import (
     ChainsConfig,
@@ -19,7 +20,8 @@ from scoter.config import (
     TigerConfig,
     TrainingConfig,
 )
-from scoter.errors import ConfigError
+from scoter.data.sources import prepared_names
+from scoter.errors import ConfigError, closest
 from scoter.types import Step
 
 REAL_DATASETS = ("beauty", "sports", "toys", "yelp", "instruments")
@@ -185,7 +187,7 @@ def benchmark(dataset: str, method: str) -> Experiment:
     """One cell of the benchmark: one method on all users of one dataset; chains follow `RANKED_PATTERN`, grounded."""
     chosen = methods(grounded=True)[method]
     return Experiment(
-        name=f"{dataset}-{METHOD_ALIASES.get(method, method)}",
+        name=_cell_name(dataset, method),
         data=DataConfig(dataset),
         methods={method: chosen},
         semantic_ids=TIGER_IDS,
@@ -194,6 +196,10 @@ def benchmark(dataset: str, method: str) -> Experiment:
 
 
 METHOD_ALIASES = {"tiger-meanpool": "collapsed"}
+
+
+def _cell_name(dataset: str, method: str) -> str:
+    return f"{dataset}-{METHOD_ALIASES.get(method, method)}"
 
 
 def _registry() -> dict[str, Callable[[], Experiment]]:
@@ -207,20 +213,40 @@ def _registry() -> dict[str, Callable[[], Experiment]]:
     }
     for dataset in REAL_DATASETS:
         for method in methods():
-            named[f"{dataset}-{METHOD_ALIASES.get(method, method)}"] = lambda d=dataset, m=method: benchmark(d, m)
+            named[_cell_name(dataset, method)] = lambda d=dataset, m=method: benchmark(d, m)
     return named
 
 
 EXPERIMENTS = _registry()
 
 
-def experiment(name: str) -> Experiment:
-    """The experiment of that name.
+def experiment(name: str, data_dir: Path | None = None) -> Experiment:
+    """The experiment of that name, or that of a dataset: `DATASET-METHOD`, or `DATASET` alone, which is SCoTER on it.
+
+    The name of a dataset of one's own is that of its prepared folder, which is `data_dir`, or lies in
+    `data_dir` or in `$SCOTER_DATA`.
+
+    Raises:
+        ConfigError: there is neither; the message names what is most like it.
 
     Example:
         >>> list(experiment("beauty-collapsed").methods)
         ['tiger-meanpool']
+        >>> experiment("beauty") == experiment("beauty-scoter")
+        True
     """
-    if name not in EXPERIMENTS:
-        raise ConfigError(f"there is no experiment {name!r}; choose from: {', '.join(EXPERIMENTS)}")
-    return EXPERIMENTS[name]()
+    if name in EXPERIMENTS:
+        return EXPERIMENTS[name]()
+    own = prepared_names(data_dir)
+    cells = {_cell_name(dataset, method): (dataset, method) for dataset in own for method in methods()}
+    cells |= {dataset: (dataset, "scoter") for dataset in (*REAL_DATASETS, *own)}
+    if name in cells:
+        return benchmark(*cells[name])
+    if name == "simulated":
+        return simulated_smoke()
+    where = "$SCOTER_DATA and data-cache/ have" if data_dir is None else f"--data {data_dir} has"
+    raise ConfigError(
+        f"there is no experiment or dataset {name!r}; `scoter ls` lists the experiments, and a dataset "
+        f"of your own is named as its prepared folder ({where} {', '.join(own) or 'none'})"
+        f"{closest(name, [*EXPERIMENTS, *cells, 'simulated'])}"
+    )

@@ -58,7 +58,7 @@ def item_texts(catalog: Catalog, fields: Sequence[str]) -> list[str]:
     return [". ".join(filter(None, parts)) or NOTHING_KNOWN for parts in zip(*spoken, strict=True)]
 
 
-def encode(sentences: Sequence[str], config: TextConfig, cache: Path) -> Float32[np.ndarray, "sentences dim"]:
+def encode(sentences: Sequence[str], config: TextConfig, cache: Path, keep: bool = True) -> Float32[np.ndarray, "sentences dim"]:
     """The vector of each sentence, as the encoder gives it (all-MiniLM-L6-v2: 384 numbers, unit norm).
 
     Repeated sentences are encoded once, and none that `cache` already holds. The encoder runs on the CPU
@@ -67,6 +67,8 @@ def encode(sentences: Sequence[str], config: TextConfig, cache: Path) -> Float32
 
     Limits: sentences beyond the encoder's window (256 word pieces) are cut, as the encoder does. Which
     sentences share a batch moves a vector by about 1e-3 in bf16; a cached vector never changes.
+
+    Without `keep`, a cache that cannot be written is no error: the vectors are then made and not kept.
 
     Raises:
         DataError: a sentence is blank.
@@ -83,9 +85,11 @@ def encode(sentences: Sequence[str], config: TextConfig, cache: Path) -> Float32
 
         with tqdm(total=int(missing.sum()), desc="encoding sentences", unit="sentence", disable=None) as bar:
             for shard in _cut(sentences, first[missing]):
-                encode_shard(shard, config, cache, bar.update)
-        left = _fill(vectors, unique, folder)
-        assert not left.any(), "a sentence was encoded but cannot be found in the cache"
+                made = encode_shard(shard, config, cache, bar.update, keep)
+                if not keep:
+                    vectors[np.searchsorted(unique, _digests(shard))] = made
+        left = _fill(vectors, unique, folder)  # another process may have been first
+        assert not (keep and left.any()), "a sentence was encoded but cannot be found in the cache"
     return vectors[inverse]
 
 
@@ -101,14 +105,24 @@ def missing_shards(sentences: Sequence[str], config: TextConfig, cache: Path) ->
 
 
 def encode_shard(
-    sentences: Sequence[str], config: TextConfig, cache: Path, encoded: Callable[[int], Any] = lambda count: None
-) -> None:
+    sentences: Sequence[str],
+    config: TextConfig,
+    cache: Path,
+    encoded: Callable[[int], Any] = lambda count: None,
+    keep: bool = True,
+) -> Float32[np.ndarray, "sentences dim"]:
     """Encode one of `missing_shards` and publish it. To do so twice, or at once in two processes, leaves the same file.
 
-    `encoded` is called with the size of each batch.
+    `encoded` is called with the size of each batch; `keep` is as for `encode`.
     """
     folder = Path(cache) / _fingerprint(provenance(config))
-    _publish(folder, sentences, np.concatenate(list(_batches(_load(config.encoder), sentences, encoded))))
+    vectors = np.concatenate(list(_batches(_load(config.encoder), sentences, encoded)))
+    try:
+        _publish(folder, sentences, vectors)
+    except StoreError:
+        if keep:
+            raise
+    return vectors
 
 
 def provenance(config: TextConfig) -> dict[str, Any]:
@@ -151,8 +165,11 @@ def _distinct(sentences: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndar
     blank = next((row for row, sentence in enumerate(sentences) if not sentence.strip()), None)
     if blank is not None:
         raise DataError(f"sentences[{blank}] = {sentences[blank]!r} is blank and has no vector; leave it out")
-    keys = np.array([hashlib.sha256(sentence.encode()).digest() for sentence in sentences], "V32")
-    return np.unique(keys, return_index=True, return_inverse=True)
+    return np.unique(_digests(sentences), return_index=True, return_inverse=True)
+
+
+def _digests(sentences: Sequence[str]) -> np.ndarray:
+    return np.array([hashlib.sha256(sentence.encode()).digest() for sentence in sentences], "V32")
 
 
 def _cut(sentences: Sequence[str], rows: np.ndarray) -> list[list[str]]:

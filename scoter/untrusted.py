@@ -29,7 +29,6 @@ EXPANSION, SMALL = 200, 256 << 20
 _MOST_BLANK = 100_000
 _LONGEST_LITERAL = 2 << 20  # Python's parser takes hundreds of bytes for one of the text
 _FORMATS = (
-    (b"\x1f\x8b", "packed by gzip, though its name does not say so; let its name end in .gz"),
     (b"PK\x03\x04", "a zip archive (an .xlsx file is one too); unpack it, or save the sheet as CSV in UTF-8"),
     (b"\xd0\xcf\x11\xe0", "an old Excel or Office file; save the sheet as CSV in UTF-8"),
     (b"BZh", "packed by bzip2; unpack it"),
@@ -111,12 +110,15 @@ def decoded(line: bytes, place: str) -> str:
 
 
 def open_unpacked(path: Path) -> io.BufferedReader:
-    """A file's bytes, unpacked where its name ends in `.gz`.
+    """A file's bytes, unpacked where its name ends in `.gz` or it starts as gzip files do.
 
     Reading raises `DataError` once more comes out of a packed file than its size can explain.
     """
     if path.suffix != ".gz":
-        return path.open("rb")
+        file = path.open("rb")
+        if file.peek(2)[:2] != b"\x1f\x8b":
+            return file
+        file.close()
     return io.BufferedReader(_Unpacked(path), 1 << 18)
 
 

@@ -4,13 +4,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scoter import pipeline
 from scoter.config import Experiment, SemanticIdConfig, from_json, to_json, with_overrides
+from scoter.data.prepared import save_prepared
 from scoter.errors import ConfigError
 from scoter.experiments import EXPERIMENTS, experiment
 from scoter.store import Store
+from scoter.types import Catalog, InteractionLog
 
 
 @pytest.mark.parametrize("name", list(EXPERIMENTS))
@@ -83,6 +86,46 @@ def test_a_config_made_in_python_is_held_against_the_same_rules(tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_experiment_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="there is no experiment 'beauty'; choose from: quickstart"):
-        experiment("beauty")
+def test_a_bad_override_names_the_nearest_field() -> None:
+    with pytest.raises(ConfigError, match=r"Did you mean 'learning_rate'\?"):
+        with_overrides(experiment("quickstart"), ["methods.tiger.training.learnrate=1"])
+
+
+def prepared(folder: Path) -> Path:
+    log = InteractionLog(np.array([0, 1, 0]), np.array([0, 3]), ("ann",))
+    save_prepared(log, Catalog(("a", "b"), {}), folder)
+    return folder
+
+
+def test_a_dataset_is_named_as_its_folder_wherever_that_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = prepared(tmp_path / "my-shop")
+    monkeypatch.setenv("SCOTER_DATA", str(tmp_path))
+    monkeypatch.chdir(folder)
+    for data_dir in (folder, tmp_path, Path("."), Path("../my-shop/"), None):
+        chosen = experiment("my-shop", data_dir)
+        assert (chosen.name, chosen.data.name, list(chosen.methods)) == (
+            "my-shop-scoter",
+            "my-shop",
+            ["scoter"],
+        )
+        assert list(experiment("my-shop-collapsed", data_dir).methods) == ["tiger-meanpool"]
+    assert experiment("simulated") == experiment("simulated-smoke")
+    assert experiment("beauty", folder) == experiment("beauty-scoter")
+
+
+def test_a_dataset_that_is_not_there_is_no_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SCOTER_DATA", raising=False)
+    folder = prepared(tmp_path / "my-shop")
+    with pytest.raises(ConfigError, match=r"no experiment or dataset 'my-shop'.* have none"):
+        experiment("my-shop")
+    with pytest.raises(ConfigError) as caught:  # a prepared folder is no other dataset's
+        experiment("myshop", folder)
+    assert f"(--data {folder} has my-shop). Did you mean 'my-shop'" in str(caught.value)
+
+
+@pytest.mark.parametrize(("typo", "meant"), [("beuty-tiger", "beauty-tiger"), ("quikstart", "quickstart"), ("toy", "toys")])
+def test_a_mistyped_experiment_is_answered_with_the_nearest_names(typo: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        experiment(typo)
+    assert f"Did you mean '{meant}'" in str(caught.value)
+    assert len(str(caught.value)) < 500

@@ -1,6 +1,7 @@
 """`python -m theory verify`: every statement by its id. `python -m theory estimate FILE.npz`: information from samples."""
 
 import argparse
+import io
 import json
 import sys
 from dataclasses import asdict
@@ -83,4 +84,7 @@ def _selfcheck(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the console's encoding lacks is escaped
     sys.exit(main())

@@ -170,7 +170,8 @@ def _chains(folder: Path) -> list[Target]:
     from scoter.reasoning.chains import hand_written_pattern
     from scoter.reasoning.language_model import Completion, CompletionRequest, Message
     from scoter.reasoning.request_store import RequestStore
-    from scoter.reasoning.server_reply import TryAgain, read_completion
+    from scoter.reasoning.server_reply import TryAgain, read_body
+    from scoter.reasoning.structured import parse_chain
 
     shop = simulate(SimulatedConfig(users=8, min_length=6), 0)
     split, catalog = leave_one_out(shop.log), shop.catalog
@@ -216,6 +217,12 @@ def _chains(folder: Path) -> list[Target]:
         found.get(request)
         found.check()
 
+    def reply(path: Path) -> None:
+        raw = path.read_bytes()
+        found = read_body(raw)
+        RequestStore(folder / "kept").put(request, found.completion(raw, request))
+        parse_chain(found.text)
+
     shard, finished, told = (path.read_bytes() for path in (good.shard(0), good.path / FINISHED, good.path / JOB))
     tower = b"[" * 200_000
     long_line = b'{"custom_id": "' + b"x" * 40_000_000 + b'"}'
@@ -225,9 +232,7 @@ def _chains(folder: Path) -> list[Target]:
         Target("chains, finished.json", ".json", chains(FINISHED), [finished], [tower]),
         Target("batch file", ".jsonl", batch, [_lines(*answers)], [tower, long_line]),
         Target("stored replies", ".jsonl", replies, [kept], [tower, kept.replace(b'"text":', b'"text":' + b"[" * 100_000)]),
-        Target(
-            "a server's reply", ".json", lambda path: read_completion(path.read_bytes()), [_lines(body)], [tower], (TryAgain,)
-        ),
+        Target("a server's reply", ".json", reply, [_lines(body)], [tower], (TryAgain,)),
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from scoter.errors import DataError
+from scoter.errors import DataError, closest
 from scoter.types import Catalog, InteractionLog
 
 Release = Literal["amazon-2014", "amazon-2018", "yelp"]
@@ -72,7 +72,8 @@ def source_named(name: str) -> Source:
         12101
     """
     if name not in REGISTRY:
-        raise DataError(f"dataset {name!r} is not in the registry; choose from {', '.join(REGISTRY)}")
+        known = f"choose from {', '.join(REGISTRY)}{closest(name, REGISTRY)}"
+        raise DataError(f"dataset {name!r} is not in the registry; {known}")
     return REGISTRY[name]
 
 
@@ -98,8 +99,21 @@ def locate(name: str, data_dir: Path | None = None) -> Path | None:
             f"--data {data_dir} holds no prepared dataset {name!r}: neither it nor its folder {name!r} has "
             f"{' and '.join(PREPARED_FILES)}; make one with `scoter data prepare`"
         )
-    roots = [Path(os.environ["SCOTER_DATA"])] if os.environ.get("SCOTER_DATA") else []
-    return next((root / name for root in [*roots, CACHE] if is_prepared(root / name)), None)
+    return next((root / name for root in _roots() if is_prepared(root / name)), None)
+
+
+def prepared_names(data_dir: Path | None = None) -> list[str]:
+    """The names of the prepared datasets where `locate` looks: a folder's name is its dataset's."""
+    if data_dir is not None and is_prepared(data_dir):
+        return [Path(os.path.abspath(data_dir)).name]
+    roots = _roots() if data_dir is None else [data_dir]
+    folders = (folder for root in roots if root.is_dir() for folder in root.iterdir())
+    return sorted({folder.name for folder in folders if is_prepared(folder)})
+
+
+def _roots() -> list[Path]:
+    given = os.environ.get("SCOTER_DATA")
+    return [Path(given), CACHE] if given else [CACHE]
 
 
 def raw_file(folder: Path, name: str) -> Path:

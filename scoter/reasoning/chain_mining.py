@@ -5,7 +5,6 @@ patterns, see `clusters.py`). Which cluster a chain is in must not say how predi
 enters minus the mean of that shopper's chains, and a cluster's recall is a mean over shoppers of their chains in it.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -21,6 +20,7 @@ from scoter.reasoning.chain_sampling import SampledChain, outline
 from scoter.reasoning.clusters import partition, to_unit_variance
 from scoter.reasoning.language_model import Completion, CompletionRequest, LanguageModel, Message, schema_text
 from scoter.reasoning.prompts import ask_again, clean, quote
+from scoter.reasoning.structured import json_objects, without_thoughts
 from scoter.reasoning.validate import Encode, Recall, ndcg, wilson
 from scoter.types import ReasoningPattern
 
@@ -170,7 +170,7 @@ class _TemplateReply(BaseModel):
 
 
 def parse_template(text: str, most: int) -> ReasoningPattern:
-    """The template in a reply; prose around the JSON object does not matter.
+    """The template in a reply; thoughts and prose around the JSON object do not matter.
 
     Raises:
         ValueError: there is none, or it has blank or repeated steps, or more than `most`.
@@ -179,11 +179,12 @@ def parse_template(text: str, most: int) -> ReasoningPattern:
         >>> [step.role for step in parse_template('Here: {"steps": ["likes", "open need"]}', 4).steps]
         ['likes', 'open need', 'recommendation']
     """
-    start = text.find("{")
+    found = next(json_objects(without_thoughts(text)), None)
+    if found is None:
+        raise ValueError("the reply holds no complete JSON object")
     try:
-        found, _ = json.JSONDecoder().raw_decode(text, max(start, 0))
         roles = [clean(role) for role in _TemplateReply.model_validate(found).steps]
-    except (ValidationError, RecursionError) as error:
+    except ValidationError as error:
         raise ValueError(f"the outline is not as asked for: {error}") from None
     pattern = outline(roles)
     if not all(roles) or len({role.lower() for role in roles}) < len(roles) or not 1 <= len(pattern) - 1 <= most:

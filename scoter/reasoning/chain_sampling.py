@@ -4,6 +4,7 @@ Sample m of a shopper is a request of its own, so a store never answers two samp
 `Arm`: the valid chains, how the other requests ended, and what all replies cost, whoever paid for them and when.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -38,12 +39,16 @@ class SampledChain:
 
 @dataclass(frozen=True)
 class Arm:
-    """What a batch of requests came to; `chains` are in the order of rows and samples, whatever the order of replies."""
+    """What a batch of requests came to; `chains` are in the order of rows and samples, whatever the order of replies.
+
+    `problem` is the commonest reason why a request gave no chain, '' where all gave one.
+    """
 
     chains: tuple[SampledChain, ...]
     counts: ChainCounts
     prompt_tokens: int
     completion_tokens: int
+    problem: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +118,7 @@ class ChainSampler:
             answers.append(answer)
             self.progress(name, len(answers), len(asked))
         answers.sort(key=lambda answer: answer.index)
+        problems = Counter(_problem(answer) for answer in answers) - Counter([""] * len(answers))
         replies = [reply for answer in answers if answer.reply is not None for reply in answer.reply.replies]
         return Arm(
             chains=tuple(
@@ -123,7 +129,14 @@ class ChainSampler:
             counts=count_chains(answers),
             prompt_tokens=sum(reply.prompt_tokens for reply in replies),
             completion_tokens=sum(reply.completion_tokens for reply in replies),
+            problem=next((problem for problem, _ in problems.most_common(1)), ""),
         )
+
+
+def _problem(answer: Answer[ChainOutcome]) -> str:
+    if answer.reply is None:
+        return answer.error
+    return "" if answer.reply.chain is not None else answer.reply.problems[-1]
 
 
 def writing_config(model: str, config: DiscoverConfig, seed: int) -> WritingConfig:

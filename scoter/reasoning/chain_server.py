@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from scoter.reasoning.openai_model import OpenAIModel
+from scoter.reasoning.openai_model import OpenAIModel, TokenLimit
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class ServerConfig:
     attempts: int = 6
     first_pause: float = 0.5
     token_budget: int | None = None
+    token_limit: TokenLimit = "max_tokens"
 
     @contextmanager
     def open(self) -> Iterator[OpenAIModel]:
@@ -45,4 +46,5 @@ class ServerConfig:
             attempts=self.attempts,
             first_pause=self.first_pause,
             token_budget=self.token_budget,
+            token_limit=self.token_limit,
         )

@@ -129,6 +129,23 @@ class ChainFolder:
         """How many rows of a shard ended how."""
         return Counter(_read(self.shard(number))["outcome"].to_pylist())
 
+    def reasons(self) -> Counter[str]:
+        """How often each reason is given in the rows that hold no chain."""
+        counts: Counter[str] = Counter()
+        for table in self.tables():
+            rows = zip(table["outcome"].to_pylist(), table["reason"].to_pylist(), strict=True)
+            counts.update(reason for outcome, reason in rows if outcome in ("rejected", "unanswered"))
+        return counts
+
+    def reopen(self) -> None:
+        """Make a job without any reply one that was only started, so that the next run asks again."""
+        shards = sorted(self.path.glob("chains-*.parquet"))
+        for path in shards:
+            if set(_read(path)["outcome"].to_pylist()) - {"unanswered"}:
+                return
+        for path in (self.path / FINISHED, *shards):
+            path.unlink(missing_ok=True)
+
     def finish(self, shards: int) -> dict[str, int]:
         """Write `finished.json`, once all shards are there, and return how many chains ended how."""
         counts: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))

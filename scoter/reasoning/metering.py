@@ -40,6 +40,24 @@ class Usage:
     def tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
 
+    def __str__(self) -> str:
+        """One line for people.
+
+        Example:
+            >>> print(Usage(attempts=2, replies=1, causes={"timeout": 1}))
+            2 calls, 1 replies, 0 + 0 tokens; failed calls: 1 timeout
+        """
+        tokens = f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
+        parts = [f"{self.attempts:,} calls, {self.replies:,} replies, {tokens}"]
+        if self.unmetered:
+            parts.append(
+                f"the server did not count the tokens of {self.unmetered:,} replies, so a token stands for four characters there"
+            )
+        if self.causes:
+            causes = (f"{count:,} {cause}" for cause, count in sorted(self.causes.items()))
+            parts.append(f"failed calls: {', '.join(causes)}")
+        return "; ".join(parts)
+
     def cost(self, prices: Prices) -> float:
         """The price of the tokens.
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from scoter.config import DiscoverConfig
-from scoter.errors import ConfigError
+from scoter.errors import ConfigError, LanguageModelError
 from scoter.reasoning.chain_mining import ChainCluster, Template, chain_features, cluster_chains, outlined, write_template
 from scoter.reasoning.chain_sampling import (
     HAND_WRITTEN,
@@ -91,6 +91,11 @@ def discover_with_model(
         instructions = seeded_instructions([found[-1].template.pattern]) if found else INSTRUCTIONS
         part = f"round {number + 1}"
         arms[part] = asking.free(samples, instructions, part)
+        if not arms[part].chains:
+            raise LanguageModelError(
+                f"none of the {arms[part].counts.requests:,} requests of {part} gave a chain, "
+                f"most often because {arms[part].problem}"
+            )
         chains = [*chains, *arms[part].chains]
         found.append(_mine(chains, tried, judge, encode, asking, config, derive_seed(seed, "clusters")))
     unseeded = list(arms["round 1"].chains)

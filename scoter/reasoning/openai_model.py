@@ -2,7 +2,8 @@
 
 A call may be refused (429), break (5xx, cut connection), never end (time-out) or answer with nonsense (malformed or empty
 body). Each of these is counted by name and tried again, after what the server's Retry-After asks for or else after an
-exponentially growing, jittered pause. Other refusals (401, 404) end the run, because no retry helps.
+exponentially growing, jittered pause. Other refusals (401, 404) end the run, because no retry helps, and so do `ALIKE` requests
+in a row that all fail in the same way while none was answered.
 """
 
 import json
@@ -17,12 +18,21 @@ from urllib.parse import urlsplit
 from scoter.errors import BudgetError, ConfigError, LanguageModelError, ReplyError
 from scoter.reasoning.language_model import Completion, CompletionRequest
 from scoter.reasoning.metering import Meter, Pace, Prices, Usage, closed_error
-from scoter.reasoning.server_reply import Tokens, TryAgain, read_body, retry_after
+from scoter.reasoning.server_reply import TryAgain, error_message, read_body, retry_after
 
 __all__ = ["OpenAIModel", "Prices", "Usage", "chat_arguments"]
 
 LARGEST_BODY = 16 * 2**20
+ALIKE = 5
+TokenLimit = Literal["max_tokens", "max_completion_tokens"]
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_WITHOUT_SCHEMA = "ask without a schema: --write schema=none, for discover --set discover.sampling.schema=none"
+_REMEDIES = {  # by a word of a refusal
+    "'max_completion_tokens'": "pass --token-limit max_completion_tokens",
+    "response_format": _WITHOUT_SCHEMA,
+    "json_schema": _WITHOUT_SCHEMA,
+    "temperature": "take the one that it wants: --write temperature=1, for discover --set discover.sampling.temperature=1",
+}
 _HOPELESS = {401: "the key is not accepted", 403: "the key may not do this", 404: "there is no such model or address"}
 
 
@@ -58,20 +68,22 @@ class OpenAIModel:
         first_pause: float = 0.5,
         longest_wait: float = 120.0,
         token_budget: int | None = None,
-        token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens",
+        token_limit: TokenLimit = "max_tokens",
     ) -> None:
         _positive({"concurrency": concurrency, "timeout": timeout, "attempts": attempts, "token_budget": token_budget})
         _positive({"requests_per_minute": requests_per_minute, "first_pause": first_pause, "longest_wait": longest_wait})
         self.base_url, self.concurrency, self.timeout = base_url, concurrency, timeout
         self.attempts, self.token_budget = attempts, token_budget
         self.first_pause, self.longest_wait = first_pause, longest_wait
-        self._token_limit: Literal["max_tokens", "max_completion_tokens"] = token_limit
+        self._token_limit: TokenLimit = token_limit
         self._key = _key_from(key_variable)
         self._client, self._broken = _client(base_url, self._key, timeout, concurrency)
         self._slots = threading.BoundedSemaphore(concurrency)
         self._closed = threading.Event()
         self._pace = Pace(60.0 / requests_per_minute if requests_per_minute else 0.0, self._closed)
         self._meter = Meter()
+        self._lock = threading.Lock()
+        self._failure, self._alike = "", 0
 
     def __enter__(self) -> "OpenAIModel":
         return self
@@ -95,7 +107,7 @@ class OpenAIModel:
         Raises:
             ReplyError: no attempt gave a usable reply, or the server finds fault with this very request.
             BudgetError: the token budget is spent.
-            LanguageModelError: the server refuses us, asks for too long a wait, or the model was closed.
+            LanguageModelError: the server refuses us or every request, asks for too long a wait, or the model was closed.
         """
         trouble: list[str] = []
         for attempt in range(self.attempts):
@@ -111,9 +123,8 @@ class OpenAIModel:
             trouble.append(failure.cause)
             if attempt + 1 < self.attempts:
                 self._pause(request, attempt, failure)
-        self._meter.count({"failures": 1})
-        raise ReplyError(
-            f"{self.base_url} gave no usable reply to request {request.key[:12]} in {self.attempts} attempts "
+        raise self._given_up(
+            f"{self.base_url} gave no usable reply in {self.attempts} attempts "
             f"({', '.join(trouble)}; the last: {self._hide(failure.detail)}). Try again later, or raise attempts or timeout"
         )
 
@@ -149,17 +160,21 @@ class OpenAIModel:
 
     def _read(self, body: bytes, request: CompletionRequest) -> Completion:
         reply = read_body(body)
-        text = reply.choices[0].message.content or ""
-        asked = sum(len(message.content) for message in request.messages)
-        usage = reply.usage or Tokens(prompt_tokens=asked // 4 + 1, completion_tokens=len(text) // 4 + 1)
-        self._meter.count({"replies": 1, "extra_choices": len(reply.choices) - 1, "unmetered": int(reply.usage is None)})
-        self._meter.count({"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens})
-        reason = reply.choices[0].finish_reason or ""
-        return Completion(text, reason, usage.prompt_tokens, usage.completion_tokens, body.decode())
+        found = reply.completion(body, request)
+        self._meter.count({"extra_choices": len(reply.choices) - 1, "unmetered": int(not reply.metered)})
+        self._meter.count({"prompt_tokens": found.prompt_tokens, "completion_tokens": found.completion_tokens})
+        if reply.elsewhere:
+            self._meter.trouble("no content")
+            raise self._given_up(f"{self.base_url} answered, but {self._hide(reply.elsewhere)}")
+        self._meter.count({"replies": 1})
+        return found
 
     def _refused(self, error: Any, request: CompletionRequest) -> Exception:
         """What a status other than 200 means: try again, give this request up, or give everything up."""
-        status, said = error.status_code, self._hide(" ".join(str(error.message).split())[:300])
+        status, said = (
+            error.status_code,
+            self._hide(error_message(error.body) or " ".join(str(error.message).split()))[:300].rstrip("."),
+        )
         if status in (408, 409, 429) or status >= 500:
             cause = "rate limit" if status == 429 else "server error"
             return TryAgain(cause, f"{status}: {said}", retry_after(error.response.headers))
@@ -169,8 +184,18 @@ class OpenAIModel:
                 f"{self.base_url} refuses model {request.model!r} with status {status}, {_HOPELESS[status]}: {said}. "
                 "Check the address, the model's name and the key's variable"
             )
+        remedy = next((f". To mend it, {remedy}" for word, remedy in _REMEDIES.items() if word in said), "")
+        return self._given_up(f"{self.base_url} refuses a request with status {status}: {said}{remedy}")
+
+    def _given_up(self, text: str) -> LanguageModelError:
+        """The error of a request without a usable reply, or of all, after `ALIKE` such and no answer."""
         self._meter.count({"failures": 1})
-        return ReplyError(f"{self.base_url} refuses request {request.key[:12]} with status {status}: {said}")
+        with self._lock:
+            self._failure, self._alike = text, self._alike + 1 if text == self._failure else 1
+            alike = self._alike
+        if alike < ALIKE or self.usage.replies:
+            return ReplyError(text)
+        return LanguageModelError(f"the first {ALIKE} requests failed alike and none was answered, so no more are sent: {text}")
 
     def _pause(self, request: CompletionRequest, attempt: int, failure: "TryAgain") -> None:
         if failure.wait is not None and failure.wait > self.longest_wait:
@@ -197,9 +222,7 @@ class OpenAIModel:
         return text.replace(self._key, "[key]") if self._key else text
 
 
-def chat_arguments(
-    request: CompletionRequest, token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-) -> dict[str, Any]:
+def chat_arguments(request: CompletionRequest, token_limit: TokenLimit = "max_tokens") -> dict[str, Any]:
     """The body of the chat-completions call that a request stands for.
 
     Example:

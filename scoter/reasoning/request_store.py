@@ -49,6 +49,10 @@ class RequestStore:
     def __len__(self) -> int:
         return len(self._places)
 
+    def keys(self) -> set[str]:
+        """The keys of the requests whose replies it holds."""
+        return {key.hex() for key in self._places}
+
     def get(self, request: CompletionRequest) -> Completion | None:
         """The stored reply, or None."""
         place = self._places.get(bytes.fromhex(request.key))

@@ -1,14 +1,15 @@
 """What a server sent: a completion, something that another attempt may mend, or a refusal."""
 
-import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WrapValidator
 
-from scoter.reasoning.language_model import Completion
+from scoter.reasoning.language_model import Completion, CompletionRequest
+from scoter.untrusted import parse_json
 
 
 class TryAgain(Exception):
@@ -22,28 +23,37 @@ class TryAgain(Exception):
 def read_body(body: bytes) -> "Body":
     """The body of a chat completion. Whatever is no such thing is a `TryAgain` of cause 'malformed'.
 
+    A body that comes in the pieces of a stream is put together, if it is there to its end.
+
     Example:
-        >>> read_body(b'{"choices": [{"message": {"content": "Soap"}}]}').choices[0].message.content
+        >>> read_body(b'{"choices": [{"message": {"content": "Soap"}}]}').text
         'Soap'
     """
     try:
-        return Body.model_validate(json.loads(body))
-    except (ValueError, RecursionError) as error:
+        found = _joined(body) if body.lstrip().startswith(b"data:") else parse_json(body)
+        if not (isinstance(found, dict) and found.get("choices")) and (said := error_message(found)):
+            raise TryAgain("malformed", f"the server reports an error with status 200: {said[:200]}")
+        return Body.model_validate(found)
+    except ValueError as error:
         what = "its schema is wrong" if isinstance(error, ValidationError) else "it is no JSON"
+        if body.lstrip().startswith(b"<"):
+            what = "it is a web page; check that the address is that of the API, such as http://127.0.0.1:8000/v1"
         raise TryAgain("malformed", f"a reply cannot be read, {what}: {body[:120]!r}") from None
 
 
-def read_completion(body: bytes) -> Completion:
-    """The first choice of a body; without token counts, 0 stands in for each.
+def error_message(found: Any, depth: int = 4) -> str:
+    """The words of a server's error, which lie deeper in one server than in another; '' where there are none.
 
     Example:
-        >>> read_completion(b'{"choices": [{"message": {"content": "Soap"}, "finish_reason": "stop"}]}').text
-        'Soap'
+        >>> error_message({"error": {"message": "no such model"}}), error_message({"detail": [{"msg": "too long"}]})
+        ('no such model', 'too long')
     """
-    reply = read_body(body)
-    used = reply.usage or Tokens(prompt_tokens=0, completion_tokens=0)
-    text, reason = reply.choices[0].message.content or "", reply.choices[0].finish_reason or ""
-    return Completion(text, reason, used.prompt_tokens, used.completion_tokens, body.decode())
+    if isinstance(found, str):
+        return " ".join(found.split())
+    inner = [found.get(name) for name in ("error", "message", "detail", "msg")] if isinstance(found, dict) else found
+    if not isinstance(inner, list) or not depth:
+        return ""
+    return next((said for part in inner[:4] if (said := error_message(part, depth - 1))), "")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -59,28 +69,125 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-class ReplyMessage(BaseModel):
-    """What the model wrote."""
+def _joined(body: bytes) -> Any:
+    """The pieces of a stream as one body.
 
-    content: str | None = None
+    Raises:
+        ValueError: a piece is no JSON, or the last ones are missing.
+    """
+    pieces = [line[5:].strip() for line in body.splitlines() if line.startswith(b"data:")]
+    chunks = [_Chunk.model_validate(parse_json(piece)) for piece in pieces if piece != b"[DONE]"]
+    told = [chunk.choices[0] for chunk in chunks if chunk.choices]
+    reason = next((piece.finish_reason for piece in told if piece.finish_reason), None)
+    if reason is None and b"[DONE]" not in pieces:
+        raise ValueError("the stream has no end")
+    words = ("content", "reasoning_content", "reasoning", "refusal")
+    message = {name: "".join(getattr(piece.delta, name) or "" for piece in told) for name in words}
+    message["tool_calls"] = next((piece.delta.tool_calls for piece in told if piece.delta.tool_calls), "")
+    usage = next((chunk.usage for chunk in chunks if chunk.usage), None)
+    return {"choices": [{"message": message, "finish_reason": reason}], "usage": usage}
+
+
+def _or_none(value: Any, read: Callable[[Any], Any]) -> Any:
+    """What decides nothing costs no reply: a value that makes no sense counts as absent."""
+    try:
+        return read(value)
+    except ValidationError:
+        return None
+
+
+def _text_of(content: Any) -> Any:
+    """Content as text: none is empty, and parts are put together."""
+    if isinstance(content, list):
+        parts = [part.get("text") if isinstance(part, dict) else part for part in content]
+        return "".join(part for part in parts if isinstance(part, str))
+    return "" if content is None else content
+
+
+_Word = Annotated[str | None, WrapValidator(_or_none)]
+_Count = Annotated[int | None, Field(ge=0), WrapValidator(_or_none)]
+
+
+class ReplyMessage(BaseModel):
+    """What the model wrote: its answer is the content; the other fields say why that may be empty."""
+
+    content: Annotated[str, BeforeValidator(_text_of)] = ""
+    reasoning_content: _Word = None
+    reasoning: _Word = None
+    refusal: _Word = None
+    tool_calls: Any = None
+    function_call: Any = None
 
 
 class Choice(BaseModel):
     """One of the replies, and why it ended."""
 
     message: ReplyMessage
-    finish_reason: str | None = None
+    finish_reason: _Word = None
 
 
 class Tokens(BaseModel):
-    """What a reply cost, in tokens."""
+    """What a reply cost, in tokens, as far as the server says it."""
 
-    prompt_tokens: int = Field(ge=0)
-    completion_tokens: int = Field(ge=0)
+    prompt_tokens: _Count = None
+    completion_tokens: _Count = None
 
 
 class Body(BaseModel):
-    """What we need of a chat completion; servers add other things as they like."""
+    """What we need of a chat completion; servers add other things as they like, and leave out what is optional."""
 
     choices: list[Choice] = Field(min_length=1)
-    usage: Tokens | None = None
+    usage: Annotated[Tokens | None, WrapValidator(_or_none)] = None
+
+    @property
+    def text(self) -> str:
+        return self.choices[0].message.content
+
+    @property
+    def metered(self) -> bool:
+        """Whether the server says what the reply cost."""
+        return self.usage is not None and None not in (self.usage.prompt_tokens, self.usage.completion_tokens)
+
+    @property
+    def elsewhere(self) -> str:
+        """Where the answer stands, and the remedy, if the content is empty; '' where it is not, or nothing is anywhere."""
+        message, cut = self.choices[0].message, self.choices[0].finish_reason
+        if self.text.strip():
+            return ""
+        if message.refusal:
+            return f"the content is empty, since the model refuses: {message.refusal[:200]!r}; name another model"
+        if message.tool_calls or message.function_call:
+            return "the content is empty, and the answer is a tool call; serve the model without tools"
+        for name in ("reasoning_content", "reasoning"):
+            if getattr(message, name):
+                longer = "the thoughts took all tokens: raise max_tokens, or " if cut == "length" else ""
+                return f"the content is empty, and the text is in `{name}`; {longer}start the server without a reasoning parser"
+        return "the content is empty, since the server's content filter withheld it" if cut == "content_filter" else ""
+
+    def completion(self, raw: bytes, request: CompletionRequest | None = None) -> Completion:
+        """The first choice. Where the server does not count, a token stands for four characters of the request or the reply."""
+        message, used = self.choices[0].message, self.usage or Tokens()
+        asked = sum(len(turn.content) for turn in request.messages) if request is not None else 0
+        written = sum(len(text or "") for text in (message.content, message.reasoning_content or message.reasoning))
+        prompt, answer = used.prompt_tokens, used.completion_tokens
+        return Completion(
+            text=self.text,
+            finish_reason=self.choices[0].finish_reason or "",
+            prompt_tokens=asked // 4 + 1 if prompt is None else prompt,
+            completion_tokens=written // 4 + 1 if answer is None else answer,
+            raw=raw.decode(errors="replace"),
+        )
+
+
+class _Piece(BaseModel):
+    """A choice of one piece of a stream."""
+
+    delta: ReplyMessage = ReplyMessage()
+    finish_reason: _Word = None
+
+
+class _Chunk(BaseModel):
+    """One piece of a stream."""
+
+    choices: list[_Piece] = []
+    usage: Any = None

@@ -5,6 +5,7 @@ counted. Every reply stays with its outcome, used or not.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from scoter.types import ReasoningChain, ReasoningPattern, Step
 
 LONGEST_REPLY = 64_000
 MOST_STARTS = 64
+_OPENS = re.compile(r'\{\s*"')
+_THOUGHTS = re.compile(r"[<\[◁](/?)(?:think|thinking|thoughts?|reasoning|reflection|scratchpad)[>\]▷]", re.IGNORECASE)
 
 
 def _one_line(text: str) -> str:
@@ -89,8 +92,30 @@ def chain_schema(
     return schema_text(schema)
 
 
+def without_thoughts(text: str) -> str:
+    """A reply without what the model thought before it answered, so that no draft is taken for the answer.
+
+    A closing tag alone ends thoughts that the prompt's template opened; an opening one alone starts thoughts that were cut.
+
+    Example:
+        >>> without_thoughts("<think>comb, or {soap}?</think>Comb"), without_thoughts("soap?</think>Comb<think>or")
+        ('Comb', 'Comb')
+    """
+    kept: list[str] = []
+    start, thinking = 0, False
+    for tag in _THOUGHTS.finditer(text):
+        if tag[1]:
+            if not thinking:
+                kept.clear()
+            start, thinking = tag.end(), False
+        elif not thinking:
+            kept.append(text[start : tag.start()])
+            thinking = True
+    return "".join(kept if thinking else [*kept, text[start:]])
+
+
 def parse_chain(text: str, roles: Sequence[str] | None = None) -> ChainReply:
-    """The first valid chain in a reply; prose and code fences around it do not matter.
+    """The first valid chain in a reply; thoughts, prose and code fences around it do not matter.
 
     Args:
         text: the reply.
@@ -103,10 +128,13 @@ def parse_chain(text: str, roles: Sequence[str] | None = None) -> ChainReply:
         >>> parse_chain('Sure: {"steps": [{"role": "recent", "text": "Soap."}], "recommendations": ["Comb"]}').recommendations
         ['Comb']
     """
-    if len(text) > LONGEST_REPLY:
-        raise Unusable(f"the reply has {len(text)} characters; at most {LONGEST_REPLY} are read")
+    answer = without_thoughts(text)
+    if len(answer) > LONGEST_REPLY:
+        raise Unusable(f"the reply has {len(answer)} characters; at most {LONGEST_REPLY} are read")
+    if not answer.strip():
+        raise Unusable("the reply holds thoughts and no answer after them" if text.strip() else "the reply is empty")
     first_problem = ""
-    for found in _objects(text):
+    for found in json_objects(answer):
         try:
             chain = (ChainReply if roles is None or len(roles) else DirectReply).model_validate(found)
             said = [step.role for step in chain.steps]
@@ -223,19 +251,18 @@ def as_reasoning_chain(
     )
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
+def json_objects(text: str) -> Iterator[dict[str, Any]]:
     """The JSON objects in a text, left to right, none within another; a bounded number of places is tried."""
     decoder = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_no_constant)
-    start = text.find("{")
+    end = 0
     for _ in range(MOST_STARTS):
-        if start < 0:
+        if (start := _OPENS.search(text, end)) is None:
             return
         try:
-            found, end = decoder.raw_decode(text, start)
+            found, end = decoder.raw_decode(text, start.start())
             yield found
         except (ValueError, RecursionError):
-            end = start + 1
-        start = text.find("{", end)
+            end = start.start() + 1
 
 
 def _bare(schema: Any) -> Any:

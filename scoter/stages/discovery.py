@@ -135,6 +135,7 @@ def _with_model(context: Context, data: Artefact, model: ChosenModel) -> "Discov
             progress,
         )
         usage = server.usage
+    context.say(f"used: {usage}")
     spent = {"seconds": time.monotonic() - started, "reused": stored.hits, "calls": usage.attempts, "retries": usage.retries}
     counts: dict[str, Any] = {**(found.counts or {}), **spent, "failed_attempts": dict(usage.causes)}
     return replace(found, counts=counts, note=SMALL_MODEL_NOTE if model.small else "")

@@ -5,6 +5,7 @@ A stage of its own, made when a report asks for it: nothing that a table shows d
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ SHOWN = 60
 ITEMS = 10
 
 
-def explore(store: Store, run: Artefact) -> Artefact:
+def explore(store: Store, run: Artefact, into: Store | None = None) -> Artefact:
     """`explorer.json`: for at most `SHOWN` evenly spaced test users what `scoter.report.shoppers` describes.
 
     The lists are those that were measured; a step's contribution to an item is its exact score minus that with the step hidden
-    (`scoter.stages.explanation`), from the chain that the method read in the test.
+    (`scoter.stages.explanation`), from the chain that the method read in the test. The artefact is put `into` another
+    store where this one cannot be written.
 
     Raises:
         StoreError: an artefact that the run was made from is no longer in the store.
@@ -58,6 +60,7 @@ def explore(store: Store, run: Artefact) -> Artefact:
                 _explain(store, run, name, context, (data, ids, chains), rankings[name], split, rows, shown)
         (out / "explorer.json").write_text(json.dumps(shown))
 
+    context = replace(context, store=into or store)
     return context.stage("explorer", {"shown": SHOWN, "items": ITEMS}, [run, *trained.values()], build)
 
 

@@ -65,7 +65,10 @@ def step_texts(
 
 
 def write_newest(context: Context, pattern: Artefact, split: Split, catalog: Catalog, histories: Histories) -> NewestChains:
-    """Chains by the catalogue reasoner, with the statistics that the users' chains had in training."""
+    """Chains by the catalogue reasoner, with the statistics that the users' chains had in training.
+
+    They are for requests of today, which a store that cannot be written answers too.
+    """
     from scoter.reasoning.catalog_reasoner import CatalogReasoner
     from scoter.reasoning.statistics import FoldedStatistics
     from scoter.reasoning.view import MAX_ITEMS, View
@@ -76,7 +79,8 @@ def write_newest(context: Context, pattern: Artefact, split: Split, catalog: Cat
     statistics = FoldedStatistics(split.train, catalog.item_count, derive_seed(context.data_seed, "folds"))
     view = View(histories.users, lengths, recent)
     sentences, indices, offsets = write_rows(CatalogReasoner(catalog, statistics), view, steps)
-    return _one_each(sentence_encoder(context)(sentences), sentences, indices, offsets, steps)
+    vectors = sentence_encoder(context, keep=False)(sentences)
+    return _one_each(vectors, sentences, indices, offsets, steps)
 
 
 def latest_stored(chains: Artefact, table: ChainTable, histories: Histories, known: bool) -> NewestChains:

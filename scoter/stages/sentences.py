@@ -7,8 +7,9 @@ import numpy as np
 from scoter.stages.context import Context
 
 
-def sentence_encoder(context: Context) -> Callable[[list[str]], np.ndarray]:
-    """Sentences to vectors, cached by content in the store."""
+def sentence_encoder(context: Context, keep: bool = True) -> Callable[[list[str]], np.ndarray]:
+    """Sentences to vectors, cached by content in the store; without `keep`, where it can be written."""
     from scoter import text
 
-    return lambda sentences: text.encode(sentences, context.experiment.text, context.store.root / "sentences")
+    settings, cache = context.experiment.text, context.store.root / "sentences"
+    return lambda sentences: text.encode(sentences, settings, cache, keep)

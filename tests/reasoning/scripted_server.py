@@ -14,8 +14,13 @@ PROMPT_TOKENS, COMPLETION_TOKENS = 7, 3
 class ScriptedServer:
     """Records what it saw: attempts per prompt, when they came, request bodies, headers, the most calls at once."""
 
-    def __init__(self, plan: Plan, reply: Callable[[str, int], str] = lambda prompt, attempt: f"reply to {prompt}") -> None:
-        self.plan, self.reply = plan, reply
+    def __init__(
+        self,
+        plan: Plan,
+        reply: Callable[[str, int], str] = lambda prompt, attempt: f"reply to {prompt}",
+        refusal: str = "",
+    ) -> None:
+        self.plan, self.reply, self.refusal = plan, reply, refusal
         self.attempts: Counter[str] = Counter()
         self.behaviours: Counter[str] = Counter()
         self.arrivals: list[tuple[float, str]] = []
@@ -81,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         if name in ("429", "503") and argument:
             self._send(int(name), b'{"error": {"message": "slow down"}}', {"Retry-After": argument})
         elif name.isdigit():
-            said = f"status {name} for {self.headers['Authorization']}"
+            said = self.server_of.refusal or f"status {name} for {self.headers['Authorization']}"
             self._send(int(name), json.dumps({"error": {"message": said}}).encode())
         elif name == "time-out":
             self.server_of.stopping.wait(30)
@@ -108,6 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "not UTF-8": b"\xff\xfe" + whole,
                 "duplicated": twice,
                 "no usage": json.dumps({"choices": [choice]}).encode(),
+                "raw": text.encode(),
             }
             self._send(200, bodies[name])
 

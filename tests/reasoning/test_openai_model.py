@@ -1,5 +1,6 @@
 """A misbehaving server over real HTTP: every request is answered once or given up by name, and every attempt is counted."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from scripted_server import COMPLETION_TOKENS, PROMPT_TOKENS, ScriptedServer
 
 from scoter.errors import BudgetError, ConfigError, LanguageModelError, ReplyError
 from scoter.reasoning.language_model import CompletionRequest, Message, complete_many
-from scoter.reasoning.openai_model import OpenAIModel, Prices
+from scoter.reasoning.openai_model import ALIKE, OpenAIModel, Prices
 from scoter.reasoning.server_reply import TryAgain, read_body, retry_after
 
 CAUSE = {
@@ -94,6 +95,54 @@ def test_what_is_never_answered_is_given_up_alone() -> None:
         usage = model.usage
     assert (usage.attempts, usage.replies, usage.retries, usage.failures) == (6, 2, 2, 2)
     assert usage.causes == {"server error": 3, "refused": 1}
+
+
+@pytest.mark.parametrize("behaviour", ["400", "422", "500", "malformed"])
+def test_a_server_that_fails_every_request_alike_is_left_alone(behaviour: str) -> None:
+    with ScriptedServer(lambda *_: behaviour) as server:
+        with (
+            open_model(server, concurrency=2, attempts=2) as model,
+            pytest.raises(LanguageModelError, match=f"the first {ALIKE} requests failed alike") as caught,
+        ):
+            list(complete_many(model, [ask(str(n)) for n in range(200)]))
+        assert not isinstance(caught.value, ReplyError)
+        assert len(server.attempts) <= ALIKE + 2 * 2  # those under way and those queued behind them
+    assert "status" in str(caught.value) or behaviour in str(caught.value)
+
+
+def test_one_answer_shows_that_the_server_takes_requests() -> None:
+    with ScriptedServer(lambda prompt, _: "ok" if prompt == "0" else "400") as server, open_model(server) as model:
+        answers = list(complete_many(model, [ask(str(n)) for n in range(3 * ALIKE)]))
+    assert sum("status 400" in answer.error for answer in answers) == 3 * ALIKE - 1
+
+
+def test_failures_that_differ_are_those_of_their_requests() -> None:
+    def plan(prompt: str, _: int) -> str:
+        return "400" if int(prompt) % 2 else "422"
+
+    with ScriptedServer(plan) as server, open_model(server, concurrency=1) as model:
+        answers = list(complete_many(model, [ask(str(n)) for n in range(3 * ALIKE)]))
+    assert len(answers) == 3 * ALIKE
+
+
+def test_an_answer_elsewhere_is_paid_for_once_and_is_no_reply() -> None:
+    message = {"content": None, "reasoning_content": "thoughts"}
+    usage = {"prompt_tokens": 7, "completion_tokens": 3}
+    raw = json.dumps({"choices": [{"message": message}], "usage": usage})
+    with ScriptedServer(lambda *_: "raw", lambda *_: raw) as server, open_model(server) as model:
+        with pytest.raises(ReplyError, match="the content is empty, and the text is in `reasoning_content`"):
+            model.complete(ask("hello"))
+        assert sum(server.attempts.values()) == 1
+        used = model.usage
+    assert (used.attempts, used.replies, used.tokens, used.causes) == (1, 0, 10, {"no content": 1})
+
+
+def test_usage_says_once_that_it_is_estimated() -> None:
+    with ScriptedServer(lambda *_: "no usage") as server, open_model(server) as model:
+        list(complete_many(model, [ask(str(n)) for n in range(3)]))
+        line = str(model.usage)
+    assert line.startswith("3 calls, 3 replies, 3 + ")
+    assert line.count("the server did not count the tokens of 3 replies") == 1
 
 
 def test_a_request_is_sent_whole() -> None:

@@ -1,5 +1,6 @@
 """`scoter reason` with servers that misbehave, budgets that end, batch files, and the catalogue reasoner."""
 
+import gzip
 import json
 import random
 from collections import Counter
@@ -192,7 +193,15 @@ def test_a_batch_file_out_and_in_gives_what_a_server_gives(tmp_path):
     (tmp_path / "replies.jsonl").write_text("\n".join(lines))
     found = reason([*offline, "--import-batch", tmp_path / "replies.jsonl"])
     mends = sum(int(digest(line["body"]["messages"][0]["content"]), 16) % 3 == 0 for line in asked[2:])
-    expected = {"lines": len(lines) - 1, "imported": count - 2, "duplicates": 1, "errors": 1, "malformed": 2, "unknown": 1}
+    expected = {
+        "lines": len(lines) - 1,
+        "imported": count - 2,
+        "duplicates": 1,
+        "errors": 1,
+        "malformed": 2,
+        "unknown": 1,
+        "first_error": "overloaded",
+    }
     assert found["import"] == {**expected, "missing": 2 + mends}
     assert found["outcomes"]["unanswered"] > 0
 
@@ -213,6 +222,136 @@ def answer(line: dict, reply) -> dict:
     usage = {"prompt_tokens": 1, "completion_tokens": 1}
     body = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
     return {"id": "x", "custom_id": line["custom_id"], "response": {"status_code": 200, "body": body}, "error": None}
+
+
+REFUSED = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
+
+
+def body_of(text: str | None, **message: object) -> str:
+    return json.dumps({"choices": [{"message": {"content": text, **message}}]})
+
+
+@pytest.mark.parametrize("limit", ["3", "40"])
+def test_a_server_that_refuses_everything_is_left_and_the_job_goes_on_once_it_is_mended(limit, tmp_path):
+    def plan(prompt: str, attempt: int) -> str:
+        return "raw" if "max_completion_tokens" in server.bodies[-1] else "400"
+
+    def reply(prompt: str, attempt: int) -> str:
+        return body_of(chain_text(prompt))
+
+    with ScriptedServer(plan, reply, refusal=REFUSED) as server:
+        shards = ("--shard-rows", "2", "--concurrency", "1")
+        given = arguments(tmp_path, tmp_path / "out", *asking(server, "--limit", limit, *shards))
+        status, out, err = run_here(*given)
+        assert (status, out) == (1, "")
+        assert err.count("is not supported") == 1
+        assert "pass --token-limit max_completion_tokens" in err
+        assert server.attempts.total() <= 7
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["job.json"]
+        found = reason([*given, "--token-limit", "max_completion_tokens"])
+    assert found["outcomes"] == {"valid": int(limit), "mended": 0, "rejected": 0, "unanswered": 0}
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"reasoning_content": "so"}, "the content is empty, and the text is in `reasoning_content`"),
+        ({"tool_calls": [{"id": "1"}]}, "the answer is a tool call; serve the model without tools"),
+        ({"refusal": "I cannot help."}, "the model refuses: 'I cannot help.'"),
+    ],
+)
+def test_an_answer_that_stands_elsewhere_is_named_on_the_console(message, said, tmp_path):
+    with ScriptedServer(lambda *_: "raw", lambda *_: body_of(None, **message)) as server:
+        status, _, err = run_here(*arguments(tmp_path, tmp_path / "out", *asking(server, "--limit", "3")))
+    assert status == 1
+    assert err.count(said) == 1
+    assert not (tmp_path / "out" / "finished.json").exists()
+
+
+def test_why_chains_are_missing_is_said_once(tmp_path):
+    def reply(prompt: str, attempt: int) -> str:
+        return chain_text(prompt) if int(digest(prompt), 16) % 2 else "No."
+
+    with ScriptedServer(lambda *_: "ok", reply) as server:
+        more = asking(server, "--write", "retries=0", "--limit", "12")
+        status, out, err = run_here(*arguments(tmp_path, tmp_path / "out", *more))
+        lost = json.loads(out)["outcomes"]["rejected"]
+        assert status == 0
+        assert f"{lost} of 12 chains could not be written; {lost} times because the reply holds no" in err
+        nothing = asking(server, "--write", "retries=0", "--limit", "12", "--attempts", "1")
+        server.reply = lambda *_: "<think>Hmm"
+        status, out, err = run_here(*arguments(tmp_path, tmp_path / "none", *nothing))
+    assert (status, out) == (1, "")
+    assert "12 of 12 chains could not be written; 12 times because the reply holds thoughts" in err
+
+
+def test_thoughts_and_absent_counts_cost_no_chain(tmp_path):
+    def reply(prompt: str, attempt: int) -> str:
+        draft = chain_text("another history")
+        return body_of(f"<think>{draft}</think>{chain_text(prompt)}")
+
+    with ScriptedServer(lambda *_: "raw", reply) as server:
+        given = asking(server, "--limit", "8", "--concurrency", "1")
+        status, out, err = run_here(*arguments(tmp_path, tmp_path / "out", *given))
+    assert status == 0
+    check_chains(json.loads(out), rows_of(tmp_path / "out"))
+    assert err.count("the server did not count the tokens") == 1
+
+
+def offline(tmp_path, *more) -> list[str]:
+    return arguments(tmp_path, tmp_path / "out", "--language-model", "any", "--limit", "6", *more)
+
+
+def failed_line(key: str, words: str) -> str:
+    response = {"status_code": 400, "body": {"object": "error", "message": words}}
+    return json.dumps({"id": "r", "custom_id": key, "response": response, "error": None})
+
+
+def test_a_batch_for_newer_models_names_their_field(tmp_path):
+    asked = tmp_path / "asked.jsonl"
+    reason(offline(tmp_path, "--export-batch", asked, "--token-limit", "max_completion_tokens"))
+    for line in asked.read_text().splitlines():
+        assert json.loads(line)["body"]["max_completion_tokens"] == 512
+        assert "max_tokens" not in json.loads(line)["body"]
+    status, _, err = run_here(*offline(tmp_path, "--export-batch", asked / "below" / "a.jsonl"))
+    assert status == 1
+    assert f"--export-batch {asked / 'below' / 'a.jsonl'} cannot be written" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty; pass what the batch service"),
+        (b"\n\n", "is empty"),
+        (gzip.compress(b""), "is empty"),
+        (b"user,item\nann,a\n", "2 malformed, 0 unknown, 6 missing; the first strange line: b'user,item"),
+        (failed_line("x", "max len").encode(), "1 errors, 0 malformed, 0 unknown, 6 missing; the first error: max len"),
+        (gzip.compress(failed_line("x", "max len").encode()), "the first error: max len"),
+        (gzip.compress(failed_line("x", "y").encode() * 50)[:40], "cannot be read"),
+        (json.dumps({"custom_id": "0" * 64, "response": {"body": json.loads(body_of("x"))}}).encode(), "1 unknown"),
+        (b"PK\x03\x04 a zip file", "1 malformed"),
+    ],
+)  # fmt: skip
+def test_an_import_of_nothing_is_an_error(content, said, tmp_path):
+    (tmp_path / "replies.jsonl").write_bytes(content)
+    status, out, err = run_here(*offline(tmp_path, "--import-batch", tmp_path / "replies.jsonl"))
+    assert (status, out) == (1, "")
+    assert f"--import-batch {tmp_path / 'replies.jsonl'}" in err
+    assert said in err
+
+
+def test_a_packed_batch_file_is_read_and_may_come_twice(tmp_path):
+    asked, replies = tmp_path / "asked.jsonl", tmp_path / "replies"
+    reason(offline(tmp_path, "--export-batch", asked))
+    lines = [json.loads(line) for line in asked.read_text().splitlines()]
+    good = [json.dumps(answer(line, well)) for line in lines[1:]]
+    elsewhere = json.dumps(answer(lines[0], lambda *_: "")).replace('"content": ""', '"refusal": "No."')
+    replies.write_bytes(gzip.compress("\n".join([elsewhere, *good]).encode()))
+    for imported in (len(good), 0):
+        found = reason(offline(tmp_path, "--import-batch", replies))
+        assert found["import"]["imported"] == imported
+        assert "the model refuses: 'No.'" in found["import"]["first_error"]
+        assert found["outcomes"]["unanswered"] == 6 - found["outcomes"]["valid"] > 0
 
 
 @pytest.mark.parametrize(

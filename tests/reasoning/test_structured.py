@@ -71,6 +71,64 @@ def test_a_chain_is_found_whatever_surrounds_it(tree: dict, around: Callable[[st
     assert chain.recommendations == [clean(name) for name in tree["recommendations"]]
 
 
+DRAFT = json.dumps({**GOOD, "recommendations": ["Draft"]})
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        f"<think>First: {DRAFT} no.</think>\n",
+        f"<THINK>{DRAFT}</THINK>",
+        f"<thinking>{DRAFT}</thinking> and <reasoning>{DRAFT}</reasoning>",
+        f"[THINK]{DRAFT}[/THINK]",
+        f"◁think▷{DRAFT}◁/think▷",
+        f"{DRAFT}, or not?\n</think>\n",  # the opening tag stands in the prompt
+        f"<think>a <think>b</think> {DRAFT} </think>",
+        f"<think>I may write <think> here: {DRAFT}</think>",
+        f"<think>{'set {x} ' * 100}</think>",
+        f"<think>{'so long ' * 20_000}</think>",
+        "Set {x}. " * 100,
+    ],
+)
+@pytest.mark.parametrize("after", ["", f"<think>or {DRAFT}</think>", f"<think>or {DRAFT}"])
+def test_a_draft_among_thoughts_is_never_the_chain(before: str, after: str) -> None:
+    answer = json.dumps(GOOD)
+    assert parse_chain(f"{before}{answer}{after}").recommendations == ["Comb"]
+
+
+def test_thoughts_without_an_answer_are_named() -> None:
+    for text in (f"<think>{DRAFT}", f"{DRAFT}</think>", f"<Reasoning>{DRAFT}</reasoning>\n"):
+        with pytest.raises(Unusable, match="the reply holds thoughts and no answer after them"):
+            parse_chain(text)
+    with pytest.raises(Unusable, match="the reply is empty"):
+        parse_chain(" ")
+
+
+@pytest.mark.parametrize("piece", ["<think>", "</think>", "<think>{", '<think>{"</think>'])
+def test_thoughts_of_any_length_are_dropped_quickly(piece: str) -> None:
+    start = time.process_time()
+    assert parse_chain(f"{piece * 200_000}</think>{json.dumps(GOOD)}").recommendations == ["Comb"]
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps([GOOD]),
+        f"```json\n{json.dumps(GOOD)}\n```",
+        f"{json.dumps(GOOD)}\n{DRAFT}",
+        f'{{"note": 1}} {json.dumps(GOOD)}',
+    ],
+)
+def test_the_first_chain_counts_whatever_else_is_there(text: str) -> None:
+    assert parse_chain(text).recommendations == ["Comb"]
+
+
+def test_a_trailing_comma_is_sent_back() -> None:
+    with pytest.raises(Unusable, match="no complete JSON object"):
+        parse_chain(json.dumps(GOOD)[:-1] + ",}")
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_no_chain_is_not_made_one(name: str) -> None:
     with pytest.raises(Unusable):

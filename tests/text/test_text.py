@@ -119,6 +119,17 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 @needs_package
+def test_vectors_come_without_a_cache_where_none_needs_be_kept(encoded: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    rows = [5, 2, 5]
+    vectors = text.encode([SENTENCES[row] for row in rows], CONFIG, tmp_path / "file", keep=False)
+    np.testing.assert_allclose(vectors, encoded[1][rows], atol=5e-3)  # other sentences shared the batch
+    kept = text.encode([SENTENCES[row] for row in rows], CONFIG, tmp_path / "cache", keep=False)
+    np.testing.assert_array_equal(kept, vectors)
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
+
+
+@needs_package
 def test_a_blank_sentence_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"sentences\[1\] = ' ' is blank"):
         text.encode(["soap", " "], CONFIG, tmp_path)

@@ -1,0 +1,11 @@
+"""What a console is given to show."""
+
+import io
+import sys
+
+
+def escape_what_cannot_be_shown() -> None:
+    """Write a character that the console's encoding lacks as an escape, so that no title ends a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not what a notebook puts in its place
+            stream.reconfigure(errors="backslashreplace")
