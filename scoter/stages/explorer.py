@@ -79,7 +79,7 @@ def _explain(
     _, reader = step_reader(service.config.fusion, chains, context, data, ids)
     histories, targets = split.histories("test").select(rows), split.targets("test")
     items = np.concatenate([rankings.items[rows, :ITEMS], targets.items[rows, None]], axis=1)
-    question = Question([str(row) for row in rows], histories, _OfRows(reader, histories.users))
+    question = Question([str(row) for row in rows], histories, reader)
     parts = contributions(service, question, items).round(4)
     readings = load_arrays(run.file(f"attention/{name}.safetensors"))
     slots = json.loads(run.file(f"attention/{name}.json").read_text())["roles"]
@@ -95,21 +95,3 @@ def _explain(
             "truth": parts[number, :, -1].tolist(),
             "rank": int(at[0]) + 1 if len(at) else None,
         }
-
-
-class _OfRows:
-    """A reader of a split's chains for histories that are numbered by row."""
-
-    def __init__(self, reader: Any, users: Int[np.ndarray, " rows"]) -> None:
-        self.reader, self.users = reader, users
-
-    def read(self, rows: Any, prefix_lengths: Any) -> Any:
-        return self.reader.read(self._users(rows), prefix_lengths)
-
-    def named(self, rows: Any, prefix_lengths: Any) -> Any:
-        return self.reader.named(self._users(rows), prefix_lengths)
-
-    def _users(self, rows: Any) -> Any:
-        import torch
-
-        return torch.from_numpy(self.users.astype(np.int64))[rows]

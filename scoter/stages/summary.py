@@ -11,7 +11,7 @@ import numpy as np
 from scoter.config import FusionConfig, to_json
 from scoter.reasoning.chains import item_names, load_chains
 from scoter.seeding import derive_seed
-from scoter.stages.context import PARTS, Context, load_arrays
+from scoter.stages.context import PARTS, Context, load_arrays, save_arrays
 from scoter.stages.data import open_data
 from scoter.stages.models import open_rankings
 from scoter.stages.reasoning import open_pattern, open_steps
@@ -124,15 +124,14 @@ def save_attention(
     folder: Path, name: str, fusion: FusionConfig, pattern: ReasoningPattern, readings: dict[str, np.ndarray]
 ) -> None:
     """Mean gate and mean attention per slot, with the slots' names; and both for every test user."""
-    from safetensors.numpy import save_file
-
     from scoter.transfer.build import slot_labels
 
     folder.mkdir(exist_ok=True)
     roles = slot_labels(fusion, pattern)
     means = {"gate_mean": [float(readings["gate"].mean())], "attention_mean": readings["attention"].mean(0).tolist()}
     (folder / f"{name}.json").write_text(json.dumps({"roles": [*roles, "nothing"], **means}, indent=1))
-    save_file({key: array.astype(np.float16) for key, array in readings.items()}, folder / f"{name}.safetensors")
+    halved = {key: array.astype(np.float16) for key, array in readings.items()}
+    save_arrays(folder / f"{name}.safetensors", **halved)
 
 
 def slot_pattern(fusion: FusionConfig, pattern: ReasoningPattern, steps: Artefact | None) -> ReasoningPattern:
