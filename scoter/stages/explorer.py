@@ -15,9 +15,9 @@ from scoter.config import from_json
 from scoter.stages.context import Context, load_arrays
 from scoter.stages.data import open_data
 from scoter.stages.explanation import contributions
-from scoter.stages.models import open_rankings, rank, step_reader
+from scoter.stages.models import open_rankings, step_reader
 from scoter.stages.serving import Question, is_served, open_run, run_service
-from scoter.stages.summary import evenly, examples
+from scoter.stages.summary import evenly, examples, measured_rankings
 from scoter.store import Artefact, Store
 from scoter.types import Rankings, Split
 
@@ -45,8 +45,8 @@ def explore(store: Store, run: Artefact) -> Artefact:
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(data)
         rows = np.array(evenly(len(split.targets("test")), SHOWN))
-        ranked = {name: rank(context, method, trained[name], data, ids, chains) for name, method in methods.items()}
-        rankings = {name: open_rankings(artefact, "test") for name, artefact in ranked.items()}
+        ranked = measured_rankings(store, run)
+        rankings = {name: open_rankings(ranked[name], "test") for name in methods}
         shown = examples(rankings, split, catalog, chains, rows.tolist())
         truth = split.targets("test").items[rows]
         for name, found in rankings.items():

@@ -15,7 +15,7 @@ from scoter.stages.context import PARTS, Context, load_arrays, save_arrays
 from scoter.stages.data import open_data
 from scoter.stages.models import open_rankings
 from scoter.stages.reasoning import open_pattern, open_steps
-from scoter.store import Artefact, git_commit
+from scoter.store import Artefact, Store, git_commit
 from scoter.types import Catalog, Rankings, ReasoningPattern, Split, UserMetrics
 
 COMPARED = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
@@ -77,6 +77,17 @@ def summarise(
     inputs: list[Artefact | str] = [data, ids, *trained.values(), *ranked.values()]
     inputs += [artefact for artefact in (pattern, steps) if artefact is not None]
     return context.stage("run", {"experiment": json.loads(to_json(experiment)), "seed": context.seed}, inputs, build)
+
+
+def measured_rankings(store: Store, run: Artefact) -> dict[str, Artefact]:
+    """The rankings of each method that a run was made from, wherever they were computed.
+
+    Raises:
+        StoreError: one is no longer in the store.
+    """
+    names = list(json.loads(run.file("run.json").read_text())["methods"])
+    keys = run.manifest()["inputs"][2 + len(names) :]  # after data, semantic IDs and weights
+    return {name: store.find("rank", key) for name, key in zip(names, keys, strict=False)}
 
 
 def measure(rankings: dict[str, Rankings], split: Split, folder: Path, name: str) -> dict[str, UserMetrics]:
