@@ -197,6 +197,35 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def as_new_file(path: Path) -> Iterator[None]:
+    """What safetensors writes to `path` has the mode of any new file; a full disk is an `OSError`.
+
+    safetensors writes through a temporary file of mode 0600, which nobody else could read, whatever
+    the umask says.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / "plain").touch()
+        >>> with as_new_file(folder / "a"):
+        ...     (folder / "private").touch(0o600)
+        ...     _ = (folder / "private").replace(folder / "a")
+        >>> (folder / "a").stat().st_mode == (folder / "plain").stat().st_mode
+        True
+    """
+    from safetensors import SafetensorError
+
+    path.unlink(missing_ok=True)
+    path.touch()
+    mode = path.stat().st_mode
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(None, str(error), str(path)) from None
+    path.chmod(mode)
+
+
 @lru_cache(maxsize=1)
 def git_commit() -> str:
     """The commit of the working folder, with `+dirty` where tracked files differ from it; `unknown` without git.

@@ -27,7 +27,7 @@ from scoter.memory import peak_mib
 from scoter.models.precision import autocast, device_of, name_of, placed, resolve_precision
 from scoter.models.workers import Alone, Workers
 from scoter.seeding import derive_seed
-from scoter.store import hash_file
+from scoter.store import as_new_file, hash_file
 
 SELECTION_METRIC = "ndcg@10"
 
@@ -229,10 +229,8 @@ def _stopped(log: TrainingLog, config: TrainingConfig) -> bool:
 
 def _replace(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     temporary = path.with_suffix(".tmp")
-    try:
+    with as_new_file(temporary):
         save_file(tensors, temporary, metadata)
-    except SafetensorError as error:  # a full disk, which is an OSError everywhere else
-        raise OSError(None, str(error), str(temporary)) from None
     temporary.replace(path)
 
 

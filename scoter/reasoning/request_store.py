@@ -172,7 +172,7 @@ def _check(completion: dict[str, Any]) -> str:
 
 def _append(shard: Path, row: bytes) -> None:
     """Write a whole line or raise; a write that the system cut short is taken back."""
-    descriptor = os.open(shard, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = os.open(shard, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         before = os.fstat(descriptor).st_size
         if (written := os.write(descriptor, row)) != len(row):

@@ -21,6 +21,7 @@ from scoter.errors import DataError
 from scoter.seeding import derive_seed
 from scoter.semantic_ids.assign import Quantised
 from scoter.semantic_ids.rqkmeans import kmeans
+from scoter.store import as_new_file
 
 HIDDEN = (512, 256, 128)
 BETA = 0.25
@@ -177,7 +178,9 @@ def _save(path: Path, model: RqVae, optimiser: torch.optim.Optimizer, epoch: int
     for number, parameter in enumerate(model.parameters()):
         tensors |= {f"optimiser.{number}.{name}": value for name, value in optimiser.state[parameter].items()}
     partial = path.with_suffix(".partial")
-    save_file({name: value.contiguous() for name, value in tensors.items()}, partial, {"epoch": str(epoch)})
+    whole = {name: value.contiguous() for name, value in tensors.items()}
+    with as_new_file(partial):
+        save_file(whole, partial, {"epoch": str(epoch)})
     os.replace(partial, path)
 
 

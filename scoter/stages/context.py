@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scoter.config import Experiment, from_json, to_json
-from scoter.store import Artefact, Store
+from scoter.store import Artefact, Store, as_new_file
 from scoter.types import Part
 
 # Bump a stage's version when its output changes for the same inputs.
@@ -54,13 +54,10 @@ class Context:
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Named arrays as one safetensors file."""
-    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    try:
+    with as_new_file(path):
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
-    except SafetensorError as error:  # a full disk, which is an OSError everywhere else
-        raise OSError(None, str(error), str(path)) from None
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:

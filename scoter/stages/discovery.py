@@ -96,7 +96,11 @@ def discover_pattern(context: Context, data: Artefact, model: ChosenModel | None
         (out / "points.json").write_text(found.points_json())
         draw(json.loads(found.points_json()), of, out / "picture.svg")
 
-    recipe = experiment.discover if model is None else {"discover": json.loads(to_json(experiment.discover)), "model": model.name}
+    recipe: dict[str, Any] = {"discover": json.loads(to_json(experiment.discover))}
+    if model is None:
+        recipe["fields"] = experiment.text.fields
+    else:
+        recipe["model"] = model.name
     return context.stage("discover", recipe, [data, text.provenance_key(experiment.text)], build)
 
 

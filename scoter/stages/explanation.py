@@ -56,7 +56,7 @@ def contributions(service: Service, question: Question, items: Int[np.ndarray, "
     rows, variants = len(question.histories), len(service.pattern) + 1
     repeated = question.histories.select(np.repeat(np.arange(rows), variants))
     numbered = Histories(np.arange(rows * variants), repeated.items, repeated.offsets)
-    reader = _OneHidden(question.reader, variants)
+    reader = _OneHidden(question.reader, question.histories.users, variants)
     scores = rescore(service.model, numbered, np.repeat(items, variants, axis=0), reader).reshape(rows, variants, -1)
     with np.errstate(invalid="ignore"):
         found = scores[:, :1] - scores[:, 1:]
@@ -64,20 +64,28 @@ def contributions(service: Service, question: Question, items: Int[np.ndarray, "
 
 
 class _OneHidden:
-    """Row r is user r // variants with step number r % variants hidden, counted from 1; 0 hides none."""
+    """User u here reads the chain of `known[u // variants]` with step number u % variants hidden.
 
-    def __init__(self, reader: Any, variants: int) -> None:
-        self.reader, self.variants = reader, variants
+    Steps are counted from 1; 0 hides none.
+    """
+
+    def __init__(self, reader: Any, known: Int[np.ndarray, " rows"], variants: int) -> None:
+        self.reader, self.known, self.variants = reader, known, variants
 
     def read(self, users: Any, prefix_lengths: Any) -> Any:
         import torch
 
-        steps, mask = self.reader.read(users // self.variants, prefix_lengths)
+        steps, mask = self.reader.read(self._known(users), prefix_lengths)
         hidden = (users % self.variants)[:, None] == torch.arange(1, self.variants)
         return steps, mask & ~hidden
 
     def named(self, users: Any, prefix_lengths: Any) -> Any:
-        return self.reader.named(users // self.variants, prefix_lengths)
+        return self.reader.named(self._known(users), prefix_lengths)
+
+    def _known(self, users: Any) -> Any:
+        import torch
+
+        return torch.from_numpy(self.known.astype(np.int64))[users // self.variants]
 
 
 def _slots(service: Service) -> list[str]:

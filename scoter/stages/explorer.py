@@ -16,9 +16,9 @@ from scoter.config import from_json
 from scoter.stages.context import Context, load_arrays
 from scoter.stages.data import open_data
 from scoter.stages.explanation import contributions
-from scoter.stages.models import open_rankings, rank, step_reader
+from scoter.stages.models import open_rankings, step_reader
 from scoter.stages.serving import Question, is_served, open_run, run_service
-from scoter.stages.summary import evenly, examples
+from scoter.stages.summary import evenly, examples, measured_rankings
 from scoter.store import Artefact, Store
 from scoter.types import Rankings, Split
 
@@ -47,8 +47,8 @@ def explore(store: Store, run: Artefact, into: Store | None = None) -> Artefact:
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(data)
         rows = np.array(evenly(len(split.targets("test")), SHOWN))
-        ranked = {name: rank(context, method, trained[name], data, ids, chains) for name, method in methods.items()}
-        rankings = {name: open_rankings(artefact, "test") for name, artefact in ranked.items()}
+        ranked = measured_rankings(store, run)
+        rankings = {name: open_rankings(ranked[name], "test") for name in methods}
         shown = examples(rankings, split, catalog, chains, rows.tolist())
         truth = split.targets("test").items[rows]
         for name, found in rankings.items():
@@ -82,7 +82,7 @@ def _explain(
     _, reader = step_reader(service.config.fusion, chains, context, data, ids)
     histories, targets = split.histories("test").select(rows), split.targets("test")
     items = np.concatenate([rankings.items[rows, :ITEMS], targets.items[rows, None]], axis=1)
-    question = Question([str(row) for row in rows], histories, _OfRows(reader, histories.users))
+    question = Question([str(row) for row in rows], histories, reader)
     parts = contributions(service, question, items).round(4)
     readings = load_arrays(run.file(f"attention/{name}.safetensors"))
     slots = json.loads(run.file(f"attention/{name}.json").read_text())["roles"]
@@ -98,21 +98,3 @@ def _explain(
             "truth": parts[number, :, -1].tolist(),
             "rank": int(at[0]) + 1 if len(at) else None,
         }
-
-
-class _OfRows:
-    """A reader of a split's chains for histories that are numbered by row."""
-
-    def __init__(self, reader: Any, users: Int[np.ndarray, " rows"]) -> None:
-        self.reader, self.users = reader, users
-
-    def read(self, rows: Any, prefix_lengths: Any) -> Any:
-        return self.reader.read(self._users(rows), prefix_lengths)
-
-    def named(self, rows: Any, prefix_lengths: Any) -> Any:
-        return self.reader.named(self._users(rows), prefix_lengths)
-
-    def _users(self, rows: Any) -> Any:
-        import torch
-
-        return torch.from_numpy(self.users.astype(np.int64))[rows]

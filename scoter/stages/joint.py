@@ -24,6 +24,7 @@ from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context
 from scoter.stages.data import open_data, open_semantic_ids, text_fields
+from scoter.stages.models import method_recipe
 from scoter.stages.sentences import sentence_encoder
 from scoter.stages.transfer_probe import TransferProbe, without_last
 from scoter.store import Artefact
@@ -69,9 +70,11 @@ def choose_by_transfer(
 
     recipe = {
         "discover": json.loads(to_json(context.experiment.discover)),
-        "method": json.loads(to_json(method)),
+        **method_recipe(method, "cpu"),
+        "name": name,
         "budget": asdict(budget),
         "seed": context.seed,
+        "fields": context.experiment.text.fields,
     }
     return context.stage("joint", recipe, [data, ids, text.provenance_key(context.experiment.text)], build)
 

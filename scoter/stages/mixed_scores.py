@@ -11,7 +11,7 @@ from scoter.config import MethodConfig
 from scoter.seeding import derive_seed
 from scoter.stages.context import PARTS, Context, save_arrays
 from scoter.stages.data import open_data, open_semantic_ids
-from scoter.stages.models import build_model, save_rankings
+from scoter.stages.models import build_model, computation, save_rankings
 from scoter.store import Artefact
 from scoter.types import Histories, Split
 
@@ -50,7 +50,11 @@ def rank_mixed(context: Context, method: MethodConfig, trained: Artefact, data: 
             }
             save_arrays(out / f"readings-{part}.safetensors", **readings)
 
-    recipe = {"depth": context.experiment.depth, "mixed": [LISTED, WINDOW, LAG_DECAY]}
+    recipe = {
+        "depth": context.experiment.depth,
+        "mixed": [LISTED, WINDOW, LAG_DECAY],
+        **computation(method, context.device),
+    }
     return context.stage("rank", recipe, [trained, data], build)
 
 

@@ -84,6 +84,33 @@ def build_network(
     return backbone
 
 
+def method_recipe(method: MethodConfig, device: str) -> dict[str, Any]:
+    """What of a method and of this machine decides its numbers: for the key of a stage that trains it.
+
+    `auto` is left out, and what it comes to here is named: an artefact in fp32 never stands for one
+    in bf16, nor a GPU's for a processor's. Library versions and the numbers of threads and of
+    processes are not in the key; a run records the versions, training its processes.
+    """
+    config = json.loads(to_json(method))
+    del config["training"]["precision"]
+    return {"method": config, **computation(method, device)}
+
+
+def computation(method: MethodConfig, device: str) -> dict[str, str]:
+    """The kind of device and the precision that a method computes with here; popularity has neither.
+
+    Raises:
+        ConfigError: `device` is unknown, or there is none here.
+    """
+    from scoter.models.precision import resolve_device, resolve_precision
+
+    if method.model.kind == "popularity":
+        return {}
+    where = resolve_device(device)
+    precision = resolve_precision(method.training.precision, where)
+    return {"device": where.type, "precision": precision}
+
+
 def training_steps(split: Split, steps: StepEmbeddings, most: int = 8192) -> tuple[Any, Any]:
     """Step embeddings and mask of at most `most` evenly spaced training prefixes: those that a training item follows."""
     import torch
@@ -216,8 +243,13 @@ def train(context: Context, name: str, method: MethodConfig, data: Artefact, ids
     inputs += [steps] if method.fusion is not None and steps is not None else []
     if method.fusion is not None and method.fusion.chains == "item-text":
         inputs += [text.provenance_key(context.experiment.text), ",".join(context.experiment.text.fields)]
-    depth = context.experiment.depth
-    return context.stage("train", {"method": json.loads(to_json(method)), "seed": context.seed, "depth": depth}, inputs, build)
+    recipe = {
+        **method_recipe(method, context.device),
+        "name": name,  # which the seed of dropout is derived from
+        "seed": context.seed,
+        "depth": context.experiment.depth,
+    }
+    return context.stage("train", recipe, inputs, build)
 
 
 def rank(
@@ -247,7 +279,8 @@ def rank(
             save_rankings(rankings, out, part)
 
     inputs: list[Artefact | str] = [trained, data, *([steps] if steps is not None and method.fusion is not None else [])]
-    return context.stage("rank", {"depth": context.experiment.depth}, inputs, build)
+    recipe = {"depth": context.experiment.depth, **computation(method, context.device)}
+    return context.stage("rank", recipe, inputs, build)
 
 
 def save_rankings(rankings: Rankings, folder: Path, part: str) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,11 @@ class Service:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """Histories of some shoppers, numbered by row, with their names and their newest chains, if the method reads any."""
+    """Histories of some users with their names and their chains, if the method reads any.
+
+    `reader` is asked for `histories.users`, whatever these are numbers of; `texts` is asked for a
+    row of `histories`.
+    """
 
     who: list[str]
     histories: Histories
@@ -134,7 +138,11 @@ def newest_chains(run: OpenRun, histories: Histories, known: bool) -> NewestChai
 
 
 def _as_trained(run: OpenRun, chains: NewestChains) -> NewestChains:
-    """The chains in the form in which the method's fusion was trained on them: grounded, or with a slot for each sentence."""
+    """The chains in the form in which the method's fusion was trained on them: grounded, or with a slot for each sentence.
+
+    Their vectors are in half precision, as in the stage `chains` and in a bundle, so that a run and
+    its bundle answer alike.
+    """
     from scoter.reasoning.chains import item_names
     from scoter.transfer.grounded import ground_steps, one_step_per_sentence, sentence_widths
 
@@ -145,7 +153,7 @@ def _as_trained(run: OpenRun, chains: NewestChains) -> NewestChains:
         steps = ground_steps(steps, chains.sentences, item_names(run.catalog), ids, derive_seed(0, "codes"))
     if fusion.slots == "sentence":
         steps = one_step_per_sentence(steps, like=sentence_widths(open_steps(store.find("chains", run.keys["chains"]))))
-    return NewestChains(steps, chains.sentences)
+    return NewestChains(replace(steps, vectors=steps.vectors.astype(np.float16)), chains.sentences)
 
 
 def ask(who: list[str], histories: Histories, chains: NewestChains | None) -> Question:

@@ -11,11 +11,11 @@ import numpy as np
 from scoter.config import FusionConfig, to_json
 from scoter.reasoning.chains import item_names, load_chains
 from scoter.seeding import derive_seed
-from scoter.stages.context import PARTS, Context, load_arrays
+from scoter.stages.context import PARTS, Context, load_arrays, save_arrays
 from scoter.stages.data import open_data
 from scoter.stages.models import open_rankings
 from scoter.stages.reasoning import open_pattern, open_steps
-from scoter.store import Artefact, git_commit
+from scoter.store import Artefact, Store, git_commit
 from scoter.types import Catalog, Rankings, ReasoningPattern, Split, UserMetrics
 
 COMPARED = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
@@ -79,6 +79,17 @@ def summarise(
     return context.stage("run", {"experiment": json.loads(to_json(experiment)), "seed": context.seed}, inputs, build)
 
 
+def measured_rankings(store: Store, run: Artefact) -> dict[str, Artefact]:
+    """The rankings of each method that a run was made from, wherever they were computed.
+
+    Raises:
+        StoreError: one is no longer in the store.
+    """
+    names = list(json.loads(run.file("run.json").read_text())["methods"])
+    keys = run.manifest()["inputs"][2 + len(names) :]  # after data, semantic IDs and weights
+    return {name: store.find("rank", key) for name, key in zip(names, keys, strict=False)}
+
+
 def measure(rankings: dict[str, Rankings], split: Split, folder: Path, name: str) -> dict[str, UserMetrics]:
     """Each user's rank in both parts, also written to `folder`."""
     from scoter.evaluation.evaluator import Evaluator, save_user_metrics
@@ -124,15 +135,14 @@ def save_attention(
     folder: Path, name: str, fusion: FusionConfig, pattern: ReasoningPattern, readings: dict[str, np.ndarray]
 ) -> None:
     """Mean gate and mean attention per slot, with the slots' names; and both for every test user."""
-    from safetensors.numpy import save_file
-
     from scoter.transfer.build import slot_labels
 
     folder.mkdir(exist_ok=True)
     roles = slot_labels(fusion, pattern)
     means = {"gate_mean": [float(readings["gate"].mean())], "attention_mean": readings["attention"].mean(0).tolist()}
     (folder / f"{name}.json").write_text(json.dumps({"roles": [*roles, "nothing"], **means}, indent=1))
-    save_file({key: array.astype(np.float16) for key, array in readings.items()}, folder / f"{name}.safetensors")
+    halved = {key: array.astype(np.float16) for key, array in readings.items()}
+    save_arrays(folder / f"{name}.safetensors", **halved)
 
 
 def slot_pattern(fusion: FusionConfig, pattern: ReasoningPattern, steps: Artefact | None) -> ReasoningPattern:

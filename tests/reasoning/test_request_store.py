@@ -156,3 +156,14 @@ def test_no_key_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (shard,) = tmp_path.iterdir()
     assert b"secret" not in shard.read_bytes()
     assert json.loads(shard.read_bytes())["completion"]["text"].startswith("reply to Hello")
+
+
+def test_stored_replies_have_the_mode_of_any_new_file(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        list(complete_many(RequestStore(tmp_path / "replies").recording(Counting()), [REQUEST]))
+        (tmp_path / "plain").touch()
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "replies").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode for path in files} == {(tmp_path / "plain").stat().st_mode}

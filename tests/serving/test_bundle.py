@@ -1,6 +1,7 @@
 """A bundle answers as its run does, from its own files alone, and says what is wrong with them."""
 
 import json
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -15,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from scoter.cli import main
 from scoter.errors import ConfigError, StoreError
 from scoter.models.quantised import QuantisedSteps, quantise
-from scoter.stages.bundle import export_run
+from scoter.stages.bundle import FILES, export_run
 from scoter.stages.bundle_reader import open_bundle
 from scoter.stages.data import open_data
 from scoter.stages.serving import recommend_from_run
@@ -288,6 +289,29 @@ def test_what_is_asked_wrongly_is_named(finished: Run, bundles: dict[str, Path],
         export_run(*finished, "scoter", tmp_path)
     said = CliRunner().invoke(main, ["recommend", "latest", "--bundle", str(tmp_path)]).stderr
     assert "name either a RUN, or a folder with --bundle" in said
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o007])
+def test_all_files_have_the_mode_that_the_umask_gives(
+    umask: int,
+    finished: Run,
+    tmp_path: Path,
+) -> None:
+    before = os.umask(umask)
+    try:
+        export_run(*finished, "scoter", tmp_path / "bundle")
+        (tmp_path / "plain").touch()
+    finally:
+        os.umask(before)
+    usual = (tmp_path / "plain").stat().st_mode
+    modes = {path.name: path.stat().st_mode for path in (tmp_path / "bundle").iterdir()}
+    assert modes == dict.fromkeys((*FILES, "manifest.json"), usual)
+
+
+def test_every_file_of_a_store_has_the_mode_of_any_new_file(finished: Run, tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    modes = {path.stat().st_mode for path in finished[0].root.rglob("*") if path.is_file()}
+    assert modes == {(tmp_path / "plain").stat().st_mode}
 
 
 def test_the_command_reports_sizes(finished: Run, tmp_path: Path) -> None:

@@ -57,6 +57,23 @@ def test_contributions_are_those_of_the_chain_that_the_test_read(finished: Any, 
     assert explored[0]["user"] == split.train.user_keys[0]
 
 
+def test_a_user_is_explained_alike_whoever_else_is_shown(
+    finished: Any, explored: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explorer, "SHOWN", 7)
+    fewer = json.loads(explorer.explore(*finished).file("explorer.json").read_text())
+    everyone = {entry["user"]: entry for entry in explored}
+    rows = np.linspace(0, 59, 7).astype(int)
+    assert [entry["user"] for entry in fewer] == [list(everyone)[row] for row in rows]
+    for entry in fewer:
+        whole = everyone[entry["user"]]
+        for method, read in entry["read"].items():
+            assert read["truth"] == pytest.approx(whole["read"][method]["truth"], abs=2e-4)
+            lists = (shown["recommendations"][method] for shown in (entry, whole))
+            for item, same in zip(*lists, strict=True):
+                assert item["contributions"] == pytest.approx(same["contributions"], abs=2e-4)
+
+
 def test_the_command_explores_and_says_when_it_cannot(finished: Any, tmp_path: Any) -> None:
     store, run = finished
     out = tmp_path / "run.html"
