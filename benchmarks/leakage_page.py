@@ -1,17 +1,17 @@
-"""The measured leakage of each dataset as Markdown tables, between markers of a document."""
+"""The measured leakage of each dataset as Markdown tables."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.collect import RESULTS
-from benchmarks.markers import filled
 
 FILE = "leakage.json"
 PARTS = {"train": "training", "last-train": "last training item", "valid": "validation", "test": "test"}
 
 
-def as_markdown(measured: dict[str, Any]) -> str:
+def as_markdown(measured: Mapping[str, Any]) -> str:
     """Three tables: the item, the item for one mix of frequent and rare items, and the category, each by part.
 
     Example:
@@ -43,12 +43,6 @@ def as_markdown(measured: dict[str, Any]) -> str:
 def tables_of(results: Path = RESULTS) -> dict[str, str]:
     """The tables of every dataset measured."""
     return {dataset: as_markdown(measured) for dataset, measured in json.loads((results / FILE).read_text()).items()}
-
-
-def document(text: str, results: Path = RESULTS) -> str:
-    """`text` with what stands between each pair of markers `<!-- leakage:DATASET -->` and `<!-- /leakage -->` made anew."""
-    tables = tables_of(results)
-    return filled(text, "leakage", lambda dataset: tables[dataset])
 
 
 def _cell(row: dict[str, Any], column: str) -> str:

@@ -114,16 +114,11 @@ def _figure(results: Path, name: str) -> dict[str, Any]:
 
 def _pages(results: Path) -> Iterator[dict[str, Any]]:
     """What was measured beside the tables, one entry for each dataset or section: a heading, a source, tables and sentences."""
-    kinds = (
-        ("Leakage", leakage_page.FILE, lambda name, found: leakage_page.as_markdown(found)),
-        ("Sensitivity", sensitivity_page.FILE, lambda name, found: sensitivity_page.as_markdown(found)),
-        ("Reliability", reliability.FILE, reliability.as_markdown),
-    )
-    for kind, file, as_markdown in kinds:
-        if (results / file).exists():
-            for name, found in json.loads((results / file).read_text(encoding="utf-8")).items():
+    for kind, module in (("Leakage", leakage_page), ("Sensitivity", sensitivity_page), ("Reliability", reliability)):
+        if (results / module.FILE).exists():
+            for name, text in module.tables_of(results).items():
                 heading = f"{kind}: {dataset_name(name)}"
-                yield {"heading": heading, "source": file, "parts": markdown_parts(as_markdown(name, found))}
+                yield {"heading": heading, "source": module.FILE, "parts": markdown_parts(text)}
 
 
 def markdown_parts(text: str) -> list[dict[str, Any]]:
