@@ -25,7 +25,7 @@ from paper_figures.plotted import plotted
 from paper_figures.style import dataset_name
 from scoter.evaluation.significance import Estimate
 from scoter.report.charts import whiskers
-from scoter.report.page import write_page
+from scoter.report.page import cpu_time, write_page
 from scoter.report.run_report import compared
 from scoter.report.shoppers import shoppers
 
@@ -68,8 +68,10 @@ def _dataset(results: Path, dataset: str) -> dict[str, Any]:
     for number, row in enumerate(main_table(results, dataset).to_dict("records")):
         measured = row["source"] == "measured"
         cells = {metric: _cell(results, dataset, row, metric, measured) for metric in METRICS}
-        costs = [("seeds", "{:.0f}"), (f"deviation {PLOTTED}", "{:.4f}"), ("epochs", "{:.0f}"), ("cpu_hours", "{:.2f}")]
+        costs = [("seeds", "{:.0f}"), (f"deviation {PLOTTED}", "{:.4f}"), ("epochs", "{:.0f}")]
         more = [("", "") if np.isnan(row[key]) else (form.format(row[key]), row[key]) for key, form in costs]
+        spent = cpu_time(3600 * row["cpu_hours"])
+        more.append((spent, row["cpu_hours"] if spent else ""))
         rows.append({"name": row["method"], "colour": number % 8 if measured else None, "cells": cells, "more": more})
     intervals = [row["cells"][PLOTTED] for row in rows]
     known = [one if one is not None and np.isfinite(one.low) else None for one in intervals]

@@ -202,7 +202,7 @@ def _with_fallback(chosen: Any, data_dir: Path | None) -> Any:
 
 
 def _write_report(store: Store, run: Artefact, out: Path) -> None:
-    """The run's report with its explorer; where the store no longer has what the run was made from, without contributions."""
+    """The run's report, with the explorer and the discovery's picture where the store has them."""
     from scoter.errors import StoreError
     from scoter.report import write_report
     from scoter.stages.explorer import explore
@@ -212,7 +212,15 @@ def _write_report(store: Store, run: Artefact, out: Path) -> None:
     except StoreError as error:
         say(f"the report shows the run's own few examples, and no step's contribution: {error}")
         explored = None
-    write_report(run.folder(), out, explored)
+    picture = None
+    outcome = outcome_of(run)
+    if (outcome.get("pattern") or {}).get("picture_of"):  # a pattern that was given has none
+        try:
+            mined = store.find("discover", outcome["artefacts"]["discover"])
+            picture = mined.file("picture.svg")
+        except StoreError as error:
+            say(f"the report lacks the picture of the discovery: {error}")
+    write_report(run.folder(), out, explored, picture)
     say(f"report: {out}")
 
 
@@ -237,11 +245,15 @@ def _print_run(artefact: Artefact, as_json: bool) -> None:
 
 
 def _print_metrics(rows: list[tuple[str, dict[str, Any]]]) -> None:
+    from scoter.report.page import cpu_time
+
     width = max(len(label) for label, _ in rows) + 2
-    click.echo(f"{'':{width}}" + "".join(f"{column:>11}" for column in _COLUMNS) + f"{'epochs':>8}{'CPU-h':>8}")
+    heads = "".join(f"{column:>11}" for column in _COLUMNS)
+    click.echo(f"{'':{width}}{heads}{'epochs':>8}{'CPU time':>10}")
     for label, entry in rows:
         values = "".join(f"{entry['metrics']['test'][column]:11.4f}" for column in _COLUMNS)
-        click.echo(f"{label:{width}}{values}{entry['epochs']:8}{entry.get('cpu_seconds', 0) / 3600:8.2f}")
+        spent = cpu_time(entry.get("cpu_seconds"))
+        click.echo(f"{label:{width}}{values}{entry['epochs']:8}{spent:>10}".rstrip())
 
 
 if __name__ == "__main__":
