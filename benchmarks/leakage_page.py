@@ -14,6 +14,8 @@ PARTS = {"train": "training", "last-train": "last training item", "valid": "vali
 def as_markdown(measured: Mapping[str, Any]) -> str:
     """Three tables: the item, the item for one mix of frequent and rare items, and the category, each by part.
 
+    Where the items have no category, a sentence says so in the place of a table.
+
     Example:
         >>> row = {"step": "final", "item": 0.25, "item_alike": None, "category": 0.5}
         >>> errors = {"item_error": 0.01, "item_alike_error": None, "category_error": 0.02}
@@ -32,6 +34,9 @@ def as_markdown(measured: Mapping[str, Any]) -> str:
     lines = []
     for column, meaning in meanings.items():
         if column == "item_alike" and "train" not in parts:  # every part has a mix of its own there
+            continue
+        if all(row[column] is None for row in measured["rows"]):
+            lines += [f"The items have no {column}, so no step can name the target's.", ""]
             continue
         lines += [f"Share of chains whose step names the target's {meaning} (± one standard error):", ""]
         lines += ["| step | " + " | ".join(PARTS[part] for part in parts) + " |", "|---|" + "---:|" * len(parts)]

@@ -154,13 +154,27 @@ def leakage(run_name: str, sample: int, store: Path | None) -> None:
     if "chains" not in keys:
         raise StoreError(f"the run {run_name!r} has no chains: none of its methods reads them; name one with scoter in it")
     _, catalog, split = open_data(opened.find("prepare", keys["prepare"]))
-    found = mention_table(load_chains(opened.find("chains", keys["chains"]).folder()), split, catalog, outcome["seed"], sample)
-    meanings = {"item": "item", "item_alike": "item, for one mix of frequent and rare items", "category": "category"}
+    chains = load_chains(opened.find("chains", keys["chains"]).folder())
+    found = mention_table(chains, split, catalog, outcome["seed"], sample)
+    parts = list(dict.fromkeys(found["part"]))
+    meanings = {
+        "item": "item",
+        "item_alike": "item, for one mix of frequent and rare items",
+        "category": "category",
+    }
+    if not found["item"].any():
+        meanings.pop("item_alike")  # no mix makes more of none
     for column, meaning in meanings.items():
-        click.echo(f"\nshare of chains whose step names the target's {meaning}")
-        click.echo(
-            found.pivot(index="step", columns="part", values=column)[list(dict.fromkeys(found["part"]))].round(4).to_string()
-        )
+        if found[column].isna().all():
+            click.echo(f"\nthe items have no {column}, so no step can name the target's")
+        elif not found[column].any():
+            steps = ", ".join(dict.fromkeys(found["step"]))
+            count = found.groupby("part")["chains"].max().sum()
+            click.echo(f"\nno step names the target's {meaning} in any of {count:,} chains: {steps}")
+        else:
+            click.echo(f"\nshare of chains whose step names the target's {meaning}")
+            table = found.pivot(index="step", columns="part", values=column)[parts]
+            click.echo(table.round(4).to_string())
 
 
 @main.command()

@@ -28,3 +28,12 @@ def test_equally_informed_parts_agree_on_a_shop_that_does_not_change(tmp_path: P
     shares, error = [row["item"] for row in rows], max(row["item_error"] for row in rows)
     assert 0 < max(shares) - min(shares) < 5 * error
     assert "last training item | validation | test |" in as_markdown(measured)
+
+
+def test_items_without_categories_have_no_table_of_them():
+    shares = {"item": 0.25, "item_error": 0.01, "item_alike": 0.25, "item_alike_error": 0.01}
+    row = {"step": "final", **shares, "category": None, "category_error": None}
+    page = as_markdown({"rows": [{**row, "part": part} for part in PARTS]})
+    assert page.count("| final | .250 ± .010 |") == 2
+    assert page.count("| step |") == 2
+    assert page.endswith("The items have no category, so no step can name the target's.\n")
