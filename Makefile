@@ -41,8 +41,8 @@ wheel-check: setup ## build wheel and sdist, look inside, and run the wheel in a
 lowest-check: setup ## the same with every declared dependency at its lowest version
 	$(BIN)/python tests/wheel_check.py --lowest
 
-tables: setup ## the tables of the README, from committed results
-	$(BIN)/python -m benchmarks tables --write README.md
+tables: setup ## every measured table of README, docs and theory, from committed results
+	$(BIN)/python -m benchmarks documents
 
 paper: setup ## every table and figure of README and docs, from committed results; no network
 	$(BIN)/python -m paper_figures.paper

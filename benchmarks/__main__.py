@@ -6,7 +6,7 @@ import click
 
 from benchmarks.collect import collect as collect_run
 from benchmarks.measurements import measurements, results_option
-from benchmarks.render import FORMS, document_with_tables, render
+from benchmarks.render import FORMS, render
 from benchmarks.tables import cpu_hours, datasets
 from scoter.console import escape_what_cannot_be_shown
 from scoter.errors import ScoterError
@@ -87,28 +87,30 @@ def run(
 @main.command()
 @click.option("--dataset", help="One dataset; by default every one that has results.")
 @click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
-@click.option(
-    "--write", type=click.Path(path_type=Path, exists=True), help="Put the tables between the markers of this document."
-)
-@click.option(
-    "--check", type=click.Path(path_type=Path, exists=True), help="Fail if this document's tables are not the results'."
-)
 @results_option
-def tables(dataset: str | None, form: str, write: Path | None, check: Path | None, results: Path) -> None:
-    """Print the main table of each dataset, or keep a document's tables true."""
-    if check is not None and document_with_tables(check.read_text(), results) != check.read_text():
-        raise click.ClickException(
-            f"the tables of {check} are not those of {results}; run: python -m benchmarks tables --write {check}"
-        )
-    if write is not None:
-        write.write_text(document_with_tables(write.read_text(), results))
-    if check is None and write is None:
-        for name in [dataset] if dataset else datasets(results):
-            click.echo(
-                ("" if form in ("csv", "sources") else f"{'% ' if form == 'latex' else ''}{name}\n") + render(results, name, form)
-            )
-        if form == "text":
-            click.echo(f"training and validation of everything collected: {cpu_hours(results):.1f} CPU-hours")
+def tables(dataset: str | None, form: str, results: Path) -> None:
+    """Print the main table of each dataset; `documents` puts them into the pages that show them."""
+    for name in [dataset] if dataset else datasets(results):
+        heading = "" if form in ("csv", "sources") else f"{'% ' if form == 'latex' else ''}{name}\n"
+        click.echo(heading + render(results, name, form))
+    if form == "text":
+        click.echo(f"training and validation of everything collected: {cpu_hours(results):.1f} CPU-hours")
+
+
+@main.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--check", is_flag=True, help="Write nothing; fail where a page differs from the results.")
+@results_option
+def documents(paths: tuple[Path, ...], check: bool, results: Path) -> None:
+    """Renew the measured parts of the Markdown files PATHS; by default of every page of the project."""
+    from benchmarks.documents import pages, renew
+
+    stale = [path for path in paths or pages() if renew(path, results, check)]
+    for path in () if check else stale:
+        click.echo(f"renewed: {path}")
+    if check and stale:
+        names = " ".join(str(path) for path in stale)
+        raise click.ClickException(f"these pages differ from {results}: {names}; run: python -m benchmarks documents {names}")
 
 
 @main.command()

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
+from benchmarks.buckets_page import FILE, interval, spoken
 from benchmarks.collect import RESULTS
-from benchmarks.markers import filled
 from benchmarks.runs import MethodRun, find_methods
 from scoter.seeding import derive_seed
 from scoter.store import git_commit
@@ -30,7 +30,6 @@ METRICS = ("recall@10", "ndcg@10")
 AGES = (0, 1, 2, 5)
 LENGTHS = {"2 to 5": (0, 5), "6 to 10": (6, 10), "11 to 20": (11, 20), "21 and more": (21, 10**9)}
 COUNTS = {"0 to 4": (0, 4), "5 to 19": (5, 19), "20 and more": (20, 10**9)}
-FILE = "buckets.json"
 
 
 def measure(
@@ -161,46 +160,8 @@ def as_text(found: dict[str, Any]) -> str:
     arm, lines = found["arm"], []
     for row in found["groups"]:
         where = f"{row['kind']}, {row['group']} ({row['users']:,} users)"
-        lines.append(f"{where:52} {row['metric']:10} {row['tiger']:.4f} -> {row[arm]:.4f}  {_interval(row)}")
+        lines.append(f"{where:52} {row['metric']:10} {row['tiger']:.4f} -> {row[arm]:.4f}  {interval(row)}")
     for row in found["ages"]:
-        where = f"{_spoken(row['age'])} ({row['users']:,} users)"
-        lines.append(f"{where:52} {row['metric']:10} {row['value']:.4f}  {_interval(row)} to fresh")
+        where = f"{spoken(row['age'])} ({row['users']:,} users)"
+        lines.append(f"{where:52} {row['metric']:10} {row['value']:.4f}  {interval(row)} to fresh")
     return "\n".join(lines)
-
-
-def as_markdown(measured: dict[str, dict[str, Any]]) -> str:
-    """Two tables for each label: groups of test users, and ages of chains."""
-    parts = []
-    for label, found in measured.items():
-        valid = " and ".join(f"{metric} {value:.4f}" for metric, value in found["valid"].items())
-        what = f"{found['dataset']}, seed {found['seed']}, measured at commit `{found['commit'][:12]}`; on validation, {valid}"
-        groups = ["| group | users | metric | tiger | arm | difference |", "|---|---:|---|---:|---:|---:|"]
-        for row in found["groups"]:
-            means = f"{row['tiger']:.4f} | {row[found['arm']]:.4f}"
-            where = "all" if row["kind"] == "all" else f"{row['kind']}: {row['group']}"
-            groups.append(f"| {where} | {row['users']:,} | {row['metric']} | {means} | {_interval(row)} |")
-        ages = ["| chain | users | metric | value | minus a fresh chain |", "|---|---:|---|---:|---:|"]
-        for row in found["ages"]:
-            differs = "" if row["age"] == "0" else _interval(row)
-            ages.append(f"| {_spoken(row['age'])} | {row['users']:,} | {row['metric']} | {row['value']:.4f} | {differs} |")
-        parts += [f"### {label}", f"{what[0].upper()}{what[1:]}.", "\n".join(groups), "\n".join(ages)]
-    return "\n\n".join(parts) + "\n"
-
-
-def document_with_buckets(text: str, results: Path = RESULTS) -> str:
-    """`text` with the tables between its markers made afresh from the committed results."""
-    measured = json.loads((results / FILE).read_text())
-
-    def made(dataset: str) -> str:
-        return as_markdown({label: found for label, found in measured.items() if found["dataset"] == dataset})
-
-    return filled(text, "buckets", made)
-
-
-def _spoken(age: str) -> str:
-    known = {"0": "fresh", "1": "1 purchase old", "without": "missing", "tiger": "none: TIGER itself"}
-    return known.get(age, f"{age} purchases old")
-
-
-def _interval(row: dict[str, Any]) -> str:
-    return f"{row['mean']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"

@@ -11,7 +11,6 @@ import pandas as pd
 
 from benchmarks.collect import RESULTS, load_rows
 from benchmarks.comparisons import ARM, BASELINE, COLLAPSED, COMPARED, difference
-from benchmarks.markers import filled
 from benchmarks.suite import QUARTER
 from benchmarks.tables import budgets, on_gpu
 from scoter.errors import DataError
@@ -70,11 +69,6 @@ def as_markdown(results: Path | str = RESULTS, dataset: str = "beauty-quarter") 
     shown = [row for row in load_rows(results) if row["dataset"] == dataset and row["method"] in set(table["method"])]
     told = [HOW_TO_READ + on_gpu(shown), *(note for note in budgets(results, dataset) if note.startswith("All methods"))]
     return "\n".join([*lines, "", *(f"- {note}" for note in told)]) + "\n"
-
-
-def document_with_controls(text: str, results: Path | str = RESULTS) -> str:
-    """`text` with the table between each pair of markers made afresh from the committed results."""
-    return filled(text, "controls", lambda dataset: as_markdown(results, dataset))
 
 
 def _interval(found: Difference | None) -> str:

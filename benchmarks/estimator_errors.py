@@ -18,7 +18,7 @@ from scipy.integrate import quad
 from scipy.special import digamma, gammaln, logsumexp
 
 from benchmarks.collect import RESULTS
-from benchmarks.markers import filled
+from benchmarks.estimators_page import FILE
 from scoter.store import git_commit
 from theory.exact import OrderChannel, mutual_information
 
@@ -86,7 +86,7 @@ def main(
     seeds: int = 2, results: Path = RESULTS, budget: float = 1500.0, sizes: tuple[int, ...] = SIZES, only: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Measure the cells that are missing until `budget` CPU-seconds are spent; write and return the results."""
-    path, began, every = results / "estimators.json", time.process_time(), laws()
+    path, began, every = results / FILE, time.process_time(), laws()
     commit = git_commit()
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
     done = {tuple(row[name] for name in ("law", "n", "estimator", "seed")) for row in rows}
@@ -130,58 +130,11 @@ def measure(law: Law, name: str, n: int, estimator: str, seed: int) -> dict[str,
     }
 
 
-def broken_bounds(rows: list[dict[str, Any]]) -> tuple[int, int]:
-    """How many estimates that are labelled "lower" have their 95 % interval above the truth, and how many there are."""
-    lower = [row for row in rows if row.get("certificate") == "lower"]
-    return sum(row["lower_bound_above_truth"] for row in lower), len(lower)
-
-
-def as_table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: one line per estimator, with mean |error| by kind of law at each n, the worst law, and CPU-seconds a call.
-
-    >>> as_table([]).splitlines()[0].startswith("| estimator |")
-    True
-    """
-    sizes = sorted({row["n"] for row in rows})
-    heads = ["estimator", "certificate", *(f"mean abs error, n = {n:,}" for n in sizes)]
-    heads += ["worst law (largest n)", "laws", "seeds", "CPU-s"]
-    lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * len(sizes) + "---|---:|---:|---:|"]
-    for name in sorted({row["estimator"] for row in rows}):
-        mine = [row for row in rows if row["estimator"] == name and "value" in row]
-        if not mine:
-            continue
-        errors = [_mean([abs(row["error"]) for row in mine if row["n"] == n]) for n in sizes]
-        last = [row for row in mine if row["n"] == max(row["n"] for row in mine)]
-        by_law = {law: _mean([row["error"] for row in last if row["law"] == law]) for law in {row["law"] for row in last}}
-        worst = max(sorted(by_law), key=lambda law: abs(by_law[law]))
-        certificate = "lower" if any(row["certificate"] == "lower" for row in mine) else mine[0]["certificate"]
-        cells_of = [name, certificate, *(f"{error:.3f}" for error in errors), f"{worst} ({by_law[worst]:+.3f})"]
-        cells_of += [
-            str(len(by_law)),
-            str(len({row["seed"] for row in mine})),
-            f"{_mean([row['cpu_seconds'] for row in mine]):.2f}",
-        ]
-        lines.append("| " + " | ".join(cells_of) + " |")
-    broken, bounds = broken_bounds(rows)
-    lines += ["", f"- Nats. Of {bounds} estimates labelled lower, {broken} have a 95 % interval wholly above the truth."]
-    return "\n".join(lines) + "\n"
-
-
-def document_with_table(text: str, results: Path = RESULTS) -> str:
-    """`text` with the table between `<!-- table:estimators -->` and `<!-- /table -->` made afresh from the results."""
-    rows = json.loads((results / "estimators.json").read_text())["rows"]
-    return filled(text, "table", lambda name: as_table(rows))
-
-
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps({"unit": "nats", "rows": rows}, indent=0) + "\n")
     partial.replace(path)
-
-
-def _mean(values: list[float]) -> float:
-    return float(np.mean(values)) if values else float("nan")
 
 
 def _reads(wanted: str, there: str) -> bool:

@@ -1,18 +1,20 @@
-"""The measured leakage of each dataset as Markdown tables, between markers of a document."""
+"""The measured leakage of each dataset as Markdown tables."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.collect import RESULTS
-from benchmarks.markers import filled
 
 FILE = "leakage.json"
 PARTS = {"train": "training", "last-train": "last training item", "valid": "validation", "test": "test"}
 
 
-def as_markdown(measured: dict[str, Any]) -> str:
+def as_markdown(measured: Mapping[str, Any]) -> str:
     """Three tables: the item, the item for one mix of frequent and rare items, and the category, each by part.
+
+    Where the items have no category, a sentence says so in the place of a table.
 
     Example:
         >>> row = {"step": "final", "item": 0.25, "item_alike": None, "category": 0.5}
@@ -33,6 +35,9 @@ def as_markdown(measured: dict[str, Any]) -> str:
     for column, meaning in meanings.items():
         if column == "item_alike" and "train" not in parts:  # every part has a mix of its own there
             continue
+        if all(row[column] is None for row in measured["rows"]):
+            lines += [f"The items have no {column}, so no step can name the target's.", ""]
+            continue
         lines += [f"Share of chains whose step names the target's {meaning} (± one standard error):", ""]
         lines += ["| step | " + " | ".join(PARTS[part] for part in parts) + " |", "|---|" + "---:|" * len(parts)]
         lines += [f"| {step} | " + " | ".join(_cell(cells[step, part], column) for part in parts) + " |" for step in steps]
@@ -43,12 +48,6 @@ def as_markdown(measured: dict[str, Any]) -> str:
 def tables_of(results: Path = RESULTS) -> dict[str, str]:
     """The tables of every dataset measured."""
     return {dataset: as_markdown(measured) for dataset, measured in json.loads((results / FILE).read_text()).items()}
-
-
-def document(text: str, results: Path = RESULTS) -> str:
-    """`text` with what stands between each pair of markers `<!-- leakage:DATASET -->` and `<!-- /leakage -->` made anew."""
-    tables = tables_of(results)
-    return filled(text, "leakage", lambda dataset: tables[dataset])
 
 
 def _cell(row: dict[str, Any], column: str) -> str:

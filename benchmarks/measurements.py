@@ -1,7 +1,9 @@
-"""The commands that measure something beside the suite: each keeps what it found in the folder of results."""
+"""The commands that measure something beside the suite: each keeps what it found in the folder of results.
+
+`python -m benchmarks documents` then puts it into the pages that show it.
+"""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -56,21 +58,16 @@ def staleness(dataset: str, users: int, seed: int, results: Path) -> None:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--shuffle-ties", is_flag=True, help="Put each shopper's events of one time in random order first.")
 @click.option("--equally-informed", is_flag=True, help="For each part, statistics that lack its own event and later ones alone.")
-@click.option("--write", type=click.Path(path_type=Path), help="Put the tables between the markers of this document.")
 @results_option
-def leakage(
-    measured: tuple[str, ...], seed: int, shuffle_ties: bool, equally_informed: bool, write: Path | None, results: Path
-) -> None:
+def leakage(measured: tuple[str, ...], seed: int, shuffle_ties: bool, equally_informed: bool, results: Path) -> None:
     """How often each step of a chain names the target, in training, validation and test."""
     from benchmarks.leakage import main as measure
-    from benchmarks.leakage_page import document, tables_of
+    from benchmarks.leakage_page import tables_of
 
     for dataset in measured:
         measure(dataset, seed, results, shuffle_ties, equally_informed)
     for dataset, table in tables_of(results).items():
         click.echo(f"{dataset}\n\n{table}")
-    if write is not None:
-        write.write_text(document(write.read_text(), results))
 
 
 @measurements.command()
@@ -118,28 +115,19 @@ def training_cost(run: Path, arm: str, steps: int, results: Path) -> None:
 
 
 @measurements.command()
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--arm", default="scoter", show_default=True, help="The method that is compared with tiger.")
 @click.option(
     "--users", type=click.IntRange(1), default=2000, show_default=True, help="How many are ranked again with old chains."
 )
 @click.option("--label", default="", help="What it is kept as, where the arm was trained in another way.  [default: the arm]")
-@click.option(
-    "--write", type=click.Path(path_type=Path, exists=True), help="Put the tables between the markers of this document."
-)
 @results_option
-def buckets(runs: tuple[Path, ...], arm: str, users: int, label: str, write: Path | None, results: Path) -> None:
-    """Where an arm differs from TIGER: short histories, rare targets, missing and old chains; RUNS as for latency.
-
-    Without RUNS, only write what was measured.
-    """
-    from benchmarks.buckets import as_text, document_with_buckets
+def buckets(runs: tuple[Path, ...], arm: str, users: int, label: str, results: Path) -> None:
+    """Where an arm differs from TIGER: short histories, rare targets, missing and old chains; RUNS as for latency."""
+    from benchmarks.buckets import as_text
     from benchmarks.buckets import measure as measure_buckets
 
-    if runs:
-        click.echo(as_text(measure_buckets(runs, arm, users, results=results, label=label)))
-    if write is not None:
-        write.write_text(document_with_buckets(write.read_text(), results))
+    click.echo(as_text(measure_buckets(runs, arm, users, results=results, label=label)))
 
 
 @measurements.command()
@@ -155,17 +143,12 @@ def parameters(results: Path) -> None:
 
 @measurements.command()
 @click.option("--dataset", default="beauty-quarter", show_default=True, help="Whose results.")
-@click.option(
-    "--write", type=click.Path(path_type=Path, exists=True), help="Put the tables between the markers of this document."
-)
 @results_option
-def controls(dataset: str, write: Path | None, results: Path) -> None:
+def controls(dataset: str, results: Path) -> None:
     """Every control beside TIGER and SCoTER: parameters, and differences to both with intervals."""
-    from benchmarks.controls import as_markdown, document_with_controls
+    from benchmarks.controls import as_markdown
 
     click.echo(as_markdown(results, dataset))
-    if write is not None:
-        write.write_text(document_with_controls(write.read_text(), results))
 
 
 @measurements.command()
@@ -277,22 +260,14 @@ def online(
 @click.option("--seeds", type=click.IntRange(1), default=2, show_default=True, help="How many samples of each law.")
 @click.option("--budget", default=1500.0, show_default=True, help="Stop after so many CPU-seconds; the next call goes on.")
 @click.option("--estimator", "only", multiple=True, help="Only this one; repeatable.")
-@click.option(
-    "--write", type=click.Path(path_type=Path, exists=True), help="Put the table into this document, and measure nothing."
-)
 @results_option
-def estimators(seeds: int, budget: float, only: tuple[str, ...], write: Path | None, results: Path) -> None:
+def estimators(seeds: int, budget: float, only: tuple[str, ...], results: Path) -> None:
     """Error and time of every estimator of information on laws whose information is known."""
-    import json
-
-    from benchmarks.estimator_errors import as_table, document_with_table
     from benchmarks.estimator_errors import main as measure
+    from benchmarks.estimators_page import as_table
 
-    if write is not None:
-        write.write_text(document_with_table(write.read_text(), results))
-        return
     found = measure(seeds, results, budget, only=only)
-    click.echo(as_table(json.loads((results / "estimators.json").read_text())["rows"]), nl=False)
+    click.echo(as_table(found["rows"]), nl=False)
     click.echo(f"{found['missing']} cells are still to be measured" if found["missing"] else "every cell is measured")
 
 
@@ -302,48 +277,30 @@ def estimators(seeds: int, budget: float, only: tuple[str, ...], write: Path | N
 @click.option("--store", type=click.Path(path_type=Path), help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]")
 @click.option("--draws", type=click.IntRange(2), default=5, show_default=True, help="Random orders of ties in time.")
 @click.option("--sasrec-epochs", type=click.IntRange(0), default=0, help="Also train SASRec so long on each draw.")
-@click.option(
-    "--write", type=click.Path(path_type=Path, exists=True), help="Put the tables between the markers of this document."
-)
 @results_option
-def sensitivity(
-    dataset: str, data: Path | None, store: Path | None, draws: int, sasrec_epochs: int, write: Path | None, results: Path
-) -> None:
+def sensitivity(dataset: str, data: Path | None, store: Path | None, draws: int, sasrec_epochs: int, results: Path) -> None:
     """Ties in time, lengths of histories, popularity of targets, cold items, and the drop from validation to test."""
     from benchmarks.sensitivity import main as measure
-    from benchmarks.sensitivity_page import as_markdown, document_with_sensitivity
+    from benchmarks.sensitivity_page import as_markdown
 
     say = click.echo if sasrec_epochs else lambda line: None
     options = {"data": data, "store": store, "draws": draws, "sasrec_epochs": sasrec_epochs}
     click.echo(as_markdown(measure(dataset, results, **options, say=say)))
-    if write is not None:
-        write.write_text(document_with_sensitivity(write.read_text(), results))
 
 
 @measurements.command()
 @click.option("--only", multiple=True, metavar="SECTION", help="Measure this section; repeatable [default: all].")
 @click.option("--quick", is_flag=True, help="A fraction of the trials; for a first look.")
 @click.option("--kills", type=click.IntRange(1), help="With --only kills: how many [default: 50].")
-@click.option("--write", type=click.Path(path_type=Path), help="Make this page from what was kept.")
 @results_option
-def reliability(only: tuple[str, ...], quick: bool, kills: int | None, write: Path | None, results: Path) -> None:
+def reliability(only: tuple[str, ...], quick: bool, kills: int | None, results: Path) -> None:
     """Kills, faults, fuzzed inputs, determinism, loads: try to break scoter, and keep what came of it."""
-    from benchmarks.reliability import FILE, as_markdown, document
     from benchmarks.reliability import measure as try_to_break
+    from benchmarks.reliability import tables_of
 
-    failed = []
-    if only or write is None:
-        options = {"quick": quick} | ({} if kills is None else {"kills": kills})
-        for name, section in try_to_break(only, results, **options).items():
-            click.echo(as_markdown(name, _json_of(results / FILE)[name]))
-            failed += [] if section.passed else [name]
-    if write is not None:
-        write.write_text(document(results))
-    if failed:
+    options = {"quick": quick} | ({} if kills is None else {"kills": kills})
+    sections = try_to_break(only, results, **options)
+    for name in sections:
+        click.echo(tables_of(results)[name])
+    if not all(section.passed for section in sections.values()):
         raise SystemExit(1)
-
-
-def _json_of(path: Path) -> Any:
-    import json
-
-    return json.loads(path.read_text())

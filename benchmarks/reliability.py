@@ -1,7 +1,7 @@
-"""What was tried to break scoter, and what came of it: measured sections, and the page that is made of them.
+"""What was tried to break scoter, and what came of it: the measured sections of a page.
 
 Each section is measured by a module of its own, whose `measure()` returns a `Section`; `results/reliability.json` keeps it
-with the commit and the machine, and `docs/reliability.md` is made from that file alone.
+with the commit and the machine, and `docs/reliability.md` shows that file alone.
 """
 
 import json
@@ -69,11 +69,10 @@ def keep(name: str, section: Section, results: Path = RESULTS) -> None:
     path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
 
-def document(results: Path = RESULTS) -> str:
-    """The page, from the kept sections alone."""
+def tables_of(results: Path = RESULTS) -> dict[str, str]:
+    """Every kept section, in the order of the page."""
     kept = json.loads((results / FILE).read_text())
-    parts = [_OPENING, *(as_markdown(name, kept[name]) for name in SECTIONS if name in kept)]
-    return "\n".join(parts)
+    return {name: as_markdown(name, kept[name]) for name in SECTIONS if name in kept}
 
 
 def as_markdown(name: str, section: Mapping[str, Any]) -> str:
@@ -91,10 +90,3 @@ def _cell(value: str | int | float) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) else value.replace("|", "\\|")
-
-
-_OPENING = """# Reliability
-
-What was tried to break scoter, and what came of it. Every table is measured by the command below it and kept in
-`benchmarks/results/reliability.json`; `python -m benchmarks reliability --write docs/reliability.md` makes this page from there.
-"""

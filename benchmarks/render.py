@@ -1,8 +1,4 @@
-"""A table as text, Markdown, LaTeX or CSV, and the documents that hold one between two markers.
-
-A document shows the table of a dataset between `<!-- table:beauty -->` and `<!-- /table -->`; what stands there is
-made from the collected results, and `document_with_tables` says what it should be.
-"""
+"""A table of the collected results as text, Markdown, LaTeX or CSV."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -13,7 +9,6 @@ import pandas as pd
 
 from benchmarks.collect import RESULTS
 from benchmarks.comparisons import COMPARED, LEVEL, METRICS
-from benchmarks.markers import filled
 from benchmarks.tables import main_table, notes, sources
 from scoter.errors import ConfigError
 
@@ -33,15 +28,6 @@ def render(results: Path | str = RESULTS, dataset: str = "beauty", form: str = "
     if form in ("csv", "sources"):
         return table.to_csv(index=False, lineterminator="\n")
     return _BODIES[form](_cells(table), notes(results, dataset))
-
-
-def document_with_tables(text: str, results: Path | str = RESULTS) -> str:
-    """`text` with the table between each pair of markers made afresh; the rest stays as it is.
-
-    Raises:
-        DataError: a text without a pair of markers, or a marker without its other half.
-    """
-    return filled(text, "table", lambda dataset: render(results, dataset, "markdown"))
 
 
 def _cells(table: pd.DataFrame) -> list[list[str]]:

@@ -19,6 +19,7 @@ from benchmarks.collect import check_commit, collect
 from benchmarks.plan import Planned, plan
 from benchmarks.suite import Cell
 from scoter.errors import DataError, ScoterError
+from scoter.report.page import cpu_time
 from scoter.store import Store, git_commit
 
 GRACE_SECONDS = 30.0
@@ -74,7 +75,8 @@ def run_suite(
                         raise DataError(
                             f"{folder} is of another recipe than asked for ({now.why}); was the code changed meanwhile?"
                         )
-                    say(f"{cell.name}: {len(rows)} rows added, {rows['cpu_hours'].iloc[0]:.2f} CPU-hours")
+                    spent = cpu_time(3600 * rows["cpu_hours"].iloc[0])
+                    say(f"{cell.name}: {len(rows)} rows added{spent and f', {spent} of CPU time'}")
             except ScoterError as error:
                 say(f"{cell.name} FAILED: {error}")
                 failed.append(cell)
@@ -104,7 +106,8 @@ def in_process_of_its_own(store: Path | None, data: Path | None, threads: int, d
 def line(planned: Planned) -> str:
     """A cell with its state and what it may cost."""
     why = f" ({planned.why})" if planned.why else ""
-    cost = "cost unknown" if planned.cpu_hours is None else f"about {planned.cpu_hours:.2f} CPU-hours"
+    hours = planned.cpu_hours
+    cost = "cost unknown" if hours is None else f"about {cpu_time(3600 * hours) or '0 s'} of CPU time"
     return f"{planned.cell.name:44} {planned.state}{why}{'' if planned.done else f', {cost}'}"
 
 
@@ -113,7 +116,9 @@ def summary(planned: Sequence[Planned]) -> str:
     left = [one for one in planned if not one.done]
     known = [one.cpu_hours for one in left if one.cpu_hours is not None]
     unknown = f", {len(left) - len(known)} of unknown cost" if len(known) < len(left) else ""
-    return f"{len(planned) - len(left)} of {len(planned)} cells done, {len(left)} left: about {sum(known):.1f} CPU-hours{unknown}"
+    spent = cpu_time(3600 * sum(known))
+    cost = f": about {spent} of CPU time" if spent else ""
+    return f"{len(planned) - len(left)} of {len(planned)} cells done, {len(left)} left{cost}{unknown}"
 
 
 @contextmanager

@@ -1,41 +1,25 @@
-"""`python -m benchmarks.scale_plan --write docs/scale.md`: the plan for 10^8 items and 10^9 users, from measured costs alone.
+"""The plan for 10^8 items and 10^9 users, from measured costs alone; `docs/scale.md` shows it.
 
-Every number of the page is either an assumption stated there, a measurement read from `benchmarks/results/` (growth, speed,
-chains, scale), or their product.
+Every number is an assumption that is stated there, a measurement read from `FILES` of the results, or their product.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-import click
-
 from benchmarks.collect import RESULTS
 
+FILES = ("growth.json", "speed.json", "chains.json", "scale.json")
 ITEMS, USERS, EVENTS_PER_USER = 10**8, 10**9, 20
 EVENTS = USERS * EVENTS_PER_USER
 HOUR, DAY = 3600, 86_400
 LAYERS, WIDTH, ATTENTION, FEED_FORWARD, TOKENS = 4, 128, 384, 1024, 1 + 3 * 256 + 48
 
 
-@click.command()
-@click.option("--results", type=click.Path(path_type=Path), default=RESULTS)
-@click.option("--write", type=click.Path(path_type=Path), help="Write the page here instead of printing it.")
-def main(results: Path, write: Path | None) -> None:
-    """Make the page from the results."""
-    text = page(results)
-    if write is None:
-        click.echo(text, nl=False)
-    else:
-        write.write_text(text)
-
-
-def page(results: Path = RESULTS) -> str:
-    """The whole page: what was measured, then what it adds up to."""
-    growth, speed, chains, scale = (
-        json.loads((results / f"{name}.json").read_text()) for name in ("growth", "speed", "chains", "scale")
-    )
-    return "\n".join([_OPENING, measured(scale), planned(costs(growth, speed, chains, scale)), _ENGINES])
+def tables_of(results: Path = RESULTS) -> dict[str, str]:
+    """What was `measured`, and what is `planned` from it."""
+    growth, speed, chains, scale = (json.loads((results / file).read_text()) for file in FILES)
+    return {"measured": measured(scale), "planned": planned(costs(growth, speed, chains, scale))}
 
 
 def costs(growth: Any, speed: Any, chains: Any, scale: Any) -> dict[str, float]:
@@ -185,47 +169,3 @@ _SHOWN = (
     ("decode", "cpu_seconds_per_user", "decoding, 20 beams: CPU-seconds a user", "{:.4f}"),
     ("encode", "sentences_per_cpu_second", "sentence encoder: titles a CPU-second", "{:.0f}"),
 )
-
-_OPENING = """# Scale
-
-What a catalogue of 10^8 items and 10^9 users would take, and which engine carries each part. The page is made by
-`python -m benchmarks.scale_plan --write docs/scale.md` from `benchmarks/results/` (`growth`, `speed`, `chains`, `scale`): a
-number is a measurement, an assumption that is called one, or their product. Nothing of that size was run.
-
-## Measured: from raw files to decoded items
-
-Simulated reviews in the official raw format of Amazon 2014, streamed to disk as gzip; the full size is 20 million reviews by
-5 million users of 1 million items before the five-core. `python -m benchmarks.scale --work DIR --share SHARE` runs the steps,
-each in a process of its own, and goes on where it was stopped. Decoding is by a TIGER of the paper's size with random weights.
-"""
-
-_ENGINES = """## Which engine carries what
-
-| part | here | at 10^8 items and 10^9 users |
-|---|---|---|
-| five-core, grouping, numbering | numpy, to about 10^8 interactions | DuckDB or Polars, which spill; Spark over many machines |
-| sentence vectors | `scoter.text.encode`; `scoter.text_on_ray.encode_on_ray` on many machines | the same, on GPUs |
-| chains | `scoter reason`, `--engine ray` on many machines | the same; a language model behind any OpenAI-compatible server |
-| semantic IDs | k-means of scikit-learn over all items | codebooks from a sample, assignment on Ray Data |
-| training | one process or `--data-parallel`; `--device cuda` | the same, the log read in parts, which is not there yet |
-| trie and decoding | one process holds the trie | one copy a machine, or split by first code |
-| evaluation | ranks of all users in memory | a sample of users: 10^6 bound a recall to +-.001 |
-
-## Two roads to many processes
-
-**Data-parallel training** (extra `distributed`): `torchrun --nproc-per-node 2 -m scoter.cli run NAME --data-parallel`. Each
-process reads every n-th row of a batch, gradients are averaged by target counts through accelerate, the first process
-validates and writes. Two gloo processes have the loss curve of one to 1e-5 without dropout, go on after a kill to the same
-bytes, and one process goes on from their checkpoint (`tests/models/test_workers.py`). Dropout, sampled negatives
-and InfoNCE's negatives are each process's own. The whole command in two processes has a slow test.
-The GPU path of one process was run on an NVIDIA H200: losses, gradients, rankings and a resumed training equal the processor's
-(`tests/models/test_gpu.py`), and most rows of the main tables come from it. Elsewhere a stand-in tensor that refuses to meet
-another device's checks where tensors are made (`tests/models/test_devices.py`). Several GPUs were not tried.
-
-**Ray Data.** Chains and sentence vectors are published in shards named by their content or number, so a task that ran twice
-leaves one file. Two tests kill a worker in mid-job and ask for the bytes of one process (`tests/reasoning/test_ray_engine.py`,
-`tests/text/test_text_on_ray.py`, both slow, with the extra `ray`): complete, nothing twice, on two workers of one machine.
-"""
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""The measured sensitivity of each dataset as Markdown tables, between markers of a document."""
+"""The measured sensitivity of each dataset as Markdown tables."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.collect import RESULTS
-from benchmarks.markers import filled
 
 FILE = "sensitivity.json"
 METRICS = ("recall@10", "ndcg@10")
@@ -22,10 +21,9 @@ BUCKETS: dict[str, tuple[str, tuple[tuple[int, int | None], ...]]] = {
 }
 
 
-def document_with_sensitivity(text: str, results: Path = RESULTS) -> str:
-    """`text` with the tables between each pair of markers made afresh from the committed results."""
-    measured = json.loads((results / FILE).read_text())
-    return filled(text, "sensitivity", lambda dataset: as_markdown(measured[dataset]))
+def tables_of(results: Path = RESULTS) -> dict[str, str]:
+    """The tables of every dataset measured."""
+    return {dataset: as_markdown(measured) for dataset, measured in json.loads((results / FILE).read_text()).items()}
 
 
 def as_markdown(measured: Mapping[str, Any]) -> str:

@@ -1,32 +1,22 @@
-"""`python -m paper_figures.paper`, which is `make paper`: every table and figure of README and docs, from committed results.
+"""`python -m paper_figures.paper`, which is `make paper`: every table and figure of README, docs and theory.
 
-Nothing is computed that takes more than seconds and nothing is fetched. At the end each file is listed with its sources.
+All comes from committed results: nothing is computed that takes more than seconds and nothing is fetched. At the end each
+file is listed with its sources.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from benchmarks import controls, leakage_page, sensitivity_page
-from benchmarks.render import document_with_tables, render
+from benchmarks.documents import KINDS, ROOT, kinds, pages, renew
+from benchmarks.render import render
 from benchmarks.tables import datasets
 from paper_figures.figures import FIGURES, draw
 from paper_figures.measured import RESULTS, NotMeasuredError
 from paper_figures.style import save
 from paper_figures.suite_report import write_suite_report
 
-ROOT = Path(__file__).parents[1]
 OUT = ROOT / "artifacts" / "paper"
-Renew = Callable[[str, Path], str]
-
-RENEWED: dict[str, tuple[Renew, str]] = {
-    "<!-- table:": (document_with_tables, "main.parquet, ranks"),
-    "<!-- controls:": (controls.document_with_controls, f"main.parquet, ranks, {controls.FILE}"),
-    "<!-- leakage:": (leakage_page.document, leakage_page.FILE),
-    "<!-- sensitivity:": (sensitivity_page.document_with_sensitivity, sensitivity_page.FILE),
-}
-"""How the tables behind a mark are made again, and from what."""
 DRAWN = {"docs/method.svg": "method"}
 """Pictures of the documents, and the figures that they are."""
 
@@ -43,10 +33,9 @@ def make(out: Path = OUT, results: Path = RESULTS, root: Path = ROOT) -> list[tu
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(render(results, dataset, form), encoding="utf-8")
             made.append((_short(path, root), "main.parquet, ranks"))
-    for document, mark in documents(root):
-        renew, source = RENEWED[mark]
-        document.write_text(renew(document.read_text(encoding="utf-8"), results), encoding="utf-8")
-        made.append((_short(document, root), source))
+    for page in pages(root):
+        renew(page, results)
+        made.append((_short(page, root), ", ".join(KINDS[kind].sources for kind in kinds(page))))
     for picture, name in DRAWN.items():
         (path,) = save(draw(name, results), (root / picture).parent, Path(picture).stem, ("svg",))
         made.append((_short(path, root), ", ".join(FIGURES[name].sources)))
@@ -59,12 +48,6 @@ def make(out: Path = OUT, results: Path = RESULTS, root: Path = ROOT) -> list[tu
         made += [(_short(path, root), ", ".join(entry.sources)) for path in save(figure, out / "figures", name)]
     write_suite_report(out / "suite.html", results)
     return [*made, (_short(out / "suite.html", root), "benchmarks/results, theory")]
-
-
-def documents(root: Path = ROOT) -> list[tuple[Path, str]]:
-    """README and docs that hold tables between markers, each with the mark of those."""
-    pages = {path: path.read_text(encoding="utf-8") for path in (root / "README.md", *sorted((root / "docs").glob("*.md")))}
-    return [(path, mark) for path, text in pages.items() for mark in RENEWED if mark in text]
 
 
 def _short(path: Path, root: Path) -> str:

@@ -25,7 +25,7 @@ from paper_figures.plotted import plotted
 from paper_figures.style import dataset_name
 from scoter.evaluation.significance import Estimate
 from scoter.report.charts import whiskers
-from scoter.report.page import write_page
+from scoter.report.page import cpu_time, write_page
 from scoter.report.run_report import compared
 from scoter.report.shoppers import shoppers
 
@@ -68,8 +68,10 @@ def _dataset(results: Path, dataset: str) -> dict[str, Any]:
     for number, row in enumerate(main_table(results, dataset).to_dict("records")):
         measured = row["source"] == "measured"
         cells = {metric: _cell(results, dataset, row, metric, measured) for metric in METRICS}
-        costs = [("seeds", "{:.0f}"), (f"deviation {PLOTTED}", "{:.4f}"), ("epochs", "{:.0f}"), ("cpu_hours", "{:.2f}")]
+        costs = [("seeds", "{:.0f}"), (f"deviation {PLOTTED}", "{:.4f}"), ("epochs", "{:.0f}")]
         more = [("", "") if np.isnan(row[key]) else (form.format(row[key]), row[key]) for key, form in costs]
+        spent = cpu_time(3600 * row["cpu_hours"])
+        more.append((spent, row["cpu_hours"] if spent else ""))
         rows.append({"name": row["method"], "colour": number % 8 if measured else None, "cells": cells, "more": more})
     intervals = [row["cells"][PLOTTED] for row in rows]
     known = [one if one is not None and np.isfinite(one.low) else None for one in intervals]
@@ -114,16 +116,11 @@ def _figure(results: Path, name: str) -> dict[str, Any]:
 
 def _pages(results: Path) -> Iterator[dict[str, Any]]:
     """What was measured beside the tables, one entry for each dataset or section: a heading, a source, tables and sentences."""
-    kinds = (
-        ("Leakage", leakage_page.FILE, lambda name, found: leakage_page.as_markdown(found)),
-        ("Sensitivity", sensitivity_page.FILE, lambda name, found: sensitivity_page.as_markdown(found)),
-        ("Reliability", reliability.FILE, reliability.as_markdown),
-    )
-    for kind, file, as_markdown in kinds:
-        if (results / file).exists():
-            for name, found in json.loads((results / file).read_text(encoding="utf-8")).items():
+    for kind, module in (("Leakage", leakage_page), ("Sensitivity", sensitivity_page), ("Reliability", reliability)):
+        if (results / module.FILE).exists():
+            for name, text in module.tables_of(results).items():
                 heading = f"{kind}: {dataset_name(name)}"
-                yield {"heading": heading, "source": file, "parts": markdown_parts(as_markdown(name, found))}
+                yield {"heading": heading, "source": module.FILE, "parts": markdown_parts(text)}
 
 
 def markdown_parts(text: str) -> list[dict[str, Any]]:

@@ -148,13 +148,27 @@ def leakage(run_name: str, sample: int, store: Path | None) -> None:
     if "chains" not in keys:
         raise StoreError(f"the run {run_name!r} has no chains: none of its methods reads them; name one with scoter in it")
     _, catalog, split = open_data(opened.find("prepare", keys["prepare"]))
-    found = mention_table(load_chains(opened.find("chains", keys["chains"]).folder()), split, catalog, outcome["seed"], sample)
-    meanings = {"item": "item", "item_alike": "item, for one mix of frequent and rare items", "category": "category"}
+    chains = load_chains(opened.find("chains", keys["chains"]).folder())
+    found = mention_table(chains, split, catalog, outcome["seed"], sample)
+    parts = list(dict.fromkeys(found["part"]))
+    meanings = {
+        "item": "item",
+        "item_alike": "item, for one mix of frequent and rare items",
+        "category": "category",
+    }
+    if not found["item"].any():
+        meanings.pop("item_alike")  # no mix makes more of none
     for column, meaning in meanings.items():
-        click.echo(f"\nshare of chains whose step names the target's {meaning}")
-        click.echo(
-            found.pivot(index="step", columns="part", values=column)[list(dict.fromkeys(found["part"]))].round(4).to_string()
-        )
+        if found[column].isna().all():
+            click.echo(f"\nthe items have no {column}, so no step can name the target's")
+        elif not found[column].any():
+            steps = ", ".join(dict.fromkeys(found["step"]))
+            count = found.groupby("part")["chains"].max().sum()
+            click.echo(f"\nno step names the target's {meaning} in any of {count:,} chains: {steps}")
+        else:
+            click.echo(f"\nshare of chains whose step names the target's {meaning}")
+            table = found.pivot(index="step", columns="part", values=column)[parts]
+            click.echo(table.round(4).to_string())
 
 
 @main.command()
@@ -196,7 +210,7 @@ def _with_fallback(chosen: Any, data_dir: Path | None) -> Any:
 
 
 def _write_report(store: Store, run: Artefact, out: Path) -> None:
-    """The run's report with its explorer; where the store no longer has what the run was made from, without contributions."""
+    """The run's report, with the explorer and the discovery's picture where the store has them."""
     from tempfile import TemporaryDirectory
 
     from scoter.errors import StoreError
@@ -204,6 +218,14 @@ def _write_report(store: Store, run: Artefact, out: Path) -> None:
     from scoter.stages.explorer import explore
     from scoter.store import Store
 
+    picture = None
+    outcome = outcome_of(run)
+    if (outcome.get("pattern") or {}).get("picture_of"):  # a pattern that was given has none
+        try:
+            mined = store.find("discover", outcome["artefacts"]["discover"])
+            picture = mined.file("picture.svg")
+        except StoreError as error:
+            say(f"the report lacks the picture of the discovery: {error}")
     with TemporaryDirectory() as folder:
         explored = None
         for into in (store, Store(folder)):  # the second for a store that cannot be written
@@ -214,7 +236,7 @@ def _write_report(store: Store, run: Artefact, out: Path) -> None:
                 problem = error
         else:
             say(f"the report shows the run's own few examples, and no step's contribution: {problem}")
-        write_report(run.folder(), out, explored)
+        write_report(run.folder(), out, explored, picture)
     say(f"report: {out}")
 
 
@@ -239,11 +261,15 @@ def _print_run(artefact: Artefact, as_json: bool) -> None:
 
 
 def _print_metrics(rows: list[tuple[str, dict[str, Any]]]) -> None:
+    from scoter.report.page import cpu_time
+
     width = max(len(label) for label, _ in rows) + 2
-    click.echo(f"{'':{width}}" + "".join(f"{column:>11}" for column in _COLUMNS) + f"{'epochs':>8}{'CPU-h':>8}")
+    heads = "".join(f"{column:>11}" for column in _COLUMNS)
+    click.echo(f"{'':{width}}{heads}{'epochs':>8}{'CPU time':>10}")
     for label, entry in rows:
         values = "".join(f"{entry['metrics']['test'][column]:11.4f}" for column in _COLUMNS)
-        click.echo(f"{label:{width}}{values}{entry['epochs']:8}{entry.get('cpu_seconds', 0) / 3600:8.2f}")
+        spent = cpu_time(entry.get("cpu_seconds"))
+        click.echo(f"{label:{width}}{values}{entry['epochs']:8}{spent:>10}".rstrip())
 
 
 if __name__ == "__main__":

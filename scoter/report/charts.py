@@ -63,10 +63,39 @@ def line_chart(
     return {**box, **ticks, "lines": lines, "told": "; ".join(line["told"] for line in lines)}
 
 
-def bars(values: Sequence[tuple[str, Number]]) -> list[dict[str, Any]]:
-    """Bars from zero, the longest 180 pixels; what is below zero has none."""
-    largest = max([1e-12, *(value for _, value in values)])
-    return [{"label": label, "value": value, "width": 180 * max(0.0, value) / largest} for label, value in values]
+@dataclass(frozen=True)
+class Bars:
+    """Bars of one column on one scale from zero: each with its label, its value and its length."""
+
+    width: int
+    zero: float
+    full: float  # the length of the longest possible bar
+    rows: list[dict[str, Any]]
+    ticks: list[tuple[float, str]]
+
+
+def bars(
+    values: Sequence[tuple[str, Number]],
+    width: int = 200,
+    highest: Number | None = None,
+) -> Bars:
+    """Bars in a column `width` pixels wide, from zero to `highest`; what is below zero has none.
+
+    Args:
+        highest: the end of the scale; by default the first round value that holds every bar.
+
+    Example:
+        >>> bars([("layer 1", 0.25)], highest=1.0).rows
+        [{'label': 'layer 1', 'value': 0.25, 'length': 46.0}]
+    """
+    longest = max([1e-12, *(value for _, value in values)])
+    levels = _tick_values(0.0, highest or longest, 3)
+    scale = Scale(0.0, highest or levels[-1], 8, width - 8)
+    rows: list[dict[str, Any]] = []
+    for label, value in values:
+        rows.append({"label": label, "value": value, "length": max(0.0, round(scale(value) - 8, 2))})
+    ticks = [(scale(level), f"{level:.6g}") for level in levels if level <= scale.high]
+    return Bars(width, 8.0, width - 16.0, rows, ticks)
 
 
 class Scale:

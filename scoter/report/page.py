@@ -34,7 +34,8 @@ def render(template: str, folder: Path = PAGES, **values: Any) -> str:
     """The page as text; a name that the template uses and `values` lacks is an error."""
     loader = FileSystemLoader([folder, PAGES])
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "plain": plain, "signed": "{:+.4f}".format, "thousands": thousands}
+    environment.filters |= {"number": number, "plain": plain, "thousands": thousands}
+    environment.filters |= {"signed": "{:+.4f}".format, "cpu_time": cpu_time}
     script = (PAGES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     style = (PAGES / "report.css").read_text(encoding="utf-8")
@@ -56,9 +57,15 @@ def flat(tree: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
 
 
 def plain(value: Any) -> str:
-    """A value of a JSON file in words."""
+    """A value of a JSON file in words.
+
+    >>> plain([{"role": "recent item", "lag": 2}, None])
+    'role recent item, lag 2, none'
+    """
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {plain(part)}" for key, part in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(plain(part) for part in value)
     return number(value) if isinstance(value, float) else str(value)
@@ -71,3 +78,16 @@ def number(value: Number) -> str:
 
 def thousands(value: Number) -> str:
     return f"{value:,.0f}"
+
+
+def cpu_time(seconds: Number | None) -> str:
+    """Processor time in the unit in which it reads best; nothing where none was measured.
+
+    >>> [cpu_time(seconds) for seconds in (0.42, 21.2, 372.0, 7260.0, 0.0, None)]
+    ['0.4 s', '21 s', '6.2 min', '2.0 h', '', '']
+    """
+    if not (seconds and seconds > 0):  # NaN too
+        return ""
+    if seconds < 120:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -11,6 +11,7 @@ from scoter.evaluation.metrics import per_user
 from scoter.evaluation.significance import Estimate, bootstrap_mean
 from scoter.report.charts import bars, line_chart, verdict, whiskers
 from scoter.report.page import flat, write_page
+from scoter.report.pattern import described
 from scoter.report.shoppers import shoppers
 from scoter.untrusted import parse_json
 
@@ -20,7 +21,12 @@ OPEN = ("recall@10", "ndcg@10")
 _RUN_KEYS = ("experiment", "dataset", "seed", "commit", "users", "items", "note", "full_data", "methods", "differences")
 
 
-def write_report(run_folder: Path, out: Path, explored: Path | None = None) -> None:
+def write_report(
+    run_folder: Path,
+    out: Path,
+    explored: Path | None = None,
+    picture: Path | None = None,
+) -> None:
     """Write the run in `run_folder` (`run.json`, `ranks/`, and where there are any `attention/`, `examples.json`) to `out`.
 
     The page holds the comparison table and the differences with their intervals, learning curves, gate and attention
@@ -29,6 +35,7 @@ def write_report(run_folder: Path, out: Path, explored: Path | None = None) -> N
     Args:
         explored: an `explorer.json` of `scoter.stages.explorer`, with more users and what each step contributed; without it the
             explorer shows the run's own few examples.
+        picture: the `picture.svg` of the discovery that mined the pattern.
 
     Raises:
         DataError: a folder that is not a finished run, or whose ranks are missing.
@@ -50,7 +57,7 @@ def write_report(run_folder: Path, out: Path, explored: Path | None = None) -> N
         attention={name: _attention(_read_json(path), path) for name, path in attention.items() if path.exists()},
         shoppers=shoppers(_read_json(kept)) if kept.exists() else [],
         semantic_ids=flat(run.get("semantic_ids") or {}),
-        pattern=_pattern(run.get("pattern")),
+        pattern=described(run.get("pattern"), picture),
         versions=flat(run.get("versions") or {}),
         reasoner=run.get("reasoner") or "a reasoner that the run does not name",
         plotted=PLOTTED,
@@ -108,21 +115,7 @@ def _attention(found: Mapping[str, Any], path: Path) -> dict[str, Any]:
             f"{path} has {len(steps)} attention_mean values for {len(roles)} roles; give one for each role and one for nothing"
         )
     gates = [(f"layer {layer}", value) for layer, value in enumerate(found["gate_mean"], 1)]
-    return {"steps": bars(list(zip(roles, steps, strict=True))), "gates": bars(gates)}
-
-
-def _pattern(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if not found:
-        return None
-    rest = {key: value for key, value in found.items() if key != "steps"}
-    return {"steps": [_step(step) for step in found.get("steps", ())], "rest": flat(rest)}
-
-
-def _step(step: Any) -> str:
-    if not isinstance(step, Mapping):
-        return str(step)
-    inside = ", ".join(f"{key}={value}" for key, value in sorted(step.get("parameters", {}).items()))
-    return f"{step['role']}({inside})" if inside else str(step["role"])
+    return {"steps": bars(list(zip(roles, steps, strict=True))), "gates": bars(gates, highest=1.0)}
 
 
 def _read_json(path: Path) -> Any:

@@ -1,14 +1,14 @@
 """Known truths against other ways to them, and a benchmark that goes on where it stopped."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import estimator_errors
 from benchmarks.collect import RESULTS
-from benchmarks.estimator_errors import as_table, broken_bounds, cells, document_with_table, laws, main
+from benchmarks.estimator_errors import cells, laws, main
+from benchmarks.estimators_page import as_table, broken_bounds
 from theory.estimators.gaussian import gaussian_information
 from theory.estimators.nearest_neighbour import ksg, ross_terms
 
@@ -50,9 +50,7 @@ def test_a_bound_above_the_truth_is_seen():
     assert broken_bounds([row]) == (1, 1)
 
 
-def test_the_committed_results_are_whole_and_the_readme_prints_them():
+def test_the_committed_results_are_whole():
     rows = json.loads((RESULTS / "estimators.json").read_text())["rows"]
     assert {(row["law"], row["n"], row["estimator"], row["seed"]) for row in rows} == set(cells(1))
     assert broken_bounds(rows)[0] == 0
-    readme = (Path(__file__).parents[2] / "theory" / "README.md").read_text()
-    assert document_with_table(readme) == readme

@@ -228,7 +228,7 @@ def test_the_loop_makes_what_is_missing_in_order_and_adds_each_at_once(tmp_path,
         *(("beauty", "tiger", 0), ("beauty", "tiger", 1), ("beauty", "sasrec-ce", 0), ("beauty-quarter", "tiger", 0)),
     }
     assert lines[0].startswith("1 of 4 cells done, 3 left")
-    assert "beauty/tiger/0: 14 rows added, 1.50 CPU-hours" in lines
+    assert "beauty/tiger/0: 14 rows added, 1.5 h of CPU time" in lines
     assert loop.run_suite(cells, results, runner=again, store=tmp_path / "store", say=lines.append) == []
 
 

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +17,9 @@ from scipy import stats
 from benchmarks.__main__ import main
 from benchmarks.collect import RESULTS, collect, gpu_of, load_rows, ranks_path
 from benchmarks.comparisons import compare
+from benchmarks.documents import renewed
 from benchmarks.plan import forecast
-from benchmarks.render import document_with_tables, render
+from benchmarks.render import render
 from benchmarks.suite import Cell
 from benchmarks.tables import COLUMNS, cpu_hours, datasets, main_table, notes, sources
 from scoter.errors import ConfigError, DataError
@@ -257,22 +257,22 @@ def test_unknown_datasets_and_formats_are_refused_with_the_choices(results):
 
 def test_a_document_keeps_its_text_and_gets_its_table(results):
     text = "# Title\n\n<!-- table:beauty -->\nold\n<!-- /table -->\n\nThe end.\n"
-    made = document_with_tables(text, results)
+    made = renewed(text, results)
     assert made == text.replace("old\n", render(results, "beauty", "markdown"))
-    assert document_with_tables(made, results) == made
+    assert renewed(made, results) == made
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("no marker", "0 opening and 0 closing markers that make 0 tables"),
+        ("no marker", "0 opening and 0 closing markers that make 0 parts"),
         ("<!-- table:beauty -->\n", "1 opening and 0 closing"),
         ("<!-- table:beauty -->\n<!-- table:toys -->\n<!-- /table -->", "2 opening and 1 closing"),
     ],
 )
 def test_a_document_without_whole_markers_is_refused(results, text, message):
     with pytest.raises(DataError, match=message):
-        document_with_tables(text, results)
+        renewed(text, results)
 
 
 def test_the_commands_collect_print_write_and_check(make_run, tmp_path):
@@ -284,11 +284,12 @@ def test_the_commands_collect_print_write_and_check(make_run, tmp_path):
     assert "beauty, seed 0: 42 rows of popularity, scoter, tiger" in command("collect", make_run()).stdout
     assert render(results, "beauty", "markdown") in command("tables", "--dataset", "beauty", "--format", "markdown").stdout
     readme.write_text("<!-- table:beauty -->\n<!-- /table -->\n")
-    stale = command("tables", "--check", readme)
+    stale = command("documents", "--check", readme)
     assert stale.exit_code == 1
-    assert f"python -m benchmarks tables --write {readme}" in stale.stderr
-    assert command("tables", "--write", readme).exit_code == 0
-    assert command("tables", "--check", readme).exit_code == 0
+    assert f"python -m benchmarks documents {readme}" in stale.stderr
+    assert command("documents", readme).stdout == f"renewed: {readme}\n"
+    assert command("documents", readme).stdout == ""
+    assert command("documents", "--check", readme).exit_code == 0
     assert render(results, "beauty", "markdown") in readme.read_text()
 
 
@@ -314,20 +315,13 @@ def test_tables_are_made_without_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_readme_shows_the_committed_results():
-    readme = Path(__file__).parents[2] / "README.md"
-    if "<!-- table:" not in readme.read_text():
-        pytest.skip("the README holds no table yet")
-    assert document_with_tables(readme.read_text(), RESULTS) == readme.read_text()
-
-
 def test_a_changed_digit_in_a_document_or_in_the_results_is_found(make_run, tmp_path):
     results, readme = tmp_path / "results", tmp_path / "README.md"
     rows = collect(make_run(), results).to_dict("records")
-    text = document_with_tables("<!-- table:beauty -->\n<!-- /table -->\n", results)
+    text = renewed("<!-- table:beauty -->\n<!-- /table -->\n", results)
     digit = re.search(r"0\.\d{3}[1-8]", text).end() - 1
     readme.write_text(text[:digit] + str(int(text[digit]) + 1) + text[digit + 1 :])
-    command = [str(one) for one in ("tables", "--check", readme, "--results", results)]
+    command = [str(one) for one in ("documents", "--check", readme, "--results", results)]
     assert CliRunner().invoke(main, command).exit_code == 1
     readme.write_text(text)
     assert CliRunner().invoke(main, command).exit_code == 0

@@ -6,9 +6,10 @@ import subprocess
 
 import pytest
 
+from benchmarks.documents import ROOT, pages
 from benchmarks.tables import datasets
 from paper_figures.figures import FIGURES
-from paper_figures.paper import DRAWN, ROOT, documents, make
+from paper_figures.paper import DRAWN, make
 
 TEX = ROOT / "paper_figures" / "paper.tex"
 
@@ -17,10 +18,10 @@ TEX = ROOT / "paper_figures" / "paper.tex"
 def made(tmp_path_factory):
     """A copy of the documents, and what was made from them."""
     folder = tmp_path_factory.mktemp("paper")
-    (folder / "docs").mkdir()
-    shutil.copy(ROOT / "README.md", folder)
-    for path in (ROOT / "docs").glob("*.md"):
-        shutil.copy(path, folder / "docs")
+    for path in [*pages(), *(ROOT / picture for picture in DRAWN)]:
+        copy = folder / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
     return folder, make(folder / "out", root=folder)
 
 
@@ -43,10 +44,9 @@ def test_every_figure_and_table_is_there_or_said_to_be_missing(made):
 
 @pytest.mark.slow
 def test_committed_documents_hold_what_the_results_say(made):
-    folder, _ = made
-    names = {path.relative_to(ROOT).as_posix() for path, _ in documents()}
-    assert {"README.md", "docs/leakage.md", "docs/sensitivity.md"} <= names
-    for path in [*(path for path, _ in documents()), *(ROOT / picture for picture in DRAWN)]:
+    folder, files = made
+    assert {path.relative_to(ROOT).as_posix() for path in pages()} <= {path for path, _ in files}
+    for path in [*pages(), *(ROOT / picture for picture in DRAWN)]:
         assert (folder / path.relative_to(ROOT)).read_text() == path.read_text()
 
 

@@ -33,6 +33,50 @@ HOSTILE = [
 ]
 
 
+PATTERN = {
+    "pattern": {
+        "steps": [
+            {"role": "recent_item", "parameters": {"lag": 1, "field": "brand"}},
+            {"role": "recommendation", "parameters": {"count": 5, "window": 3}},
+        ],
+        "support": 0.375,
+        "recall": {"mean": 0.071, "low": 0.063, "high": 0.079, "users": 500},
+        "ndcg": {"mean": 0.034, "low": 0.029, "high": 0.039, "users": 500},
+        "chosen_on": {"mean": 0.082, "low": 0.07, "high": 0.094, "users": 500},
+        "distilled_by": "vote",
+        "votes": [1.0, 0.51],
+    },
+    "clusters": [
+        {
+            "patterns": [["recent_item(field=brand, lag=2)", "brand_loyalty"], ["brand_loyalty"]],
+            "recalls": [0.08, 0.06],
+            "support": support,
+            "recall": {"mean": 0.07, "low": 0.05, "high": 0.09, "users": 500},
+            "ndcg": {"mean": 0.03, "low": 0.02, "high": 0.04, "users": 500},
+        }
+        for support in (0.375, 0.125)
+    ],
+    "silhouette": 0.13,
+    "rivals": {
+        "best generated": {
+            **{"mean": 0.066, "low": 0.047, "high": 0.091, "users": 500},
+            "steps": ["brand_loyalty"],
+            "gain_of_mined": {"mean": 0.005, "low": -0.01, "high": 0.02, "users": 500},
+            "ndcg": {"mean": 0.028, "low": 0.017, "high": 0.046, "users": 500},
+            "ndcg_gain_of_mined": {"mean": -0.002, "low": -0.009, "high": 0.005, "users": 500},
+            "calls": {"choosing": 23500, "fresh": 500},
+        }
+    },
+    "optimism": {"bound": 0.0589, "measured": 0.036},
+    "calls": {"choosing": 23500, "fresh": 500},
+    "counts": None,
+    "note": "",
+    "provenance": {"model": "catalog-reasoner (symbolic)", "top_k": 10, "fresh_users": 500},
+    "picture_of": "patterns of the catalogue reasoner",
+}
+"""A mined pattern, in the form of a `pattern.json`."""
+
+
 def write_fake_explorer(folder: Path) -> Path:
     """An `explorer.json` from the run's examples, with contributions for one method, which missed the first user's truth."""
     entries = json.loads((folder / "examples.json").read_text())
@@ -115,11 +159,7 @@ def write_fake_run(folder: Path, users: int = 2000, titles=TITLES, note="A fixed
             "perplexity": [231.2, 220.9, 214.4],
             "collision rate": 0.0123,
         },
-        "pattern": {
-            "steps": [{"role": "recent_item", "parameters": {"lag": 1}}, {"role": "recommendation", "parameters": {}}],
-            "support": 412,
-            "recall": {"mean": 0.071, "low": 0.063, "high": 0.079},
-        },
+        "pattern": PATTERN,
         "versions": {"python": "3.11.9", "numpy": "2.3.1", "torch": "2.9.0"},
         "reasoner": "CatalogReasoner, a symbolic stand-in for a language model",
     }

@@ -1,12 +1,13 @@
 """The report read back with an HTML parser: whole, safe, self-contained, and with every number of the run."""
 
+import base64
 import itertools
 import json
 import re
 
 import numpy as np
 import pytest
-from fake_run import HOSTILE, KEY, ROLES, write_fake_explorer, write_fake_run
+from fake_run import HOSTILE, KEY, PATTERN, ROLES, write_fake_explorer, write_fake_run
 from page_reader import Page, allowed_scripts
 
 from scoter.errors import DataError
@@ -14,7 +15,8 @@ from scoter.evaluation.evaluator import load_user_metrics
 from scoter.evaluation.metrics import per_user
 from scoter.evaluation.significance import bootstrap_mean
 from scoter.report import write_report
-from scoter.report.page import PAGES
+from scoter.report.charts import bars
+from scoter.report.page import PAGES, cpu_time
 
 
 @pytest.fixture
@@ -22,9 +24,9 @@ def make_fake_run(tmp_path):
     return lambda **changes: write_fake_run(tmp_path / "run", **changes)
 
 
-def report(folder, explored=None) -> tuple[str, Page]:
+def report(folder, explored=None, picture=None) -> tuple[str, Page]:
     out = folder / "pages" / "report.html"
-    write_report(folder, out, explored)
+    write_report(folder, out, explored, picture)
     text = out.read_text(encoding="utf-8")
     page = Page(text)
     assert page.open == []
@@ -35,14 +37,14 @@ def test_every_number_of_the_run_stands_in_the_page(make_fake_run):
     folder = make_fake_run()
     run = json.loads((folder / "run.json").read_text())
     _, page = report(folder)
-    for name, made in run["methods"].items():
+    for number, (name, made) in enumerate(run["methods"].items()):
         kept = load_user_metrics(folder / "ranks" / f"{name}-test.parquet")
         for metric in ("recall@5", "ndcg@5", "recall@10", "ndcg@10"):
             found = bootstrap_mean(per_user(kept, metric), seed=0)
             assert f"{made['metrics']['test'][metric]:.4f} [{found.low:.4f}, {found.high:.4f}]" in page.text
-        costs = [made[key] for key in ("cpu_seconds", "peak_mib", "parameters") if key in made]
-        for number in (f"{cost:,.0f}" for cost in costs):
-            assert number in page.texts
+        costs = [f"{made[key]:,.0f}" for key in ("peak_mib", "parameters") if key in made]
+        for shown in (*costs, *([cpu_time(made["cpu_seconds"])] if number else [])):
+            assert shown in page.texts
     for one in run["differences"]:
         assert f"{one['better']} \N{MINUS SIGN} {one['worse']}" in page.texts
         assert f"{one['mean']:+.4f}" in page.texts
@@ -59,7 +61,6 @@ def test_every_number_of_the_run_stands_in_the_page(make_fake_run):
         "12,101",
         "2,000",
         "0.0123",
-        "412",
         "0.0710",
     ):
         assert text in page.text
@@ -241,6 +242,89 @@ def test_each_contribution_stands_in_the_page_with_its_step_and_its_sign(make_fa
     assert re.search(r'<td class="n" data-value="17">17</td><th scope="row"><mark>', raw)
     path.write_text(path.read_text().replace('"rank": 17', '"rank": null'))
     assert '<td class="n" data-value="1000000">deeper</td>' in report(folder, path)[0]
+
+
+def test_a_pattern_is_told_in_words_and_its_clusters_and_rivals_are_tables(make_fake_run):
+    raw, page = report(make_fake_run())
+    steps = re.findall(r"<li>(.*?)</li>", raw[raw.index('<h2 id="pattern">') :], re.DOTALL)
+    assert [re.sub(r"<.*?>", "", step) for step in steps[:2]] == [
+        "recent item: the brand, 1 purchase ago (100&nbsp;% of the votes)",
+        "recommendation: up to 5, after the last 3 items (51&nbsp;% of the votes)",
+    ]
+    assert "recall@10 at fresh users 0.0710 [0.0630, 0.0790]" in page.text
+    best = "recent item: the brand, 2 purchases ago \N{RIGHTWARDS ARROW} brand loyalty"
+    for place, share in (("1 (chosen)", "38%"), ("2", "12%")):
+        row = f"{place} {best} {share} 0.0700 [0.0500, 0.0900] 0.0300 [0.0200, 0.0400]"
+        assert row in page.text
+    gains = "+0.0050 [-0.0100, +0.0200] -0.0020 [-0.0090, +0.0050]"
+    assert f"best generated 0.0660 [0.0470, 0.0910] {gains} 23,500 + 500" in page.text
+    assert "optimism / bound 0.0589" in page.text
+    assert not page.of("img")
+
+
+def test_no_value_of_a_run_is_printed_as_code(make_fake_run):
+    folder = make_fake_run()
+    run = json.loads((folder / "run.json").read_text())
+    run["pattern"]["pattern"] |= {"steps": [{"role": "likely_next"}], "votes": []}
+    run["pattern"]["pattern"]["odd"] = [{"a": 1}, {"b": [2, None]}]
+    run["pattern"]["counts"] = {"requests": 3, "failed_attempts": {"timeout": 2}}
+    (folder / "run.json").write_text(json.dumps(run))
+    _, page = report(folder)
+    words = page.text[page.text.rindex("Reasoning pattern") : page.text.rindex("How it was made")]
+    assert "likely next" in words
+    assert "of the votes" not in words
+    assert "a 1, b 2, none" in words
+    assert "counts / failed_attempts / timeout 2" in words
+    assert not re.search(r"[{}]|\[[\[{'\"]|'\w+'|None|True|False", words)
+
+
+def test_the_picture_of_a_discovery_is_inside_the_page(make_fake_run, tmp_path):
+    picture = tmp_path / "picture.svg"
+    picture.write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>harmed</script></svg>")
+    raw, page = report(make_fake_run(), picture=picture)
+    (image,) = page.of("img")
+    head, _, content = image["src"].partition(",")
+    assert head == "data:image/svg+xml;base64"
+    assert base64.b64decode(content) == picture.read_bytes()
+    assert image["alt"].startswith(PATTERN["picture_of"])
+    assert "http:" not in raw
+    assert page.scripts == allowed_scripts(raw)
+
+
+def test_a_bar_says_its_share_of_the_scale_and_a_gates_scale_is_from_nought_to_one(make_fake_run):
+    folder = make_fake_run()
+    gates = json.loads((folder / "attention" / "scoter.json").read_text())["gate_mean"]
+    raw, _ = report(folder)
+    table = re.search(r"<caption>Gate of scoter by layer.*?</table>", raw, re.DOTALL)[0]
+    full = {float(width) for width in re.findall(r'class="track" x="8" width="([\d.]+)"', table)}
+    assert full == {184}
+    lengths = re.findall(r'class="bar" x="8" width="([\d.]+)"', table)
+    assert [float(length) for length in lengths] == pytest.approx(np.multiply(184, gates), abs=0.01)
+    ticks = re.findall(r'<text class="tick" x="([\d.]+)".*?>([\d.]+)<', table)
+    assert ticks == [("8.0", "0"), ("100.0", "0.5"), ("192.0", "1")]
+
+
+def test_a_scale_without_an_end_has_a_round_one_that_holds_every_bar():
+    found = bars([("a", 0.5674), ("b", 0.2837), ("below", -0.1)])
+    place, text = found.ticks[-1]
+    assert text == "0.6"
+    assert place == found.zero + found.full
+    first, second, below = (row["length"] for row in found.rows)
+    assert first == pytest.approx(found.full * 0.5674 / 0.6, abs=0.01)
+    assert first == pytest.approx(2 * second, abs=0.02)
+    assert below == 0
+    assert {row["length"] for row in bars([("none", 0.0)]).rows} == {0.0}
+
+
+def test_what_was_not_trained_has_no_time_and_no_best_epoch(make_fake_run):
+    folder = make_fake_run()
+    run = json.loads((folder / "run.json").read_text())
+    run["methods"]["popularity"] |= {"cpu_seconds": 0.0, "best_epoch": 0}
+    (folder / "run.json").write_text(json.dumps(run))
+    raw, _ = report(folder)
+    costs = raw[raw.index("<caption>What each method took") :]
+    row = re.search(r"popularity</th>(.*?)</tr>", costs, re.DOTALL)[1]
+    assert re.findall(r"<td[^>]*>(.*?)</td>", row) == ["0", "", "", "", "0"]
 
 
 def luminance(colour: str) -> float:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.buckets import Older, age_rows, as_markdown, as_text, by_length, by_popularity, document_with_buckets, measure
+from benchmarks.buckets import Older, age_rows, as_text, by_length, by_popularity, measure
+from benchmarks.buckets_page import as_markdown
+from benchmarks.documents import renewed
 from benchmarks.runs import find_methods
 from scoter.store import Artefact, Store
 
@@ -54,15 +56,10 @@ def test_the_measurement_agrees_with_the_run(finished: tuple[Store, Artefact], t
     kept = json.loads((tmp_path / "buckets.json").read_text())
     assert list(kept) == ["scoter", "otherwise"]
     assert kept["otherwise"] == json.loads(json.dumps(again))
-    page = document_with_buckets(f"before\n<!-- buckets:{found['dataset']} -->\nold\n<!-- /buckets -->\nafter\n", tmp_path)
+    page = renewed(f"before\n<!-- buckets:{found['dataset']} -->\nold\n<!-- /buckets -->\nafter\n", tmp_path)
     assert page == f"before\n<!-- buckets:{found['dataset']} -->\n{as_markdown(kept)}<!-- /buckets -->\nafter\n"
     everybody = [row for row in found["groups"] if (row["kind"], row["metric"]) == ("all", "ndcg@10")]
     assert f"| {everybody[0]['tiger']:.4f} | {everybody[0]['scoter']:.4f} |" in page
-
-
-def test_the_committed_page_shows_the_committed_measurements() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "cold-and-stale.md").read_text()
-    assert document_with_buckets(page) == page
 
 
 def test_a_fresh_chain_ranks_as_the_run_did(finished: tuple[Store, Artefact]) -> None:

@@ -1,0 +1,126 @@
+"""The pages that show measured numbers: what each marker asks for, and who makes it.
+
+A Markdown file holds `<!-- KIND:NAME -->` and `<!-- /KIND -->` on lines of their own. What stands
+between them is made of the results; the rest is written by hand. `KINDS` is the only list of who
+makes what, and every Markdown file may hold any of its kinds.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import (
+    buckets_page,
+    controls,
+    estimators_page,
+    leakage_page,
+    reliability,
+    scale_plan,
+    sensitivity_page,
+)
+from benchmarks.collect import RESULTS
+from benchmarks.render import render
+from scoter.errors import DataError
+
+ROOT = Path(__file__).parents[1]
+_OPENING = re.compile(r"<!-- ([a-z]+):([a-z0-9_-]+) -->")
+_CLOSING = re.compile(r"<!-- /([a-z]+) -->")
+_PART = re.compile(rf"({_OPENING.pattern}\n).*?(<!-- /\2 -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How parts are made: `made(NAME, results)` is the Markdown of the part `NAME`."""
+
+    sources: str  # the files of the results that it reads
+    made: Callable[[str, Path], str]
+
+
+def _named(file: str, tables_of: Callable[[Path], Mapping[str, str]]) -> Kind:
+    """A kind all of whose parts are made of one file."""
+
+    def made(name: str, results: Path) -> str:
+        tables = tables_of(results)
+        if name not in tables:
+            raise DataError(f"{file} has nothing of {name!r}; choose from: {', '.join(tables)}")
+        return tables[name]
+
+    return Kind(file, made)
+
+
+KINDS: dict[str, Kind] = {
+    "table": Kind("main.parquet, ranks", lambda name, results: render(results, name, "markdown")),
+    "controls": Kind(
+        f"main.parquet, ranks, {controls.FILE}",
+        lambda name, results: controls.as_markdown(results, name),
+    ),
+    "leakage": _named(leakage_page.FILE, leakage_page.tables_of),
+    "sensitivity": _named(sensitivity_page.FILE, sensitivity_page.tables_of),
+    "buckets": _named(buckets_page.FILE, buckets_page.tables_of),
+    "estimators": _named(estimators_page.FILE, estimators_page.tables_of),
+    "reliability": _named(reliability.FILE, reliability.tables_of),
+    "scale": _named(", ".join(scale_plan.FILES), scale_plan.tables_of),
+}
+"""Every kind of marker."""
+
+
+def pages(root: Path = ROOT) -> list[Path]:
+    """The Markdown files that hold a marker; hidden folders and `artifacts` are not looked into."""
+    folders = [path for path in root.iterdir() if path.is_dir() and path.name[0] != "."]
+    files = [*root.glob("*.md")]
+    for folder in folders:
+        files += folder.rglob("*.md") if folder.name != "artifacts" else ()
+    return sorted(path for path in files if kinds(path))
+
+
+def kinds(path: Path) -> list[str]:
+    """The kinds of a file's markers, each once."""
+    found = _OPENING.finditer(path.read_text(encoding="utf-8"))
+    return list(dict.fromkeys(marker[1] for marker in found))
+
+
+def renew(path: Path, results: Path = RESULTS, check: bool = False) -> bool:
+    """Make a page's parts again, in place, and say whether any changed; `check` writes nothing.
+
+    Raises:
+        DataError: a marker without its other half, or one for which nothing was measured.
+    """
+    text = path.read_text(encoding="utf-8")
+    try:
+        made = renewed(text, results)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    if made != text and not check:
+        path.write_text(made, encoding="utf-8")
+    return made != text
+
+
+def renewed(text: str, results: Path = RESULTS) -> str:
+    """`text` with what stands between its markers made again.
+
+    Raises:
+        DataError: no markers, a marker without its other half, of an unknown kind, or not measured.
+
+    Example:
+        >>> renewed("<!-- sum:two -->\\nold\\n<!-- /sum -->")
+        Traceback (most recent call last):
+            ...
+        scoter.errors.DataError: <!-- sum:two --> is of no known kind; choose from: table, ...
+    """
+    openings, closings = _OPENING.findall(text), _CLOSING.findall(text)
+    if unknown := [(kind, name) for kind, name in openings if kind not in KINDS]:
+        marker = "<!-- {}:{} -->".format(*unknown[0])
+        raise DataError(f"{marker} is of no known kind; choose from: {', '.join(KINDS)}")
+    pairs = len(_PART.findall(text))
+    if not pairs or not pairs == len(openings) == len(closings):
+        raise DataError(
+            f"found {len(openings)} opening and {len(closings)} closing markers that make {pairs} "
+            "parts; write <!-- table:beauty --> and <!-- /table --> on lines of their own"
+        )
+
+    def filled(part: re.Match[str]) -> str:
+        opening, kind, name, closing = part.groups()
+        return opening + KINDS[kind].made(name, results) + closing
+
+    return _PART.sub(filled, text)
