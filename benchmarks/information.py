@@ -80,9 +80,10 @@ def open_run(run: Path, users: int, seed: int) -> dict[str, Any]:
     if not (run / MANIFEST).exists() or not (run / "run.json").exists():
         raise DataError(f"{run} holds no finished run (a run.json and a {MANIFEST}); pass a folder below the store's run/")
     outcome = json.loads((run / "run.json").read_text())
-    if "chains" not in outcome["artefacts"]:
+    if not {"chains", "semantic-ids"} <= outcome["artefacts"].keys():
         raise ConfigError(
-            f"run = {run}: none of its methods reads chains; pass a run with a structured arm, such as beauty-scoter"
+            f"run = {run}: none of its methods reads chains with semantic IDs; pass a run with a structured arm, "
+            f"such as beauty-scoter"
         )
     store, keys = Store(run.parent.parent), outcome["artefacts"]
     _, catalog, split = open_data(store.find("prepare", keys["prepare"]))

@@ -82,8 +82,8 @@ def one_seed(cell: Cell, seed: int) -> dict[str, Any]:
     """Both arms on one seed: what was chosen, what it cost, and the paired difference at fresh shoppers' test targets."""
     from scoter.reasoning.generate import labels
     from scoter.stages.context import Context
-    from scoter.stages.data import embed_items, make_semantic_ids, open_data, prepare
-    from scoter.stages.joint import JointBudget, codes_of, search, written
+    from scoter.stages.data import codes_of, embed_items, make_semantic_ids, open_data, prepare
+    from scoter.stages.joint import JointBudget, search, written
     from scoter.stages.transfer_probe import TransferProbe
     from scoter.store import Store, git_commit
 
@@ -100,7 +100,7 @@ def one_seed(cell: Cell, seed: int) -> dict[str, Any]:
     began = time.process_time()
     table = chosen.table if chosen.pattern is chosen.mined else written(context, data, chosen.mined)
     epochs = budget.equal_budget()
-    alone = TransferProbe(cell.method, split, catalog, codes_of(ids, catalog), table, epochs, seed)
+    alone = TransferProbe(cell.method, split, catalog, codes_of(ids), table, epochs, seed)
     alone.train(split.train, epochs)
     alone_seconds = time.process_time() - began
 

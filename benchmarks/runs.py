@@ -47,16 +47,16 @@ class MethodRun:
 
     def untrained(self, config: MethodConfig | None = None) -> tuple[Any, Any]:
         """(model, reader of its chains): the model as it was before training, or another `config` on the same data."""
-        from scoter.stages.data import open_data, open_semantic_ids
+        from scoter.stages.data import codes_of, open_data
         from scoter.stages.models import build_model, step_reader
 
         config, data = config or self.config, self.artefact("prepare")
         catalog, split = open_data(data)[1:]
         context = Context(self.experiment, self.store, self.outcome["seed"], lambda line: None)
         chains = self.artefact("chains") if config.fusion is not None else None
-        ids = self.artefact("semantic-ids")
+        ids = self.artefact("semantic-ids") if "semantic-ids" in self.outcome["artefacts"] else None
         table, reader = step_reader(config.fusion, chains, context, data, ids)
-        model = build_model(config, split, catalog, open_semantic_ids(ids), table, context.seed)
+        model = build_model(config, split, catalog, codes_of(ids), table, context.seed)
         return model, reader
 
     def trained(self) -> tuple[Any, Any]:
@@ -85,10 +85,9 @@ def find_methods(runs: Sequence[Path], names: Sequence[str]) -> dict[str, Method
     missing = [name for name in names if name not in found]
     if missing:
         raise ConfigError(f"no run given has a method {missing[0]!r}; pass the folder of one that has, beside the others")
-    same = {
-        (method.outcome["seed"], method.outcome["artefacts"]["prepare"], method.outcome["artefacts"]["semantic-ids"])
-        for method in found.values()
-    }
-    if len(same) > 1:
+    artefacts = [method.outcome["artefacts"] for method in found.values()]
+    same = {(method.outcome["seed"], method.outcome["artefacts"]["prepare"]) for method in found.values()}
+    ids = {made["semantic-ids"] for made in artefacts if "semantic-ids" in made}  # methods over item numbers have none
+    if len(same) > 1 or len(ids) > 1:
         raise DataError("the runs differ in data, semantic IDs or seed, so their methods are not alike; pass runs of one setting")
     return {name: found[name] for name in names}

@@ -164,14 +164,13 @@ def _trained_again(
             experiment = Experiment(f"{dataset}-ties", DataConfig(dataset), {name: method})
             context = Context(experiment, Store(store), 0, say)
             prepared = stages.prepare(context, data)
-            ids = stages.make_semantic_ids(context, stages.embed_items(context, prepared))  # not read: the method has none
             if draw is not None:
                 context = replace(context, experiment=replace(experiment, data=DataConfig(f"{dataset}-ties-{draw}")))
                 with tempfile.TemporaryDirectory() as folder:
                     save_prepared(log, catalog, Path(folder))
                     prepared = stages.prepare(context, Path(folder))
-            trained = models.train(context, name, method, prepared, ids, None)
-            ranked = models.rank(context, method, trained, prepared, ids, None)
+            trained = models.train(context, name, method, prepared, None, None)
+            ranked = models.rank(context, method, trained, prepared, None, None)
             rankings = {part: models.open_rankings(ranked, part) for part in PARTS}
         metrics = {part: mean_metrics(Evaluator().evaluate(rankings[part], split.targets(part)), METRICS) for part in PARTS}
         found[name] = {**metrics["test"], **{f"valid {metric}": value for metric, value in metrics["valid"].items()}}

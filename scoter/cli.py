@@ -137,6 +137,8 @@ def table(name: str, store: Path | None) -> None:
 @store_option
 def leakage(run_name: str, sample: int, store: Path | None) -> None:
     """How often each step of a run's chains names the target, in training, validation and test: they should agree."""
+    import numpy as np
+
     from scoter.errors import StoreError
     from scoter.reasoning.chains import load_chains
     from scoter.reasoning.leakage import mention_table
@@ -156,14 +158,15 @@ def leakage(run_name: str, sample: int, store: Path | None) -> None:
         "item_alike": "item, for one mix of frequent and rare items",
         "category": "category",
     }
-    if not found["item"].any():
+    if not found["item"].to_numpy().any():
         meanings.pop("item_alike")  # no mix makes more of none
     for column, meaning in meanings.items():
-        if found[column].isna().all():
+        shares = found[column].to_numpy(float)
+        if np.isnan(shares).all():
             click.echo(f"\nthe items have no {column}, so no step can name the target's")
-        elif not found[column].any():
+        elif not shares.any():
             steps = ", ".join(dict.fromkeys(found["step"]))
-            count = found.groupby("part")["chains"].max().sum()
+            count = int(found.drop_duplicates("part")["chains"].to_numpy().sum())
             click.echo(f"\nno step names the target's {meaning} in any of {count:,} chains: {steps}")
         else:
             click.echo(f"\nshare of chains whose step names the target's {meaning}")

@@ -35,16 +35,20 @@ def run(
         device: `cpu` or `cuda`, where models are trained and ranked.
 
     Raises:
-        DataError: the dataset is nowhere to be found; the message says where it was sought.
+        DataError: the dataset is nowhere to be found (the message says where it was sought), or nobody in it has bought enough
+            to train on.
     """
     from scoter.stages import data, models, reasoning, summary
 
     context = Context(experiment, store or Store(), seed, say, workers, device)
     prepared = data.prepare(context, data_dir)
-    items = data.embed_items(context, prepared)
-    ids = data.make_semantic_ids(context, items)
-    pattern = steps = None
-    if any(method.fusion for method in experiment.methods.values()):
+    methods = experiment.methods.values()
+    if any(method.model.kind != "popularity" for method in methods):
+        data.check_trainable(data.open_data(prepared)[2])
+    ids = pattern = steps = None
+    if any(models.needs_semantic_ids(method) for method in methods):
+        ids = data.make_semantic_ids(context, data.embed_items(context, prepared))
+    if any(method.fusion for method in methods):
         pattern, steps = reasoning.pattern_and_chains(context, prepared)
     trained, ranked = {}, {}
     for name, method in experiment.methods.items():

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
-from scoter.errors import DataError, ReplyError, StoreError
+from scoter.errors import DataError, ReplyError
 from scoter.reasoning.chain_job import ChainJob
 from scoter.reasoning.language_model import Completion, CompletionRequest
 from scoter.reasoning.openai_model import TokenLimit, chat_arguments

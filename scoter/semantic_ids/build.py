@@ -12,7 +12,7 @@ from scoter.config import SemanticIdConfig
 from scoter.seeding import derive_seed
 from scoter.semantic_ids.assign import add_collision_level, reassign_last_level
 from scoter.semantic_ids.cooccurrence import beside, cooccurrence_vectors, directions
-from scoter.semantic_ids.diagnostics import check_collapse, check_spread, diagnose
+from scoter.semantic_ids.diagnostics import check_collapse, check_spread, diagnose, group_sizes
 from scoter.semantic_ids.rqkmeans import fit_rqkmeans
 from scoter.types import SemanticIds
 
@@ -26,13 +26,15 @@ def build_semantic_ids(
 ) -> tuple[SemanticIds, dict[str, Any]]:
     """Unique semantic IDs of all items with their codebooks, and a report of how well their codes are used (JSON-able).
 
-    Items of equal codes are told apart as `config.collisions` says. The report holds `method`, `codebook_size` (after
-    `codebook_size_for`), `distinct_vectors` (items with equal vectors share their nearest codes), `collisions`,
-    `codebook_sizes` of the outcome, and the fields of `IdDiagnostics`. `checkpoint` is a folder in which an interrupted
-    RQ-VAE finds its last state again.
+    Items of equal codes are told apart as `config.collisions` says; where more items share their first codes than the last
+    codebook has codes, reassigning is impossible and one more level is added instead. Vectors that are all equal, as those of
+    items without text that were never bought together, share one code a level. The report holds `method`, `codebook_size`
+    (after `codebook_size_for`), `distinct_vectors` (items with equal vectors share their nearest codes), `collisions` (what
+    was done), `codebook_sizes` of the outcome, and the fields of `IdDiagnostics`. `checkpoint` is a folder in which an
+    interrupted RQ-VAE finds its last state again.
 
     Raises:
-        CollapseError: vectors that are all nearly equal, or a level of codes that tells nothing apart.
+        CollapseError: vectors that are all nearly equal but not equal, or a level of codes that tells nothing apart.
         DataError: a vector holds NaN or infinity.
 
     Example:
@@ -41,8 +43,10 @@ def build_semantic_ids(
         >>> ids.codes.shape, report["codebook_size"], report["distinct_vectors"]
         ((100, 4), 12, 100)
     """
-    check_spread(vectors)
-    config = replace(config, codebook_size=codebook_size_for(len(vectors), config))
+    _, distinct = np.unique(vectors, axis=0, return_index=True)
+    if len(distinct) > 1:
+        check_spread(vectors)
+    config = replace(config, codebook_size=codebook_size_for(len(vectors), config) if len(distinct) > 1 else 1)
     if config.method == "rqvae":
         from scoter.semantic_ids.rqvae import fit_rqvae
 
@@ -50,8 +54,9 @@ def build_semantic_ids(
     else:
         found = fit_rqkmeans(vectors, config.levels, config.codebook_size, derive_seed(seed, "rqkmeans"), config.components)
     sizes = (config.codebook_size,) * config.levels
-    _, distinct = np.unique(vectors, axis=0, return_index=True)
     check_collapse(found.codes[distinct], sizes)
+    if config.collisions == "reassign" and group_sizes(found.codes[:, :-1]).max() > config.codebook_size:
+        config = replace(config, collisions="level")
     if config.collisions == "reassign":
         ids = SemanticIds(reassign_last_level(found), sizes, found.codebooks)
     else:

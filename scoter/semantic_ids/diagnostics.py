@@ -35,7 +35,7 @@ def diagnose(codes: Int[np.ndarray, "items levels"], codebook_sizes: Sequence[in
         >>> health.usage, health.collision_rate, health.largest_group
         ((0.75,), 0.5, 2)
     """
-    sizes = _group_sizes(codes)
+    sizes = group_sizes(codes)
     return IdDiagnostics(
         usage=tuple(len(np.unique(level)) / size for level, size in zip(codes.T, codebook_sizes, strict=True)),
         perplexity=tuple(_perplexity(level) for level in codes.T),
@@ -67,7 +67,7 @@ def check_collapse(
                 f"the {len(used)} items that it must tell apart, with perplexity {_perplexity(used):.2f}; at least "
                 f"{1 + least * (reach - 1):.2f} is wanted. Check the item vectors, or choose semantic_ids.method=rqkmeans"
             )
-        together = _group_sizes(codes[:, : level + 1]) > 1
+        together = group_sizes(codes[:, : level + 1]) > 1
 
 
 def check_spread(vectors: Float[np.ndarray, "items dim"], least: float = LEAST_SPREAD) -> None:
@@ -88,7 +88,7 @@ def check_spread(vectors: Float[np.ndarray, "items dim"], least: float = LEAST_S
         )
 
 
-def _group_sizes(codes: Int[np.ndarray, "items levels"]) -> Int[np.ndarray, " items"]:
+def group_sizes(codes: Int[np.ndarray, "items levels"]) -> Int[np.ndarray, " items"]:
     """How many items share each item's codes, itself included."""
     _, group, sizes = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
     return sizes[group.reshape(-1)]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from scoter.errors import DataError
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context, load_arrays, save_arrays
 from scoter.store import Artefact
@@ -34,6 +35,20 @@ def open_data(data: Artefact) -> tuple[InteractionLog, Catalog, Split]:
 
     log, catalog = load_prepared(data.folder())
     return log, catalog, leave_one_out(log)
+
+
+def check_trainable(split: Split) -> None:
+    """Refuse data that no model can be trained on: without a purchase that follows another one, there is nothing to predict.
+
+    Raises:
+        DataError: no user has two training events.
+    """
+    if split.train.lengths.max(initial=0) < 2:
+        raise DataError(
+            f"there is nothing to train on: leave-one-out keeps each user's last two events for validation and test, which "
+            f"leaves none of the {split.train.user_count:,} users two events to train with. Give at least one user four "
+            "events, or run popularity, which needs no training"
+        )
 
 
 def embed_items(context: Context, data: Artefact) -> Artefact:
@@ -89,7 +104,20 @@ def make_semantic_ids(context: Context, items: Artefact) -> Artefact:
         source = json.loads(items.file("source.json").read_text())
         (out / "report.json").write_text(json.dumps({**report, **source, "codebook_sizes": list(ids.codebook_sizes)}))
 
-    return context.stage("semantic-ids", config, [items], build)
+    made = context.stage("semantic-ids", config, [items], build)
+    report = json.loads(made.file("report.json").read_text())
+    if report["collisions"] != config.collisions:
+        context.say(
+            f"semantic-ids: codes alone do not tell all items apart ({report['distinct_vectors']:,} distinct item vectors, up "
+            f"to {report['largest_group']:,} items on one tuple of codes), so an extra level of "
+            f"{report['codebook_sizes'][-1]:,} codes numbers them"
+        )
+    return made
+
+
+def codes_of(ids: Artefact | None) -> SemanticIds | None:
+    """The semantic IDs, or None for a recommender that needs none."""
+    return None if ids is None else open_semantic_ids(ids)
 
 
 def open_semantic_ids(artefact: Artefact) -> SemanticIds:

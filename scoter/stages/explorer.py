@@ -39,7 +39,8 @@ def explore(store: Store, run: Artefact, into: Store | None = None) -> Artefact:
     outcome = json.loads(run.file("run.json").read_text())
     context = Context(from_json(json.dumps(outcome["config"])), store, outcome["seed"], lambda line: None)
     keys = outcome["artefacts"]
-    data, ids = store.find("prepare", keys["prepare"]), store.find("semantic-ids", keys["semantic-ids"])
+    data = store.find("prepare", keys["prepare"])
+    ids = store.find("semantic-ids", keys["semantic-ids"]) if "semantic-ids" in keys else None
     chains = store.find("chains", keys["chains"]) if "chains" in keys else None
     methods = context.experiment.methods
     trained = {name: store.find("train", keys["train"][name]) for name in methods}
@@ -69,7 +70,7 @@ def _explain(
     run: Artefact,
     name: str,
     context: Context,
-    made: tuple[Artefact, Artefact, Artefact | None],
+    made: tuple[Artefact, Artefact | None, Artefact | None],
     rankings: Rankings,
     split: Split,
     rows: Int[np.ndarray, " rows"],

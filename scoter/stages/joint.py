@@ -23,12 +23,12 @@ from scoter.config import MethodConfig, to_json
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context
-from scoter.stages.data import open_data, open_semantic_ids, text_fields
+from scoter.stages.data import codes_of, open_data, text_fields
 from scoter.stages.models import method_recipe
 from scoter.stages.sentences import sentence_encoder
 from scoter.stages.transfer_probe import TransferProbe, without_last
 from scoter.store import Artefact
-from scoter.types import Catalog, ReasoningPattern, SemanticIds, StepEmbeddings
+from scoter.types import ReasoningPattern, StepEmbeddings
 
 PATTERN_FILE, ROUNDS_FILE = "pattern.json", "rounds.json"
 
@@ -130,7 +130,7 @@ def search(context: Context, method: MethodConfig, data: Artefact, ids: Artefact
     clock.lap("mining")
     tables = [written(context, data, pattern) for pattern in candidates]
     clock.lap("chains")
-    codes, epochs = codes_of(ids, catalog), budget.winner_epochs()
+    codes, epochs = codes_of(ids), budget.winner_epochs()
     transfers = [TransferProbe(method, split, catalog, codes, table, epochs, context.seed) for table in tables]
     shorter, before = without_last(split.train, tried.users)
 
@@ -163,11 +163,6 @@ def written(context: Context, data: Artefact, pattern: ReasoningPattern) -> Step
     _, catalog, split = open_data(data)
     table = write_chains(split, catalog, pattern, derive_seed(context.data_seed, "folds"))
     return table.embed(sentence_encoder(context)(table.sentences).astype(np.float16), context.experiment.text.encoder)
-
-
-def codes_of(ids: Artefact | None, catalog: Catalog) -> SemanticIds:
-    """The semantic IDs; without any, for recommenders that use none, each item's number."""
-    return open_semantic_ids(ids) if ids else SemanticIds(np.arange(catalog.item_count)[:, None], (catalog.item_count,))
 
 
 class _Clock:

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array, vstack
 from scoter.config import MethodConfig
 from scoter.seeding import derive_seed
 from scoter.stages.context import PARTS, Context, save_arrays
-from scoter.stages.data import open_data, open_semantic_ids
+from scoter.stages.data import codes_of, open_data
 from scoter.stages.models import build_model, computation, save_rankings
 from scoter.store import Artefact
 from scoter.types import Histories, Split
@@ -20,7 +20,7 @@ WINDOW = 3
 LAG_DECAY = 0.5
 
 
-def rank_mixed(context: Context, method: MethodConfig, trained: Artefact, data: Artefact, ids: Artefact) -> Artefact:
+def rank_mixed(context: Context, method: MethodConfig, trained: Artefact, data: Artefact, ids: Artefact | None) -> Artefact:
     """Rankings by mixed scores; the share of transitions is the one with the best NDCG@10 on all validation users.
 
     The recommender's best `LISTED` items are mixed. The scores are those of the role `likely_next`: cross-fitted
@@ -32,7 +32,7 @@ def rank_mixed(context: Context, method: MethodConfig, trained: Artefact, data: 
         from scoter.transfer.mixing import mix_scores
 
         _, catalog, split = open_data(data)
-        model = build_model(method, split, catalog, open_semantic_ids(ids), None, context.seed, context.device)
+        model = build_model(method, split, catalog, codes_of(ids), None, context.seed, context.device)
         load_weights(model, trained.file("weights.safetensors"))
         depth = context.experiment.depth
         listed = {part: model.recommend(split.histories(part), max(depth, LISTED)) for part in PARTS}

@@ -12,7 +12,7 @@ from scoter.config import FusionConfig, MethodConfig, to_json
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
 from scoter.stages.context import PARTS, Context, load_arrays, save_arrays
-from scoter.stages.data import open_data, open_semantic_ids, text_fields
+from scoter.stages.data import check_trainable, codes_of, open_data, open_semantic_ids, text_fields
 from scoter.stages.reasoning import open_steps
 from scoter.stages.sentences import sentence_encoder
 from scoter.store import Artefact
@@ -23,12 +23,15 @@ def build_model(
     method: MethodConfig,
     split: Split,
     catalog: Catalog,
-    ids: SemanticIds,
+    ids: SemanticIds | None,
     steps: StepEmbeddings | None,
     seed: int,
     device: str = "cpu",
 ) -> Any:
-    """An untrained model with its fusion, if it has one; initial weights depend on `seed` alone, wherever they are."""
+    """An untrained model with its fusion, if it has one; initial weights depend on `seed` alone, wherever they are.
+
+    `ids` is needed by TIGER alone.
+    """
     from scoter.models.popularity import Popularity
     from scoter.models.precision import resolve_device
 
@@ -198,7 +201,14 @@ def total_loss(model: Any, batch: Any, reader: Any, label_smoothing: float) -> A
     return loss + alignment(model.fusion, steps, mask, _output_vectors(model, items), items, histories)
 
 
-def train(context: Context, name: str, method: MethodConfig, data: Artefact, ids: Artefact, steps: Artefact | None) -> Artefact:
+def needs_semantic_ids(method: MethodConfig) -> bool:
+    """Whether a method generates semantic IDs, or reads those of the items that its chains name."""
+    return method.model.kind == "tiger" or (method.fusion is not None and method.fusion.grounded)
+
+
+def train(
+    context: Context, name: str, method: MethodConfig, data: Artefact, ids: Artefact | None, steps: Artefact | None
+) -> Artefact:
     """Weights of the best validation epoch, and the learning curve. Mixed scores train nothing but the recommender."""
     if method.fusion is not None and method.fusion.kind == "scores":
         name, method = method.model.kind, replace(method, fusion=None)
@@ -210,13 +220,14 @@ def train(context: Context, name: str, method: MethodConfig, data: Artefact, ids
         from scoter.models.batches import cut_windows, training_batches
 
         _, catalog, split = open_data(data)
-        table, reader = step_reader(method.fusion, steps, context, data, ids)
-        model = build_model(method, split, catalog, open_semantic_ids(ids), table, context.seed, context.device)
         if method.model.kind == "popularity":
             (out / "training.json").write_text(
                 json.dumps({"epochs": 0, "best_epoch": 0, "curve": [], "parameters": 0, "cpu_seconds": 0.0})
             )
             return
+        check_trainable(split)
+        table, reader = step_reader(method.fusion, steps, context, data, ids)
+        model = build_model(method, split, catalog, codes_of(ids), table, context.seed, context.device)
         windows = cut_windows(split.train, method.model.max_items)
         histories, targets, config = split.histories("valid"), split.targets("valid"), method.training
 
@@ -238,8 +249,7 @@ def train(context: Context, name: str, method: MethodConfig, data: Artefact, ids
         (out / "training.json").write_text(json.dumps({**vars(log), "parameters": parameters}))
 
     inputs: list[Artefact | str] = [data]
-    grounded = method.fusion is not None and method.fusion.grounded
-    inputs += [ids] if method.model.kind == "tiger" or grounded else []
+    inputs += [ids] if ids is not None and needs_semantic_ids(method) else []
     inputs += [steps] if method.fusion is not None and steps is not None else []
     if method.fusion is not None and method.fusion.chains == "item-text":
         inputs += [text.provenance_key(context.experiment.text), ",".join(context.experiment.text.fields)]
@@ -253,7 +263,7 @@ def train(context: Context, name: str, method: MethodConfig, data: Artefact, ids
 
 
 def rank(
-    context: Context, method: MethodConfig, trained: Artefact, data: Artefact, ids: Artefact, steps: Artefact | None
+    context: Context, method: MethodConfig, trained: Artefact, data: Artefact, ids: Artefact | None, steps: Artefact | None
 ) -> Artefact:
     """The best items for every validation and test user, with gate and attention per user where there is a fusion."""
     if method.fusion is not None and method.fusion.kind == "scores":
@@ -264,7 +274,7 @@ def rank(
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(data)
         table, reader = step_reader(method.fusion, steps, context, data, ids)
-        model = build_model(method, split, catalog, open_semantic_ids(ids), table, context.seed, context.device)
+        model = build_model(method, split, catalog, codes_of(ids), table, context.seed, context.device)
         if method.model.kind != "popularity":
             from scoter.models.training import load_weights
 

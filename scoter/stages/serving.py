@@ -12,7 +12,7 @@ from scoter.config import Experiment, MethodConfig, from_json
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context
-from scoter.stages.data import open_data, open_semantic_ids
+from scoter.stages.data import codes_of, open_data, open_semantic_ids
 from scoter.stages.models import build_model, step_reader
 from scoter.stages.newest_chains import NewestChains, latest_stored, write_newest
 from scoter.stages.reasoning import open_steps
@@ -115,9 +115,9 @@ def run_service(run: OpenRun) -> Service:
 
     store, keys = run.context.store, run.keys
     chains = None if run.config.fusion is None else store.find("chains", keys["chains"])
-    ids = store.find("semantic-ids", keys["semantic-ids"])
+    ids = store.find("semantic-ids", keys["semantic-ids"]) if "semantic-ids" in keys else None
     table, _ = step_reader(run.config.fusion, chains, run.context, store.find("prepare", keys["prepare"]), ids)
-    model = build_model(run.config, run.split, run.catalog, open_semantic_ids(ids), table, run.context.seed)
+    model = build_model(run.config, run.split, run.catalog, codes_of(ids), table, run.context.seed)
     if run.config.model.kind != "popularity":
         load_weights(model, store.find("train", keys["train"][run.method]).file("weights.safetensors"))
         model.precision = "fp32"

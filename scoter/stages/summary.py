@@ -25,7 +25,7 @@ EXAMPLE_USERS = 6
 def summarise(
     context: Context,
     data: Artefact,
-    ids: Artefact,
+    ids: Artefact | None,
     pattern: Artefact | None,
     steps: Artefact | None,
     trained: dict[str, Artefact],
@@ -58,7 +58,7 @@ def summarise(
             "full_data": experiment.data.max_users == 0 and experiment.data.simulated is None,
             "methods": {name: describe_method(context, name, trained[name], metrics[name]) for name in metrics},
             "differences": differences({name: parts["test"] for name, parts in metrics.items()}, context.seed),
-            "semantic_ids": json.loads(ids.file("report.json").read_text()),
+            "semantic_ids": None if ids is None else json.loads(ids.file("report.json").read_text()),
             "pattern": None if pattern is None else json.loads(pattern.file("pattern.json").read_text()),
             "reasoner": None if steps is None else chain_model(steps),
             "chains_model": None if steps is None else load_chains(steps.folder()).model,
@@ -66,7 +66,7 @@ def summarise(
             "config": json.loads(to_json(experiment)),
             "artefacts": {
                 "prepare": data.key,
-                "semantic-ids": ids.key,
+                **({"semantic-ids": ids.key} if ids is not None else {}),
                 "train": {name: artefact.key for name, artefact in trained.items()},
                 **({"discover": pattern.key} if pattern is not None else {}),
                 **({"chains": steps.key} if steps is not None else {}),
@@ -74,7 +74,7 @@ def summarise(
         }
         (out / "run.json").write_text(json.dumps(outcome, indent=1))
 
-    inputs: list[Artefact | str] = [data, ids, *trained.values(), *ranked.values()]
+    inputs: list[Artefact | str] = [data, *([ids] if ids is not None else []), *trained.values(), *ranked.values()]
     inputs += [artefact for artefact in (pattern, steps) if artefact is not None]
     return context.stage("run", {"experiment": json.loads(to_json(experiment)), "seed": context.seed}, inputs, build)
 

@@ -26,7 +26,7 @@ class TransferProbe:
         method: MethodConfig,
         split: Split,
         catalog: Catalog,
-        ids: SemanticIds,
+        ids: SemanticIds | None,
         table: StepEmbeddings,
         planned_epochs: int,
         seed: int,
