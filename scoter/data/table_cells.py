@@ -122,12 +122,12 @@ def keys_of(values: Column, path: Path) -> Column:
             "remove the rows"
         )
     written: dict[str, str] = {}
-    for key in pd.unique(keys):
+    for key in pd.unique(keys).tolist():
         other = written.setdefault(plain_key(key), key)
         if other != key:
             raise DataError(
-                f"row {np.flatnonzero(keys == key)[0] + 1} of {path} has {values.name} {str(key)!r}, but row "
-                f"{np.flatnonzero(keys == other)[0] + 1} has {str(other)!r}: the two differ in nothing but blanks around them, "
+                f"row {np.flatnonzero(keys == key)[0] + 1} of {path} has {values.name} {key!r}, but row "
+                f"{np.flatnonzero(keys == other)[0] + 1} has {other!r}: the two differ in nothing but blanks around them, "
                 "'.0' after a number, or the Unicode form; write each key in one way"
             )
     return keys

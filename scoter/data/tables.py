@@ -19,6 +19,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,7 +87,7 @@ def load_table(
     if order == "timestamp" and times is not None:
         keep = keep[time_order(users[keep], times[keep])]
     kept, codes = np.unique(users[keep], return_inverse=True)
-    names = tuple(str(user_keys[user]) for user in kept)
+    names = tuple(np.asarray(user_keys, object)[kept].tolist())
     log = assemble_log(codes, relabel[items[keep]], None if times is None else times[keep] // SECOND, names)
     place = np.argsort(relabel).tolist()
     shuffled = {name: tuple(cells[old] for old in place) for name, cells in columns.items()}
@@ -129,30 +130,42 @@ def _check_rows(path: Path, delimiter: str, quoting: Any) -> None:
         DataError: the first row with more or fewer fields, or a quote that is not closed.
     """
     taken: list[str] = []
-    rows = csv.reader(_text_lines(path, taken), delimiter=delimiter, quoting=quoting, strict=True)
-    header: list[str] | None = None
-    try:
-        for row in rows:
-            line = rows.line_num - len(taken) + 1
-            if len(row) > 1 or (row and (not row[0].isspace() or len(header or row) == 1)):
-                if header is None:
-                    header = row
-                    _check_header(header, path, delimiter, quoting)
-                elif len(row) != len(header):
-                    hint = _hint(row, len(header), delimiter, quoting)
-                    raise DataError(f"line {line} of {path} has {len(row)} fields, but the header has {len(header)}; {hint}")
-                if len(taken) > 1 and all(len(part.split(delimiter)) == len(header) for part in taken):
-                    raise DataError(
-                        f"lines {line} to {rows.line_num} of {path} are one quoted cell, though each of them looks like a row; "
-                        "close the quote (or double it, if it belongs to the text), or write the cell on one line"
-                    )
+    lines = _text_lines(path, taken)
+    header: list[str] = []
+    number = 1
+    for line in lines:
+        if header and line.count(delimiter) == len(header) - 1 and ('"' not in line or quoting == csv.QUOTE_NONE):
+            number += 1
             taken.clear()
-    except csv.Error as error:
-        line = rows.line_num - len(taken) + 1
-        reason = "a quote is opened and never closed" if "end of data" in str(error) else str(error)
-        raise DataError(
-            f"{path} cannot be read (line {line}: {reason}); close every quote, and double those that belong to a cell's text"
-        ) from None
+            continue
+        if '"' in line and quoting != csv.QUOTE_NONE:
+            try:  # the reader takes further lines where a quoted cell has line breaks
+                row = next(csv.reader(chain([line], lines), delimiter=delimiter, quoting=quoting, strict=True))
+            except csv.Error as error:
+                reason = "a quote is opened and never closed" if "end of data" in str(error) else error
+                raise DataError(
+                    f"{path} cannot be read (line {number}: {reason}); close every quote, "
+                    "and double those that belong to a cell's text"
+                ) from None
+        else:
+            row = line.rstrip("\r\n").split(delimiter)
+        if len(row) == len(header) and len(taken) == 1:
+            pass
+        elif not header and line.strip():
+            header = row
+            _check_header(header, path, delimiter, quoting)
+        elif len(row) == 1 and not row[0].strip():
+            pass  # a blank line
+        elif len(row) != len(header):
+            hint = _hint(row, len(header), delimiter, quoting)
+            raise DataError(f"line {number} of {path} has {len(row)} fields, but the header has {len(header)}; {hint}")
+        elif all(len(part.split(delimiter)) == len(header) for part in taken):
+            raise DataError(
+                f"lines {number} to {number + len(taken) - 1} of {path} are one quoted cell, though each of them looks like a "
+                "row; close the quote (or double it, if it belongs to the text), or write the cell on one line"
+            )
+        number += len(taken)
+        taken.clear()
 
 
 def _hint(row: list[str], wanted: int, delimiter: str, quoting: Any) -> str:
@@ -174,7 +187,8 @@ def _text_lines(path: Path, taken: list[str]) -> Iterator[str]:
         number = 0
         while line := text.readline(MAX_LINE):
             number += 1
-            decoded(line.encode(errors="surrogateescape"), f"line {number} of {path}")
+            if not line.isascii() or "\0" in line:
+                decoded(line.encode(errors="surrogateescape"), f"line {number} of {path}")
             if len(line) == MAX_LINE:
                 raise DataError(
                     f"line {number} of {path} is longer than {MAX_LINE:,} characters; check that it is the right file"
@@ -242,7 +256,7 @@ def _require(table: Frame, path: Path, columns: list[str]) -> None:
 
 
 def _unique(values: Column) -> tuple[str, ...]:
-    return tuple(str(key) for key in pd.unique(values))
+    return tuple(pd.unique(values).tolist())
 
 
 def _items(path: Path) -> tuple[tuple[str, ...], dict[str, tuple[Cell, ...]]]:

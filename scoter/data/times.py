@@ -51,10 +51,7 @@ def _remedy(value: int | float, was_a_number: bool) -> str:
     if not np.isfinite(value):
         return "write seconds as digits, such as 1546300800"
     if value < 0:
-        return (
-            "it lies before 1970: correct it or leave out the row, or leave out the column and keep the rows oldest first "
-            "(--order file)"
-        )
+        return "it lies before 1970: correct it or leave out the row (your own tables may do without times: --order file)"
     if was_a_number:
         if date := _as_date(int(value)):
             return f"it looks like a date written as a number: write {date} instead, or seconds since 1970"
