@@ -100,9 +100,9 @@ def export_batch(job: ChainJob, store: RequestStore, path: Path, token_limit: To
                     file.write(json.dumps(line) + "\n")
         partial.replace(path)
     except OSError as error:
-        raise StoreError(
-            f"--export-batch {path} cannot be written ({error.strerror or error}); name a file in a folder that can be written"
-        ) from None
+        remedy = "name a file in a folder that can be written"
+        what = f"--export-batch {path} cannot be written ({error.strerror or error})"
+        raise StoreError(f"{what}; {remedy}") from None
     return len(seen)
 
 

@@ -245,7 +245,7 @@ def test_a_server_that_refuses_everything_is_left_and_the_job_goes_on_once_it_is
         status, out, err = run_here(*given)
         assert (status, out) == (1, "")
         assert err.count("is not supported") == 1
-        assert "pass --token-limit max_completion_tokens" in err
+        assert "Pass --token-limit max_completion_tokens" in err
         assert server.attempts.total() <= 7
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["job.json"]
         found = reason([*given, "--token-limit", "max_completion_tokens"])
