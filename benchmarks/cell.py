@@ -1,7 +1,7 @@
 """One cell in a process of its own, so that its peak memory and CPU seconds are its own: `python -m benchmarks.cell JSON`.
 
-Prints the folder of the finished run as a JSON string, since any encoding can hold one. A kill at any
-moment loses at most the last minute of training.
+Prints the folder of the finished run as a JSON string, since any encoding can hold one. A kill at
+any moment loses at most the last minute of training.
 """
 
 import json

@@ -64,7 +64,7 @@ def run(
     as_json: bool,
     overrides: tuple[str, ...],
 ) -> None:
-    """Run an experiment, or a dataset's with SCoTER, and print its comparison; `scoter ls` names them all."""
+    """Run an experiment, or SCoTER on a dataset, and print the outcome; `scoter ls` names them."""
     from scoter import pipeline
     from scoter.config import with_overrides
     from scoter.experiments import experiment
@@ -125,8 +125,8 @@ def table(name: str, store: Path | None) -> None:
                 rows.append((label, entry))
     if not rows:
         raise ScoterError(
-            f"no finished run of {name!r} in the store; `scoter run` makes one, `scoter ls` names the "
-            f"experiments{closest(name, known)}"
+            f"no finished run of {name!r} in the store; `scoter run` makes one, `scoter ls` names "
+            f"the experiments{closest(name, known)}"
         )
     _print_metrics(rows)
 
@@ -231,7 +231,7 @@ def _write_report(store: Store, run: Artefact, out: Path) -> None:
             say(f"the report lacks the picture of the discovery: {error}")
     with TemporaryDirectory() as folder:
         explored = None
-        for into in (store, Store(folder)):  # the second for a store that cannot be written
+        for into in (store, Store(folder)):  # the second is for a store that cannot be written
             try:
                 explored = explore(store, run, into).file("explorer.json")
                 break

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from scoter.cli_options import TOKEN_LIMIT_HELP, TOKEN_LIMITS, experiment_options, interval, say
+from scoter.cli_options import experiment_options, interval, say, token_limit_option
 
 _ABOVE_ZERO = click.IntRange(1)
 
@@ -21,7 +21,7 @@ _ABOVE_ZERO = click.IntRange(1)
 @click.option("--concurrency", type=_ABOVE_ZERO, default=4, show_default=True, help="Calls at once")
 @click.option("--requests-per-minute", type=float, help="Start no more calls than that")
 @click.option("--timeout", type=float, default=120.0, show_default=True, help="Seconds until a call is given up")
-@click.option("--token-limit", type=TOKEN_LIMITS, default="max_tokens", show_default=True, help=TOKEN_LIMIT_HELP)
+@token_limit_option
 @click.option("--token-budget", type=_ABOVE_ZERO, help="Stop, to be continued, once this run has used so many tokens")
 @click.option("--prices", type=float, nargs=2, metavar="PROMPT COMPLETION", help="Of a million tokens each, for the cost")
 @click.option("--select", type=click.Choice(["recall", "transfer"]), default="recall", help="What chooses [default: recall]")

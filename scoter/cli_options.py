@@ -25,8 +25,14 @@ set_option = click.option(
 threads_option = click.option("--threads", type=click.IntRange(1), help="Processor threads [default: $OMP_NUM_THREADS or all]")
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-TOKEN_LIMITS = click.Choice(["max_tokens", "max_completion_tokens"])
-TOKEN_LIMIT_HELP = "The server's name for a reply's longest length; newer OpenAI models want the second"
+
+token_limit_option = click.option(
+    "--token-limit",
+    type=click.Choice(["max_tokens", "max_completion_tokens"]),
+    default="max_tokens",
+    show_default=True,
+    help="The server's name for the longest reply; newer OpenAI models want the second",
+)
 
 
 class Commands(click.Group):

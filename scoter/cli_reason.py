@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from scoter.cli_options import TOKEN_LIMIT_HELP, TOKEN_LIMITS
+from scoter.cli_options import token_limit_option
 from scoter.errors import ConfigError, LanguageModelError
 
 _PATH = click.Path(path_type=Path)
@@ -30,7 +30,7 @@ _OPTIONS = (
     click.option("--timeout", type=float, default=120.0, show_default=True, help="Seconds until a call is given up"),
     click.option("--attempts", type=_ABOVE_ZERO, default=6, show_default=True, help="How often a call is tried"),
     click.option("--first-pause", type=float, default=0.5, help="Seconds before a second attempt; doubles with each"),
-    click.option("--token-limit", type=TOKEN_LIMITS, default="max_tokens", show_default=True, help=TOKEN_LIMIT_HELP),
+    token_limit_option,
     click.option("--token-budget", type=_ABOVE_ZERO, help="Stop, to be continued, once this run has used so many tokens"),
     click.option("--prices", type=float, nargs=2, metavar="PROMPT COMPLETION", help="Of a million tokens each, for the forecast"),
     click.option("--forecast", "forecast_only", is_flag=True, help="Say what it will cost, and stop"),
@@ -225,8 +225,9 @@ def _check_ended(folder: Any, ended: dict[str, int]) -> None:
     if not lost:
         return
     (reason, count), *_ = folder.reasons().most_common(1)
-    line = f"{lost:,} of {sum(ended.values()):,} chains could not be written; {count:,} times because {reason}"
-    if lost == sum(ended.values()):
+    total = sum(ended.values())
+    line = f"{lost:,} of {total:,} chains could not be written; {count:,} times because {reason}"
+    if lost == total:
         folder.reopen()
         raise LanguageModelError(line)
     _say(line)

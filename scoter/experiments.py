@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from scoter.config import (
@@ -221,9 +222,9 @@ EXPERIMENTS = _registry()
 
 
 def experiment(name: str, data_dir: Path | None = None) -> Experiment:
-    """The experiment of that name, or that of a dataset: `DATASET-METHOD`, or `DATASET` alone, which is SCoTER on it.
+    """The experiment of that name, or of a dataset: `DATASET-METHOD`, or `DATASET` for SCoTER.
 
-    The name of a dataset of one's own is that of its prepared folder, which is `data_dir`, or lies in
+    A dataset of one's own is named as its prepared folder, which is `data_dir`, or lies in
     `data_dir` or in `$SCOTER_DATA`.
 
     Raises:
@@ -238,7 +239,7 @@ def experiment(name: str, data_dir: Path | None = None) -> Experiment:
     if name in EXPERIMENTS:
         return EXPERIMENTS[name]()
     own = prepared_names(data_dir)
-    cells = {_cell_name(dataset, method): (dataset, method) for dataset in own for method in methods()}
+    cells = {_cell_name(*cell): cell for cell in product(own, methods())}
     cells |= {dataset: (dataset, "scoter") for dataset in (*REAL_DATASETS, *own)}
     if name in cells:
         return benchmark(*cells[name])
@@ -246,7 +247,7 @@ def experiment(name: str, data_dir: Path | None = None) -> Experiment:
         return simulated_smoke()
     where = "$SCOTER_DATA and data-cache/ have" if data_dir is None else f"--data {data_dir} has"
     raise ConfigError(
-        f"there is no experiment or dataset {name!r}; `scoter ls` lists the experiments, and a dataset "
-        f"of your own is named as its prepared folder ({where} {', '.join(own) or 'none'})"
+        f"there is no experiment or dataset {name!r}; `scoter ls` lists the experiments, and a "
+        f"dataset of your own is named as its prepared folder ({where} {', '.join(own) or 'none'})"
         f"{closest(name, [*EXPERIMENTS, *cells, 'simulated'])}"
     )

@@ -68,7 +68,7 @@ def encode(sentences: Sequence[str], config: TextConfig, cache: Path, keep: bool
     Limits: sentences beyond the encoder's window (256 word pieces) are cut, as the encoder does. Which
     sentences share a batch moves a vector by about 1e-3 in bf16; a cached vector never changes.
 
-    Without `keep`, a cache that cannot be written is no error: the vectors are then made and not kept.
+    Without `keep`, a cache that cannot be written is no error: the vectors are made and not kept.
 
     Raises:
         DataError: a sentence is blank.

@@ -39,7 +39,7 @@ class SampledChain:
 
 @dataclass(frozen=True)
 class Arm:
-    """What a batch of requests came to; `chains` are in the order of rows and samples, whatever the order of replies.
+    """What a batch of requests came to; `chains` are in the order of rows and samples.
 
     `problem` is the commonest reason why a request gave no chain, '' where all gave one.
     """

@@ -134,11 +134,11 @@ class ChainFolder:
         counts: Counter[str] = Counter()
         for table in self.tables():
             rows = zip(table["outcome"].to_pylist(), table["reason"].to_pylist(), strict=True)
-            counts.update(reason for outcome, reason in rows if outcome in ("rejected", "unanswered"))
+            counts.update(reason for outcome, reason in rows if outcome not in ("valid", "mended"))
         return counts
 
     def reopen(self) -> None:
-        """Make a job without any reply one that was only started, so that the next run asks again."""
+        """Take back what was written of a job that got no reply, so that a next run asks again."""
         shards = sorted(self.path.glob("chains-*.parquet"))
         for path in shards:
             if set(_read(path)["outcome"].to_pylist()) - {"unanswered"}:

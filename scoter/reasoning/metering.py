@@ -50,9 +50,8 @@ class Usage:
         tokens = f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
         parts = [f"{self.attempts:,} calls, {self.replies:,} replies, {tokens}"]
         if self.unmetered:
-            parts.append(
-                f"the server did not count the tokens of {self.unmetered:,} replies, so a token stands for four characters there"
-            )
+            estimated = f"the server did not count the tokens of {self.unmetered:,} replies"
+            parts.append(f"{estimated}, so a token stands for four characters there")
         if self.causes:
             causes = (f"{count:,} {cause}" for cause, count in sorted(self.causes.items()))
             parts.append(f"failed calls: {', '.join(causes)}")

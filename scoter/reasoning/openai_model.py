@@ -2,8 +2,8 @@
 
 A call may be refused (429), break (5xx, cut connection), never end (time-out) or answer with nonsense (malformed or empty
 body). Each of these is counted by name and tried again, after what the server's Retry-After asks for or else after an
-exponentially growing, jittered pause. Other refusals (401, 404) end the run, because no retry helps, and so do `ALIKE` requests
-in a row that all fail in the same way while none was answered.
+exponentially growing, jittered pause. Other refusals (401, 404) end the run, because no retry helps.
+So do `ALIKE` requests in a row that all fail in the same way while none was answered.
 """
 
 import json
@@ -26,12 +26,12 @@ LARGEST_BODY = 16 * 2**20
 ALIKE = 5
 TokenLimit = Literal["max_tokens", "max_completion_tokens"]
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_WITHOUT_SCHEMA = "ask without a schema: --write schema=none, for discover --set discover.sampling.schema=none"
+_WITHOUT_SCHEMA = "Use --write schema=none, for discover --set discover.sampling.schema=none"
 _REMEDIES = {  # by a word of a refusal
-    "'max_completion_tokens'": "pass --token-limit max_completion_tokens",
+    "'max_completion_tokens'": "Pass --token-limit max_completion_tokens",
     "response_format": _WITHOUT_SCHEMA,
     "json_schema": _WITHOUT_SCHEMA,
-    "temperature": "take the one that it wants: --write temperature=1, for discover --set discover.sampling.temperature=1",
+    "temperature": "Use --write temperature=1, for discover --set discover.sampling.temperature=1",
 }
 _HOPELESS = {401: "the key is not accepted", 403: "the key may not do this", 404: "there is no such model or address"}
 
@@ -107,7 +107,8 @@ class OpenAIModel:
         Raises:
             ReplyError: no attempt gave a usable reply, or the server finds fault with this very request.
             BudgetError: the token budget is spent.
-            LanguageModelError: the server refuses us or every request, asks for too long a wait, or the model was closed.
+            LanguageModelError: the server refuses us or every request, asks for too long a wait, or
+                the model was closed.
         """
         trouble: list[str] = []
         for attempt in range(self.attempts):
@@ -161,8 +162,10 @@ class OpenAIModel:
     def _read(self, body: bytes, request: CompletionRequest) -> Completion:
         reply = read_body(body)
         found = reply.completion(body, request)
-        self._meter.count({"extra_choices": len(reply.choices) - 1, "unmetered": int(not reply.metered)})
-        self._meter.count({"prompt_tokens": found.prompt_tokens, "completion_tokens": found.completion_tokens})
+        self._meter.count({"extra_choices": len(reply.choices) - 1})
+        self._meter.count({"unmetered": int(not reply.metered)})
+        self._meter.count({"prompt_tokens": found.prompt_tokens})
+        self._meter.count({"completion_tokens": found.completion_tokens})
         if reply.elsewhere:
             self._meter.trouble("no content")
             raise self._given_up(f"{self.base_url} answered, but {self._hide(reply.elsewhere)}")
@@ -171,10 +174,8 @@ class OpenAIModel:
 
     def _refused(self, error: Any, request: CompletionRequest) -> Exception:
         """What a status other than 200 means: try again, give this request up, or give everything up."""
-        status, said = (
-            error.status_code,
-            self._hide(error_message(error.body) or " ".join(str(error.message).split()))[:300].rstrip("."),
-        )
+        words = error_message(error.body) or " ".join(str(error.message).split())
+        status, said = error.status_code, self._hide(words)[:300].rstrip(".")
         if status in (408, 409, 429) or status >= 500:
             cause = "rate limit" if status == 429 else "server error"
             return TryAgain(cause, f"{status}: {said}", retry_after(error.response.headers))
@@ -184,18 +185,20 @@ class OpenAIModel:
                 f"{self.base_url} refuses model {request.model!r} with status {status}, {_HOPELESS[status]}: {said}. "
                 "Check the address, the model's name and the key's variable"
             )
-        remedy = next((f". To mend it, {remedy}" for word, remedy in _REMEDIES.items() if word in said), "")
-        return self._given_up(f"{self.base_url} refuses a request with status {status}: {said}{remedy}")
+        remedy = next((f". {remedy}" for word, remedy in _REMEDIES.items() if word in said), "")
+        text = f"{self.base_url} refuses a request with status {status}: {said}{remedy}"
+        return self._given_up(text)
 
     def _given_up(self, text: str) -> LanguageModelError:
-        """The error of a request without a usable reply, or of all, after `ALIKE` such and no answer."""
+        """The error of a request without a usable reply; after `ALIKE` such, that of the run."""
         self._meter.count({"failures": 1})
         with self._lock:
             self._failure, self._alike = text, self._alike + 1 if text == self._failure else 1
             alike = self._alike
         if alike < ALIKE or self.usage.replies:
             return ReplyError(text)
-        return LanguageModelError(f"the first {ALIKE} requests failed alike and none was answered, so no more are sent: {text}")
+        what = f"the first {ALIKE} requests failed alike and none was answered"
+        return LanguageModelError(f"{what}, so no more are sent: {text}")
 
     def _pause(self, request: CompletionRequest, attempt: int, failure: "TryAgain") -> None:
         if failure.wait is not None and failure.wait > self.longest_wait:

@@ -31,26 +31,28 @@ def read_body(body: bytes) -> "Body":
     """
     try:
         found = _joined(body) if body.lstrip().startswith(b"data:") else parse_json(body)
-        if not (isinstance(found, dict) and found.get("choices")) and (said := error_message(found)):
-            raise TryAgain("malformed", f"the server reports an error with status 200: {said[:200]}")
+        chosen = isinstance(found, dict) and found.get("choices")
+        if not chosen and (said := error_message(found)[:200]):
+            raise TryAgain("malformed", f"the server reports an error with status 200: {said}")
         return Body.model_validate(found)
     except ValueError as error:
         what = "its schema is wrong" if isinstance(error, ValidationError) else "it is no JSON"
         if body.lstrip().startswith(b"<"):
-            what = "it is a web page; check that the address is that of the API, such as http://127.0.0.1:8000/v1"
+            what = "it is a web page; check that the address is that of the API and ends as in /v1"
         raise TryAgain("malformed", f"a reply cannot be read, {what}: {body[:120]!r}") from None
 
 
 def error_message(found: Any, depth: int = 4) -> str:
-    """The words of a server's error, which lie deeper in one server than in another; '' where there are none.
+    """The words of a server's error, which lie deeper in some servers; '' where there are none.
 
     Example:
-        >>> error_message({"error": {"message": "no such model"}}), error_message({"detail": [{"msg": "too long"}]})
-        ('no such model', 'too long')
+        >>> error_message({"error": {"message": "no such model"}})
+        'no such model'
     """
     if isinstance(found, str):
         return " ".join(found.split())
-    inner = [found.get(name) for name in ("error", "message", "detail", "msg")] if isinstance(found, dict) else found
+    names = ("error", "message", "detail", "msg")
+    inner = [found.get(name) for name in names] if isinstance(found, dict) else found
     if not isinstance(inner, list) or not depth:
         return ""
     return next((said for part in inner[:4] if (said := error_message(part, depth - 1))), "")
@@ -82,8 +84,8 @@ def _joined(body: bytes) -> Any:
     if reason is None and b"[DONE]" not in pieces:
         raise ValueError("the stream has no end")
     words = ("content", "reasoning_content", "reasoning", "refusal")
-    message = {name: "".join(getattr(piece.delta, name) or "" for piece in told) for name in words}
-    message["tool_calls"] = next((piece.delta.tool_calls for piece in told if piece.delta.tool_calls), "")
+    message: dict[str, Any] = {name: "".join(getattr(piece.delta, name) or "" for piece in told) for name in words}
+    message["tool_calls"] = [piece.delta.tool_calls for piece in told if piece.delta.tool_calls]
     usage = next((chunk.usage for chunk in chunks if chunk.usage), None)
     return {"choices": [{"message": message, "finish_reason": reason}], "usage": usage}
 
@@ -109,7 +111,7 @@ _Count = Annotated[int | None, Field(ge=0), WrapValidator(_or_none)]
 
 
 class ReplyMessage(BaseModel):
-    """What the model wrote: its answer is the content; the other fields say why that may be empty."""
+    """What the model wrote: its answer is the content; the others say why that may be empty."""
 
     content: Annotated[str, BeforeValidator(_text_of)] = ""
     reasoning_content: _Word = None
@@ -134,7 +136,7 @@ class Tokens(BaseModel):
 
 
 class Body(BaseModel):
-    """What we need of a chat completion; servers add other things as they like, and leave out what is optional."""
+    """What we need of a chat completion; servers add other things and leave optional ones out."""
 
     choices: list[Choice] = Field(min_length=1)
     usage: Annotated[Tokens | None, WrapValidator(_or_none)] = None
@@ -146,29 +148,33 @@ class Body(BaseModel):
     @property
     def metered(self) -> bool:
         """Whether the server says what the reply cost."""
-        return self.usage is not None and None not in (self.usage.prompt_tokens, self.usage.completion_tokens)
+        used = self.usage or Tokens()
+        return used.prompt_tokens is not None and used.completion_tokens is not None
 
     @property
     def elsewhere(self) -> str:
-        """Where the answer stands, and the remedy, if the content is empty; '' where it is not, or nothing is anywhere."""
+        """Where the answer stands if the content is empty, and the remedy; '' if it is not."""
         message, cut = self.choices[0].message, self.choices[0].finish_reason
         if self.text.strip():
             return ""
         if message.refusal:
-            return f"the content is empty, since the model refuses: {message.refusal[:200]!r}; name another model"
+            refusal = f"the model refuses: {message.refusal[:200]!r}"
+            return f"the content is empty, since {refusal}; name another model"
         if message.tool_calls or message.function_call:
-            return "the content is empty, and the answer is a tool call; serve the model without tools"
+            return "the content is empty, the answer is a tool call; serve the model without tools"
         for name in ("reasoning_content", "reasoning"):
             if getattr(message, name):
-                longer = "the thoughts took all tokens: raise max_tokens, or " if cut == "length" else ""
-                return f"the content is empty, and the text is in `{name}`; {longer}start the server without a reasoning parser"
-        return "the content is empty, since the server's content filter withheld it" if cut == "content_filter" else ""
+                longer = "the thoughts took all tokens: raise max_tokens, or " * (cut == "length")
+                remedy = f"{longer}start the server without a reasoning parser"
+                return f"the content is empty, and the text is in `{name}`; {remedy}"
+        withheld = "the content is empty, since the server's filter withheld it; name another model"
+        return withheld if cut == "content_filter" else ""
 
     def completion(self, raw: bytes, request: CompletionRequest | None = None) -> Completion:
-        """The first choice. Where the server does not count, a token stands for four characters of the request or the reply."""
+        """The first choice; a token stands for four characters where the server does not count."""
         message, used = self.choices[0].message, self.usage or Tokens()
         asked = sum(len(turn.content) for turn in request.messages) if request is not None else 0
-        written = sum(len(text or "") for text in (message.content, message.reasoning_content or message.reasoning))
+        written = len(message.content) + len(message.reasoning_content or message.reasoning or "")
         prompt, answer = used.prompt_tokens, used.completion_tokens
         return Completion(
             text=self.text,

@@ -28,7 +28,8 @@ from scoter.types import ReasoningChain, ReasoningPattern, Step
 LONGEST_REPLY = 64_000
 MOST_STARTS = 64
 _OPENS = re.compile(r'\{\s*"')
-_THOUGHTS = re.compile(r"[<\[◁](/?)(?:think|thinking|thoughts?|reasoning|reflection|scratchpad)[>\]▷]", re.IGNORECASE)
+_TAGS = "think|thinking|thoughts?|reasoning|reflection|scratchpad"
+_THOUGHTS = re.compile(rf"[<\[◁](/?)(?:{_TAGS})[>\]▷]", re.IGNORECASE)
 
 
 def _one_line(text: str) -> str:
@@ -93,13 +94,16 @@ def chain_schema(
 
 
 def without_thoughts(text: str) -> str:
-    """A reply without what the model thought before it answered, so that no draft is taken for the answer.
+    """A reply without what the model thought, so that no draft is taken for the answer.
 
-    A closing tag alone ends thoughts that the prompt's template opened; an opening one alone starts thoughts that were cut.
+    A closing tag alone ends thoughts that the prompt's template opened; an opening one alone starts
+    thoughts that were cut.
 
     Example:
-        >>> without_thoughts("<think>comb, or {soap}?</think>Comb"), without_thoughts("soap?</think>Comb<think>or")
-        ('Comb', 'Comb')
+        >>> without_thoughts("<think>comb, or {soap}?</think>Comb")
+        'Comb'
+        >>> without_thoughts("soap?</think>Comb<think>or")
+        'Comb'
     """
     kept: list[str] = []
     start, thinking = 0, False
@@ -132,7 +136,8 @@ def parse_chain(text: str, roles: Sequence[str] | None = None) -> ChainReply:
     if len(answer) > LONGEST_REPLY:
         raise Unusable(f"the reply has {len(answer)} characters; at most {LONGEST_REPLY} are read")
     if not answer.strip():
-        raise Unusable("the reply holds thoughts and no answer after them" if text.strip() else "the reply is empty")
+        thoughts = "the reply holds thoughts and no answer after them"
+        raise Unusable(thoughts if text.strip() else "the reply is empty")
     first_problem = ""
     for found in json_objects(answer):
         try:

@@ -30,8 +30,8 @@ def explore(store: Store, run: Artefact, into: Store | None = None) -> Artefact:
     """`explorer.json`: for at most `SHOWN` evenly spaced test users what `scoter.report.shoppers` describes.
 
     The lists are those that were measured; a step's contribution to an item is its exact score minus that with the step hidden
-    (`scoter.stages.explanation`), from the chain that the method read in the test. The artefact is put `into` another
-    store where this one cannot be written.
+    (`scoter.stages.explanation`), from the chain that the method read in the test. The artefact is
+    put `into` another store where this one cannot be written.
 
     Raises:
         StoreError: an artefact that the run was made from is no longer in the store.

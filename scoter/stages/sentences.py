@@ -8,7 +8,7 @@ from scoter.stages.context import Context
 
 
 def sentence_encoder(context: Context, keep: bool = True) -> Callable[[list[str]], np.ndarray]:
-    """Sentences to vectors, cached by content in the store; without `keep`, where it can be written."""
+    """Sentences to vectors, cached by content in the store; `keep` is as for `text.encode`."""
     from scoter import text
 
     settings, cache = context.experiment.text, context.store.root / "sentences"

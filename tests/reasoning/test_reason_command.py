@@ -245,7 +245,7 @@ def test_a_server_that_refuses_everything_is_left_and_the_job_goes_on_once_it_is
         status, out, err = run_here(*given)
         assert (status, out) == (1, "")
         assert err.count("is not supported") == 1
-        assert "pass --token-limit max_completion_tokens" in err
+        assert "Pass --token-limit max_completion_tokens" in err
         assert server.attempts.total() <= 7
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["job.json"]
         found = reason([*given, "--token-limit", "max_completion_tokens"])
@@ -331,6 +331,7 @@ def test_a_batch_for_newer_models_names_their_field(tmp_path):
         (json.dumps({"custom_id": "0" * 64, "response": {"body": json.loads(body_of("x"))}}).encode(), "1 unknown"),
         (b"PK\x03\x04 a zip file", "1 malformed"),
     ],
+    ids=["empty", "blank", "empty, packed", "CSV", "errors", "errors, packed", "cut", "foreign", "zip"],
 )  # fmt: skip
 def test_an_import_of_nothing_is_an_error(content, said, tmp_path):
     (tmp_path / "replies.jsonl").write_bytes(content)

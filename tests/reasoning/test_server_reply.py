@@ -83,7 +83,7 @@ def test_a_stream_that_nobody_asked_for_is_put_together_if_it_is_whole() -> None
         ({"tool_calls": [{"function": {"arguments": CHAIN}}]}, "tool_calls", "is a tool call; serve the"),
         ({"function_call": {"arguments": CHAIN}}, "stop", "the answer is a tool call"),
         ({"refusal": "I cannot help."}, "stop", "the model refuses: 'I cannot help.'; name another"),
-        ({}, "content_filter", "the server's content filter withheld it"),
+        ({}, "content_filter", "the server's filter withheld it"),
         ({}, "stop", ""),
     ],
 )
