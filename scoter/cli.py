@@ -143,6 +143,8 @@ def table(name: str, store: Path | None) -> None:
 @store_option
 def leakage(run_name: str, sample: int, store: Path | None) -> None:
     """How often each step of a run's chains names the target, in training, validation and test: they should agree."""
+    import numpy as np
+
     from scoter.errors import StoreError
     from scoter.reasoning.chains import load_chains
     from scoter.reasoning.leakage import mention_table
@@ -156,24 +158,24 @@ def leakage(run_name: str, sample: int, store: Path | None) -> None:
     _, catalog, split = open_data(opened.find("prepare", keys["prepare"]))
     chains = load_chains(opened.find("chains", keys["chains"]).folder())
     found = mention_table(chains, split, catalog, outcome["seed"], sample)
-    parts = list(dict.fromkeys(found["part"]))
+    counts = dict(zip(found["part"], found["chains"], strict=True))
     meanings = {
         "item": "item",
         "item_alike": "item, for one mix of frequent and rare items",
         "category": "category",
     }
-    if not found["item"].any():
+    if not np.any(found["item"]):
         meanings.pop("item_alike")  # no mix makes more of none
     for column, meaning in meanings.items():
-        if found[column].isna().all():
+        if np.isnan(found[column]).all():
             click.echo(f"\nthe items have no {column}, so no step can name the target's")
-        elif not found[column].any():
+        elif not np.any(found[column]):
             steps = ", ".join(dict.fromkeys(found["step"]))
-            count = found.groupby("part")["chains"].max().sum()
-            click.echo(f"\nno step names the target's {meaning} in any of {count:,} chains: {steps}")
+            looked_at = f"{sum(counts.values()):,} chains: {steps}"
+            click.echo(f"\nno step names the target's {meaning} in any of {looked_at}")
         else:
             click.echo(f"\nshare of chains whose step names the target's {meaning}")
-            table = found.pivot(index="step", columns="part", values=column)[parts]
+            table = found.pivot(index="step", columns="part", values=column)[list(counts)]
             click.echo(table.round(4).to_string())
 
 
