@@ -43,7 +43,7 @@ def show(name: str, results: Path = RESULTS) -> Any:
     except NotMeasuredError as reason:
         print(reason)
         return None
-    print(f"{FIGURES[name].caption}\n{plotted(figure)}")
+    print("\n".join(filter(None, (FIGURES[name].caption, plotted(figure)))))
     with tempfile.TemporaryDirectory() as folder:
         (path,) = save(figure, Path(folder), name, ("png",))
         return Image(data=path.read_bytes(), width=int(110 * figure.get_figwidth()), alt=FIGURES[name].caption)
@@ -52,14 +52,14 @@ def show(name: str, results: Path = RESULTS) -> Any:
 def table(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None, digits: int = 4) -> None:
     """Print rows as a plain table, numbers with so many digits after the point.
 
-    >>> table([{"items": 3, "recall": 0.51239}])  # doctest: +NORMALIZE_WHITESPACE
-    items recall
-        3 0.5124
+    >>> table([{"items": 3, "recall": 0.51239, "gain": -0.0}])  # doctest: +NORMALIZE_WHITESPACE
+    items recall   gain
+        3 0.5124 0.0000
     """
     import pandas as pd
 
     frame = pd.DataFrame(list(rows), columns=list(columns) if columns else None)
-    print(frame.to_string(index=False, float_format=lambda value: f"{value:.{digits}f}", na_rep=""))
+    print(frame.to_string(index=False, float_format=lambda value: f"{value + 0.0:.{digits}f}", na_rep=""))
 
 
 def scratch_store() -> Any:

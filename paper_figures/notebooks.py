@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+_CODE = re.compile(r"0x[0-9a-f]{6,}|\b(?:array|tensor)\(|dtype=|\{'")
+"""What a program prints for programmers: addresses, arrays, dictionaries."""
 _PRIVATE = ("/home/", "/Users/", "/root/", "/tmp/", "/work/", "C:\\")
 
 
@@ -47,7 +50,9 @@ def sanitised(notebook: dict[str, Any]) -> dict[str, Any]:
 
 
 def complaints(path: Path) -> list[str]:
-    """What must not be in a committed notebook: foreign metadata, a path of some machine, a cell without its run, an error.
+    """What must not be in a committed notebook.
+
+    Foreign metadata, a path of some machine, a value printed as code, a cell without its run, an error.
 
     >>> complaints(FOLDER / "01_data.ipynb")
     []
@@ -59,6 +64,9 @@ def complaints(path: Path) -> list[str]:
     for number, cell in enumerate(notebook["cells"]):
         text = json.dumps([cell["source"], [{**out, "data": _words(out.get("data"))} for out in cell.get("outputs", [])]])
         found += [f"{path.name}, cell {number}: names a path of a machine ({mark})" for mark in _PRIVATE if mark in text]
+        printed = "".join("".join(out.get("text", "")) for out in cell.get("outputs", []))
+        if code := _CODE.search(printed):
+            found.append(f"{path.name}, cell {number}: prints {code[0]!r}, which says nothing to a reader")
         if any(output["output_type"] == "error" for output in cell.get("outputs", [])):
             found.append(f"{path.name}, cell {number}: ended in an error")
     if not any(cell.get("outputs") for cell in notebook["cells"]):

@@ -23,8 +23,9 @@ def plotted(figure: Figure) -> str:
         if axes.get_label() == "<colorbar>" or not axes.axison:
             continue
         across, up = (" ".join(label.split()) for label in (axes.get_xlabel(), axes.get_ylabel()))
-        lines.append(" | ".join(part for part in (axes.get_title(), up, across) if part))
-        lines += [f"  {line}" for line in _drawn(axes)]
+        drawn = [f"  {line}" for line in _drawn(axes)]
+        heading = " | ".join(part for part in (axes.get_title(), up, across) if part)
+        lines += [heading, *drawn] if drawn else []
     return "\n".join(lines)
 
 
@@ -42,13 +43,24 @@ def _drawn(axes: Axes) -> Iterable[str]:
         if len(x) == 2 and (x[0] == x[1] or y[0] == y[1]):  # a line across the whole axis
             yield f"{name}: {_short(x[0] if x[0] == x[1] else y[0])}"
             continue
-        shown = np.unique(np.linspace(0, len(x) - 1, min(len(x), 7)).astype(int))
-        yield f"{name}: " + ", ".join(f"({_short(x[at])}, {_short(y[at])})" for at in shown)
+        for values, other, along_y in ((x, y, False), (y, x, True)):
+            if _has_words(axes, along_y):  # points shifted aside have the name of their place, not the shift
+                named = zip(_names(axes, values, along_y), other, strict=True)
+                yield from (f"{name}, {place}: {_short(value)}" for place, value in named)
+                break
+        else:
+            yield f"{name}: {_curve(x, y)}"
     for cloud in axes.collections:
         if isinstance(cloud, PathCollection) and not str(cloud.get_label()).startswith("_"):
             points = np.asarray(cloud.get_offsets(), float)
             middle = ", ".join(_short(value) for value in points.mean(axis=0))
             yield f"{cloud.get_label()}: {len(points)} points, mean ({middle})"
+
+
+def _curve(x: np.ndarray, y: np.ndarray) -> str:
+    """Some points of a curve, its ends among them."""
+    shown = np.unique(np.linspace(0, len(x) - 1, min(len(x), 7)).astype(int))
+    return ", ".join(f"({_short(x[at])}, {_short(y[at])})" for at in shown)
 
 
 def _errorbar(axes: Axes, container: Any) -> Iterable[str]:
@@ -79,13 +91,19 @@ def _bars(axes: Axes, container: Any) -> Iterable[str]:
 
 def _names(axes: Axes, places: np.ndarray, along_y: bool) -> list[str]:
     """What stands at a place: the label of the nearest tick where the axis has words, else the number itself."""
+    if not _has_words(axes, along_y):
+        return [_short(place) for place in places]
     axis = axes.yaxis if along_y else axes.xaxis
     formatter = axis.get_major_formatter()
-    if not isinstance(formatter, FixedFormatter | FuncFormatter) or axis.get_scale() != "linear":
-        return [_short(place) for place in places]
     ticks = np.asarray(axis.get_ticklocs(), float)
     nearest = [int(np.abs(ticks - place).argmin()) for place in places]
     return [" ".join(str(formatter(ticks[at], at)).split()) for at in nearest]
+
+
+def _has_words(axes: Axes, along_y: bool) -> bool:
+    axis = axes.yaxis if along_y else axes.xaxis
+    words = isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter)
+    return words and axis.get_scale() == "linear"
 
 
 def _parts(container: Any) -> Iterable[Any]:

@@ -21,6 +21,7 @@ VIEWS = {
     "last": (ORANGE, "^", "last step"),
 }
 EDGE = 2.0
+MEAN_SIZE = f"mean size of the errors, each at most {EDGE:g} nats"
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SIZES = (8, 9, 10, 12, 16, 24, 48, 96)
 REPETITIONS = 4000
@@ -144,13 +145,14 @@ def estimators(results: Path) -> Figure:
         for place, name in enumerate(names):
             errors = np.clip([row["error"] for row in rows if row["estimator"] == name and row["n"] == n], -EDGE, EDGE)
             axes.plot(errors, [place] * len(errors), linestyle="", marker="|", color=GREY, markersize=6)
-            axes.plot([_mean_size(rows, name, n)], [place], linestyle="", marker="D", color=BLUE)
+        means = [_mean_size(rows, name, n) for name in names]
+        axes.plot(means, range(len(names)), linestyle="", marker="D", color=BLUE, label=MEAN_SIZE)
         axes.set_xlim(-1.08 * EDGE, 1.08 * EDGE)
         axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
         axes.set_xlabel("error, nats")
         axes.set_title(f"n = {n:,}")
-    _, one_law, mean_size = all_axes[0].lines[:3]
-    figure.legend([one_law, mean_size], ["one law", "mean size of the errors"], loc="outside upper right", ncols=2)
+    marks = [all_axes[0].lines[1], all_axes[0].lines[-1]]
+    figure.legend(marks, ["one law", MEAN_SIZE], loc="outside upper right", ncols=2)
     return figure
 
 

@@ -152,25 +152,24 @@ def leakage(run_name: str, sample: int, store: Path | None) -> None:
     _, catalog, split = open_data(opened.find("prepare", keys["prepare"]))
     chains = load_chains(opened.find("chains", keys["chains"]).folder())
     found = mention_table(chains, split, catalog, outcome["seed"], sample)
-    parts = list(dict.fromkeys(found["part"]))
+    counts = dict(zip(found["part"], found["chains"], strict=True))
     meanings = {
         "item": "item",
         "item_alike": "item, for one mix of frequent and rare items",
         "category": "category",
     }
-    if not found["item"].to_numpy().any():
+    if not np.any(found["item"]):
         meanings.pop("item_alike")  # no mix makes more of none
     for column, meaning in meanings.items():
-        shares = found[column].to_numpy(float)
-        if np.isnan(shares).all():
+        if np.isnan(found[column]).all():
             click.echo(f"\nthe items have no {column}, so no step can name the target's")
-        elif not shares.any():
+        elif not np.any(found[column]):
             steps = ", ".join(dict.fromkeys(found["step"]))
-            count = int(found.drop_duplicates("part")["chains"].to_numpy().sum())
-            click.echo(f"\nno step names the target's {meaning} in any of {count:,} chains: {steps}")
+            looked_at = f"{sum(counts.values()):,} chains: {steps}"
+            click.echo(f"\nno step names the target's {meaning} in any of {looked_at}")
         else:
             click.echo(f"\nshare of chains whose step names the target's {meaning}")
-            table = found.pivot(index="step", columns="part", values=column)[parts]
+            table = found.pivot(index="step", columns="part", values=column)[list(counts)]
             click.echo(table.round(4).to_string())
 
 

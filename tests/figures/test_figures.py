@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
 from matplotlib.testing.compare import compare_images
 
 from benchmarks.collect import ranks_path
@@ -132,6 +133,41 @@ def test_staleness_and_discovery_are_their_files():
         ends = [gains[name][end] for end in ("low", "mean", "high")]
         assert (low[place], middle[place], high[place]) == pytest.approx(ends)
         assert f"  {name}: {ends[1]:.4g} [{ends[0]:.4g}, {ends[2]:.4g}]" in plotted(draw("discovery")).splitlines()
+
+
+def test_a_point_shifted_aside_is_printed_with_the_name_of_its_place():
+    rows = json_results("latency.json")["latency"]
+    printed = plotted(draw("latency")).splitlines()
+    for row in rows:
+        assert f"  TIGER, p99, {row['threads']}: {row['tiger']['p99']:.4g}" in printed
+    assert not any("0.12" in line or "0.88" in line for line in printed)
+    figure = Figure()
+    across, up = figure.subplots(1, 2)
+    across.plot([-0.2, 0.8], [3, 4], label="one")
+    across.plot([0.2, 1.2], [5, 6], label="other")
+    across.set_xticks([0, 1], ["cold", "warm"])
+    up.plot([7, 8, 9], [0.1, 1.1, 2.1], label="lying")
+    up.set_yticks([0, 1, 2], ["a", "b", "c"])
+    assert [line.strip() for line in plotted(figure).splitlines() if line.strip()] == [
+        *("one, cold: 3", "one, warm: 4", "other, cold: 5", "other, warm: 6"),
+        *("lying, a: 7", "lying, b: 8", "lying, c: 9"),
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name != "method"])
+def test_every_heading_of_a_figures_numbers_has_numbers_below_it(name):
+    lines = plotted(draw(name)).splitlines()
+    assert lines
+    for place, line in enumerate(lines):
+        if not line.startswith("  "):
+            assert lines[place + 1].startswith("  "), line
+
+
+def test_estimators_are_their_file():
+    rows = json_results("estimators.json")["rows"]
+    mine = [row for row in rows if (row["estimator"], row["n"]) == ("ksg_1", 5000) and "value" in row]
+    mean = np.mean([min(abs(row["error"]), 2) for row in mine])
+    assert f"  mean size of the errors, each at most 2 nats, ksg 1: {mean:.4g}" in plotted(draw("estimators"))
 
 
 def test_prefixes_are_their_file():

@@ -32,6 +32,20 @@ def test_what_must_not_be_committed_is_named(tmp_path):
     assert "authors" not in sanitised(notebook)["metadata"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["<Axes at 0x7fbbc99d4220>", "array([1., 2.])", "{'recall@5': 0.35}", "tensor(3)"],
+)
+def test_what_is_printed_as_code_is_named(tmp_path, text):
+    notebook = json.loads((FOLDER / "01_data.ipynb").read_text())
+    code = next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")
+    code["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["recall -0.05\n", text]}]
+    (tmp_path / "bad.ipynb").write_text(json.dumps(notebook))
+    (found,) = complaints(tmp_path / "bad.ipynb")
+    assert "bad.ipynb, cell 1: prints" in found
+    assert "which says nothing to a reader" in found
+
+
 def test_the_switch_is_the_environments_word(monkeypatch, capsys):
     assert chosen_size("results") == "results"
     monkeypatch.setenv(VARIABLE, "smoke")
