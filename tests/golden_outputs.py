@@ -30,14 +30,14 @@ from scoter.types import Step
 
 FILE = Path(__file__).with_name("goldens.json")
 RENEW = "python tests/golden_outputs.py"
-TOLERANCE = 5e-3  # more than the instruction sets of processors move a sketch
+TOLERANCE = 2e-3  # more than the instruction sets of processors move a sketch
 
-# Costs and origins, which differ from run to run; the order of items whose scores are almost equal;
-# and what a run copies from its inputs.
+# Costs and origins, which differ from run to run; the order of items, which turns where scores are
+# almost equal; and what a run copies from its inputs.
 LEFT_OUT = re.compile(
-    r"(\w*seconds(\..*)?|peak_mib|(\w*\.)?commit|.*trained_at|versions\..*|artefacts\..*|.*\.train|.*\.origin"
-    r"|items|ranks|recommendations\..*\.(title|truth)|read\..*\.rank"
-    r"|config\..*|methods\..*\.(config|curve|\w*seconds|peak_mib).*|semantic_ids\..*|pattern\.cl.*)"
+    r"(\w*seconds(\..*)?|peak_mib|commit|.*trained_at|versions\..*|artefacts\..*|.*\.train|(.*\.)?origin"
+    r"|items|ranks?|recommendations\..*\.(title|truth)|read\..*\.rank"
+    r"|config\..*|methods\..*\.(config|curve|\w*seconds|peak_mib).*|semantic_ids\..*)"
 )
 
 
@@ -65,6 +65,7 @@ def shop() -> Experiment:
         "discover.users=40",
         "discover.fresh_users=20",
         "methods.*.training.epochs=1",
+        "methods.*.training.batch_targets=64",
         "methods.*.training.evaluate_every=1",
         "methods.*.training.precision=fp32",
     )
