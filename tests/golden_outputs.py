@@ -35,7 +35,8 @@ TOLERANCE = 2e-3  # more than the instruction sets of processors move a sketch
 # Costs and origins, which differ from run to run; the order of items, which turns where scores are
 # almost equal; and what a run copies from its inputs.
 LEFT_OUT = re.compile(
-    r"(\w*seconds(\..*)?|peak_mib|commit|.*trained_at|versions\..*|artefacts\..*|.*\.train|(.*\.)?origin"
+    r"(\w*seconds(\..*)?|peak_mib|commit|.*trained_at|versions\..*"
+    r"|artefacts\..*|.*\.train|(.*\.)?origin"
     r"|items|ranks?|recommendations\..*\.(title|truth)|read\..*\.rank"
     r"|config\..*|methods\..*\.(config|curve|\w*seconds|peak_mib).*|semantic_ids\..*)"
 )
@@ -44,8 +45,8 @@ LEFT_OUT = re.compile(
 def shop() -> Experiment:
     """Every kind of model, for one epoch each, in fp32.
 
-    Semantic IDs are RQ-k-means of texts: the axes of co-occurrence and the codes of an RQ-VAE that is
-    hardly trained differ between processors, so they have no golden.
+    Semantic IDs are RQ-k-means of texts. The axes of co-occurrence and the codes of an RQ-VAE that
+    is hardly trained differ between processors, so they have no golden.
     """
     small = experiment("simulated-controls-all")
     arms = {name: small.methods[name] for name in ("tiger", "scoter")}
@@ -94,7 +95,8 @@ def outputs(store: Store) -> dict[str, dict[str, Any]]:
     made: dict[str, dict[str, Any]] = {}
     for stage in VERSIONS:
         artefacts = sorted(store.artefacts(stage), key=_recipe)
-        inputs = {stage_of[key] for one in artefacts for key in one.manifest()["inputs"] if key in stage_of}
+        keys = {key for artefact in artefacts for key in artefact.manifest()["inputs"]}
+        inputs = {stage_of[key] for key in keys & set(stage_of)}
         summaries = [_summary(artefact) for artefact in artefacts]
         if summaries:
             made[stage] = {"after": sorted(inputs), "made": summaries}
@@ -110,34 +112,39 @@ def encoder_in_fp32() -> Iterator[None]:
     text._load.cache_clear()
 
 
-def problems(goldens: Mapping[str, Any], made: Mapping[str, Any], versions: Mapping[str, int]) -> list[str]:
+Outputs = Mapping[str, Mapping[str, Any]]
+
+
+def problems(goldens: Outputs, made: Outputs, versions: Mapping[str, int]) -> list[str]:
     """One line for each stage whose golden, output and version do not fit, with what to do.
 
     A stage after one whose output changed has other inputs, so nothing can be said of it.
     """
-    changed = {stage for stage in made if stage in goldens and _difference(goldens[stage], made[stage])}
-    found = []
+    both = set(goldens) & set(made)
+    differences = {stage: _difference(goldens[stage], made[stage]) for stage in both}
+    changed = {stage for stage, difference in differences.items() if difference}
+    lines = []
     for stage, version in versions.items():
         golden = goldens.get(stage)
         if stage not in made:
-            found.append(f"the stage {stage!r} has no golden; add its output to {Path(__file__).name}")
+            lines.append(f"the stage {stage!r} has no golden; add its output to golden_outputs.py")
         elif golden is None:
-            found.append(f"the stage {stage!r} has no golden; make it with `{RENEW}`")
+            lines.append(f"the stage {stage!r} has no golden; make it with `{RENEW}`")
         elif golden["version"] != version:
-            found.append(
-                f"VERSIONS[{stage!r}] is {version}, and its golden was made with {golden['version']}; "
-                f"renew the goldens with `{RENEW}`"
+            lines.append(
+                f"VERSIONS[{stage!r}] is {version}, and its golden was made with "
+                f"{golden['version']}; renew the goldens with `{RENEW}`"
             )
         elif stage in changed and not _ancestors(stage, made) & changed:
-            found.append(
-                f"the output of the stage {stage!r} changed ({_difference(golden, made[stage])}), and its version "
-                f"is {version} as before; bump VERSIONS[{stage!r}] in scoter/stages/context.py if "
+            lines.append(
+                f"the output of the stage {stage!r} changed ({differences[stage]}), and "
+                f"its version is {version} as before; bump VERSIONS[{stage!r}] in scoter/stages/context.py if "
                 f"that is meant, and renew the goldens with `{RENEW}`"
             )
-    return found
+    return lines
 
 
-def forgotten(goldens: Mapping[str, Any], made: Mapping[str, Any], versions: Mapping[str, int]) -> list[str]:
+def forgotten(goldens: Outputs, made: Outputs, versions: Mapping[str, int]) -> list[str]:
     """Those of `problems` that a renewal would hide: an output changed, and its version did not."""
     return [line for line in problems(goldens, made, versions) if "as before" in line]
 
@@ -169,8 +176,8 @@ def _summary(artefact: Artefact) -> dict[str, Any]:
                 close[field] = _sketch(np.array(values))
             else:
                 exact[field] = values
-        text_of_exact = json.dumps(exact, sort_keys=True).encode()
-        digest = hashlib.sha256(text_of_exact).hexdigest()[:16]
+        exact_text = json.dumps(exact, sort_keys=True).encode()
+        digest = hashlib.sha256(exact_text).hexdigest()[:16]
         files[path.relative_to(artefact.path).as_posix()] = {"exact": digest, "close": close}
     return files
 
@@ -181,7 +188,8 @@ def _fields(path: Path) -> Iterator[tuple[str, list[Any]]]:
     if path.suffix == ".safetensors":
         for name, array in sorted(load_file(path).items()):
             fields[f"shape of {name}"] = [*array.shape]
-            fields.setdefault("weights" if path.stem == "weights" else name, []).extend(array.ravel().tolist())
+            field = "weights" if path.stem == "weights" else name
+            fields.setdefault(field, []).extend(array.ravel().tolist())
     elif path.suffix == ".parquet":
         table = pq.read_table(path)
         fields = {name: table[name].to_pylist() for name in table.column_names}
@@ -192,7 +200,7 @@ def _fields(path: Path) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _leaves(tree: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    """Every leaf of a JSON tree by its keys; those of a list, and of all methods, share one place."""
+    """Every leaf of a JSON tree by its keys; those of a list and of all methods share a place."""
     if isinstance(tree, dict):
         for key, value in tree.items():
             yield from _leaves(value, (*place, "METHOD" if key in METHODS else key))
@@ -246,7 +254,7 @@ def main() -> None:
     goldens = json.loads(FILE.read_text()) if FILE.exists() else {}
     if lines := forgotten(goldens, made, VERSIONS):
         sys.exit("\n".join(["nothing was renewed", *lines]))
-    renewed = {stage: {"version": VERSIONS[stage], **made[stage]} for stage in VERSIONS if stage in made}
+    renewed = {stage: {"version": VERSIONS[stage], **output} for stage, output in made.items()}
     lines = re.sub(r"\[\s+([-\d.e,\s]+?)\s+\]", _on_one_line, json.dumps(renewed, indent=1))
     FILE.write_text(lines + "\n")
     print(f"{FILE}: {len(renewed)} stages")

@@ -1,4 +1,4 @@
-"""A stage's key names what made its output: the device, the precision, the columns, the method's name."""
+"""A stage's key names what made its output: device, precision, columns and the method's name."""
 
 import json
 from collections.abc import Callable
@@ -69,7 +69,9 @@ def joint_key(method: MethodConfig, context: Context, name: str = "scoter") -> s
 def test_auto_is_keyed_as_what_it_comes_to(name: str, auto: Any, tmp_path: Path) -> None:
     context, method = context_of(Unbuilt(tmp_path)), SHOP.methods[name]
     assert method.training.precision == "auto"
-    explicit = {kind: keys_of(name, in_precision(kind, method), context) for kind in ("fp32", "bf16")}
+    explicit = {}
+    for precision in ("fp32", "bf16"):
+        explicit[precision] = keys_of(name, in_precision(precision, method), context)
     assert not set(explicit["fp32"]) & set(explicit["bf16"])
     for precision, keys in explicit.items():
         auto(precision)
@@ -113,8 +115,8 @@ def test_a_gpu_has_keys_of_its_own_and_its_processes_share_them(
     assert there[0] == there[1]
     assert not set(here) & set(there[0])
     popular = experiment("simulated-smoke").methods["popularity"]
-    on = [keys_of("popularity", popular, context_of(store, device=name)) for name in ("cpu", "cuda")]
-    assert on[0] == on[1]
+    cpu, gpu = (context_of(store, device=device) for device in ("cpu", "cuda"))
+    assert keys_of("popularity", popular, cpu) == keys_of("popularity", popular, gpu)
 
 
 def test_a_name_is_keyed_since_dropout_is_seeded_by_it(tmp_path: Path) -> None:

@@ -88,11 +88,11 @@ def build_network(
 
 
 def method_recipe(method: MethodConfig, device: str) -> dict[str, Any]:
-    """What of a method and of this machine decides its numbers: for the key of a stage that trains it.
+    """What of a method and of this machine decides its numbers, for the key of a stage.
 
     `auto` is left out, and what it comes to here is named: an artefact in fp32 never stands for one
     in bf16, nor a GPU's for a processor's. Library versions and the numbers of threads and of
-    processes are not in the key; a run records the versions, training its processes.
+    processes are not in the key; a run records the versions, and training its processes.
     """
     config = json.loads(to_json(method))
     del config["training"]["precision"]
@@ -100,7 +100,7 @@ def method_recipe(method: MethodConfig, device: str) -> dict[str, Any]:
 
 
 def computation(method: MethodConfig, device: str) -> dict[str, str]:
-    """The kind of device and the precision that a method computes with here; popularity has neither.
+    """The kind of device and the precision of a method's computations; popularity has neither.
 
     Raises:
         ConfigError: `device` is unknown, or there is none here.

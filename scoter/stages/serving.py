@@ -138,7 +138,7 @@ def newest_chains(run: OpenRun, histories: Histories, known: bool) -> NewestChai
 
 
 def _as_trained(run: OpenRun, chains: NewestChains) -> NewestChains:
-    """The chains in the form in which the method's fusion was trained on them: grounded, or with a slot for each sentence.
+    """The chains in the form of training: grounded, or with a slot for each sentence.
 
     Their vectors are in half precision, as in the stage `chains` and in a bundle, so that a run and
     its bundle answer alike.

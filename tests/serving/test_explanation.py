@@ -77,11 +77,11 @@ METHODS = ("scoter", "tiger-meanpool", "listed", "sasrec-ce-scoter")
 def by_run(finished: tuple[Store, Artefact]) -> dict[str, dict[str, dict[str, Any]]]:
     """What the run says of every user of the shop, asked for all of them at once."""
     everyone = open_run(*finished, None).log.user_keys
-    said = {}
+    explained = {}
     for method in METHODS:
         rows = recommend_from_run(*finished, method, everyone, (), 10, explain=True)
-        said[method] = {row["user"]: row for row in rows}
-    return said
+        explained[method] = {row["user"]: row for row in rows}
+    return explained
 
 
 def disagreement(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
@@ -148,7 +148,10 @@ def test_eight_bits_explain_every_user_within_their_rounding(
     assert max(off) < 4e-3
 
 
-def test_the_commands_explain_alike(finished: tuple[Store, Artefact], bundles: dict[str, Path]) -> None:
+def test_the_commands_explain_alike(
+    finished: tuple[Store, Artefact],
+    bundles: dict[str, Path],
+) -> None:
     store, users = str(finished[0].root), ("--user", "shopper-59", "--user", "shopper-7")
     source = ["latest", "--method", "scoter", "--store", store]
     by_run = CliRunner().invoke(main, ["recommend", *source, *users, "--explain", "--json"])
