@@ -82,8 +82,8 @@ def open_run(run: Path, users: int, seed: int) -> dict[str, Any]:
     outcome = json.loads((run / "run.json").read_text())
     if not {"chains", "semantic-ids"} <= outcome["artefacts"].keys():
         raise ConfigError(
-            f"run = {run}: none of its methods reads chains with semantic IDs; pass a run with a structured arm, "
-            f"such as beauty-scoter"
+            f"run = {run}: none of its methods reads chains with semantic IDs; pass a run with a "
+            "structured arm, such as beauty-scoter"
         )
     store, keys = Store(run.parent.parent), outcome["artefacts"]
     _, catalog, split = open_data(store.find("prepare", keys["prepare"]))

@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from scoter.cli import main
+from scoter.data.prepared import save_prepared
 from scoter.reasoning.picture import draw
+from scoter.types import Catalog, InteractionLog
 
 TINY = {
     "data.simulated.users": 150,
@@ -60,3 +63,17 @@ def test_a_picture_of_another_kind_is_refused(store: Path, tmp_path: Path) -> No
     done = discover(store, "--picture", str(tmp_path / "picture.gif"))
     assert done.exit_code == 1
     assert "must end in .svg, .png or .pdf" in done.output
+
+
+def test_items_without_text_are_held_against_the_names_that_chains_give_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    log = InteractionLog(rng.integers(0, 20, 240), np.arange(41) * 6, tuple(map(str, range(40))))
+    save_prepared(log, Catalog(tuple(f"key-{item}" for item in range(20))), tmp_path / "bare")
+    sizes = ("discover.patterns=12", "discover.users=15", "discover.fresh_users=15", "data.name=bare")
+    settings = [part for setting in sizes for part in ("--set", setting)]
+    arguments = ["discover", "beauty", "--data", str(tmp_path / "bare"), "--store", str(tmp_path / "store"), "--json", *settings]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    tree = json.loads(done.stdout)
+    assert tree["provenance"]["fresh_users"] == 15
+    assert not any("categor" in json.dumps(step) for step in tree["pattern"]["steps"])

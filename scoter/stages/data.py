@@ -91,6 +91,15 @@ def text_fields(catalog: Catalog, wanted: tuple[str, ...]) -> list[str]:
     return [name for name in fields if name != "phrase" or "title" not in fields]
 
 
+def spoken_items(catalog: Catalog, wanted: tuple[str, ...]) -> list[str]:
+    """What chains are held against, item by item: its text, or where no item has any, the name that chains give it."""
+    from scoter import text
+    from scoter.reasoning.chains import item_names
+
+    fields = text_fields(catalog, wanted)
+    return text.item_texts(catalog, fields) if fields else item_names(catalog)
+
+
 def make_semantic_ids(context: Context, items: Artefact) -> Artefact:
     """Residual quantisation of the item vectors, made unique."""
     from scoter.semantic_ids.build import build_semantic_ids
@@ -108,9 +117,8 @@ def make_semantic_ids(context: Context, items: Artefact) -> Artefact:
     report = json.loads(made.file("report.json").read_text())
     if report["collisions"] != config.collisions:
         context.say(
-            f"semantic-ids: codes alone do not tell all items apart ({report['distinct_vectors']:,} distinct item vectors, up "
-            f"to {report['largest_group']:,} items on one tuple of codes), so an extra level of "
-            f"{report['codebook_sizes'][-1]:,} codes numbers them"
+            f"semantic-ids: up to {report['largest_group']:,} items share all their codes (there are "
+            f"{report['distinct_vectors']:,} distinct item vectors), so an extra level of codes numbers them"
         )
     return made
 

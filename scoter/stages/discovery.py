@@ -11,7 +11,7 @@ from scoter.config import Experiment, SamplingConfig, to_json
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context
-from scoter.stages.data import open_data, text_fields
+from scoter.stages.data import open_data, spoken_items
 from scoter.stages.sentences import sentence_encoder
 from scoter.store import Artefact
 
@@ -105,13 +105,12 @@ def discover_pattern(context: Context, data: Artefact, model: ChosenModel | None
 
 
 def _with_catalog(context: Context, data: Artefact) -> "Discovery":
-    from scoter import text
     from scoter.reasoning.mine import discover
 
     experiment = context.experiment
     _, catalog, split = open_data(data)
     encode = sentence_encoder(context)
-    vectors = encode(text.item_texts(catalog, text_fields(catalog, experiment.text.fields)))
+    vectors = encode(spoken_items(catalog, experiment.text.fields))
     return discover(split, catalog, experiment.discover, encode, vectors, derive_seed(context.data_seed, "discover"))
 
 

@@ -23,7 +23,7 @@ from scoter.config import MethodConfig, to_json
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context
-from scoter.stages.data import codes_of, open_data, text_fields
+from scoter.stages.data import codes_of, open_data, spoken_items
 from scoter.stages.models import method_recipe
 from scoter.stages.sentences import sentence_encoder
 from scoter.stages.transfer_probe import TransferProbe, without_last
@@ -112,7 +112,6 @@ class Chosen:
 
 def search(context: Context, method: MethodConfig, data: Artefact, ids: Artefact | None, budget: JointBudget) -> Chosen:
     """Mine, write the candidates' chains, and halve them by the NDCG that the transfer reaches on held-in targets."""
-    from scoter import text
     from scoter.reasoning.generate import hold_in
     from scoter.reasoning.halving import successive_halving
     from scoter.reasoning.mine import discover
@@ -120,7 +119,7 @@ def search(context: Context, method: MethodConfig, data: Artefact, ids: Artefact
 
     experiment, clock = context.experiment, _Clock()
     _, catalog, split = open_data(data)
-    vectors = sentence_encoder(context)(text.item_texts(catalog, text_fields(catalog, experiment.text.fields)))
+    vectors = sentence_encoder(context)(spoken_items(catalog, experiment.text.fields))
     seed = derive_seed(context.data_seed, "discover")
     found = discover(split, catalog, experiment.discover, sentence_encoder(context), vectors, seed)
     tried, _ = hold_in(split, experiment.discover, seed)

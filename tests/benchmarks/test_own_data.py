@@ -1,12 +1,16 @@
 """The page on one's own data holds: its class and its commands run on a small foreign dataset, and the numbers are right."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,10 +25,21 @@ from benchmarks.collect import load_rows
 from benchmarks.own_method import load_own
 from benchmarks.plan import plan
 from benchmarks.recipes import own_config
+from benchmarks.runs import find_methods
 from benchmarks.suite import requested
+from scoter import pipeline
+from scoter.config import with_overrides
 from scoter.data.prepared import load_prepared
 from scoter.data.split import leave_one_out
-from scoter.errors import ConfigError
+from scoter.errors import ConfigError, DataError
+from scoter.experiments import benchmark
+from scoter.models.sasrec import SASRec
+from scoter.stages.bundle import export_run
+from scoter.stages.context import Context
+from scoter.stages.data import prepare
+from scoter.stages.explorer import explore
+from scoter.stages.models import train
+from scoter.stages.serving import recommend_from_run
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "your-own-data.md").read_text()
@@ -43,6 +58,15 @@ def write_shop(folder: Path, users: int = 120, items: int = 40, titled: bool = F
     pd.DataFrame(rows, columns=["user", "item", "timestamp"]).to_parquet(folder / "interactions.parquet")
     columns = {"item": range(items)} | ({"title": [f"thing number {item}" for item in range(items)]} if titled else {})
     pd.DataFrame(columns).to_parquet(folder / "items.parquet")
+    return folder
+
+
+def write_events(folder: Path, histories: Sequence[Sequence[int]], items: int, **columns: Sequence[Any]) -> Path:
+    """A prepared folder of just these histories, without times."""
+    folder.mkdir()
+    rows = [(user, item) for user, history in enumerate(histories) for item in history]
+    pd.DataFrame(rows, columns=["user", "item"]).to_parquet(folder / "interactions.parquet")
+    pd.DataFrame({"item": range(items), **columns}).to_parquet(folder / "items.parquet")
     return folder
 
 
@@ -131,6 +155,103 @@ def command(workplace: Path, *words: str, **options) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, *words], cwd=workplace, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
+
+
+METHODS = ("popularity", "sasrec-ce", "gru4rec", "tiger", "control-mixed-scores", "tiger-meanpool", "scoter")
+
+
+def run_all(folder: Path, methods: Sequence[str] = METHODS, say: Callable[[str], None] = lambda line: None) -> dict[str, dict]:
+    """`run.json` of one epoch of each method on a prepared folder."""
+    store, found = scoter.store.Store(folder.parent / "store"), {}
+    for cell in requested(folder, methods, share=0.01):
+        if cell.seed == 0:
+            found[cell.method] = json.loads((run_cell(cell, folder, store, say) / "run.json").read_text())
+    return found
+
+
+def test_ids_that_codes_cannot_tell_apart_get_a_level_and_methods_without_ids_make_none(tmp_path):
+    """Ten items of forty were bought, and none has text."""
+    lines = []
+    shop = write_events(tmp_path / "cold", np.random.default_rng(0).integers(0, 10, (20, 6)).tolist(), 40, price=range(40))
+    without = run_all(shop, ("popularity", "sasrec-ce", "gru4rec"), lines.append)
+    assert not any(line.startswith(("items", "semantic-ids")) for line in lines)
+    for outcome in without.values():
+        assert outcome["semantic_ids"] is None
+        assert "semantic-ids" not in outcome["artefacts"]
+    made = run_all(shop, ("tiger", "scoter"), lines.append)
+    [told] = {line for line in lines if "extra level" in line}
+    assert re.match(r"semantic-ids: up to \d+ items share all their codes .* so an extra level of codes numbers them", told)
+    for outcome in made.values():
+        assert outcome["config"]["semantic_ids"]["collisions"] == "reassign"
+        assert outcome["semantic_ids"]["collisions"] == "level"
+        assert outcome["semantic_ids"]["codebook_sizes"][-1] == outcome["semantic_ids"]["largest_group"] > 1
+
+
+def test_nothing_to_train_on_is_one_error_before_training(tmp_path):
+    shop = write_events(tmp_path / "short", [[user % 9, (user + 1) % 9, (user + 4) % 9] for user in range(20)], 9)
+    lines = []
+    assert run_all(shop, ("popularity",))["popularity"]["methods"]["popularity"]["metrics"]["test"]["recall@10"] == 1
+    for method in (*METHODS[1:], "sasrec-bce", "sasrec-ce-scoter"):
+        with pytest.raises(DataError, match=r"nothing to train on: .* none of the 20 users two events .* or run popularity"):
+            run_all(shop, (method,), lines.append)
+    assert {line.split(":")[0] for line in lines} == {"data", "prepare"}
+    context = Context(benchmark("short", "sasrec-ce"), scoter.store.Store(tmp_path / "store"), 0, print)
+    with pytest.raises(DataError, match="nothing to train on"):
+        train(context, "sasrec-ce", context.experiment.methods["sasrec-ce"], prepare(context, shop), None, None)
+
+
+@pytest.mark.parametrize(("items", "titled"), [(1, True), (1, False), (3, False)])
+def test_fewer_items_than_are_asked_for_are_recommended_whole(tmp_path, items, titled):
+    histories = np.random.default_rng(0).integers(0, items, (6, 5)).tolist()
+    columns = {"title": [f"thing number {item}" for item in range(items)]} if titled else {}
+    for method, outcome in run_all(write_events(tmp_path / "few", histories, items, **columns)).items():
+        assert outcome["methods"][method]["metrics"]["test"]["recall@10"] == 1
+        assert (outcome["semantic_ids"] is None) == (method in METHODS[:3])
+
+
+@pytest.mark.parametrize(
+    "histories",
+    [
+        [[0, 1, 2, 3, 4, 5]],
+        [[0, 1, 2, 3, 4]] * 8,
+        [range(5 * user, 5 * user + 5) for user in range(6)],
+        [[0] * 5, [1] * 5, [2] * 4],
+    ],
+    ids=["one user", "one history", "each item once", "nothing beside anything"],
+)
+def test_odd_logs_without_text_run_to_the_end(tmp_path, histories):
+    for method, outcome in run_all(write_events(tmp_path / "odd", histories, 30), ("popularity", "sasrec-ce", "scoter")).items():
+        curve = outcome["methods"][method]["curve"]
+        assert all(np.isfinite(entry["loss"]) and entry["loss"] > 0 for entry in curve)
+        assert bool(curve) == (method != "popularity")
+
+
+@pytest.mark.parametrize("users", [1, 40])
+def test_samples_without_text_work(tmp_path, users):
+    """Most items of a sample stand in one history only, or are held out, so that nothing is known of them."""
+    rng = np.random.default_rng(0)
+    shop = write_events(tmp_path / "large", [rng.integers(0, 300, rng.integers(4, 7)) for _ in range(60)], 300)
+    for method in ("popularity", "sasrec-ce", "tiger", "scoter"):
+        experiment = with_overrides(benchmark("large", method), [f"data.max_users={users}"])
+        one = replace(experiment.methods[method], training=replace(experiment.methods[method].training, epochs=1))
+        experiment = replace(experiment, methods={method: one})
+        found = pipeline.run(experiment, store=scoter.store.Store(tmp_path / "store"), data_dir=shop)
+        outcome = json.loads(found.file("run.json").read_text())
+        assert (outcome["users"], outcome["full_data"]) == (users, False)
+        assert 0 <= outcome["methods"][method]["metrics"]["test"]["recall@10"] <= 1
+
+
+def test_a_run_without_semantic_ids_is_asked_exported_and_shown(tmp_path):
+    shop = write_events(tmp_path / "shop", [[0, 1, 2, 3, 0], [1, 2, 3, 0, 1], [2, 3, 0, 1, 2]], 4)
+    run_all(shop, ("sasrec-ce", "popularity"))
+    store = scoter.store.Store(tmp_path / "store")
+    for run in store.artefacts("run"):
+        asked = recommend_from_run(store, run, None, ("0",), (), 10)
+        assert len(asked[0]["items"]) == 4
+        assert len(json.loads(explore(store, run).file("explorer.json").read_text())) == 3
+        if asked[0]["method"] == "sasrec-ce":
+            assert "semantic_ids.safetensors" not in export_run(store, run, None, tmp_path / "bundle")
+            assert isinstance(find_methods([run.path], ("sasrec-ce",))["sasrec-ce"].trained()[0], SASRec)
 
 
 @pytest.mark.slow

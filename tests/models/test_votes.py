@@ -52,6 +52,32 @@ def make_fusion(dim: int, layers: int, reads: Any = "start"):
     return fusion
 
 
+@pytest.mark.parametrize("items", [1, 2])
+@pytest.mark.parametrize("softmax", ["trie", "vocabulary"])
+def test_a_catalogue_smaller_than_the_beam_is_recommended_whole(items: int, softmax: Any) -> None:
+    """One item leaves the beam nothing to decide, while votes and readings still need the decoder's state."""
+    ids = SemanticIds(np.arange(items)[:, None], (items,))
+    torch.manual_seed(0)
+    model = Tiger(replace(TIGER, softmax=softmax), ids, make_fusion(TIGER.dim, TIGER.layers)).eval()
+    table = make_steps()
+    steps = StepReader(replace(table, named=np.minimum(table.named, items - 1)))  # pyright: ignore
+    histories = Histories(np.arange(3), np.zeros(6, np.int64), np.arange(4) * 2)
+    read = []
+    model.fusion.start_recording()
+    found = model.recommend(histories, 5, steps, lambda rows: read.append(model.fusion.take_readings()[0]))
+    exact = log_likelihoods(model, histories, steps)
+    assert [len(gates) for gates in read] == [3]
+    order = np.argsort(-exact, axis=1)
+    assert found.items.tolist() == [[*row, *[-1] * (5 - items)] for row in order.tolist()]
+    np.testing.assert_allclose(found.scores[:, :items], np.take_along_axis(exact, order, axis=1), atol=1e-5)
+    single = SingleRequests(model, PreparedFusion(model.fusion))
+    for row in range(3):
+        best, scores = single.best(torch.zeros(2, dtype=torch.long), 5, steps, user=row)
+        known = best >= 0
+        assert best[known].tolist() == order[row].tolist()
+        np.testing.assert_allclose(scores[known].numpy(), found.scores[row, :items], atol=1e-5)
+
+
 def make_tiger(reads: Any = "start") -> Tiger:
     codes = np.array([(a, b, c) for a in range(3) for b in range(2) for c in range(2)])
     ids = SemanticIds(np.random.default_rng(0).permutation(codes), (3, 2, 2))

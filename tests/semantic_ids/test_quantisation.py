@@ -1,6 +1,7 @@
 """Both quantisers: against brute force, against collapse, and twice with one seed."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,10 +161,38 @@ def test_equal_items_differ_in_the_last_level_only() -> None:
     assert (groups == groups[:, :1]).all()
 
 
+@pytest.mark.parametrize("config", [METHODS[0], replace(METHODS[1], epochs=4)], ids=lambda config: config.method)
+@pytest.mark.parametrize("items", [2, 5, 24])
+def test_items_that_reassigning_cannot_tell_apart_get_one_more_level(config: SemanticIdConfig, items: int) -> None:
+    """Half of the catalogue is of one kind, more items than the last codebook has codes."""
+    config = replace(config, collisions="reassign")
+    vectors = np.random.default_rng(0).normal(size=(items, 8))
+    vectors[: items // 2 + 1] = vectors[0]
+    ids, report = build_semantic_ids(vectors, config, seed=0)
+    assert ids.codes.shape == (items, 4)
+    assert report["collisions"] == "level"
+    assert len(set(ids.codes[: items // 2 + 1, 3].tolist())) == items // 2 + 1
+    as_asked, told = build_semantic_ids(vectors, replace(config, collisions="level"), seed=0)
+    np.testing.assert_array_equal(ids.codes, as_asked.codes)
+    assert report == told
+
+
+@pytest.mark.parametrize("collisions", ["level", "reassign"])
+@pytest.mark.parametrize("config", [METHODS[0], replace(METHODS[1], epochs=4)], ids=lambda config: config.method)
+@pytest.mark.parametrize("value", [0.0, 0.25])
+def test_equal_vectors_share_one_code_a_level_and_are_numbered(config: SemanticIdConfig, collisions: Any, value: float) -> None:
+    """Nothing is known of any item: all texts are equal, or nothing was bought beside anything."""
+    ids, report = build_semantic_ids(np.full((30, 16), value), replace(config, collisions=collisions), seed=0)
+    assert ids.codebook_sizes == (1, 1, 1, 30)
+    assert sorted(ids.codes[:, 3].tolist()) == list(range(30))
+    assert ids.codebooks is not None
+    assert np.isfinite(ids.codebooks).all()
+    assert (report["distinct_vectors"], report["largest_group"], report["collisions"]) == (1, 30, "level")
+
+
 @pytest.mark.parametrize("config", METHODS, ids=lambda config: config.method)
-@pytest.mark.parametrize("noise", [0.0, 1e-6])
-def test_nearly_equal_vectors_are_a_collapse(config: SemanticIdConfig, noise: float) -> None:
-    vectors = np.ones((300, 16)) / 4 + noise * np.random.default_rng(0).normal(size=(300, 16))
+def test_nearly_equal_vectors_are_a_collapse(config: SemanticIdConfig) -> None:
+    vectors = np.ones((300, 16)) / 4 + 1e-6 * np.random.default_rng(0).normal(size=(300, 16))
     with pytest.raises(CollapseError, match=r"300 item vectors are nearly equal .*check text.fields"):
         build_semantic_ids(vectors, config, seed=0)
 
