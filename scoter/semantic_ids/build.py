@@ -27,16 +27,18 @@ def build_semantic_ids(
 ) -> tuple[SemanticIds, dict[str, Any]]:
     """Unique semantic IDs of all items with their codebooks, and a report of how well their codes are used (JSON-able).
 
-    Items of equal codes are told apart as `config.collisions` says; where more items share their first codes than the last
-    codebook has codes, reassigning is impossible and one more level is added instead. Vectors that are all equal, as those of
-    items without text that were never bought together, share one code a level. The report holds `method`, `codebook_size`
-    (after `codebook_size_for`), `distinct_vectors` (items with equal vectors share their nearest codes), `collisions` (what
-    was done), `codebook_sizes` of the outcome, and the fields of `IdDiagnostics`. `checkpoint` is a folder in which an
-    interrupted RQ-VAE finds its last state again.
+    Items of equal codes are told apart as `config.collisions` says; where more items share their
+    first codes than the last codebook has codes, reassigning is impossible and one more level is
+    added instead. Vectors that are all equal, as those of items without text that were never bought
+    together, share one code a level. The report holds `method`, `codebook_size` (after
+    `codebook_size_for`), `distinct_vectors` (items with equal vectors share their nearest codes),
+    `collisions` (what was done), `codebook_sizes` of the outcome, and the fields of `IdDiagnostics`.
+    `checkpoint` is a folder in which an interrupted RQ-VAE finds its last state again.
 
     Raises:
-        CollapseError: vectors that are all nearly equal but not equal, or a level of codes that tells nothing apart, except
-            by RQ-k-means in a catalogue so small that its codebooks are cut.
+        CollapseError: vectors that are all nearly equal but not equal, or a level of codes that
+            tells nothing apart, except by RQ-k-means in a catalogue so small that its codebooks are
+            cut.
         DataError: a vector holds NaN or infinity.
 
     Example:
@@ -49,7 +51,8 @@ def build_semantic_ids(
     if len(distinct) > 1:
         check_spread(vectors)
     wanted = config.codebook_size
-    config = replace(config, codebook_size=codebook_size_for(len(vectors), config) if len(distinct) > 1 else 1)
+    size = codebook_size_for(len(vectors), config) if len(distinct) > 1 else 1
+    config = replace(config, codebook_size=size)
     if config.method == "rqvae":
         from scoter.semantic_ids.rqvae import fit_rqvae
 
@@ -57,10 +60,12 @@ def build_semantic_ids(
     else:
         found = fit_rqkmeans(vectors, config.levels, config.codebook_size, derive_seed(seed, "rqkmeans"), config.components)
     sizes = (config.codebook_size,) * config.levels
-    # k-means has no training that could fail. In a small catalogue of which little is known, most items rightly share a cell.
+    # k-means has no training that could fail. In a small catalogue of which little is known, most
+    # items rightly share a cell.
     if config.method == "rqvae" or config.codebook_size == wanted:
         check_collapse(found.codes[_apart(vectors)], sizes)
-    if config.collisions == "reassign" and group_sizes(found.codes[:, :-1]).max() > config.codebook_size:
+    largest = group_sizes(found.codes[:, :-1]).max()
+    if config.collisions == "reassign" and largest > config.codebook_size:
         config = replace(config, collisions="level")
     if config.collisions == "reassign":
         ids = SemanticIds(reassign_last_level(found), sizes, found.codebooks)
@@ -86,7 +91,11 @@ def codebook_size_for(items: int, config: SemanticIdConfig) -> int:
 
 
 def _apart(vectors: Float[np.ndarray, "items dim"]) -> Int[np.ndarray, " rows"]:
-    """One item of each kind that codes could tell apart; vectors that differ by rounding errors are of one kind."""
+    """One item of each kind that codes could tell apart.
+
+    Vectors that differ by rounding errors are of one kind.
+    """
     norm = np.sqrt(np.square(vectors).sum(axis=1).mean())
-    _, rows = np.unique((vectors / max(norm, 1e-12)).round(APART_DECIMALS), axis=0, return_index=True)
+    rounded = (vectors / max(norm, 1e-12)).round(APART_DECIMALS)
+    _, rows = np.unique(rounded, axis=0, return_index=True)
     return rows

@@ -53,8 +53,9 @@ def check_collapse(
     A level is judged on the items that the levels before it leave together with another, m of them: the
     perplexity P of its codes there must have (P - 1) >= `least` x (min(codebook size, m) - 1). Healthy
     levels have .2 to .9, a collapsed RQ-VAE .00 to .02. So a level with nothing left to do is never
-    refused, nor is a catalogue smaller than its codebooks, nor a level with fewer than `LEAST_ITEMS` items to tell
-    apart, which chance decides. Pass items with distinct vectors only: equal vectors cannot be told apart by any codes.
+    refused, nor is a catalogue smaller than its codebooks, nor a level with fewer than `LEAST_ITEMS`
+    items to tell apart, which chance decides. Pass items with distinct vectors only: equal vectors
+    cannot be told apart by any codes.
 
     Raises:
         CollapseError: names the level, its perplexity, what was wanted, and what to do.
