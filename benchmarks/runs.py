@@ -87,7 +87,8 @@ def find_methods(runs: Sequence[Path], names: Sequence[str]) -> dict[str, Method
         raise ConfigError(f"no run given has a method {missing[0]!r}; pass the folder of one that has, beside the others")
     artefacts = [method.outcome["artefacts"] for method in found.values()]
     same = {(method.outcome["seed"], method.outcome["artefacts"]["prepare"]) for method in found.values()}
-    ids = {made["semantic-ids"] for made in artefacts if "semantic-ids" in made}  # methods over item numbers have none
+    # Methods over item numbers have no semantic IDs.
+    ids = {made["semantic-ids"] for made in artefacts if "semantic-ids" in made}
     if len(same) > 1 or len(ids) > 1:
         raise DataError("the runs differ in data, semantic IDs or seed, so their methods are not alike; pass runs of one setting")
     return {name: found[name] for name in names}

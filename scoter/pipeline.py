@@ -35,8 +35,8 @@ def run(
         device: `cpu` or `cuda`, where models are trained and ranked.
 
     Raises:
-        DataError: the dataset is nowhere to be found (the message says where it was sought), or nobody in it has bought enough
-            to train on.
+        DataError: the dataset is nowhere to be found (the message says where it was sought), or
+            nobody in it has bought enough to train on.
     """
     from scoter.stages import data, models, reasoning, summary
 

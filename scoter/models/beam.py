@@ -84,8 +84,9 @@ def beam_search(
     tokens = torch.full((rows, 1), start_token)
     slots = torch.zeros_like(nodes)  # where in the decoder a beam's state lies, or that of the beam it continues
     for level, first_token in enumerate(trie.first_tokens):
-        # A beam with one item below it is decided where codes are renormalised: it needs the decoder no more. The root always
-        # asks, even in a catalogue of one item, since votes and a fusion's readings need the state after the start token.
+        # A beam with one item below it is decided where codes are renormalised: it needs the
+        # decoder no more. The root always asks, even in a catalogue of one item, since votes and a
+        # fusion's readings need the state after the start token.
         undecided = trie.items_below[nodes] > (1 if renormalise and level > 0 else 0)
         asked = torch.argsort(undecided.byte(), dim=1, descending=True, stable=True)[:, : int(undecided.sum(1).max())]
         if level > 0 and asked.shape[1] > 0:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from scoter.config import SemanticIdConfig
 from scoter.seeding import derive_seed
@@ -19,6 +19,7 @@ from scoter.types import SemanticIds
 __all__ = ["beside", "build_semantic_ids", "codebook_size_for", "cooccurrence_vectors", "directions"]
 
 ITEMS_PER_CODE = 8
+APART_DECIMALS = 5
 
 
 def build_semantic_ids(
@@ -26,15 +27,18 @@ def build_semantic_ids(
 ) -> tuple[SemanticIds, dict[str, Any]]:
     """Unique semantic IDs of all items with their codebooks, and a report of how well their codes are used (JSON-able).
 
-    Items of equal codes are told apart as `config.collisions` says; where more items share their first codes than the last
-    codebook has codes, reassigning is impossible and one more level is added instead. Vectors that are all equal, as those of
-    items without text that were never bought together, share one code a level. The report holds `method`, `codebook_size`
-    (after `codebook_size_for`), `distinct_vectors` (items with equal vectors share their nearest codes), `collisions` (what
-    was done), `codebook_sizes` of the outcome, and the fields of `IdDiagnostics`. `checkpoint` is a folder in which an
-    interrupted RQ-VAE finds its last state again.
+    Items of equal codes are told apart as `config.collisions` says; where more items share their
+    first codes than the last codebook has codes, reassigning is impossible and one more level is
+    added instead. Vectors that are all equal, as those of items without text that were never bought
+    together, share one code a level. The report holds `method`, `codebook_size` (after
+    `codebook_size_for`), `distinct_vectors` (items with equal vectors share their nearest codes),
+    `collisions` (what was done), `codebook_sizes` of the outcome, and the fields of `IdDiagnostics`.
+    `checkpoint` is a folder in which an interrupted RQ-VAE finds its last state again.
 
     Raises:
-        CollapseError: vectors that are all nearly equal but not equal, or a level of codes that tells nothing apart.
+        CollapseError: vectors that are all nearly equal but not equal, or a level of codes that
+            tells nothing apart, except by RQ-k-means in a catalogue so small that its codebooks are
+            cut.
         DataError: a vector holds NaN or infinity.
 
     Example:
@@ -46,7 +50,9 @@ def build_semantic_ids(
     _, distinct = np.unique(vectors, axis=0, return_index=True)
     if len(distinct) > 1:
         check_spread(vectors)
-    config = replace(config, codebook_size=codebook_size_for(len(vectors), config) if len(distinct) > 1 else 1)
+    wanted = config.codebook_size
+    size = codebook_size_for(len(vectors), config) if len(distinct) > 1 else 1
+    config = replace(config, codebook_size=size)
     if config.method == "rqvae":
         from scoter.semantic_ids.rqvae import fit_rqvae
 
@@ -54,8 +60,12 @@ def build_semantic_ids(
     else:
         found = fit_rqkmeans(vectors, config.levels, config.codebook_size, derive_seed(seed, "rqkmeans"), config.components)
     sizes = (config.codebook_size,) * config.levels
-    check_collapse(found.codes[distinct], sizes)
-    if config.collisions == "reassign" and group_sizes(found.codes[:, :-1]).max() > config.codebook_size:
+    # k-means has no training that could fail. In a small catalogue of which little is known, most
+    # items rightly share a cell.
+    if config.method == "rqvae" or config.codebook_size == wanted:
+        check_collapse(found.codes[_apart(vectors)], sizes)
+    largest = group_sizes(found.codes[:, :-1]).max()
+    if config.collisions == "reassign" and largest > config.codebook_size:
         config = replace(config, collisions="level")
     if config.collisions == "reassign":
         ids = SemanticIds(reassign_last_level(found), sizes, found.codebooks)
@@ -78,3 +88,14 @@ def codebook_size_for(items: int, config: SemanticIdConfig) -> int:
     """
     enough = ceil(round(items ** (1 / config.levels), 9))
     return min(config.codebook_size, max(items // ITEMS_PER_CODE, enough), items)
+
+
+def _apart(vectors: Float[np.ndarray, "items dim"]) -> Int[np.ndarray, " rows"]:
+    """One item of each kind that codes could tell apart.
+
+    Vectors that differ by rounding errors are of one kind.
+    """
+    norm = np.sqrt(np.square(vectors).sum(axis=1).mean())
+    rounded = (vectors / max(norm, 1e-12)).round(APART_DECIMALS)
+    _, rows = np.unique(rounded, axis=0, return_index=True)
+    return rows

@@ -38,16 +38,17 @@ def open_data(data: Artefact) -> tuple[InteractionLog, Catalog, Split]:
 
 
 def check_trainable(split: Split) -> None:
-    """Refuse data that no model can be trained on: without a purchase that follows another one, there is nothing to predict.
+    """Refuse data that no model can be trained on, as no purchase there follows another one.
 
     Raises:
         DataError: no user has two training events.
     """
     if split.train.lengths.max(initial=0) < 2:
         raise DataError(
-            f"there is nothing to train on: leave-one-out keeps each user's last two events for validation and test, which "
-            f"leaves none of the {split.train.user_count:,} users two events to train with. Give at least one user four "
-            "events, or run popularity, which needs no training"
+            "there is nothing to train on: leave-one-out keeps each user's last two events for "
+            "validation and test, which leaves none of the "
+            f"{split.train.user_count:,} users two events to train with. Give at least one user "
+            "four events, or run popularity, which needs no training"
         )
 
 
@@ -92,7 +93,7 @@ def text_fields(catalog: Catalog, wanted: tuple[str, ...]) -> list[str]:
 
 
 def spoken_items(catalog: Catalog, wanted: tuple[str, ...]) -> list[str]:
-    """What chains are held against, item by item: its text, or where no item has any, the name that chains give it."""
+    """What chains are held against: each item's text, or its name in chains where none has text."""
     from scoter import text
     from scoter.reasoning.chains import item_names
 
@@ -117,8 +118,9 @@ def make_semantic_ids(context: Context, items: Artefact) -> Artefact:
     report = json.loads(made.file("report.json").read_text())
     if report["collisions"] != config.collisions:
         context.say(
-            f"semantic-ids: up to {report['largest_group']:,} items share all their codes (there are "
-            f"{report['distinct_vectors']:,} distinct item vectors), so an extra level of codes numbers them"
+            f"semantic-ids: up to {report['largest_group']:,} items share all their codes (there "
+            f"are {report['distinct_vectors']:,} distinct item vectors), so an extra level of codes "
+            "numbers them"
         )
     return made
 

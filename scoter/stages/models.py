@@ -28,9 +28,9 @@ def build_model(
     seed: int,
     device: str = "cpu",
 ) -> Any:
-    """An untrained model with its fusion, if it has one; initial weights depend on `seed` alone, wherever they are.
+    """An untrained model with its fusion, if it has one.
 
-    `ids` is needed by TIGER alone.
+    Initial weights depend on `seed` alone, wherever they are. `ids` is needed by TIGER alone.
     """
     from scoter.models.popularity import Popularity
     from scoter.models.precision import resolve_device

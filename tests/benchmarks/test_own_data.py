@@ -228,9 +228,10 @@ def test_odd_logs_without_text_run_to_the_end(tmp_path, histories):
 
 @pytest.mark.parametrize("users", [1, 40])
 def test_samples_without_text_work(tmp_path, users):
-    """Most items of a sample stand in one history only, or are held out, so that nothing is known of them."""
+    """Most items of a sample stand in one history only, or are held out: little is known of them."""
     rng = np.random.default_rng(0)
-    shop = write_events(tmp_path / "large", [rng.integers(0, 300, rng.integers(4, 7)) for _ in range(60)], 300)
+    histories = [rng.integers(0, 300, rng.integers(4, 7)).tolist() for _ in range(60)]
+    shop = write_events(tmp_path / "large", histories, 300)
     for method in ("popularity", "sasrec-ce", "tiger", "scoter"):
         experiment = with_overrides(benchmark("large", method), [f"data.max_users={users}"])
         one = replace(experiment.methods[method], training=replace(experiment.methods[method].training, epochs=1))
