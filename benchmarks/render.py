@@ -11,9 +11,10 @@ from benchmarks.collect import RESULTS
 from benchmarks.comparisons import COMPARED, LEVEL, METRICS
 from benchmarks.tables import main_table, notes, sources
 from scoter.errors import ConfigError
+from scoter.report.page import cpu_time
 
 FORMS = ("text", "markdown", "latex", "csv", "sources")
-_HEADINGS = ("method", "R@5", "N@5", "R@10", "N@10", "seeds", "epochs", "CPU-hours", "R@10 - tiger", "N@10 - tiger")
+_HEADINGS = ("method", "R@5", "N@5", "R@10", "N@10", "seeds", "epochs", "CPU time", "R@10 - tiger", "N@10 - tiger")
 
 
 def render(results: Path | str = RESULTS, dataset: str = "beauty", form: str = "text") -> str:
@@ -35,7 +36,7 @@ def _cells(table: pd.DataFrame) -> list[list[str]]:
     rows = []
     for row in table.to_dict("records"):
         values = [_number(row[metric], "{:.4f}") + _number(row[f"deviation {metric}"], " ± {:.4f}") for metric in METRICS]
-        cost = [_number(row["seeds"], "{:.0f}"), _number(row["epochs"], "{:.0f}"), _number(row["cpu_hours"], "{:.2f}")]
+        cost = [_number(row["seeds"], "{:.0f}"), _number(row["epochs"], "{:.0f}"), cpu_time(3600 * row["cpu_hours"])]
         rows.append([row["method"], *values, *cost, *(_compared(row, metric) for metric in COMPARED)])
     return rows
 

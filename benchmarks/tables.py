@@ -22,6 +22,7 @@ from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics
 from scoter.evaluation.metrics import per_user
 from scoter.evaluation.significance import Estimate, bootstrap_mean
+from scoter.report.page import cpu_time
 
 ORDER = (
     *("popularity", "gru4rec", "sasrec-bce", "sasrec-ce", "gru4rec-scoter", "sasrec-ce-scoter"),
@@ -95,8 +96,9 @@ def notes(results: Path | str = RESULTS, dataset: str = "beauty") -> list[str]:
     lines = [line for pair in pairs if (line := _headline(family, *pair))]
     lines += [_how_to_read(family), *_unequal(_tests(results, dataset))]
     lines += [*budgets(results, dataset), *_stored_chains(results, dataset)]
-    hours = f"Training and validation of all rows of this table: {cpu_hours(results, dataset):.1f} CPU-hours."
-    lines += [hours + on_gpu(row for row in load_rows(results) if row["dataset"] == dataset)]
+    spent = cpu_time(3600 * cpu_hours(results, dataset)) or "no time worth counting"
+    trained = on_gpu(row for row in load_rows(results) if row["dataset"] == dataset)
+    lines.append(f"Training and validation of all rows of this table: {spent} of a processor.{trained}")
     return lines + _citations(dataset)
 
 

@@ -124,7 +124,7 @@ def test_arms_of_another_recipe_and_mixed_seeds_are_named(make_run, tmp_path):
 
 def test_hours_are_summed_once_for_each_cell(results):
     assert cpu_hours(results) == cpu_hours(results, "beauty") == pytest.approx(5 * 1.5)
-    assert "Training and validation of all rows of this table: 7.5 CPU-hours." in notes(results, "beauty")
+    assert "Training and validation of all rows of this table: 7.5 h of a processor." in notes(results, "beauty")
 
 
 def test_what_a_gpu_trained_is_said_and_tells_nothing_of_the_processors_hours(tmp_path):
@@ -137,7 +137,7 @@ def test_what_a_gpu_trained_is_said_and_tells_nothing_of_the_processors_hours(tm
     assert {json.loads(text)["precision"] for text in rows["versions"]} == {"fp32", "bf16"}
     gpus = {row["method"]: gpu_of(row) for row in load_rows(tmp_path / "results")}
     assert gpus == {"tiger": "", "scoter": "NVIDIA H100"}
-    ending = "3.0 CPU-hours. Trained on one NVIDIA H100, whose host's processor alone is counted: scoter."
+    ending = "3.0 h of a processor. Trained on one NVIDIA H100, whose host's processor alone is counted: scoter."
     assert any(note.endswith(ending) for note in notes(tmp_path / "results", "beauty"))
     assert forecast(Cell("beauty", "scoter", 1), load_rows(tmp_path / "results")) is None
 
