@@ -108,6 +108,7 @@ def reason(dataset: str, out: Path, as_json: bool, **options: Any) -> None:
         _report(as_json, {"chains": len(job), "outcomes": ended, "out": str(out)})
         return
     with server.open() as model:
+        model.answered_before = len(store) > 0
         progress = Progress(chains, _say, lambda: model.usage, prices)
         try:
             ended = run_job(job, folder, store.recording(model), retry, progress)

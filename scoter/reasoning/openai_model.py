@@ -84,6 +84,7 @@ class OpenAIModel:
         self._meter = Meter()
         self._lock = threading.Lock()
         self._failure, self._alike = "", 0
+        self.answered_before = False  # where an earlier run got replies, failures are the requests' own
 
     def __enter__(self) -> "OpenAIModel":
         return self
@@ -195,7 +196,7 @@ class OpenAIModel:
         with self._lock:
             self._failure, self._alike = text, self._alike + 1 if text == self._failure else 1
             alike = self._alike
-        if alike < ALIKE or self.usage.replies:
+        if alike < ALIKE or self.usage.replies or self.answered_before:
             return ReplyError(text)
         what = f"the first {ALIKE} requests failed alike and none was answered"
         return LanguageModelError(f"{what}, so no more are sent: {text}")

@@ -85,8 +85,10 @@ def measured_rankings(store: Store, run: Artefact) -> dict[str, Artefact]:
     Raises:
         StoreError: one is no longer in the store.
     """
-    names = list(json.loads(run.file("run.json").read_text())["methods"])
-    keys = run.manifest()["inputs"][2 + len(names) :]  # after data, semantic IDs and weights
+    outcome = json.loads(run.file("run.json").read_text())
+    names = list(outcome["methods"])
+    before = 1 + ("semantic-ids" in outcome["artefacts"]) + len(names)  # data, IDs, weights
+    keys = run.manifest()["inputs"][before:]
     return {name: store.find("rank", key) for name, key in zip(names, keys, strict=False)}
 
 

@@ -315,7 +315,7 @@ def test_a_batch_for_newer_models_names_their_field(tmp_path):
         assert "max_tokens" not in json.loads(line)["body"]
     status, _, err = run_here(*offline(tmp_path, "--export-batch", asked / "below" / "a.jsonl"))
     assert status == 1
-    assert f"--export-batch {asked / 'below' / 'a.jsonl'} cannot be written" in err
+    assert f"{asked / 'below' / 'a.jsonl'} cannot be written" in err
 
 
 @pytest.mark.parametrize(
