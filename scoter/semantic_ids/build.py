@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from scoter.config import SemanticIdConfig
 from scoter.seeding import derive_seed
@@ -19,7 +19,6 @@ from scoter.types import SemanticIds
 __all__ = ["beside", "build_semantic_ids", "codebook_size_for", "cooccurrence_vectors", "directions"]
 
 ITEMS_PER_CODE = 8
-APART_DECIMALS = 5
 
 
 def build_semantic_ids(
@@ -63,7 +62,7 @@ def build_semantic_ids(
     # k-means has no training that could fail. In a small catalogue of which little is known, most
     # items rightly share a cell.
     if config.method == "rqvae" or config.codebook_size == wanted:
-        check_collapse(found.codes[_apart(vectors)], sizes)
+        check_collapse(found.codes[distinct], sizes)
     largest = group_sizes(found.codes[:, :-1]).max()
     if config.collisions == "reassign" and largest > config.codebook_size:
         config = replace(config, collisions="level")
@@ -88,14 +87,3 @@ def codebook_size_for(items: int, config: SemanticIdConfig) -> int:
     """
     enough = ceil(round(items ** (1 / config.levels), 9))
     return min(config.codebook_size, max(items // ITEMS_PER_CODE, enough), items)
-
-
-def _apart(vectors: Float[np.ndarray, "items dim"]) -> Int[np.ndarray, " rows"]:
-    """One item of each kind that codes could tell apart.
-
-    Vectors that differ by rounding errors are of one kind.
-    """
-    norm = np.sqrt(np.square(vectors).sum(axis=1).mean())
-    rounded = (vectors / max(norm, 1e-12)).round(APART_DECIMALS)
-    _, rows = np.unique(rounded, axis=0, return_index=True)
-    return rows

@@ -8,29 +8,19 @@ from sklearn.utils.extmath import randomized_svd
 from scoter.types import InteractionLog
 
 WINDOW = 5
-NOISE = 1e-6
 
 
 def cooccurrence_vectors(train: InteractionLog, item_count: int, dim: int, seed: int) -> Float32[np.ndarray, "items kept"]:
     """Rank-`dim` factor of the items' positive pointwise mutual information (`ppmi`), U sqrt(S).
 
     Pass the training log and nothing else. An item that the log lacks, or that never appears beside another,
-    has the zero vector. At most `item_count` columns are kept; those beyond the rank of a small
-    matrix are zero.
-
-    Limit: where the rank exceeds `dim`, the vector of such an item may hold rounding errors (below
-    1e-14 on real data).
+    has the zero vector. At most `item_count` columns are kept.
 
     Source: Levy and Goldberg 2014, Neural word embedding as implicit matrix factorization, section 3.3.
     """
     matrix = ppmi(train, item_count)
     left, values, _ = randomized_svd(matrix, min(dim, item_count), random_state=seed % 2**32)
-    vectors = (left * np.sqrt(values)).astype(np.float32)
-    beyond = values <= NOISE * values[0]
-    if beyond.any():  # singular vectors there are arbitrary, and `directions` scales them to unit norm
-        vectors[:, beyond] = 0
-        vectors[np.diff(matrix.indptr) == 0] = 0
-    return vectors
+    return (left * np.sqrt(values)).astype(np.float32)
 
 
 def beside(

@@ -8,7 +8,6 @@ from jaxtyping import Float, Int
 
 from scoter.errors import CollapseError
 
-LEAST_ITEMS = 8
 LEAST_PERPLEXITY = 0.1
 LEAST_SPREAD = 1e-3
 
@@ -53,9 +52,8 @@ def check_collapse(
     A level is judged on the items that the levels before it leave together with another, m of them: the
     perplexity P of its codes there must have (P - 1) >= `least` x (min(codebook size, m) - 1). Healthy
     levels have .2 to .9, a collapsed RQ-VAE .00 to .02. So a level with nothing left to do is never
-    refused, nor is a catalogue smaller than its codebooks, nor a level with fewer than `LEAST_ITEMS`
-    items to tell apart, which chance decides. Pass items with distinct vectors only: equal vectors
-    cannot be told apart by any codes.
+    refused, nor is a catalogue smaller than its codebooks. Pass items with distinct vectors only: equal
+    vectors cannot be told apart by any codes.
 
     Raises:
         CollapseError: names the level, its perplexity, what was wanted, and what to do.
@@ -63,7 +61,7 @@ def check_collapse(
     together = np.ones(len(codes), bool)
     for level, size in enumerate(codebook_sizes):
         reach, used = min(size, int(together.sum())), codes[together, level]
-        if len(used) >= LEAST_ITEMS and reach > 1 and _perplexity(used) - 1 < least * (reach - 1):
+        if reach > 1 and _perplexity(used) - 1 < least * (reach - 1):
             raise CollapseError(
                 f"semantic IDs collapsed at level {level + 1}: {len(np.unique(used))} of {size} codes are used by "
                 f"the {len(used)} items that it must tell apart, with perplexity {_perplexity(used):.2f}; at least "

@@ -85,13 +85,6 @@ def test_one_code_for_all_is_a_collapse_whatever_the_codebook() -> None:
             check_collapse(np.zeros((20, 1), np.int64), (size,))
 
 
-def test_a_handful_of_items_says_nothing_of_a_level() -> None:
-    codes = np.column_stack([np.arange(100).clip(max=93), np.zeros(100, np.int64)])
-    check_collapse(codes, (256, 2))
-    with pytest.raises(CollapseError, match=r"level 2: 1 of 2 codes .* 8 items"):
-        check_collapse(np.column_stack([np.arange(100).clip(max=92), np.zeros(100, np.int64)]), (256, 2))
-
-
 def test_a_level_with_nothing_left_to_tell_apart_is_no_collapse() -> None:
     check_collapse(np.column_stack([np.arange(50), np.zeros(50, np.int64)]), (256, 256))
     check_collapse(np.zeros((1, 3), np.int64), (1, 1, 1))

@@ -106,19 +106,6 @@ def test_directions_have_one_length_before_centring_and_leave_the_unknown_at_the
     np.testing.assert_array_equal(directions(np.zeros((4, 2))), 0)
 
 
-def test_unseen_items_of_a_small_catalogue_have_no_direction_and_get_ids() -> None:
-    """The matrix has rank ten at most, so that most of the 128 columns hold nothing but rounding errors."""
-    rng = np.random.default_rng(0)
-    train = log_of(*[rng.integers(10, size=6).tolist() for _ in range(12)])
-    vectors = directions(cooccurrence_vectors(train, 150, 128, seed=0))
-    assert np.count_nonzero(vectors[10:]) == 0
-    assert (np.linalg.norm(vectors[:10], axis=1) > 0.1).all()
-    assert np.linalg.matrix_rank(vectors) <= 10
-    ids, report = build_semantic_ids(vectors, SemanticIdConfig(collisions="reassign"), seed=0)
-    assert ids.codes.shape == (150, 4)
-    assert (report["distinct_vectors"], report["largest_group"], report["collisions"]) == (11, 140, "level")
-
-
 @pytest.mark.parametrize("seed", range(6))
 def test_any_small_shop_without_text_gets_unique_ids(seed: int) -> None:
     rng = np.random.default_rng(seed)
