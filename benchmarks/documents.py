@@ -10,17 +10,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import (
+from benchmarks.scale import plan as scale_plan
+from benchmarks.studies import (
     buckets_page,
-    controls,
     estimators_page,
     leakage_page,
     reliability,
-    scale_plan,
     sensitivity_page,
 )
-from benchmarks.collect import RESULTS
-from benchmarks.render import render
+from benchmarks.suite.collect import RESULTS
+from benchmarks.tables import controls
+from benchmarks.tables.render import render
 from scoter.errors import DataError
 
 ROOT = Path(__file__).parents[1]

@@ -2,8 +2,8 @@
 
     python docs/build_api.py OUT PACKAGE...
 
-A package's `__all__` names what it offers, often lazily, and pdoc would leave out every module beside; so the names are loaded
-and the modules added here.
+A package's `__all__` names what it offers, often lazily, and pdoc would leave out every module
+beside; so the names are loaded and the modules added here.
 """
 
 import importlib
@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pdoc
 
-COMMANDS = "scoter.cli"
+COMMANDS = "scoter.cli.main"
 
 
 def main(out: Path, packages: list[str]) -> None:

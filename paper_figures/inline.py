@@ -1,4 +1,5 @@
-"""A figure as SVG inside a page: text stays text, ids are its own, and nothing in it names another place."""
+"""A figure as SVG inside a page: text stays text, ids are its own, and nothing in it names another
+place."""
 
 import io
 import re
@@ -14,7 +15,8 @@ SCALE = 1.4 * 4 / 3
 
 
 def inline_svg(figure: Figure, name: str, told: str) -> Markup:
-    """The figure as an `<svg>` element, larger than it is printed, that is read out as `told`; `name` keeps its ids apart.
+    """The figure as an `<svg>` element, larger than it is printed, that is read out as `told`;
+    `name` keeps its ids apart.
 
     >>> from paper_figures.figures import draw
     >>> svg = inline_svg(draw("beams"), "beams", "beams <beside> exact search")
@@ -26,12 +28,20 @@ def inline_svg(figure: Figure, name: str, told: str) -> Markup:
         figure.savefig(file, format="svg", transparent=True)
     text = file.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->|\s+(?=\n)", "", text, flags=re.DOTALL)
+    text = re.sub(
+        r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->|\s+(?=\n)",
+        "",
+        text,
+        flags=re.DOTALL,
+    )
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'\b(?:xlink:)?href="#', f'href="#{name}-', text)
     text = text.replace("url(#", f"url(#{name}-")
     found = re.match(r'<svg[^>]*?viewBox="(?P<box>[^"]*)"[^>]*>', text)
     assert found is not None
     width = SCALE * float(found["box"].split()[2])
-    head = f'<svg role="img" aria-label="{escape(told)}" style="width:{width:.0f}px" viewBox="{found["box"]}">'
+    head = (
+        f'<svg role="img" aria-label="{escape(told)}" style="width:{width:.0f}px" '
+        f'viewBox="{found["box"]}">'
+    )
     return Markup(head + text[found.end() :])

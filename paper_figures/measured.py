@@ -1,4 +1,5 @@
-"""Reading committed results for a figure; what was not measured yet is an error of its own, never an empty picture."""
+"""Reading committed results for a figure; what was not measured yet is an error of its own, never
+an empty picture."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""What a notebook of the paper uses: its one switch, figures with their numbers, and a place for what it recomputes."""
+"""What a notebook of the paper uses: its one switch, figures with their numbers, and a place for
+what it recomputes."""
 
 import os
 import tempfile
@@ -17,7 +18,8 @@ VARIABLE = "SCOTER_NOTEBOOKS"
 
 
 def chosen_size(size: str) -> str:
-    """`size`, or what the environment variable SCOTER_NOTEBOOKS says in its place; print what it means.
+    """`size`, or what the environment variable SCOTER_NOTEBOOKS says in its place; print what it
+    means.
 
     Raises:
         ConfigError: neither "results" nor one of the sizes at which things are computed again.
@@ -35,7 +37,8 @@ def chosen_size(size: str) -> str:
 
 
 def show(name: str, results: Path = RESULTS) -> Any:
-    """Draw a figure, print its caption and the numbers in it, and return its picture; or print what was not measured."""
+    """Draw a figure, print its caption and the numbers in it, and return its picture; or print what
+    was not measured."""
     from IPython.display import Image
 
     try:
@@ -46,10 +49,16 @@ def show(name: str, results: Path = RESULTS) -> Any:
     print("\n".join(filter(None, (FIGURES[name].caption, plotted(figure)))))
     with tempfile.TemporaryDirectory() as folder:
         (path,) = save(figure, Path(folder), name, ("png",))
-        return Image(data=path.read_bytes(), width=int(110 * figure.get_figwidth()), alt=FIGURES[name].caption)
+        return Image(
+            data=path.read_bytes(),
+            width=int(110 * figure.get_figwidth()),
+            alt=FIGURES[name].caption,
+        )
 
 
-def table(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None, digits: int = 4) -> None:
+def table(
+    rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None, digits: int = 4
+) -> None:
     """Print rows as a plain table, numbers with so many digits after the point.
 
     >>> table([{"items": 3, "recall": 0.51239, "gain": -0.0}])  # doctest: +NORMALIZE_WHITESPACE
@@ -59,12 +68,17 @@ def table(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None, 
     import pandas as pd
 
     frame = pd.DataFrame(list(rows), columns=list(columns) if columns else None)
-    print(frame.to_string(index=False, float_format=lambda value: f"{value + 0.0:.{digits}f}", na_rep=""))
+    print(
+        frame.to_string(
+            index=False, float_format=lambda value: f"{value + 0.0:.{digits}f}", na_rep=""
+        )
+    )
 
 
 def scratch_store() -> Any:
-    """A store of artefacts in a folder of its own, which ends with the session: smoke runs leave nothing behind."""
-    from scoter.store import Store
+    """A store of artefacts in a folder of its own, which ends with the session: smoke runs leave
+    nothing behind."""
+    from scoter.storage.store import Store
 
     folder = tempfile.TemporaryDirectory(prefix="scoter-notebook-")
     store = Store(Path(folder.name))

@@ -1,4 +1,5 @@
-"""The numbers that a figure draws, read back from its axes, as text: what a notebook prints beside a picture."""
+"""The numbers that a figure draws, read back from its axes, as text: what a notebook prints beside
+a picture."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +13,8 @@ from matplotlib.ticker import FixedFormatter, FuncFormatter
 
 
 def plotted(figure: Figure) -> str:
-    """Every axis' drawn data, to four digits: one line for a bar, a point with its interval, a curve or a cloud of points.
+    """Every axis' drawn data, to four digits: one line for a bar, a point with its interval, a
+    curve or a cloud of points.
 
     >>> from paper_figures.figures import draw
     >>> print(plotted(draw("staleness")).splitlines()[1])
@@ -44,7 +46,9 @@ def _drawn(axes: Axes) -> Iterable[str]:
             yield f"{name}: {_short(x[0] if x[0] == x[1] else y[0])}"
             continue
         for values, other, along_y in ((x, y, False), (y, x, True)):
-            if _has_words(axes, along_y):  # points shifted aside have the name of their place, not the shift
+            if _has_words(
+                axes, along_y
+            ):  # points shifted aside have the name of their place, not the shift
                 named = zip(_names(axes, values, along_y), other, strict=True)
                 yield from (f"{name}, {place}: {_short(value)}" for place, value in named)
                 break
@@ -66,14 +70,20 @@ def _curve(x: np.ndarray, y: np.ndarray) -> str:
 def _errorbar(axes: Axes, container: Any) -> Iterable[str]:
     across = container.has_xerr
     ends = np.array([segment[:, 0 if across else 1] for segment in container[2][0].get_segments()])
-    bars = [other for other in axes.containers if isinstance(other, BarContainer) and other.errorbar is container]
+    bars = [
+        other
+        for other in axes.containers
+        if isinstance(other, BarContainer) and other.errorbar is container
+    ]
     if container[0] is not None:
         x, y = (np.asarray(values, float) for values in container[0].get_data())
         middle, places = (x, y) if across else (y, x)
     else:  # the bars that it stands on
         boxes = [patch.get_bbox() for patch in bars[0].patches]
         middle = np.array([box.width if across else box.height for box in boxes])
-        places = np.array([(box.y0 + box.y1) / 2 if across else (box.x0 + box.x1) / 2 for box in boxes])
+        places = np.array(
+            [(box.y0 + box.y1) / 2 if across else (box.x0 + box.x1) / 2 for box in boxes]
+        )
     owner = bars[0] if bars else container
     name = "" if str(owner.get_label()).startswith("_") else f"{owner.get_label()}, "
     names = _names(axes, places, along_y=across)
@@ -84,13 +94,18 @@ def _errorbar(axes: Axes, container: Any) -> Iterable[str]:
 def _bars(axes: Axes, container: Any) -> Iterable[str]:
     flat = all(abs(patch.get_x()) < 1e-12 for patch in container.patches)
     for patch in container.patches:
-        place = patch.get_y() + patch.get_height() / 2 if flat else patch.get_x() + patch.get_width() / 2
+        place = (
+            patch.get_y() + patch.get_height() / 2
+            if flat
+            else patch.get_x() + patch.get_width() / 2
+        )
         (name,) = _names(axes, np.array([place]), along_y=flat)
         yield f"{name}: {_short(patch.get_width() if flat else patch.get_height())}"
 
 
 def _names(axes: Axes, places: np.ndarray, along_y: bool) -> list[str]:
-    """What stands at a place: the label of the nearest tick where the axis has words, else the number itself."""
+    """What stands at a place: the label of the nearest tick where the axis has words, else the
+    number itself."""
     if not _has_words(axes, along_y):
         return [_short(place) for place in places]
     axis = axes.yaxis if along_y else axes.xaxis
@@ -112,5 +127,6 @@ def _parts(container: Any) -> Iterable[Any]:
 
 
 def _short(value: Any) -> str:
-    # Processors differ in the last bits, which decide how a tie such as .87525 is rounded: they are dropped first.
+    # Processors differ in the last bits, which decide how a tie such as .87525 is rounded: they are
+    # dropped first.
     return f"{0.0 if abs(value) < 5e-13 else float(f'{value:.10g}'):.4g}"

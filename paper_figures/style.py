@@ -1,7 +1,9 @@
-"""One style for every figure: sizes, fonts, a palette that colour-blind readers and grey printers can tell apart, names.
+"""One style for every figure: sizes, fonts, a palette that colour-blind readers and grey printers
+can tell apart, names.
 
-Colours are those of Okabe and Ito (2008), which differ in lightness too; where two lie close in grey, marks and dashes
-differ. Sizes are those of a two-column paper: a figure is drawn at the width at which it is printed, in points that are read.
+Colours are those of Okabe and Ito (2008), which differ in lightness too; where two lie close in
+grey, marks and dashes differ. Sizes are those of a two-column paper: a figure is drawn at the width
+at which it is printed, in points that are read.
 """
 
 import functools
@@ -78,7 +80,9 @@ METHODS: dict[str, tuple[str, str, str]] = {
     "control-item-text": ("item texts, no chain", GREY, "o"),
     "control-features": ("statements without words", GREY, "o"),
     "control-mixed-scores": ("transition counts mixed in", GREY, "o"),
-    **{f"control-without-step-{step}": (f"without step {step}", GREY, "o") for step in range(1, 15)},
+    **{
+        f"control-without-step-{step}": (f"without step {step}", GREY, "o") for step in range(1, 15)
+    },
 }
 """The name, colour and mark of each method. No other place gives a method a name."""
 
@@ -97,7 +101,8 @@ DATASETS: dict[str, str] = {
 
 
 def method_name(method: str) -> str:
-    """What a method is called in figures; one that another model wrote the chains of keeps that model's name.
+    """What a method is called in figures; one that another model wrote the chains of keeps that
+    model's name.
 
     >>> method_name("tiger-meanpool"), method_name("scoter-smollm2")
     ('TIGER + mean-pooled chain', 'SCoTER (ordered steps), smollm2')
@@ -129,14 +134,18 @@ def style() -> AbstractContextManager[None]:
     return rc_context(RC)  # type: ignore[arg-type]
 
 
-def panels(height: float, columns: int = 1, *, width: float = COLUMN, rows: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
+def panels(
+    height: float, columns: int = 1, *, width: float = COLUMN, rows: int = 1, **options: Any
+) -> tuple[Figure, list[Axes]]:
     """An empty figure and its axes, row by row; `height` and `width` in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)  # type: ignore[union-attr]
     return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
 
 
-def save(figure: Figure, folder: Path, name: str, forms: tuple[str, ...] = ("pdf", "png")) -> list[Path]:
+def save(
+    figure: Figure, folder: Path, name: str, forms: tuple[str, ...] = ("pdf", "png")
+) -> list[Path]:
     """Write NAME.pdf and NAME.png into `folder`; equal figures give equal files."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []

@@ -1,4 +1,5 @@
-"""The whole suite as one HTML file, from committed results alone: tables with intervals, figures, and what is missing.
+"""The whole suite as one HTML file, from committed results alone: tables with intervals, figures,
+and what is missing.
 
 Templates, style and script are those of a run's report (`scoter.report`).
 """
@@ -12,12 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import leakage_page, reliability, sensitivity_page
-from benchmarks.collect import load_rows
-from benchmarks.comparisons import METRICS, compare
-from benchmarks.plan import plan
-from benchmarks.suite import suite
-from benchmarks.tables import cpu_hours, datasets, main_table, mean_over_users, notes, sources
+from benchmarks.studies import leakage_page, reliability, sensitivity_page
+from benchmarks.suite.cells import suite
+from benchmarks.suite.collect import load_rows
+from benchmarks.suite.plan import plan
+from benchmarks.tables.comparisons import METRICS, compare
+from benchmarks.tables.tables import (
+    cpu_hours,
+    datasets,
+    main_table,
+    mean_over_users,
+    notes,
+    sources,
+)
 from paper_figures.figures import FIGURES, draw
 from paper_figures.inline import inline_svg
 from paper_figures.measured import RESULTS, NotMeasuredError
@@ -32,12 +40,15 @@ from scoter.report.shoppers import shoppers
 PLOTTED = "recall@10"
 
 
-def write_suite_report(out: Path, results: Path = RESULTS, explored: Mapping[str, Path] | None = None) -> None:
+def write_suite_report(
+    out: Path, results: Path = RESULTS, explored: Mapping[str, Path] | None = None
+) -> None:
     """Write the report of everything in the folder `results` to `out`.
 
     Args:
-        explored: finished runs by name, each with its `explorer.json` of `scoter.stages.explorer`; committed results hold ranks
-            alone, no histories and no titles, so without it there is no user to look at.
+        explored: finished runs by name, each with its `explorer.json` of `scoter.serving.explorer`;
+            committed results hold ranks alone, no histories and no titles, so without it there is
+            no user to look at.
 
     Raises:
         DataError: no collected results.
@@ -59,7 +70,10 @@ def write_suite_report(out: Path, results: Path = RESULTS, explored: Mapping[str
         figures=[_figure(results, name) for name in FIGURES],
         pages=list(_pages(results)),
         cells=_cells(results),
-        explorers={name: shoppers(json.loads(path.read_text(encoding="utf-8"))) for name, path in (explored or {}).items()},
+        explorers={
+            name: shoppers(json.loads(path.read_text(encoding="utf-8")))
+            for name, path in (explored or {}).items()
+        },
     )
 
 
@@ -69,10 +83,20 @@ def _dataset(results: Path, dataset: str) -> dict[str, Any]:
         measured = row["source"] == "measured"
         cells = {metric: _cell(results, dataset, row, metric, measured) for metric in METRICS}
         costs = [("seeds", "{:.0f}"), (f"deviation {PLOTTED}", "{:.4f}"), ("epochs", "{:.0f}")]
-        more = [("", "") if np.isnan(row[key]) else (form.format(row[key]), row[key]) for key, form in costs]
+        more = [
+            ("", "") if np.isnan(row[key]) else (form.format(row[key]), row[key])
+            for key, form in costs
+        ]
         spent = cpu_time(3600 * row["cpu_hours"])
         more.append((spent, row["cpu_hours"] if spent else ""))
-        rows.append({"name": row["method"], "colour": number % 8 if measured else None, "cells": cells, "more": more})
+        rows.append(
+            {
+                "name": row["method"],
+                "colour": number % 8 if measured else None,
+                "cells": cells,
+                "more": more,
+            }
+        )
     intervals = [row["cells"][PLOTTED] for row in rows]
     known = [one if one is not None and np.isfinite(one.low) else None for one in intervals]
     made = sources(results, dataset).to_dict("records")
@@ -82,12 +106,17 @@ def _dataset(results: Path, dataset: str) -> dict[str, Any]:
         "methods": {"rows": rows, "whiskers": whiskers(known, 200)},
         "differences": _differences(results, dataset),
         "notes": notes(results, dataset),
-        "sources": [(row["method"], row["seed"], row["run"][:16], row["commit"][:12]) for row in made],
+        "sources": [
+            (row["method"], row["seed"], row["run"][:16], row["commit"][:12]) for row in made
+        ],
     }
 
 
-def _cell(results: Path, dataset: str, row: Mapping[Any, Any], metric: str, measured: bool) -> Estimate | None:
-    """A metric with its interval over users, without one where no ranks are known, or nothing where the number is not."""
+def _cell(
+    results: Path, dataset: str, row: Mapping[Any, Any], metric: str, measured: bool
+) -> Estimate | None:
+    """A metric with its interval over users, without one where no ranks are known, or nothing where
+    the number is not."""
     if np.isnan(row[metric]):
         return None
     found = mean_over_users(results, dataset, row["method"], metric) if measured else None
@@ -98,10 +127,17 @@ def _differences(results: Path, dataset: str) -> list[dict[str, Any]]:
     found: dict[str, list[dict[str, Any]]] = {}
     for one in compare(results, dataset):
         if one.difference is not None and one.corrected is not None:
-            ends = {"mean": one.difference.mean, "low": one.difference.low, "high": one.difference.high}
+            ends = {
+                "mean": one.difference.mean,
+                "low": one.difference.low,
+                "high": one.difference.high,
+            }
             row = {"better": one.method, "worse": one.baseline, **ends, "p": one.corrected}
             found.setdefault(one.metric, []).append(row)
-    return [compared(metric, found[metric]) for metric in sorted(found, key=lambda metric: metric != PLOTTED)]
+    return [
+        compared(metric, found[metric])
+        for metric in sorted(found, key=lambda metric: metric != PLOTTED)
+    ]
 
 
 def _figure(results: Path, name: str) -> dict[str, Any]:
@@ -111,12 +147,21 @@ def _figure(results: Path, name: str) -> dict[str, Any]:
         figure = draw(name, results)
     except NotMeasuredError as reason:
         return {**told, "svg": None, "reason": str(reason)}
-    return {**told, "svg": inline_svg(figure, f"figure-{name}", entry.caption), "numbers": plotted(figure)}
+    return {
+        **told,
+        "svg": inline_svg(figure, f"figure-{name}", entry.caption),
+        "numbers": plotted(figure),
+    }
 
 
 def _pages(results: Path) -> Iterator[dict[str, Any]]:
-    """What was measured beside the tables, one entry for each dataset or section: a heading, a source, tables and sentences."""
-    for kind, module in (("Leakage", leakage_page), ("Sensitivity", sensitivity_page), ("Reliability", reliability)):
+    """What was measured beside the tables, one entry for each dataset or section: a heading, a
+    source, tables and sentences."""
+    for kind, module in (
+        ("Leakage", leakage_page),
+        ("Sensitivity", sensitivity_page),
+        ("Reliability", reliability),
+    ):
         if (results / module.FILE).exists():
             for name, text in module.tables_of(results).items():
                 heading = f"{kind}: {dataset_name(name)}"
@@ -124,7 +169,8 @@ def _pages(results: Path) -> Iterator[dict[str, Any]]:
 
 
 def markdown_parts(text: str) -> list[dict[str, Any]]:
-    r"""The paragraphs and pipe tables of a Markdown text, in order; marks within a line are taken away.
+    r"""The paragraphs and pipe tables of a Markdown text, in order; marks within a line are taken
+    away.
 
     >>> markdown_parts("Shares of `x`:\n\n| step | test |\n|---|---:|\n| a | .25 |\n")
     [{'said': 'Shares of x:'}, {'columns': ['step', 'test'], 'rows': [['a', '.25']]}]
@@ -133,7 +179,9 @@ def markdown_parts(text: str) -> list[dict[str, Any]]:
     for block in re.split(r"\n\s*\n", text.strip()):
         lines = [line.strip() for line in block.splitlines()]
         if len(lines) > 1 and lines[0].startswith("|") and set(lines[1]) <= set("|-: "):
-            columns, _, *rows = ([_bare(cell) for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in lines)
+            columns, _, *rows = (
+                [_bare(cell) for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in lines
+            )
             parts.append({"columns": columns, "rows": rows})
         elif not lines[0].startswith("#"):
             parts.append({"said": _bare(" ".join(line.removeprefix("- ") for line in lines))})
@@ -145,8 +193,12 @@ def _bare(text: str) -> str:
 
 
 def _cells(results: Path) -> list[tuple[Any, ...]]:
-    """For each table and method of the suite: how many seeds are done, made by an older recipe, and missing."""
+    """For each table and method of the suite: how many seeds are done, made by an older recipe, and
+    missing."""
     counts: dict[tuple[str, str], Counter[str]] = {}
     for one in plan(suite(), results):
         counts.setdefault((one.cell.table, one.cell.method), Counter())[one.state] += 1
-    return [(*place, *(found[state] for state in ("done", "older recipe", "missing"))) for place, found in counts.items()]
+    return [
+        (*place, *(found[state] for state in ("done", "older recipe", "missing")))
+        for place, found in counts.items()
+    ]

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from scoter.errors import ConfigError, closest
+from scoter.storage.untrusted import parse_json
 from scoter.types import Step
-from scoter.untrusted import parse_json
 
 _FORBID = {"extra": "forbid", "strict": True}
 
@@ -23,7 +23,8 @@ NotNegative = Annotated[float, Ge(0), Lt(float("inf"))]
 
 @dataclass(frozen=True)
 class SimulatedConfig:
-    """The simulated shop. `order` is lambda: the share of next items that depend on the *order* of the plan."""
+    """The simulated shop. `order` is lambda: the share of next items that depend on the *order* of
+    the plan."""
 
     __pydantic_config__ = _FORBID
     users: Count = 3000
@@ -59,10 +60,11 @@ class TextConfig:
 class SemanticIdConfig:
     """Residual quantisation of item vectors.
 
-    `source` auto means text where there is any, else co-occurrence; `text+cooccurrence` puts both beside each other, the
-    latter times `cooccurrence_weight`. Co-occurrence is counted in the training log alone. `collisions` says how items of
-    equal codes are told apart: by one more `level`, or by `reassign`ing distinct codes on the last one. `components` is how
-    many principal axes of the vectors RQ-k-means sees; `epochs` and `latent_dim` are RQ-VAE's.
+    `source` auto means text where there is any, else co-occurrence; `text+cooccurrence` puts both
+    beside each other, the latter times `cooccurrence_weight`. Co-occurrence is counted in the
+    training log alone. `collisions` says how items of equal codes are told apart: by one more
+    `level`, or by `reassign`ing distinct codes on the last one. `components` is how many principal
+    axes of the vectors RQ-k-means sees; `epochs` and `latent_dim` are RQ-VAE's.
     """
 
     __pydantic_config__ = _FORBID
@@ -79,11 +81,13 @@ class SemanticIdConfig:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How a language model is asked for chains: `samples` of them a shopper and round, by nucleus sampling.
+    """How a language model is asked for chains: `samples` of them a shopper and round, by nucleus
+    sampling.
 
-    `recommendations`, `text_characters` and `max_tokens` bound a reply, the other two lengths the history in a prompt.
-    A reply that cannot be used is sent back at most `retries` times. `prompt` brief and `schema` ordered suit models too
-    small for explanations (see `WritingConfig` of the reasoning room).
+    `recommendations`, `text_characters` and `max_tokens` bound a reply, the other two lengths the
+    history in a prompt. A reply that cannot be used is sent back at most `retries` times. `prompt`
+    brief and `schema` ordered suit models too small for explanations (see `WritingConfig` of the
+    reasoning room).
     """
 
     __pydantic_config__ = _FORBID
@@ -104,8 +108,8 @@ class SamplingConfig:
 class DiscoverConfig:
     """Generate-Validate-Mine: how many patterns are tried on how many users, and how many are kept.
 
-    `patterns` is the number of generated patterns over all `rounds`; what one round mines seeds the next one. A language
-    model writes chains instead, `sampling.samples` a user and round.
+    `patterns` is the number of generated patterns over all `rounds`; what one round mines seeds the
+    next one. A language model writes chains instead, `sampling.samples` a user and round.
     """
 
     __pydantic_config__ = _FORBID
@@ -123,7 +127,8 @@ class DiscoverConfig:
 
 @dataclass(frozen=True)
 class ChainsConfig:
-    """`source` names a folder that `scoter reason` wrote; where it is empty, the catalogue reasoner writes every chain."""
+    """`source` names a folder that `scoter reason` wrote; where it is empty, the catalogue reasoner
+    writes every chain."""
 
     __pydantic_config__ = _FORBID
     source: str = ""
@@ -151,12 +156,14 @@ class SasrecConfig:
 
 @dataclass(frozen=True)
 class TigerConfig:
-    """TIGER (Rajput et al. 2023): a T5 encoder-decoder over semantic IDs, decoded by constrained beam search.
+    """TIGER (Rajput et al. 2023): a T5 encoder-decoder over semantic IDs, decoded by constrained
+    beam search.
 
-    `softmax` says over what a code's probability is normalised, in training and decoding: the whole `vocabulary`, as the
-    paper has it, or the codes that can follow in the `trie` of the catalogue, which makes one distribution over items.
-    `embedding_start` is where the token embeddings start: `random`, or at the `codebooks` behind the codes. `repeat_bias`
-    learns, level by level, how much more or less likely an item becomes by standing in the history already (needs `trie`).
+    `softmax` says over what a code's probability is normalised, in training and decoding: the whole
+    `vocabulary`, as the paper has it, or the codes that can follow in the `trie` of the catalogue,
+    which makes one distribution over items. `embedding_start` is where the token embeddings start:
+    `random`, or at the `codebooks` behind the codes. `repeat_bias` learns, level by level, how much
+    more or less likely an item becomes by standing in the history already (needs `trie`).
     """
 
     __pydantic_config__ = _FORBID
@@ -176,7 +183,8 @@ class TigerConfig:
 
 @dataclass(frozen=True)
 class Gru4RecConfig:
-    """GRU4Rec (Hidasi et al. 2016) over whole histories, with a softmax over the whole catalogue."""
+    """GRU4Rec (Hidasi et al. 2016) over whole histories, with a softmax over the whole
+    catalogue."""
 
     __pydantic_config__ = _FORBID
     kind: Literal["gru4rec"] = "gru4rec"
@@ -188,22 +196,34 @@ class Gru4RecConfig:
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """How a chain reaches the recommender: its ordered steps, or one of the controls (docs/controls.md has them all).
+    """How a chain reaches the recommender: its ordered steps, or one of the controls
+    (docs/controls.md has them all).
 
-    `slots` sentence makes each sentence of a step a slot of its own, so that a list is not averaged; `grounded` puts
-    beside each sentence the semantic ID of the item that it names; with `votes`, such a step has a vote for its item.
+    `slots` sentence makes each sentence of a step a slot of its own, so that a list is not
+    averaged; `grounded` puts beside each sentence the semantic ID of the item that it names; with
+    `votes`, such a step has a vote for its item.
 
-    `kind` says what becomes of the steps; `scores` has no fusion and mixes TIGER's scores with transition scores. `chains`
-    says whose chain a user gets, or what stands in for it. `encoder` causal adds role vectors and causal self-attention over
-    the steps. `reads` says where a decoder reads the chain: in every layer, in the last alone, or once, after the start token
-    in its middle layer. `last_only` hides every step but the last, `without` hides step number `without` (from 1; 0 hides
-    none), `gate` false lets in all that is read. `alignment` is the weight of InfoNCE between steps and target items, at
-    `temperature`. `chain_dropout` is the share of training examples whose chain is left out, so that the recommender
-    learns to do without.
+    `kind` says what becomes of the steps; `scores` has no fusion and mixes TIGER's scores with
+    transition scores. `chains` says whose chain a user gets, or what stands in for it. `encoder`
+    causal adds role vectors and causal self-attention over the steps. `reads` says where a decoder
+    reads the chain: in every layer, in the last alone, or once, after the start token in its middle
+    layer. `last_only` hides every step but the last, `without` hides step number `without` (from 1;
+    0 hides none), `gate` false lets in all that is read. `alignment` is the weight of InfoNCE
+    between steps and target items, at `temperature`. `chain_dropout` is the share of training
+    examples whose chain is left out, so that the recommender learns to do without.
     """
 
     __pydantic_config__ = _FORBID
-    kind: Literal["structured", "meanpool", "tagged-pool", "concatenation", "bag", "shuffled", "noise", "scores"] = "structured"
+    kind: Literal[
+        "structured",
+        "meanpool",
+        "tagged-pool",
+        "concatenation",
+        "bag",
+        "shuffled",
+        "noise",
+        "scores",
+    ] = "structured"
     chains: Literal["own", "other-user", "item-text", "features"] = "own"
     slots: Literal["step", "sentence"] = "step"
     grounded: bool = False
@@ -251,7 +271,8 @@ class MethodConfig:
 class Experiment:
     """Everything that a run depends on but its seed and the bytes of its data.
 
-    `pattern` is empty where the pattern is mined; steps given here are used instead, as far as the items have what they speak of.
+    `pattern` is empty where the pattern is mined; steps given here are used instead, as far as the
+    items have what they speak of.
     """
 
     __pydantic_config__ = _FORBID
@@ -269,7 +290,10 @@ class Experiment:
 
 def to_json(config: Any) -> str:
     """Canonical JSON of a config dataclass: sorted keys, so that equal configs have equal text."""
-    return json.dumps(asdict(config) if is_dataclass(config) and not isinstance(config, type) else config, sort_keys=True)
+    return json.dumps(
+        asdict(config) if is_dataclass(config) and not isinstance(config, type) else config,
+        sort_keys=True,
+    )
 
 
 def from_json(text: str, kind: type = Experiment) -> Any:
@@ -285,13 +309,21 @@ def from_json(text: str, kind: type = Experiment) -> Any:
         return _reader(kind).validate_json(text)
     except ValidationError as error:
         found = error.errors()
-        others = [one["loc"][:-1] for one in found if one["loc"][-1:] == ("kind",)]  # branches of models of another kind
-        meant = [one for one in found if not any(one["loc"][: len(branch)] == branch for branch in others)]
+        others = [
+            one["loc"][:-1] for one in found if one["loc"][-1:] == ("kind",)
+        ]  # branches of models of another kind
+        meant = [
+            one
+            for one in found
+            if not any(one["loc"][: len(branch)] == branch for branch in others)
+        ]
         first = (meant or found)[0]
         place = ".".join(str(part) for part in first["loc"])
         given = repr(first["input"])
         given = given if len(given) < 200 else given[:200] + "..."
-        raise ConfigError(f"{kind.__name__}: {place} = {given} was refused: {first['msg']}") from None
+        raise ConfigError(
+            f"{kind.__name__}: {place} = {given} was refused: {first['msg']}"
+        ) from None
 
 
 @cache
@@ -303,13 +335,16 @@ def _reader(kind: type) -> Any:
 
 
 def with_overrides(config: Any, assignments: Sequence[str]) -> Any:
-    """A copy with each `a.b.c=value` applied; values are JSON, or text where they are not; `*` names every key.
+    """A copy with each `a.b.c=value` applied; values are JSON, or text where they are not; `*`
+    names every key.
 
     Example:
         >>> with_overrides(DataConfig(), ["max_users=100"]).max_users
         100
     """
-    tree = json.loads(json.dumps(asdict(config)))  # keeps the order of methods, which sorted keys would lose
+    tree = json.loads(
+        json.dumps(asdict(config))
+    )  # keeps the order of methods, which sorted keys would lose
     for assignment in assignments:
         path, equals, value = assignment.partition("=")
         if not equals:

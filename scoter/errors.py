@@ -36,11 +36,13 @@ class CollapseError(ScoterError):
 
 
 class LanguageModelError(ScoterError):
-    """A language model server that cannot be reached, refuses us, or answers with nothing that can be used."""
+    """A language model server that cannot be reached, refuses us, or answers with nothing that can
+    be used."""
 
 
 class ReplyError(LanguageModelError):
-    """One request that got no usable reply, however often it was sent; other requests may well be answered."""
+    """One request that got no usable reply, however often it was sent; other requests may well be
+    answered."""
 
 
 class BudgetError(LanguageModelError):

@@ -28,7 +28,9 @@ from scoter.types import Step
 REAL_DATASETS = ("beauty", "sports", "toys", "yelp", "instruments")
 
 # Chosen on Beauty's validation users; what was tried stands in docs/log.md.
-TIGER_MODEL = TigerConfig(dropout=0.2, softmax="trie", embedding_start="codebooks", repeat_bias=True)
+TIGER_MODEL = TigerConfig(
+    dropout=0.2, softmax="trie", embedding_start="codebooks", repeat_bias=True
+)
 TIGER_TRAINING = TrainingConfig(epochs=30, batch_targets=512, embedding_rate=10.0)
 TIGER_IDS = SemanticIdConfig(source="text+cooccurrence", collisions="reassign", components=512)
 
@@ -55,14 +57,17 @@ CONTROLS = {
 }
 
 
-# Written by hand, not mined: mined patterns end in a list of items, and a step that averages a list says little. Here each
-# of the ten likeliest items is a step of its own, said with how sure it is.
+# Written by hand, not mined: mined patterns end in a list of items, and a step that averages a list
+# says little. Here each of the ten likeliest items is a step of its own, said with how sure it is.
 RANKED_PATTERN = (
     Step("long_term_preference", {"count": 2, "level": "category"}),
     Step("recent_item", {"field": "item", "lag": 2}),
     Step("recent_item", {"field": "item", "lag": 1}),
     Step("likely_next", {"count": 3, "what": "category", "window": 3}),
-    *(Step("recommendation", {"count": 1, "degrees": 8, "rank": rank, "window": 3}) for rank in range(1, 11)),
+    *(
+        Step("recommendation", {"count": 1, "degrees": 8, "rank": rank, "window": 3})
+        for rank in range(1, 11)
+    ),
 )
 
 
@@ -72,16 +77,20 @@ def methods(
     sasrec: TrainingConfig = TrainingConfig(epochs=48, evaluate_every=2, patience=6),
     grounded: bool = False,
 ) -> dict[str, MethodConfig]:
-    """Every method of the comparison. The TIGER arms share model, budget and semantic IDs; the others share a budget.
+    """Every method of the comparison. The TIGER arms share model, budget and semantic IDs; the
+    others share a budget.
 
-    `grounded` has every arm read its chains with the semantic IDs of the items that they name, the controls among them which
-    read chains of the reasoner's own words; and gives steps that are kept apart and name an item a vote for it.
+    `grounded` has every arm read its chains with the semantic IDs of the items that they name, the
+    controls among them which read chains of the reasoner's own words; and gives steps that are kept
+    apart and name an item a vote for it.
     """
     found = {
         "popularity": MethodConfig(PopularityConfig()),
         "sasrec-bce": MethodConfig(SasrecConfig(loss="bce", dropout=0.5), sasrec),
         "sasrec-ce": MethodConfig(SasrecConfig(loss="ce", dropout=0.5), sasrec),
-        "sasrec-ce-scoter": MethodConfig(SasrecConfig(loss="ce", dropout=0.5), sasrec, FusionConfig("structured")),
+        "sasrec-ce-scoter": MethodConfig(
+            SasrecConfig(loss="ce", dropout=0.5), sasrec, FusionConfig("structured")
+        ),
         "gru4rec": MethodConfig(Gru4RecConfig(), sasrec),
         "gru4rec-scoter": MethodConfig(Gru4RecConfig(), sasrec, FusionConfig("structured")),
         "tiger": MethodConfig(tiger, training),
@@ -89,88 +98,128 @@ def methods(
     }
     found |= {name: MethodConfig(tiger, training, fusion) for name, fusion in CONTROLS.items()}
     found["scoter"] = MethodConfig(tiger, training, FusionConfig("structured"))
-    return {name: _grounded(method, name != NO_VOTES) if grounded else method for name, method in found.items()}
+    return {
+        name: _grounded(method, name != NO_VOTES) if grounded else method
+        for name, method in found.items()
+    }
 
 
 def _grounded(method: MethodConfig, votes: bool) -> MethodConfig:
     fusion = method.fusion
     if fusion is None or fusion.kind == "scores" or fusion.chains in ("item-text", "features"):
         return method
-    return replace(method, fusion=replace(fusion, grounded=True, votes=votes and fusion.kind == "structured"))
+    return replace(
+        method, fusion=replace(fusion, grounded=True, votes=votes and fusion.kind == "structured")
+    )
 
 
 def quickstart() -> Experiment:
-    """A few minutes: five methods on a fixed sample of Beauty's users. Not the benchmark, and labelled so."""
+    """A few minutes: five methods on a fixed sample of Beauty's users. Not the benchmark, and
+    labelled so."""
     short = replace(TIGER_TRAINING, epochs=4, evaluate_every=2, batch_targets=256)
-    chosen = methods(short, sasrec=TrainingConfig(epochs=24, evaluate_every=8, batch_targets=512), grounded=True)
+    chosen = methods(
+        short, sasrec=TrainingConfig(epochs=24, evaluate_every=8, batch_targets=512), grounded=True
+    )
     return Experiment(
         name="quickstart",
         data=DataConfig("beauty", max_users=1200),
-        methods={name: chosen[name] for name in ("popularity", "sasrec-ce", "tiger", "tiger-meanpool", "scoter")},
+        methods={
+            name: chosen[name]
+            for name in ("popularity", "sasrec-ce", "tiger", "tiger-meanpool", "scoter")
+        },
         semantic_ids=TIGER_IDS,
         discover=DiscoverConfig(patterns=32, users=500, fresh_users=500),
-        note="a fixed sample of 1,200 Beauty users and their items: a demonstration, not the benchmark",
+        note="a fixed sample of 1,200 Beauty users and their items: a demonstration, not the "
+        "benchmark",
     )
 
 
 def simulated(order: float, epochs: int = 4, learning_rate: float = 4e-3) -> Experiment:
-    """The simulated shop, where `order` (lambda) says how much of the next purchase depends on the plan's order."""
-    short = TrainingConfig(epochs=epochs, evaluate_every=epochs, batch_targets=256, learning_rate=learning_rate)
+    """The simulated shop, where `order` (lambda) says how much of the next purchase depends on the
+    plan's order."""
+    short = TrainingConfig(
+        epochs=epochs, evaluate_every=epochs, batch_targets=256, learning_rate=learning_rate
+    )
     small = TigerConfig(dim=64, layers=1, heads=2, head_dim=32, feed_forward=512, max_items=12)
     chosen = methods(short, small)
     return Experiment(
         name="simulated",
         data=DataConfig("simulated", simulated=SimulatedConfig(order=order)),
-        methods={name: chosen[name] for name in ("popularity", "tiger", "tiger-meanpool", "scoter")},
+        methods={
+            name: chosen[name] for name in ("popularity", "tiger", "tiger-meanpool", "scoter")
+        },
         text=TextConfig(fields=("title", "categories")),
         semantic_ids=SemanticIdConfig(codebook_size=32, levels=1),
         discover=DiscoverConfig(patterns=96, users=800, fresh_users=2000, rounds=4),
-        pattern=(Step("recent_item", {"lag": 2, "field": "brand"}), Step("recent_item", {"lag": 1, "field": "brand"})),
-        note="a simulated shop, not real shoppers; chains follow the planted pattern, `scoter discover simulated` mines one",
+        pattern=(
+            Step("recent_item", {"lag": 2, "field": "brand"}),
+            Step("recent_item", {"lag": 1, "field": "brand"}),
+        ),
+        note="a simulated shop, not real shoppers; chains follow the planted pattern, `scoter "
+        "discover simulated` mines one",
     )
 
 
 def simulated_smoke() -> Experiment:
-    """The simulated shop with lambda = 1, where order is worth most; four epochs, so that it ends within a minute."""
+    """The simulated shop with lambda = 1, where order is worth most; four epochs, so that it ends
+    within a minute."""
     return replace(simulated(order=1.0), name="simulated-smoke")
 
 
 def simulated_unordered() -> Experiment:
-    """The simulated shop with lambda = 0: order is worth nothing, so structure should be worth nothing over a pool.
+    """The simulated shop with lambda = 0: order is worth nothing, so structure should be worth
+    nothing over a pool.
 
-    Twenty-four epochs at half the rate, since what is compared is what the arms can learn: after few, the pool with its
-    fewer parameters leads, and at the full rate one seed of three stayed on a plateau.
+    Twenty-four epochs at half the rate, since what is compared is what the arms can learn: after
+    few, the pool with its fewer parameters leads, and at the full rate one seed of three stayed on
+    a plateau.
     """
     return replace(simulated(order=0.0, epochs=24, learning_rate=2e-3), name="simulated-unordered")
 
 
 def simulated_controls() -> Experiment:
-    """lambda = 1 with another user's chains beside TIGER and SCoTER: chains in the wrong hands should not help."""
+    """lambda = 1 with another user's chains beside TIGER and SCoTER: chains in the wrong hands
+    should not help."""
     shop = simulated(order=1.0)
     control = replace(shop.methods["scoter"], fusion=CONTROLS["control-other-user"])
-    methods_in_order = {"tiger": shop.methods["tiger"], "control-other-user": control, "scoter": shop.methods["scoter"]}
+    methods_in_order = {
+        "tiger": shop.methods["tiger"],
+        "control-other-user": control,
+        "scoter": shop.methods["scoter"],
+    }
     return replace(shop, name="simulated-controls", methods=methods_in_order)
 
 
 def simulated_controls_all() -> Experiment:
-    """lambda = 1 with every control, in the budget of `simulated-smoke`: what each loses is known here beforehand."""
+    """lambda = 1 with every control, in the budget of `simulated-smoke`: what each loses is known
+    here beforehand."""
     shop = simulated(order=1.0)
     arm = shop.methods["scoter"]
-    chosen = {**shop.methods, **{name: replace(arm, fusion=fusion) for name, fusion in CONTROLS.items()}}
+    chosen = {
+        **shop.methods,
+        **{name: replace(arm, fusion=fusion) for name, fusion in CONTROLS.items()},
+    }
     # Nothing votes here, since these chains name no items.
-    left = [name for name in CONTROLS if name != NO_VOTES and not name.startswith("control-without-step-")]
+    left = [
+        name
+        for name in CONTROLS
+        if name != NO_VOTES and not name.startswith("control-without-step-")
+    ]
     left += [f"control-without-step-{step}" for step in range(1, len(shop.pattern) + 1)]
     return replace(
-        shop, name="simulated-controls-all", methods={name: chosen[name] for name in ("tiger", "tiger-meanpool", *left, "scoter")}
+        shop,
+        name="simulated-controls-all",
+        methods={name: chosen[name] for name in ("tiger", "tiger-meanpool", *left, "scoter")},
     )
 
 
 def beauty_smollm2() -> Experiment:
-    """Chains of a real language model, SmolLM2-135M, all the way to a table. A model that small proves the plumbing only.
+    """Chains of a real language model, SmolLM2-135M, all the way to a table. A model that small
+    proves the plumbing only.
 
-    The chains lie in the store, where these commands put them (the pattern file is in the documentation):
-    `scoter reason beauty --set data.max_users=1000 --pattern P.json --language-model local --prefixes anchors:3:1
-    --out artifacts/reason/beauty-smollm2`.
+    The chains lie in the store, where these commands put them (the pattern file is in the
+    documentation): `scoter reason beauty --set data.max_users=1000 --pattern P.json
+    --language-model local --prefixes anchors:3:1 --out artifacts/reason/beauty-smollm2`.
     """
     short = replace(TIGER_TRAINING, epochs=6, evaluate_every=3, batch_targets=256)
     chosen = methods(short)
@@ -179,13 +228,15 @@ def beauty_smollm2() -> Experiment:
         data=DataConfig("beauty", max_users=1000),
         methods={name: chosen[name] for name in ("tiger", "scoter")},
         chains=ChainsConfig("reason/beauty-smollm2"),
-        note="a fixed sample of 1,000 Beauty users and their items; chains by a model of 135 million parameters: "
+        note="a fixed sample of 1,000 Beauty users and their items; chains by a model of 135 "
+        "million parameters: "
         "this proves the plumbing only",
     )
 
 
 def benchmark(dataset: str, method: str) -> Experiment:
-    """One cell of the benchmark: one method on all users of one dataset; chains follow `RANKED_PATTERN`, grounded."""
+    """One cell of the benchmark: one method on all users of one dataset; chains follow
+    `RANKED_PATTERN`, grounded."""
     chosen = methods(grounded=True)[method]
     return Experiment(
         name=_cell_name(dataset, method),

@@ -2,9 +2,9 @@
 
     prepare -> item vectors -> semantic IDs -> discover -> chains -> train -> rank -> run
 
-Every stage is a cached function of files, so a second run of the same thing takes seconds. Data, semantic IDs,
-pattern and chains are made with seed 0 (for the simulated shop: with the run's seed), so that runs of several
-seeds differ in training alone.
+Every stage is a cached function of files, so a second run of the same thing takes seconds. Data,
+semantic IDs, pattern and chains are made with seed 0 (for the simulated shop: with the run's seed),
+so that runs of several seeds differ in training alone.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from typing import Any
 
 from scoter.config import Experiment
 from scoter.stages.context import Context
-from scoter.store import Artefact, Store
+from scoter.storage.store import Artefact, Store
 
 
 def run(
@@ -26,12 +26,15 @@ def run(
     workers: Any = None,
     device: str = "cpu",
 ) -> Artefact:
-    """Run an experiment from raw interactions to a finished run folder: `run.json`, `ranks/`, `examples.json`.
+    """Run an experiment from raw interactions to a finished run folder: `run.json`, `ranks/`,
+    `examples.json`.
 
     Args:
-        data_dir: a prepared folder, or a folder that holds one per dataset; default: `$SCOTER_DATA`.
+        data_dir: a prepared folder, or a folder that holds one per dataset; default:
+            `$SCOTER_DATA`.
         say: called with one line per stage.
-        workers: the processes that train together, each of which calls this (`scoter.models.workers`); None for this one alone.
+        workers: the processes that train together, each of which calls this
+            (`scoter.models.training.workers`); None for this one alone.
         device: `cpu` or `cuda`, where models are trained and ranked.
 
     Raises:

@@ -1,8 +1,9 @@
 """The values that flow between rooms: frozen, read-only arrays, shapes in the annotations.
 
-Items are row numbers of a `Catalog`, users are row numbers of an `InteractionLog`. Ragged data is stored
-flat with `offsets` (row r is `items[offsets[r]:offsets[r + 1]]`), so padding does not exist here. A chain
-belongs to a (user, prefix length): prefix length p means "the user's first p items, and nothing after".
+Items are row numbers of a `Catalog`, users are row numbers of an `InteractionLog`. Ragged data is
+stored flat with `offsets` (row r is `items[offsets[r]:offsets[r + 1]]`), so padding does not exist
+here. A chain belongs to a (user, prefix length): prefix length p means "the user's first p items,
+and nothing after".
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,8 @@ Cell = str | tuple[str, ...] | float
 
 
 def _freeze(instance: Any) -> None:
-    """Give a frozen dataclass read-only copies of its arrays, so that a caller's array is never shared."""
+    """Give a frozen dataclass read-only copies of its arrays, so that a caller's array is never
+    shared."""
     for spec in fields(instance):
         value = getattr(instance, spec.name)
         if isinstance(value, np.ndarray):
@@ -30,7 +32,8 @@ def _freeze(instance: Any) -> None:
 
 @dataclass(frozen=True, eq=False)
 class InteractionLog:
-    """Every user's items, oldest first. `times` are seconds since 1970, or None where the source has none."""
+    """Every user's items, oldest first. `times` are seconds since 1970, or None where the source
+    has none."""
 
     items: Int[np.ndarray, " events"]
     offsets: Int[np.ndarray, " users_plus_1"]
@@ -41,8 +44,9 @@ class InteractionLog:
         _freeze(self)
         if len(self.offsets) != len(self.user_keys) + 1 or int(self.offsets[-1]) != len(self.items):
             raise DataError(
-                f"offsets (last value {self.offsets[-1]}, {len(self.offsets)} entries) do not describe "
-                f"{len(self.items)} events of {len(self.user_keys)} users; pass one entry per user plus one"
+                f"offsets (last value {self.offsets[-1]}, {len(self.offsets)} entries) do not "
+                f"describe {len(self.items)} events of {len(self.user_keys)} users; pass one "
+                "entry per user plus one"
             )
 
     @property
@@ -63,9 +67,9 @@ class InteractionLog:
 class Catalog:
     """What is known of each item before anybody buys it; row i is item i.
 
-    `columns` maps a name to one cell per item: text columns (`title`, `brand`, `phrase`, any other) hold
-    `str`, list columns (`categories`, coarse to fine) hold `tuple[str, ...]`, numeric columns (`price`) hold
-    `float`. An absent value is `''`, `()` or NaN.
+    `columns` maps a name to one cell per item: text columns (`title`, `brand`, `phrase`, any other)
+    hold `str`, list columns (`categories`, coarse to fine) hold `tuple[str, ...]`, numeric columns
+    (`price`) hold `float`. An absent value is `''`, `()` or NaN.
     """
 
     keys: tuple[str, ...]
@@ -74,14 +78,17 @@ class Catalog:
     def __post_init__(self) -> None:
         for name, cells in self.columns.items():
             if len(cells) != len(self.keys):
-                raise DataError(f"catalogue column {name!r} has {len(cells)} cells for {len(self.keys)} items")
+                raise DataError(
+                    f"catalogue column {name!r} has {len(cells)} cells for {len(self.keys)} items"
+                )
 
     @property
     def item_count(self) -> int:
         return len(self.keys)
 
     def coverage(self, column: str) -> float:
-        """Share of items whose cell in `column` holds something; 0.0 where the column does not exist."""
+        """Share of items whose cell in `column` holds something; 0.0 where the column does not
+        exist."""
         cells = self.columns.get(column, ())
         return sum(_holds_something(cell) for cell in cells) / max(1, self.item_count)
 
@@ -140,10 +147,12 @@ class Targets:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Leave-one-out: a user's last item is the test target, the one before it the validation target.
+    """Leave-one-out: a user's last item is the test target, the one before it the validation
+    target.
 
-    Limit: leave-one-out mixes calendar times across users, so a model may learn from events that happened
-    after another user's test event. It is what the published tables on these benchmarks use.
+    Limit: leave-one-out mixes calendar times across users, so a model may learn from events that
+    happened after another user's test event. It is what the published tables on these benchmarks
+    use.
     """
 
     train: InteractionLog
@@ -151,14 +160,17 @@ class Split:
     test: Targets
 
     def histories(self, part: Part) -> Histories:
-        """What may be seen before the target of `part`: training items, and for test the validation item too."""
+        """What may be seen before the target of `part`: training items, and for test the validation
+        item too."""
         users = np.arange(self.train.user_count)
         seen = Histories(users, self.train.items, self.train.offsets)
         if part == "valid":
             return seen.select(self.valid.users)
         ends = self.train.offsets[1:]
         has_valid = np.isin(users, self.valid.users)
-        items = np.insert(self.train.items, ends[has_valid], self.valid.items[np.argsort(self.valid.users)])
+        items = np.insert(
+            self.train.items, ends[has_valid], self.valid.items[np.argsort(self.valid.users)]
+        )
         offsets = np.concatenate([[0], np.cumsum(self.train.lengths + has_valid)])
         return Histories(users, items, offsets).select(self.test.users)
 
@@ -168,10 +180,12 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class SemanticIds:
-    """One unique tuple of codes per item, coarse to fine, the collision level included where there is one.
+    """One unique tuple of codes per item, coarse to fine, the collision level included where there
+    is one.
 
-    `codes[i, l]` lies in [0, codebook_sizes[l]). No caller ever adds a level: rows are unique. `codebooks[l, c]` is the
-    vector behind code c of level l, where it is known; a collision level has none.
+    `codes[i, l]` lies in [0, codebook_sizes[l]). No caller ever adds a level: rows are unique.
+    `codebooks[l, c]` is the vector behind code c of level l, where it is known; a collision level
+    has none.
     """
 
     codes: Int[np.ndarray, "items levels"]
@@ -181,11 +195,15 @@ class SemanticIds:
     def __post_init__(self) -> None:
         _freeze(self)
         if self.codes.ndim != 2 or self.codes.shape[1] != len(self.codebook_sizes):
-            raise DataError(f"codes of shape {self.codes.shape} do not have {len(self.codebook_sizes)} levels")
+            raise DataError(
+                f"codes of shape {self.codes.shape} do not have {len(self.codebook_sizes)} levels"
+            )
         if (self.codes < 0).any() or (self.codes >= np.asarray(self.codebook_sizes)).any():
             raise DataError(f"a code lies outside its codebook; sizes are {self.codebook_sizes}")
         if len(np.unique(self.codes, axis=0)) != len(self.codes):
-            raise DataError("two items share one semantic ID; add a collision level (semantic_ids.assign)")
+            raise DataError(
+                "two items share one semantic ID; add a collision level (semantic_ids.assign)"
+            )
 
 
 @dataclass(frozen=True)
@@ -215,8 +233,9 @@ class ReasoningPattern:
 class ReasoningChain:
     """A pattern's textual instance for one user's prefix (SCoTER, abstract: "chain").
 
-    `steps[k]` holds the sentences of step k (usually one; several where a step lists things). An empty tuple
-    means that the step has nothing to say. The chain sees the user's first `prefix_length` items only.
+    `steps[k]` holds the sentences of step k (usually one; several where a step lists things). An
+    empty tuple means that the step has nothing to say. The chain sees the user's first
+    `prefix_length` items only.
     """
 
     user: int
@@ -232,10 +251,11 @@ class ReasoningChain:
 class StepEmbeddings:
     """Ordered step embeddings of every (user, prefix), kept as unique sentences and who uses them.
 
-    The embedding of a step is the mean of its sentences' vectors. Chain c, step k uses the sentences
-    `indices[offsets[c * K + k]:offsets[c * K + k + 1]]`; an empty range is a missing step. The chain of
-    (user, prefix length p >= 1) is `starts[user] + p - 1`; a user without chains has an empty range. `named`, where it is known,
-    is the item that a sentence names, -1 where it names none, or one of several with that name.
+    The embedding of a step is the mean of its sentences' vectors. Chain c, step k uses the
+    sentences `indices[offsets[c * K + k]:offsets[c * K + k + 1]]`; an empty range is a missing
+    step. The chain of (user, prefix length p >= 1) is `starts[user] + p - 1`; a user without chains
+    has an empty range. `named`, where it is known, is the item that a sentence names, -1 where it
+    names none, or one of several with that name.
     """
 
     vectors: Float[np.ndarray, "sentences dim"]
@@ -249,7 +269,10 @@ class StepEmbeddings:
     def __post_init__(self) -> None:
         _freeze(self)
         if len(self.offsets) != int(self.starts[-1]) * len(self.pattern) + 1:
-            raise DataError(f"{len(self.offsets)} offsets do not describe {self.starts[-1]} chains of {len(self.pattern)} steps")
+            raise DataError(
+                f"{len(self.offsets)} offsets do not describe {self.starts[-1]} chains of "
+                f"{len(self.pattern)} steps"
+            )
 
     @property
     def step_count(self) -> int:
@@ -259,7 +282,9 @@ class StepEmbeddings:
     def dim(self) -> int:
         return self.vectors.shape[1]
 
-    def chain_rows(self, users: Int[np.ndarray, " rows"], prefix_lengths: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
+    def chain_rows(
+        self, users: Int[np.ndarray, " rows"], prefix_lengths: Int[np.ndarray, " rows"]
+    ) -> Int[np.ndarray, " rows"]:
         """The chain number of each (user, prefix length), or -1 where no such chain exists."""
         rows = self.starts[users] + prefix_lengths - 1
         return np.where((prefix_lengths >= 1) & (rows < self.starts[users + 1]), rows, -1)
@@ -280,7 +305,8 @@ class StepEmbeddings:
 
 @dataclass(frozen=True, eq=False)
 class Rankings:
-    """The best items for each row, best first. -1 means that no further valid item exists; scores in nats."""
+    """The best items for each row, best first. -1 means that no further valid item exists; scores
+    in nats."""
 
     users: Int[np.ndarray, " rows"]
     items: Int[np.ndarray, "rows k"]
@@ -292,7 +318,8 @@ class Rankings:
 
 @dataclass(frozen=True, eq=False)
 class UserMetrics:
-    """The 1-based rank of each user's target among the `depth` items returned; 0 where it is not among them."""
+    """The 1-based rank of each user's target among the `depth` items returned; 0 where it is not
+    among them."""
 
     users: Int[np.ndarray, " rows"]
     ranks: Int[np.ndarray, " rows"]

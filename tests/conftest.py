@@ -1,9 +1,12 @@
-"""Shapes and types are checked in every test run: jaxtyping and beartype wrap every function of scoter."""
+"""Shapes and types are checked in every test run: jaxtyping and beartype wrap every function of
+scoter."""
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin cost minutes where processors are shared
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # threads that spin cost minutes where processors are shared
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from jaxtyping import install_import_hook

@@ -19,13 +19,14 @@ import numpy as np
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
-from scoter import pipeline, text
+from scoter import pipeline
 from scoter.config import Experiment, FusionConfig, with_overrides
 from scoter.experiments import experiment, methods
+from scoter.serving.explorer import explore
 from scoter.stages import discovery, joint
 from scoter.stages.context import VERSIONS, Context
-from scoter.stages.explorer import explore
-from scoter.store import MANIFEST, Artefact, Store
+from scoter.storage import sentence_vectors as text
+from scoter.storage.store import MANIFEST, Artefact, Store
 from scoter.types import Step
 
 FILE = Path(__file__).with_name("goldens.json")
@@ -88,7 +89,7 @@ def outputs(store: Store) -> dict[str, dict[str, Any]]:
         mined = discovery.discover_pattern(context, prepared)
         budget = joint.JointBudget(candidates=2, first_epochs=1, more_epochs=1)
         joint.choose_by_transfer(context, "scoter", config.methods["scoter"], prepared, ids, budget)
-        with mock.patch("scoter.stages.explorer.SHOWN", 5):
+        with mock.patch("scoter.serving.explorer.SHOWN", 5):
             explore(store, run)
     assert mined.stage == "discover"
     stage_of = {artefact.key: artefact.stage for artefact in store.artefacts()}
@@ -137,9 +138,9 @@ def problems(goldens: Outputs, made: Outputs, versions: Mapping[str, int]) -> li
             )
         elif stage in changed and not _ancestors(stage, made) & changed:
             lines.append(
-                f"the output of the stage {stage!r} changed ({differences[stage]}), and "
-                f"its version is {version} as before; bump VERSIONS[{stage!r}] in scoter/stages/context.py if "
-                f"that is meant, and renew the goldens with `{RENEW}`"
+                f"the output of the stage {stage!r} changed ({differences[stage]}), and its "
+                f"version is {version} as before; bump VERSIONS[{stage!r}] in "
+                f"scoter/stages/context.py if that is meant, and renew the goldens with `{RENEW}`"
             )
     return lines
 

@@ -12,7 +12,7 @@ from scoter.config import Experiment, SemanticIdConfig, from_json, to_json, with
 from scoter.data.prepared import save_prepared
 from scoter.errors import ConfigError
 from scoter.experiments import EXPERIMENTS, experiment
-from scoter.store import Store
+from scoter.storage.store import Store
 from scoter.types import Catalog, InteractionLog
 
 
@@ -35,7 +35,9 @@ def test_the_tiger_arms_differ_in_fusion_alone() -> None:
 
 
 def test_overrides_reach_nested_values_and_every_method() -> None:
-    chosen = with_overrides(experiment("quickstart"), ["methods.*.training.epochs=2", "data.max_users=50", "note=short"])
+    chosen = with_overrides(
+        experiment("quickstart"), ["methods.*.training.epochs=2", "data.max_users=50", "note=short"]
+    )
     assert {method.training.epochs for method in chosen.methods.values()} == {2}
     assert (chosen.data.max_users, chosen.note) == (50, "short")
 
@@ -43,7 +45,10 @@ def test_overrides_reach_nested_values_and_every_method() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("data.max_user=5", "there is no 'max_user' there; choose from: max_users, name, simulated"),
+        (
+            "data.max_user=5",
+            "there is no 'max_user' there; choose from: max_users, name, simulated",
+        ),
         ("data.max_users=many", "data.max_users = 'many' was refused"),
         ("depth", "has no '='"),
         ("depth.x=1", "nothing below it"),
@@ -70,7 +75,10 @@ def test_unknown_keys_are_refused() -> None:
 )  # fmt: skip
 def test_true_is_no_number_and_a_number_is_not_true(setting: str) -> None:
     path, _, value = setting.partition("=")
-    with pytest.raises(ConfigError, match=rf"{path.rpartition('.')[2]}.* = (True|False|1) was refused: Input should be a valid"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"{path.rpartition('.')[2]}.* = (True|False|1) was refused: Input should be a valid",
+    ):
         with_overrides(experiment("simulated-smoke"), [setting])
     tree = json.loads(to_json(experiment("simulated-smoke")))
     if path in tree:
@@ -97,7 +105,9 @@ def prepared(folder: Path) -> Path:
     return folder
 
 
-def test_a_dataset_is_named_as_its_folder_wherever_that_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataset_is_named_as_its_folder_wherever_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = prepared(tmp_path / "my-shop")
     monkeypatch.setenv("SCOTER_DATA", str(tmp_path))
     monkeypatch.chdir(folder)
@@ -113,7 +123,9 @@ def test_a_dataset_is_named_as_its_folder_wherever_that_is(tmp_path: Path, monke
     assert experiment("beauty", folder) == experiment("beauty-scoter")
 
 
-def test_a_dataset_that_is_not_there_is_no_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataset_that_is_not_there_is_no_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("SCOTER_DATA", raising=False)
     folder = prepared(tmp_path / "my-shop")
     with pytest.raises(ConfigError, match=r"no experiment or dataset 'my-shop'.* have none"):
@@ -123,7 +135,10 @@ def test_a_dataset_that_is_not_there_is_no_experiment(tmp_path: Path, monkeypatc
     assert f"(--data {folder} has my-shop). Did you mean 'my-shop'" in str(caught.value)
 
 
-@pytest.mark.parametrize(("typo", "meant"), [("beuty-tiger", "beauty-tiger"), ("quikstart", "quickstart"), ("toy", "toys")])
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [("beuty-tiger", "beauty-tiger"), ("quikstart", "quickstart"), ("toy", "toys")],
+)
 def test_a_mistyped_experiment_is_answered_with_the_nearest_names(typo: str, meant: str) -> None:
     with pytest.raises(ConfigError) as caught:
         experiment(typo)

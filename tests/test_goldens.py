@@ -10,7 +10,7 @@ import pytest
 from golden_outputs import FILE, RENEW, forgotten, outputs, problems
 
 from scoter.stages.context import VERSIONS
-from scoter.store import Store
+from scoter.storage.store import Store
 
 GOLDENS = json.loads(FILE.read_text())
 MADE_WITH = {stage: golden["version"] for stage, golden in GOLDENS.items()}

@@ -11,9 +11,9 @@ LIGHT = (
     "scoter.evaluation",
     "scoter.data",
     "scoter.config",
-    "scoter.store",
-    "scoter.cli",
-    "benchmarks.tables",
+    "scoter.storage.store",
+    "scoter.cli.main",
+    "benchmarks.tables.tables",
     "paper_figures",
 )
 
@@ -26,8 +26,14 @@ def in_fresh_process(code: str) -> str:
 @pytest.mark.parametrize("module", LIGHT)
 def test_light_modules_leave_torch_unloaded(module: str) -> None:
     code = f"import pkgutil, importlib, sys; m = importlib.import_module({module!r})\n"
-    code += "[importlib.import_module(m.__name__ + '.' + x.name) for x in pkgutil.iter_modules(getattr(m, '__path__', []))"
-    code += f" if m.__name__ in ('scoter.evaluation', 'scoter.data', 'paper_figures')]\nprint('torch' in sys.modules)  # {module}"
+    code += (
+        "[importlib.import_module(m.__name__ + '.' + x.name) for x in "
+        "pkgutil.iter_modules(getattr(m, '__path__', []))"
+    )
+    code += (
+        f" if m.__name__ in ('scoter.evaluation', 'scoter.data', "
+        f"'paper_figures')]\nprint('torch' in sys.modules)  # {module}"
+    )
     assert in_fresh_process(code) == "False"
 
 
@@ -38,14 +44,19 @@ def fastest(arguments: list[str], repeats: int = 5) -> float:
         before = os.times()
         subprocess.run(arguments, capture_output=True, check=True)
         after = os.times()
-        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
+        times.append(
+            after.children_user
+            + after.children_system
+            - before.children_user
+            - before.children_system
+        )
     return min(times)
 
 
 def test_import_and_help_are_quick() -> None:
     bare = fastest([sys.executable, "-c", "pass"])
     assert fastest([sys.executable, "-c", "import scoter"]) - bare < 0.3
-    assert fastest([sys.executable, "-m", "scoter.cli", "--help"]) - bare < 0.5
+    assert fastest([sys.executable, "-m", "scoter.cli.main", "--help"]) - bare < 0.5
 
 
 def test_public_names_resolve() -> None:

@@ -1,7 +1,9 @@
-"""`make wheel-check`: builds wheel and sdist, looks inside both, and runs the wheel where nothing else of scoter is.
+"""`make wheel-check`: builds wheel and sdist, looks inside both, and runs the wheel where nothing
+else of scoter is.
 
-`--lowest` (`make lowest-check`) installs every declared dependency at the lowest version that is declared, but torch at the one
-of constraints.txt, which has a build for processors alone; `--python` takes another interpreter.
+`--lowest` (`make lowest-check`) installs every declared dependency at the lowest version that is
+declared, but torch at the one of constraints.txt, which has a build for processors alone;
+`--python` takes another interpreter.
 """
 
 import os
@@ -18,7 +20,10 @@ import click
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("scoter", "theory", "benchmarks", "paper_figures")
 NEEDED = (
-    *(f"scoter/report/pages/{name}" for name in ("base.html", "parts.html", "run.html", "report.css", "report.js")),
+    *(
+        f"scoter/report/pages/{name}"
+        for name in ("base.html", "parts.html", "run.html", "report.css", "report.js")
+    ),
     "paper_figures/suite.html",
     "benchmarks/paper_values.toml",
     "benchmarks/results/main.parquet",
@@ -45,9 +50,14 @@ def main(lowest: bool, python: str) -> None:
         check_wheel(inside)
         with tarfile.open(sdist) as archive:
             check_sdist({name.partition("/")[2] for name in archive.getnames()}, inside)
-        print(f"{wheel.name}: {len(inside)} files, {wheel.stat().st_size:,} bytes; {sdist.name}: {sdist.stat().st_size:,} bytes")
+        print(
+            f"{wheel.name}: {len(inside)} files, {wheel.stat().st_size:,} bytes; {sdist.name}: "
+            f"{sdist.stat().st_size:,} bytes"
+        )
         constraints = folder / "constraints.txt"
-        constraints.write_text(lowest_versions() if lowest else (ROOT / "constraints.txt").read_text())
+        constraints.write_text(
+            lowest_versions() if lowest else (ROOT / "constraints.txt").read_text()
+        )
         binaries = install(wheel, folder / "venv", constraints, python)
         for name, *arguments in COMMANDS:
             run([str(binaries / name), *arguments], folder)
@@ -56,7 +66,9 @@ def main(lowest: bool, python: str) -> None:
 
 def check_wheel(inside: set[str]) -> None:
     """Every module and data file of the packages, and nothing beside them."""
-    tracked = subprocess.run(["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    tracked = subprocess.run(
+        ["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     metadata = {name for name in inside if ".dist-info/" in name}
     report("missing from the wheel", {*tracked, *NEEDED} - inside)
     report("in the wheel, but not in the repository", inside - metadata - set(tracked))
@@ -65,16 +77,26 @@ def check_wheel(inside: set[str]) -> None:
 def check_sdist(inside: set[str], wheel: set[str]) -> None:
     """What the wheel is made of and the tests; no environment, artefacts or data."""
     modules = {name for name in wheel if ".dist-info/" not in name}
-    report("missing from the sdist", {*modules, "pyproject.toml", "README.md", "LICENSE", "tests/conftest.py"} - inside)
+    report(
+        "missing from the sdist",
+        {*modules, "pyproject.toml", "README.md", "LICENSE", "tests/conftest.py"} - inside,
+    )
     foreign = (".venv", "artifacts", "data-cache", "dist", "__pycache__", ".git")
-    report("in the sdist, but not to be shipped", {name for name in inside if set(Path(name).parts) & set(foreign)})
+    report(
+        "in the sdist, but not to be shipped",
+        {name for name in inside if set(Path(name).parts) & set(foreign)},
+    )
 
 
 def lowest_versions() -> str:
     """The declared dependencies pinned to what they are declared to need at least, one a line."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     pinned = [line.replace(">=", "==") for line in declared if not line.startswith("torch>")]
-    torch = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch==")]
+    torch = [
+        line
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if line.startswith("torch==")
+    ]
     return "\n".join([*pinned, *torch]) + "\n"
 
 
@@ -94,7 +116,11 @@ def install(wheel: Path, folder: Path, constraints: Path, python: str) -> Path:
 def run(command: list[str], folder: Path) -> None:
     """A command that has to succeed, in a folder from which the repository cannot be imported."""
     print("$", " ".join(command), flush=True)
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "SCOTER_STORE", "SCOTER_DATA")}
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("PYTHONPATH", "SCOTER_STORE", "SCOTER_DATA")
+    }
     subprocess.run(command, cwd=folder, env=environment, check=True)
 
 

@@ -1,7 +1,7 @@
 """Theory of structured against collapsed representations; arrays only, independent of scoter.
 
-STATEMENTS.md has the proofs, `theory.bounds` the bounds, `theory.exact` solvable models, `theory.verify` a check of every
-statement, `theory.estimate` information from samples."""
+STATEMENTS.md has the proofs, `theory.bounds` the bounds, `theory.exact` solvable models,
+`theory.verify` a check of every statement, `theory.estimate` information from samples."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -4,7 +4,8 @@ from typing import Any
 
 
 class PremiseError(ValueError):
-    """An argument outside the premises of the statement used; the message names it, its value and the remedy."""
+    """An argument outside the premises of the statement used; the message names it, its value and
+    the remedy."""
 
 
 def require(holds: Any, argument: str, value: object, remedy: str) -> None:

@@ -1,4 +1,5 @@
-"""Arrays of an `.npz` file that somebody else wrote: nothing in it is executed, and nothing unpacks without bound."""
+"""Arrays of an `.npz` file that somebody else wrote: nothing in it is executed, and nothing unpacks
+without bound."""
 
 import zipfile
 from collections.abc import Sequence
@@ -12,12 +13,14 @@ EXPANSION, SMALL = 200, 256 << 20
 """A packed file may grow by this factor when it is unpacked, or to so many bytes."""
 
 
-def read_arrays(path: Path | str, needed: Sequence[str], known: Sequence[str]) -> dict[str, np.ndarray]:
+def read_arrays(
+    path: Path | str, needed: Sequence[str], known: Sequence[str]
+) -> dict[str, np.ndarray]:
     """The `known` arrays of a file that numpy.savez wrote, the `needed` ones among them.
 
     Raises:
-        PremiseError: there is no such file, it is something else, holds pickled objects, lacks an array, or unpacks to
-            more than `EXPANSION` times its size.
+        PremiseError: there is no such file, it is something else, holds pickled objects, lacks an
+            array, or unpacks to more than `EXPANSION` times its size.
 
     >>> try:
     ...     read_arrays("absent.npz", ("x",), ("x",))
@@ -28,11 +31,18 @@ def read_arrays(path: Path | str, needed: Sequence[str], known: Sequence[str]) -
     try:
         with open(path, "rb") as file:
             packed = zipfile.is_zipfile(file)
-            unpacked = sum(member.file_size for member in zipfile.ZipFile(file).infolist()) if packed else 0
+            unpacked = (
+                sum(member.file_size for member in zipfile.ZipFile(file).infolist())
+                if packed
+                else 0
+            )
         if not packed and str(path).endswith(".npy"):
             raise PremiseError(f"{path}: holds one array; write x and y by numpy.savez")
         if unpacked > max(SMALL, EXPANSION * Path(path).stat().st_size):
-            raise PremiseError(f"{path}: unpacks to {unpacked:,} bytes, over {EXPANSION} times its size; write it by numpy.savez")
+            raise PremiseError(
+                f"{path}: unpacks to {unpacked:,} bytes, over {EXPANSION} times its size; write "
+                f"it by numpy.savez"
+            )
         with np.load(path, allow_pickle=False) as arrays:
             missing = sorted(set(needed) - set(arrays))
             if missing:
@@ -40,5 +50,7 @@ def read_arrays(path: Path | str, needed: Sequence[str], known: Sequence[str]) -
             return {name: arrays[name] for name in known if name in arrays}
     except PremiseError:
         raise
-    except Exception as error:  # zipfile and numpy complain of damaged files by nearly every exception there is
+    except (
+        Exception
+    ) as error:  # zipfile and numpy complain of damaged files by nearly every exception there is
         raise PremiseError(f"{path}: cannot be read ({error}); write it by numpy.savez") from None

@@ -1,6 +1,8 @@
-"""Does an estimator obey the laws of what it estimates? Eight properties on every registered estimator, no verdict hidden.
+"""Does an estimator obey the laws of what it estimates? Eight properties on every registered
+estimator, no verdict hidden.
 
-A property that an estimator breaks is a finding (F7, F8), not a defect of the run: `KNOWN_BREAKS` lists those and why."""
+A property that an estimator breaks is a finding (F7, F8), not a defect of the run: `KNOWN_BREAKS`
+lists those and why."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,24 +26,40 @@ KNOWN_BREAKS = {
     ("miller_madow", "additivity"): _FEW,
     ("grassberger", "additivity"): _FEW,
     ("nsb", "additivity"): _FEW,
-    ("usable_information", "bijection"): "its worth lies in what its family of decoders can read (F7)",
+    (
+        "usable_information",
+        "bijection",
+    ): "its worth lies in what its family of decoders can read (F7)",
     ("ksg_1", "bijection"): _SKEW,
     ("ksg_2", "bijection"): _SKEW,
     ("mixed_ksg", "bijection"): _SKEW,
     ("ksg_1", "data processing"): "noise dimensions hide the signal (F8)",
     ("ksg_2", "data processing"): "noise dimensions hide the signal (F8)",
     ("mixed_ksg", "data processing"): "noise dimensions hide the signal (F8)",
-    **{(name, "data processing"): "twelve noise dimensions drown the 160 rows that train a network" for name in VARIATIONAL},
-    **{(name, "additivity"): _NET for name in ("barber_agakov", "club", "js_nwj", "leave_one_out", "smile")},
-    **{(name, "independence"): _NET for name in ("barber_agakov", "js_nwj", "leave_one_out", "smile")},
+    **{
+        (name, "data processing"): "twelve noise dimensions drown the 160 rows that train a network"
+        for name in VARIATIONAL
+    },
+    **{
+        (name, "additivity"): _NET
+        for name in ("barber_agakov", "club", "js_nwj", "leave_one_out", "smile")
+    },
+    **{
+        (name, "independence"): _NET
+        for name in ("barber_agakov", "js_nwj", "leave_one_out", "smile")
+    },
     ("club", "convergence"): "an upper bound for the true conditional, and not a tight one",
-    ("gaussian", "bijection"): "normality is lost under a bent map; only linear maps leave it alone",
+    (
+        "gaussian",
+        "bijection",
+    ): "normality is lost under a bent map; only linear maps leave it alone",
 }
 
 
 @dataclass(frozen=True)
 class PropertyResult:
-    """`gap` is how far the property is missed, in nats; verdict "holds", "breaks" or "not applicable"."""
+    """`gap` is how far the property is missed, in nats; verdict "holds", "breaks" or "not
+    applicable"."""
 
     estimator: str
     law: str
@@ -80,17 +98,25 @@ class _Family:
     @property
     def kind(self) -> str:
         chosen = ESTIMATORS[self.name]
-        return "labels" if chosen.y_kind == "discrete" and chosen.x_kind != "discrete" else chosen.y_kind
+        return (
+            "labels"
+            if chosen.y_kind == "discrete" and chosen.x_kind != "discrete"
+            else chosen.y_kind
+        )
 
     def value(self, x: np.ndarray, y: np.ndarray, cond: np.ndarray | None = None) -> float:
         return estimate(x, y, cond=cond, seed=self.seed, estimator=self.name).value
 
-    def pair(self, rows: int = ROWS, shift: int = 0, informative: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    def pair(
+        self, rows: int = ROWS, shift: int = 0, informative: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
         """x and y, dependent or not."""
         rng = np.random.default_rng([self.seed, shift])
         if self.kind == "discrete":
             x = rng.integers(4, size=rows)
-            return x, np.where(rng.random(rows) < (0.7 if informative else 0), x, rng.integers(4, size=rows))
+            return x, np.where(
+                rng.random(rows) < (0.7 if informative else 0), x, rng.integers(4, size=rows)
+            )
         noise = rng.standard_normal(rows)
         if self.kind == "labels":
             y = rng.integers(2, size=rows)
@@ -104,7 +130,9 @@ class _Family:
             return mutual_information(0.7 * np.eye(4) / 4 + 0.3 / 16)
         if self.kind == "labels":
             density = lambda t: np.exp(-((t - 1) ** 2) / 2) / np.sqrt(2 * np.pi)  # noqa: E731
-            return float(quad(lambda t: density(t) * (np.log(2) - np.log1p(np.exp(-2 * t))), -9, 11)[0])
+            return float(
+                quad(lambda t: density(t) * (np.log(2) - np.log1p(np.exp(-2 * t))), -9, 11)[0]
+            )
         return 0.5 * float(np.log(2))
 
     def join(self, a: np.ndarray, b: np.ndarray, target: bool = False) -> np.ndarray:
@@ -140,8 +168,12 @@ def _chain_rule(family: _Family) -> float | None:
     if not ESTIMATORS[family.name].conditional:
         return None
     x, y = family.pair()
-    other = family.pair(shift=1)[0] if family.kind == "discrete" else 0.5 * x + family.pair(shift=2)[0]
-    return abs(family.value(family.join(x, other), y) - family.value(other, y) - family.value(x, y, other))
+    other = (
+        family.pair(shift=1)[0] if family.kind == "discrete" else 0.5 * x + family.pair(shift=2)[0]
+    )
+    return abs(
+        family.value(family.join(x, other), y) - family.value(other, y) - family.value(x, y, other)
+    )
 
 
 def _symmetry(family: _Family) -> float | None:
@@ -152,7 +184,8 @@ def _symmetry(family: _Family) -> float | None:
 
 
 def _saturation(family: _Family) -> float | None:
-    """Where the truth exceeds log rows, an estimate either stays below it or says that it cannot vouch."""
+    """Where the truth exceeds log rows, an estimate either stays below it or says that it cannot
+    vouch."""
     rng = np.random.default_rng(family.seed)
     if family.kind == "labels":
         x = np.repeat(np.arange(10), 10).astype(float)
@@ -169,7 +202,9 @@ def _saturation(family: _Family) -> float | None:
 
 def _convergence(family: _Family) -> float | None:
     """Mean error on 1,000 rows: the tolerance holds there whatever it was on fewer."""
-    errors = [family.value(*family.pair(rows=1000, shift=shift)) - family.truth() for shift in range(3)]
+    errors = [
+        family.value(*family.pair(rows=1000, shift=shift)) - family.truth() for shift in range(3)
+    ]
     return float(np.mean(np.abs(errors)))
 
 

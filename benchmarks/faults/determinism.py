@@ -1,7 +1,9 @@
-"""Equal seeds, equal bytes? The same run in fresh processes with other hash seeds and other numbers of threads.
+"""Equal seeds, equal bytes? The same run in fresh processes with other hash seeds and other numbers
+of threads.
 
-Promised are equal bytes for equal seeds on one machine with one number of threads, whatever the hash seed. With another number
-of threads sums may be added up in another order; how far the numbers then differ is measured here.
+Promised are equal bytes for equal seeds on one machine with one number of threads, whatever the
+hash seed. With another number of threads sums may be added up in another order; how far the numbers
+then differ is measured here.
 """
 
 import json
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.faults.kills import compare
-from benchmarks.reliability import Section
+from benchmarks.studies.reliability import Section
 from scoter.stages.context import load_arrays
 
 FIRST = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
@@ -37,18 +39,28 @@ write_small_chains(Path(sys.argv[1]) / "store")
 
 
 def measure(quick: bool = False) -> Section:
-    """Make the small store again under each setting, and compare every file with those of the first."""
+    """Make the small store again under each setting, and compare every file with those of the
+    first."""
     with tempfile.TemporaryDirectory() as folder:
         first = _made(Path(folder) / "first", FIRST)
         rows, broken = [], []
         for number, (name, setting) in enumerate({**PROMISED, **NOT_PROMISED}.items()):
             again = _made(Path(folder) / str(number), setting)
             found = compare(first, again)
-            rows.append([name, found["identical"], found["timed"], len(found["different"]), _largest(first, again)])
+            rows.append(
+                [
+                    name,
+                    found["identical"],
+                    found["timed"],
+                    len(found["different"]),
+                    _largest(first, again),
+                ]
+            )
             broken += [f"{name}: {line}" for line in found["different"]] if name in PROMISED else []
     said = (
-        "A run of every stage with a mined pattern, and `scoter reason`, in fresh processes. Promised are equal bytes for equal "
-        "seeds on one machine with one number of threads. Files whose times alone differ hold CPU seconds, peak memory or dates."
+        "A run of every stage with a mined pattern, and `scoter reason`, in fresh processes. "
+        "Promised are equal bytes for equal seeds on one machine with one number of threads. "
+        "Files whose times alone differ hold CPU seconds, peak memory or dates."
     )
     columns = (
         "compared with hash seed 0, one thread",
@@ -77,19 +89,28 @@ def _made(root: Path, setting: dict[str, str]) -> Path:
 
 
 def _largest(first: Path, again: Path) -> float:
-    """The largest difference between scores of the same item for the same user, over the methods of both runs."""
+    """The largest difference between scores of the same item for the same user, over the methods of
+    both runs."""
     found = [0.0]
     for ours, theirs in zip(*(_rankings(root) for root in (first, again)), strict=True):
         for user, items in enumerate(ours["items"]):
             known = dict(zip(items.tolist(), ours["scores"][user].tolist(), strict=True))
             both = zip(theirs["items"][user].tolist(), theirs["scores"][user].tolist(), strict=True)
-            found += [abs(known[item] - score) for item, score in both if item >= 0 and item in known]
+            found += [
+                abs(known[item] - score) for item, score in both if item >= 0 and item in known
+            ]
     return float(np.max(found))
 
 
 def _rankings(root: Path) -> list[dict[str, Any]]:
     """The test rankings of each method of the run, in its order."""
     run = json.loads(next((root / "store" / "run").glob("*/run.json")).read_text())
-    manifests = [(path.parent, json.loads(path.read_text())) for path in (root / "store" / "rank").glob("*/manifest.json")]
+    manifests = [
+        (path.parent, json.loads(path.read_text()))
+        for path in (root / "store" / "rank").glob("*/manifest.json")
+    ]
     folders = {manifest["inputs"][0]: folder for folder, manifest in manifests}
-    return [load_arrays(folders[key] / "rankings-test.safetensors") for key in run["artefacts"]["train"].values()]
+    return [
+        load_arrays(folders[key] / "rankings-test.safetensors")
+        for key in run["artefacts"]["train"].values()
+    ]

@@ -1,8 +1,8 @@
-"""Full disks, lost permissions, damaged files, two processes at once, stores of older versions: an error that says so, or the
-result that there would have been.
+"""Full disks, lost permissions, damaged files, two processes at once, stores of older versions: an
+error that says so, or the result that there would have been.
 
-Everything happens to a small store that a real run of the simulated shop made, with a bundle, a folder of chains, a sentence
-cache and stored replies beside it.
+Everything happens to a small store that a real run of the simulated shop made, with a bundle, a
+folder of chains, a sentence cache and stored replies beside it.
 """
 
 import contextlib
@@ -20,13 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reliability import Section
+from benchmarks.studies.reliability import Section
 from scoter.errors import ScoterError, StoreError
-from scoter.store import MANIFEST, Artefact, Store
+from scoter.storage.store import MANIFEST, Artefact, Store
 
 NOBODY = 65534
 OLD_VERSIONS = ("2521bb0", "5663106", "851987b")
-"""Commits whose stores this version must understand or refuse: the first results, grounded steps, voting steps."""
+"""Commits whose stores this version must understand or refuse: the first results, grounded steps,
+voting steps."""
 
 
 @dataclass
@@ -57,17 +58,28 @@ def measure(quick: bool = False, seed: int = 0) -> Section:
         found["file that may not be read"] = as_nobody(whole, _unreadable, hide=True)
         found["two processes, one store"] = two_processes(root / "shared")
         if not quick:
-            found |= {f"store of {commit}": old_store(commit, root / commit) for commit in OLD_VERSIONS}
-    rows = [[name, one.tried, one.refused, one.unchanged, len(one.wrong)] for name, one in found.items()]
+            found |= {
+                f"store of {commit}": old_store(commit, root / commit) for commit in OLD_VERSIONS
+            }
+    rows = [
+        [name, one.tried, one.refused, one.unchanged, len(one.wrong)] for name, one in found.items()
+    ]
     wrong = [f"{name}: {problem}" for name, one in found.items() for problem in one.wrong]
     skipped = [f"{name} could not be tried here" for name, one in found.items() if not one.tried]
     said = (
-        "Every file of every artefact (and of a bundle, a folder of chains, the sentence cache and the stored replies) was "
-        "damaged in turn; `scoter verify` had to name it, or the bundle's reader, and whoever read it had to refuse it or give "
-        "the same result. Disks and limits were filled at many sizes, then freed, and the run had to end as an undisturbed one."
+        "Every file of every artefact (and of a bundle, a folder of chains, the sentence cache "
+        "and the stored replies) was damaged in turn; `scoter verify` had to name it, or the "
+        "bundle's reader, and whoever read it had to refuse it or give the same result. Disks "
+        "and limits were filled at many sizes, then freed, and the run had to end as an "
+        "undisturbed one."
     )
     return Section(
-        "Faults", said, ("fault", "tried", "refused by name", "same result", "wrong"), rows, not wrong, [*wrong, *skipped]
+        "Faults",
+        said,
+        ("fault", "tried", "refused by name", "same result", "wrong"),
+        rows,
+        not wrong,
+        [*wrong, *skipped],
     )
 
 
@@ -92,10 +104,17 @@ def _remove(path: Path, rng: random.Random) -> None:
     path.unlink()
 
 
-DAMAGES = {"cut in half": _cut, "with one bit flipped": _flip, "emptied": _empty, "removed": _remove}
+DAMAGES = {
+    "cut in half": _cut,
+    "with one bit flipped": _flip,
+    "emptied": _empty,
+    "removed": _remove,
+}
 
 
-def damage_every_file(whole: Path, copy: Path, damage: Callable[[Path, random.Random], None], seed: int) -> Tried:
+def damage_every_file(
+    whole: Path, copy: Path, damage: Callable[[Path, random.Random], None], seed: int
+) -> Tried:
     """Damage each file of a copy in turn, see that it is named and refused, and mend it."""
     rng, told = random.Random(seed), Tried()
     shutil.copytree(whole, copy)
@@ -114,7 +133,7 @@ def damage_every_file(whole: Path, copy: Path, damage: Callable[[Path, random.Ra
 
 
 def _named_and_refused(whole: Path, copy: Path, name: str, told: Tried) -> None:
-    from scoter.stages.bundle_reader import open_bundle
+    from scoter.serving.bundle_reader import open_bundle
     from scoter.stages.verification import verify_store
 
     damaged = str(copy / name)
@@ -131,7 +150,10 @@ def _named_and_refused(whole: Path, copy: Path, name: str, told: Tried) -> None:
     gone = _only_lacks(whole / name, copy / name)
     if not named and not gone:
         told.wrong.append(f"{name}: `scoter verify` does not name it")
-    if not (whole / name).parents[0].joinpath(MANIFEST).exists() and not (whole / name).parents[1].joinpath(MANIFEST).exists():
+    if (
+        not (whole / name).parents[0].joinpath(MANIFEST).exists()
+        and not (whole / name).parents[1].joinpath(MANIFEST).exists()
+    ):
         told.refused += named
         told.unchanged += gone
         return
@@ -146,15 +168,20 @@ def _named_and_refused(whole: Path, copy: Path, name: str, told: Tried) -> None:
 
 
 def _only_lacks(whole: Path, damaged: Path) -> bool:
-    """Whether it looks as a kill may leave it: a cache without a shard, replies without their end, a job unfinished."""
+    """Whether it looks as a kill may leave it: a cache without a shard, replies without their end,
+    a job unfinished."""
     if not damaged.exists():
-        return whole.parent.name == "replies" or whole.parents[1].name == "sentences" or whole.name == "finished.json"
+        return (
+            whole.parent.name == "replies"
+            or whole.parents[1].name == "sentences"
+            or whole.name == "finished.json"
+        )
     return whole.parent.name == "replies" and whole.read_bytes().startswith(damaged.read_bytes())
 
 
 def read_artefact(root: Path, name: str) -> str:
     """A digest of what a stage's readers give, of the artefact that the file `name` belongs to."""
-    from scoter.cli_runs import outcome_of
+    from scoter.cli.runs import outcome_of
     from scoter.stages.context import PARTS, load_arrays
     from scoter.stages.data import open_data, open_semantic_ids
     from scoter.stages.models import open_rankings
@@ -162,11 +189,16 @@ def read_artefact(root: Path, name: str) -> str:
 
     def weights(artefact: Artefact) -> Any:
         told = json.loads(artefact.file("training.json").read_text())
-        return told, load_arrays(artefact.file("weights.safetensors")) if told["parameters"] else None
+        return told, load_arrays(artefact.file("weights.safetensors")) if told[
+            "parameters"
+        ] else None
 
     readers: dict[str, Callable[[Artefact], Any]] = {
         "prepare": open_data,
-        "items": lambda one: (load_arrays(one.file("vectors.safetensors")), one.file("source.json").read_text()),
+        "items": lambda one: (
+            load_arrays(one.file("vectors.safetensors")),
+            one.file("source.json").read_text(),
+        ),
         "semantic-ids": open_semantic_ids,
         "discover": lambda one: (open_pattern(one), one.folder().name),
         "chains": open_steps,
@@ -207,7 +239,8 @@ def _digest(value: Any) -> str:
 
 
 def limited(root: Path, limits: Callable[[Path], Generator[None, None, None]]) -> Tried:
-    """Run under one limit after the other, each wider; every end but the last must be an error that says so."""
+    """Run under one limit after the other, each wider; every end but the last must be an error that
+    says so."""
     from benchmarks.faults.small_store import run_small
 
     told, place = Tried(), root / "limited"
@@ -222,7 +255,9 @@ def limited(root: Path, limits: Callable[[Path], Generator[None, None, None]]) -
                     break
                 except ScoterError as error:
                     told.refused += 1
-                    if "could not be written" not in str(error) and "cannot be written" not in str(error):
+                    if "could not be written" not in str(error) and "cannot be written" not in str(
+                        error
+                    ):
                         told.wrong.append(f"the error does not say so: {error}")
                 except Exception as error:  # anything but a ScoterError is what is looked for
                     told.wrong.append(f"{type(error).__name__}: {str(error)[:200]}")
@@ -247,7 +282,9 @@ def _file_size_limits(place: Path) -> Generator[None, None, None]:
 
 def _small_disks(place: Path) -> Generator[None, None, None]:
     """A disk in memory that grows; needs the right to mount one."""
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(place)], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(place)], capture_output=True
+    ).returncode:
         raise PermissionError(errno.EPERM, "mount")
     try:
         for size in ("32k", "128k", "512k", "1m", "2m", "64m"):
@@ -261,7 +298,8 @@ def _small_disks(place: Path) -> Generator[None, None, None]:
 
 
 def as_nobody(whole: Path, attempt: Callable[[Path, Tried], None], hide: bool = False) -> Tried:
-    """Try in a child without rights, on a copy that it may read and not write; with `hide` not even read what artefacts hold."""
+    """Try in a child without rights, on a copy that it may read and not write; with `hide` not even
+    read what artefacts hold."""
     copy = whole.with_name("read-only")
     shutil.copytree(whole, copy)
     for path in [copy, *copy.rglob("*")]:
@@ -296,7 +334,12 @@ def _forked(attempt: Callable[[], None], told: Tried) -> None:
             os.write(writing, json.dumps(vars(told)).encode())
             status = 0
         except BaseException as error:
-            os.write(writing, json.dumps({"tried": 1, "wrong": [f"{type(error).__name__}: {str(error)[:300]}"]}).encode())
+            os.write(
+                writing,
+                json.dumps(
+                    {"tried": 1, "wrong": [f"{type(error).__name__}: {str(error)[:300]}"]}
+                ).encode(),
+            )
         finally:
             os._exit(status)
     os.close(writing)
@@ -329,18 +372,27 @@ def _new_work(root: Path, told: Tried) -> None:
 def _unreadable(root: Path, told: Tried) -> None:
     from scoter.stages.verification import verify_store
 
-    hidden = [path for path in (root / "store").rglob("*") if path.is_file() and not path.stat().st_mode & 0o444]
+    hidden = [
+        path
+        for path in (root / "store").rglob("*")
+        if path.is_file() and not path.stat().st_mode & 0o444
+    ]
     problems = verify_store(Store(root / "store"))[1]
     told.tried = len(hidden)
     told.refused = sum(any(str(path) in problem for problem in problems) for path in hidden)
-    told.wrong = [f"{path.name} is not named" for path in hidden if not any(str(path) in problem for problem in problems)]
+    told.wrong = [
+        f"{path.name} is not named"
+        for path in hidden
+        if not any(str(path) in problem for problem in problems)
+    ]
 
 
 # Two at once
 
 
 def two_processes(root: Path) -> Tried:
-    """Two processes that do the same at the same time in one store: both end, and each stage is made once."""
+    """Two processes that do the same at the same time in one store: both end, and each stage is
+    made once."""
     from benchmarks.faults.small_store import run_small
 
     root.mkdir()
@@ -359,7 +411,9 @@ def two_processes(root: Path) -> Tried:
     told = Tried(tried=2, unchanged=statuses.count(0))
     made = [line for line in (root / "said").read_text().splitlines() if ": made " in line]
     if statuses != [0, 0] or len(made) != len(set(made)) or Store(root / "store").verify_all()[1]:
-        told.wrong.append(f"statuses {statuses}, {len(made)} made, {len(set(made))} of them different")
+        told.wrong.append(
+            f"statuses {statuses}, {len(made)} made, {len(set(made))} of them different"
+        )
     return told
 
 
@@ -372,11 +426,14 @@ def _append(path: Path, line: str) -> None:
 
 
 def old_store(commit: str, root: Path) -> Tried:
-    """Let an older version make a store, and try this version's commands on it: each works, or refuses in one line."""
+    """Let an older version make a store, and try this version's commands on it: each works, or
+    refuses in one line."""
     home, tree = Path(__file__).parents[2], root / "tree"
     told = Tried()
     root.mkdir()
-    if subprocess.run(["git", "worktree", "add", "--detach", str(tree), commit], cwd=home, capture_output=True).returncode:
+    if subprocess.run(
+        ["git", "worktree", "add", "--detach", str(tree), commit], cwd=home, capture_output=True
+    ).returncode:
         return told
     try:
         settings = [part for one in _OLD_SETTINGS for part in ("--set", one)]
@@ -384,15 +441,27 @@ def old_store(commit: str, root: Path) -> Tried:
         if made.returncode:
             told.tried, told.wrong = 1, [f"the old version failed: {made.stderr[-200:]}"]
             return told
-        for words in (("verify",), ("show", "latest"), ("table", "simulated"), ("recommend", "latest"), ("leakage", "latest")):
+        for words in (
+            ("verify",),
+            ("show", "latest"),
+            ("table", "simulated"),
+            ("recommend", "latest"),
+            ("leakage", "latest"),
+        ):
             done = _scoter(home, root, *words)
             told.tried += 1
             told.unchanged += done.returncode == 0
-            told.refused += done.returncode == 1 and done.stderr.strip().splitlines()[-1:][0].startswith("Error: ")
+            told.refused += done.returncode == 1 and done.stderr.strip().splitlines()[-1:][
+                0
+            ].startswith("Error: ")
             if "Traceback" in done.stderr or done.returncode not in (0, 1):
-                told.wrong.append(f"scoter {' '.join(words)}: {done.stderr.strip().splitlines()[-1]}")
+                told.wrong.append(
+                    f"scoter {' '.join(words)}: {done.stderr.strip().splitlines()[-1]}"
+                )
     finally:
-        subprocess.run(["git", "worktree", "remove", "--force", str(tree)], cwd=home, capture_output=True)
+        subprocess.run(
+            ["git", "worktree", "remove", "--force", str(tree)], cwd=home, capture_output=True
+        )
     return told
 
 
@@ -406,5 +475,11 @@ _OLD_SETTINGS = (
 
 
 def _scoter(home: Path, root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scoter.cli", *words, "--store", str(root / "store")]
-    return subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": str(home)}, capture_output=True, text=True)
+    command = [sys.executable, "-m", "scoter.cli.main", *words, "--store", str(root / "store")]
+    return subprocess.run(
+        command,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(home)},
+        capture_output=True,
+        text=True,
+    )

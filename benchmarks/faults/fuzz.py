@@ -1,12 +1,14 @@
-"""Coverage-guided fuzzing of every parser and loader: nothing but a `ScoterError` (theory: a `PremiseError`), no hang, bounded
-memory.
+"""Coverage-guided fuzzing of every parser and loader: nothing but a `ScoterError` (theory: a
+`PremiseError`), no hang, bounded memory.
 
-A target is a reader of one file with a few good files to start from. Inputs that reach lines of scoter which no input before
-them reached are kept and mutated further. With `atheris` installed its libFuzzer drives the same targets
-(`python -m benchmarks.faults.fuzz TARGET`); here the guidance is Python's own tracing, so that it runs wherever scoter does.
+A target is a reader of one file with a few good files to start from. Inputs that reach lines of
+scoter which no input before them reached are kept and mutated further. With `atheris` installed its
+libFuzzer drives the same targets (`python -m benchmarks.faults.fuzz TARGET`); here the guidance is
+Python's own tracing, so that it runs wherever scoter does.
 
-Mutations are of bytes, of lines, and of the tree where a line or file is JSON or a Python dict: a node becomes something of
-another type, a huge number, half of a character pair, or a tower of brackets.
+Mutations are of bytes, of lines, and of the tree where a line or file is JSON or a Python dict: a
+node becomes something of another type, a huge number, half of a character pair, or a tower of
+brackets.
 """
 
 import ast
@@ -26,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.fuzz_targets import Target, targets
-from benchmarks.reliability import Section
+from benchmarks.studies.reliability import Section
 
 _ROOT = Path(__file__).parents[2]
 HANG_S = 20
@@ -60,15 +62,33 @@ def measure(quick: bool = False, seconds: float = 20.0, seed: int = 0) -> Sectio
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for target in targets(Path(folder)):
-            found[target.name] = fuzz(target, Path(folder), seconds / 10 if quick else seconds, seed)
-    rows = [[name, one.inputs, one.read, one.refused, one.lines, one.slowest, len(one.crashes)] for name, one in found.items()]
-    crashes = [f"{name}: {what} ({how})" for name, one in found.items() for what, how in one.crashes.items()]
+            found[target.name] = fuzz(
+                target, Path(folder), seconds / 10 if quick else seconds, seed
+            )
+    rows = [
+        [name, one.inputs, one.read, one.refused, one.lines, one.slowest, len(one.crashes)]
+        for name, one in found.items()
+    ]
+    crashes = [
+        f"{name}: {what} ({how})"
+        for name, one in found.items()
+        for what, how in one.crashes.items()
+    ]
     said = (
-        f"Each parser and loader got mutated files for {seconds:g} CPU-seconds, guided by the lines of scoter that they reach "
-        f"(seed {seed}). All but a named error, more than {HANG_S} CPU-seconds for one file, or more than {MEMORY >> 30} GiB of "
-        "memory counts as a crash."
+        f"Each parser and loader got mutated files for {seconds:g} CPU-seconds, guided by the "
+        f"lines of scoter that they reach (seed {seed}). All but a named error, more than "
+        f"{HANG_S} CPU-seconds for one file, or more than {MEMORY >> 30} GiB of memory counts as "
+        "a crash."
     )
-    columns = ("reader", "inputs", "read", "refused by name", "lines reached", "slowest, s", "crashes")
+    columns = (
+        "reader",
+        "inputs",
+        "read",
+        "refused by name",
+        "lines reached",
+        "slowest, s",
+        "crashes",
+    )
     return Section("Fuzzing", said, columns, rows, not crashes, crashes)
 
 
@@ -94,7 +114,9 @@ def fuzz(target: Target, folder: Path, seconds: float, seed: int) -> Fuzzed:
     return told
 
 
-def _feed(target: Target, path: Path, content: bytes, told: Fuzzed, seen: set[tuple[str, int]] | None) -> None:
+def _feed(
+    target: Target, path: Path, content: bytes, told: Fuzzed, seen: set[tuple[str, int]] | None
+) -> None:
     path.write_bytes(content)
     told.inputs += 1
     began = time.process_time()
@@ -225,7 +247,9 @@ def _alarm() -> Iterator[None]:
         raise TimeoutError(f"more than {HANG_S} s")
 
     before = signal.signal(signal.SIGPROF, late)
-    signal.setitimer(signal.ITIMER_PROF, HANG_S)  # of the processor's time, so that a busy machine makes no hang
+    signal.setitimer(
+        signal.ITIMER_PROF, HANG_S
+    )  # of the processor's time, so that a busy machine makes no hang
     try:
         yield
     finally:
@@ -248,7 +272,9 @@ def _bounded_memory() -> Iterator[None]:
 def _place(error: BaseException) -> str:
     """The last line of scoter or theory that an error came through."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _ours(frame.filename)]
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "no line of scoter"
+    return (
+        f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "no line of scoter"
+    )
 
 
 def _shown(content: bytes) -> str:
@@ -259,11 +285,14 @@ def _kept(target: Target, error: BaseException, content: bytes) -> None:
     """The input that a crash needs, in a folder for whoever mends it."""
     folder = Path(tempfile.gettempdir()) / "scoter-crashes"
     folder.mkdir(exist_ok=True)
-    (folder / f"{target.name.replace(' ', '-')}-{type(error).__name__}{target.suffix}").write_bytes(content)
+    (folder / f"{target.name.replace(' ', '-')}-{type(error).__name__}{target.suffix}").write_bytes(
+        content
+    )
 
 
 def _with_atheris(names: Sequence[str]) -> None:
-    """Hand one target to libFuzzer: `python -m benchmarks.faults.fuzz NAME [libFuzzer's options]`."""
+    """Hand one target to libFuzzer:
+    `python -m benchmarks.faults.fuzz NAME [libFuzzer's options]`."""
     import atheris  # pyright: ignore[reportMissingModuleSource]
 
     with tempfile.TemporaryDirectory() as folder:

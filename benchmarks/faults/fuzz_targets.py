@@ -1,4 +1,5 @@
-"""What is fuzzed: each parser and loader, with good files to start from and hostile ones that mutation would not find soon."""
+"""What is fuzzed: each parser and loader, with good files to start from and hostile ones that
+mutation would not find soon."""
 
 import gzip
 import io
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from scoter.config import SimulatedConfig
 from scoter.errors import ScoterError
-from scoter.store import MANIFEST, hash_file
+from scoter.storage.store import MANIFEST, hash_file
 from scoter.types import Catalog, InteractionLog, ReasoningPattern, Step
 
 _EVENTS, _ITEMS = "interactions.parquet", "items.parquet"
@@ -23,7 +24,8 @@ _EVENTS, _ITEMS = "interactions.parquet", "items.parquet"
 
 @dataclass(frozen=True)
 class Target:
-    """A reader of one file. `refuses` are the errors that it may raise; `change`, where given, mutates what bytes cannot."""
+    """A reader of one file. `refuses` are the errors that it may raise; `change`, where given,
+    mutates what bytes cannot."""
 
     name: str
     suffix: str
@@ -35,7 +37,14 @@ class Target:
 
 def targets(folder: Path) -> list[Target]:
     """Every target; their fixed files lie in `folder`."""
-    return [*_raw(folder), *_tables(folder), *_configs(), *_chains(folder), *_bundle(folder), *_theory()]
+    return [
+        *_raw(folder),
+        *_tables(folder),
+        *_configs(),
+        *_chains(folder),
+        *_bundle(folder),
+        *_theory(),
+    ]
 
 
 class _Everything:
@@ -46,13 +55,16 @@ class _Everything:
 
 
 def _raw(folder: Path) -> list[Target]:
+    from scoter.data.official.raw import read_metadata, read_reviews
     from scoter.data.prepared import save_prepared
-    from scoter.data.raw import read_metadata, read_reviews
 
     def metadata(release: Any) -> Callable[[Path], object]:
         def read(path: Path) -> None:
             found = read_metadata(path, release, _Everything())
-            columns = {name: tuple(cells[name] for cells in found.values()) for name in next(iter(found.values()))}
+            columns = {
+                name: tuple(cells[name] for cells in found.values())
+                for name in next(iter(found.values()))
+            }
             log = InteractionLog(np.arange(len(found)), np.array([0, len(found)]), ("someone",))
             save_prepared(log, Catalog(tuple(found), columns), folder / "saved")
 
@@ -66,9 +78,27 @@ def _raw(folder: Path) -> list[Target]:
 
         return read
 
-    review = {"reviewerID": "A1", "asin": "B1", "unixReviewTime": 1300000000, "overall": 5.0, "reviewText": "<b>good</b>"}
-    item_2014 = {"asin": "B1", "title": "Soap &amp; more", "brand": "X", "categories": [["Beauty", "Bath"]], "price": 3.5}
-    item_2018 = {"asin": "B1", "title": "Soap", "brand": "by\nX", "category": ["Bath", "<span>x</span>"], "price": "$3.50"}
+    review = {
+        "reviewerID": "A1",
+        "asin": "B1",
+        "unixReviewTime": 1300000000,
+        "overall": 5.0,
+        "reviewText": "<b>good</b>",
+    }
+    item_2014 = {
+        "asin": "B1",
+        "title": "Soap &amp; more",
+        "brand": "X",
+        "categories": [["Beauty", "Bath"]],
+        "price": 3.5,
+    }
+    item_2018 = {
+        "asin": "B1",
+        "title": "Soap",
+        "brand": "by\nX",
+        "category": ["Bath", "<span>x</span>"],
+        "price": "$3.50",
+    }
     visit = {"user_id": "u", "business_id": "b", "date": "2019-03-04 10:00:00", "stars": 4}
     business = {"business_id": "b", "name": "Bakery", "categories": "Food, Bread"}
     tower, bomb = b"[" * 200_000, gzip.compress(b"\n" * 1_000_000) * 50
@@ -91,15 +121,26 @@ def _tables(folder: Path) -> list[Target]:
     from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
     from scoter.types import UserMetrics
 
-    rows = b"user,item,timestamp\n" + b"".join(b"u%d,i%d,%d\n" % (n % 3, n, 1546300800 + n) for n in range(12))
+    rows = b"user,item,timestamp\n" + b"".join(
+        b"u%d,i%d,%d\n" % (n % 3, n, 1546300800 + n) for n in range(12)
+    )
     dated = b"user,item,timestamp\nann,1,2019-01-01\nann,2,2019-01-02T03:04:05+01:00\nann,3,2019-01-03\n"
-    items = b"item,title,categories,price\n" + b"".join(b"i%d,Soap %d,A|B,1.5\n" % (n, n) for n in range(12))
+    items = b"item,title,categories,price\n" + b"".join(
+        b"i%d,Soap %d,A|B,1.5\n" % (n, n) for n in range(12)
+    )
     (folder / "rows.csv").write_bytes(rows)
-    log = InteractionLog(np.array([0, 1, 0, 1]), np.array([0, 2, 4]), ("ann", "bob"), np.array([1, 2, 3, 4]))
-    catalog = Catalog(("a", "b"), {"title": ("Soap", "Comb"), "categories": (("x",), ()), "price": (1.0, float("nan"))})
+    log = InteractionLog(
+        np.array([0, 1, 0, 1]), np.array([0, 2, 4]), ("ann", "bob"), np.array([1, 2, 3, 4])
+    )
+    catalog = Catalog(
+        ("a", "b"),
+        {"title": ("Soap", "Comb"), "categories": (("x",), ()), "price": (1.0, float("nan"))},
+    )
     good = folder / "good"
     save_prepared(log, catalog, good)
-    save_user_metrics(UserMetrics(np.arange(5), np.array([0, 1, 2, 0, 3]), 10), folder / "ranks.parquet")
+    save_user_metrics(
+        UserMetrics(np.arange(5), np.array([0, 1, 2, 0, 3]), 10), folder / "ranks.parquet"
+    )
 
     def own(path: Path) -> None:
         log, catalog = load_table(path, duplicates="first", short_users="keep")
@@ -116,12 +157,22 @@ def _tables(folder: Path) -> list[Target]:
 
         return read
 
-    table = _parquet(pa.table({"user": ["a", "a", "b"], "item": ["x", "y", "x"], "timestamp": [1, 2, 3]}))
-    described = _parquet(pa.table({"item": [f"i{n}" for n in range(12)], "categories": [["A"]] * 12, "price": [1.0] * 12}))
-    one_value = _parquet(pa.table({"user": np.zeros(20_000_000, np.int8), "item": np.zeros(20_000_000, np.int8)}))
+    table = _parquet(
+        pa.table({"user": ["a", "a", "b"], "item": ["x", "y", "x"], "timestamp": [1, 2, 3]})
+    )
+    described = _parquet(
+        pa.table(
+            {"item": [f"i{n}" for n in range(12)], "categories": [["A"]] * 12, "price": [1.0] * 12}
+        )
+    )
+    one_value = _parquet(
+        pa.table({"user": np.zeros(20_000_000, np.int8), "item": np.zeros(20_000_000, np.int8)})
+    )
     bomb = gzip.compress(b"user,item,timestamp\n") + gzip.compress(b"a,b,1\n" * 200_000) * 300
     unclosed = b'user,item,timestamp\n"' + b"a" * 10**7
-    events, listed, ranks = (path.read_bytes() for path in (good / _EVENTS, good / _ITEMS, folder / "ranks.parquet"))
+    events, listed, ranks = (
+        path.read_bytes() for path in (good / _EVENTS, good / _ITEMS, folder / "ranks.parquet")
+    )
     return [
         Target("own CSV, interactions", ".csv", own, [rows, dated], [b"", b"\x00" * 100, unclosed]),
         Target("own CSV, packed", ".csv.gz", own, [gzip.compress(rows)], [bomb]),
@@ -135,7 +186,7 @@ def _tables(folder: Path) -> list[Target]:
 
 
 def _configs() -> list[Target]:
-    from scoter.cli_reason import pattern_of
+    from scoter.cli.reason import pattern_of
     from scoter.config import Experiment, from_json, to_json, with_overrides
     from scoter.experiments import experiment
 
@@ -148,9 +199,15 @@ def _configs() -> list[Target]:
     def whole(path: Path) -> None:
         from_json(path.read_bytes().decode(errors="surrogateescape"), Experiment)
 
-    some = b'data.max_users=10\nmethods.*.training.epochs=2\npattern=[]\nnote=hello\ndata.simulated={"users": 5}'
+    some = (
+        b'data.max_users=10\nmethods.*.training.epochs=2\npattern=[]\nnote=hello\ndata.simulated={"users": '
+        b"5}"
+    )
     digits, tower = b"data.max_users=" + b"9" * 10_000, b"pattern=" + b"[" * 100_000
-    mined = b'{"pattern": {"steps": [{"role": "recent_item", "parameters": {"lag": 1}}], "origin": "given"}}'
+    mined = (
+        b'{"pattern": {"steps": [{"role": "recent_item", "parameters": {"lag": 1}}], "origin": '
+        b'"given"}}'
+    )
     return [
         Target("--set", ".txt", settings, [some], [digits, tower, b"a" * 10**6]),
         Target("experiment as JSON", ".json", whole, [to_json(chosen).encode()], [b"[" * 100_000]),
@@ -161,17 +218,17 @@ def _configs() -> list[Target]:
 def _chains(folder: Path) -> list[Target]:
     from scoter.data.simulated import simulate
     from scoter.data.split import leave_one_out
-    from scoter.reasoning.batch_files import export_batch, import_batch
-    from scoter.reasoning.chain_engine import run_job
-    from scoter.reasoning.chain_job import ChainJob
-    from scoter.reasoning.chain_reader import read_folder
-    from scoter.reasoning.chain_requests import WritingConfig
-    from scoter.reasoning.chain_shards import FINISHED, JOB, ChainFolder
-    from scoter.reasoning.chains import hand_written_pattern
-    from scoter.reasoning.language_model import Completion, CompletionRequest, Message
-    from scoter.reasoning.request_store import RequestStore
-    from scoter.reasoning.server_reply import TryAgain, read_body
-    from scoter.reasoning.structured import parse_chain
+    from scoter.reasoning.chains.requests import WritingConfig
+    from scoter.reasoning.chains.table import hand_written_pattern
+    from scoter.reasoning.language.language_model import Completion, CompletionRequest, Message
+    from scoter.reasoning.language.replies import RequestStore
+    from scoter.reasoning.language.server_reply import TryAgain, read_body
+    from scoter.reasoning.language.structured import parse_chain
+    from scoter.reasoning.writing.batch_files import export_batch, import_batch
+    from scoter.reasoning.writing.engine import run_job
+    from scoter.reasoning.writing.folder import FINISHED, JOB, ChainFolder
+    from scoter.reasoning.writing.job import ChainJob
+    from scoter.reasoning.writing.reader import read_folder
 
     shop = simulate(SimulatedConfig(users=8, min_length=6), 0)
     split, catalog = leave_one_out(shop.log), shop.catalog
@@ -193,13 +250,29 @@ def _chains(folder: Path) -> list[Target]:
         return read
 
     asked = ChainJob(
-        split, catalog, ReasoningPattern((Step("likes"), Step("needs"))), "shop", writing=WritingConfig("m"), limit=3
+        split,
+        catalog,
+        ReasoningPattern((Step("likes"), Step("needs"))),
+        "shop",
+        writing=WritingConfig("m"),
+        limit=3,
     )
     export_batch(asked, RequestStore(folder / "none"), folder / "batch.jsonl")
-    ids = [json.loads(line)["custom_id"] for line in (folder / "batch.jsonl").read_text().splitlines()]
-    said = {"steps": [{"role": "likes", "text": "Soap."}, {"role": "needs", "text": "Comb."}], "recommendations": ["x"]}
-    body = {"choices": [{"message": {"content": json.dumps(said)}, "finish_reason": "stop"}], "usage": None}
-    answers = [{"custom_id": one, "response": {"status_code": 200, "body": body}, "error": None} for one in ids]
+    ids = [
+        json.loads(line)["custom_id"] for line in (folder / "batch.jsonl").read_text().splitlines()
+    ]
+    said = {
+        "steps": [{"role": "likes", "text": "Soap."}, {"role": "needs", "text": "Comb."}],
+        "recommendations": ["x"],
+    }
+    body = {
+        "choices": [{"message": {"content": json.dumps(said)}, "finish_reason": "stop"}],
+        "usage": None,
+    }
+    answers = [
+        {"custom_id": one, "response": {"status_code": 200, "body": body}, "error": None}
+        for one in ids
+    ]
 
     def batch(path: Path) -> None:
         shutil.rmtree(folder / "kept", ignore_errors=True)
@@ -223,22 +296,32 @@ def _chains(folder: Path) -> list[Target]:
         RequestStore(folder / "kept").put(request, found.completion(raw, request))
         parse_chain(found.text)
 
-    shard, finished, told = (path.read_bytes() for path in (good.shard(0), good.path / FINISHED, good.path / JOB))
+    shard, finished, told = (
+        path.read_bytes() for path in (good.shard(0), good.path / FINISHED, good.path / JOB)
+    )
     tower = b"[" * 200_000
     long_line = b'{"custom_id": "' + b"x" * 40_000_000 + b'"}'
     return [
-        Target("chains, shard", ".parquet", chains(good.shard(0).name), [shard, *_variants(shard)], []),
+        Target(
+            "chains, shard", ".parquet", chains(good.shard(0).name), [shard, *_variants(shard)], []
+        ),
         Target("chains, job.json", ".json", chains(JOB), [told], [tower]),
         Target("chains, finished.json", ".json", chains(FINISHED), [finished], [tower]),
         Target("batch file", ".jsonl", batch, [_lines(*answers)], [tower, long_line]),
-        Target("stored replies", ".jsonl", replies, [kept], [tower, kept.replace(b'"text":', b'"text":' + b"[" * 100_000)]),
+        Target(
+            "stored replies",
+            ".jsonl",
+            replies,
+            [kept],
+            [tower, kept.replace(b'"text":', b'"text":' + b"[" * 100_000)],
+        ),
         Target("a server's reply", ".json", reply, [_lines(body)], [tower], (TryAgain,)),
     ]
 
 
 def _bundle(folder: Path) -> list[Target]:
     from benchmarks.faults.small_store import make_small_store
-    from scoter.stages.bundle_reader import open_bundle
+    from scoter.serving.bundle_reader import open_bundle
 
     good = make_small_store(folder / "small") / "bundle"
 
@@ -247,7 +330,10 @@ def _bundle(folder: Path) -> list[Target]:
             place = _forged(good, folder / "forged", path, name)
             if name != MANIFEST:  # hashes that fit, as a forger would write them
                 told = json.loads((place / MANIFEST).read_text())
-                told["files"][name] = {"bytes": path.stat().st_size, "sha256": hash_file(place / name)}
+                told["files"][name] = {
+                    "bytes": path.stat().st_size,
+                    "sha256": hash_file(place / name),
+                }
                 (place / MANIFEST).write_text(json.dumps(told))
             open_bundle(place).recommend()
 
@@ -259,15 +345,28 @@ def _bundle(folder: Path) -> list[Target]:
     huge["config"]["model"]["dim"] = 2**20
     deep = json.loads((good / "model.json").read_text())
     deep["config"]["model"]["layers"] = 10**6
-    hostile = {MANIFEST: [_lines(escaping), b"[" * 200_000], "model.json": [_lines(huge), _lines(deep), b"[" * 200_000]}
+    hostile = {
+        MANIFEST: [_lines(escaping), b"[" * 200_000],
+        "model.json": [_lines(huge), _lines(deep), b"[" * 200_000],
+    }
     found = []
     for path in sorted(good.iterdir()):
         content = path.read_bytes()
         variants = (
-            _variants(content) if path.suffix == ".parquet" else _reshaped(content) if path.suffix == ".safetensors" else []
+            _variants(content)
+            if path.suffix == ".parquet"
+            else _reshaped(content)
+            if path.suffix == ".safetensors"
+            else []
         )
         found.append(
-            Target(f"bundle, {path.name}", path.suffix, bundle(path.name), [content, *variants], hostile.get(path.name, []))
+            Target(
+                f"bundle, {path.name}",
+                path.suffix,
+                bundle(path.name),
+                [content, *variants],
+                hostile.get(path.name, []),
+            )
         )
     return found
 
@@ -296,7 +395,14 @@ def _theory() -> list[Target]:
     np.savez_compressed(bomb, x=np.zeros(40_000_000), y=np.zeros(1))
     np.savez(objects, x=np.array([print], object), y=x)
     return [
-        Target("theory .npz", ".npz", read, [_npz(one) for one in kinds], [bomb.getvalue(), objects.getvalue()], (PremiseError,))
+        Target(
+            "theory .npz",
+            ".npz",
+            read,
+            [_npz(one) for one in kinds],
+            [bomb.getvalue(), objects.getvalue()],
+            (PremiseError,),
+        )
     ]
 
 
@@ -325,14 +431,18 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def _variants(content: bytes) -> list[bytes]:
-    """The same table with each column in turn of another type, empty, with nulls, twice, or away; well-formed, and wrong."""
+    """The same table with each column in turn of another type, empty, with nulls, twice, or away;
+    well-formed, and wrong."""
     table = pq.read_table(pa.BufferReader(content))
     rows, found = table.num_rows, [_parquet(table.slice(0, 0))]
     others = [
         pa.nulls(rows),
         pa.array([None, *[1] * (rows - 1)], pa.int64()),
         pa.array([0] * rows, pa.timestamp("ns")),
-        *(pa.array([value] * rows) for value in (-1, 2**63 - 1, float("nan"), "é", b"\xff", True, [["x"]], [None, "x"])),
+        *(
+            pa.array([value] * rows)
+            for value in (-1, 2**63 - 1, float("nan"), "é", b"\xff", True, [["x"]], [None, "x"])
+        ),
         pa.array([{"role": None, "texts": None}] * rows),
     ]
     for place, name in enumerate(table.column_names):
@@ -343,7 +453,8 @@ def _variants(content: bytes) -> list[bytes]:
 
 
 def _reshaped(content: bytes) -> list[bytes]:
-    """The same arrays with each in turn of another type, other numbers, cut, or away; well-formed, and wrong."""
+    """The same arrays with each in turn of another type, other numbers, cut, or away; well-formed,
+    and wrong."""
     from safetensors.numpy import load, save
 
     arrays, found = load(content), []
@@ -355,7 +466,11 @@ def _reshaped(content: bytes) -> list[bytes]:
             array.astype(np.float64),
             array.astype(np.int8),
         ]
-        others += [np.zeros_like(array), np.full_like(array, 100), -np.abs(array) - 1 if array.dtype.kind in "if" else array]
+        others += [
+            np.zeros_like(array),
+            np.full_like(array, 100),
+            -np.abs(array) - 1 if array.dtype.kind in "if" else array,
+        ]
         found += [save({**arrays, name: np.ascontiguousarray(other)}) for other in others]
         found.append(save({other: kept for other, kept in arrays.items() if other != name}))
         if len(found) > 120:

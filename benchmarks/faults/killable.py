@@ -1,6 +1,8 @@
-"""All of scoter's work on a small scale, in a process that may be killed at any moment: what a killed child runs.
+"""All of scoter's work on a small scale, in a process that may be killed at any moment: what a
+killed child runs.
 
-Importing this loads all that the work needs, so that a child that is forked afterwards starts at once.
+Importing this loads all that the work needs, so that a child that is forked afterwards starts at
+once.
 """
 
 import contextlib
@@ -10,15 +12,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.faults.small_store import run_small, write_small_chains
-from benchmarks.run import run_suite
-from benchmarks.suite import Cell, cells_for, experiment_of
-from scoter import pipeline, text
+from benchmarks.suite.cells import Cell, cells_for, experiment_of
+from benchmarks.suite.loop import run_suite
+from scoter import pipeline
 from scoter.config import TextConfig
-from scoter.data.obtain import obtain
+from scoter.data.official.obtain import obtain
 from scoter.data.prepared import save_prepared
+from scoter.serving.bundle import export_run
 from scoter.stages import data, models, reasoning, summary  # noqa: F401
-from scoter.stages.bundle import export_run
-from scoter.store import Store
+from scoter.storage import sentence_vectors as text
+from scoter.storage.store import Store
 
 OWN = "own"
 SUITE = ("popularity", "sasrec-ce")
@@ -27,7 +30,8 @@ text._load(TextConfig().encoder)
 
 
 def run(root: str, raw: str, clean_tree: str, announced: str) -> None:
-    """Do the work in `root`, where it is not done, as a process group of its own, and say in a file what begins and ends."""
+    """Do the work in `root`, where it is not done, as a process group of its own, and say in a file
+    what begins and ends."""
     os.setsid()
     os.chdir(clean_tree)
     descriptor = os.open(announced, os.O_WRONLY | os.O_APPEND)
@@ -35,12 +39,17 @@ def run(root: str, raw: str, clean_tree: str, announced: str) -> None:
     def announce(line: str) -> None:
         os.write(descriptor, f"{time.monotonic()} {line}\n".encode())
 
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(nowhere):
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stderr(nowhere),
+        contextlib.redirect_stdout(nowhere),
+    ):
         work(Path(root), Path(raw), announce)
 
 
 def work(root: Path, raw: Path, announce: Callable[[str], object]) -> None:
-    """Prepare raw files; run an experiment whose pattern is mined; write chains; export a bundle; make a suite's cells."""
+    """Prepare raw files; run an experiment whose pattern is mined; write chains; export a bundle;
+    make a suite's cells."""
     with _piece("data", announce):
         save_prepared(*obtain("beauty", raw, published=False), root / OWN)
     with _announced(announce):
@@ -54,10 +63,19 @@ def work(root: Path, raw: Path, announce: Callable[[str], object]) -> None:
         with _piece("suite", announce):
 
             def runner(cell: Cell, seconds: float | None) -> Path:
-                return pipeline.run(experiment_of(cell), seed=cell.seed, store=store, data_dir=root / OWN).path
+                return pipeline.run(
+                    experiment_of(cell), seed=cell.seed, store=store, data_dir=root / OWN
+                ).path
 
             cells = [cell for cell in cells_for(OWN, SUITE, share=0.05) if cell.seed < 2]
-            failed = run_suite(cells, root / "results", runner=runner, store=store.root, data=root / OWN, say=lambda line: None)
+            failed = run_suite(
+                cells,
+                root / "results",
+                runner=runner,
+                store=store.root,
+                data=root / OWN,
+                say=lambda line: None,
+            )
             assert not failed, failed
 
 

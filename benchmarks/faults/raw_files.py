@@ -8,11 +8,17 @@ import numpy as np
 
 
 def write_raw_amazon(folder: Path, users: int = 210, items: int = 300, seed: int = 0) -> None:
-    """`reviews_Beauty_5.json.gz` and `meta_Beauty.json.gz`: every item has seven, so that the five-core keeps all."""
+    """`reviews_Beauty_5.json.gz` and `meta_Beauty.json.gz`: every item has seven, so that the
+    five-core keeps all."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     reviews = [
-        {"reviewerID": f"A{user}", "asin": f"B{item:09}", "unixReviewTime": 1_300_000_000 + 86_400 * place, "overall": 5.0}
+        {
+            "reviewerID": f"A{user}",
+            "asin": f"B{item:09}",
+            "unixReviewTime": 1_300_000_000 + 86_400 * place,
+            "overall": 5.0,
+        }
         for user in range(users)
         for place, item in enumerate(rng.permutation((10 * user + np.arange(10)) % items).tolist())
     ]

@@ -1,9 +1,10 @@
-"""A small store that a real run of the simulated shop made, with a bundle, chains, a sentence cache and replies beside it."""
+"""A small store that a real run of the simulated shop made, with a bundle, chains, a sentence cache
+and replies beside it."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from scoter.store import Artefact, Store
+from scoter.storage.store import Artefact, Store
 
 SHOP = ("data.simulated.users=120", "data.simulated.min_length=6")
 SETTINGS = (
@@ -19,21 +20,37 @@ SETTINGS = (
 )
 
 
-def run_small(store: Path, *settings: str, say: Callable[[str], None] = lambda line: None) -> Artefact:
-    """The run of every stage, in seconds: `simulated-smoke` with a mined pattern, 120 shoppers and two epochs."""
+def run_small(
+    store: Path, *settings: str, say: Callable[[str], None] = lambda line: None
+) -> Artefact:
+    """The run of every stage, in seconds: `simulated-smoke` with a mined pattern, 120 shoppers and
+    two epochs."""
     from scoter import pipeline
     from scoter.config import with_overrides
     from scoter.experiments import experiment
 
-    return pipeline.run(with_overrides(experiment("simulated-smoke"), (*SETTINGS, *settings)), store=Store(store), say=say)
+    return pipeline.run(
+        with_overrides(experiment("simulated-smoke"), (*SETTINGS, *settings)),
+        store=Store(store),
+        say=say,
+    )
 
 
 def write_small_chains(store: Path) -> None:
-    """`scoter reason` of the same shop with the catalogue reasoner, into the store's `reason/chains`."""
-    from scoter.cli import main
+    """`scoter reason` of the same shop with the catalogue reasoner, into the store's
+    `reason/chains`."""
+    from scoter.cli.main import main
 
     flags = [part for setting in SHOP for part in ("--set", setting)]
-    fixed = ["--store", str(store), "--out", str(store / "reason" / "chains"), "--shard-rows", "64", "--json"]
+    fixed = [
+        "--store",
+        str(store),
+        "--out",
+        str(store / "reason" / "chains"),
+        "--shard-rows",
+        "64",
+        "--json",
+    ]
     main(["reason", "simulated", *flags, *fixed], standalone_mode=False)
 
 
@@ -42,9 +59,9 @@ def make_small_store(root: Path) -> Path:
     import contextlib
     import io
 
-    from scoter.reasoning.language_model import Completion, CompletionRequest, Message
-    from scoter.reasoning.request_store import RequestStore
-    from scoter.stages.bundle import export_run
+    from scoter.reasoning.language.language_model import Completion, CompletionRequest, Message
+    from scoter.reasoning.language.replies import RequestStore
+    from scoter.serving.bundle import export_run
     from scoter.stages.discovery import REPLIES
 
     finished = run_small(root / "store")

@@ -1,4 +1,5 @@
-"""Cornac's TIGER as a peer process; see `peers.py`. Runs in an environment of its own and imports nothing of scoter."""
+"""Cornac's TIGER as a peer process; see `peers.py`. Runs in an environment of its own and imports
+nothing of scoter."""
 
 import json
 import os
@@ -29,8 +30,13 @@ class TimedTiger(TIGER):
 
 
 def dataset_of(sequences: list[list[int]], items: int) -> Any:
-    """The sequences as sessions, and a session of one event for every item: not trained on, but it makes the item known."""
-    events = [(f"u{user}", f"s{user}", f"i{item}", time) for user, row in enumerate(sequences) for time, item in enumerate(row)]
+    """The sequences as sessions, and a session of one event for every item: not trained on, but it
+    makes the item known."""
+    events = [
+        (f"u{user}", f"s{user}", f"i{item}", time)
+        for user, row in enumerate(sequences)
+        for time, item in enumerate(row)
+    ]
     events += [("catalogue", f"c{item}", f"i{item}", 0) for item in range(items)]
     dataset = SequentialDataset.from_usit(events)
     features = np.random.default_rng(0).normal(size=(dataset.num_items, 16)).astype("float32")
@@ -41,7 +47,14 @@ def dataset_of(sequences: list[list[int]], items: int) -> Any:
 def main(task: dict[str, Any]) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     dataset = dataset_of(task["sequences"], task["items"])
-    model = TimedTiger(tokenizer="rkmeans", n_epochs=1, batch_size=256, learning_rate=LEARNING_RATE, seed=0, **task["sizes"])
+    model = TimedTiger(
+        tokenizer="rkmeans",
+        n_epochs=1,
+        batch_size=256,
+        learning_rate=LEARNING_RATE,
+        seed=0,
+        **task["sizes"],
+    )
     histories = [[dataset.iid_map[f"i{item}"] for item in row] for row in task["sequences"]]
     tell({"cornac": version("cornac"), "torch": torch.__version__})
     for line in sys.stdin:
@@ -55,7 +68,11 @@ def main(task: dict[str, Any]) -> None:
             starts = time.process_time(), time.perf_counter()
             for row in chosen:
                 model.score(0, histories[row])
-            units, cpu, wall = len(chosen), time.process_time() - starts[0], time.perf_counter() - starts[1]
+            units, cpu, wall = (
+                len(chosen),
+                time.process_time() - starts[0],
+                time.perf_counter() - starts[1],
+            )
         tell({"units": units, "cpu_seconds": cpu, "wall_seconds": wall})
 
 

@@ -1,4 +1,5 @@
-"""RecTools' SASRec as a peer process; see `peers.py`. Runs in an environment of its own and imports nothing of scoter."""
+"""RecTools' SASRec as a peer process; see `peers.py`. Runs in an environment of its own and imports
+nothing of scoter."""
 
 import json
 import os
@@ -18,9 +19,13 @@ EPOCHS = 1
 
 
 def dataset_of(sequences: list[list[int]]) -> Any:
-    events = [(user, item, place) for user, row in enumerate(sequences) for place, item in enumerate(row)]
+    events = [
+        (user, item, place) for user, row in enumerate(sequences) for place, item in enumerate(row)
+    ]
     frame = pd.DataFrame(events, columns=[Columns.User, Columns.Item, "place"])
-    frame[Columns.Datetime] = pd.Timestamp("2020-01-01") + pd.to_timedelta(frame.pop("place"), unit="D")
+    frame[Columns.Datetime] = pd.Timestamp("2020-01-01") + pd.to_timedelta(
+        frame.pop("place"), unit="D"
+    )
     frame[Columns.Weight] = 1.0
     return Dataset.construct(frame)
 
@@ -42,7 +47,13 @@ def main(task: dict[str, Any]) -> None:
         else:
             model.recommend(list(range(len(sequences))), dataset, k=10, filter_viewed=False)
             units = len(sequences)
-        tell({"units": units, "cpu_seconds": time.process_time() - cpu, "wall_seconds": time.perf_counter() - wall})
+        tell(
+            {
+                "units": units,
+                "cpu_seconds": time.process_time() - cpu,
+                "wall_seconds": time.perf_counter() - wall,
+            }
+        )
 
 
 def tell(answer: dict[str, Any]) -> None:

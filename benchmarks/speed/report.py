@@ -15,11 +15,14 @@ GOALS = {
 def table(result: dict[str, Any]) -> str:
     """Rows with medians and spreads, ratios beside their goals, and what was checked."""
     about = result["machine"]
-    peaks = ", ".join(f"{name} {value:.0f} GFLOP/s" for name, value in result["peak_gflops_per_core"].items())
+    peaks = ", ".join(
+        f"{name} {value:.0f} GFLOP/s" for name, value in result["peak_gflops_per_core"].items()
+    )
     lines = [
-        f"{result['work']}; {about['cpu']}, {about['threads']} of {about['cores']} cores, load {about['load_average']:.1f}; "
-        f"matrix product {peaks}; torch {about['versions']['torch']}, transformers {about['versions']['transformers']}; "
-        f"commit {about['commit'][:10]}{' (with changes)' if about['dirty'] else ''}",
+        f"{result['work']}; {about['cpu']}, {about['threads']} of {about['cores']} cores, load "
+        f"{about['load_average']:.1f}; matrix product {peaks}; torch "
+        f"{about['versions']['torch']}, transformers {about['versions']['transformers']}; commit "
+        f"{about['commit'][:10]}{' (with changes)' if about['dirty'] else ''}",
         "",
         f"{'task':40}{'who':62}{'prec.':7}{'per CPU-s (least..most)':28}{'per s':>9}{'limit':>9}{'of it':>7}",
     ]
@@ -31,10 +34,13 @@ def table(result: dict[str, Any]) -> str:
         spread = result[f"{name}_spread"]
         precisions = result.get(f"{name}_precisions", ["fp32", "fp32"])
         lines.append(
-            f"{name:28}{result[name]:6.1f}  [{spread['min']:.1f}, {spread['max']:.1f}]  {precisions[0]} against {precisions[1]}; "
-            f"at least {least}, aim {aim}"
+            f"{name:28}{result[name]:6.1f}  [{spread['min']:.1f}, {spread['max']:.1f}]  "
+            f"{precisions[0]} against {precisions[1]}; at least {least}, aim {aim}"
         )
-    lines.append(f"{'peak memory, ours':28}{result['peak_mib']:6.0f} MiB (training and 50 beams, a process of its own)")
+    lines.append(
+        f"{'peak memory, ours':28}{result['peak_mib']:6.0f} MiB (training and 50 beams, a "
+        f"process of its own)"
+    )
     if "theirs" in result["memory"]:
         lines.append(f"{'peak memory, theirs':28}{result['memory']['theirs']['peak_mib']:6.0f} MiB")
     return "\n".join([*lines, "", *_checks(result)])
@@ -43,8 +49,15 @@ def table(result: dict[str, Any]) -> str:
 def _line(row: dict[str, Any]) -> str:
     if "skipped" in row:
         return f"{row['task']:40}left out: {row['skipped']}"
-    spread = f"{row['per_cpu_second']:.1f} ({row['per_cpu_second_min']:.1f}..{row['per_cpu_second_max']:.1f})"
-    limit = f"{row['limit_per_cpu_second']:9.0f}{row['share_of_limit']:7.0%}" if "limit_per_cpu_second" in row else ""
+    spread = (
+        f"{row['per_cpu_second']:.1f} "
+        f"({row['per_cpu_second_min']:.1f}..{row['per_cpu_second_max']:.1f})"
+    )
+    limit = (
+        f"{row['limit_per_cpu_second']:9.0f}{row['share_of_limit']:7.0%}"
+        if "limit_per_cpu_second" in row
+        else ""
+    )
     return f"{row['task']:40}{row['name']:62}{row['precision']:7}{spread:28}{row['per_wall_second']:9.1f}{limit}"
 
 
@@ -56,12 +69,18 @@ def _checks(result: dict[str, Any]) -> list[str]:
         if key.startswith("beams_")
     ]
     return [
-        f"Same function: with equal weights and the item-causal mask the mean loss over {loss['targets']:.0f} targets differs by "
-        f"{abs(loss['causal']):.0e} nats;",
-        f"without the mask by {abs(loss['single']):.0e} where one item is read, and by {abs(loss['full']):.0e} over all, because",
-        "the timed T5 is run as people run it, with full attention in its encoder: same shapes, another function.",
-        "Users whose items come back the same and in the same order: " + ", ".join(beams) + " (all but for ties within 1e-4).",
-        "Decoding normalises over the codes that can follow (generate with renormalize_logits), unless a row says otherwise;",
+        "Same function: with equal weights and the item-causal mask the mean loss over "
+        f"{loss['targets']:.0f} targets differs by {abs(loss['causal']):.0e} nats;",
+        f"without the mask by {abs(loss['single']):.0e} where one item is read, and by "
+        f"{abs(loss['full']):.0e} over all, because",
+        "the timed T5 is run as people run it, with full attention in its encoder: same shapes, "
+        "another function.",
+        "Users whose items come back the same and in the same order: "
+        + ", ".join(beams)
+        + " (all but for ties within 1e-4).",
+        "Decoding normalises over the codes that can follow (generate with renormalize_logits), "
+        "unless a row says otherwise;",
         "a beam with one item below it is decided then and asks the decoder no more.",
-        "The limit counts the products that remain when all targets of a user share one pass and nothing is recomputed.",
+        "The limit counts the products that remain when all targets of a user share one pass and "
+        "nothing is recomputed.",
     ]

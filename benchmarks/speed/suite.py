@@ -10,11 +10,18 @@ from benchmarks.speed.decoding import OurDecoding, ReferenceDecoding, agreement,
 from benchmarks.speed.limits import decoding_flops, peak_flops, sliding_flops, training_flops
 from benchmarks.speed.peers import peer_rows
 from benchmarks.speed.timing import Sample, alternate, machine, ratio, summary
-from benchmarks.speed.training import CONFIG, REFERENCE_BATCH, OurTraining, ReferenceTraining, build, loss_difference
+from benchmarks.speed.training import (
+    CONFIG,
+    REFERENCE_BATCH,
+    OurTraining,
+    ReferenceTraining,
+    build,
+    loss_difference,
+)
 from benchmarks.speed.work import SIZE, Work, open_work
 from scoter.errors import ScoterError
-from scoter.models.batches import cut_windows
-from scoter.models.precision import resolve_precision
+from scoter.models.training.batches import cut_windows
+from scoter.models.training.precision import resolve_precision
 
 Softmax = Literal["trie", "vocabulary"]
 LEVELS = 4
@@ -23,15 +30,17 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class DifferentFunctionsError(ScoterError):
-    """Both sides are given the same weights and the same work and do not compute the same; their speeds say nothing."""
+    """Both sides are given the same weights and the same work and do not compute the same; their
+    speeds say nothing."""
 
 
 @dataclass(frozen=True)
 class Amount:
     """How much each side does in one repeat.
 
-    `their_users` is a batch of `generate`, here where it is fastest on a CPU: of 2, 4, 8 and 16 users a call 2 did most
-    in a CPU-second with 20 beams and with 50. A second row has the larger batches that people use.
+    `their_users` is a batch of `generate`, here where it is fastest on a CPU: of 2, 4, 8 and 16
+    users a call 2 did most in a CPU-second with 20 beams and with 50. A second row has the larger
+    batches that people use.
     """
 
     our_batches: int = 4
@@ -45,11 +54,23 @@ class Amount:
     checked_users: int = 16
 
 
-QUICK = Amount(our_batches=2, our_budget=512, their_rows=48, our_users=128, their_calls=3, larger_batch=0, checked_users=4)
+QUICK = Amount(
+    our_batches=2,
+    our_budget=512,
+    their_rows=48,
+    our_users=128,
+    their_calls=3,
+    larger_batch=0,
+    checked_users=4,
+)
 
 
 def measure(
-    quick: bool, threads: int, repeats: int, pythons: dict[str, str | None], memory: Callable[[str], dict[str, float]]
+    quick: bool,
+    threads: int,
+    repeats: int,
+    pythons: dict[str, str | None],
+    memory: Callable[[str], dict[str, float]],
 ) -> dict[str, Any]:
     """Check that both sides compute the same, then time them in turn.
 
@@ -64,7 +85,12 @@ def measure(
     work, amount = open_work(), QUICK if quick else Amount()
     native = resolve_precision("auto")
     peaks = {p: peak_flops(DTYPES[p]) for p in dict.fromkeys(["fp32", native])}
-    result: dict[str, Any] = {"quick": quick, "work": work.origin, "machine": machine(threads), "checks": {}}
+    result: dict[str, Any] = {
+        "quick": quick,
+        "work": work.origin,
+        "machine": machine(threads),
+        "checks": {},
+    }
     rows: list[dict[str, Any]] = []
     result |= _training(work, amount, native, repeats, quick, result["checks"], rows)
     for beams in (20, 50):
@@ -76,7 +102,9 @@ def measure(
     result["peak_mib"] = (ours := memory("ours"))["peak_mib"]
     result["memory"] = {"ours": ours} | ({} if quick else {"theirs": memory("theirs")})
     rows += (
-        [{"task": name, "skipped": "not run with --quick"} for name in pythons] if quick else peer_rows(work, pythons, repeats)
+        [{"task": name, "skipped": "not run with --quick"} for name in pythons]
+        if quick
+        else peer_rows(work, pythons, repeats)
     )
     return {**result, "rows": rows}
 
@@ -94,15 +122,24 @@ def _training(
     checks["training_loss"] = gap = loss_difference(work, model, 16 if quick else 64)
     if max(abs(gap["causal"]), abs(gap["single"])) > SAME:
         raise DifferentFunctionsError(
-            f"mean losses of equal weights differ by {gap['causal']:.2e} nats (limit {SAME}); see {gap}"
+            f"mean losses of equal weights differ by {gap['causal']:.2e} nats (limit {SAME}); "
+            f"see {gap}"
         )
     precisions = dict.fromkeys([native, "fp32"])
-    ours = {p: OurTraining(work, build(work.ids), p, amount.our_batches, amount.our_budget) for p in precisions}
-    theirs = {p: ReferenceTraining(work, model, p, amount.their_batches, amount.their_rows) for p in precisions}
+    ours = {
+        p: OurTraining(work, build(work.ids), p, amount.our_batches, amount.our_budget)
+        for p in precisions
+    }
+    theirs = {
+        p: ReferenceTraining(work, model, p, amount.their_batches, amount.their_rows)
+        for p in precisions
+    }
     contenders: dict[str, Callable[[int], Sample]] = {f"ours {p}": run for p, run in ours.items()}
     contenders |= {f"theirs {p}": run for p, run in theirs.items()}
     if not quick:
-        contenders["similar fp32"] = ReferenceTraining(work, model, "fp32", 2, amount.their_rows // 2, similar=True)
+        contenders["similar fp32"] = ReferenceTraining(
+            work, model, "fp32", 2, amount.their_rows // 2, similar=True
+        )
     samples = alternate(contenders, repeats)
     vocabulary = 1 + sum(work.ids.codebook_sizes)
     needed = training_flops(SIZE, vocabulary, LEVELS, cut_windows(work.log, SIZE.max_items))
@@ -113,7 +150,14 @@ def _training(
     }
     for name, turns in samples.items():
         side, precision = name.split()
-        row = {"task": "training", "unit": "targets", "name": names[side], "side": side, "precision": precision, **summary(turns)}
+        row = {
+            "task": "training",
+            "unit": "targets",
+            "name": names[side],
+            "side": side,
+            "precision": precision,
+            **summary(turns),
+        }
         run = contenders[name]
         if isinstance(run, ReferenceTraining):
             items = sum(run.padded_to) / len(run.padded_to) / LEVELS
@@ -137,9 +181,16 @@ def _training(
 
 
 def _decoding(
-    work: Work, amount: Amount, beams: int, repeats: int, quick: bool, checks: dict[str, Any], rows: list[dict[str, Any]]
+    work: Work,
+    amount: Amount,
+    beams: int,
+    repeats: int,
+    quick: bool,
+    checks: dict[str, Any],
+    rows: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Over the trie, as scoter's own experiments decode; over the vocabulary too where there is time."""
+    """Over the trie, as scoter's own experiments decode; over the vocabulary too where there is
+    time."""
     requests = sample(work.histories, amount.checked_users, 0)
     contenders: dict[tuple[str, Softmax], Callable[[int], Sample]] = {}
     needed: dict[str, float] = {}
@@ -149,22 +200,40 @@ def _decoding(
         model.config = replace(model.config, softmax=softmax)
         ours = OurDecoding(work, model, beams, amount.our_users)
         theirs = ReferenceDecoding(work, model, beams, amount.their_users, amount.their_calls)
-        checks[f"beams_{beams}_{softmax}"] = gap = agreement(ours.decode(requests), theirs.decode(requests))
+        checks[f"beams_{beams}_{softmax}"] = gap = agreement(
+            ours.decode(requests), theirs.decode(requests)
+        )
         if gap["explained"] < 1 or gap["score_difference"] > SAME:
-            raise DifferentFunctionsError(f"{beams} beams of equal weights differ in items or scores ({softmax}): {gap}")
+            raise DifferentFunctionsError(
+                f"{beams} beams of equal weights differ in items or scores ({softmax}): {gap}"
+            )
         contenders |= {("ours", softmax): ours, ("theirs", softmax): theirs}
         positions = ours.positions(sample(work.histories, amount.our_users, 0))
-        needed[softmax] = decoding_flops(SIZE, 1 + sum(work.ids.codebook_sizes), work.histories.lengths, positions)
+        needed[softmax] = decoding_flops(
+            SIZE, 1 + sum(work.ids.codebook_sizes), work.histories.lengths, positions
+        )
         if amount.larger_batch and softmax == "trie":
-            contenders["larger", softmax] = ReferenceDecoding(work, model, beams, amount.larger_batch)
+            contenders["larger", softmax] = ReferenceDecoding(
+                work, model, beams, amount.larger_batch
+            )
     turns_of = alternate({" ".join(name): run for name, run in contenders.items()}, repeats)
-    names = {"ours": "scoter", "theirs": f"transformers generate, {amount.their_users} users a call, its fastest"}
+    names = {
+        "ours": "scoter",
+        "theirs": f"transformers generate, {amount.their_users} users a call, its fastest",
+    }
     names["larger"] = f"transformers generate, {amount.larger_batch} users a call"
     found: dict[str, Any] = {}
     for side, softmax in contenders:
         turns = turns_of[f"{side} {softmax}"]
         task = f"decoding, {beams} beams" + ("" if softmax == "trie" else ", whole vocabulary")
-        row = {"task": task, "unit": "users", "name": names[side], "side": side, "precision": "fp32", "softmax": softmax}
+        row = {
+            "task": task,
+            "unit": "users",
+            "name": names[side],
+            "side": side,
+            "precision": "fp32",
+            "softmax": softmax,
+        }
         rows.append(row | summary(turns) | {"gflop_needed": needed[softmax] / 1e9})
         if side == "ours":
             key = f"decode_ratio_{beams}" + ("" if softmax == "trie" else "_vocabulary")

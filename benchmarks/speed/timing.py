@@ -17,7 +17,8 @@ PACKAGES = ("scoter", "torch", "transformers", "numpy")
 
 @dataclass(frozen=True)
 class Sample:
-    """One repeat: how many units of work, and the seconds they took (CPU seconds are those of all threads)."""
+    """One repeat: how many units of work, and the seconds they took (CPU seconds are those of all
+    threads)."""
 
     units: int
     cpu_seconds: float
@@ -44,8 +45,11 @@ class Clock:
         return Sample(units, time.process_time() - self.cpu, time.perf_counter() - self.wall)
 
 
-def alternate(contenders: Mapping[str, Callable[[int], Sample]], repeats: int) -> dict[str, list[Sample]]:
-    """Every contender in turn, `repeats` times over, so that a busy minute hurts all alike. Contenders get the repeat's number.
+def alternate(
+    contenders: Mapping[str, Callable[[int], Sample]], repeats: int
+) -> dict[str, list[Sample]]:
+    """Every contender in turn, `repeats` times over, so that a busy minute hurts all alike.
+    Contenders get the repeat's number.
 
     Example:
         >>> turns = alternate({"a": lambda r: Sample(r, 1.0, 1.0), "b": lambda r: Sample(2 * r, 1.0, 1.0)}, 2)
@@ -80,7 +84,8 @@ def summary(samples: list[Sample]) -> dict[str, float | int]:
 
 
 def ratio(ours: list[Sample], theirs: list[Sample]) -> dict[str, float]:
-    """How many times as much work a CPU-second does: ratio of medians, and the least and greatest ratio of one repeat."""
+    """How many times as much work a CPU-second does: ratio of medians, and the least and greatest
+    ratio of one repeat."""
     paired = [mine.rate / other.rate for mine, other in zip(ours, theirs, strict=True)]
     value = median(sample.rate for sample in ours) / median(sample.rate for sample in theirs)
     return {"value": value, "min": min(paired), "max": max(paired)}
@@ -109,7 +114,9 @@ def commit() -> dict[str, Any]:
 
     def git(*arguments: str) -> str:
         folder = Path(__file__).parents[2]
-        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        ).stdout.strip()
 
     return {
         "commit": git("rev-parse", "HEAD") or "unknown",

@@ -1,4 +1,5 @@
-"""The work that both sides do: one log, random but valid semantic IDs, one size of T5, and its sliding windows."""
+"""The work that both sides do: one log, random but valid semantic IDs, one size of T5, and its
+sliding windows."""
 
 from dataclasses import dataclass
 
@@ -15,12 +16,16 @@ from scoter.seeding import derive_seed
 from scoter.semantic_ids.assign import add_collision_level
 from scoter.types import Histories, InteractionLog, SemanticIds
 
-# The size of the TIGER paper (Rajput et al. 2023): 4 + 4 layers, width 128, 6 heads of 64, feed-forward 1024.
-SIZE = TigerConfig(dim=128, layers=4, heads=6, head_dim=64, feed_forward=1024, dropout=0.1, max_items=20, beams=10)
+# The size of the TIGER paper (Rajput et al. 2023): 4 + 4 layers, width 128, 6 heads of 64,
+# feed-forward 1024.
+SIZE = TigerConfig(
+    dim=128, layers=4, heads=6, head_dim=64, feed_forward=1024, dropout=0.1, max_items=20, beams=10
+)
 CODEBOOKS = (256, 256, 256)
 SECOND_CODES = 48
 BEAUTY_ITEMS = 12_101
-# Amazon Beauty (5-core), leave-one-out: how many users have 3, 4, 5, ... training events; the last entry is "58 or more".
+# Amazon Beauty (5-core), leave-one-out: how many users have 3, 4, 5, ... training events; the last
+# entry is "58 or more".
 BEAUTY_LENGTHS = (
     7162, 4221, 2680, 1811, 1366, 881, 695, 558, 439, 361, 262, 207, 213, 141, 118, 112, 117, 84, 66, 73, 74, 61, 54, 44, 44,
     38, 30, 38, 20, 19, 21, 19, 23, 24, 22, 15, 17, 7, 10, 10, 15, 7, 11, 8, 4, 8, 9, 8, 9, 6, 8, 2, 6, 4, 7, 94,
@@ -39,21 +44,33 @@ class Work:
 
 @dataclass(frozen=True, eq=False)
 class SlidingWindows:
-    """One sample per target, as TIGER is commonly trained: events `begin:target` of the flat log predict event `target`."""
+    """One sample per target, as TIGER is commonly trained: events `begin:target` of the flat log
+    predict event `target`."""
 
     begin: Int[np.ndarray, " windows"]
     target: Int[np.ndarray, " windows"]
 
 
 def open_work(seed: int = 0) -> Work:
-    """Amazon Beauty where SCOTER_DATA or data-cache has it, else a log of the same lengths; random semantic IDs for both."""
+    """Amazon Beauty where SCOTER_DATA or data-cache has it, else a log of the same lengths; random
+    semantic IDs for both."""
     if locate("beauty") is not None:
         dataset = open_dataset(DataConfig("beauty"))
         split, items = leave_one_out(dataset.log), dataset.catalog.item_count
-        return Work(split.train, split.histories("test"), random_ids(items, seed), "Amazon Beauty, leave-one-out")
+        return Work(
+            split.train,
+            split.histories("test"),
+            random_ids(items, seed),
+            "Amazon Beauty, leave-one-out",
+        )
     log = simulated_log(sum(BEAUTY_LENGTHS), seed)
     histories = Histories(np.arange(log.user_count), log.items, log.offsets)
-    return Work(log, histories, random_ids(BEAUTY_ITEMS, seed), "simulated log with the lengths of Amazon Beauty")
+    return Work(
+        log,
+        histories,
+        random_ids(BEAUTY_ITEMS, seed),
+        "simulated log with the lengths of Amazon Beauty",
+    )
 
 
 def simulated_log(users: int, seed: int, items: int = BEAUTY_ITEMS) -> InteractionLog:
@@ -63,17 +80,24 @@ def simulated_log(users: int, seed: int, items: int = BEAUTY_ITEMS) -> Interacti
     return uniform_log(rng.choice(np.arange(3, 3 + len(shares)), users, p=shares), items, rng)
 
 
-def uniform_log(lengths: Int[np.ndarray, " users"], items: int, rng: np.random.Generator) -> InteractionLog:
+def uniform_log(
+    lengths: Int[np.ndarray, " users"], items: int, rng: np.random.Generator
+) -> InteractionLog:
     """Users of these lengths with uniform items."""
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return InteractionLog(rng.integers(0, items, offsets[-1]), offsets, tuple(str(user) for user in range(len(lengths))))
+    return InteractionLog(
+        rng.integers(0, items, offsets[-1]),
+        offsets,
+        tuple(str(user) for user in range(len(lengths))),
+    )
 
 
 def random_ids(items: int, seed: int) -> SemanticIds:
     """Random codes on three levels of 256, made unique by the collision level.
 
-    A first code is followed by one of `SECOND_CODES` second ones, so that a catalogue as large as Beauty's has about as many
-    items alone on their first two codes as with real semantic IDs, or fewer (7,700 such pairs of codes here, 9,100 there).
+    A first code is followed by one of `SECOND_CODES` second ones, so that a catalogue as large as
+    Beauty's has about as many items alone on their first two codes as with real semantic IDs, or
+    fewer (7,700 such pairs of codes here, 9,100 there).
     """
     rng = np.random.default_rng(derive_seed(seed, "codes"))
     codes = rng.integers(0, CODEBOOKS[0], (items, len(CODEBOOKS)))
@@ -82,7 +106,8 @@ def random_ids(items: int, seed: int) -> SemanticIds:
 
 
 def sliding_windows(log: InteractionLog, max_items: int) -> SlidingWindows:
-    """Every event but a user's first is the target of one window, with at most `max_items` events before it.
+    """Every event but a user's first is the target of one window, with at most `max_items` events
+    before it.
 
     Example:
         >>> log = InteractionLog(np.arange(6), np.array([0, 4, 6]), ("a", "b"))
@@ -96,18 +121,27 @@ def sliding_windows(log: InteractionLog, max_items: int) -> SlidingWindows:
 
 
 def item_tokens(ids: SemanticIds) -> Int[Tensor, "items levels"]:
-    """The tokens of each item: 0 pads and starts a decoder, then one range per level; a last row of zeros is the padding item."""
+    """The tokens of each item: 0 pads and starts a decoder, then one range per level; a last row of
+    zeros is the padding item."""
     first = 1 + np.concatenate([[0], np.cumsum(ids.codebook_sizes)[:-1]])
-    return torch.from_numpy(np.concatenate([ids.codes + first, np.zeros((1, len(first)), np.int64)]))
+    return torch.from_numpy(
+        np.concatenate([ids.codes + first, np.zeros((1, len(first)), np.int64)])
+    )
 
 
 def reference_batch(
-    log: InteractionLog, windows: SlidingWindows, chosen: Int[np.ndarray, " rows"], tokens: Int[Tensor, "items levels"]
+    log: InteractionLog,
+    windows: SlidingWindows,
+    chosen: Int[np.ndarray, " rows"],
+    tokens: Int[Tensor, "items levels"],
 ) -> dict[str, Int[Tensor, "rows tokens"]]:
-    """What a T5 is handed: the history's tokens padded to the longest of the batch, their mask, and the target's tokens."""
+    """What a T5 is handed: the history's tokens padded to the longest of the batch, their mask, and
+    the target's tokens."""
     begin, target = windows.begin[chosen], windows.target[chosen]
     places = begin[:, None] + np.arange(int((target - begin).max()))
-    history = np.where(places < target[:, None], log.items[np.minimum(places, len(log.items) - 1)], -1)
+    history = np.where(
+        places < target[:, None], log.items[np.minimum(places, len(log.items) - 1)], -1
+    )
     inputs = tokens[torch.from_numpy(history)].flatten(1)
     return {
         "input_ids": inputs,

@@ -17,7 +17,8 @@ SIMULATED = "simulated"
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A log and its catalogue. `identity` names all that made them; `origin` says where they came from, for people."""
+    """A log and its catalogue. `identity` names all that made them; `origin` says where they came
+    from, for people."""
 
     log: InteractionLog
     catalog: Catalog
@@ -26,10 +27,11 @@ class Dataset:
 
 
 def open_dataset(config: DataConfig, data_dir: Path | None = None, seed: int = 0) -> Dataset:
-    """The dataset that a config names, restricted to `max_users` random users where that is above zero.
+    """The dataset that a config names, restricted to `max_users` random users where that is above
+    zero.
 
-    `seed` decides the simulated shop and the sample of users, nothing else. Registered names must have their
-    published counts.
+    `seed` decides the simulated shop and the sample of users, nothing else. Registered names must
+    have their published counts.
 
     Raises:
         DataError: it is found nowhere, or is not what it claims to be; the message says what to do.
@@ -40,7 +42,9 @@ def open_dataset(config: DataConfig, data_dir: Path | None = None, seed: int = 0
         20
     """
     if config.max_users < 0:
-        raise ConfigError(f"data.max_users is {config.max_users}; use 0 for all users, or a positive number")
+        raise ConfigError(
+            f"data.max_users is {config.max_users}; use 0 for all users, or a positive number"
+        )
     log, catalog, identity, origin = _whole(config, data_dir, seed)
     if config.max_users:
         log, catalog = sample_users(log, catalog, config.max_users, seed)
@@ -48,21 +52,29 @@ def open_dataset(config: DataConfig, data_dir: Path | None = None, seed: int = 0
     return Dataset(log, catalog, hashlib.sha256(identity.encode()).hexdigest(), origin)
 
 
-def _whole(config: DataConfig, data_dir: Path | None, seed: int) -> tuple[InteractionLog, Catalog, str, str]:
+def _whole(
+    config: DataConfig, data_dir: Path | None, seed: int
+) -> tuple[InteractionLog, Catalog, str, str]:
     if config.name == SIMULATED:
         settings = config.simulated or SimulatedConfig()
         shop = simulate(settings, seed)
-        return shop.log, shop.catalog, f"simulated {to_json(settings)} seed={seed}", f"simulated shop, seed {seed}"
+        return (
+            shop.log,
+            shop.catalog,
+            f"simulated {to_json(settings)} seed={seed}",
+            f"simulated shop, seed {seed}",
+        )
     if config.simulated is not None:
         raise ConfigError(
-            f"data.simulated is set but data.name is {config.name!r}; name it {SIMULATED!r} or set data.simulated=null"
+            f"data.simulated is set but data.name is {config.name!r}; name it {SIMULATED!r} or "
+            f"set data.simulated=null"
         )
     folder = locate(config.name, data_dir)
     if folder is None:
         how = f"run `scoter data prepare {config.name}`, or p" if config.name in REGISTRY else "P"
         raise DataError(
-            f"dataset {config.name!r} is neither in $SCOTER_DATA nor in data-cache/; {how}oint --data or SCOTER_DATA at a "
-            f"prepared folder, or use the dataset {SIMULATED!r}"
+            f"dataset {config.name!r} is neither in $SCOTER_DATA nor in data-cache/; {how}oint "
+            f"--data or SCOTER_DATA at a prepared folder, or use the dataset {SIMULATED!r}"
         )
     log, catalog = load_prepared(folder)
     check_counts(config.name, log, catalog)

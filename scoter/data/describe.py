@@ -11,15 +11,21 @@ _DAY = 86_400
 _QUANTILES = {"min": 0.0, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
 
 
-def describe(log: InteractionLog, catalog: Catalog, split: Split, samples: int = 3) -> dict[str, Any]:
+def describe(
+    log: InteractionLog, catalog: Catalog, split: Split, samples: int = 3
+) -> dict[str, Any]:
     """Counts, lengths of histories, text coverage, ties and sample histories.
 
-    `last_two_same_day` is the share of users with a test target whose last two events fall on one day (UTC):
-    there the order of the file, not time, decides which is the test item. It is None where there are no times.
-    `test_repeats` is the share of test targets that the user had bought before.
+    `last_two_same_day` is the share of users with a test target whose last two events fall on one
+    day (UTC): there the order of the file, not time, decides which is the test item. It is None
+    where there are no times. `test_repeats` is the share of test targets that the user had bought
+    before.
     """
     test = split.histories("test")
-    seen = [target in set(test.sequence(row).tolist()) for row, target in enumerate(split.test.items.tolist())]
+    seen = [
+        target in set(test.sequence(row).tolist())
+        for row, target in enumerate(split.test.items.tolist())
+    ]
     quantiles = np.quantile(log.lengths, list(_QUANTILES.values()))
     return {
         "users": log.user_count,
@@ -28,12 +34,15 @@ def describe(log: InteractionLog, catalog: Catalog, split: Split, samples: int =
         "density": len(log.items) / (log.user_count * catalog.item_count),
         "users_without_targets": log.user_count - len(split.test),
         "items_never_bought": catalog.item_count - len(np.unique(log.items)),
-        "history_length": dict(zip(_QUANTILES, quantiles.tolist(), strict=True)) | {"mean": float(log.lengths.mean())},
+        "history_length": dict(zip(_QUANTILES, quantiles.tolist(), strict=True))
+        | {"mean": float(log.lengths.mean())},
         "coverage": {name: catalog.coverage(name) for name in catalog.columns},
         "last_two_same_day": _last_two_tied(log, split, _DAY),
         "last_two_same_second": _last_two_tied(log, split, 1),
         "test_repeats": float(np.mean(seen)),
-        "samples": [_sample(log, catalog, int(user)) for user in _spread(split.test.users, samples)],
+        "samples": [
+            _sample(log, catalog, int(user)) for user in _spread(split.test.users, samples)
+        ],
     }
 
 
@@ -53,7 +62,10 @@ def _spread(users: np.ndarray, count: int) -> np.ndarray:
 
 
 def _sample(log: InteractionLog, catalog: Catalog, user: int) -> dict[str, Any]:
-    return {"user": log.user_keys[user], "items": [_name(catalog, item) for item in log.sequence(user).tolist()]}
+    return {
+        "user": log.user_keys[user],
+        "items": [_name(catalog, item) for item in log.sequence(user).tolist()],
+    }
 
 
 def _name(catalog: Catalog, item: int) -> str:

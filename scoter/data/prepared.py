@@ -1,9 +1,10 @@
-"""Prepared folders: `interactions.parquet` and `items.parquet`, the one format that every way in ends at.
+"""Prepared folders: `interactions.parquet` and `items.parquet`, the one format that every way in
+ends at.
 
-`interactions.parquet` has `user`, `item` (whole numbers) and optionally `timestamp` (seconds; null where unknown)
-and `user_key`. The row order within a user is the sequence: nothing is sorted here, because many times are
-days and a sort would decide ties anew. `items.parquet` has `item` (0 to n-1, any row order), optionally `key`, and
-any other columns of text, lists of text or numbers.
+`interactions.parquet` has `user`, `item` (whole numbers) and optionally `timestamp` (seconds; null
+where unknown) and `user_key`. The row order within a user is the sequence: nothing is sorted here,
+because many times are days and a sort would decide ties anew. `items.parquet` has `item` (0 to n-1,
+any row order), optionally `key`, and any other columns of text, lists of text or numbers.
 """
 
 import hashlib
@@ -20,10 +21,10 @@ from scoter.data.sequences import UNKNOWN_TIME, assemble_log
 from scoter.data.sources import PREPARED_FILES
 from scoter.data.times import check_seconds
 from scoter.errors import DataError
-from scoter.store import hash_file
+from scoter.storage.store import hash_file
+from scoter.storage.untrusted import read_parquet
+from scoter.storage.writing import write_parquet, writing
 from scoter.types import Catalog, Cell, InteractionLog
-from scoter.untrusted import read_parquet
-from scoter.writing import write_parquet, writing
 
 
 def load_prepared(folder: Path) -> tuple[InteractionLog, Catalog]:
@@ -32,14 +33,17 @@ def load_prepared(folder: Path) -> tuple[InteractionLog, Catalog]:
     A null timestamp becomes `UNKNOWN_TIME` (-1); where all are null, the log has no times at all.
 
     Raises:
-        DataError: a file or column is missing, empty or unreadable, an item is unknown, a value is null, a time is no
-            plausible one, or a key belongs to two users or items.
+        DataError: a file or column is missing, empty or unreadable, an item is unknown, a value is
+            null, a time is no plausible one, or a key belongs to two users or items.
     """
     interactions, items = (_read(folder / name) for name in PREPARED_FILES)
     where = folder / PREPARED_FILES[1]
     numbers = _whole_numbers(items, "item", where)
     if not np.array_equal(np.sort(numbers), np.arange(len(numbers))):
-        raise DataError(f"column 'item' of {where} must hold each of 0..{len(numbers) - 1} once; number the items afresh")
+        raise DataError(
+            f"column 'item' of {where} must hold each of 0..{len(numbers) - 1} once; number the "
+            f"items afresh"
+        )
     items = items.take(np.argsort(numbers))
     owners = [f"item {number}" for number in range(len(items))]
     catalog = Catalog(_keys(items, "key", owners, where), _columns(items, where))
@@ -55,14 +59,22 @@ def save_prepared(log: InteractionLog, catalog: Catalog, folder: Path) -> None:
     """
     taken = {"item", "key"} & set(catalog.columns)
     if taken:
-        raise DataError(f"catalogue column {min(taken)!r} has a reserved name; rename it before saving to {folder}")
+        raise DataError(
+            f"catalogue column {min(taken)!r} has a reserved name; rename it before saving to "
+            f"{folder}"
+        )
     users = np.repeat(np.arange(log.user_count), log.lengths)
     columns: dict[str, Any] = {"user": users.astype(np.int32), "item": log.items.astype(np.int32)}
     if log.user_keys != tuple(str(user) for user in range(log.user_count)):
-        columns["user_key"] = pa.DictionaryArray.from_arrays(pa.array(users, pa.int32()), pa.array(log.user_keys, pa.string()))
+        columns["user_key"] = pa.DictionaryArray.from_arrays(
+            pa.array(users, pa.int32()), pa.array(log.user_keys, pa.string())
+        )
     times = np.full(len(users), UNKNOWN_TIME) if log.times is None else log.times
     columns["timestamp"] = pa.array(times, pa.int64(), mask=times == UNKNOWN_TIME)
-    items: dict[str, Any] = {"item": np.arange(catalog.item_count, dtype=np.int32), "key": pa.array(catalog.keys, pa.string())}
+    items: dict[str, Any] = {
+        "item": np.arange(catalog.item_count, dtype=np.int32),
+        "key": pa.array(catalog.keys, pa.string()),
+    }
     items |= {name: _to_arrow(cells) for name, cells in catalog.columns.items()}
     partial = {name: folder / f"{name}.partial" for name in PREPARED_FILES}
     with writing(folder):
@@ -71,7 +83,9 @@ def save_prepared(log: InteractionLog, catalog: Catalog, folder: Path) -> None:
             for name, table in zip(PREPARED_FILES, (columns, items), strict=True):
                 write_parquet(pa.table(table), partial[name])
             for name in PREPARED_FILES:
-                (folder / name).unlink(missing_ok=True)  # one file of another dataset beside one of this would be read as whole
+                (folder / name).unlink(
+                    missing_ok=True
+                )  # one file of another dataset beside one of this would be read as whole
             for name in PREPARED_FILES:
                 partial[name].replace(folder / name)
         finally:
@@ -84,17 +98,26 @@ def fingerprint(folder: Path) -> str:
     """sha256 of both files' bytes: the identity of a prepared dataset, wherever it lies."""
     missing = [name for name in PREPARED_FILES if not (folder / name).is_file()]
     if missing:
-        raise DataError(f"{folder} is not a prepared dataset: {missing[0]} is missing; make one with `scoter data prepare`")
-    return hashlib.sha256("".join(hash_file(folder / name) for name in PREPARED_FILES).encode()).hexdigest()
+        raise DataError(
+            f"{folder} is not a prepared dataset: {missing[0]} is missing; make one with `scoter "
+            f"data prepare`"
+        )
+    return hashlib.sha256(
+        "".join(hash_file(folder / name) for name in PREPARED_FILES).encode()
+    ).hexdigest()
 
 
 def _read(path: Path) -> pa.Table:
     if not path.is_file():
-        raise DataError(f"{path} does not exist; a prepared dataset needs {' and '.join(PREPARED_FILES)}")
+        raise DataError(
+            f"{path} does not exist; a prepared dataset needs {' and '.join(PREPARED_FILES)}"
+        )
     try:
         table = read_parquet(path)
     except (ValueError, OSError) as error:
-        raise DataError(f"{path} is not a readable parquet file ({error}); prepare the dataset again") from None
+        raise DataError(
+            f"{path} is not a readable parquet file ({error}); prepare the dataset again"
+        ) from None
     if table.num_rows == 0:
         raise DataError(f"{path} has no rows; prepare the dataset again")
     return table
@@ -107,10 +130,14 @@ def _whole_numbers(table: pa.Table, column: str, path: Path) -> Int[np.ndarray, 
     if values.null_count:
         row = pc.index(pc.is_null(values), True).as_py()  # pyright: ignore[reportAttributeAccessIssue]
         raise DataError(
-            f"column {column!r} of {path} is empty in {values.null_count} rows (first: row {row}); every row needs one"
+            f"column {column!r} of {path} is empty in {values.null_count} rows (first: row "
+            f"{row}); every row needs one"
         )
     if not pa.types.is_integer(values.type):
-        raise DataError(f"column {column!r} of {path} holds {values.type}, not whole numbers; use `scoter data prepare` for keys")
+        raise DataError(
+            f"column {column!r} of {path} holds {values.type}, not whole numbers; use `scoter "
+            f"data prepare` for keys"
+        )
     return values.to_numpy().astype(np.int64)
 
 
@@ -119,14 +146,18 @@ def _log(table: pa.Table, path: Path, item_count: int) -> InteractionLog:
     outside = np.flatnonzero((items < 0) | (items >= item_count))
     if len(outside):
         raise DataError(
-            f"row {outside[0]} of {path} names item {items[outside[0]]}, which items.parquet does not have "
-            f"(it has 0..{item_count - 1}); {len(outside)} such rows. Add the item or remove the rows"
+            f"row {outside[0]} of {path} names item {items[outside[0]]}, which items.parquet does "
+            f"not have (it has 0..{item_count - 1}); {len(outside)} such rows. Add the item or "
+            "remove the rows"
         )
     times = None
     if "timestamp" in table.column_names and table["timestamp"].null_count < len(table):
         known = table["timestamp"]
         if not pa.types.is_integer(known.type):
-            raise DataError(f"column 'timestamp' of {path} holds {known.type}, not whole seconds since 1970; convert it")
+            raise DataError(
+                f"column 'timestamp' of {path} holds {known.type}, not whole seconds since 1970; "
+                f"convert it"
+            )
         rows = np.flatnonzero(known.is_valid().to_numpy())
         check_seconds(known.drop_null().to_numpy(), lambda row: f"row {rows[row]} of {path}")
         times = pc.fill_null(known, UNKNOWN_TIME).to_numpy().astype(np.int64)
@@ -141,16 +172,23 @@ def _user_keys(
     codes: Int[np.ndarray, " rows"],
     path: Path,
 ) -> tuple[str, ...]:
-    """The key of each user, which all of that user's rows agree on; the user's number where there are no keys."""
+    """The key of each user, which all of that user's rows agree on; the user's number where there
+    are no keys."""
     keys = _keys(table.take(first), "user_key", [f"user {number}" for number in numbers], path)
     if "user_key" not in table.column_names or table["user_key"].null_count == len(table):
         return keys
-    written = table["user_key"].cast(pa.string()).combine_chunks().dictionary_encode(null_encoding="encode").indices.to_numpy()
+    written = (
+        table["user_key"]
+        .cast(pa.string())
+        .combine_chunks()
+        .dictionary_encode(null_encoding="encode")
+        .indices.to_numpy()
+    )
     other = np.flatnonzero(written != written[first][codes])
     if len(other):
         raise DataError(
-            f"row {other[0]} of {path} has another user_key than user {numbers[codes[other[0]]]} has before "
-            f"({len(other)} such rows); give each user one key"
+            f"row {other[0]} of {path} has another user_key than user {numbers[codes[other[0]]]} "
+            f"has before ({len(other)} such rows); give each user one key"
         )
     return keys
 
@@ -161,22 +199,36 @@ def _keys(table: pa.Table, column: str, owners: list[str], path: Path) -> tuple[
         return tuple(owner.rpartition(" ")[2] for owner in owners)
     kind = table[column].type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
-        raise DataError(f"column {column!r} of {path} holds {kind}, not text or whole numbers; convert the keys")
+    if not (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
+    ):
+        raise DataError(
+            f"column {column!r} of {path} holds {kind}, not text or whole numbers; convert the keys"
+        )
     if table[column].null_count:
-        raise DataError(f"column {column!r} of {path} is empty in {table[column].null_count} rows; fill all of them or none")
+        raise DataError(
+            f"column {column!r} of {path} is empty in {table[column].null_count} rows; fill all "
+            f"of them or none"
+        )
     keys = tuple(str(key) for key in table[column].to_pylist())
     of: dict[str, str] = {}
     for key, owner in zip(keys, owners, strict=True):
         if not key.strip():
             raise DataError(f"column {column!r} of {path} is blank for {owner}; fill it in")
         if of.setdefault(key, owner) != owner:
-            raise DataError(f"column {column!r} of {path} has {key!r} for {of[key]} and {owner}; give each a key of its own")
+            raise DataError(
+                f"column {column!r} of {path} has {key!r} for {of[key]} and {owner}; give each a "
+                f"key of its own"
+            )
     return keys
 
 
 def _columns(items: pa.Table, path: Path) -> dict[str, tuple[Cell, ...]]:
-    return {name: _cells(items[name], name, path) for name in items.column_names if name not in ("item", "key")}
+    return {
+        name: _cells(items[name], name, path)
+        for name in items.column_names
+        if name not in ("item", "key")
+    }
 
 
 def _cells(values: pa.ChunkedArray, name: str, path: Path) -> tuple[Cell, ...]:
@@ -187,7 +239,10 @@ def _cells(values: pa.ChunkedArray, name: str, path: Path) -> tuple[Cell, ...]:
         return tuple(tuple(str(part) for part in cell or ()) for cell in cells)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return tuple(float("nan") if cell is None else float(cell) for cell in cells)
-    raise DataError(f"column {name!r} of {path} holds {kind}; scoter reads text, lists of text and numbers. Convert or drop it")
+    raise DataError(
+        f"column {name!r} of {path} holds {kind}; scoter reads text, lists of text and numbers. "
+        f"Convert or drop it"
+    )
 
 
 def _to_arrow(cells: tuple[Cell, ...]) -> pa.Array:

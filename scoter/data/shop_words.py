@@ -1,4 +1,5 @@
-"""The words of the simulated shop. Brand, category and product words are disjoint, so that no text gives another away."""
+"""The words of the simulated shop. Brand, category and product words are disjoint, so that no text
+gives another away."""
 
 BRANDS = (
     "Quillmark", "Oriza", "Thundervale", "Pemberton", "Zephyrix", "Kowalski & Sons", "Blue Heron", "Maridiano",

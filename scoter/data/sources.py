@@ -1,4 +1,5 @@
-"""The registry of public datasets: where they come from, what they must count, and where they are found here.
+"""The registry of public datasets: where they come from, what they must count, and where they are
+found here.
 
 The addresses are those of the official hosts. None of the datasets is redistributed with scoter.
 """
@@ -58,9 +59,10 @@ def check_counts(name: str, log: InteractionLog, catalog: Catalog) -> None:
     found = Counts(log.user_count, catalog.item_count, len(log.items))
     if source is not None and found != source.counts:
         raise DataError(
-            f"dataset {name!r} should have {source.counts}, but these files have {found}; results would not compare with "
-            f"published ones. Get the release named at {source.page}, or give yours a name of its own "
-            f"(`scoter data prepare {name} --other-release --out DIR`)"
+            f"dataset {name!r} should have {source.counts}, but these files have {found}; results "
+            f"would not compare with published ones. Get the release named at {source.page}, or "
+            f"give yours a name of its own (`scoter data prepare {name} --other-release --out "
+            "DIR`)"
         )
 
 
@@ -85,8 +87,8 @@ def is_prepared(folder: Path) -> bool:
 def locate(name: str, data_dir: Path | None = None) -> Path | None:
     """The prepared folder of a dataset, or None where there is none.
 
-    `data_dir` is a prepared folder itself or holds one per dataset; when it is given, nowhere else is looked.
-    Otherwise `$SCOTER_DATA/NAME` comes first, then `data-cache/NAME`.
+    `data_dir` is a prepared folder itself or holds one per dataset; when it is given, nowhere else
+    is looked. Otherwise `$SCOTER_DATA/NAME` comes first, then `data-cache/NAME`.
 
     Raises:
         DataError: `data_dir` was given and holds no prepared dataset of that name.
@@ -96,8 +98,8 @@ def locate(name: str, data_dir: Path | None = None) -> Path | None:
             if is_prepared(folder):
                 return folder
         raise DataError(
-            f"--data {data_dir} holds no prepared dataset {name!r}: neither it nor its folder {name!r} has "
-            f"{' and '.join(PREPARED_FILES)}; make one with `scoter data prepare`"
+            f"--data {data_dir} holds no prepared dataset {name!r}: neither it nor its folder "
+            f"{name!r} has {' and '.join(PREPARED_FILES)}; make one with `scoter data prepare`"
         )
     return next((root / name for root in _roots() if is_prepared(root / name)), None)
 
@@ -119,12 +121,17 @@ def _roots() -> list[Path]:
 def raw_file(folder: Path, name: str) -> Path:
     """The path of a raw file, which may lie packed (`.gz`) or unpacked."""
     plain = name.removesuffix(".gz")
-    return next((folder / found for found in (name, plain, f"{plain}.gz") if (folder / found).is_file()), folder / name)
+    return next(
+        (folder / found for found in (name, plain, f"{plain}.gz") if (folder / found).is_file()),
+        folder / name,
+    )
 
 
 _SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 _UCSD = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2"
-_AMAZON_TERMS = "Research use; not to be redistributed. Amazon's conditions of use apply to the texts."
+_AMAZON_TERMS = (
+    "Research use; not to be redistributed. Amazon's conditions of use apply to the texts."
+)
 
 
 def _amazon_2014(name: str, category: str, counts: Counts) -> Source:
@@ -136,9 +143,10 @@ def _amazon_2014(name: str, category: str, counts: Counts) -> Source:
         addresses=tuple(f"{_SNAP}/{file}" for file in files),
         page="https://jmcauley.ucsd.edu/data/amazon/links.html",
         citation=(
-            "R. He and J. McAuley. Ups and downs: modeling the visual evolution of fashion trends with one-class "
-            "collaborative filtering. WWW 2016; J. McAuley, C. Targett, Q. Shi and A. van den Hengel. Image-based "
-            "recommendations on styles and substitutes. SIGIR 2015."
+            "R. He and J. McAuley. Ups and downs: modeling the visual evolution of fashion "
+            "trends with one-class collaborative filtering. WWW 2016; J. McAuley, C. Targett, Q. "
+            "Shi and A. van den Hengel. Image-based recommendations on styles and substitutes. "
+            "SIGIR 2015."
         ),
         terms=_AMAZON_TERMS,
         counts=counts,
@@ -156,7 +164,8 @@ _SOURCES = (
         addresses=(),
         page="https://www.yelp.com/dataset",
         citation="Yelp Open Dataset, 2020 release, reviews of 2019.",
-        terms="Academic use under the Yelp Dataset User Agreement, which must be accepted on the page; not to be redistributed.",
+        terms="Academic use under the Yelp Dataset User Agreement, which must be accepted on the "
+        "page; not to be redistributed.",
         counts=Counts(30_431, 20_033, 316_354),
     ),
     Source(
@@ -169,7 +178,8 @@ _SOURCES = (
         ),
         page="https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/",
         citation=(
-            "J. Ni, J. Li and J. McAuley. Justifying recommendations using distantly-labeled reviews and fine-grained "
+            "J. Ni, J. Li and J. McAuley. Justifying recommendations using distantly-labeled "
+            "reviews and fine-grained "
             "aspects. EMNLP-IJCNLP 2019. Counts as published by LETTER (W. Wang et al., CIKM 2024)."
         ),
         terms=_AMAZON_TERMS,

@@ -13,8 +13,8 @@ from jaxtyping import Int
 
 from scoter.data.times import check_seconds
 from scoter.errors import DataError
+from scoter.storage.untrusted import parse_json, parse_literal
 from scoter.types import Cell
-from scoter.untrusted import parse_json, parse_literal
 
 Column = Any  # a pandas Series; pandas ships no usable types
 TEXT_COLUMNS = ("title", "brand", "phrase", "description")
@@ -28,10 +28,11 @@ _NUMPY_LIST = re.compile(r"""['"]\s+['"]""")
 
 
 def nanoseconds_of(values: Column, path: Path) -> Int[np.ndarray, " rows"]:
-    """Nanoseconds since 1970 from seconds (numbers, with or without a fraction) or ISO 8601 dates (without a zone: UTC).
+    """Nanoseconds since 1970 from seconds (numbers, with or without a fraction) or ISO 8601 dates
+    (without a zone: UTC).
 
-    They are exact, so that events within one second keep their order; only numbers that the file holds as floats are as
-    exact as those are, about a microsecond.
+    They are exact, so that events within one second keep their order; only numbers that the file
+    holds as floats are as exact as those are, about a microsecond.
 
     Raises:
         DataError: a value is no time, or no plausible one (see `check_seconds`).
@@ -51,7 +52,8 @@ def nanoseconds_of(values: Column, path: Path) -> Int[np.ndarray, " rows"]:
     bad = np.flatnonzero(is_date)[dates.isna().to_numpy()]
     if len(bad):
         raise DataError(
-            f"{place(int(bad[0]))} has timestamp {text.iloc[bad[0]][:40]!r}, which is neither seconds nor an ISO 8601 date "
+            f"{place(int(bad[0]))} has timestamp {text.iloc[bad[0]][:40]!r}, which is neither "
+            f"seconds nor an ISO 8601 date "
             f"({len(bad)} such rows); write 1546300800 or 2019-01-01T00:00:00"
         )
     if is_date.all():
@@ -59,8 +61,9 @@ def nanoseconds_of(values: Column, path: Path) -> Int[np.ndarray, " rows"]:
     if is_date.any():
         first = [int(np.flatnonzero(rows)[0]) for rows in (is_date, ~is_date)]
         raise DataError(
-            f"{place(first[0])} has timestamp {text.iloc[first[0]]!r}, a date, but row {first[1] + 1} has "
-            f"{text.iloc[first[1]]!r}, a number; write all of them as seconds since 1970 or all as dates"
+            f"{place(first[0])} has timestamp {text.iloc[first[0]]!r}, a date, but row "
+            f"{first[1] + 1} has {text.iloc[first[1]]!r}, a number; write all of them as seconds "
+            "since 1970 or all as dates"
         )
     whole = _of_numbers(numbers.to_numpy(), place)
     if text.str.isdecimal().all():
@@ -69,10 +72,14 @@ def nanoseconds_of(values: Column, path: Path) -> Int[np.ndarray, " rows"]:
     return np.fromiter(exact, np.int64, len(whole))
 
 
-def _of_dates(dates: Column, written: Column, place: Callable[[int], str]) -> Int[np.ndarray, " rows"]:
+def _of_dates(
+    dates: Column, written: Column, place: Callable[[int], str]
+) -> Int[np.ndarray, " rows"]:
     zoned = dates.dt.tz_convert("UTC").dt.tz_localize(None) if dates.dt.tz is not None else dates
     moments = zoned.to_numpy()
-    check_seconds(moments.astype("datetime64[s]").astype(np.int64), place, lambda row: str(written.iloc[row]))
+    check_seconds(
+        moments.astype("datetime64[s]").astype(np.int64), place, lambda row: str(written.iloc[row])
+    )
     return moments.astype("datetime64[ns]").astype(np.int64)
 
 
@@ -101,16 +108,19 @@ def _number(value: Any) -> float:
 
 
 def keys_of(values: Column, path: Path) -> Column:
-    """The keys of a column as text. Whole numbers that became floats, as beside an empty cell, are whole again.
+    """The keys of a column as text. Whole numbers that became floats, as beside an empty cell, are
+    whole again.
 
     Raises:
-        DataError: a key is blank, a number with a fraction or too long for a float, or the column writes one key in two ways.
+        DataError: a key is blank, a number with a fraction or too long for a float, or the column
+            writes one key in two ways.
     """
     if pd.api.types.is_float_dtype(values):
         unsafe = np.flatnonzero((values % 1 != 0) | (values.abs() > _EXACT_FLOAT))
         if len(unsafe):
             raise DataError(
-                f"row {unsafe[0] + 1} of {path} has {values.name} {float(values.iloc[unsafe[0]])!r}, a float that is no "
+                f"row {unsafe[0] + 1} of {path} has {values.name} "
+                f"{float(values.iloc[unsafe[0]])!r}, a float that is no "
                 f"exact whole number ({len(unsafe)} such rows); write keys as text or whole numbers"
             )
         values = values.astype(np.int64)
@@ -118,23 +128,25 @@ def keys_of(values: Column, path: Path) -> Column:
     blank = np.flatnonzero(keys.str.strip() == "")
     if len(blank):
         raise DataError(
-            f"column {values.name!r} of {path} is blank in {len(blank)} rows (first: row {blank[0] + 1}); fill them in or "
-            "remove the rows"
+            f"column {values.name!r} of {path} is blank in {len(blank)} rows (first: row "
+            f"{blank[0] + 1}); fill them in or remove the rows"
         )
     written: dict[str, str] = {}
     for key in pd.unique(keys).tolist():
         other = written.setdefault(plain_key(key), key)
         if other != key:
             raise DataError(
-                f"row {np.flatnonzero(keys == key)[0] + 1} of {path} has {values.name} {key!r}, but row "
-                f"{np.flatnonzero(keys == other)[0] + 1} has {other!r}: the two differ in nothing but blanks around them, "
-                "'.0' after a number, or the Unicode form; write each key in one way"
+                f"row {np.flatnonzero(keys == key)[0] + 1} of {path} has {values.name} {key!r}, "
+                f"but row {np.flatnonzero(keys == other)[0] + 1} has {other!r}: the two differ in "
+                "nothing but blanks around them, '.0' after a number, or the Unicode form; write "
+                "each key in one way"
             )
     return keys
 
 
 def plain_key(key: str) -> str:
-    """What a key is, however it is written: without blanks around it and '.0' after a number, in one Unicode form."""
+    """What a key is, however it is written: without blanks around it and '.0' after a number, in
+    one Unicode form."""
     stripped = unicodedata.normalize("NFC", key.strip())
     whole = _WHOLE.fullmatch(stripped)
     return whole[1] if whole else stripped
@@ -149,9 +161,15 @@ def cells_of(values: Column, name: str, path: Path) -> tuple[Cell, ...]:
     lists = values.map(lambda value: isinstance(value, (list, tuple, np.ndarray)))
     if name == LIST_COLUMN or lists.any():
         return tuple(_list_cell(value, name, path) for value in values)
-    if name not in TEXT_COLUMNS and pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+    if (
+        name not in TEXT_COLUMNS
+        and pd.api.types.is_numeric_dtype(values)
+        and not pd.api.types.is_bool_dtype(values)
+    ):
         return tuple(float(value) for value in values.astype(float))
-    return tuple("" if missing else str(value) for value, missing in zip(values, values.isna(), strict=True))
+    return tuple(
+        "" if missing else str(value) for value, missing in zip(values, values.isna(), strict=True)
+    )
 
 
 def _list_cell(value: Any, name: str, path: Path) -> tuple[str, ...]:
@@ -161,15 +179,20 @@ def _list_cell(value: Any, name: str, path: Path) -> tuple[str, ...]:
         return tuple(str(part) for part in value if part is not None)
     if pd.isna(value):
         return ()
-    raise DataError(f"column {name!r} of {path} holds {value!r}, which is no list; use lists, or text separated by '|'")
+    raise DataError(
+        f"column {name!r} of {path} holds {value!r}, which is no list; use lists, or text "
+        f"separated by '|'"
+    )
 
 
 def _written_list(text: str, name: str, path: Path) -> list[Any] | tuple[Any, ...]:
-    """The list that a cell writes out, as pandas writes lists to CSV; other text is separated by '|'."""
+    """The list that a cell writes out, as pandas writes lists to CSV; other text is separated by
+    '|'."""
     if text.strip().startswith("[") and text.strip().endswith("]"):
         if _NUMPY_LIST.search(text):
             raise DataError(
-                f"column {name!r} of {path} holds {text[:80]!r}, a list without commas; separate its parts by ',' or '|'"
+                f"column {name!r} of {path} holds {text[:80]!r}, a list without commas; separate "
+                f"its parts by ',' or '|'"
             )
         for read in (parse_json, parse_literal):
             try:

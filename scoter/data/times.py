@@ -1,4 +1,5 @@
-"""When something happened: one check for every way in, of seconds since 1970 that were numbers, dates or text."""
+"""When something happened: one check for every way in, of seconds since 1970 that were numbers,
+dates or text."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,17 +22,19 @@ def check_seconds(
     place: Callable[[int], str],
     written: Callable[[int], str] | None = None,
 ) -> None:
-    """Refuse times that are no seconds from 1970 to 2099. Small numbers pass: they may count from a start of their own.
+    """Refuse times that are no seconds from 1970 to 2099. Small numbers pass: they may count from a
+    start of their own.
 
-    A number such as 20190101 is a second in August 1970 as well as a date, so dates written as numbers are refused where
-    most of the values look like one.
+    A number such as 20190101 is a second in August 1970 as well as a date, so dates written as
+    numbers are refused where most of the values look like one.
 
     Args:
         place: names where a value stands, such as `row 3 of log.csv`.
         written: how a value was written, where it was written as a date.
 
     Raises:
-        DataError: the message names the first such value, what it probably is, and how to convert it.
+        DataError: the message names the first such value, what it probably is, and how to convert
+            it.
     """
     bad = np.flatnonzero(~((seconds >= 0) & (seconds < LATEST)))
     if not len(bad):
@@ -40,10 +43,14 @@ def check_seconds(
             return
     row = int(bad[0])
     value = seconds[row].item()
-    shown = written(row) if written is not None else str(int(value) if np.isfinite(value) and value % 1 == 0 else value)
+    shown = (
+        written(row)
+        if written is not None
+        else str(int(value) if np.isfinite(value) and value % 1 == 0 else value)
+    )
     raise DataError(
-        f"{place(row)} has timestamp {shown}, which is no time in seconds since 1970 ({len(bad)} such rows); "
-        f"{_remedy(value, written is None)}"
+        f"{place(row)} has timestamp {shown}, which is no time in seconds since 1970 ({len(bad)} "
+        f"such rows); {_remedy(value, written is None)}"
     )
 
 
@@ -51,10 +58,16 @@ def _remedy(value: int | float, was_a_number: bool) -> str:
     if not np.isfinite(value):
         return "write seconds as digits, such as 1546300800"
     if value < 0:
-        return "it lies before 1970: correct it or leave out the row (your own tables may do without times: --order file)"
+        return (
+            "it lies before 1970: correct it or leave out the row (your own tables may do "
+            "without times: --order file)"
+        )
     if was_a_number:
         if date := _as_date(int(value)):
-            return f"it looks like a date written as a number: write {date} instead, or seconds since 1970"
+            return (
+                f"it looks like a date written as a number: write {date} instead, or seconds "
+                f"since 1970"
+            )
         for unit, divisor in _DIVISORS:
             if _LEAST_GUESS <= value / divisor < LATEST:
                 day = datetime.fromtimestamp(value / divisor, UTC).date()
@@ -74,7 +87,12 @@ def _as_date(value: int) -> str | None:
     return when.date().isoformat() if len(digits) == 8 else when.isoformat()
 
 
-def _written_dates(seconds: Int[np.ndarray, " rows"] | Float[np.ndarray, " rows"]) -> Int[np.ndarray, " dates"]:
+def _written_dates(
+    seconds: Int[np.ndarray, " rows"] | Float[np.ndarray, " rows"],
+) -> Int[np.ndarray, " dates"]:
     near = np.flatnonzero((seconds >= 19000101) & (seconds <= 20991231))
-    known = {value: _as_date(int(value)) is not None and value == int(value) for value in np.unique(seconds[near]).tolist()}
+    known = {
+        value: _as_date(int(value)) is not None and value == int(value)
+        for value in np.unique(seconds[near]).tolist()
+    }
     return near[[known[value] for value in seconds[near].tolist()]] if len(near) else near

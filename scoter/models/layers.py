@@ -1,8 +1,10 @@
-"""T5 layers (Raffel et al. 2020), written for many short sequences on a CPU; a GPU gets torch's own kernels.
+"""T5 layers (Raffel et al. 2020), written for many short sequences on a CPU; a GPU gets torch's own
+kernels.
 
-Equal in mathematics to `transformers` T5: RMS norm before each sublayer, no scaling of attention scores, a
-bucketed relative position bias shared by all layers, ReLU feed-forward. Masks are additive and shared by the
-whole batch, because rows are left-aligned and attention never looks right.
+Equal in mathematics to `transformers` T5: RMS norm before each sublayer, no scaling of attention
+scores, a bucketed relative position bias shared by all layers, ReLU feed-forward. Masks are
+additive and shared by the whole batch, because rows are left-aligned and attention never looks
+right.
 
 Shape legend: N rows, Q queries, S memory slots, D model width, H heads, E head width.
 """
@@ -14,11 +16,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from scoter.dropout import Dropout
+from scoter.models.dropout import Dropout
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm without a mean or a bias: computed in fp32, given out in what the matrix products take."""
+    """Root-mean-square norm without a mean or a bias: computed in fp32, given out in what the
+    matrix products take."""
 
     def __init__(self, dim: int, eps: float = 1e-6) -> None:
         super().__init__()
@@ -29,18 +32,26 @@ class RMSNorm(nn.Module):
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
         if x.is_cuda:  # where torch has it in one kernel
-            return nn.functional.rms_norm(x.float(), (x.shape[-1],), self.weight, self.eps).to(dtype)
+            return nn.functional.rms_norm(x.float(), (x.shape[-1],), self.weight, self.eps).to(
+                dtype
+            )
         return _RMSNorm.apply(x, self.weight, self.eps, dtype)  # pyright: ignore[reportReturnType]
 
 
 class _RMSNorm(torch.autograd.Function):
-    """With y = x r w and r = (mean x^2 + eps)^-1/2: dx = r (g w - x r mean(g w x r)). Half the passes over memory that
-    autograd makes of the same formula."""
+    """With y = x r w and r = (mean x^2 + eps)^-1/2: dx = r (g w - x r mean(g w x r)). Half the
+    passes over memory that autograd makes of the same formula."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         x = x.float()
-        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        scale = (
+            torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+            .square_()
+            .div_(x.shape[-1])
+            .add_(eps)
+            .rsqrt_()
+        )
         unit = x * scale
         ctx.save_for_backward(unit, scale, weight)
         return (unit * weight).to(dtype)
@@ -51,11 +62,17 @@ class _RMSNorm(torch.autograd.Function):
         grad = grad.float()
         product = (grad * unit).flatten(0, -2)
         along = torch.mv(product, weight).div_(len(weight)).view(scale.shape)
-        return (grad * weight).addcmul_(unit, along, value=-1).mul_(scale), product.sum(0), None, None
+        return (
+            (grad * weight).addcmul_(unit, along, value=-1).mul_(scale),
+            product.sum(0),
+            None,
+            None,
+        )
 
 
 class _ReluDropout(torch.autograd.Function):
-    """`relu(x) * mask`. What is positive afterwards was kept, so the gradient needs neither the mask nor x."""
+    """`relu(x) * mask`. What is positive afterwards was kept, so the gradient needs neither the
+    mask nor x."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, mask: Tensor, scale: float) -> Tensor:
@@ -86,7 +103,9 @@ class Attention(nn.Module):
         nn.init.normal_(self.v.weight, std=dim**-0.5)
         nn.init.normal_(self.o.weight, std=inner**-0.5)
 
-    def keys_values(self, memory: Float[Tensor, "N S D"]) -> tuple[Float[Tensor, "N H S E"], Float[Tensor, "N H S E"]]:
+    def keys_values(
+        self, memory: Float[Tensor, "N S D"]
+    ) -> tuple[Float[Tensor, "N H S E"], Float[Tensor, "N H S E"]]:
         """Keys and values of a memory: computed once, however many queries come."""
         return self._split(self.k(memory)), self._split(self.v(memory))
 
@@ -128,7 +147,9 @@ class FeedForward(nn.Module):
 class RelativeBias(nn.Module):
     """One learned bias per head and distance bucket; distances beyond 128 share the last bucket."""
 
-    def __init__(self, heads: int, bidirectional: bool, buckets: int = 32, max_distance: int = 128) -> None:
+    def __init__(
+        self, heads: int, bidirectional: bool, buckets: int = 32, max_distance: int = 128
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(buckets, heads)
         nn.init.normal_(self.embedding.weight, std=heads**-0.5)
@@ -140,7 +161,8 @@ class RelativeBias(nn.Module):
         return self.embedding(bucket).permute(2, 0, 1)[None]
 
     def _bucket(self, distance: Int[Tensor, "q s"]) -> Int[Tensor, "q s"]:
-        """Half of the buckets hold exact distances, the others grow logarithmically (T5, section 2.1)."""
+        """Half of the buckets hold exact distances, the others grow logarithmically (T5, section
+        2.1)."""
         buckets = self.buckets
         offset = torch.zeros_like(distance)
         if self.bidirectional:

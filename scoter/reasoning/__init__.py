@@ -1,1 +1,2 @@
-"""Patterns and chains: generate, validate, mine, write. The sentences come from a symbolic stand-in for a language model."""
+"""Patterns and chains: generate, validate, mine, write. The sentences come from a symbolic stand-in
+for a language model."""

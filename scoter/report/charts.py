@@ -1,4 +1,5 @@
-"""The geometry of small figures: where intervals, curves and bars go. Templates turn it into SVG."""
+"""The geometry of small figures: where intervals, curves and bars go. Templates turn it into
+SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from scoter.report.page import Number, number
 
 @dataclass(frozen=True)
 class Whiskers:
-    """Intervals of one column on one scale that holds zero: for each its ends and middle, or None where it has no interval."""
+    """Intervals of one column on one scale that holds zero: for each its ends and middle, or None
+    where it has no interval."""
 
     width: int
     places: list[dict[str, float] | None]
@@ -26,7 +28,10 @@ def whiskers(intervals: Sequence[Estimate | None], width: int) -> Whiskers:
     """
     ends = [end for one in intervals if one is not None for end in (one.low, one.high)]
     scale = Scale(min([0.0, *ends]), max([0.0, *ends]), 8, width - 8)
-    places = [None if one is None else {key: scale(getattr(one, key)) for key in ("low", "mean", "high")} for one in intervals]
+    places = [
+        None if one is None else {key: scale(getattr(one, key)) for key in ("low", "mean", "high")}
+        for one in intervals
+    ]
     return Whiskers(width, places, scale(0.0), scale.ticks(4))
 
 
@@ -40,9 +45,14 @@ def verdict(found: Estimate) -> str:
 
 
 def line_chart(
-    series: Sequence[tuple[int, str, list[tuple[float, float]]]], width: int, height: int, *, from_zero: bool = False
+    series: Sequence[tuple[int, str, list[tuple[float, float]]]],
+    width: int,
+    height: int,
+    *,
+    from_zero: bool = False,
 ) -> Any:
-    """The geometry of a line chart in SVG units, or None without a point: ticks, and one polyline per series."""
+    """The geometry of a line chart in SVG units, or None without a point: ticks, and one polyline
+    per series."""
     xs = [x for _, _, points in series for x, _ in points]
     ys = [y for _, _, points in series for _, y in points]
     if not xs:
@@ -55,11 +65,26 @@ def line_chart(
     for colour, name, points in series:
         places = [(across(x), up(y)) for x, y in points]
         best = max(points, key=lambda point: point[1])
-        last = f"{name}: {number(points[0][1])} at epoch {points[0][0]:.0f}, {number(points[-1][1])} at epoch {points[-1][0]:.0f}"
+        last = (
+            f"{name}: {number(points[0][1])} at epoch {points[0][0]:.0f}, "
+            f"{number(points[-1][1])} at epoch {points[-1][0]:.0f}"
+        )
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        lines.append({"colour": colour, "name": name, "path": path, "places": places, "best": best, "told": last})
+        lines.append(
+            {
+                "colour": colour,
+                "name": name,
+                "path": path,
+                "places": places,
+                "best": best,
+                "told": last,
+            }
+        )
     box = {"left": left, "bottom": bottom, "width": width, "height": height}
-    ticks = {"x": across.ticks(6 if width > 400 else 3, whole=True), "y": [(up(level), f"{level:.6g}") for level in levels]}
+    ticks = {
+        "x": across.ticks(6 if width > 400 else 3, whole=True),
+        "y": [(up(level), f"{level:.6g}") for level in levels],
+    }
     return {**box, **ticks, "lines": lines, "told": "; ".join(line["told"] for line in lines)}
 
 
@@ -93,13 +118,16 @@ def bars(
     scale = Scale(0.0, highest or levels[-1], 8, width - 8)
     rows: list[dict[str, Any]] = []
     for label, value in values:
-        rows.append({"label": label, "value": value, "length": max(0.0, round(scale(value) - 8, 2))})
+        rows.append(
+            {"label": label, "value": value, "length": max(0.0, round(scale(value) - 8, 2))}
+        )
     ticks = [(scale(level), f"{level:.6g}") for level in levels if level <= scale.high]
     return Bars(width, 8.0, width - 16.0, rows, ticks)
 
 
 class Scale:
-    """Values in [low, high] to places in [start, end], linearly; a range without width lies in the middle."""
+    """Values in [low, high] to places in [start, end], linearly; a range without width lies in the
+    middle."""
 
     def __init__(self, low: Number, high: Number, start: Number, end: Number) -> None:
         self.low, self.high, self.start, self.end = low, high, start, end
@@ -112,7 +140,11 @@ class Scale:
         """Round values on the scale, with their places."""
         slack = 1e-9 * (self.high - self.low)
         values = _tick_values(self.low, self.high, count, whole)
-        return [(self(value), f"{value:.6g}") for value in values if self.low - slack <= value <= self.high + slack]
+        return [
+            (self(value), f"{value:.6g}")
+            for value in values
+            if self.low - slack <= value <= self.high + slack
+        ]
 
 
 def _tick_values(low: Number, high: Number, count: int, whole: bool = False) -> list[float]:
@@ -120,4 +152,7 @@ def _tick_values(low: Number, high: Number, count: int, whole: bool = False) -> 
 
     if high - low < 1e-6 * max(abs(low), abs(high)):
         low, high = low - 0.05 * abs(low), high + 0.05 * abs(high)
-    return [float(value) for value in MaxNLocator(count, integer=whole, steps=[1, 2, 5, 10]).tick_values(low, high)]
+    return [
+        float(value)
+        for value in MaxNLocator(count, integer=whole, steps=[1, 2, 5, 10]).tick_values(low, high)
+    ]

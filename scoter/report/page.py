@@ -1,7 +1,9 @@
-"""A page as one file: a template, the one style sheet and the one script, all inside it; nothing is fetched.
+"""A page as one file: a template, the one style sheet and the one script, all inside it; nothing is
+fetched.
 
-All text of the data (titles, sentences, names) passes through jinja2's autoescape. The page's policy lets the browser run this
-script by its hash and no other, so text that slipped through would still be dead.
+All text of the data (titles, sentences, names) passes through jinja2's autoescape. The page's
+policy lets the browser run this script by its hash and no other, so text that slipped through would
+still be dead.
 """
 
 import base64
@@ -13,14 +15,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from scoter.writing import replacing
+from scoter.storage.writing import replacing
 
 PAGES = Path(__file__).with_name("pages")
 Number = int | float
 
 
 def write_page(out: Path, template: str, folder: Path = PAGES, **values: Any) -> None:
-    """Render `template` of `folder` (it may extend `base.html` and import `parts.html`) with `values`, and write it to `out`.
+    """Render `template` of `folder` (it may extend `base.html` and import `parts.html`) with
+    `values`, and write it to `out`.
 
     Raises:
         StoreError: a place that cannot be written to.
@@ -33,13 +36,23 @@ def write_page(out: Path, template: str, folder: Path = PAGES, **values: Any) ->
 def render(template: str, folder: Path = PAGES, **values: Any) -> str:
     """The page as text; a name that the template uses and `values` lacks is an error."""
     loader = FileSystemLoader([folder, PAGES])
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters |= {"number": number, "plain": plain, "thousands": thousands}
     environment.filters |= {"signed": "{:+.4f}".format, "cpu_time": cpu_time}
     script = (PAGES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     style = (PAGES / "report.css").read_text(encoding="utf-8")
-    environment.globals |= {"style": Markup(style), "script": Markup(script), "script_hash": f"sha256-{digest}"}
+    environment.globals |= {
+        "style": Markup(style),
+        "script": Markup(script),
+        "script_hash": f"sha256-{digest}",
+    }
     return environment.get_template(template).render(**values)
 
 

@@ -1,8 +1,11 @@
-"""Users of an explorer, made ready for their template: where the truth stands in each list, and how long each bar is.
+"""Users of an explorer, made ready for their template: where the truth stands in each list, and how
+long each bar is.
 
-An entry has `user`, `history` (titles, oldest first), `steps` (`role`, `sentences`), `truth` (a title) and `recommendations`
-(method -> items with `title`, `score`). Entries of `scoter.stages.explorer` also say of each item whether it is the `truth` and
-what each step contributed to it, and have `read` (method -> gate, attention, step labels, the truth's contributions and rank).
+An entry has `user`, `history` (titles, oldest first), `steps` (`role`, `sentences`), `truth` (a
+title) and `recommendations` (method -> items with `title`, `score`). Entries of
+`scoter.serving.explorer` also say of each item whether it is the `truth` and what each step
+contributed to it, and have `read` (method -> gate, attention, step labels, the truth's
+contributions and rank).
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,16 +25,25 @@ def shoppers(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for entry in entries:
         lists = {
-            method: [{"truth": item["title"] == entry["truth"], "contributions": None, **item} for item in listed]
+            method: [
+                {"truth": item["title"] == entry["truth"], "contributions": None, **item}
+                for item in listed
+            ]
             for method, listed in entry["recommendations"].items()
         }
-        read = {method: _scaled(one, lists[method]) for method, one in entry.get("read", {}).items()}
-        found_by = [method for method, listed in lists.items() if any(item["truth"] for item in listed)]
+        read = {
+            method: _scaled(one, lists[method]) for method, one in entry.get("read", {}).items()
+        }
+        found_by = [
+            method for method, listed in lists.items() if any(item["truth"] for item in listed)
+        ]
         found.append({**entry, "recommendations": lists, "read": read, "found_by": found_by})
     return found
 
 
 def _scaled(read: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The same with `largest`, the contribution that the longest bar stands for."""
-    every = [value for item in items for value in item["contributions"] or ()] + list(read["truth"] or ())
+    every = [value for item in items for value in item["contributions"] or ()] + list(
+        read["truth"] or ()
+    )
     return {**read, "largest": max([1e-9, *(abs(value) for value in every)])}

@@ -13,18 +13,23 @@ from scoter.types import SemanticIds
 
 @dataclass(frozen=True, eq=False)
 class Quantised:
-    """Codes of each item, coarse to fine, the codebooks that they point into, and what the levels before the last left over."""
+    """Codes of each item, coarse to fine, the codebooks that they point into, and what the levels
+    before the last left over."""
 
     codes: Int[np.ndarray, "items levels"]
     codebooks: Float32[np.ndarray, "levels size dim"]
     last_residual: Float32[np.ndarray, "items dim"]
 
 
-def add_collision_level(codes: Int[np.ndarray, "items levels"], codebook_sizes: Sequence[int], seed: int) -> SemanticIds:
-    """Semantic IDs with one more level, which numbers the items of equal codes 0, 1, ... (Rajput et al. 2023).
+def add_collision_level(
+    codes: Int[np.ndarray, "items levels"], codebook_sizes: Sequence[int], seed: int
+) -> SemanticIds:
+    """Semantic IDs with one more level, which numbers the items of equal codes 0, 1, ... (Rajput et
+    al. 2023).
 
-    The order within a group is drawn from `seed`: an item's number in the catalogue says nothing here. The
-    last codebook is as large as the largest group, so its size is 1 where all codes are distinct.
+    The order within a group is drawn from `seed`: an item's number in the catalogue says nothing
+    here. The last codebook is as large as the largest group, so its size is 1 where all codes are
+    distinct.
 
     Example:
         >>> ids = add_collision_level(np.array([[0, 1], [0, 1], [1, 0]]), (2, 2), seed=0)
@@ -38,16 +43,21 @@ def add_collision_level(codes: Int[np.ndarray, "items levels"], codebook_sizes: 
     starts = np.cumsum(sizes) - sizes
     number = np.empty(len(codes), np.int64)
     number[order] = np.arange(len(codes)) - np.repeat(starts, sizes)
-    return SemanticIds(np.column_stack([codes, number]).astype(np.int64), (*codebook_sizes, int(sizes.max(initial=1))))
+    return SemanticIds(
+        np.column_stack([codes, number]).astype(np.int64),
+        (*codebook_sizes, int(sizes.max(initial=1))),
+    )
 
 
 def reassign_last_level(quantised: Quantised) -> Int[np.ndarray, "items levels"]:
-    """Unique codes on the same levels: items that share all codes but the last get distinct last codes.
+    """Unique codes on the same levels: items that share all codes but the last get distinct last
+    codes.
 
-    Among them the sum of squared distances from each item's left-over to its code is the least possible (an assignment
-    problem, exactly solved), so an item that was alone keeps its nearest code. A semantic ID is one token shorter than with
-    a collision level, and its last token has a meaning. After LC-Rec (Zheng et al. 2024, section 3.1), which balances the
-    last level by optimal transport.
+    Among them the sum of squared distances from each item's left-over to its code is the least
+    possible (an assignment problem, exactly solved), so an item that was alone keeps its nearest
+    code. A semantic ID is one token shorter than with a collision level, and its last token has a
+    meaning. After LC-Rec (Zheng et al. 2024, section 3.1), which balances the last level by optimal
+    transport.
 
     Raises:
         ConfigError: more items share their first codes than the last codebook has codes.
@@ -62,8 +72,9 @@ def reassign_last_level(quantised: Quantised) -> Int[np.ndarray, "items levels"]
     _, group, sizes = np.unique(codes[:, :-1], axis=0, return_inverse=True, return_counts=True)
     if sizes.max(initial=0) > len(book):
         raise ConfigError(
-            f"{sizes.max()} items share all codes but the last, whose codebook has {len(book)}: they cannot be told apart "
-            "there. Raise semantic_ids.codebook_size or semantic_ids.levels, or set semantic_ids.collisions=level"
+            f"{sizes.max()} items share all codes but the last, whose codebook has {len(book)}: "
+            "they cannot be told apart there. Raise semantic_ids.codebook_size or "
+            "semantic_ids.levels, or set semantic_ids.collisions=level"
         )
     order = np.argsort(group.reshape(-1), kind="stable")
     for members in np.split(order, np.cumsum(sizes)[:-1]):

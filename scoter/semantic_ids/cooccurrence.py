@@ -10,13 +10,16 @@ from scoter.types import InteractionLog
 WINDOW = 5
 
 
-def cooccurrence_vectors(train: InteractionLog, item_count: int, dim: int, seed: int) -> Float32[np.ndarray, "items kept"]:
+def cooccurrence_vectors(
+    train: InteractionLog, item_count: int, dim: int, seed: int
+) -> Float32[np.ndarray, "items kept"]:
     """Rank-`dim` factor of the items' positive pointwise mutual information (`ppmi`), U sqrt(S).
 
-    Pass the training log and nothing else. An item that the log lacks, or that never appears beside another,
-    has the zero vector. At most `item_count` columns are kept.
+    Pass the training log and nothing else. An item that the log lacks, or that never appears beside
+    another, has the zero vector. At most `item_count` columns are kept.
 
-    Source: Levy and Goldberg 2014, Neural word embedding as implicit matrix factorization, section 3.3.
+    Source: Levy and Goldberg 2014, Neural word embedding as implicit matrix factorization, section
+    3.3.
     """
     matrix = ppmi(train, item_count)
     left, values, _ = randomized_svd(matrix, min(dim, item_count), random_state=seed % 2**32)
@@ -24,26 +27,32 @@ def cooccurrence_vectors(train: InteractionLog, item_count: int, dim: int, seed:
 
 
 def beside(
-    text: Float[np.ndarray, "items text_dim"], cooccurrence: Float[np.ndarray, "items dim"], weight: float
+    text: Float[np.ndarray, "items text_dim"],
+    cooccurrence: Float[np.ndarray, "items dim"],
+    weight: float,
 ) -> Float32[np.ndarray, "items both"]:
-    """Both views of each item as one vector. Each view is centred and scaled to a root mean square norm of 1, then the
-    second is multiplied by `weight`.
+    """Both views of each item as one vector. Each view is centred and scaled to a root mean square
+    norm of 1, then the second is multiplied by `weight`.
 
-    Co-occurrence vectors get unit norm first, since theirs grows with an item's popularity; what was never bought beside
-    anything is put at the centre, so that its text alone decides.
+    Co-occurrence vectors get unit norm first, since theirs grows with an item's popularity; what
+    was never bought beside anything is put at the centre, so that its text alone decides.
 
     Example:
         >>> both = beside(np.array([[1.0, 0.0], [3.0, 0.0]]), np.array([[9.0, 0.0], [0.0, 2.0]]), weight=0.5)
         >>> (both**2).round(4).tolist()
         [[1.0, 0.0, 0.125, 0.125], [1.0, 0.0, 0.125, 0.125]]
     """
-    return np.concatenate([_unit(text - text.mean(axis=0)), weight * _unit(directions(cooccurrence))], axis=1).astype(np.float32)
+    return np.concatenate(
+        [_unit(text - text.mean(axis=0)), weight * _unit(directions(cooccurrence))], axis=1
+    ).astype(np.float32)
 
 
 def directions(cooccurrence: Float[np.ndarray, "items dim"]) -> Float[np.ndarray, "items dim"]:
-    """Each item's vector at unit norm, then centred; zeros for an item that was never bought beside anything.
+    """Each item's vector at unit norm, then centred; zeros for an item that was never bought beside
+    anything.
 
-    Rare items have short vectors, so that k-means on lengths puts most of a large catalogue into one cell.
+    Rare items have short vectors, so that k-means on lengths puts most of a large catalogue into
+    one cell.
 
     Example:
         >>> directions(np.array([[9.0, 0.0], [0.0, 0.1], [0.0, 0.0]])).tolist()
@@ -62,8 +71,8 @@ def _unit(centred: Float[np.ndarray, "items dim"]) -> Float[np.ndarray, "items d
 def ppmi(train: InteractionLog, item_count: int, window: int = WINDOW) -> csr_matrix:
     """max(0, log(n_ij n / (n_i n_j))) in nats, items by items, symmetric.
 
-    n_ij counts the pairs of events of one user at most `window` events apart whose items are i and j, in
-    both orders; n_i and n are its sums. Pairs of an item with itself do not count.
+    n_ij counts the pairs of events of one user at most `window` events apart whose items are i and
+    j, in both orders; n_i and n are its sums. Pairs of an item with itself do not count.
 
     Example:
         >>> log = InteractionLog(np.array([0, 1, 0, 1, 2, 3]), np.array([0, 2, 4, 6]), ("a", "b", "c"))
@@ -72,7 +81,9 @@ def ppmi(train: InteractionLog, item_count: int, window: int = WINDOW) -> csr_ma
     """
     user = np.repeat(np.arange(train.user_count, dtype=np.int32), train.lengths)
     found = csr_matrix((item_count, item_count))
-    for gap in range(1, window + 1):  # one gap's pairs at a time, since all of them are many times the log
+    for gap in range(
+        1, window + 1
+    ):  # one gap's pairs at a time, since all of them are many times the log
         left, right = train.items[:-gap], train.items[gap:]
         near = (user[gap:] == user[:-gap]) & (left != right)
         left, right = left[near].astype(np.int32), right[near].astype(np.int32)
@@ -80,6 +91,11 @@ def ppmi(train: InteractionLog, item_count: int, window: int = WINDOW) -> csr_ma
     counts = (found + found.T).tocoo()
     counts.sum_duplicates()
     totals = np.bincount(counts.row, counts.data, minlength=item_count)
-    information = np.log(counts.data * counts.data.sum() / (totals[counts.row] * totals[counts.col]))
+    information = np.log(
+        counts.data * counts.data.sum() / (totals[counts.row] * totals[counts.col])
+    )
     positive = information > 0
-    return csr_matrix((information[positive], (counts.row[positive], counts.col[positive])), shape=(item_count, item_count))
+    return csr_matrix(
+        (information[positive], (counts.row[positive], counts.col[positive])),
+        shape=(item_count, item_count),
+    )

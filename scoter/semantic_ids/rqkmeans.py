@@ -17,14 +17,20 @@ AT_ONCE = 1 << 16
 
 
 def fit_rqkmeans(
-    vectors: Float[np.ndarray, "items dim"], levels: int, codebook_size: int, seed: int, components: int = 64
+    vectors: Float[np.ndarray, "items dim"],
+    levels: int,
+    codebook_size: int,
+    seed: int,
+    components: int = 64,
 ) -> Quantised:
-    """Codes of each item, coarse to fine: the nearest of `codebook_size` centroids, level by level on the residual.
+    """Codes of each item, coarse to fine: the nearest of `codebook_size` centroids, level by level
+    on the residual.
 
-    Vectors are centred and turned into their leading principal axes first; they are not whitened, so that distance keeps its
-    meaning (whitening lost category agreement on Beauty, from 51 to 44 % at level 1). Of text alone, 64 axes give fewer
-    collisions than all 384 (12.9 instead of 18.5 % of Beauty's items). With co-occurrence beside it all axes say more: an
-    item's neighbours by its codes hold the next purchase within the first hundred in 21.8 % of cases, by 64 axes in 19.0 %.
+    Vectors are centred and turned into their leading principal axes first; they are not whitened,
+    so that distance keeps its meaning (whitening lost category agreement on Beauty, from 51 to 44 %
+    at level 1). Of text alone, 64 axes give fewer collisions than all 384 (12.9 instead of 18.5 %
+    of Beauty's items). With co-occurrence beside it all axes say more: an item's neighbours by its
+    codes hold the next purchase within the first hundred in 21.8 % of cases, by 64 axes in 19.0 %.
 
     Raises:
         ConfigError: `codebook_size` exceeds the number of items, or a size is not positive.
@@ -38,20 +44,27 @@ def fit_rqkmeans(
     """
     if min(levels, codebook_size, components) < 1 or codebook_size > len(vectors):
         raise ConfigError(
-            f"levels = {levels}, codebook_size = {codebook_size}, components = {components} with {len(vectors)} items: "
+            f"levels = {levels}, codebook_size = {codebook_size}, components = {components} with "
+            f"{len(vectors)} items: "
             "all must be positive, and a codebook no larger than the catalogue"
         )
     before = residual = principal_axes(vectors, components)
     codes, codebooks = np.empty((len(vectors), levels), np.int64), []
     for level in range(levels):
         start = "spread" if level == 0 else "mean"
-        codebooks.append(kmeans(residual, codebook_size, derive_seed(seed, "rqkmeans", level), start).astype(np.float32))
+        codebooks.append(
+            kmeans(residual, codebook_size, derive_seed(seed, "rqkmeans", level), start).astype(
+                np.float32
+            )
+        )
         codes[:, level] = nearest(residual, codebooks[-1])
         before, residual = residual, residual - codebooks[-1][codes[:, level]]
     return Quantised(codes, np.stack(codebooks), before)
 
 
-def principal_axes(vectors: Float[np.ndarray, "items dim"], components: int) -> Float32[np.ndarray, "items kept"]:
+def principal_axes(
+    vectors: Float[np.ndarray, "items dim"], components: int
+) -> Float32[np.ndarray, "items kept"]:
     """Centred vectors in their leading principal axes, unscaled; at most `components` of them.
 
     Raises:
@@ -59,7 +72,10 @@ def principal_axes(vectors: Float[np.ndarray, "items dim"], components: int) -> 
     """
     if not np.isfinite(vectors).all():
         row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-        raise DataError(f"vectors[{row}] holds NaN or infinity; item vectors must be finite, so check where they were made")
+        raise DataError(
+            f"vectors[{row}] holds NaN or infinity; item vectors must be finite, so check where "
+            f"they were made"
+        )
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     _, axes = np.linalg.eigh(centred.T @ centred)
     leading = axes[:, ::-1][:, :components]
@@ -68,29 +84,41 @@ def principal_axes(vectors: Float[np.ndarray, "items dim"], components: int) -> 
 
 
 def kmeans(
-    points: Float32[np.ndarray, "items dim"], clusters: int, seed: int, start: Literal["spread", "mean"] = "spread"
+    points: Float32[np.ndarray, "items dim"],
+    clusters: int,
+    seed: int,
+    start: Literal["spread", "mean"] = "spread",
 ) -> Float32[np.ndarray, "clusters dim"]:
     """Centroids after Lloyd's rounds, from a `start` that suits the points.
 
-    `spread` is k-means++, for points that lie in groups. `mean` starts from the means of a random partition, for
-    left-overs without groups: there k-means++ ends with one giant cluster around zero and outliers that each
-    have a centroid of their own, at no lower error (Beauty's level 3: perplexity 195 from `spread`, 244 from
-    `mean`; 512 isotropic points in 64 dimensions, 64 clusters, level 2: 3 and 60).
+    `spread` is k-means++, for points that lie in groups. `mean` starts from the means of a random
+    partition, for left-overs without groups: there k-means++ ends with one giant cluster around
+    zero and outliers that each have a centroid of their own, at no lower error (Beauty's level 3:
+    perplexity 195 from `spread`, 244 from `mean`; 512 isotropic points in 64 dimensions, 64
+    clusters, level 2: 3 and 60).
 
-    Fewer distinct points than clusters leave centroids unused: `diagnostics` says whether that is a collapse.
+    Fewer distinct points than clusters leave centroids unused: `diagnostics` says whether that is a
+    collapse.
     """
     rng = np.random.default_rng(seed)
-    init = "k-means++" if start == "spread" else _partition_means(points, rng.permutation(len(points)) % clusters)
+    init = (
+        "k-means++"
+        if start == "spread"
+        else _partition_means(points, rng.permutation(len(points)) % clusters)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = KMeans(clusters, init=init, n_init=1, max_iter=ROUNDS, random_state=int(rng.integers(2**32)))  # pyright: ignore
+        model = KMeans(
+            clusters, init=init, n_init=1, max_iter=ROUNDS, random_state=int(rng.integers(2**32))
+        )  # pyright: ignore
         return model.fit(points).cluster_centers_
 
 
 def nearest(
     points: Float32[np.ndarray, "items dim"], centroids: Float32[np.ndarray, "clusters dim"]
 ) -> Int[np.ndarray, " items"]:
-    """The index of each point's nearest centroid; the lowest one wins a tie. Memory is that of `AT_ONCE` points."""
+    """The index of each point's nearest centroid; the lowest one wins a tie. Memory is that of
+    `AT_ONCE` points."""
     parts = [points[start : start + AT_ONCE] for start in range(0, len(points), AT_ONCE)]
     squares = np.square(centroids).sum(axis=1)
     return np.concatenate([(squares - 2 * part @ centroids.T).argmin(axis=1) for part in parts])

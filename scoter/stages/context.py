@@ -8,12 +8,21 @@ from typing import Any
 import numpy as np
 
 from scoter.config import Experiment, from_json, to_json
-from scoter.store import Artefact, Store, as_new_file
+from scoter.storage.store import Artefact, Store, as_new_file
 from scoter.types import Part
 
 # Bump a stage's version when its output changes for the same inputs.
 VERSIONS = {
-    **{"prepare": 1, "items": 1, "semantic-ids": 3, "discover": 3, "chains": 1, "train": 2, "rank": 1, "run": 2},
+    **{
+        "prepare": 1,
+        "items": 1,
+        "semantic-ids": 3,
+        "discover": 3,
+        "chains": 1,
+        "train": 2,
+        "rank": 1,
+        "run": 2,
+    },
     **{"joint": 1, "explorer": 1},
 }
 PARTS: tuple[Part, ...] = ("valid", "test")
@@ -21,10 +30,11 @@ PARTS: tuple[Part, ...] = ("valid", "test")
 
 @dataclass(frozen=True)
 class Context:
-    """One run of an experiment: where its artefacts are kept, its seed, and where to say what happens.
+    """One run of an experiment: where its artefacts are kept, its seed, and where to say what
+    happens.
 
-    `workers` are the processes that train together (`scoter.models.workers`), None for this one alone; `device` is where models
-    are trained and ranked.
+    `workers` are the processes that train together (`scoter.models.training.workers`), None for
+    this one alone; `device` is where models are trained and ranked.
     """
 
     experiment: Experiment
@@ -35,15 +45,23 @@ class Context:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        """Holds a config that was made in Python against the types and ranges that JSON is held against."""
+        """Holds a config that was made in Python against the types and ranges that JSON is held
+        against."""
         from_json(to_json(self.experiment))
 
     @property
     def data_seed(self) -> int:
-        """0 for real data, so that seeds differ in training alone; the run's seed for the simulated shop."""
+        """0 for real data, so that seeds differ in training alone; the run's seed for the simulated
+        shop."""
         return self.seed if self.experiment.data.simulated else 0
 
-    def stage(self, name: str, config: Any, inputs: Sequence[Artefact | str], build: Callable[[Path, Path], None]) -> Artefact:
+    def stage(
+        self,
+        name: str,
+        config: Any,
+        inputs: Sequence[Artefact | str],
+        build: Callable[[Path, Path], None],
+    ) -> Artefact:
         """The artefact of one stage, with a line that says whether it was reused."""
         together = name == "train" and self.workers is not None and not self.workers.is_first
         make = self.store.take_part if together else self.store.stage

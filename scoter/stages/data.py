@@ -9,12 +9,13 @@ import numpy as np
 from scoter.errors import DataError
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context, load_arrays, save_arrays
-from scoter.store import Artefact
+from scoter.storage.store import Artefact
 from scoter.types import Catalog, InteractionLog, SemanticIds, Split
 
 
 def prepare(context: Context, data_dir: Path | None) -> Artefact:
-    """The dataset as a prepared folder: a copy of the source, a fixed sample of it, or the simulated shop."""
+    """The dataset as a prepared folder: a copy of the source, a fixed sample of it, or the
+    simulated shop."""
     from scoter.data.datasets import open_dataset
     from scoter.data.prepared import save_prepared
 
@@ -24,7 +25,10 @@ def prepare(context: Context, data_dir: Path | None) -> Artefact:
     def build(out: Path, scratch: Path) -> None:
         save_prepared(dataset.log, dataset.catalog, out)
 
-    context.say(f"data: {dataset.origin}, {dataset.log.user_count:,} users, {dataset.catalog.item_count:,} items")
+    context.say(
+        f"data: {dataset.origin}, {dataset.log.user_count:,} users, "
+        f"{dataset.catalog.item_count:,} items"
+    )
     return context.stage("prepare", config, [dataset.identity], build)
 
 
@@ -53,9 +57,10 @@ def check_trainable(split: Split) -> None:
 
 
 def embed_items(context: Context, data: Artefact) -> Artefact:
-    """One vector per item: from its text, from training co-occurrence, or from both (see `SemanticIdConfig`)."""
-    from scoter import text
+    """One vector per item: from its text, from training co-occurrence, or from both (see
+    `SemanticIdConfig`)."""
     from scoter.semantic_ids.build import beside, cooccurrence_vectors, directions
+    from scoter.storage import sentence_vectors as text
 
     _, catalog, split = open_data(data)
     config, wanted = context.experiment.text, context.experiment.semantic_ids
@@ -74,28 +79,43 @@ def embed_items(context: Context, data: Artefact) -> Artefact:
     def build(out: Path, scratch: Path) -> None:
         views: list[np.ndarray] = []
         if "text" in source:
-            views.append(text.encode(text.item_texts(catalog, fields), config, context.store.root / "sentences"))
+            views.append(
+                text.encode(
+                    text.item_texts(catalog, fields), config, context.store.root / "sentences"
+                )
+            )
         if "cooccurrence" in source:
-            views.append(cooccurrence_vectors(split.train, catalog.item_count, 128, derive_seed(0, "cooccurrence")))
+            views.append(
+                cooccurrence_vectors(
+                    split.train, catalog.item_count, 128, derive_seed(0, "cooccurrence")
+                )
+            )
         alone = directions if source == "cooccurrence" else np.asarray
-        vectors = alone(views[0]) if len(views) == 1 else beside(views[0], views[1], wanted.cooccurrence_weight)
+        vectors = (
+            alone(views[0])
+            if len(views) == 1
+            else beside(views[0], views[1], wanted.cooccurrence_weight)
+        )
         save_arrays(out / "vectors.safetensors", vectors=vectors.astype(np.float32))
         (out / "source.json").write_text(json.dumps({"source": source, "fields": fields}))
 
-    inputs: list[Artefact | str] = [data] + ([text.provenance_key(config)] if "text" in source else [])
+    inputs: list[Artefact | str] = [data] + (
+        [text.provenance_key(config)] if "text" in source else []
+    )
     return context.stage("items", recipe, inputs, build)
 
 
 def text_fields(catalog: Catalog, wanted: tuple[str, ...]) -> list[str]:
-    """The wanted columns that hold something. A machine-made `phrase` stands in for a title, and is left out beside one."""
+    """The wanted columns that hold something. A machine-made `phrase` stands in for a title, and is
+    left out beside one."""
     fields = [name for name in wanted if catalog.has(name)]
     return [name for name in fields if name != "phrase" or "title" not in fields]
 
 
 def spoken_items(catalog: Catalog, wanted: tuple[str, ...]) -> list[str]:
     """What chains are held against: each item's text, or its name in chains where none has text."""
-    from scoter import text
-    from scoter.reasoning.chains import item_names
+    from scoter.reasoning.chains.table import item_names
+    from scoter.storage import sentence_vectors as text
 
     fields = text_fields(catalog, wanted)
     return text.item_texts(catalog, fields) if fields else item_names(catalog)
@@ -108,19 +128,23 @@ def make_semantic_ids(context: Context, items: Artefact) -> Artefact:
     config = context.experiment.semantic_ids
 
     def build(out: Path, scratch: Path) -> None:
-        ids, report = build_semantic_ids(load_arrays(items.file("vectors.safetensors"))["vectors"], config, derive_seed(0, "ids"))
+        ids, report = build_semantic_ids(
+            load_arrays(items.file("vectors.safetensors"))["vectors"], config, derive_seed(0, "ids")
+        )
         known = {} if ids.codebooks is None else {"codebooks": ids.codebooks}
         save_arrays(out / "codes.safetensors", codes=ids.codes.astype(np.int32), **known)
         source = json.loads(items.file("source.json").read_text())
-        (out / "report.json").write_text(json.dumps({**report, **source, "codebook_sizes": list(ids.codebook_sizes)}))
+        (out / "report.json").write_text(
+            json.dumps({**report, **source, "codebook_sizes": list(ids.codebook_sizes)})
+        )
 
     made = context.stage("semantic-ids", config, [items], build)
     report = json.loads(made.file("report.json").read_text())
     if report["collisions"] != config.collisions:
         context.say(
             f"semantic-ids: up to {report['largest_group']:,} items share all their codes (there "
-            f"are {report['distinct_vectors']:,} distinct item vectors), so an extra level of codes "
-            "numbers them"
+            f"are {report['distinct_vectors']:,} distinct item vectors), so an extra level of "
+            "codes numbers them"
         )
     return made
 

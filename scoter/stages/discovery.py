@@ -13,19 +13,23 @@ from scoter.seeding import derive_seed
 from scoter.stages.context import Context
 from scoter.stages.data import open_data, spoken_items
 from scoter.stages.sentences import sentence_encoder
-from scoter.store import Artefact
+from scoter.storage.store import Artefact
 
 if TYPE_CHECKING:
-    from scoter.reasoning.chain_server import ServerConfig
-    from scoter.reasoning.discovery import Discovery
+    from scoter.reasoning.discovery.report import Discovery
+    from scoter.reasoning.language.server import ServerConfig
 
 REPLIES = "replies"
-SMALL_MODEL_NOTE = "SmolLM2 has 135 million parameters: this run proves the plumbing only. Its recalls say nothing of the method."
+SMALL_MODEL_NOTE = (
+    "SmolLM2 has 135 million parameters: this run proves the plumbing only. Its recalls say "
+    "nothing of the method."
+)
 
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """A language model's name, as its server knows it, and the server; `small` where it is the packaged SmolLM2."""
+    """A language model's name, as its server knows it, and the server; `small` where it is the
+    packaged SmolLM2."""
 
     name: str
     server: "ServerConfig"
@@ -33,30 +37,39 @@ class ChosenModel:
 
 
 def language_model_of(name: str, server: Mapping[str, Any]) -> ChosenModel | None:
-    """What `--language-model` names: None for "catalog", SmolLM2 for "local", else a model of the server at `base_url`.
+    """What `--language-model` names: None for "catalog", SmolLM2 for "local", else a model of the
+    server at `base_url`.
 
     Raises:
         ConfigError: the address is missing, or is given where none is wanted.
     """
-    from scoter.reasoning.chain_server import ServerConfig
-    from scoter.reasoning.local_server import LOCAL_MODEL
+    from scoter.reasoning.language.local_server import LOCAL_MODEL
+    from scoter.reasoning.language.server import ServerConfig
 
     address = server.get("base_url", "")
     if name in ("catalog", "local") and address:
         raise ConfigError(
-            f"--language-model {name} has no use for --base-url {address}; leave it out, or name the server's model"
+            f"--language-model {name} has no use for --base-url {address}; leave it out, or name "
+            f"the server's model"
         )
     if name == "catalog":
         return None
     if name != "local" and not address:
-        raise ConfigError(f"--language-model {name} needs the address of its server: --base-url http://HOST:PORT/v1")
-    return ChosenModel(LOCAL_MODEL if name == "local" else name, ServerConfig(**server), name == "local")
+        raise ConfigError(
+            f"--language-model {name} needs the address of its server: --base-url "
+            f"http://HOST:PORT/v1"
+        )
+    return ChosenModel(
+        LOCAL_MODEL if name == "local" else name, ServerConfig(**server), name == "local"
+    )
 
 
 def sized_for(experiment: Experiment, model: ChosenModel | None) -> Experiment:
-    """The experiment with samples that a language model's calls allow; with the catalogue reasoner it stays as it is.
+    """The experiment with samples that a language model's calls allow; with the catalogue reasoner
+    it stays as it is.
 
-    SmolLM2 on one core writes a short chain in two to four seconds, so that its run takes about half an hour.
+    SmolLM2 on one core writes a short chain in two to four seconds, so that its run takes about
+    half an hour.
     """
     if model is None:
         return experiment
@@ -77,22 +90,28 @@ def sized_for(experiment: Experiment, model: ChosenModel | None) -> Experiment:
     return replace(experiment, discover=found)
 
 
-def discover_pattern(context: Context, data: Artefact, model: ChosenModel | None = None) -> Artefact:
-    """Generate, validate and mine a reasoning pattern, on training events alone: `pattern.json`, `points.json`, `picture.svg`.
+def discover_pattern(
+    context: Context, data: Artefact, model: ChosenModel | None = None
+) -> Artefact:
+    """Generate, validate and mine a reasoning pattern, on training events alone: `pattern.json`,
+    `points.json`, `picture.svg`.
 
-    A language model's replies are kept in the store's folder `replies`, so that a killed run repeats at most the calls
-    that were under way. Where a server is, and what it may cost, is no part of the artefact's key.
+    A language model's replies are kept in the store's folder `replies`, so that a killed run
+    repeats at most the calls that were under way. Where a server is, and what it may cost, is no
+    part of the artefact's key.
     """
-    from scoter import text
+    from scoter.storage import sentence_vectors as text
 
     experiment = context.experiment
 
     def build(out: Path, scratch: Path) -> None:
-        from scoter.reasoning.picture import draw
+        from scoter.reasoning.discovery.picture import draw
 
         found = _with_catalog(context, data) if model is None else _with_model(context, data, model)
         of = "patterns of the catalogue reasoner" if model is None else f"chains of {model.name}"
-        (out / "pattern.json").write_text(json.dumps({**json.loads(found.to_json()), "picture_of": of}, indent=1))
+        (out / "pattern.json").write_text(
+            json.dumps({**json.loads(found.to_json()), "picture_of": of}, indent=1)
+        )
         (out / "points.json").write_text(found.points_json())
         draw(json.loads(found.points_json()), of, out / "picture.svg")
 
@@ -105,18 +124,25 @@ def discover_pattern(context: Context, data: Artefact, model: ChosenModel | None
 
 
 def _with_catalog(context: Context, data: Artefact) -> "Discovery":
-    from scoter.reasoning.mine import discover
+    from scoter.reasoning.discovery.mine import discover
 
     experiment = context.experiment
     _, catalog, split = open_data(data)
     encode = sentence_encoder(context)
     vectors = encode(spoken_items(catalog, experiment.text.fields))
-    return discover(split, catalog, experiment.discover, encode, vectors, derive_seed(context.data_seed, "discover"))
+    return discover(
+        split,
+        catalog,
+        experiment.discover,
+        encode,
+        vectors,
+        derive_seed(context.data_seed, "discover"),
+    )
 
 
 def _with_model(context: Context, data: Artefact, model: ChosenModel) -> "Discovery":
-    from scoter.reasoning.model_discovery import discover_with_model
-    from scoter.reasoning.request_store import RequestStore
+    from scoter.reasoning.discovery.with_model import discover_with_model
+    from scoter.reasoning.language.replies import RequestStore
 
     _, catalog, split = open_data(data)
     started = time.monotonic()
@@ -139,6 +165,15 @@ def _with_model(context: Context, data: Artefact, model: ChosenModel) -> "Discov
         )
         usage = server.usage
     context.say(f"used: {usage}")
-    spent = {"seconds": time.monotonic() - started, "reused": stored.hits, "calls": usage.attempts, "retries": usage.retries}
-    counts: dict[str, Any] = {**(found.counts or {}), **spent, "failed_attempts": dict(usage.causes)}
+    spent = {
+        "seconds": time.monotonic() - started,
+        "reused": stored.hits,
+        "calls": usage.attempts,
+        "retries": usage.retries,
+    }
+    counts: dict[str, Any] = {
+        **(found.counts or {}),
+        **spent,
+        "failed_attempts": dict(usage.causes),
+    }
     return replace(found, counts=counts, note=SMALL_MODEL_NOTE if model.small else "")

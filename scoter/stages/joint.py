@@ -1,13 +1,16 @@
-"""Joint optimisation of pattern and transfer: generate-validate-mine proposes, training the transfer decides.
+"""Joint optimisation of pattern and transfer: generate-validate-mine proposes, training the
+transfer decides.
 
-Mining orders patterns by the recall of a linear probe. Here the transfer itself chooses among the mined pattern and its best
-competitors, by successive halving: train each for some epochs, ask each for the held-in targets of the very shoppers that mining
-chose on, keep the better half, and train that on from where it stands. While choosing, those targets are taken out of training;
-validation and test are never asked. What the losers cost is paid for: `equal_budget` says how long the mined pattern alone
-could have been trained instead, and both are compared so in `benchmarks/joint.py`.
+Mining orders patterns by the recall of a linear probe. Here the transfer itself chooses among the
+mined pattern and its best competitors, by successive halving: train each for some epochs, ask each
+for the held-in targets of the very shoppers that mining chose on, keep the better half, and train
+that on from where it stands. While choosing, those targets are taken out of training; validation
+and test are never asked. What the losers cost is paid for: `equal_budget` says how long the mined
+pattern alone could have been trained instead, and both are compared so in
+`benchmarks/studies/joint.py`.
 
-Limits: the reasoner's statistics and the semantic IDs may count the held-in events, for every candidate alike; and patterns
-that the linear probe ranked low are not among the candidates.
+Limits: the reasoner's statistics and the semantic IDs may count the held-in events, for every
+candidate alike; and patterns that the linear probe ranked low are not among the candidates.
 """
 
 import json
@@ -27,7 +30,7 @@ from scoter.stages.data import codes_of, open_data, spoken_items
 from scoter.stages.models import method_recipe
 from scoter.stages.sentences import sentence_encoder
 from scoter.stages.transfer_probe import TransferProbe, without_last
-from scoter.store import Artefact
+from scoter.storage.store import Artefact
 from scoter.types import ReasoningPattern, StepEmbeddings
 
 PATTERN_FILE, ROUNDS_FILE = "pattern.json", "rounds.json"
@@ -35,7 +38,8 @@ PATTERN_FILE, ROUNDS_FILE = "pattern.json", "rounds.json"
 
 @dataclass(frozen=True)
 class JointBudget:
-    """`candidates` patterns train for `first_epochs`, half of them for twice as many, ...; the last one for `more_epochs`."""
+    """`candidates` patterns train for `first_epochs`, half of them for twice as many, ...; the last
+    one for `more_epochs`."""
 
     candidates: int = 4
     first_epochs: int = 2
@@ -43,29 +47,38 @@ class JointBudget:
 
     def winner_epochs(self) -> int:
         """Epochs that the chosen pattern is trained in all."""
-        from scoter.reasoning.halving import halving_units
+        from scoter.reasoning.discovery.halving import halving_units
 
         return halving_units(self.candidates, self.first_epochs)[1] + self.more_epochs
 
     def equal_budget(self) -> int:
-        """Epochs that one pattern alone could be trained for what choosing and training cost together."""
-        from scoter.reasoning.halving import halving_units
+        """Epochs that one pattern alone could be trained for what choosing and training cost
+        together."""
+        from scoter.reasoning.discovery.halving import halving_units
 
         return halving_units(self.candidates, self.first_epochs)[0] + self.more_epochs
 
 
 def choose_by_transfer(
-    context: Context, name: str, method: MethodConfig, data: Artefact, ids: Artefact, budget: JointBudget
+    context: Context,
+    name: str,
+    method: MethodConfig,
+    data: Artefact,
+    ids: Artefact,
+    budget: JointBudget,
 ) -> Artefact:
-    """`pattern.json`, the pattern that the transfer chose, and `rounds.json`, how; `name` is what the method is called."""
-    from scoter import text
+    """`pattern.json`, the pattern that the transfer chose, and `rounds.json`, how; `name` is what
+    the method is called."""
+    from scoter.storage import sentence_vectors as text
 
     def build(out: Path, scratch: Path) -> None:
         chosen = search(context, method, data, ids, budget)
         (out / ROUNDS_FILE).write_text(json.dumps({"method": name, **chosen.as_json()}, indent=1))
-        from scoter.reasoning.discovery import steps_as_json
+        from scoter.reasoning.discovery.report import steps_as_json
 
-        told = {"pattern": {"steps": steps_as_json(chosen.pattern), "chosen_by": f"transfer to {name}"}}
+        told = {
+            "pattern": {"steps": steps_as_json(chosen.pattern), "chosen_by": f"transfer to {name}"}
+        }
         (out / PATTERN_FILE).write_text(json.dumps(told, indent=1))
 
     recipe = {
@@ -76,14 +89,18 @@ def choose_by_transfer(
         "seed": context.seed,
         "fields": context.experiment.text.fields,
     }
-    return context.stage("joint", recipe, [data, ids, text.provenance_key(context.experiment.text)], build)
+    return context.stage(
+        "joint", recipe, [data, ids, text.provenance_key(context.experiment.text)], build
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The chosen pattern with its half-trained transfer and chains; `mined` is what recall alone would have chosen.
+    """The chosen pattern with its half-trained transfer and chains; `mined` is what recall alone
+    would have chosen.
 
-    `users` are the shoppers whose held-in targets chose, in mining and here; nobody else's took part.
+    `users` are the shoppers whose held-in targets chose, in mining and here; nobody else's took
+    part.
     """
 
     pattern: ReasoningPattern
@@ -97,7 +114,7 @@ class Chosen:
     cpu_seconds: dict[str, float]
 
     def as_json(self) -> dict[str, Any]:
-        from scoter.reasoning.generate import labels
+        from scoter.reasoning.discovery.generate import labels
 
         return {
             "candidates": [list(labels(pattern)) for pattern in self.candidates],
@@ -110,12 +127,19 @@ class Chosen:
         }
 
 
-def search(context: Context, method: MethodConfig, data: Artefact, ids: Artefact | None, budget: JointBudget) -> Chosen:
-    """Mine, write the candidates' chains, and halve them by the NDCG that the transfer reaches on held-in targets."""
-    from scoter.reasoning.generate import hold_in
-    from scoter.reasoning.halving import successive_halving
-    from scoter.reasoning.mine import discover
-    from scoter.reasoning.validate import ndcg
+def search(
+    context: Context,
+    method: MethodConfig,
+    data: Artefact,
+    ids: Artefact | None,
+    budget: JointBudget,
+) -> Chosen:
+    """Mine, write the candidates' chains, and halve them by the NDCG that the transfer reaches on
+    held-in targets."""
+    from scoter.reasoning.discovery.generate import hold_in
+    from scoter.reasoning.discovery.halving import successive_halving
+    from scoter.reasoning.discovery.mine import discover
+    from scoter.reasoning.discovery.validate import ndcg
 
     experiment, clock = context.experiment, _Clock()
     _, catalog, split = open_data(data)
@@ -125,19 +149,30 @@ def search(context: Context, method: MethodConfig, data: Artefact, ids: Artefact
     tried, _ = hold_in(split, experiment.discover, seed)
     candidates = found.finalists[: budget.candidates]
     if len(candidates) < budget.candidates:
-        raise ConfigError(f"candidates = {budget.candidates}, but mining left {len(candidates)} patterns; ask for fewer")
+        raise ConfigError(
+            f"candidates = {budget.candidates}, but mining left {len(candidates)} patterns; ask "
+            f"for fewer"
+        )
     clock.lap("mining")
     tables = [written(context, data, pattern) for pattern in candidates]
     clock.lap("chains")
     codes, epochs = codes_of(ids), budget.winner_epochs()
-    transfers = [TransferProbe(method, split, catalog, codes, table, epochs, context.seed) for table in tables]
+    transfers = [
+        TransferProbe(method, split, catalog, codes, table, epochs, context.seed)
+        for table in tables
+    ]
     shorter, before = without_last(split.train, tried.users)
 
     def advance(candidate: int, epochs: int) -> float:
         transfers[candidate].train(shorter, epochs)
         ranks = transfers[candidate].ranks(before, tried.targets, experiment.discover.top_k)
-        score = float(np.where(ranks > 0, ndcg(np.maximum(ranks, 1), experiment.discover.top_k), 0.0).mean())
-        context.say(f"candidate {candidate}, {transfers[candidate].epochs} epochs: ndcg@{experiment.discover.top_k} {score:.4f}")
+        score = float(
+            np.where(ranks > 0, ndcg(np.maximum(ranks, 1), experiment.discover.top_k), 0.0).mean()
+        )
+        context.say(
+            f"candidate {candidate}, {transfers[candidate].epochs} epochs: "
+            f"ndcg@{experiment.discover.top_k} {score:.4f}"
+        )
         return score
 
     winner, rounds = successive_halving(budget.candidates, budget.first_epochs, advance)
@@ -156,12 +191,16 @@ def search(context: Context, method: MethodConfig, data: Artefact, ids: Artefact
 
 
 def written(context: Context, data: Artefact, pattern: ReasoningPattern) -> StepEmbeddings:
-    """Every prefix's chain with that pattern, and its sentences' vectors (from the cache where they are known)."""
-    from scoter.reasoning.chains import write_chains
+    """Every prefix's chain with that pattern, and its sentences' vectors (from the cache where they
+    are known)."""
+    from scoter.reasoning.chains.table import write_chains
 
     _, catalog, split = open_data(data)
     table = write_chains(split, catalog, pattern, derive_seed(context.data_seed, "folds"))
-    return table.embed(sentence_encoder(context)(table.sentences).astype(np.float16), context.experiment.text.encoder)
+    return table.embed(
+        sentence_encoder(context)(table.sentences).astype(np.float16),
+        context.experiment.text.encoder,
+    )
 
 
 class _Clock:

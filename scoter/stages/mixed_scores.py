@@ -1,4 +1,5 @@
-"""The control that mixes a recommender's scores with the transition scores that the reasoner counts by."""
+"""The control that mixes a recommender's scores with the transition scores that the reasoner counts
+by."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from scoter.seeding import derive_seed
 from scoter.stages.context import PARTS, Context, save_arrays
 from scoter.stages.data import codes_of, open_data
 from scoter.stages.models import build_model, computation, save_rankings
-from scoter.store import Artefact
+from scoter.storage.store import Artefact
 from scoter.types import Histories, Split
 
 LISTED = 50
@@ -20,24 +21,37 @@ WINDOW = 3
 LAG_DECAY = 0.5
 
 
-def rank_mixed(context: Context, method: MethodConfig, trained: Artefact, data: Artefact, ids: Artefact | None) -> Artefact:
-    """Rankings by mixed scores; the share of transitions is the one with the best NDCG@10 on all validation users.
+def rank_mixed(
+    context: Context, method: MethodConfig, trained: Artefact, data: Artefact, ids: Artefact | None
+) -> Artefact:
+    """Rankings by mixed scores; the share of transitions is the one with the best NDCG@10 on all
+    validation users.
 
-    The recommender's best `LISTED` items are mixed. The scores are those of the role `likely_next`: cross-fitted
-    transition counts from the last `WINDOW` items, each lag at half the weight of the one before.
+    The recommender's best `LISTED` items are mixed. The scores are those of the role `likely_next`:
+    cross-fitted transition counts from the last `WINDOW` items, each lag at half the weight of the
+    one before.
     """
 
     def build(out: Path, scratch: Path) -> None:
-        from scoter.models.training import load_weights
+        from scoter.models.training.loop import load_weights
         from scoter.transfer.mixing import mix_scores
 
         _, catalog, split = open_data(data)
-        model = build_model(method, split, catalog, codes_of(ids), None, context.seed, context.device)
+        model = build_model(
+            method, split, catalog, codes_of(ids), None, context.seed, context.device
+        )
         load_weights(model, trained.file("weights.safetensors"))
         depth = context.experiment.depth
-        listed = {part: model.recommend(split.histories(part), max(depth, LISTED)) for part in PARTS}
+        listed = {
+            part: model.recommend(split.histories(part), max(depth, LISTED)) for part in PARTS
+        }
         scores = {
-            part: transition_scores(split, catalog.item_count, split.histories(part), derive_seed(context.data_seed, "folds"))
+            part: transition_scores(
+                split,
+                catalog.item_count,
+                split.histories(part),
+                derive_seed(context.data_seed, "folds"),
+            )
             for part in PARTS
         }
         share = best_share(listed["valid"], scores["valid"], split, depth)
@@ -59,19 +73,24 @@ def rank_mixed(context: Context, method: MethodConfig, trained: Artefact, data: 
 
 
 def best_share(listed: Any, scores: csr_array, split: Split, depth: int) -> float:
-    """The share of the transition scores with the best NDCG@10 on all validation users; the smallest one among equals."""
+    """The share of the transition scores with the best NDCG@10 on all validation users; the
+    smallest one among equals."""
     from scoter.evaluation.evaluator import Evaluator
     from scoter.evaluation.metrics import mean_metrics
     from scoter.transfer.mixing import WEIGHTS, mix_scores
 
     targets = split.targets("valid")
-    found = [mean_metrics(Evaluator().evaluate(mix_scores(listed, scores, share, depth), targets)) for share in WEIGHTS]
+    found = [
+        mean_metrics(Evaluator().evaluate(mix_scores(listed, scores, share, depth), targets))
+        for share in WEIGHTS
+    ]
     return WEIGHTS[int(np.argmax([metrics["ndcg@10"] for metrics in found]))]
 
 
 def transition_scores(split: Split, item_count: int, histories: Histories, seed: int) -> csr_array:
-    """One row of scores per history: what other shoppers' next purchases are after its last items, seen items among them."""
-    from scoter.reasoning.statistics import FoldedStatistics
+    """One row of scores per history: what other shoppers' next purchases are after its last items,
+    seen items among them."""
+    from scoter.reasoning.catalogue.statistics import FoldedStatistics
 
     statistics = FoldedStatistics(split.train, item_count, seed)
     rows = _recent(histories, item_count)
@@ -90,4 +109,6 @@ def _recent(histories: Histories, item_count: int) -> csr_array:
     there = places >= histories.offsets[:-1, None]
     row, lag = np.nonzero(there)
     weights: Float[np.ndarray, " entries"] = LAG_DECAY**lag
-    return csr_array((weights, (row, histories.items[places[there]])), shape=(len(histories), item_count))
+    return csr_array(
+        (weights, (row, histories.items[places[there]])), shape=(len(histories), item_count)
+    )

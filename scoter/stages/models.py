@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from scoter import text
 from scoter.config import FusionConfig, MethodConfig, to_json
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
@@ -15,7 +14,8 @@ from scoter.stages.context import PARTS, Context, load_arrays, save_arrays
 from scoter.stages.data import check_trainable, codes_of, open_data, open_semantic_ids, text_fields
 from scoter.stages.reasoning import open_steps
 from scoter.stages.sentences import sentence_encoder
-from scoter.store import Artefact
+from scoter.storage import sentence_vectors as text
+from scoter.storage.store import Artefact
 from scoter.types import Catalog, Rankings, ReasoningPattern, SemanticIds, Split, StepEmbeddings
 
 
@@ -32,8 +32,8 @@ def build_model(
 
     Initial weights depend on `seed` alone, wherever they are. `ids` is needed by TIGER alone.
     """
-    from scoter.models.popularity import Popularity
-    from scoter.models.precision import resolve_device
+    from scoter.models.backbones.popularity import Popularity
+    from scoter.models.training.precision import resolve_device
 
     if method.model.kind == "popularity":
         return Popularity(split.train, catalog.item_count)
@@ -52,17 +52,18 @@ def build_network(
     seed: int,
     device: str = "cpu",
 ) -> Any:
-    """The same without data and still on the CPU: a neural method, with a fusion for `chains` of that pattern and width of a
-    step's embedding. `device` decides its precision.
+    """The same without data and still on the CPU: a neural method, with a fusion for `chains` of
+    that pattern and width of a step's embedding. `device` decides its precision.
 
-    `ids` is needed by TIGER alone. A fusion's statistics are those of training data, which whoever calls this sets or loads.
+    `ids` is needed by TIGER alone. A fusion's statistics are those of training data, which whoever
+    calls this sets or loads.
     """
     import torch
 
-    from scoter.models.gru4rec import GRU4Rec
-    from scoter.models.precision import resolve_device, resolve_precision
-    from scoter.models.sasrec import SASRec
-    from scoter.models.tiger import Tiger
+    from scoter.models.backbones.gru4rec import GRU4Rec
+    from scoter.models.backbones.sasrec import SASRec
+    from scoter.models.backbones.tiger import Tiger
+    from scoter.models.training.precision import resolve_device, resolve_precision
     from scoter.transfer.alignment import Alignment
     from scoter.transfer.build import build_fusion
 
@@ -79,9 +80,14 @@ def build_network(
     else:
         backbone = SASRec(model, item_count, precision=precision)
     if fusion is not None and fusion.votes and model.kind == "sasrec" and model.loss == "bce":
-        raise ConfigError("fusion.votes = True mixes probabilities, and model.loss = 'bce' has none; set model.loss=ce")
+        raise ConfigError(
+            "fusion.votes = True mixes probabilities, and model.loss = 'bce' has none; set "
+            "model.loss=ce"
+        )
     if fusion is not None and chains is not None:
-        backbone.fusion = build_fusion(fusion, *chains, model.dim, model.layers if model.kind == "tiger" else 1)
+        backbone.fusion = build_fusion(
+            fusion, *chains, model.dim, model.layers if model.kind == "tiger" else 1
+        )
         if fusion.alignment:
             backbone.alignment = Alignment(model.dim, fusion.alignment, fusion.temperature)
     return backbone
@@ -105,7 +111,7 @@ def computation(method: MethodConfig, device: str) -> dict[str, str]:
     Raises:
         ConfigError: `device` is unknown, or there is none here.
     """
-    from scoter.models.precision import resolve_device, resolve_precision
+    from scoter.models.training.precision import resolve_device, resolve_precision
 
     if method.model.kind == "popularity":
         return {}
@@ -115,10 +121,11 @@ def computation(method: MethodConfig, device: str) -> dict[str, str]:
 
 
 def training_steps(split: Split, steps: StepEmbeddings, most: int = 8192) -> tuple[Any, Any]:
-    """Step embeddings and mask of at most `most` evenly spaced training prefixes: those that a training item follows."""
+    """Step embeddings and mask of at most `most` evenly spaced training prefixes: those that a
+    training item follows."""
     import torch
 
-    from scoter.models.batches import StepReader
+    from scoter.models.training.batches import StepReader
 
     lengths = np.maximum(split.train.lengths - 1, 0)
     ends = np.cumsum(lengths)
@@ -135,14 +142,15 @@ def step_reader(
     data: Artefact | None = None,
     ids: Artefact | None = None,
 ) -> tuple[StepEmbeddings | None, Any]:
-    """The chains a method gets: its users' own, or for a control another user's, or what stands in for them.
+    """The chains a method gets: its users' own, or for a control another user's, or what stands in
+    for them.
 
     `context` and `data` are needed where items' texts stand in.
     """
     if fusion is None or steps is None or fusion.kind == "scores":
         return None, None
-    from scoter.models.batches import StepReader
-    from scoter.models.precision import resolve_device
+    from scoter.models.training.batches import StepReader
+    from scoter.models.training.precision import resolve_device
     from scoter.transfer.collapse import other_users_chains
     from scoter.transfer.grounded import one_step_per_sentence
     from scoter.transfer.substitutes import statements_as_features
@@ -158,35 +166,57 @@ def step_reader(
         table = item_text_steps(table, context, data)
     if fusion.slots == "sentence":
         table = one_step_per_sentence(table)
-    return table, StepReader(table, resolve_device(context.device) if context is not None else "cpu")
+    return table, StepReader(
+        table, resolve_device(context.device) if context is not None else "cpu"
+    )
 
 
-def item_text_steps(table: StepEmbeddings, context: Context | None, data: Artefact | None) -> StepEmbeddings:
-    """The texts of each prefix's last items, by the encoder of the chains, in the place of the chains."""
-    from scoter.reasoning.view import look
+def item_text_steps(
+    table: StepEmbeddings, context: Context | None, data: Artefact | None
+) -> StepEmbeddings:
+    """The texts of each prefix's last items, by the encoder of the chains, in the place of the
+    chains."""
+    from scoter.reasoning.catalogue.view import look
     from scoter.transfer.substitutes import item_texts_as_steps
 
     if context is None or data is None:
-        raise ConfigError("fusion.chains = 'item-text' needs the items' texts; pass context and data to step_reader")
+        raise ConfigError(
+            "fusion.chains = 'item-text' needs the items' texts; pass context and data to "
+            "step_reader"
+        )
     _, catalog, split = open_data(data)
     users = np.repeat(np.arange(len(table.starts) - 1), np.diff(table.starts))
     view = look(split, users, np.arange(len(users)) - table.starts[users] + 1, table.step_count)
-    return item_texts_as_steps(table, view.recent, sentence_encoder(context)(_item_texts(context, catalog)))
+    return item_texts_as_steps(
+        table, view.recent, sentence_encoder(context)(_item_texts(context, catalog))
+    )
 
 
-def grounded_steps(steps: Artefact, table: StepEmbeddings, data: Artefact | None, ids: Artefact | None) -> StepEmbeddings:
+def grounded_steps(
+    steps: Artefact, table: StepEmbeddings, data: Artefact | None, ids: Artefact | None
+) -> StepEmbeddings:
     """The chains with the codes of the items that their sentences name."""
-    from scoter.reasoning.chains import item_names, load_chains
+    from scoter.reasoning.chains.table import item_names, load_chains
     from scoter.transfer.grounded import ground_steps
 
     if data is None or ids is None:
-        raise ConfigError("fusion.grounded = True needs items and their semantic IDs; pass data and ids to step_reader")
+        raise ConfigError(
+            "fusion.grounded = True needs items and their semantic IDs; pass data and ids to "
+            "step_reader"
+        )
     names = item_names(open_data(data)[1])
-    return ground_steps(table, load_chains(steps.folder()).sentences, names, open_semantic_ids(ids), derive_seed(0, "codes"))
+    return ground_steps(
+        table,
+        load_chains(steps.folder()).sentences,
+        names,
+        open_semantic_ids(ids),
+        derive_seed(0, "codes"),
+    )
 
 
 def total_loss(model: Any, batch: Any, reader: Any, label_smoothing: float) -> Any:
-    """The recommender's loss, plus InfoNCE between its chains and its targets where the model has an `alignment`."""
+    """The recommender's loss, plus InfoNCE between its chains and its targets where the model has
+    an `alignment`."""
     import torch
 
     loss = model.loss(batch, reader, label_smoothing)
@@ -198,7 +228,9 @@ def total_loss(model: Any, batch: Any, reader: Any, label_smoothing: float) -> A
     before = torch.arange(batch.items.shape[1]) <= column[:, None]
     histories = torch.where(before, batch.items[row], -1)
     steps, mask = reader.read(batch.users[row], batch.prefix_lengths[row, column])
-    return loss + alignment(model.fusion, steps, mask, _output_vectors(model, items), items, histories)
+    return loss + alignment(
+        model.fusion, steps, mask, _output_vectors(model, items), items, histories
+    )
 
 
 def needs_semantic_ids(method: MethodConfig) -> bool:
@@ -207,32 +239,51 @@ def needs_semantic_ids(method: MethodConfig) -> bool:
 
 
 def train(
-    context: Context, name: str, method: MethodConfig, data: Artefact, ids: Artefact | None, steps: Artefact | None
+    context: Context,
+    name: str,
+    method: MethodConfig,
+    data: Artefact,
+    ids: Artefact | None,
+    steps: Artefact | None,
 ) -> Artefact:
-    """Weights of the best validation epoch, and the learning curve. Mixed scores train nothing but the recommender."""
+    """Weights of the best validation epoch, and the learning curve. Mixed scores train nothing but
+    the recommender."""
     if method.fusion is not None and method.fusion.kind == "scores":
         name, method = method.model.kind, replace(method, fusion=None)
 
     def build(out: Path, scratch: Path) -> None:
         from scoter.evaluation.evaluator import Evaluator
         from scoter.evaluation.metrics import mean_metrics
-        from scoter.models import training
-        from scoter.models.batches import cut_windows, training_batches
+        from scoter.models.training import loop as training
+        from scoter.models.training.batches import cut_windows, training_batches
 
         _, catalog, split = open_data(data)
         if method.model.kind == "popularity":
             (out / "training.json").write_text(
-                json.dumps({"epochs": 0, "best_epoch": 0, "curve": [], "parameters": 0, "cpu_seconds": 0.0})
+                json.dumps(
+                    {"epochs": 0, "best_epoch": 0, "curve": [], "parameters": 0, "cpu_seconds": 0.0}
+                )
             )
             return
         check_trainable(split)
         table, reader = step_reader(method.fusion, steps, context, data, ids)
-        model = build_model(method, split, catalog, codes_of(ids), table, context.seed, context.device)
+        model = build_model(
+            method, split, catalog, codes_of(ids), table, context.seed, context.device
+        )
         windows = cut_windows(split.train, method.model.max_items)
-        histories, targets, config = split.histories("valid"), split.targets("valid"), method.training
+        histories, targets, config = (
+            split.histories("valid"),
+            split.targets("valid"),
+            method.training,
+        )
 
         def batches(epoch: int) -> list[Any]:
-            return training_batches(split.train, windows, config.batch_targets, derive_seed(context.seed, "batches", epoch))
+            return training_batches(
+                split.train,
+                windows,
+                config.batch_targets,
+                derive_seed(context.seed, "batches", epoch),
+            )
 
         def evaluate() -> dict[str, float]:
             rankings = model.recommend(histories, context.experiment.depth, reader)
@@ -242,7 +293,15 @@ def train(
             return total_loss(model, batch, reader, config.label_smoothing)
 
         log = training.fit(
-            model, batches, loss, evaluate, config, seed=context.seed, scratch=scratch, label=name, workers=context.workers
+            model,
+            batches,
+            loss,
+            evaluate,
+            config,
+            seed=context.seed,
+            scratch=scratch,
+            label=name,
+            workers=context.workers,
         )
         training.save_weights(model, out / "weights.safetensors")
         parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -252,7 +311,10 @@ def train(
     inputs += [ids] if ids is not None and needs_semantic_ids(method) else []
     inputs += [steps] if method.fusion is not None and steps is not None else []
     if method.fusion is not None and method.fusion.chains == "item-text":
-        inputs += [text.provenance_key(context.experiment.text), ",".join(context.experiment.text.fields)]
+        inputs += [
+            text.provenance_key(context.experiment.text),
+            ",".join(context.experiment.text.fields),
+        ]
     recipe = {
         **method_recipe(method, context.device),
         "name": name,  # which the seed of dropout is derived from
@@ -263,9 +325,15 @@ def train(
 
 
 def rank(
-    context: Context, method: MethodConfig, trained: Artefact, data: Artefact, ids: Artefact | None, steps: Artefact | None
+    context: Context,
+    method: MethodConfig,
+    trained: Artefact,
+    data: Artefact,
+    ids: Artefact | None,
+    steps: Artefact | None,
 ) -> Artefact:
-    """The best items for every validation and test user, with gate and attention per user where there is a fusion."""
+    """The best items for every validation and test user, with gate and attention per user where
+    there is a fusion."""
     if method.fusion is not None and method.fusion.kind == "scores":
         from scoter.stages.mixed_scores import rank_mixed
 
@@ -274,9 +342,11 @@ def rank(
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(data)
         table, reader = step_reader(method.fusion, steps, context, data, ids)
-        model = build_model(method, split, catalog, codes_of(ids), table, context.seed, context.device)
+        model = build_model(
+            method, split, catalog, codes_of(ids), table, context.seed, context.device
+        )
         if method.model.kind != "popularity":
-            from scoter.models.training import load_weights
+            from scoter.models.training.loop import load_weights
 
             load_weights(model, trained.file("weights.safetensors"))
         for part in PARTS:
@@ -284,11 +354,17 @@ def rank(
             if method.fusion is None:
                 rankings = model.recommend(histories, context.experiment.depth)
             else:
-                rankings, readings = _rank_with_readings(model, histories, context.experiment.depth, reader)
+                rankings, readings = _rank_with_readings(
+                    model, histories, context.experiment.depth, reader
+                )
                 save_arrays(out / f"readings-{part}.safetensors", **readings)
             save_rankings(rankings, out, part)
 
-    inputs: list[Artefact | str] = [trained, data, *([steps] if steps is not None and method.fusion is not None else [])]
+    inputs: list[Artefact | str] = [
+        trained,
+        data,
+        *([steps] if steps is not None and method.fusion is not None else []),
+    ]
     recipe = {"depth": context.experiment.depth, **computation(method, context.device)}
     return context.stage("rank", recipe, inputs, build)
 
@@ -307,9 +383,14 @@ def open_rankings(artefact: Artefact, part: str) -> Rankings:
     return Rankings(arrays["users"], arrays["items"], arrays["scores"])
 
 
-def _rank_with_readings(model: Any, histories: Any, depth: int, reader: Any) -> tuple[Rankings, dict[str, np.ndarray]]:
+def _rank_with_readings(
+    model: Any, histories: Any, depth: int, reader: Any
+) -> tuple[Rankings, dict[str, np.ndarray]]:
     slots = model.fusion.slot_count + 1
-    gate, attention = np.zeros(len(histories), np.float32), np.zeros((len(histories), slots), np.float32)
+    gate, attention = (
+        np.zeros(len(histories), np.float32),
+        np.zeros((len(histories), slots), np.float32),
+    )
 
     def note(rows: np.ndarray) -> None:
         gates, weights = model.fusion.take_readings()
@@ -320,7 +401,8 @@ def _rank_with_readings(model: Any, histories: Any, depth: int, reader: Any) -> 
 
 
 def _output_vectors(model: Any, items: Any) -> Any:
-    """The vectors that scores are products with; TIGER's is the mean of the embeddings of an item's codes."""
+    """The vectors that scores are products with; TIGER's is the mean of the embeddings of an item's
+    codes."""
     if hasattr(model, "item_tokens"):
         return model.embedding(model.item_tokens[items]).mean(dim=1)
     return model.items(items)

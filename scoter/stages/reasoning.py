@@ -6,28 +6,34 @@ from pathlib import Path
 import numpy as np
 
 from scoter.errors import ConfigError
-from scoter.reasoning.chains import ChainTable, load_chains, save_chains
-from scoter.reasoning.chains import write_chains as write_table
+from scoter.reasoning.chains.table import ChainTable, load_chains, save_chains
+from scoter.reasoning.chains.table import write_chains as write_table
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context, load_arrays, save_arrays
 from scoter.stages.data import open_data
 from scoter.stages.discovery import discover_pattern
 from scoter.stages.sentences import sentence_encoder
-from scoter.store import Artefact
+from scoter.storage.store import Artefact
 from scoter.types import ReasoningPattern, StepEmbeddings
 
 
 def pattern_and_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]:
-    """A pattern and the chains with it: read from the folder that `chains.source` names, or made here."""
+    """A pattern and the chains with it: read from the folder that `chains.source` names, or made
+    here."""
     if context.experiment.chains.source:
         return stored_chains(context, data)
-    pattern = given_pattern(context, data) if context.experiment.pattern else discover_pattern(context, data)
+    pattern = (
+        given_pattern(context, data)
+        if context.experiment.pattern
+        else discover_pattern(context, data)
+    )
     return pattern, write_chains(context, data, pattern)
 
 
 def given_pattern(context: Context, data: Artefact) -> Artefact:
-    """The experiment's own pattern, in the form of a mined one, without the steps that need columns which the items lack."""
-    from scoter.reasoning.catalog_reasoner import lacking
+    """The experiment's own pattern, in the form of a mined one, without the steps that need columns
+    which the items lack."""
+    from scoter.reasoning.catalogue.reasoner import lacking
 
     catalog = open_data(data)[1]
     absent = [(step, lacking(step, catalog)) for step in context.experiment.pattern]
@@ -39,18 +45,28 @@ def given_pattern(context: Context, data: Artefact) -> Artefact:
 
 
 def write_chains(context: Context, data: Artefact, pattern: Artefact) -> Artefact:
-    """Chains of every training, validation and test prefix, written afresh with the pattern, and their sentences' vectors."""
-    from scoter import text
+    """Chains of every training, validation and test prefix, written afresh with the pattern, and
+    their sentences' vectors."""
+    from scoter.storage import sentence_vectors as text
 
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(data)
-        _save(context, write_table(split, catalog, open_pattern(pattern), derive_seed(context.data_seed, "folds")), out)
+        _save(
+            context,
+            write_table(
+                split, catalog, open_pattern(pattern), derive_seed(context.data_seed, "folds")
+            ),
+            out,
+        )
 
-    return context.stage("chains", {}, [data, pattern, text.provenance_key(context.experiment.text)], build)
+    return context.stage(
+        "chains", {}, [data, pattern, text.provenance_key(context.experiment.text)], build
+    )
 
 
 def stored_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]:
-    """The pattern and the chains of a folder that `scoter reason` wrote; their key holds the folder's content, not its name.
+    """The pattern and the chains of a folder that `scoter reason` wrote; their key holds the
+    folder's content, not its name.
 
     A relative `chains.source` is sought in the working folder, then in the store.
 
@@ -58,34 +74,43 @@ def stored_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]
         ConfigError: the experiment names a pattern of its own besides.
         DataError: there are no finished chains, or they were written from other data.
     """
-    from scoter import text
-    from scoter.reasoning.chain_reader import folder_pattern, read_folder
-    from scoter.reasoning.chain_shards import ChainFolder
+    from scoter.reasoning.writing.folder import ChainFolder
+    from scoter.reasoning.writing.reader import folder_pattern, read_folder
+    from scoter.storage import sentence_vectors as text
 
     source = context.experiment.chains.source
     if context.experiment.pattern:
-        raise ConfigError(f"chains.source = {source!r} brings its own pattern; leave the experiment's pattern empty")
+        raise ConfigError(
+            f"chains.source = {source!r} brings its own pattern; leave the experiment's pattern "
+            f"empty"
+        )
     here = Path(source)
     folder = ChainFolder(here if here.is_absolute() or here.exists() else context.store.root / here)
     content = folder.content_key()
-    pattern = _unmined(context, "chains", folder_pattern(folder), "of stored chains, not mined here")
+    pattern = _unmined(
+        context, "chains", folder_pattern(folder), "of stored chains, not mined here"
+    )
 
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(data)
         _save(context, read_folder(folder, split, catalog), out)
 
-    return pattern, context.stage("chains", {"source": content}, [data, text.provenance_key(context.experiment.text)], build)
+    return pattern, context.stage(
+        "chains", {"source": content}, [data, text.provenance_key(context.experiment.text)], build
+    )
 
 
 def open_pattern(artefact: Artefact) -> ReasoningPattern:
-    from scoter.reasoning.mine import pattern_from_json
+    from scoter.reasoning.discovery.mine import pattern_from_json
 
     return pattern_from_json(artefact.file("pattern.json").read_text())
 
 
 def open_steps(artefact: Artefact) -> StepEmbeddings:
     encoder = json.loads(artefact.file("encoder.json").read_text())["encoder"]
-    return load_chains(artefact.folder()).embed(load_arrays(artefact.file("vectors.safetensors"))["vectors"], encoder)
+    return load_chains(artefact.folder()).embed(
+        load_arrays(artefact.file("vectors.safetensors"))["vectors"], encoder
+    )
 
 
 def _unmined(context: Context, origin: str, pattern: ReasoningPattern, words: str) -> Artefact:
@@ -93,14 +118,21 @@ def _unmined(context: Context, origin: str, pattern: ReasoningPattern, words: st
 
     def build(out: Path, scratch: Path) -> None:
         steps = [{"role": step.role, "parameters": dict(step.parameters)} for step in pattern.steps]
-        (out / "pattern.json").write_text(json.dumps({"pattern": {"steps": steps, "origin": words}}))
+        (out / "pattern.json").write_text(
+            json.dumps({"pattern": {"steps": steps, "origin": words}})
+        )
 
-    return context.stage("discover", {origin: [[step.role, dict(step.parameters)] for step in pattern.steps]}, [], build)
+    return context.stage(
+        "discover",
+        {origin: [[step.role, dict(step.parameters)] for step in pattern.steps]},
+        [],
+        build,
+    )
 
 
 def _save(context: Context, table: ChainTable, out: Path) -> None:
     """A table of chains with the vectors of its sentences."""
-    from scoter import text
+    from scoter.storage import sentence_vectors as text
 
     save_chains(table, out)
     vectors = sentence_encoder(context)(table.sentences)

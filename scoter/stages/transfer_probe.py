@@ -1,4 +1,5 @@
-"""A recommender on its way: trained for some epochs with a pattern's chains, asked, and trained on from where it stands."""
+"""A recommender on its way: trained for some epochs with a pattern's chains, asked, and trained on
+from where it stands."""
 
 import time
 
@@ -12,10 +13,12 @@ from scoter.types import Catalog, Histories, InteractionLog, SemanticIds, Split,
 
 
 class TransferProbe:
-    """The method's recommender and fusion for one pattern's chains; `planned_epochs` shape the schedule of the learning rate.
+    """The method's recommender and fusion for one pattern's chains; `planned_epochs` shape the
+    schedule of the learning rate.
 
-    `target_steps` counts the targets that were trained on, each as often as it was, and `cpu_seconds` what that took. Neither
-    validation nor test events are looked at in training, and no epoch is chosen by them: the last one counts.
+    `target_steps` counts the targets that were trained on, each as often as it was, and
+    `cpu_seconds` what that took. Neither validation nor test events are looked at in training, and
+    no epoch is chosen by them: the last one counts.
 
     Raises:
         ConfigError: the method reads no chain.
@@ -31,27 +34,33 @@ class TransferProbe:
         planned_epochs: int,
         seed: int,
     ) -> None:
-        from scoter.models.batches import StepReader
-        from scoter.models.training import Descent
+        from scoter.models.training.batches import StepReader
+        from scoter.models.training.loop import Descent
         from scoter.stages.models import build_model
 
         if method.fusion is None or method.fusion.chains != "own" or method.fusion.kind == "scores":
-            raise ConfigError(f"a transfer is probed with a method that reads its user's own chain; {method.fusion} does not")
+            raise ConfigError(
+                f"a transfer is probed with a method that reads its user's own chain; "
+                f"{method.fusion} does not"
+            )
         if method.fusion.grounded or method.fusion.slots != "step":
             raise ConfigError(
-                "a transfer is probed with one embedding a step, without codes; set fusion.grounded=false and fusion.slots=step"
+                "a transfer is probed with one embedding a step, without codes; set "
+                "fusion.grounded=false and fusion.slots=step"
             )
         self.method, self.seed, self.planned_epochs = method, seed, planned_epochs
         self.reader = StepReader(table)
         self.model = build_model(method, split, catalog, ids, table, seed)
-        self.descent = Descent(self.model, method.training, total_steps=0)  # how many, the first epoch knows
+        self.descent = Descent(
+            self.model, method.training, total_steps=0
+        )  # how many, the first epoch knows
         self.epochs, self.target_steps, self.cpu_seconds = 0, 0, 0.0
 
     def train(self, log: InteractionLog, epochs: int) -> None:
         """`epochs` more epochs on all targets of `log`."""
         import torch
 
-        from scoter.models.batches import cut_windows, training_batches
+        from scoter.models.training.batches import cut_windows, training_batches
         from scoter.stages.models import total_loss
 
         config, model, began = self.method.training, self.model, time.process_time()
@@ -59,21 +68,31 @@ class TransferProbe:
         model.train()
         for epoch in range(self.epochs, self.epochs + epochs):
             torch.manual_seed(derive_seed(self.seed, "dropout", epoch))
-            batches = training_batches(log, windows, config.batch_targets, derive_seed(self.seed, "batches", epoch))
+            batches = training_batches(
+                log, windows, config.batch_targets, derive_seed(self.seed, "batches", epoch)
+            )
             self.descent.total_steps = self.planned_epochs * len(batches)
             for number, batch in enumerate(batches, start=epoch * len(batches)):
-                self.descent.step(number, lambda batch: total_loss(model, batch, self.reader, config.label_smoothing), batch)
+                self.descent.step(
+                    number,
+                    lambda batch: total_loss(model, batch, self.reader, config.label_smoothing),
+                    batch,
+                )
                 self.target_steps += batch.target_count
         self.epochs += epochs
         self.cpu_seconds += time.process_time() - began
 
-    def ranks(self, histories: Histories, targets: Int[np.ndarray, " rows"], depth: int) -> Int[np.ndarray, " rows"]:
+    def ranks(
+        self, histories: Histories, targets: Int[np.ndarray, " rows"], depth: int
+    ) -> Int[np.ndarray, " rows"]:
         """The place of each target among the `depth` best, from 1; 0 for a miss."""
         hits = self.model.recommend(histories, depth, self.reader).items == targets[:, None]
         return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
 
 
-def without_last(log: InteractionLog, users: Int[np.ndarray, " users"]) -> tuple[InteractionLog, Histories]:
+def without_last(
+    log: InteractionLog, users: Int[np.ndarray, " users"]
+) -> tuple[InteractionLog, Histories]:
     """The log without the last item of each of `users`, and what stands before that item.
 
     Example:
@@ -86,5 +105,9 @@ def without_last(log: InteractionLog, users: Int[np.ndarray, " users"]) -> tuple
     keep[log.offsets[1:][users] - 1] = False
     lengths = log.lengths - np.isin(np.arange(log.user_count), users)
     times = None if log.times is None else log.times[keep]
-    shorter = InteractionLog(log.items[keep], np.concatenate([[0], np.cumsum(lengths)]), log.user_keys, times)
-    return shorter, Histories(np.arange(log.user_count), shorter.items, shorter.offsets).select(users)
+    shorter = InteractionLog(
+        log.items[keep], np.concatenate([[0], np.cumsum(lengths)]), log.user_keys, times
+    )
+    return shorter, Histories(np.arange(log.user_count), shorter.items, shorter.offsets).select(
+        users
+    )

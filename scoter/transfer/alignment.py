@@ -1,15 +1,19 @@
-"""InfoNCE between a chain's steps and the target item (van den Oord et al. 2018), our reading of the paper's term.
+"""InfoNCE between a chain's steps and the target item (van den Oord et al. 2018), our reading of
+the paper's term.
 
 The paper's summary names an InfoNCE term and leaves the rest open. Our choices:
 
-- **Which step representation**: the mean of the slots that exist, as the recommender reads them (projected, with positions,
-  normalised), then one linear map of its own. The mean and not each step alone, because a step need not tell the target by
-  itself (T3: steps may be worth something only together), and pulling every step to the target would make the steps alike.
-  The mean is defined for one slot too, so the mean-pooled arm has the very same term.
-- **Which item vectors**: the recommender's own output vectors, since scores are products with them; in TIGER the mean of the
-  embeddings of the item's codes. They are held fixed here, so that the term moves the fusion and never the item table.
-- **Negatives**: the other targets of the batch, in the proportion in which they occur. Left out are those that equal the
-  target and those that stand in the same prefix, which may well be bought again.
+- **Which step representation**: the mean of the slots that exist, as the recommender reads them
+  (projected, with positions, normalised), then one linear map of its own. The mean and not each
+  step alone, because a step need not tell the target by itself (T3: steps may be worth something
+  only together), and pulling every step to the target would make the steps alike. The mean is
+  defined for one slot too, so the mean-pooled arm has the very same term.
+- **Which item vectors**: the recommender's own output vectors, since scores are products with them;
+  in TIGER the mean of the embeddings of the item's codes. They are held fixed here, so that the
+  term moves the fusion and never the item table.
+- **Negatives**: the other targets of the batch, in the proportion in which they occur. Left out are
+  those that equal the target and those that stand in the same prefix, which may well be bought
+  again.
 
 Limit: a batch holds windows, so a history item older than its window is not known to be one.
 """
@@ -36,9 +40,14 @@ class Alignment(nn.Module):
     def __init__(self, dim: int, weight: float, temperature: float) -> None:
         super().__init__()
         if weight < 0:
-            raise ConfigError(f"fusion.alignment = {weight} is negative; use 0 to leave InfoNCE out, or a positive weight")
+            raise ConfigError(
+                f"fusion.alignment = {weight} is negative; use 0 to leave InfoNCE out, or a "
+                f"positive weight"
+            )
         if temperature <= 0:
-            raise ConfigError(f"fusion.temperature = {temperature} must be above 0; 0.05 to 0.5 are common")
+            raise ConfigError(
+                f"fusion.temperature = {temperature} must be above 0; 0.05 to 0.5 are common"
+            )
         self.weight, self.temperature = weight, temperature
         self.map = nn.Linear(dim, dim, bias=False)
 
@@ -51,7 +60,8 @@ class Alignment(nn.Module):
         items: Int[Tensor, " rows"],
         histories: Int[Tensor, "rows length"],
     ) -> Float[Tensor, ""]:
-        """`weight` times the mean InfoNCE in nats over the rows that have a chain; 0 where none has.
+        """`weight` times the mean InfoNCE in nats over the rows that have a chain; 0 where none
+        has.
 
         Args:
             item_vectors: the output vector of each row's target.
@@ -66,7 +76,11 @@ class Alignment(nn.Module):
             return mean.sum() * 0
         queries = self.map(mean)[some].float()
         return self.weight * info_nce(
-            queries, item_vectors.detach()[some].float(), items[some], histories[some], self.temperature
+            queries,
+            item_vectors.detach()[some].float(),
+            items[some],
+            histories[some],
+            self.temperature,
         )
 
 
@@ -77,7 +91,8 @@ def info_nce(
     histories: Int[Tensor, "rows length"],
     temperature: float,
 ) -> Float[Tensor, ""]:
-    """Mean over rows of -log of the softmax share of the own target, by cosine over `temperature`, among allowed targets.
+    """Mean over rows of -log of the softmax share of the own target, by cosine over `temperature`,
+    among allowed targets.
 
     Example:
         >>> one = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -85,7 +100,9 @@ def info_nce(
         >>> round(float(info_nce(one, one, torch.arange(2), nothing, temperature=1.0)), 4)  # log(1 + e^-1)
         0.3133
     """
-    cosines = nn.functional.normalize(queries, dim=-1) @ nn.functional.normalize(item_vectors, dim=-1).T
+    cosines = (
+        nn.functional.normalize(queries, dim=-1) @ nn.functional.normalize(item_vectors, dim=-1).T
+    )
     blocked = items[:, None] == items[None, :]
     for column in histories.T:
         blocked = blocked | (column[:, None] == items[None, :])

@@ -1,4 +1,5 @@
-"""Late fusion, the simplest rival of a chain: a recommender's scores mixed with transition scores."""
+"""Late fusion, the simplest rival of a chain: a recommender's scores mixed with transition
+scores."""
 
 import numpy as np
 from jaxtyping import Int
@@ -11,11 +12,13 @@ WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 def mix_scores(rankings: Rankings, transitions: csr_array, weight: float, k: int) -> Rankings:
-    """The `k` best items by `(1 - weight) p + weight q`, with p = exp(score) and q the row's transition scores that sum to 1.
+    """The `k` best items by `(1 - weight) p + weight q`, with p = exp(score) and q the row's
+    transition scores that sum to 1.
 
     Args:
         rankings: log probabilities of each row's best items; beyond that list p counts as 0.
-        transitions: one row per row of `rankings`, any non-negative scores; a row of zeros keeps the ranking as it is.
+        transitions: one row per row of `rankings`, any non-negative scores; a row of zeros keeps
+            the ranking as it is.
 
     Ties go to the lower item number.
 
@@ -39,12 +42,17 @@ def _mixed_row(
     rankings: Rankings, transitions: csr_array, weight: float, row: int
 ) -> tuple[Int[np.ndarray, " found"], np.ndarray]:
     listed = rankings.items[row] >= 0
-    ours, shares = rankings.items[row][listed], np.exp(rankings.scores[row][listed].astype(np.float64))
+    ours, shares = (
+        rankings.items[row][listed],
+        np.exp(rankings.scores[row][listed].astype(np.float64)),
+    )
     part = slice(transitions.indptr[row], transitions.indptr[row + 1])
     theirs, counts = transitions.indices[part], transitions.data[part]
     total = counts.sum()
     weight = weight if total > 0 else 0.0
     found, place = np.unique(np.concatenate([ours, theirs]), return_inverse=True)
-    masses = np.concatenate([(1 - weight) * shares, weight * counts / (total if total > 0 else 1.0)])
+    masses = np.concatenate(
+        [(1 - weight) * shares, weight * counts / (total if total > 0 else 1.0)]
+    )
     values = np.bincount(place, masses, minlength=len(found))
     return found[values > 0], values[values > 0]

@@ -1,4 +1,5 @@
-"""A finished run in a folder, its ranks drawn so that TIGER is worse than SCoTER by a known rule."""
+"""A finished run in a folder, its ranks drawn so that TIGER is worse than SCoTER by a known
+rule."""
 
 import json
 from pathlib import Path
@@ -24,7 +25,9 @@ def draw_ranks(method: str, seed: int, split: str) -> UserMetrics:
     return UserMetrics(users=np.arange(USERS), ranks=ranks, depth=20)
 
 
-def write_run(folder: Path, methods=("scoter", "tiger", "popularity"), seed=0, key="", **changes) -> Path:
+def write_run(
+    folder: Path, methods=("scoter", "tiger", "popularity"), seed=0, key="", **changes
+) -> Path:
     made = {}
     (folder / "ranks").mkdir(parents=True)
     for method in methods:
@@ -41,7 +44,13 @@ def write_run(folder: Path, methods=("scoter", "tiger", "popularity"), seed=0, k
             "config": {"training": {"epochs": 12}},
             "curve": [],
         }
-    run = {"experiment": "beauty-all", "dataset": "beauty", "seed": seed, "commit": COMMIT, "note": ""}
+    run = {
+        "experiment": "beauty-all",
+        "dataset": "beauty",
+        "seed": seed,
+        "commit": COMMIT,
+        "note": "",
+    }
     run |= {"full_data": True, "methods": made, "versions": {"numpy": "2.0"}, **changes}
     (folder / "run.json").write_text(json.dumps(run))
     (folder / "manifest.json").write_text(json.dumps({"key": key or f"run-{seed}"}))

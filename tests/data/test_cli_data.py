@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from scoter.cli_data import data
+from scoter.cli.data import data
 from scoter.config import DataConfig
 from scoter.data.datasets import open_dataset
 from scoter.data.describe import describe
@@ -20,7 +20,9 @@ from scoter.errors import DataError
 from scoter.types import Catalog, InteractionLog
 
 REAL = os.environ.get("SCOTER_DATA", "")
-needs_data = pytest.mark.skipif(not REAL, reason="SCOTER_DATA is not set; it holds the real datasets")
+needs_data = pytest.mark.skipif(
+    not REAL, reason="SCOTER_DATA is not set; it holds the real datasets"
+)
 
 
 @pytest.fixture
@@ -39,7 +41,11 @@ def _run(*arguments):
 
 def _own_table(folder):
     path = folder / "log.csv"
-    path.write_text("user,item,timestamp\n" + "".join(f"u{n // 4},i{n % 3},{n * 43_200}\n" for n in range(12)) + "late,i0,1\n")
+    path.write_text(
+        "user,item,timestamp\n"
+        + "".join(f"u{n // 4},i{n % 3},{n * 43_200}\n" for n in range(12))
+        + "late,i0,1\n"
+    )
     return path
 
 
@@ -51,7 +57,12 @@ def test_own_tables_are_prepared_and_shown(empty):
     assert "mine: 3 users, 3 items, 12 interactions" in result.output
     assert load_prepared(Path("mine"))[0].user_keys == ("u0", "u1", "u2")
     facts = json.loads(_run("show", "anything", "--data", "mine", "--json").stdout)
-    assert (facts["users"], facts["items"], facts["interactions"], facts["origin"]) == (3, 3, 12, "mine")
+    assert (facts["users"], facts["items"], facts["interactions"], facts["origin"]) == (
+        3,
+        3,
+        12,
+        "mine",
+    )
     assert facts["last_two_same_day"] == 1.0
     assert facts["last_two_same_second"] == 0.0
     assert [sample["user"] for sample in facts["samples"]] == ["u0", "u1", "u2"]
@@ -66,7 +77,15 @@ def test_ls_lists_every_dataset_and_where_it_is(empty):
     assert rows["beauty"]["interactions"] == 198_502
     assert {row["found"] for row in rows.values()} == {None}
     assert "scoter data prepare yelp" in _run("ls").output
-    _run("prepare", "--interactions", str(_own_table(empty)), "--out", "data-cache/yelp", "--short-users", "drop")
+    _run(
+        "prepare",
+        "--interactions",
+        str(_own_table(empty)),
+        "--out",
+        "data-cache/yelp",
+        "--short-users",
+        "drop",
+    )
     assert json.loads(_run("ls", "--json").stdout)["yelp"]["found"] == "data-cache/yelp"
     assert json.loads(_run("ls", "--data", "elsewhere", "--json").stdout)["yelp"]["found"] is None
 
@@ -81,16 +100,27 @@ def test_another_release_needs_a_folder_of_its_own(empty):
     raw = empty / "raw"
     raw.mkdir()
     reviews = [
-        {"user_id": f"u{n}", "business_id": f"b{m}", "date": f"2019-03-0{m + 1} 10:00:00"} for n in range(5) for m in range(5)
+        {"user_id": f"u{n}", "business_id": f"b{m}", "date": f"2019-03-0{m + 1} 10:00:00"}
+        for n in range(5)
+        for m in range(5)
     ]
     (raw / "yelp_academic_dataset_review.json").write_text("\n".join(map(json.dumps, reviews)))
     shops = [{"business_id": f"b{m}", "name": f"Bar {m}", "categories": "Bars"} for m in range(5)]
     (raw / "yelp_academic_dataset_business.json").write_text("\n".join(map(json.dumps, shops)))
-    with pytest.raises(DataError, match=r"30,431 users.* these files have 5 users, 5 items, 25 interactions.*--other-release"):
+    with pytest.raises(
+        DataError,
+        match=r"30,431 users.* these files have 5 users, 5 items, 25 interactions.*--other-release",
+    ):
         _run("prepare", "yelp", "--raw", "raw")
     assert not (empty / "data-cache").exists()
-    assert "say where to write with --out" in _run("prepare", "yelp", "--raw", "raw", "--other-release").output
-    assert "5 users" in _run("prepare", "yelp", "--raw", "raw", "--other-release", "--out", "yelp-new").output
+    assert (
+        "say where to write with --out"
+        in _run("prepare", "yelp", "--raw", "raw", "--other-release").output
+    )
+    assert (
+        "5 users"
+        in _run("prepare", "yelp", "--raw", "raw", "--other-release", "--out", "yelp-new").output
+    )
     assert (raw / "yelp_academic_dataset_review.json.sha256.json").is_file()
 
 
@@ -104,9 +134,14 @@ def test_prepare_wants_a_name_or_a_table(empty):
 
 def test_describe_counts_what_it_says():
     log = InteractionLog(
-        np.array([0, 1, 0, 1, 2, 2, 0]), np.array([0, 3, 6, 7]), ("a", "b", "c"), np.array([0, 86_400, 90_000, 1, 2, 86_402, 5])
+        np.array([0, 1, 0, 1, 2, 2, 0]),
+        np.array([0, 3, 6, 7]),
+        ("a", "b", "c"),
+        np.array([0, 86_400, 90_000, 1, 2, 86_402, 5]),
     )
-    catalog = Catalog(("x", "y", "z", "w"), {"title": ("X", "", "", "W"), "phrase": ("", "why", "", "")})
+    catalog = Catalog(
+        ("x", "y", "z", "w"), {"title": ("X", "", "", "W"), "phrase": ("", "why", "", "")}
+    )
     facts = describe(log, catalog, leave_one_out(log))
     assert facts["last_two_same_day"] == 0.5
     assert facts["last_two_same_second"] == 0.0
@@ -121,21 +156,34 @@ def test_describe_counts_what_it_says():
 
 
 def test_data_never_loads_torch():
-    code = "import sys, pkgutil, importlib, scoter.data as d; import scoter.cli_data\n"
-    code += "for m in pkgutil.iter_modules(d.__path__): importlib.import_module(f'scoter.data.{m.name}')\n"
-    code += "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'sentence_transformers')))"
+    code = "import sys, pkgutil, importlib, scoter.data as d; import scoter.cli.data\n"
+    code += (
+        "for m in pkgutil.iter_modules(d.__path__): "
+        "importlib.import_module(f'scoter.data.{m.name}')\n"
+    )
+    code += (
+        "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', "
+        "'sentence_transformers')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @needs_data
 @pytest.mark.parametrize(
     ("name", "same_day", "repeats", "titles"),
-    [("beauty", 0.435, 0, 0.999), ("sports", 0.451, 0, 0), ("toys", None, 0, 0), ("yelp", 0.272, 0.067, 1)],
+    [
+        ("beauty", 0.435, 0, 0.999),
+        ("sports", 0.451, 0, 0),
+        ("toys", None, 0, 0),
+        ("yelp", 0.272, 0.067, 1),
+    ],
 )
 def test_real_datasets_have_their_published_counts_and_known_ties(name, same_day, repeats, titles):
     dataset = open_dataset(DataConfig(name=name), Path(REAL))
     facts = describe(dataset.log, dataset.catalog, leave_one_out(dataset.log))
-    assert facts["last_two_same_day"] == (None if same_day is None else pytest.approx(same_day, abs=0.001))
+    assert facts["last_two_same_day"] == (
+        None if same_day is None else pytest.approx(same_day, abs=0.001)
+    )
     assert facts["test_repeats"] == pytest.approx(repeats, abs=0.001)
     assert facts["coverage"]["title"] == pytest.approx(titles, abs=0.001)
     assert len(facts["samples"]) == 3

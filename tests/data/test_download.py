@@ -1,4 +1,5 @@
-"""Downloads against a server on this machine that drops connections, forgets ranges and changes its file."""
+"""Downloads against a server on this machine that drops connections, forgets ranges and changes its
+file."""
 
 import hashlib
 import json
@@ -10,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from scoter.data.download import download, fetch, verify
+from scoter.data.official.download import download, fetch, verify
 from scoter.data.sources import REGISTRY
 from scoter.errors import DataError, StoreError
 
@@ -18,13 +19,21 @@ CONTENT = np.random.default_rng(0).bytes(1_000_000)
 
 
 class Flaky(ThreadingHTTPServer):
-    """Serves `content`, but sends at most `drops[n]` bytes of the n-th answer, and status `refusals[n]` first."""
+    """Serves `content`, but sends at most `drops[n]` bytes of the n-th answer, and status
+    `refusals[n]` first."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.content, self.tag, self.ranges, self.drops, self.refusals, self.seen = CONTENT, '"one"', True, [], [], []
+        self.content, self.tag, self.ranges, self.drops, self.refusals, self.seen = (
+            CONTENT,
+            '"one"',
+            True,
+            [],
+            [],
+            [],
+        )
 
     @property
     def address(self):
@@ -41,7 +50,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(server.refusals.pop(0))
             return
         start = 0
-        if server.ranges and self.headers.get("Range") and self.headers.get("If-Range") == server.tag:
+        if (
+            server.ranges
+            and self.headers.get("Range")
+            and self.headers.get("If-Range") == server.tag
+        ):
             start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
         if start >= len(server.content):
             self.send_error(416)
@@ -79,14 +92,19 @@ def test_a_dropped_connection_goes_on_where_it_ended(server, tmp_path):
     assert (tmp_path / "file.gz").read_bytes() == CONTENT
     assert server.seen == [None, "bytes=300000-", "bytes=300000-", "bytes=500000-"]
     record = json.loads((tmp_path / "file.gz.sha256.json").read_text())
-    assert (record["sha256"], record["bytes"]) == (hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
+    assert (record["sha256"], record["bytes"]) == (
+        hashlib.sha256(CONTENT).hexdigest(),
+        len(CONTENT),
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file.gz", "file.gz.sha256.json"]
 
 
 def test_a_later_process_goes_on_too(server, tmp_path):
     server.drops = [400_000, 0, 0]
     with pytest.raises(
-        DataError, match=r"could not be downloaded after 2 attempts \(the connection ended after 400,000 of 1,000,000"
+        DataError,
+        match=r"could not be downloaded after 2 attempts \(the connection ended after 400,000 of "
+        r"1,000,000",
     ):
         _get(server, tmp_path / "file.gz", attempts=2)
     assert not (tmp_path / "file.gz").exists()
@@ -110,7 +128,9 @@ def test_a_busy_server_is_asked_again_and_a_missing_file_is_not(server, tmp_path
     _get(server, tmp_path / "file.gz")
     assert len(server.seen) == 3
     server.refusals = [404]
-    with pytest.raises(DataError, match=r"file.gz answered 404 Not Found; fetch other.gz by hand into"):
+    with pytest.raises(
+        DataError, match=r"file.gz answered 404 Not Found; fetch other.gz by hand into"
+    ):
         _get(server, tmp_path / "other.gz")
     assert len(server.seen) == 4
     server.refusals = [503] * 9
@@ -129,7 +149,9 @@ def test_a_part_that_is_already_whole_is_not_trusted_without_a_range(server, tmp
 def test_nobody_listening_is_an_error_with_a_remedy(tmp_path, server):
     address = "http://127.0.0.1:1/file.gz"
     with pytest.raises(
-        DataError, match=r"127.0.0.1:1/file.gz could not be downloaded after 2 attempts .* Run the same command again"
+        DataError,
+        match=r"127.0.0.1:1/file.gz could not be downloaded after 2 attempts .* Run the same "
+        r"command again",
     ):
         download(address, tmp_path / "file.gz", attempts=2, wait_s=lambda _: 0)
 
@@ -140,7 +162,9 @@ def test_an_altered_file_is_refused_ever_after(server, tmp_path):
     assert verify(path) == hashlib.sha256(CONTENT).hexdigest()
     path.write_bytes(CONTENT + b"!")
     with pytest.raises(
-        DataError, match=r"but file.gz had [0-9a-f]{64} when it was first seen; delete it to download it again, or"
+        DataError,
+        match=r"but file.gz had [0-9a-f]{64} when it was first seen; delete it to download it "
+        r"again, or",
     ):
         verify(path)
     path.unlink()
@@ -156,12 +180,20 @@ def test_an_altered_file_is_refused_ever_after(server, tmp_path):
 def test_waits_grow_between_failures_and_shrink_after_progress(server, tmp_path):
     waits: list[int] = []
     server.drops = [0, 0, 10, 0]
-    download(server.address, tmp_path / "file.gz", attempts=4, wait_s=lambda number: waits.append(number) or 0.0)
+    download(
+        server.address,
+        tmp_path / "file.gz",
+        attempts=4,
+        wait_s=lambda number: waits.append(number) or 0.0,
+    )
     assert waits == [0, 1, 0, 1]
 
 
 def test_fetch_keeps_what_is_there_and_asks_for_yelp_by_hand(tmp_path):
-    with pytest.raises(DataError, match=r"yelp must be downloaded by hand, .* open https://www.yelp.com/dataset, unpack"):
+    with pytest.raises(
+        DataError,
+        match=r"yelp must be downloaded by hand, .* open https://www.yelp.com/dataset, unpack",
+    ):
         fetch(REGISTRY["yelp"], tmp_path)
     for name in REGISTRY["yelp"].files:
         (tmp_path / name).write_text("{}")
@@ -183,7 +215,12 @@ def _full_disk(most):
 
 
 def test_a_full_disk_is_no_bad_connection(server, tmp_path):
-    with pytest.raises(StoreError, match=r"file.gz.part cannot be written \(File too large\); free space"), _full_disk(300_000):
+    with (
+        pytest.raises(
+            StoreError, match=r"file.gz.part cannot be written \(File too large\); free space"
+        ),
+        _full_disk(300_000),
+    ):
         _get(server, tmp_path / "file.gz")
     assert server.seen == [None]
     _get(server, tmp_path / "file.gz")

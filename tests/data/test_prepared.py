@@ -1,4 +1,5 @@
-"""Prepared folders: what is written is read back, file order is the sequence, and bad files are named."""
+"""Prepared folders: what is written is read back, file order is the sequence, and bad files are
+named."""
 
 import numpy as np
 import pyarrow as pa
@@ -54,11 +55,18 @@ def test_what_is_saved_is_read_back(tmp_path):
         assert np.array_equal(getattr(again, name), getattr(log, name))
     assert again.user_keys == log.user_keys
     assert (catalog.keys, catalog.columns) == (shop.catalog.keys, shop.catalog.columns)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["interactions.parquet", "items.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "interactions.parquet",
+        "items.parquet",
+    ]
 
 
 def test_no_times_and_no_keys_are_said_so(tmp_path):
-    _write(tmp_path, {**GOOD, "timestamp": pa.array([None] * 5, pa.int64())}, {"item": [0, 1, 2], "key": pa.nulls(3)})
+    _write(
+        tmp_path,
+        {**GOOD, "timestamp": pa.array([None] * 5, pa.int64())},
+        {"item": [0, 1, 2], "key": pa.nulls(3)},
+    )
     log, catalog = load_prepared(tmp_path)
     assert log.times is None
     assert (catalog.keys, dict(catalog.columns)) == (("0", "1", "2"), {})
@@ -69,26 +77,90 @@ def test_no_times_and_no_keys_are_said_so(tmp_path):
 @pytest.mark.parametrize(
     ("interactions", "items", "message"),
     [
-        ({"user": [1], "timestamp": [1]}, None, "interactions.parquet has no column 'item'; it has user, timestamp"),
-        ({"user": [1, None], "item": [0, 1]}, None, r"column 'user' of .* is empty in 1 rows \(first: row 1\)"),
+        (
+            {"user": [1], "timestamp": [1]},
+            None,
+            "interactions.parquet has no column 'item'; it has user, timestamp",
+        ),
+        (
+            {"user": [1, None], "item": [0, 1]},
+            None,
+            r"column 'user' of .* is empty in 1 rows \(first: row 1\)",
+        ),
         ({"user": [1.0], "item": [0]}, None, "column 'user' of .* holds double, not whole numbers"),
-        ({"user": ["ann"], "item": [0]}, None, "holds string, not whole numbers; use `scoter data prepare`"),
-        ({"user": [1, 1], "item": [0, 7]}, None, r"row 1 of .* names item 7, which items.parquet does not have \(it has 0..2\)"),
+        (
+            {"user": ["ann"], "item": [0]},
+            None,
+            "holds string, not whole numbers; use `scoter data prepare`",
+        ),
+        (
+            {"user": [1, 1], "item": [0, 7]},
+            None,
+            r"row 1 of .* names item 7, which items.parquet does not have \(it has 0..2\)",
+        ),
         ({"user": [1], "item": [-1]}, None, "names item -1"),
-        ({"user": [1], "item": [0], "timestamp": [1.5]}, None, "column 'timestamp' of .* holds double"),
-        ({"user": pa.array([], pa.int32()), "item": pa.array([], pa.int32())}, None, "interactions.parquet has no rows"),
-        ({"user": [1, 1], "item": [0, 1], "timestamp": [None, -4]}, None, "row 1 of .* has timestamp -4, .* before 1970"),
-        ({"user": [1], "item": [0], "timestamp": [1546300800000]}, None, "row 0 of .* divide milliseconds by 1000"),
-        ({"user": [1, 1], "item": [0, 1], "timestamp": [20190101, 20190102]}, None, "write 2019-01-01 instead"),
-        ({"user": [1, 2], "item": [0, 1], "user_key": ["a", None]}, None, "column 'user_key' of .* is empty in 1 rows; fill all"),
-        ({"user": [1, 2], "item": [0, 1], "user_key": ["a", "a"]}, None, "'user_key' of .* has 'a' for user 1 and user 2; give"),
-        ({"user": [7, 7], "item": [0, 1], "user_key": ["a", "b"]}, None, "row 1 of .* another user_key than user 7 has"),
-        ({"user": [7, 7], "item": [0, 1], "user_key": ["a", None]}, None, "row 1 of .* another user_key than user 7 has"),
-        ({"user": [1], "item": [0], "user_key": [["a"]]}, None, "'user_key' of .* holds list.*, not text or whole numbers"),
-        (None, {"item": [0, 1, 2], "key": ["a", "b", "a"]}, "'key' of .* has 'a' for item 0 and item 2; give each a key"),
+        (
+            {"user": [1], "item": [0], "timestamp": [1.5]},
+            None,
+            "column 'timestamp' of .* holds double",
+        ),
+        (
+            {"user": pa.array([], pa.int32()), "item": pa.array([], pa.int32())},
+            None,
+            "interactions.parquet has no rows",
+        ),
+        (
+            {"user": [1, 1], "item": [0, 1], "timestamp": [None, -4]},
+            None,
+            "row 1 of .* has timestamp -4, .* before 1970",
+        ),
+        (
+            {"user": [1], "item": [0], "timestamp": [1546300800000]},
+            None,
+            "row 0 of .* divide milliseconds by 1000",
+        ),
+        (
+            {"user": [1, 1], "item": [0, 1], "timestamp": [20190101, 20190102]},
+            None,
+            "write 2019-01-01 instead",
+        ),
+        (
+            {"user": [1, 2], "item": [0, 1], "user_key": ["a", None]},
+            None,
+            "column 'user_key' of .* is empty in 1 rows; fill all",
+        ),
+        (
+            {"user": [1, 2], "item": [0, 1], "user_key": ["a", "a"]},
+            None,
+            "'user_key' of .* has 'a' for user 1 and user 2; give",
+        ),
+        (
+            {"user": [7, 7], "item": [0, 1], "user_key": ["a", "b"]},
+            None,
+            "row 1 of .* another user_key than user 7 has",
+        ),
+        (
+            {"user": [7, 7], "item": [0, 1], "user_key": ["a", None]},
+            None,
+            "row 1 of .* another user_key than user 7 has",
+        ),
+        (
+            {"user": [1], "item": [0], "user_key": [["a"]]},
+            None,
+            "'user_key' of .* holds list.*, not text or whole numbers",
+        ),
+        (
+            None,
+            {"item": [0, 1, 2], "key": ["a", "b", "a"]},
+            "'key' of .* has 'a' for item 0 and item 2; give each a key",
+        ),
         (None, {"item": [0, 1, 2], "key": ["a", " ", "b"]}, "'key' of .* is blank for item 1"),
         (None, {"item": [0, 0, 2]}, "must hold each of 0..2 once"),
-        (None, {"item": [0, 1, 2], "key": ["a", None, "c"]}, "column 'key' of .* is empty in 1 rows; fill all of them or none"),
+        (
+            None,
+            {"item": [0, 1, 2], "key": ["a", None, "c"]},
+            "column 'key' of .* is empty in 1 rows; fill all of them or none",
+        ),
         (None, {"item": [0, 1, 2], "new": [True, False, True]}, "column 'new' of .* holds bool"),
     ],
 )
@@ -109,7 +181,11 @@ def test_missing_empty_and_truncated_files_are_named(tmp_path):
         with pytest.raises(DataError, match=r"interactions.parquet is not a readable parquet file"):
             load_prepared(tmp_path)
     with pytest.raises(DataError, match="column 'key' has a reserved name"):
-        save_prepared(InteractionLog(np.array([0]), np.array([0, 1]), ("a",)), Catalog(("x",), {"key": ("k",)}), tmp_path)
+        save_prepared(
+            InteractionLog(np.array([0]), np.array([0, 1]), ("a",)),
+            Catalog(("x",), {"key": ("k",)}),
+            tmp_path,
+        )
 
 
 def test_fingerprint_follows_the_bytes_of_both_files_only(tmp_path):
@@ -137,7 +213,10 @@ def test_datasets_are_found_by_argument_then_environment_then_cache(tmp_path, mo
 
 def test_wrong_counts_are_refused_with_both_numbers(tmp_path):
     log, catalog = load_prepared(_write(tmp_path))
-    with pytest.raises(DataError, match=r"22,363 users, 12,101 items, 198,502 .* have 2 users, 3 items, 5 interactions"):
+    with pytest.raises(
+        DataError,
+        match=r"22,363 users, 12,101 items, 198,502 .* have 2 users, 3 items, 5 interactions",
+    ):
         check_counts("beauty", log, catalog)
     with pytest.raises(DataError, match=r"'toys' should have 19,412 users"):
         open_dataset(DataConfig(name="toys"), tmp_path)
@@ -148,7 +227,10 @@ def test_one_door_opens_folders_samples_and_the_simulated_shop(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SCOTER_DATA", raising=False)
     _write(tmp_path / "mine")
-    whole, one = (open_dataset(DataConfig(name="mine", max_users=count), tmp_path / "mine") for count in (0, 1))
+    whole, one = (
+        open_dataset(DataConfig(name="mine", max_users=count), tmp_path / "mine")
+        for count in (0, 1)
+    )
     assert (whole.log.user_count, one.log.user_count) == (2, 1)
     assert whole.identity != one.identity
     small = DataConfig(name="simulated", simulated=SimulatedConfig(users=9))
@@ -156,7 +238,9 @@ def test_one_door_opens_folders_samples_and_the_simulated_shop(tmp_path, monkeyp
     assert shops[0].identity == shops[1].identity != shops[2].identity
     assert shops[0].log.user_count == 9
     with pytest.raises(
-        DataError, match=r"'beauty' is neither in \$SCOTER_DATA nor in data-cache/; run `scoter data prepare beauty`"
+        DataError,
+        match=r"'beauty' is neither in \$SCOTER_DATA nor in data-cache/; run `scoter data prepare "
+        r"beauty`",
     ):
         open_dataset(DataConfig(name="beauty"))
     with pytest.raises(DataError, match=r"'mine' is neither .*; Point --data"):
@@ -174,6 +258,11 @@ def test_the_registry_is_whole():
         assert min(len(source.citation), len(source.terms)) > 20
         assert source.page.startswith("https://")
         assert len(source.addresses) in (0, 2)
-        assert all(address.endswith(file) for address, file in zip(source.addresses, source.files, strict=False))
-    with pytest.raises(DataError, match="'books' is not in the registry; choose from beauty, sports"):
+        assert all(
+            address.endswith(file)
+            for address, file in zip(source.addresses, source.files, strict=False)
+        )
+    with pytest.raises(
+        DataError, match="'books' is not in the registry; choose from beauty, sports"
+    ):
         source_named("books")

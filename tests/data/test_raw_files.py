@@ -1,4 +1,5 @@
-"""Raw parsers and preparation on small files in the official formats; the five-core against a plain loop."""
+"""Raw parsers and preparation on small files in the official formats; the five-core against a plain
+loop."""
 
 import gzip
 import json
@@ -9,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoter.data.prepare import k_core, prepare
-from scoter.data.raw import read_metadata, read_reviews
+from scoter.data.official.prepare import k_core, prepare
+from scoter.data.official.raw import read_metadata, read_reviews
 from scoter.data.sources import REGISTRY
 from scoter.errors import DataError
 
@@ -24,7 +25,8 @@ def _pack(path, lines):
 
 def _amazon_lines(rows):
     return [
-        json.dumps({"reviewerID": user, "asin": item, "unixReviewTime": time, "reviewText": "x"}) for user, item, time in rows
+        json.dumps({"reviewerID": user, "asin": item, "unixReviewTime": time, "reviewText": "x"})
+        for user, item, time in rows
     ]
 
 
@@ -34,12 +36,16 @@ def test_k_core_equals_removing_one_event_at_a_time(events, k):
     left = list(enumerate(events))
     while True:
         users, items = [user for _, (user, _) in left], [item for _, (_, item) in left]
-        bad = next((row for row in left if users.count(row[1][0]) < k or items.count(row[1][1]) < k), None)
+        bad = next(
+            (row for row in left if users.count(row[1][0]) < k or items.count(row[1][1]) < k), None
+        )
         if bad is None:
             break
         left.remove(bad)
     columns = np.asarray(events, dtype=np.int64).reshape(-1, 2)
-    assert np.flatnonzero(k_core(columns[:, 0], columns[:, 1], k)).tolist() == [number for number, _ in left]
+    assert np.flatnonzero(k_core(columns[:, 0], columns[:, 1], k)).tolist() == [
+        number for number, _ in left
+    ]
 
 
 def test_amazon_reviews_packed_and_plain(tmp_path):
@@ -55,9 +61,15 @@ def test_amazon_reviews_packed_and_plain(tmp_path):
 
 
 def test_yelp_reviews_of_the_window_only(tmp_path):
-    dates = ["2018-12-31 23:59:59", "2019-01-01 00:00:00", "2019-12-31 23:59:59", "2020-01-01 00:00:00"]
+    dates = [
+        "2018-12-31 23:59:59",
+        "2019-01-01 00:00:00",
+        "2019-12-31 23:59:59",
+        "2020-01-01 00:00:00",
+    ]
     lines = [
-        json.dumps({"user_id": f"u{n}", "business_id": "b", "text": "in 2019", "date": date}) for n, date in enumerate(dates)
+        json.dumps({"user_id": f"u{n}", "business_id": "b", "text": "in 2019", "date": date})
+        for n, date in enumerate(dates)
     ]
     reviews = read_reviews(_pack(tmp_path / "r.json.gz", lines), "yelp")
     assert reviews.user_keys == ("u1", "u2")
@@ -75,7 +87,12 @@ def test_amazon_2014_metadata_is_python_not_json(tmp_path):
         "{'asin': 'A', 'title': 'again'}",
     ]
     found = read_metadata(_pack(tmp_path / "m.json.gz", lines), "amazon-2014", {"A", "B", "C"})
-    assert found["A"] == {"title": "L'Or&eal Cream", "brand": "Acme", "categories": ("Beauty", "Face"), "price": 3.5}
+    assert found["A"] == {
+        "title": "L'Or&eal Cream",
+        "brand": "Acme",
+        "categories": ("Beauty", "Face"),
+        "price": 3.5,
+    }
     assert found["B"]["title"] == "Late key"
     assert found["B"]["brand"] == ""
     assert np.isnan(found["B"]["price"])
@@ -91,10 +108,22 @@ def test_amazon_2018_metadata_without_its_page_source(tmp_path):
             "category": ["Music", "Drums", "</span></span>x"],
             "price": "$1,012.50",
         },
-        {"asin": "B", "title": "var aPageStart = (new Date()).getTime();", "category": [], "price": ".a-box{}"},
+        {
+            "asin": "B",
+            "title": "var aPageStart = (new Date()).getTime();",
+            "category": [],
+            "price": ".a-box{}",
+        },
     ]
-    found = read_metadata(_pack(tmp_path / "m.json.gz", map(json.dumps, records)), "amazon-2018", {"A", "B"})
-    assert found["A"] == {"title": "A big drum", "brand": "Acme", "categories": ("Music", "Drums"), "price": 1012.5}
+    found = read_metadata(
+        _pack(tmp_path / "m.json.gz", map(json.dumps, records)), "amazon-2018", {"A", "B"}
+    )
+    assert found["A"] == {
+        "title": "A big drum",
+        "brand": "Acme",
+        "categories": ("Music", "Drums"),
+        "price": 1012.5,
+    }
     assert (found["B"]["title"], found["B"]["categories"]) == ("", ())
     assert np.isnan(found["B"]["price"])
 
@@ -104,14 +133,21 @@ def test_yelp_metadata_splits_its_categories(tmp_path):
         {"business_id": "b", "name": "Bar 1", "categories": "Bars, Food , Beer"},
         {"business_id": "c", "name": "No", "categories": None},
     ]
-    found = read_metadata(_pack(tmp_path / "m.json.gz", map(json.dumps, records)), "yelp", {"b", "c"})
-    assert found == {"b": {"title": "Bar 1", "categories": ("Bars", "Food", "Beer")}, "c": {"title": "No", "categories": ()}}
+    found = read_metadata(
+        _pack(tmp_path / "m.json.gz", map(json.dumps, records)), "yelp", {"b", "c"}
+    )
+    assert found == {
+        "b": {"title": "Bar 1", "categories": ("Bars", "Food", "Beer")},
+        "c": {"title": "No", "categories": ()},
+    }
 
 
 def test_broken_raw_files_are_named_with_the_line(tmp_path):
     path = _pack(tmp_path / "r.json.gz", _amazon_lines(AMAZON * 500))
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataError, match=r"r.json.gz is truncated or damaged after line \d+ .* download it again"):
+    with pytest.raises(
+        DataError, match=r"r.json.gz is truncated or damaged after line \d+ .* download it again"
+    ):
         read_reviews(path, "amazon-2014")
     path.write_bytes(b"no gzip at all")
     with pytest.raises(DataError, match="is truncated or damaged after line 0"):
@@ -123,13 +159,16 @@ def test_broken_raw_files_are_named_with_the_line(tmp_path):
     with pytest.raises(DataError, match=r"line 1 of .* has no field 'unixReviewTime'"):
         read_reviews(_pack(path, ['{"reviewerID": "u", "asin": "A"}']), "amazon-2014")
     with pytest.raises(DataError, match=r"line 1 of .* cannot be read"):
-        read_metadata(_pack(path, ["{'title': __import__('os').getcwd(), 'asin': 'A'}"]), "amazon-2014", {"A"})
+        read_metadata(
+            _pack(path, ["{'title': __import__('os').getcwd(), 'asin': 'A'}"]), "amazon-2014", {"A"}
+        )
     with pytest.raises(DataError, match="does not exist; download it with `scoter data prepare`"):
         read_reviews(tmp_path / "none.json.gz", "amazon-2014")
 
 
 def _square(size, repeat=()):
-    """Every user reviews every item, at times that fall with the file: a five-core from size 5 on."""
+    """Every user reviews every item, at times that fall with the file: a five-core from size 5
+    on."""
     rows = [(f"u{user}", f"i{item}", 1000 - item) for user in range(size) for item in range(size)]
     return [*rows, ("stray", "i0", 5), *repeat]
 
@@ -138,9 +177,18 @@ def _prepare(tmp_path, name, rows, items):
     source = REGISTRY[name]
     _pack(tmp_path / source.files[0], _amazon_lines(rows))
     lines = [
-        {"asin": f"i{n}", "title": f"Item {n}", "category": ["Root", f"c{n}"], "categories": [["Root", f"c{n}"]]} for n in items
+        {
+            "asin": f"i{n}",
+            "title": f"Item {n}",
+            "category": ["Root", f"c{n}"],
+            "categories": [["Root", f"c{n}"]],
+        }
+        for n in items
     ]
-    _pack(tmp_path / source.files[1], (repr(line) if name == "beauty" else json.dumps(line) for line in lines))
+    _pack(
+        tmp_path / source.files[1],
+        (repr(line) if name == "beauty" else json.dumps(line) for line in lines),
+    )
     return prepare(source, tmp_path)
 
 
@@ -150,7 +198,13 @@ def test_prepare_sorts_trims_and_describes(tmp_path):
     assert "stray" not in log.user_keys
     assert [catalog.keys[item] for item in log.sequence(0)] == ["i5", "i4", "i3", "i2", "i1", "i0"]
     assert log.times[:6].tolist() == [995, 996, 997, 998, 999, 1000]
-    described = dict(zip(catalog.keys, zip(catalog.columns["title"], catalog.columns["categories"], strict=True), strict=True))
+    described = dict(
+        zip(
+            catalog.keys,
+            zip(catalog.columns["title"], catalog.columns["categories"], strict=True),
+            strict=True,
+        )
+    )
     assert described["i3"] == ("Item 3", ("c3",))
     assert described["i5"] == ("", ())
 
@@ -168,16 +222,31 @@ def test_instruments_count_a_review_once_and_need_metadata(tmp_path):
     rows = _square(7, repeat=[("u0", "i0", 1000), ("u0", "i0", 2000)])
     log, catalog = _prepare(tmp_path, "instruments", rows, range(6))
     assert sorted(catalog.keys) == [f"i{n}" for n in range(6)]
-    assert [catalog.keys[item] for item in log.sequence(0)] == ["i5", "i4", "i3", "i2", "i1", "i0", "i0"]
+    assert [catalog.keys[item] for item in log.sequence(0)] == [
+        "i5",
+        "i4",
+        "i3",
+        "i2",
+        "i1",
+        "i0",
+        "i0",
+    ]
     with pytest.raises(DataError, match=r"nothing of .* survives the 5-core"):
         _prepare(tmp_path, "instruments", _square(4), range(4))
 
 
 def test_yelp_keeps_repeats(tmp_path):
     source = replace(REGISTRY["yelp"], files=("review.json.gz", "business.json.gz"))
-    reviews = [{"user_id": f"u{n}", "business_id": "b", "date": f"2019-03-0{m + 1} 10:00:00"} for n in range(2) for m in range(5)]
+    reviews = [
+        {"user_id": f"u{n}", "business_id": "b", "date": f"2019-03-0{m + 1} 10:00:00"}
+        for n in range(2)
+        for m in range(5)
+    ]
     _pack(tmp_path / "review.json.gz", map(json.dumps, reviews))
-    _pack(tmp_path / "business.json.gz", [json.dumps({"business_id": "b", "name": "Bar", "categories": "Bars"})])
+    _pack(
+        tmp_path / "business.json.gz",
+        [json.dumps({"business_id": "b", "name": "Bar", "categories": "Bars"})],
+    )
     log, catalog = prepare(source, tmp_path)
     assert log.lengths.tolist() == [5, 5]
     assert catalog.columns["title"] == ("Bar",)
@@ -206,7 +275,12 @@ def test_yelp_keeps_repeats(tmp_path):
     ],
 )
 def test_categories_are_read_in_every_shape(tmp_path, release, name, write, written, expected):
-    record = {"business_id" if release == "yelp" else "asin": "A", "title": "T", "price": None, name: written}
+    record = {
+        "business_id" if release == "yelp" else "asin": "A",
+        "title": "T",
+        "price": None,
+        name: written,
+    }
     found = read_metadata(_pack(tmp_path / "m.json.gz", [write(record)]), release, {"A"})
     assert found["A"]["categories"] == expected
 
@@ -214,7 +288,9 @@ def test_categories_are_read_in_every_shape(tmp_path, release, name, write, writ
 def test_a_price_is_a_number_or_dollars(tmp_path):
     prices = [3.5, "4.5", "$1,012.50", "$5 - $7", ",", None]
     lines = [repr({"asin": f"A{n}", "price": price}) for n, price in enumerate(prices)]
-    found = read_metadata(_pack(tmp_path / "m.json.gz", lines), "amazon-2014", {f"A{n}" for n in range(6)})
+    found = read_metadata(
+        _pack(tmp_path / "m.json.gz", lines), "amazon-2014", {f"A{n}" for n in range(6)}
+    )
     assert [found[f"A{n}"]["price"] for n in range(3)] == [3.5, 4.5, 1012.5]
     assert np.isnan([found[f"A{n}"]["price"] for n in range(3, 6)]).all()
 

@@ -1,4 +1,5 @@
-"""The simulated shop against its own definition: brute-force recall, Monte-Carlo of the Bayes ranking, and the catalogue."""
+"""The simulated shop against its own definition: brute-force recall, Monte-Carlo of the Bayes
+ranking, and the catalogue."""
 
 from collections import Counter
 from itertools import product
@@ -22,7 +23,9 @@ def _last_plans_and_targets(shop):
 @pytest.mark.parametrize("order", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize("k", [1, 10])
 def test_best_recall_is_what_the_bayes_ranking_reaches(order, k):
-    shop = simulate(SimulatedConfig(users=20_000, brands=5, items_per_cell=3, order=order, noise=0.1), seed=3)
+    shop = simulate(
+        SimulatedConfig(users=20_000, brands=5, items_per_cell=3, order=order, noise=0.1), seed=3
+    )
     plans, targets = _last_plans_and_targets(shop)
     scores = shop.item_probabilities(plans)
     np.testing.assert_allclose(scores.sum(axis=1), 1)
@@ -35,24 +38,37 @@ def test_best_recall_is_what_the_bayes_ranking_reaches(order, k):
 def test_best_unordered_recall_is_what_a_ranking_by_multiset_reaches(order):
     shop = simulate(SimulatedConfig(users=20_000, brands=4, items_per_cell=3, order=order), seed=5)
     plans, targets = _last_plans_and_targets(shop)
-    scores = (shop.item_probabilities(plans) + shop.item_probabilities(plans[:, ::-1])) / 2  # either brand may have come first
+    scores = (
+        shop.item_probabilities(plans) + shop.item_probabilities(plans[:, ::-1])
+    ) / 2  # either brand may have come first
     hits = (np.argpartition(-scores, 9, axis=1)[:, :10] == targets[:, None]).any(axis=1)
     assert abs(hits.mean() - shop.best_recall_unordered(10)) < 3 * hits.std() / np.sqrt(len(hits))
 
 
-@pytest.mark.parametrize(("order", "plan_length", "k"), [(1.0, 2, 3), (0.5, 2, 7), (0.0, 3, 4), (0.7, 3, 1)])
+@pytest.mark.parametrize(
+    ("order", "plan_length", "k"), [(1.0, 2, 3), (0.5, 2, 7), (0.0, 3, 4), (0.7, 3, 1)]
+)
 def test_recalls_equal_a_plain_enumeration(order, plan_length, k):
-    config = SimulatedConfig(users=5, brands=3, items_per_cell=2, plan_length=plan_length, order=order, noise=0.2)
+    config = SimulatedConfig(
+        users=5, brands=3, items_per_cell=2, plan_length=plan_length, order=order, noise=0.2
+    )
     shop = simulate(config, seed=1)
     number, category_of = shop.brand_numbers.tolist(), shop.categories_by_number.tolist()
     plans = list(product(range(3), repeat=plan_length))
 
     def item_probabilities(plan):
-        by_order = category_of[sum(place * number[brand] for place, brand in enumerate(plan, 1)) % 3]
+        by_order = category_of[
+            sum(place * number[brand] for place, brand in enumerate(plan, 1)) % 3
+        ]
         by_sum = category_of[sum(number[brand] for brand in plan) % 3]
         result = []
-        for category, weight in zip(shop.item_categories.tolist(), shop.weights.tolist(), strict=True):
-            p = 0.8 * (order * (by_order == category) + (1 - order) * (by_sum == category)) + 0.2 / 3
+        for category, weight in zip(
+            shop.item_categories.tolist(), shop.weights.tolist(), strict=True
+        ):
+            p = (
+                0.8 * (order * (by_order == category) + (1 - order) * (by_sum == category))
+                + 0.2 / 3
+            )
             result.append(p * weight / 3)
         return np.asarray(result)
 
@@ -61,7 +77,10 @@ def test_recalls_equal_a_plain_enumeration(order, plan_length, k):
     groups: dict = {}
     for plan in plans:
         groups.setdefault(tuple(sorted(plan)), []).append(every[plan])
-    unordered = sum(len(group) / len(plans) * np.sort(np.mean(group, axis=0))[-k:].sum() for group in groups.values())
+    unordered = sum(
+        len(group) / len(plans) * np.sort(np.mean(group, axis=0))[-k:].sum()
+        for group in groups.values()
+    )
     unplanned = np.sort(np.mean(list(every.values()), axis=0))[-k:].sum()
     assert shop.best_recall(k) == pytest.approx(ordered, abs=1e-12)
     assert shop.best_recall_unordered(k) == pytest.approx(unordered, abs=1e-12)
@@ -70,7 +89,9 @@ def test_recalls_equal_a_plain_enumeration(order, plan_length, k):
 
 @pytest.mark.parametrize("k", [1, 5, 10, 20])
 def test_order_is_worth_nothing_at_lambda_zero_and_much_at_lambda_one(k):
-    without, fully = (simulate(SimulatedConfig(users=2, order=order), seed=0) for order in (0.0, 1.0))
+    without, fully = (
+        simulate(SimulatedConfig(users=2, order=order), seed=0) for order in (0.0, 1.0)
+    )
     assert without.best_recall(k) == pytest.approx(without.best_recall_unordered(k), rel=1e-12)
     assert fully.best_recall(k) > 1.25 * fully.best_recall_unordered(k)
 
@@ -87,7 +108,9 @@ def test_one_step_alone_says_nothing_where_the_number_of_brands_is_prime(plan_le
 
 def test_recall_is_in_closed_form_when_only_order_matters():
     config = SimulatedConfig(users=2, brands=8, items_per_cell=8, order=1.0, noise=0.05)
-    top_item = 1 / sum(1 / rank for rank in range(1, 9))  # eight brands' first items, then two second items
+    top_item = 1 / sum(
+        1 / rank for rank in range(1, 9)
+    )  # eight brands' first items, then two second items
     expected = (0.95 + 0.05 / 8) * (8 * top_item + 2 * top_item / 2) / 8
     assert simulate(config, 0).best_recall(10) == pytest.approx(expected)
     assert simulate(config, 0).best_recall(512) == pytest.approx(1)
@@ -96,18 +119,43 @@ def test_recall_is_in_closed_form_when_only_order_matters():
 def test_text_does_not_reveal_the_brand_and_titles_tell_items_apart():
     shop = simulate(SimulatedConfig(users=2, brands=8, items_per_cell=8), seed=0)
     columns = shop.catalog.columns
-    brand_words = {word.lower() for brand in columns["brand"] for word in brand.replace("&", " ").split()}
-    text = [f"{title} {' '.join(levels)}".lower() for title, levels in zip(columns["title"], columns["categories"], strict=True)]
+    brand_words = {
+        word.lower() for brand in columns["brand"] for word in brand.replace("&", " ").split()
+    }
+    text = [
+        f"{title} {' '.join(levels)}".lower()
+        for title, levels in zip(columns["title"], columns["categories"], strict=True)
+    ]
     assert not any(brand_words & set(line.split()) for line in text)
     assert len(set(columns["title"])) == 512
     for word in range(8):
-        inside = [line for line, category in zip(text, shop.item_categories, strict=True) if category == word]
-        name = Counter(levels[0] for levels, c in zip(columns["categories"], shop.item_categories, strict=True) if c == word)
+        inside = [
+            line
+            for line, category in zip(text, shop.item_categories, strict=True)
+            if category == word
+        ]
+        name = Counter(
+            levels[0]
+            for levels, c in zip(columns["categories"], shop.item_categories, strict=True)
+            if c == word
+        )
         assert len(name) == 1
         assert all(next(iter(name)).lower() in line for line in inside)
-    for column in ("title", "categories"):  # the same wording occurs with every brand about as often
+    for column in (
+        "title",
+        "categories",
+    ):  # the same wording occurs with every brand about as often
         first = [cell.split()[0] if column == "title" else cell[1] for cell in columns[column]]
-        assert len({brand for brand, word in zip(columns["brand"], first, strict=True) if word == first[0]}) >= 4
+        assert (
+            len(
+                {
+                    brand
+                    for brand, word in zip(columns["brand"], first, strict=True)
+                    if word == first[0]
+                }
+            )
+            >= 4
+        )
     assert all(price > 0 for price in columns["price"])
 
 
@@ -125,7 +173,9 @@ def test_one_seed_gives_one_shop_and_more_shoppers_change_no_catalogue():
     assert np.array_equal(small.log.times, same.log.times)
     assert small.catalog.columns == large.catalog.columns
     assert np.array_equal(small.brand_numbers, large.brand_numbers)
-    assert not np.array_equal(small.log.items, simulate(SimulatedConfig(users=40), seed=10).log.items)
+    assert not np.array_equal(
+        small.log.items, simulate(SimulatedConfig(users=40), seed=10).log.items
+    )
 
 
 def test_every_target_follows_a_whole_plan_and_times_rise():
@@ -133,7 +183,8 @@ def test_every_target_follows_a_whole_plan_and_times_rise():
     assert set(shop.log.lengths) == {5, 6}
     assert leave_one_out(shop.log).histories("valid").lengths.min() >= shop.config.plan_length
     assert all(
-        (np.diff(shop.log.times[low:high]) > 0).all() for low, high in zip(shop.log.offsets, shop.log.offsets[1:], strict=False)
+        (np.diff(shop.log.times[low:high]) > 0).all()
+        for low, high in zip(shop.log.offsets, shop.log.offsets[1:], strict=False)
     )
 
 

@@ -14,7 +14,9 @@ sequences = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=7), min_si
 
 def _log(rows, times=None):
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
-    return InteractionLog(np.concatenate(rows).astype(int), offsets, tuple(f"u{n}" for n in range(len(rows))), times)
+    return InteractionLog(
+        np.concatenate(rows).astype(int), offsets, tuple(f"u{n}" for n in range(len(rows))), times
+    )
 
 
 @given(sequences)
@@ -34,9 +36,17 @@ def test_leave_one_out_equals_slicing(rows):
     assert split.valid.items.tolist() == [rows[user][-2] for user in long]
     assert split.test.items.tolist() == [rows[user][-1] for user in long]
     valid, test = split.histories("valid"), split.histories("test")
-    assert [valid.sequence(row).tolist() for row in range(len(valid))] == [rows[user][:-2] for user in long]
-    assert [test.sequence(row).tolist() for row in range(len(test))] == [rows[user][:-1] for user in long]
-    kept = [t for user, row in enumerate(rows) for t in _times_of(log, user)[: len(row) - 2 if len(row) >= 3 else len(row)]]
+    assert [valid.sequence(row).tolist() for row in range(len(valid))] == [
+        rows[user][:-2] for user in long
+    ]
+    assert [test.sequence(row).tolist() for row in range(len(test))] == [
+        rows[user][:-1] for user in long
+    ]
+    kept = [
+        t
+        for user, row in enumerate(rows)
+        for t in _times_of(log, user)[: len(row) - 2 if len(row) >= 3 else len(row)]
+    ]
     assert split.train.times.tolist() == kept
 
 
@@ -53,13 +63,19 @@ def test_short_users_can_be_refused_by_name():
 @settings(max_examples=60, deadline=None)
 def test_a_sample_holds_whole_users_and_just_their_items(rows, count, seed):
     log = _log(rows, np.arange(sum(map(len, rows))))
-    catalog = Catalog(tuple(f"i{n}" for n in range(10)), {"title": tuple(f"t{n}" for n in range(10))})
+    catalog = Catalog(
+        tuple(f"i{n}" for n in range(10)), {"title": tuple(f"t{n}" for n in range(10))}
+    )
     sample, smaller = sample_users(log, catalog, count, seed)
     assert sample.user_count == min(count, len(rows))
     for user, key in enumerate(sample.user_keys):
         original = rows[int(key[1:])]
-        assert [smaller.keys[item] for item in sample.sequence(user)] == [f"i{item}" for item in original]
-        assert [smaller.columns["title"][item] for item in sample.sequence(user)] == [f"t{item}" for item in original]
+        assert [smaller.keys[item] for item in sample.sequence(user)] == [
+            f"i{item}" for item in original
+        ]
+        assert [smaller.columns["title"][item] for item in sample.sequence(user)] == [
+            f"t{item}" for item in original
+        ]
         assert _times_of(sample, user) == _times_of(log, int(key[1:]))
     if count < len(rows):
         assert sorted(set(sample.items.tolist())) == list(range(smaller.item_count))

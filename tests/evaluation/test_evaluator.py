@@ -1,4 +1,5 @@
-"""The evaluator against a plain search through each list, and the refusal of rankings that are none."""
+"""The evaluator against a plain search through each list, and the refusal of rankings that are
+none."""
 
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from scoter.types import Rankings, Targets, UserMetrics
 
 def ranked(rows, users=None) -> Rankings:
     items = np.array(rows)
-    return Rankings(np.arange(len(items)) if users is None else np.array(users), items, np.zeros(items.shape))
+    return Rankings(
+        np.arange(len(items)) if users is None else np.array(users), items, np.zeros(items.shape)
+    )
 
 
 def wanted(items, users=None) -> Targets:
@@ -28,11 +31,16 @@ def wanted(items, users=None) -> Targets:
 @given(st.data())
 def test_ranks_are_those_of_a_search_through_the_list(data):
     depth = data.draw(st.integers(1, 8))
-    lists = data.draw(st.lists(st.lists(st.integers(0, 9), unique=True, max_size=depth), min_size=1, max_size=6))
+    lists = data.draw(
+        st.lists(st.lists(st.integers(0, 9), unique=True, max_size=depth), min_size=1, max_size=6)
+    )
     targets = data.draw(st.lists(st.integers(0, 9), min_size=len(lists), max_size=len(lists)))
     padded = [row + [-1] * (depth - len(row)) for row in lists]
     found = Evaluator().evaluate(ranked(padded), wanted(targets))
-    expected = [row.index(target) + 1 if target in row else 0 for row, target in zip(lists, targets, strict=True)]
+    expected = [
+        row.index(target) + 1 if target in row else 0
+        for row, target in zip(lists, targets, strict=True)
+    ]
     assert found.ranks.tolist() == expected
     assert found.depth == depth
 
@@ -45,7 +53,11 @@ def test_scores_are_not_looked_at_so_ties_were_settled_by_the_ranker():
 @pytest.mark.parametrize(
     ("rankings", "targets", "message"),
     [
-        (ranked([[1], [2]], [4, 5]), wanted([1, 2], [4, 6]), "row 1 ranks for user 5, but its target belongs to user 6"),
+        (
+            ranked([[1], [2]], [4, 5]),
+            wanted([1, 2], [4, 6]),
+            "row 1 ranks for user 5, but its target belongs to user 6",
+        ),
         (ranked([[1], [2]]), wanted([1]), "2 ranked rows for 2 users, but 1 targets"),
         (ranked([[1, 2], [3, 3]], [8, 9]), wanted([1, 3], [8, 9]), "user 9 lists item 3 twice"),
         (ranked([[1, -1, 2]], [5]), wanted([2], [5]), "user 5 lists item 2 after a -1"),
@@ -57,10 +69,14 @@ def test_a_ranking_that_is_none_is_refused(rankings, targets, message):
         Evaluator().evaluate(rankings, targets)
 
 
-@pytest.mark.parametrize(("depth", "kind"), [(20, pa.uint8()), (255, pa.uint8()), (256, pa.uint16())])
+@pytest.mark.parametrize(
+    ("depth", "kind"), [(20, pa.uint8()), (255, pa.uint8()), (256, pa.uint16())]
+)
 def test_ranks_survive_a_file_in_small_integers(tmp_path, depth, kind):
     generator = np.random.default_rng(0)
-    kept = UserMetrics(users=np.arange(0, 6000, 2), ranks=generator.integers(0, depth + 1, 3000), depth=depth)
+    kept = UserMetrics(
+        users=np.arange(0, 6000, 2), ranks=generator.integers(0, depth + 1, 3000), depth=depth
+    )
     save_user_metrics(kept, tmp_path / "ranks.parquet")
     again = load_user_metrics(tmp_path / "ranks.parquet")
     assert again.users.tolist() == kept.users.tolist()
@@ -82,12 +98,17 @@ def test_a_file_of_something_else_is_refused(tmp_path):
 
 
 def test_a_rank_below_the_depth_kept_is_refused(tmp_path):
-    save_user_metrics(UserMetrics(users=np.arange(1), ranks=np.array([21]), depth=20), tmp_path / "a.parquet")
+    save_user_metrics(
+        UserMetrics(users=np.arange(1), ranks=np.array([21]), depth=20), tmp_path / "a.parquet"
+    )
     with pytest.raises(DataError, match="holds rank 21 although only 20"):
         load_user_metrics(tmp_path / "a.parquet")
 
 
 def test_evaluation_and_its_report_leave_torch_unloaded():
-    modules = "scoter.evaluation.evaluator, scoter.evaluation.significance, scoter.evaluation.metrics, scoter.report"
+    modules = (
+        "scoter.evaluation.evaluator, scoter.evaluation.significance, scoter.evaluation.metrics, "
+        "scoter.report"
+    )
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -26,16 +26,24 @@ def test_every_metric_of_every_user_is_that_of_ir_measures(seed, users, score_va
     for user in range(users):
         listed = generator.permutation(items)[: generator.integers(1, DEPTH + 1)]
         score = generator.integers(score_values, size=len(listed)).astype(float)
-        order = np.lexsort((-listed, -score))  # trec_eval settles a tied score by the larger document name
+        order = np.lexsort(
+            (-listed, -score)
+        )  # trec_eval settles a tied score by the larger document name
         row, own = np.full(DEPTH, -1), np.full(DEPTH, -np.inf)
         row[: len(listed)], own[: len(listed)] = listed[order], score[order]
         rows.append(row)
         scores.append(own)
-        runs += [ir_measures.ScoredDoc(str(user), f"{item:03d}", value) for item, value in zip(listed, score, strict=True)]
+        runs += [
+            ir_measures.ScoredDoc(str(user), f"{item:03d}", value)
+            for item, value in zip(listed, score, strict=True)
+        ]
         qrels.append(ir_measures.Qrel(str(user), f"{targets[user]:03d}", 1))
     rankings = Rankings(np.arange(users), np.array(rows), np.array(scores))
     ours = Evaluator().evaluate(rankings, Targets(np.arange(users), targets))
-    theirs = {(one.measure, int(one.query_id)): one.value for one in ir_measures.iter_calc(list(ORACLE.values()), qrels, runs)}
+    theirs = {
+        (one.measure, int(one.query_id)): one.value
+        for one in ir_measures.iter_calc(list(ORACLE.values()), qrels, runs)
+    }
     for name, measure in ORACLE.items():
         expected = np.array([theirs[measure, user] for user in range(users)])
         np.testing.assert_array_max_ulp(per_user(ours, name), expected, maxulp=1)
@@ -60,7 +68,9 @@ def test_a_shallow_ranking_offers_only_the_metrics_it_can_know():
         per_user(kept, "recall@20")
 
 
-@pytest.mark.parametrize("name", ["precision@5", "recall", "ndcg@", "recall@0", "recall@-1", "MRR", "ndcg@ten"])
+@pytest.mark.parametrize(
+    "name", ["precision@5", "recall", "ndcg@", "recall@0", "recall@-1", "MRR", "ndcg@ten"]
+)
 def test_an_unknown_metric_is_refused_by_name(name):
     with pytest.raises(ConfigError, match=f"no metric '{name}'"):
         per_user(UserMetrics(users=np.arange(1), ranks=np.array([1]), depth=20), name)

@@ -7,13 +7,22 @@ import pytest
 from scipy import stats
 
 from scoter.errors import ConfigError
-from scoter.evaluation.significance import Difference, Estimate, bootstrap_mean, holm, paired_bootstrap, paired_p_value
+from scoter.evaluation.significance import (
+    Difference,
+    Estimate,
+    bootstrap_mean,
+    holm,
+    paired_bootstrap,
+    paired_p_value,
+)
 
 
 def test_the_interval_is_that_of_scipy():
     generator = np.random.default_rng(1)
     a = generator.choice([0.0, 0.5, 1.0], size=400, p=[0.7, 0.1, 0.2])
-    b = np.where(generator.random(400) < 0.7, a, generator.choice([0.0, 1.0], size=400, p=[0.9, 0.1]))
+    b = np.where(
+        generator.random(400) < 0.7, a, generator.choice([0.0, 1.0], size=400, p=[0.9, 0.1])
+    )
     ours = paired_bootstrap(a, b, seed=0, draws=20_000)
     theirs = stats.bootstrap(
         (a, b),
@@ -70,8 +79,15 @@ def test_pairing_matters_and_exchanging_the_pair_changes_the_sign():
 
 def test_one_seed_gives_one_answer_and_a_wider_level_a_wider_interval():
     values = np.random.default_rng(8).random(200)
-    assert bootstrap_mean(values, seed=1) == bootstrap_mean(values, seed=1) != bootstrap_mean(values, seed=2)
-    narrow, wide = bootstrap_mean(values, seed=1, level=0.5), bootstrap_mean(values, seed=1, level=0.99)
+    assert (
+        bootstrap_mean(values, seed=1)
+        == bootstrap_mean(values, seed=1)
+        != bootstrap_mean(values, seed=2)
+    )
+    narrow, wide = (
+        bootstrap_mean(values, seed=1, level=0.5),
+        bootstrap_mean(values, seed=1, level=0.99),
+    )
     assert wide.low < narrow.low < narrow.mean < narrow.high < wide.high
 
 
@@ -110,11 +126,17 @@ def test_the_p_value_is_that_of_scipy():
 
 
 def test_holm_is_the_closure_of_bonferroni_over_all_subsets():
-    """A hypothesis falls if every subset that holds it falls by Bonferroni: Marcus, Peritz and Gabriel 1976."""
+    """A hypothesis falls if every subset that holds it falls by Bonferroni: Marcus, Peritz and
+    Gabriel 1976."""
     generator = np.random.default_rng(12)
     for count in (1, 2, 5):
         p = generator.beta(0.3, 2, count)
-        subsets = [chosen for size in range(1, count + 1) for chosen in combinations(range(count), size)]
-        closed = [max(min(1, len(s) * min(p[j] for j in s)) for s in subsets if i in s) for i in range(count)]
+        subsets = [
+            chosen for size in range(1, count + 1) for chosen in combinations(range(count), size)
+        ]
+        closed = [
+            max(min(1, len(s) * min(p[j] for j in s)) for s in subsets if i in s)
+            for i in range(count)
+        ]
         assert holm(p.tolist()) == pytest.approx(closed, rel=1e-12)
     assert holm([]) == []

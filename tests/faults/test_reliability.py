@@ -1,4 +1,5 @@
-"""What was tried is kept as it came out; and the attempts themselves, in short, among the slow tests."""
+"""What was tried is kept as it came out; and the attempts themselves, in short, among the slow
+tests."""
 
 import json
 from pathlib import Path
@@ -6,12 +7,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.faults.fuzz import mutated
-from benchmarks.reliability import FILE, SECTIONS, Section, keep, measure, tables_of
+from benchmarks.studies.reliability import FILE, SECTIONS, Section, keep, measure, tables_of
 from scoter.errors import ConfigError
 
 
 def test_a_section_that_failed_says_so(tmp_path: Path) -> None:
-    keep("kills", Section("Kills", "Said.", ("what", "count"), [["a|b", 12345]], False, ["one differs"]), tmp_path)
+    keep(
+        "kills",
+        Section("Kills", "Said.", ("what", "count"), [["a|b", 12345]], False, ["one differs"]),
+        tmp_path,
+    )
     page = tables_of(tmp_path)["kills"]
     assert "| a\\|b | 12,345 |" in page
     assert "**Not all of it passed**" in page
@@ -40,7 +45,12 @@ def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     found = kill_and_compare(tmp_path, kills=3, seed=1)
     assert len(found["killed"]) == 3
     assert found["files"] > 50
-    assert (found["different"], found["damaged"], found["crashed"], found["left"]) == ([], [], [], 0)
+    assert (found["different"], found["damaged"], found["crashed"], found["left"]) == (
+        [],
+        [],
+        [],
+        0,
+    )
 
 
 @pytest.mark.slow

@@ -10,21 +10,43 @@ import numpy as np
 import pytest
 
 import scoter
-from scoter.reasoning.picture import draw
+from scoter.reasoning.discovery.picture import draw
 from theory.errors import PremiseError
 from theory.npz import read_arrays
 
 ROOT = Path(scoter.__file__).parents[1]
-SOURCES = sorted(path for room in ("scoter", "theory", "benchmarks", "paper_figures") for path in (ROOT / room).rglob("*.py"))
+SOURCES = sorted(
+    path
+    for room in ("scoter", "theory", "benchmarks", "paper_figures")
+    for path in (ROOT / room).rglob("*.py")
+)
 
-MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "xmlrpc", "tarfile"}
+MODULES = {
+    "pickle",
+    "cPickle",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "marshal",
+    "shelve",
+    "xmlrpc",
+    "tarfile",
+}
 BARE_CALLS = {"eval", "exec", "compile", "__import__"}
-ATTRIBUTES = {("torch", "load"), ("torch", "save"), ("os", "system"), ("os", "popen"), ("yaml", "load"), ("pd", "read_pickle")}
+ATTRIBUTES = {
+    ("torch", "load"),
+    ("torch", "save"),
+    ("os", "system"),
+    ("os", "popen"),
+    ("yaml", "load"),
+    ("pd", "read_pickle"),
+}
 UNPACKERS = {"extract", "extractall", "unpack_archive"}
 
 
 def offences(tree: ast.AST) -> list[str]:
-    """What in a source could run code of a file, unpack an archive to a place of its choice, or hand text to a shell."""
+    """What in a source could run code of a file, unpack an archive to a place of its choice, or
+    hand text to a shell."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -37,11 +59,21 @@ def offences(tree: ast.AST) -> list[str]:
                 found.append(name.id)
             if isinstance(name, ast.Attribute):
                 owner = name.value.id if isinstance(name.value, ast.Name) else ""
-                found += [name.attr] if (owner, name.attr) in ATTRIBUTES or name.attr in UNPACKERS else []
+                found += (
+                    [name.attr]
+                    if (owner, name.attr) in ATTRIBUTES or name.attr in UNPACKERS
+                    else []
+                )
                 keywords = {keyword.arg: keyword.value for keyword in node.keywords}
-                if (owner, name.attr) == ("np", "load") and not _is(keywords.get("allow_pickle"), False):
+                if (owner, name.attr) == ("np", "load") and not _is(
+                    keywords.get("allow_pickle"), False
+                ):
                     found.append("np.load without allow_pickle=False")
-            found += ["shell=True" for keyword in node.keywords if keyword.arg == "shell" and not _is(keyword.value, False)]
+            found += [
+                "shell=True"
+                for keyword in node.keywords
+                if keyword.arg == "shell" and not _is(keyword.value, False)
+            ]
     return found
 
 
@@ -63,7 +95,11 @@ def test_no_source_runs_what_a_file_says(path: Path) -> None:
 )  # fmt: skip
 def test_the_walk_sees_what_it_looks_for(source: str) -> None:
     assert offences(ast.parse(source))
-    assert not offences(ast.parse("model.eval(); np.load('x', allow_pickle=False); ast.literal_eval('1'); re.compile('a')"))
+    assert not offences(
+        ast.parse(
+            "model.eval(); np.load('x', allow_pickle=False); ast.literal_eval('1'); re.compile('a')"
+        )
+    )
 
 
 def test_an_npz_with_pickled_objects_or_an_explosion_is_refused(tmp_path: Path) -> None:
@@ -76,7 +112,10 @@ def test_an_npz_with_pickled_objects_or_an_explosion_is_refused(tmp_path: Path) 
         read_arrays(tmp_path / "objects.npz", ("x", "y"), ("x", "y"))
     assert not (tmp_path / "fired").exists()
     sink = io.BytesIO()
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as packed, packed.open("x.npy", "w") as member:
+    with (
+        zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as packed,
+        packed.open("x.npy", "w") as member,
+    ):
         for _ in range(300):
             member.write(b"\x00" * (1 << 20))
     (tmp_path / "bomb.npz").write_bytes(sink.getvalue())
@@ -86,8 +125,15 @@ def test_an_npz_with_pickled_objects_or_an_explosion_is_refused(tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "$\\frac{$", "a & b"])
 def test_a_picture_of_a_hostile_name_shows_it_as_text(name: str, tmp_path: Path) -> None:
-    points = [{"x": 0.0, "y": 1.0, "recall": 0.5, "cluster": 0}, {"x": 1.0, "y": 0.0, "recall": 0.1, "cluster": -1}]
+    points = [
+        {"x": 0.0, "y": 1.0, "recall": 0.5, "cluster": 0},
+        {"x": 1.0, "y": 0.0, "recall": 0.1, "cluster": -1},
+    ]
     draw(points, name, tmp_path / "picture.svg")
-    texts = [element.text for element in ElementTree.parse(tmp_path / "picture.svg").iter() if element.tag.endswith("}text")]
+    texts = [
+        element.text
+        for element in ElementTree.parse(tmp_path / "picture.svg").iter()
+        if element.tag.endswith("}text")
+    ]
     assert f"2 {name}" in texts
     assert "<script" not in (tmp_path / "picture.svg").read_text()

@@ -1,4 +1,5 @@
-"""A stage that is killed before any one of its file operations, and run again, leaves the bytes of one that was not."""
+"""A stage that is killed before any one of its file operations, and run again, leaves the bytes of
+one that was not."""
 
 import json
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scoter.errors import StoreError
-from scoter.store import MANIFEST, Store
+from scoter.storage.store import MANIFEST, Store
 
 EVENTS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.chmod")
 
@@ -27,7 +28,8 @@ def make(store: Path) -> None:
 
 
 def killed_before(operation: int, store: Path) -> bool:
-    """Whether a child that does the work died; it sends itself SIGKILL before that file operation below the store."""
+    """Whether a child that does the work died; it sends itself SIGKILL before that file operation
+    below the store."""
     child = os.fork()
     if child == 0:
         seen = 0
@@ -52,14 +54,20 @@ def files_of(store: Path) -> dict[str, object]:
     for path in sorted(store.rglob("*")):
         name = str(path.relative_to(store))
         if path.name == MANIFEST:
-            found[name] = {key: value for key, value in json.loads(path.read_text()).items() if key not in ("created", "digest")}
+            found[name] = {
+                key: value
+                for key, value in json.loads(path.read_text()).items()
+                if key not in ("created", "digest")
+            }
         elif path.is_file() and path.suffix != ".lock":
             found[name] = path.read_bytes()
     return found
 
 
-def test_a_kill_before_any_file_operation_changes_nothing_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scoter.store.git_commit", lambda: "c" * 40)
+def test_a_kill_before_any_file_operation_changes_nothing_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scoter.storage.store.git_commit", lambda: "c" * 40)
     make(tmp_path / "whole")
     wanted = files_of(tmp_path / "whole")
     operation = 0
@@ -87,7 +95,9 @@ def test_a_flipped_bit_is_noticed_by_whoever_reads(where: int, tmp_path: Path) -
     (one,) = store.artefacts("one")
     assert one.file("b.txt").read_text() == "half way"
     (one.path / "b.txt").write_text("half wax")
-    with pytest.raises(StoreError, match=r"b\.txt was altered since it was written; delete the folder"):
+    with pytest.raises(
+        StoreError, match=r"b\.txt was altered since it was written; delete the folder"
+    ):
         one.file("b.txt")
     with pytest.raises(StoreError, match=r"b\.txt was altered"):
         one.folder()
@@ -113,7 +123,10 @@ def test_manifests_of_older_versions_have_no_hash_of_themselves(tmp_path: Path) 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can stop being root")
 @pytest.mark.parametrize("mode", [0o555, 0o000])
 def test_a_lost_permission_is_an_error_with_a_remedy(mode: int, tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents):  # down from the shared folder of temporary files, which is open to all
+    for folder in (
+        tmp_path,
+        *tmp_path.parents,
+    ):  # down from the shared folder of temporary files, which is open to all
         if folder == Path(tempfile.gettempdir()):
             break
         folder.chmod(0o755)

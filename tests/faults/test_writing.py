@@ -1,4 +1,5 @@
-"""A place that cannot be written is named in one line, what was there stays, and nothing half written is left."""
+"""A place that cannot be written is named in one line, what was there stays, and nothing half
+written is left."""
 
 import os
 import resource
@@ -13,16 +14,16 @@ import pytest
 from click.testing import CliRunner
 
 import scoter
-from scoter.cli import main
-from scoter.cli_discover import _place_picture
+from scoter.cli.discover import _place_picture
+from scoter.cli.main import main
 from scoter.data.prepared import load_prepared, save_prepared
 from scoter.errors import StoreError
-from scoter.reasoning import batch_files
-from scoter.reasoning.chain_job import ChainJob
-from scoter.reasoning.request_store import RequestStore
+from scoter.reasoning.language.replies import RequestStore
+from scoter.reasoning.writing import batch_files
+from scoter.reasoning.writing.job import ChainJob
 from scoter.report.page import write_page
+from scoter.storage.writing import replacing, writing
 from scoter.types import Catalog, InteractionLog
-from scoter.writing import replacing, writing
 
 LOG = InteractionLog(np.array([0, 1, 0]), np.array([0, 3]), ("ann",), np.array([1, 2, 3]))
 CATALOG = Catalog(("x", "y"), {"title": ("Ex", "Why")})
@@ -31,7 +32,8 @@ REMEDY = "free space there, allow writing, or name another place, and run again"
 
 @contextmanager
 def full_disk(most: int = 64) -> Iterator[None]:
-    """The system lets no file grow beyond `most` bytes, which fails as a full disk does, for root too."""
+    """The system lets no file grow beyond `most` bytes, which fails as a full disk does, for root
+    too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
     try:
@@ -63,7 +65,10 @@ def test_what_was_there_stays_until_the_new_file_is_whole(tmp_path: Path) -> Non
 def test_only_the_refusal_of_the_system_becomes_a_message(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="mine"), writing(tmp_path):
         raise ValueError("mine")
-    with pytest.raises(StoreError, match=r"/dev/full cannot be written .No space left on device"), writing("/dev/full"):
+    with (
+        pytest.raises(StoreError, match=r"/dev/full cannot be written .No space left on device"),
+        writing("/dev/full"),
+    ):
         Path("/dev/full").write_text("x")
 
 
@@ -73,7 +78,10 @@ def test_a_full_disk_leaves_the_dataset_that_was_there(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=rf"mine cannot be written .*{REMEDY}"), full_disk():
         save_prepared(LOG, other, tmp_path / "mine")
     assert load_prepared(tmp_path / "mine")[1].columns == CATALOG.columns
-    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["interactions.parquet", "items.parquet"]
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [
+        "interactions.parquet",
+        "items.parquet",
+    ]
 
 
 def _picture(path: Path) -> None:
@@ -82,11 +90,19 @@ def _picture(path: Path) -> None:
 
 
 def _batch(path: Path) -> None:
-    batch_files.export_batch(object.__new__(ChainJob), RequestStore(path.parents[1] / "replies"), path)
+    batch_files.export_batch(
+        object.__new__(ChainJob), RequestStore(path.parents[1] / "replies"), path
+    )
 
 
 @pytest.mark.parametrize(
-    "write", [lambda path: save_prepared(LOG, CATALOG, path), lambda path: write_page(path, "run.html"), _picture, _batch]
+    "write",
+    [
+        lambda path: save_prepared(LOG, CATALOG, path),
+        lambda path: write_page(path, "run.html"),
+        _picture,
+        _batch,
+    ],
 )
 def test_every_output_of_a_command_has_the_message(
     write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -102,7 +118,15 @@ def test_prepare_says_so_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "i.csv").write_text("user,item,timestamp\nu,a,1\nu,b,2\nu,c,3\n")
     with full_disk():
         done = CliRunner().invoke(
-            main, ["data", "prepare", "--interactions", str(tmp_path / "i.csv"), "--out", str(tmp_path / "o")]
+            main,
+            [
+                "data",
+                "prepare",
+                "--interactions",
+                str(tmp_path / "i.csv"),
+                "--out",
+                str(tmp_path / "o"),
+            ],
         )
     assert done.exit_code == 1
     assert done.output == f"Error: {tmp_path / 'o'} cannot be written (File too large); {REMEDY}\n"
@@ -111,15 +135,27 @@ def test_prepare_says_so_in_one_line(tmp_path: Path) -> None:
 
 def _command(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
 def test_output_to_a_full_disk_is_one_line() -> None:
-    code = "import sys; sys.stdout = open('/dev/full', 'w'); from scoter.cli import main; main(['ls'])"
+    code = (
+        "import sys; sys.stdout = open('/dev/full', 'w'); from scoter.cli.main import main; "
+        "main(['ls'])"
+    )
     done = _command(code)
-    assert done.returncode in (1, 120)  # 120 where Python finds at its end, too, that the output is full
-    assert done.stderr.startswith("Error: the output cannot be written (No space left on device); free space there")
+    assert done.returncode in (
+        1,
+        120,
+    )  # 120 where Python finds at its end, too, that the output is full
+    assert done.stderr.startswith(
+        "Error: the output cannot be written (No space left on device); free space there"
+    )
     assert "Traceback" not in done.stderr
 
 
@@ -132,18 +168,20 @@ def test_a_folder_name_beyond_ascii_works_in_a_posix_locale(tmp_path: Path) -> N
         from scoter.data.tables import load_table
         from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
         from scoter.evaluation.metrics import UserMetrics
-        from scoter.store import Store
+        from scoter.storage.store import Store
         assert sys.getfilesystemencoding() == "ascii", sys.getfilesystemencoding()
         (folder,) = Path(".").iterdir()
         made = Store(folder).stage("x", 1, {}, [], lambda out, scratch: save_prepared(*load_table(folder / "i.csv"), out))
         save_user_metrics(UserMetrics(np.array([0]), np.array([1]), 10), made.path / "ranks.parquet")
         assert load_user_metrics(made.path / "ranks.parquet").ranks.tolist() == [1]
         assert load_prepared(made.path)[0].user_keys == ("u",)
-        from scoter.cli import main
+        from scoter.cli.main import main
         main(["data", "show", "x", "--data", str(made.path)])
     """
     (tmp_path / "here" / "caf\u00e9").mkdir(parents=True)
-    (tmp_path / "here" / "caf\u00e9" / "i.csv").write_text("user,item,timestamp\nu,a,1\nu,b,2\nu,c,3\n")
+    (tmp_path / "here" / "caf\u00e9" / "i.csv").write_text(
+        "user,item,timestamp\nu,a,1\nu,b,2\nu,c,3\n"
+    )
     done = _command(
         f"import os; os.chdir({str(tmp_path / 'here')!r})\n" + code,
         LC_ALL="POSIX",

@@ -1,4 +1,5 @@
-"""What a figure draws, read back from its axes, is what the results hold; pictures of the stable ones stay as they are."""
+"""What a figure draws, read back from its axes, is what the results hold; pictures of the stable
+ones stay as they are."""
 
 import itertools
 import json
@@ -15,10 +16,10 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.testing.compare import compare_images
 
-from benchmarks.collect import ranks_path
-from benchmarks.tables import difference, main_table
-from paper_figures import efficiency, theory_figures
+from benchmarks.suite.collect import ranks_path
+from benchmarks.tables.tables import difference, main_table
 from paper_figures.__main__ import main
+from paper_figures.drawn import efficiency, theory_figures
 from paper_figures.figures import FIGURES, draw
 from paper_figures.measured import RESULTS, NotMeasuredError
 from paper_figures.plotted import plotted
@@ -38,7 +39,9 @@ def errorbars(axes) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     for bar in axes.containers:
         if isinstance(bar, ErrorbarContainer):
             across = bar.has_xerr
-            ends = np.array([segment[:, 0 if across else 1] for segment in bar[2][0].get_segments()])
+            ends = np.array(
+                [segment[:, 0 if across else 1] for segment in bar[2][0].get_segments()]
+            )
             middle = bar[0].get_xdata() if across else bar[0].get_ydata()
             found.append((ends[:, 0], np.asarray(middle, float), ends[:, 1]))
     return found
@@ -56,7 +59,12 @@ def test_controls_are_the_paired_differences():
         "other tables",
     ]
     for axes, dataset, prefix, arms in (
-        (fullest, "beauty-quarter", "", ("tiger", "tiger-meanpool", "control-bag", "control-without-step-5")),
+        (
+            fullest,
+            "beauty-quarter",
+            "",
+            ("tiger", "tiger-meanpool", "control-bag", "control-without-step-5"),
+        ),
         (toys, "toys-quarter", "", ("tiger", "control-shuffled", "control-without-step-12")),
         (others, "toys", "Toys: ", ("tiger", "control-mixed-scores")),
     ):
@@ -66,7 +74,9 @@ def test_controls_are_the_paired_differences():
             found = difference(RESULTS, dataset, "scoter", arm, "recall@10")
             place = names.index(prefix + method_name(arm))
             assert found is not None
-            assert (low[place], middle[place], high[place]) == pytest.approx((found.low, found.mean, found.high))
+            assert (low[place], middle[place], high[place]) == pytest.approx(
+                (found.low, found.mean, found.high)
+            )
 
 
 def test_controls_of_a_shop_alone_have_a_panel_of_their_own(tmp_path):
@@ -87,7 +97,9 @@ def test_lift_is_the_tables_in_percent_and_names_what_is_missing():
     row = main_table(RESULTS, "beauty").set_index("method").loc["sasrec-ce"]
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     low, middle, high = errorbars(figure.axes[0])[names.index("Beauty: SASRec, full softmax")]
-    scale = row["lift recall@10"] / row["difference recall@10"]  # in units of TIGER's at the seeds that both have
+    scale = (
+        row["lift recall@10"] / row["difference recall@10"]
+    )  # in units of TIGER's at the seeds that both have
     expected = [scale * row[f"{end} recall@10"] for end in ("low", "difference", "high")]
     assert [low[0], middle[0], high[0]] == pytest.approx(expected)
     for name in {"Sports", "Toys", "Yelp"} - {text.split(":")[0] for text in names}:
@@ -98,7 +110,9 @@ def test_attention_is_the_summary():
     rows = [row for row in json_results("attention.json")["rows"] if row["method"] == "scoter"]
     drawn = [patch.get_height() for axes in draw("attention").axes for patch in axes.patches]
     assert sorted(drawn) == pytest.approx(sorted(row["mean"] for row in rows))
-    ends = np.concatenate([high for axes in draw("attention").axes for _, _, high in bar_ends(axes)])
+    ends = np.concatenate(
+        [high for axes in draw("attention").axes for _, _, high in bar_ends(axes)]
+    )
     assert sorted(ends) == pytest.approx(sorted(row["high"] for row in rows))
 
 
@@ -112,8 +126,12 @@ def bar_ends(axes):
 def test_clusters_and_rounds_are_the_file():
     found = json_results("clusters.json")
     plane, rounds = draw("clusters").axes[:2]
-    drawn = np.concatenate([np.c_[part.get_offsets(), part.get_array()] for part in plane.collections])
-    points = np.array([[point["x"], point["y"], point["recall"]] for point in found["points"]["rows"]])
+    drawn = np.concatenate(
+        [np.c_[part.get_offsets(), part.get_array()] for part in plane.collections]
+    )
+    points = np.array(
+        [[point["x"], point["y"], point["recall"]] for point in found["points"]["rows"]]
+    )
     assert sorted(map(tuple, drawn.round(9))) == sorted(map(tuple, points.round(9)))
     ends = [one for bar in errorbars(rounds) for one in zip(*bar, strict=True)]
     expected = [(row["low"], row["mean"], row["high"]) for row in found["rows"]]
@@ -123,7 +141,9 @@ def test_clusters_and_rounds_are_the_file():
 def test_staleness_and_discovery_are_their_files():
     ((low, middle, high),) = errorbars(draw("staleness").axes[0])
     for place, row in enumerate(json_results("staleness.json")["rows"]):
-        assert (low[place], middle[place], high[place]) == pytest.approx([row["recall"][end] for end in ("low", "mean", "high")])
+        assert (low[place], middle[place], high[place]) == pytest.approx(
+            [row["recall"][end] for end in ("low", "mean", "high")]
+        )
     gains = json_results("discovery.json")["beauty"]["summary"]["gains"]
     axes = draw("discovery").axes[1]
     ((low, middle, high),) = errorbars(axes)
@@ -132,7 +152,10 @@ def test_staleness_and_discovery_are_their_files():
     for place, name in enumerate(names):
         ends = [gains[name][end] for end in ("low", "mean", "high")]
         assert (low[place], middle[place], high[place]) == pytest.approx(ends)
-        assert f"  {name}: {ends[1]:.4g} [{ends[0]:.4g}, {ends[2]:.4g}]" in plotted(draw("discovery")).splitlines()
+        assert (
+            f"  {name}: {ends[1]:.4g} [{ends[0]:.4g}, {ends[2]:.4g}]"
+            in plotted(draw("discovery")).splitlines()
+        )
 
 
 def test_a_point_shifted_aside_is_printed_with_the_name_of_its_place():
@@ -165,9 +188,13 @@ def test_every_heading_of_a_figures_numbers_has_numbers_below_it(name):
 
 def test_estimators_are_their_file():
     rows = json_results("estimators.json")["rows"]
-    mine = [row for row in rows if (row["estimator"], row["n"]) == ("ksg_1", 5000) and "value" in row]
+    mine = [
+        row for row in rows if (row["estimator"], row["n"]) == ("ksg_1", 5000) and "value" in row
+    ]
     mean = np.mean([min(abs(row["error"]), 2) for row in mine])
-    assert f"  mean size of the errors, each at most 2 nats, ksg 1: {mean:.4g}" in plotted(draw("estimators"))
+    assert f"  mean size of the errors, each at most 2 nats, ksg 1: {mean:.4g}" in plotted(
+        draw("estimators")
+    )
 
 
 def test_prefixes_are_their_file():
@@ -190,10 +217,16 @@ def test_speed_growth_and_beams_are_their_files():
         and not any(peer in f"{row['name']} {row.get('against')}" for peer in efficiency.PEERS)
     ]
     for axes in draw("speed").axes:
-        mine = {row["side"] + row["precision"]: row["per_cpu_second"] for row in rows if row["task"] == axes.get_title()}
+        mine = {
+            row["side"] + row["precision"]: row["per_cpu_second"]
+            for row in rows
+            if row["task"] == axes.get_title()
+        }
         names = [label.get_text().replace("\n", "") for label in axes.get_xticklabels()]
         sides = [name.replace("scoter", "ours").replace("HF T5", "theirs") for name in names]
-        assert [patch.get_height() for patch in axes.patches] == pytest.approx([mine[side] for side in sides])
+        assert [patch.get_height() for patch in axes.patches] == pytest.approx(
+            [mine[side] for side in sides]
+        )
         assert len(sides) == len(mine)
     axes = draw("growth").axes
     rows = json_results("growth.json")["rows"]
@@ -208,13 +241,18 @@ def test_speed_growth_and_beams_are_their_files():
     found, cost = draw("beams").axes
     exact = [row for row in json_results("exact.json") if row["method"] == "tiger"]
     assert found.lines[0].get_ydata() == pytest.approx([100 * row["overlap"] for row in exact])
-    assert cost.lines[0].get_ydata() == pytest.approx([1e3 * row["beam_cpu_seconds"] for row in exact])
+    assert cost.lines[0].get_ydata() == pytest.approx(
+        [1e3 * row["beam_cpu_seconds"] for row in exact]
+    )
 
 
 def test_latency_is_its_file(tmp_path):
     quantiles = {"tiger": {"p50": 8.0, "p99": 12.0}, "scoter": {"p50": 8.4, "p99": 13.0}}
     ratio = {"mean": 1.05, "low": 1.03, "high": 1.08}
-    rows = [{"threads": threads, "p50_ratio": ratio, "p50_ratio_cpu": ratio, **quantiles} for threads in (1, 2)]
+    rows = [
+        {"threads": threads, "p50_ratio": ratio, "p50_ratio_cpu": ratio, **quantiles}
+        for threads in (1, 2)
+    ]
     (tmp_path / "latency.json").write_text(json.dumps({"arm": "scoter", "latency": rows}))
     times, ratios = draw("latency", tmp_path).axes
     assert {line.get_label(): list(line.get_ydata()) for line in times.lines} == {
@@ -235,13 +273,18 @@ def bar_ends_of(axes):
 
 def test_shops_stand_below_what_is_possible():
     figure = draw("shops")
-    for axes, dataset in zip(figure.axes, ("simulated-lambda-1", "simulated-lambda-0"), strict=True):
+    for axes, dataset in zip(
+        figure.axes, ("simulated-lambda-1", "simulated-lambda-0"), strict=True
+    ):
         table = main_table(RESULTS, dataset).set_index("method")
         names = [label.get_text() for label in axes.get_yticklabels()]
         widths = dict(zip(names, [patch.get_width() for patch in axes.patches], strict=True))
         for name in ("tiger", "tiger-meanpool", "scoter"):
             assert widths[method_name(name)] == pytest.approx(table.loc[name, "recall@10"])
-            ranks = [load_user_metrics(ranks_path(RESULTS, dataset, name, seed, "test")) for seed in range(3)]
+            ranks = [
+                load_user_metrics(ranks_path(RESULTS, dataset, name, seed, "test"))
+                for seed in range(3)
+            ]
             each = np.mean([per_user(one, "recall@10") for one in ranks], axis=0)
             low, _, high = (ends[names.index(method_name(name))] for ends in bar_ends_of(axes))
             assert high - low == pytest.approx(2 * 1.96 * each.std() / len(each) ** 0.5, rel=0.1)
@@ -253,10 +296,13 @@ def test_solvable_models_lie_between_their_bounds():
     points = theory_figures.solvable_points(seeds=(0, 1))
     for _, entropy, recall in points:
         floor, ceiling = (
-            bound(entropy, items=theory_figures.ITEMS, k=theory_figures.K) for bound in (recall_floor, recall_ceiling)
+            bound(entropy, items=theory_figures.ITEMS, k=theory_figures.K)
+            for bound in (recall_floor, recall_ceiling)
         )
         assert floor - 1e-9 <= recall <= ceiling + 1e-9
-    offsets = np.concatenate([part.get_offsets() for part in draw("bounds").axes[0].collections[1:]])
+    offsets = np.concatenate(
+        [part.get_offsets() for part in draw("bounds").axes[0].collections[1:]]
+    )
     for _, entropy, recall in points:
         assert np.abs(offsets - [entropy, recall]).sum(axis=1).min() < 1e-9
     for _, information, gain in theory_figures.order_points(seeds=(0,)):
@@ -265,7 +311,9 @@ def test_solvable_models_lie_between_their_bounds():
 
 def test_the_crossing_lies_between_the_rows_where_the_risks_change_places():
     risks = theory_figures.crossover_risks(repetitions=400)
-    assert [row[:2] for row in theory_figures.crossover_risks(repetitions=2)["mean"]] == [row[:2] for row in risks["mean"]]
+    assert [row[:2] for row in theory_figures.crossover_risks(repetitions=2)["mean"]] == [
+        row[:2] for row in risks["mean"]
+    ]
     crossing = draw("crossover").axes[0].texts[0].get_text()
     n_star = float(crossing.split("= ")[1])
     for (n, structured, *_), (_, pooled, *_) in zip(risks["ordered"], risks["mean"], strict=True):
@@ -290,16 +338,31 @@ def test_axes_are_named_and_labels_do_not_overlap(name):
         if not axes.axison or axes.get_label() == "<colorbar>":
             continue
         assert axes.get_xlabel() or any(label.get_text() for label in axes.get_xticklabels())
-        assert axes.get_ylabel() or any(label.get_text() for label in axes.get_yticklabels()) or axes.get_shared_y_axes()
+        assert (
+            axes.get_ylabel()
+            or any(label.get_text() for label in axes.get_yticklabels())
+            or axes.get_shared_y_axes()
+        )
         for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
-            boxes = [label.get_window_extent(renderer) for label in labels if label.get_text() and label.get_visible()]
+            boxes = [
+                label.get_window_extent(renderer)
+                for label in labels
+                if label.get_text() and label.get_visible()
+            ]
             if not any(label.get_rotation() for label in labels):
                 assert not any(one.overlaps(two) for one, two in itertools.pairwise(boxes))
         for text in (axes.xaxis.label, axes.yaxis.label, axes.title):
             box = text.get_window_extent(renderer)
-            assert not text.get_text() or (box.x0 >= -1 and box.x1 <= frame.x1 + 1 and box.y1 <= frame.y1 + 1), text.get_text()
+            assert not text.get_text() or (
+                box.x0 >= -1 and box.x1 <= frame.x1 + 1 and box.y1 <= frame.y1 + 1
+            ), text.get_text()
     drawn = [axes for axes in figure.axes if axes.axison]
-    texts = [text for axes in drawn for text in (axes.xaxis.label, axes.yaxis.label, axes.title) if text.get_text()]
+    texts = [
+        text
+        for axes in drawn
+        for text in (axes.xaxis.label, axes.yaxis.label, axes.title)
+        if text.get_text()
+    ]
     for one, two in itertools.combinations(texts, 2):
         boxes = [text.get_window_extent(renderer).padded(3) for text in (one, two)]  # pixels
         assert not boxes[0].overlaps(boxes[1]), (one.get_text(), two.get_text())
@@ -319,13 +382,27 @@ def test_a_picture_that_changed_is_noticed(tmp_path):
 
 
 def test_the_command_writes_both_forms_and_lists_what_is_missing(tmp_path):
-    shutil.copytree(RESULTS, tmp_path / "results", ignore=shutil.ignore_patterns("ranks", "staleness.json"))
+    shutil.copytree(
+        RESULTS, tmp_path / "results", ignore=shutil.ignore_patterns("ranks", "staleness.json")
+    )
     done = CliRunner().invoke(
         main,
-        ["--out", str(tmp_path / "out"), "--results", str(tmp_path / "results"), "--only", "method", "--only", "staleness"],
+        [
+            "--out",
+            str(tmp_path / "out"),
+            "--results",
+            str(tmp_path / "results"),
+            "--only",
+            "method",
+            "--only",
+            "staleness",
+        ],
     )
     assert done.exit_code == 0, done.output
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["method.pdf", "method.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "method.pdf",
+        "method.png",
+    ]
     assert "staleness.json is not among the results: not measured yet" in done.output
     with pytest.raises(NotMeasuredError):
         draw("staleness", tmp_path / "results")

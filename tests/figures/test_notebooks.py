@@ -39,7 +39,9 @@ def test_what_must_not_be_committed_is_named(tmp_path):
 def test_what_is_printed_as_code_is_named(tmp_path, text):
     notebook = json.loads((FOLDER / "01_data.ipynb").read_text())
     code = next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")
-    code["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["recall -0.05\n", text]}]
+    code["outputs"] = [
+        {"output_type": "stream", "name": "stdout", "text": ["recall -0.05\n", text]}
+    ]
     (tmp_path / "bad.ipynb").write_text(json.dumps(notebook))
     (found,) = complaints(tmp_path / "bad.ipynb")
     assert "bad.ipynb, cell 1: prints" in found
@@ -50,7 +52,10 @@ def test_the_switch_is_the_environments_word(monkeypatch, capsys):
     assert chosen_size("results") == "results"
     monkeypatch.setenv(VARIABLE, "smoke")
     assert chosen_size("results") == "smoke"
-    assert capsys.readouterr().out.splitlines() == ["from committed results", "computed again, at smoke size"]
+    assert capsys.readouterr().out.splitlines() == [
+        "from committed results",
+        "computed again, at smoke size",
+    ]
     monkeypatch.setenv(VARIABLE, "huge")
     with pytest.raises(ConfigError, match=f"huge.*choose one of {', '.join(SIZES)}"):
         chosen_size("results")
@@ -69,8 +74,15 @@ def validate(copy: Path, notebook: str) -> subprocess.CompletedProcess[str]:
         "--nbval",
         f"notebooks/{notebook}",
     ]
-    environment = {"PYTHONPATH": str(copy), "PATH": "/usr/bin:/bin", "HOME": str(copy), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    environment = {
+        "PYTHONPATH": str(copy),
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(copy),
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.run(
+        command, cwd=copy, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
-"""`make paper`: every file named with its sources, documents unchanged where they were true, LaTeX that compiles."""
+"""`make paper`: every file named with its sources, documents unchanged where they were true, LaTeX
+that compiles."""
 
 import re
 import shutil
@@ -7,7 +8,7 @@ import subprocess
 import pytest
 
 from benchmarks.documents import ROOT, pages
-from benchmarks.tables import datasets
+from benchmarks.tables.tables import datasets
 from paper_figures.figures import FIGURES
 from paper_figures.paper import DRAWN, make
 
@@ -57,9 +58,17 @@ def test_the_paper_names_every_figure():
 @pytest.mark.slow
 def test_the_paper_compiles(made, tmp_path):
     if shutil.which("pdflatex") is None:
-        pytest.skip("no pdflatex here; Debian packages texlive-latex-base and texlive-latex-recommended have it")
+        pytest.skip(
+            "no pdflatex here; Debian packages texlive-latex-base and texlive-latex-recommended "
+            "have it"
+        )
     folder, _ = made
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", rf"\def\made{{{folder / 'out'}}}\input{{{TEX}}}"]
+    command = [
+        "pdflatex",
+        "-interaction=nonstopmode",
+        "-halt-on-error",
+        rf"\def\made{{{folder / 'out'}}}\input{{{TEX}}}",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
     (pdf,) = tmp_path.glob("*.pdf")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scoter.dropout import Dropout
+from scoter.models.dropout import Dropout
 from scoter.models.layers import FeedForward, RMSNorm
 
 
@@ -27,7 +27,9 @@ def test_the_norm_and_its_gradient_equal_autograd(shape: tuple[int, ...]) -> Non
     def plain(x: Tensor, weight: Tensor) -> Tensor:
         return x / (x.square().mean(-1, keepdim=True) + norm.eps).sqrt() * weight
 
-    for found, expected in zip(gradients(ours, x, weight), gradients(plain, x, weight), strict=True):
+    for found, expected in zip(
+        gradients(ours, x, weight), gradients(plain, x, weight), strict=True
+    ):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 

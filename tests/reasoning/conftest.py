@@ -1,4 +1,5 @@
-"""Small shops for the reasoning room: one written by hand, one drawn at random, one with an ordered plan."""
+"""Small shops for the reasoning room: one written by hand, one drawn at random, one with an ordered
+plan."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -12,7 +13,8 @@ BRANDS = ("Alba", "Brio", "Cosa", "Dune", "Echo", "Faro")
 
 
 def split_of(sequences: Sequence[Sequence[int]], keys: Sequence[str] | None = None) -> Split:
-    """Leave-one-out by hand: a sequence of three or more gives its last item to test and the one before to validation."""
+    """Leave-one-out by hand: a sequence of three or more gives its last item to test and the one
+    before to validation."""
     users = np.array([user for user, items in enumerate(sequences) if len(items) >= 3], np.int64)
     trains = [list(items[:-2]) if len(items) >= 3 else list(items) for items in sequences]
     offsets = np.concatenate([[0], np.cumsum([len(items) for items in trains])])
@@ -33,14 +35,18 @@ def shop_of(item_count: int) -> Catalog:
         {
             "title": tuple(f"Thing number {item}" for item in items),
             "brand": tuple("" if item % 4 == 3 else BRANDS[item % 3] for item in items),
-            "categories": tuple(() if item % 5 == 4 else (f"Hall {item % 2}", f"Shelf {item % 2}{item % 3}") for item in items),
+            "categories": tuple(
+                () if item % 5 == 4 else (f"Hall {item % 2}", f"Shelf {item % 2}{item % 3}")
+                for item in items
+            ),
             "price": tuple(float("nan") if item % 6 == 5 else 1.0 + item for item in items),
         },
     )
 
 
 def hashed(texts: Sequence[str], dim: int = 32) -> np.ndarray:
-    """A bag of words: each word is a fixed random direction. Deterministic, and blind to the order of words."""
+    """A bag of words: each word is a fixed random direction. Deterministic, and blind to the order
+    of words."""
     vectors = np.zeros((len(texts), dim), np.float32)
     for row, text in enumerate(texts):
         for word in text.lower().replace(".", " ").split():
@@ -50,7 +56,8 @@ def hashed(texts: Sequence[str], dim: int = 32) -> np.ndarray:
 
 
 def ordered_plan(users: int, seed: int) -> tuple[Split, Catalog]:
-    """The next item's category is given by the brand bought three purchases ago; its brand is free."""
+    """The next item's category is given by the brand bought three purchases ago; its brand is
+    free."""
     rng = np.random.default_rng(seed)
     count = len(BRANDS)
     brand = np.tile(np.arange(count), count)
@@ -64,7 +71,10 @@ def ordered_plan(users: int, seed: int) -> tuple[Split, Catalog]:
     catalog = Catalog(
         tuple(f"key{item}" for item in range(count * count)),
         {
-            "title": tuple(f"model {item} of {BRANDS[brand[item]]} kind{category[item]}" for item in range(count * count)),
+            "title": tuple(
+                f"model {item} of {BRANDS[brand[item]]} kind{category[item]}"
+                for item in range(count * count)
+            ),
             "brand": tuple(BRANDS[value] for value in brand),
             "categories": tuple((f"kind{value}",) for value in category),
         },

@@ -1,4 +1,5 @@
-"""`scoter reason` against a server on loopback: in this process, or in a child that can be killed."""
+"""`scoter reason` against a server on loopback: in this process, or in a child that can be
+killed."""
 
 import hashlib
 import json
@@ -17,7 +18,9 @@ SHOP = ("--set", "data.simulated.users=24", "--set", "data.simulated.min_length=
 
 def pattern_file(folder: Path) -> Path:
     path = folder / "pattern.json"
-    path.write_text(json.dumps({"pattern": {"steps": [{"role": role, "parameters": {}} for role in ROLES]}}))
+    path.write_text(
+        json.dumps({"pattern": {"steps": [{"role": role, "parameters": {}} for role in ROLES]}})
+    )
     return path
 
 
@@ -36,13 +39,20 @@ def digest(prompt: str) -> str:
 
 def arguments(base: Path, out: Path, *more: str) -> list[str]:
     """A small job: 24 simulated shoppers, one chain for every second item."""
-    fixed = ["--store", str(base / "store"), "--pattern", str(pattern_file(base)), "--out", str(out)]
+    fixed = [
+        "--store",
+        str(base / "store"),
+        "--pattern",
+        str(pattern_file(base)),
+        "--out",
+        str(out),
+    ]
     return ["reason", "simulated", *SHOP, *fixed, "--prefixes", "anchors:2", "--json", *more]
 
 
 def run_here(*given: str) -> tuple[int, str, str]:
     """Exit status, standard output and standard error of a command in this process."""
-    from scoter.cli import main
+    from scoter.cli.main import main
 
     result = CliRunner().invoke(main, [str(one) for one in given])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -70,7 +80,11 @@ def child_of(given: list[str]):
 
 
 def rows_of(out: Path) -> list[dict]:
-    return [row for path in sorted(out.glob("chains-*.parquet")) for row in pq.read_table(path).to_pylist()]
+    return [
+        row
+        for path in sorted(out.glob("chains-*.parquet"))
+        for row in pq.read_table(path).to_pylist()
+    ]
 
 
 def bytes_of(out: Path) -> dict[str, bytes]:

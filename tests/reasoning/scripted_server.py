@@ -1,4 +1,5 @@
-"""A real HTTP server on loopback that misbehaves on purpose: `plan(prompt, attempt)` names what each attempt gets."""
+"""A real HTTP server on loopback that misbehaves on purpose: `plan(prompt, attempt)` names what
+each attempt gets."""
 
 import json
 import threading
@@ -12,7 +13,8 @@ PROMPT_TOKENS, COMPLETION_TOKENS = 7, 3
 
 
 class ScriptedServer:
-    """Records what it saw: attempts per prompt, when they came, request bodies, headers, the most calls at once."""
+    """Records what it saw: attempts per prompt, when they came, request bodies, headers, the most
+    calls at once."""
 
     def __init__(
         self,
@@ -39,7 +41,9 @@ class ScriptedServer:
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.handle_error = lambda *_: None  # a client that went away is what we are here for
         self.http.daemon_threads = True
-        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self.thread = threading.Thread(
+            target=self.http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
         self.thread.start()
         self.base_url = f"http://127.0.0.1:{self.http.server_port}/v1"
         return self
@@ -79,9 +83,15 @@ class _Handler(BaseHTTPRequestHandler):
                 scripted.now -= 1
 
     def _behave(self, behaviour: str, text: str) -> None:
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": text},
+            "finish_reason": "stop",
+        }
         usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": COMPLETION_TOKENS}
-        whole = json.dumps({"id": "x", "object": "chat.completion", "choices": [choice], "usage": usage}).encode()
+        whole = json.dumps(
+            {"id": "x", "object": "chat.completion", "choices": [choice], "usage": usage}
+        ).encode()
         name, _, argument = behaviour.partition(":")
         if name in ("429", "503") and argument:
             self._send(int(name), b'{"error": {"message": "slow down"}}', {"Retry-After": argument})
@@ -104,7 +114,9 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(float(argument))
             self._send(200, whole)
         else:
-            twice = json.dumps({"choices": [choice, {**choice, "index": 1}, choice], "usage": usage}).encode()
+            twice = json.dumps(
+                {"choices": [choice, {**choice, "index": 1}, choice], "usage": usage}
+            ).encode()
             bodies = {
                 "ok": whole,
                 "malformed": whole[:-20],
@@ -119,7 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
-        for key, value in ({"Content-Type": "application/json", "Content-Length": str(len(body))} | (headers or {})).items():
+        for key, value in (
+            {"Content-Type": "application/json", "Content-Length": str(len(body))} | (headers or {})
+        ).items():
             self.send_header(key, value)
         self.end_headers()
         self.wfile.write(body)

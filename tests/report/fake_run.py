@@ -1,4 +1,5 @@
-"""A run folder such as a finished run leaves, small, and with as little goodwill in its texts as one likes."""
+"""A run folder such as a finished run leaves, small, and with as little goodwill in its texts as
+one likes."""
 
 import json
 from pathlib import Path
@@ -12,8 +13,21 @@ from scoter.evaluation.significance import paired_bootstrap
 from scoter.types import UserMetrics
 
 KEY = "9f3c2a71b6e04d58" * 4
-STRENGTH = {"popularity": 0.02, "sasrec-bce": 0.07, "sasrec-ce": 0.10, "tiger": 0.08, "tiger-meanpool": 0.085, "scoter": 0.11}
-ROLES = ["recent_item(lag=1)", "long_term_category", "brand_loyalty", "usual_successors(top=5)", "recommendation"]
+STRENGTH = {
+    "popularity": 0.02,
+    "sasrec-bce": 0.07,
+    "sasrec-ce": 0.10,
+    "tiger": 0.08,
+    "tiger-meanpool": 0.085,
+    "scoter": 0.11,
+}
+ROLES = [
+    "recent_item(lag=1)",
+    "long_term_category",
+    "brand_loyalty",
+    "usual_successors(top=5)",
+    "recommendation",
+]
 TITLES = [
     "Rose Water Toner, 8 fl oz",
     "Argan Oil Shampoo",
@@ -78,25 +92,44 @@ PATTERN = {
 
 
 def write_fake_explorer(folder: Path) -> Path:
-    """An `explorer.json` from the run's examples, with contributions for one method, which missed the first user's truth."""
+    """An `explorer.json` from the run's examples, with contributions for one method, which missed
+    the first user's truth."""
     entries = json.loads((folder / "examples.json").read_text())
     generator = np.random.default_rng(1)
     for number, entry in enumerate(entries):
         for method, listed in entry["recommendations"].items():
             for item in listed:
-                item["truth"] = item["title"] == entry["truth"] and not (method == "scoter" and number == 0)
+                item["truth"] = item["title"] == entry["truth"] and not (
+                    method == "scoter" and number == 0
+                )
         for item in entry["recommendations"]["scoter"]:
             item["contributions"] = generator.normal(size=len(ROLES)).round(4).tolist()
-        attention = dict(zip([*ROLES, "nothing"], generator.dirichlet(np.ones(len(ROLES) + 1)).tolist(), strict=True))
+        attention = dict(
+            zip(
+                [*ROLES, "nothing"],
+                generator.dirichlet(np.ones(len(ROLES) + 1)).tolist(),
+                strict=True,
+            )
+        )
         truth = generator.normal(size=len(ROLES)).round(4).tolist()
         rank = 1 if number else 17
-        entry["read"] = {"scoter": {"gate": 0.25, "attention": attention, "steps": ROLES, "truth": truth, "rank": rank}}
+        entry["read"] = {
+            "scoter": {
+                "gate": 0.25,
+                "attention": attention,
+                "steps": ROLES,
+                "truth": truth,
+                "rank": rank,
+            }
+        }
     path = folder / "explorer.json"
     path.write_text(json.dumps(entries))
     return path
 
 
-def write_fake_run(folder: Path, users: int = 2000, titles=TITLES, note="A fixed sample of 2,000 Beauty users.") -> Path:
+def write_fake_run(
+    folder: Path, users: int = 2000, titles=TITLES, note="A fixed sample of 2,000 Beauty users."
+) -> Path:
     generator = np.random.default_rng(0)
     (folder / "ranks").mkdir(parents=True)
     (folder / "attention").mkdir()
@@ -104,11 +137,15 @@ def write_fake_run(folder: Path, users: int = 2000, titles=TITLES, note="A fixed
     kept = {}
     draw, place = generator.random(users), generator.integers(1, 21, users)
     for number, (name, strength) in enumerate(STRENGTH.items()):
-        kept[name] = UserMetrics(users=np.arange(users), ranks=np.where(draw < strength, place, 0), depth=20)
+        kept[name] = UserMetrics(
+            users=np.arange(users), ranks=np.where(draw < strength, place, 0), depth=20
+        )
         for split in ("valid", "test"):
             save_user_metrics(kept[name], folder / "ranks" / f"{name}-{split}.parquet")
         epochs = range(1, 31) if number else []
-        curve: list[dict[str, float]] = [{"epoch": e, "loss": (8 + number) * np.exp(-e / 9) + 2} for e in epochs]
+        curve: list[dict[str, float]] = [
+            {"epoch": e, "loss": (8 + number) * np.exp(-e / 9) + 2} for e in epochs
+        ]
         for entry in curve[4::5]:
             grown = strength * (1 - np.exp(-entry["epoch"] / 9)) * 0.5
             entry |= {"ndcg@10": grown, "recall@10": 1.8 * grown}
@@ -117,9 +154,16 @@ def write_fake_run(folder: Path, users: int = 2000, titles=TITLES, note="A fixed
             "metrics": {"valid": means, "test": means},
             "epochs": len(curve),
             "best_epoch": len(curve) and 25,
-            **({"cpu_seconds": 17.0 + 321.4 * number, "peak_mib": 402.0 + 97 * number} if number else {}),
+            **(
+                {"cpu_seconds": 17.0 + 321.4 * number, "peak_mib": 402.0 + 97 * number}
+                if number
+                else {}
+            ),
             "parameters": 1_612_345 * number,
-            "config": {"training": {"epochs": len(curve), "learning_rate": 0.001}, "note": "<script>alert('config')</script>"},
+            "config": {
+                "training": {"epochs": len(curve), "learning_rate": 0.001},
+                "note": "<script>alert('config')</script>",
+            },
             "curve": curve,
         }
     differences = []
@@ -130,19 +174,29 @@ def write_fake_run(folder: Path, users: int = 2000, titles=TITLES, note="A fixed
             differences.append({"better": "scoter", "worse": worse, "metric": metric} | vars(found))
     for name, slots in (("scoter", ROLES), ("tiger-meanpool", ["all steps, pooled"])):
         attention = generator.dirichlet(np.ones(len(slots) + 1)).tolist()
-        found = {"roles": [*slots, "nothing"], "gate_mean": [0.21, 0.34, 0.52][: len(slots)], "attention_mean": attention}
+        found = {
+            "roles": [*slots, "nothing"],
+            "gate_mean": [0.21, 0.34, 0.52][: len(slots)],
+            "attention_mean": attention,
+        }
         (folder / "attention" / f"{name}.json").write_text(json.dumps(found))
     examples = [
         {
             "user": user,
             "history": titles[: 3 + user],
             "steps": [
-                {"role": role, "sentences": [f"After {titles[0]}, shoppers often take {titles[-1]}."]} for role in ROLES[:-1]
+                {
+                    "role": role,
+                    "sentences": [f"After {titles[0]}, shoppers often take {titles[-1]}."],
+                }
+                for role in ROLES[:-1]
             ]
             + [{"role": ROLES[-1], "sentences": []}],
             "truth": titles[-1],
             "recommendations": {
-                name: [{"title": titles[(i + j) % len(titles)], "score": -1.5 - j} for j in range(5)]
+                name: [
+                    {"title": titles[(i + j) % len(titles)], "score": -1.5 - j} for j in range(5)
+                ]
                 for i, name in enumerate(STRENGTH)
             },
         }
@@ -150,8 +204,19 @@ def write_fake_run(folder: Path, users: int = 2000, titles=TITLES, note="A fixed
     ]
     (folder / "examples.json").write_text(json.dumps(examples))
     run = {
-        **{"experiment": "quickstart", "dataset": "beauty", "seed": 0, "users": users, "items": 12101},
-        **{"commit": "0123456789abcdef0123456789abcdef01234567", "note": note, "full_data": False, "methods": methods},
+        **{
+            "experiment": "quickstart",
+            "dataset": "beauty",
+            "seed": 0,
+            "users": users,
+            "items": 12101,
+        },
+        **{
+            "commit": "0123456789abcdef0123456789abcdef01234567",
+            "note": note,
+            "full_data": False,
+            "methods": methods,
+        },
         "differences": differences,
         "semantic_ids": {
             "method": "rqkmeans",

@@ -9,7 +9,8 @@ VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """Every start tag with its attributes, all text outside style and script, and whether each tag was closed in its place."""
+    """Every start tag with its attributes, all text outside style and script, and whether each tag
+    was closed in its place."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -35,7 +36,9 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if "script" in self.open:
-            self.scripts.append("sha256-" + base64.b64encode(hashlib.sha256(data.encode()).digest()).decode())
+            self.scripts.append(
+                "sha256-" + base64.b64encode(hashlib.sha256(data.encode()).digest()).decode()
+            )
         elif "style" not in self.open:
             self.inside.append((tuple(self.open), data))
 

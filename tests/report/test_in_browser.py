@@ -1,4 +1,5 @@
-"""Both reports in a headless Chromium: nothing goes wrong, nothing is fetched, everything works by keyboard and on a phone."""
+"""Both reports in a headless Chromium: nothing goes wrong, nothing is fetched, everything works by
+keyboard and on a phone."""
 
 import json
 import shutil
@@ -13,7 +14,9 @@ from paper_figures.suite_report import write_suite_report
 from scoter.report import write_report
 
 pytestmark = pytest.mark.slow
-playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here; pip install -e '.[dev]' has it")
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="no playwright here; pip install -e '.[dev]' has it"
+)
 PATIENCE = 240_000  # milliseconds, for a machine that is busy
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -37,7 +40,9 @@ def reports(tmp_path_factory) -> Callable[[str], Path]:
     @cache
     def made(name: str) -> Path:
         out = folder / f"{name}.html"
-        run = write_fake_run(folder / name, titles=HOSTILE if name == "hostile" else TITLES, note=HOSTILE[0])
+        run = write_fake_run(
+            folder / name, titles=HOSTILE if name == "hostile" else TITLES, note=HOSTILE[0]
+        )
         explored = write_fake_explorer(run)
         if name == "suite":
             write_suite_report(out, explored={HOSTILE[0]: explored, "another": explored})
@@ -50,7 +55,8 @@ def reports(tmp_path_factory) -> Callable[[str], Path]:
 
 @pytest.fixture
 def visit(browser, reports):
-    """Open a report; what the browser complains of and what it asks for must be nothing once the test is over."""
+    """Open a report; what the browser complains of and what it asks for must be nothing once the
+    test is over."""
     contexts, complaints = [], []
 
     def opened(name: str, anchor: str = "", **options):
@@ -59,7 +65,10 @@ def visit(browser, reports):
         page.set_default_timeout(PATIENCE)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: request.url.startswith("file:") or complaints.append(request.url))
+        page.on(
+            "request",
+            lambda request: request.url.startswith("file:") or complaints.append(request.url),
+        )
         page.goto(reports(name).as_uri() + anchor)
         return page
 
@@ -81,7 +90,9 @@ def tab_to(page, selector: str, most: int = 60) -> None:
 def test_it_opens_whole_in_both_schemes_and_on_a_phone(visit, name, tmp_path):
     page = visit(name)
     assert page.evaluate("window.harmed") is None
-    assert page.locator(".explorer article:visible").count() == page.locator(".explorer").count() > 0
+    assert (
+        page.locator(".explorer article:visible").count() == page.locator(".explorer").count() > 0
+    )
     for width in (1280, 400):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -126,9 +137,13 @@ def test_cells_without_a_number_stay_last(visit):
     table = page.locator("table", has=page.locator("tbody td:nth-child(7):empty")).first
     for _ in range(2):
         table.locator("thead button").nth(5).press("Enter")  # seeds; published rows have none
-        seeds = table.evaluate("table => [...table.tBodies[0].rows].map(row => row.cells[6].textContent)")
+        seeds = table.evaluate(
+            "table => [...table.tBodies[0].rows].map(row => row.cells[6].textContent)"
+        )
         assert "" in seeds
-        assert all(not later for place, seed in enumerate(seeds) if not seed for later in seeds[place:])
+        assert all(
+            not later for place, seed in enumerate(seeds) if not seed for later in seeds[place:]
+        )
 
 
 def test_users_are_found_and_walked_through_by_keyboard(visit, reports):

@@ -1,4 +1,5 @@
-"""The report read back with an HTML parser: whole, safe, self-contained, and with every number of the run."""
+"""The report read back with an HTML parser: whole, safe, self-contained, and with every number of
+the run."""
 
 import base64
 import itertools
@@ -41,7 +42,10 @@ def test_every_number_of_the_run_stands_in_the_page(make_fake_run):
         kept = load_user_metrics(folder / "ranks" / f"{name}-test.parquet")
         for metric in ("recall@5", "ndcg@5", "recall@10", "ndcg@10"):
             found = bootstrap_mean(per_user(kept, metric), seed=0)
-            assert f"{made['metrics']['test'][metric]:.4f} [{found.low:.4f}, {found.high:.4f}]" in page.text
+            assert (
+                f"{made['metrics']['test'][metric]:.4f} [{found.low:.4f}, {found.high:.4f}]"
+                in page.text
+            )
         costs = [f"{made[key]:,.0f}" for key in ("peak_mib", "parameters") if key in made]
         for shown in (*costs, *([cpu_time(made["cpu_seconds"])] if number else [])):
             assert shown in page.texts
@@ -101,7 +105,9 @@ def test_hostile_names_stay_texts_in_attributes_too(make_fake_run):
 
 def test_the_page_asks_nothing_of_the_network(make_fake_run):
     raw, page = report(make_fake_run())
-    assert not any(tag in ("link", "img", "iframe", "object", "embed", "form", "base") for tag, _ in page.tags)
+    assert not any(
+        tag in ("link", "img", "iframe", "object", "embed", "form", "base") for tag, _ in page.tags
+    )
     for _, attributes in page.tags:
         assert "src" not in attributes
         assert attributes.get("href", "#").startswith("#")
@@ -109,7 +115,11 @@ def test_the_page_asks_nothing_of_the_network(make_fake_run):
     assert "https:" not in raw
     assert "@import" not in raw
     assert "url(" not in raw
-    policy = next(one["content"] for one in page.of("meta") if one.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        one["content"]
+        for one in page.of("meta")
+        if one.get("http-equiv") == "Content-Security-Policy"
+    )
     assert policy.startswith("default-src 'none'")
     assert "prefers-color-scheme: dark" in raw
     assert len(raw) < 100_000
@@ -120,7 +130,9 @@ def test_tables_and_figures_can_be_heard(make_fake_run):
     assert len(page.of("caption")) == len(page.of("table")) >= 7
     assert all("scope" in attributes for attributes in page.of("th"))
     for attributes in page.of("svg"):
-        assert attributes.get("aria-hidden") == "true" or (attributes["role"] == "img" and attributes["aria-label"].strip())
+        assert attributes.get("aria-hidden") == "true" or (
+            attributes["role"] == "img" and attributes["aria-label"].strip()
+        )
     assert page.of("html") == [{"lang": "en"}]
     anchors = {attributes["href"][1:] for attributes in page.of("a")}
     assert anchors == {"content"} | {attributes["id"] for attributes in page.of("h2")}
@@ -136,7 +148,12 @@ def test_the_item_that_came_next_is_marked_wherever_it_was_recommended(make_fake
     folder = make_fake_run()
     raw, _ = report(folder)
     examples = json.loads((folder / "examples.json").read_text())
-    hits = sum(item["title"] == one["truth"] for one in examples for listed in one["recommendations"].values() for item in listed)
+    hits = sum(
+        item["title"] == one["truth"]
+        for one in examples
+        for listed in one["recommendations"].values()
+        for item in listed
+    )
     assert hits > 0
     assert raw.count("(came next)") == hits
     assert raw.count(f"<p><mark><bdi>{examples[0]['truth']}</bdi></mark></p>") == len(examples)
@@ -146,18 +163,29 @@ def test_whiskers_and_curves_lie_where_the_numbers_say(make_fake_run):
     folder = make_fake_run()
     run = json.loads((folder / "run.json").read_text())
     raw, _ = report(folder)
-    widths = [(float(a), float(b)) for a, b in re.findall(r'<line class="whisker" x1="([\d.]+)" x2="([\d.]+)" y1="10"', raw)]
+    widths = [
+        (float(a), float(b))
+        for a, b in re.findall(r'<line class="whisker" x1="([\d.]+)" x2="([\d.]+)" y1="10"', raw)
+    ]
     first = len(run["methods"])  # whose own whiskers come first
     for place, metric in enumerate(("recall@10", "ndcg@10", "ndcg@5", "recall@5")):
         start = first + 3 * place
         spans = [one["high"] - one["low"] for one in run["differences"] if one["metric"] == metric]
-        ratios = [(b - a) / span for (a, b), span in zip(widths[start : start + 3], spans, strict=True)]
+        ratios = [
+            (b - a) / span for (a, b), span in zip(widths[start : start + 3], spans, strict=True)
+        ]
         assert np.allclose(ratios, ratios[0], rtol=0.01)
     lines = re.findall(r'<polyline class="line c\d" points="([^"]+)"', raw)
-    evaluated = [name for name, made in run["methods"].items() if any("ndcg@10" in entry for entry in made["curve"])]
+    evaluated = [
+        name
+        for name, made in run["methods"].items()
+        if any("ndcg@10" in entry for entry in made["curve"])
+    ]
     for name, line in zip(evaluated, lines, strict=False):
         heights = np.array([270 - 26 - float(point.split(",")[1]) for point in line.split()])
-        values = np.array([entry["ndcg@10"] for entry in run["methods"][name]["curve"] if "ndcg@10" in entry])
+        values = np.array(
+            [entry["ndcg@10"] for entry in run["methods"][name]["curve"] if "ndcg@10" in entry]
+        )
         assert np.allclose(heights, values * heights[-1] / values[-1], atol=0.2)
 
 
@@ -166,7 +194,9 @@ def test_a_curve_without_height_or_length_keeps_readable_ticks(make_fake_run, ep
     folder = make_fake_run()
     run = json.loads((folder / "run.json").read_text())
     for made in run["methods"].values():
-        made["curve"] = [{"epoch": epoch, "loss": loss, "ndcg@10": 0.0} for epoch in range(1, 1 + epochs)]
+        made["curve"] = [
+            {"epoch": epoch, "loss": loss, "ndcg@10": 0.0} for epoch in range(1, 1 + epochs)
+        ]
     (folder / "run.json").write_text(json.dumps(run))
     raw, _ = report(folder)
     charts = re.findall(r'<svg viewBox="0 0 220 130".*?</svg>', raw, re.DOTALL)
@@ -186,7 +216,13 @@ def test_a_run_with_nothing_to_tell_says_so(make_fake_run):
     run["methods"] = {"popularity": run["methods"]["popularity"]}
     (folder / "run.json").write_text(json.dumps(run))
     _, page = report(folder)
-    for sentence in ("reads reasoning chains", "kept no examples", "mined no pattern", "uses semantic IDs", "while it trained"):
+    for sentence in (
+        "reads reasoning chains",
+        "kept no examples",
+        "mined no pattern",
+        "uses semantic IDs",
+        "while it trained",
+    ):
         assert sentence in page.text
     assert "no published table" not in page.text
 
@@ -203,9 +239,18 @@ def test_a_loss_that_is_no_number_leaves_a_gap_and_not_a_broken_page(make_fake_r
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "run.json").unlink(), r"run\.json cannot be read .*pass the folder of a finished run"),
-        (lambda folder: (folder / "run.json").write_text("{}"), r"run\.json has no experiment, dataset"),
-        (lambda folder: (folder / "ranks" / "tiger-test.parquet").unlink(), r"tiger-test\.parquet cannot be read"),
+        (
+            lambda folder: (folder / "run.json").unlink(),
+            r"run\.json cannot be read .*pass the folder of a finished run",
+        ),
+        (
+            lambda folder: (folder / "run.json").write_text("{}"),
+            r"run\.json has no experiment, dataset",
+        ),
+        (
+            lambda folder: (folder / "ranks" / "tiger-test.parquet").unlink(),
+            r"tiger-test\.parquet cannot be read",
+        ),
         (
             lambda folder: (folder / "attention" / "scoter.json").write_text(
                 json.dumps({"roles": ["a"], "attention_mean": [0.1] * 3, "gate_mean": [0.5]})
@@ -238,7 +283,11 @@ def test_each_contribution_stands_in_the_page_with_its_step_and_its_sign(make_fa
                 assert f"{value:+.3f}" in page.texts
     widths = [int(width) for width in re.findall(r"--share:(\d+)%", raw)]
     assert max(widths) == 100
-    assert raw.count("n share against") + raw.count("n share for") == len(widths) == (6 + 5) * len(ROLES)
+    assert (
+        raw.count("n share against") + raw.count("n share for")
+        == len(widths)
+        == (6 + 5) * len(ROLES)
+    )
     assert re.search(r'<td class="n" data-value="17">17</td><th scope="row"><mark>', raw)
     path.write_text(path.read_text().replace('"rank": 17', '"rank": null'))
     assert '<td class="n" data-value="1000000">deeper</td>' in report(folder, path)[0]
@@ -329,19 +378,26 @@ def test_what_was_not_trained_has_no_time_and_no_best_epoch(make_fake_run):
 
 def luminance(colour: str) -> float:
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def test_text_and_marks_are_seen_in_both_schemes():
     style = (PAGES / "report.css").read_text()
     light, dark = (
-        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block)) for block in re.findall(r":root \{(.*?)\}", style, re.S)
+        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
+        for block in re.findall(r":root \{(.*?)\}", style, re.S)
     )
     assert light.keys() == dark.keys()
     for scheme in (light, dark):
         for front, back, least in [
-            *((text, ground, 4.5) for text in ("ink", "soft", "accent") for ground in ("paper", "card")),
+            *(
+                (text, ground, 4.5)
+                for text in ("ink", "soft", "accent")
+                for ground in ("paper", "card")
+            ),
             *(("ink", ground, 4.5) for ground in ("mark", "note", "faint")),
             *((mark, "card", 3.0) for mark in (*(f"c{number}" for number in range(8)), "edge")),
         ]:

@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 from fake_run import STRENGTH, write_fake_run
 
-from scoter.cli import main
+from scoter.cli.main import main
 from scoter.config import to_json
 from scoter.experiments import simulated_smoke
-from scoter.store import Store
+from scoter.storage.store import Store
 
 PICTURE = "<svg xmlns='http://www.w3.org/2000/svg'></svg>"
 

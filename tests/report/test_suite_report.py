@@ -1,4 +1,5 @@
-"""The report of the whole suite, read back: the numbers of the tables, the figures, and nothing that reaches out."""
+"""The report of the whole suite, read back: the numbers of the tables, the figures, and nothing
+that reaches out."""
 
 import json
 import re
@@ -10,9 +11,9 @@ import pytest
 from fake_run import HOSTILE, write_fake_explorer, write_fake_run
 from page_reader import Page, allowed_scripts
 
-from benchmarks.collect import RESULTS
-from benchmarks.comparisons import METRICS, compare
-from benchmarks.tables import main_table, mean_over_users, sources
+from benchmarks.suite.collect import RESULTS
+from benchmarks.tables.comparisons import METRICS, compare
+from benchmarks.tables.tables import main_table, mean_over_users, sources
 from paper_figures import suite_report
 from paper_figures.figures import FIGURES
 from paper_figures.style import dataset_name
@@ -67,14 +68,20 @@ def test_a_figure_that_nobody_has_measured_is_named(small, tmp_path):
 def test_it_is_whole_by_itself_and_can_be_heard(small, tmp_path):
     run = write_fake_run(tmp_path / "run", titles=HOSTILE)
     explored = write_fake_explorer(run)
-    write_suite_report(tmp_path / "suite.html", explored={HOSTILE[0]: explored, "another": explored})
+    write_suite_report(
+        tmp_path / "suite.html", explored={HOSTILE[0]: explored, "another": explored}
+    )
     raw, page = read(tmp_path / "suite.html")
     assert raw.count("<script") == 1
     assert page.scripts == allowed_scripts(raw)
     assert not re.search(r"https?:|@import|url\((?!#)", raw)
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(set(ids)) == len(ids)
-    links = {attributes["href"][1:] for _, attributes in page.tags if attributes.get("href", "").startswith("#")}
+    links = {
+        attributes["href"][1:]
+        for _, attributes in page.tags
+        if attributes.get("href", "").startswith("#")
+    }
     assert links <= set(ids)
     assert len(page.of("caption")) == len(page.of("table"))
     assert all("scope" in attributes for attributes in page.of("th"))
@@ -85,9 +92,20 @@ def test_it_is_whole_by_itself_and_can_be_heard(small, tmp_path):
 
 def test_it_needs_no_torch(tmp_path):
     code = "import sys, paper_figures.suite_report; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "False"
+    )
 
 
 def test_cells_with_a_bar_and_marks_are_read_as_markdown_has_them():
-    text = "# Heading\n\n- One of `two`\n- **and** more\n\n| a \\| b | n |\n|---|---:|\n| x | 1,000 |\n"
-    assert markdown_parts(text) == [{"said": "One of two and more"}, {"columns": ["a | b", "n"], "rows": [["x", "1,000"]]}]
+    text = (
+        "# Heading\n\n- One of `two`\n- **and** more\n\n| a \\| b | n |\n|---|---:|\n| x | 1,000 "
+        "|\n"
+    )
+    assert markdown_parts(text) == [
+        {"said": "One of two and more"},
+        {"columns": ["a | b", "n"], "rows": [["x", "1,000"]]},
+    ]

@@ -27,12 +27,16 @@ def test_collision_level_numbers_each_group_from_zero(codes: np.ndarray, seed: i
         groups.setdefault(tuple(row[:-1]), []).append(row[-1])
     assert all(sorted(numbers) == list(range(len(numbers))) for numbers in groups.values())
     assert ids.codebook_sizes == (*(4,) * codes.shape[1], max(map(len, groups.values())))
-    np.testing.assert_array_equal(add_collision_level(codes, (4,) * codes.shape[1], seed).codes, ids.codes)
+    np.testing.assert_array_equal(
+        add_collision_level(codes, (4,) * codes.shape[1], seed).codes, ids.codes
+    )
 
 
 def test_collision_numbers_follow_the_seed_and_not_the_item_number() -> None:
     codes = np.zeros((3, 2), np.int64)
-    orders = {tuple(add_collision_level(codes, (1, 1), seed).codes[:, -1].tolist()) for seed in range(200)}
+    orders = {
+        tuple(add_collision_level(codes, (1, 1), seed).codes[:, -1].tolist()) for seed in range(200)
+    }
     assert orders == set(itertools.permutations(range(3)))
 
 
@@ -57,8 +61,13 @@ def test_reassigned_codes_are_unique_and_the_nearest_that_can_be(items: int, see
 
 
 def test_more_items_than_last_codes_are_refused() -> None:
-    full = Quantised(np.zeros((3, 2), np.int64), np.zeros((2, 2, 1), np.float32), np.zeros((3, 1), np.float32))
-    with pytest.raises(ConfigError, match=r"3 items share .* has 2: .*codebook_size or .*levels, or set .*collisions=level"):
+    full = Quantised(
+        np.zeros((3, 2), np.int64), np.zeros((2, 2, 1), np.float32), np.zeros((3, 1), np.float32)
+    )
+    with pytest.raises(
+        ConfigError,
+        match=r"3 items share .* has 2: .*codebook_size or .*levels, or set .*collisions=level",
+    ):
         reassign_last_level(full)
 
 
@@ -74,7 +83,9 @@ def test_collapse_names_level_perplexity_and_remedy() -> None:
     codes = np.column_stack([np.arange(1000) % 100, np.arange(1000) % 2])
     check_collapse(codes[:, :1], (256,))
     with pytest.raises(
-        CollapseError, match=r"level 2: 2 of 256 codes .* 1000 items .* perplexity 2\.00; at least 26\.50 .*rqkmeans"
+        CollapseError,
+        match=r"level 2: 2 of 256 codes .* 1000 items .* perplexity 2\.00; at least 26\.50 "
+        r".*rqkmeans",
     ):
         check_collapse(codes, (256, 256))
 

@@ -17,7 +17,8 @@ METHODS = [SemanticIdConfig(), SemanticIdConfig(method="rqvae", epochs=30)]
 
 
 def unit_norm_mixture(items: int, dim: int = 64, groups: int = 40) -> np.ndarray:
-    """Unit vectors around a common direction, in groups: what sentence embeddings of one shop look like."""
+    """Unit vectors around a common direction, in groups: what sentence embeddings of one shop look
+    like."""
     rng = np.random.default_rng(0)
     centres = 1.0 + rng.normal(size=(groups, dim))
     vectors = centres[rng.integers(groups, size=items)] + 0.3 * rng.normal(size=(items, dim))
@@ -35,13 +36,20 @@ def cell_means_error(vectors: np.ndarray, codes: np.ndarray) -> float:
 
 def test_nearest_equals_brute_force() -> None:
     rng = np.random.default_rng(1)
-    points, centroids = rng.normal(size=(200, 5)).astype(np.float32), rng.normal(size=(17, 5)).astype(np.float32)
-    brute = [min(range(17), key=lambda c: float(np.square(p.astype(float) - centroids[c]).sum())) for p in points]
+    points, centroids = (
+        rng.normal(size=(200, 5)).astype(np.float32),
+        rng.normal(size=(17, 5)).astype(np.float32),
+    )
+    brute = [
+        min(range(17), key=lambda c: float(np.square(p.astype(float) - centroids[c]).sum()))
+        for p in points
+    ]
     assert nearest(points, centroids).tolist() == brute
 
 
 def test_rqkmeans_codes_are_the_nearest_centroids_of_the_residual() -> None:
-    """The first level is the nearest centroid of the item, the second of what is left: recomputed in the axes as they are."""
+    """The first level is the nearest centroid of the item, the second of what is left: recomputed
+    in the axes as they are."""
     vectors = unit_norm_mixture(300)
     codes = fit_rqkmeans(vectors, 2, 8, seed=3, components=64).codes
     residual = vectors - vectors.mean(axis=0)
@@ -64,7 +72,9 @@ def test_principal_axes_keep_distances_and_order_by_variance() -> None:
     vectors = np.random.default_rng(0).normal(size=(50, 6)) * [1, 5, 2, 4, 3, 6]
     turned = principal_axes(vectors, 6)
     np.testing.assert_allclose(
-        np.linalg.norm(turned[:1] - turned, axis=1), np.linalg.norm(vectors[:1] - vectors, axis=1), rtol=1e-5
+        np.linalg.norm(turned[:1] - turned, axis=1),
+        np.linalg.norm(vectors[:1] - vectors, axis=1),
+        rtol=1e-5,
     )
     assert (np.diff(turned.var(axis=0)) < 0).all()
     np.testing.assert_allclose(turned[:, :2], principal_axes(vectors, 2), rtol=1e-5, atol=1e-5)
@@ -73,16 +83,27 @@ def test_principal_axes_keep_distances_and_order_by_variance() -> None:
 @pytest.mark.parametrize("method", ["rqkmeans", "rqvae"])
 def test_error_falls_with_every_level(method: str) -> None:
     vectors = unit_norm_mixture(600)
-    found = fit_rqkmeans(vectors, 3, 16, seed=0) if method == "rqkmeans" else fit_rqvae(vectors, SMALL_VAE, seed=0)
+    found = (
+        fit_rqkmeans(vectors, 3, 16, seed=0)
+        if method == "rqkmeans"
+        else fit_rqvae(vectors, SMALL_VAE, seed=0)
+    )
     codes = found.codes
     errors = [cell_means_error(vectors, codes[:, :levels]) for levels in (1, 2, 3)]
-    assert np.square(vectors - vectors.mean(axis=0)).sum(axis=1).mean() > errors[0] > errors[1] > errors[2]
+    assert (
+        np.square(vectors - vectors.mean(axis=0)).sum(axis=1).mean()
+        > errors[0]
+        > errors[1]
+        > errors[2]
+    )
 
 
 @pytest.mark.parametrize("config", METHODS, ids=lambda config: config.method)
 def test_one_seed_gives_one_result(config: SemanticIdConfig) -> None:
     vectors = unit_norm_mixture(200)
-    first, second, other = (build_semantic_ids(vectors, config, seed)[0].codes for seed in (5, 5, 6))
+    first, second, other = (
+        build_semantic_ids(vectors, config, seed)[0].codes for seed in (5, 5, 6)
+    )
     np.testing.assert_array_equal(first, second)
     assert not np.array_equal(first, other)
 
@@ -106,7 +127,9 @@ def test_rqvae_resumes_exactly(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(KeyboardInterrupt):
         fit_rqvae(vectors, SMALL_VAE, 1, tmp_path)
     trained.clear()
-    monkeypatch.setattr(rqvae, "_train_epoch", lambda *arguments: (trained.append(1), train_epoch(*arguments))[1])
+    monkeypatch.setattr(
+        rqvae, "_train_epoch", lambda *arguments: (trained.append(1), train_epoch(*arguments))[1]
+    )
     np.testing.assert_array_equal(fit_rqvae(vectors, SMALL_VAE, 1, tmp_path).codes, whole)
     assert len(trained) == SMALL_VAE.epochs - 16
     assert SAVE_EVERY > 0
@@ -130,8 +153,12 @@ def test_unit_norm_embeddings_keep_the_codebooks_in_use(config: SemanticIdConfig
     assert report["collision_rate"] < 0.5
 
 
-@pytest.mark.parametrize("config", [METHODS[0], replace(METHODS[1], epochs=16)], ids=lambda config: config.method)
-def test_reassigned_ids_keep_their_levels_and_differ_only_where_codes_collide(config: SemanticIdConfig) -> None:
+@pytest.mark.parametrize(
+    "config", [METHODS[0], replace(METHODS[1], epochs=16)], ids=lambda config: config.method
+)
+def test_reassigned_ids_keep_their_levels_and_differ_only_where_codes_collide(
+    config: SemanticIdConfig,
+) -> None:
     vectors = unit_norm_mixture(600, groups=100)
     with_level, report = build_semantic_ids(vectors, config, seed=0)
     ids, _ = build_semantic_ids(vectors, replace(config, collisions="reassign"), seed=0)
@@ -161,9 +188,13 @@ def test_equal_items_differ_in_the_last_level_only() -> None:
     assert (groups == groups[:, :1]).all()
 
 
-@pytest.mark.parametrize("config", [METHODS[0], replace(METHODS[1], epochs=4)], ids=lambda config: config.method)
+@pytest.mark.parametrize(
+    "config", [METHODS[0], replace(METHODS[1], epochs=4)], ids=lambda config: config.method
+)
 @pytest.mark.parametrize("items", [2, 5, 24])
-def test_items_that_reassigning_cannot_tell_apart_get_one_more_level(config: SemanticIdConfig, items: int) -> None:
+def test_items_that_reassigning_cannot_tell_apart_get_one_more_level(
+    config: SemanticIdConfig, items: int
+) -> None:
     """Half of the catalogue is of one kind, more items than the last codebook has codes."""
     config = replace(config, collisions="reassign")
     vectors = np.random.default_rng(0).normal(size=(items, 8))
@@ -178,22 +209,34 @@ def test_items_that_reassigning_cannot_tell_apart_get_one_more_level(config: Sem
 
 
 @pytest.mark.parametrize("collisions", ["level", "reassign"])
-@pytest.mark.parametrize("config", [METHODS[0], replace(METHODS[1], epochs=4)], ids=lambda config: config.method)
+@pytest.mark.parametrize(
+    "config", [METHODS[0], replace(METHODS[1], epochs=4)], ids=lambda config: config.method
+)
 @pytest.mark.parametrize("value", [0.0, 0.25])
-def test_equal_vectors_share_one_code_a_level_and_are_numbered(config: SemanticIdConfig, collisions: Any, value: float) -> None:
+def test_equal_vectors_share_one_code_a_level_and_are_numbered(
+    config: SemanticIdConfig, collisions: Any, value: float
+) -> None:
     """Nothing is known of any item: all texts are equal, or nothing was bought beside anything."""
-    ids, report = build_semantic_ids(np.full((30, 16), value), replace(config, collisions=collisions), seed=0)
+    ids, report = build_semantic_ids(
+        np.full((30, 16), value), replace(config, collisions=collisions), seed=0
+    )
     assert ids.codebook_sizes == (1, 1, 1, 30)
     assert sorted(ids.codes[:, 3].tolist()) == list(range(30))
     assert ids.codebooks is not None
     assert np.isfinite(ids.codebooks).all()
-    assert (report["distinct_vectors"], report["largest_group"], report["collisions"]) == (1, 30, "level")
+    assert (report["distinct_vectors"], report["largest_group"], report["collisions"]) == (
+        1,
+        30,
+        "level",
+    )
 
 
 @pytest.mark.parametrize("config", METHODS, ids=lambda config: config.method)
 def test_nearly_equal_vectors_are_a_collapse(config: SemanticIdConfig) -> None:
     vectors = np.ones((300, 16)) / 4 + 1e-6 * np.random.default_rng(0).normal(size=(300, 16))
-    with pytest.raises(CollapseError, match=r"300 item vectors are nearly equal .*check text.fields"):
+    with pytest.raises(
+        CollapseError, match=r"300 item vectors are nearly equal .*check text.fields"
+    ):
         build_semantic_ids(vectors, config, seed=0)
 
 

@@ -1,4 +1,5 @@
-"""A finished run of the simulated shop, small enough for every test, with TIGER, two fusions and a whole-catalogue model."""
+"""A finished run of the simulated shop, small enough for every test, with TIGER, two fusions and a
+whole-catalogue model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +9,14 @@ import pytest
 from scoter import pipeline
 from scoter.config import FusionConfig, MethodConfig, SasrecConfig, with_overrides
 from scoter.experiments import experiment
-from scoter.store import Artefact, Store
+from scoter.storage.store import Artefact, Store
 from scoter.types import Step
 
-TINY = ("data.simulated.users=60", "methods.*.training.epochs=1", "methods.*.training.evaluate_every=1")
+TINY = (
+    "data.simulated.users=60",
+    "methods.*.training.epochs=1",
+    "methods.*.training.evaluate_every=1",
+)
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +24,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Artefact]
     shop = experiment("simulated-smoke")
     arm = shop.methods["scoter"]
     sasrec = MethodConfig(SasrecConfig(dim=16), arm.training, arm.fusion)
-    methods = {name: shop.methods[name] for name in ("popularity", "tiger", "tiger-meanpool", "scoter")}
+    methods = {
+        name: shop.methods[name] for name in ("popularity", "tiger", "tiger-meanpool", "scoter")
+    }
     listed = replace(arm, fusion=FusionConfig(grounded=True, slots="sentence", votes=True))
     steps = (*shop.pattern, Step("likely_next", {"what": "item", "count": 3, "window": 3}))
     all_methods = {**methods, "listed": listed, "sasrec-ce-scoter": sasrec}
@@ -29,9 +36,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Artefact]
 
 
 @pytest.fixture(scope="session")
-def bundles(finished: tuple[Store, Artefact], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def bundles(
+    finished: tuple[Store, Artefact], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     """Bundles of three methods, and of one with its step table in eight bits."""
-    from scoter.stages.bundle import export_run
+    from scoter.serving.bundle import export_run
 
     folder = tmp_path_factory.mktemp("bundles")
     for method in ("tiger", "tiger-meanpool", "scoter", "listed", "sasrec-ce-scoter"):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.buckets import Older, age_rows, as_text, by_length, by_popularity, measure
-from benchmarks.buckets_page import as_markdown
 from benchmarks.documents import renewed
-from benchmarks.runs import find_methods
-from scoter.store import Artefact, Store
+from benchmarks.studies.buckets import Older, age_rows, as_text, by_length, by_popularity, measure
+from benchmarks.studies.buckets_page import as_markdown
+from benchmarks.suite.runs import find_methods
+from scoter.storage.store import Artefact, Store
 
 
 def test_groups_are_those_of_a_loop_and_leave_nobody_out(finished: tuple[Store, Artefact]) -> None:
@@ -23,7 +23,9 @@ def test_groups_are_those_of_a_loop_and_leave_nobody_out(finished: tuple[Store, 
         in_length = [label for label, chosen in by_length(split).items() if chosen[row]]
         in_count = [label for label, chosen in by_popularity(split).items() if chosen[row]]
         assert in_length == ["2 to 5" if length <= 5 else "6 to 10" if length <= 10 else "11 to 20"]
-        assert in_count == ["0 to 4" if bought <= 4 else "5 to 19" if bought <= 19 else "20 and more"]
+        assert in_count == [
+            "0 to 4" if bought <= 4 else "5 to 19" if bought <= 19 else "20 and more"
+        ]
 
 
 def test_an_old_chain_is_that_of_the_shorter_prefix(finished: tuple[Store, Artefact]) -> None:
@@ -36,19 +38,27 @@ def test_an_old_chain_is_that_of_the_shorter_prefix(finished: tuple[Store, Artef
     assert not mask[1].any()
 
 
-def test_the_measurement_agrees_with_the_run(finished: tuple[Store, Artefact], tmp_path: Path) -> None:
+def test_the_measurement_agrees_with_the_run(
+    finished: tuple[Store, Artefact], tmp_path: Path
+) -> None:
     found = measure([finished[1].path], users=10, results=tmp_path)
     told = find_methods([finished[1].path], ("scoter",))["scoter"].outcome
     rows = {row["metric"]: row for row in found["groups"] if row["kind"] == "all"}
     for metric, row in rows.items():
         assert row["scoter"] == pytest.approx(told["methods"]["scoter"]["metrics"]["test"][metric])
         (same,) = [
-            part for part in told["differences"] if (part["better"], part["worse"], part["metric"]) == ("scoter", "tiger", metric)
+            part
+            for part in told["differences"]
+            if (part["better"], part["worse"], part["metric"]) == ("scoter", "tiger", metric)
         ]
         assert row["mean"] == pytest.approx(same["mean"])
     for kind in ("history length", "target bought in training", "chain"):
-        members = [row for row in found["groups"] if row["kind"] == kind and row["metric"] == "recall@10"]
-        total = sum(row["users"] * row["scoter"] for row in members) / sum(row["users"] for row in members)
+        members = [
+            row for row in found["groups"] if row["kind"] == kind and row["metric"] == "recall@10"
+        ]
+        total = sum(row["users"] * row["scoter"] for row in members) / sum(
+            row["users"] for row in members
+        )
         assert total == pytest.approx(rows["recall@10"]["scoter"])
     assert [row["mean"] for row in found["ages"] if row["age"] == "0"] == [0, 0]
     assert "5 purchases old (10 users)" in as_text(found)
@@ -56,9 +66,16 @@ def test_the_measurement_agrees_with_the_run(finished: tuple[Store, Artefact], t
     kept = json.loads((tmp_path / "buckets.json").read_text())
     assert list(kept) == ["scoter", "otherwise"]
     assert kept["otherwise"] == json.loads(json.dumps(again))
-    page = renewed(f"before\n<!-- buckets:{found['dataset']} -->\nold\n<!-- /buckets -->\nafter\n", tmp_path)
-    assert page == f"before\n<!-- buckets:{found['dataset']} -->\n{as_markdown(kept)}<!-- /buckets -->\nafter\n"
-    everybody = [row for row in found["groups"] if (row["kind"], row["metric"]) == ("all", "ndcg@10")]
+    page = renewed(
+        f"before\n<!-- buckets:{found['dataset']} -->\nold\n<!-- /buckets -->\nafter\n", tmp_path
+    )
+    assert (
+        page == f"before\n<!-- buckets:{found['dataset']} -->\n{as_markdown(kept)}<!-- /buckets "
+        f"-->\nafter\n"
+    )
+    everybody = [
+        row for row in found["groups"] if (row["kind"], row["metric"]) == ("all", "ndcg@10")
+    ]
     assert f"| {everybody[0]['tiger']:.4f} | {everybody[0]['scoter']:.4f} |" in page
 
 
@@ -72,6 +89,8 @@ def test_a_fresh_chain_ranks_as_the_run_did(finished: tuple[Store, Artefact]) ->
 
     values = per_user(load_user_metrics(ranks), "recall@10")[histories.lengths > 5]
     assert rows[0]["value"] == pytest.approx(float(np.mean(values)))
-    tiger = per_user(load_user_metrics(ranks.with_name("tiger-test.parquet")), "ndcg@10")[histories.lengths > 5]
+    tiger = per_user(load_user_metrics(ranks.with_name("tiger-test.parquet")), "ndcg@10")[
+        histories.lengths > 5
+    ]
     assert (rows[-1]["age"], rows[-1]["metric"]) == ("tiger", "ndcg@10")
     assert rows[-1]["value"] == pytest.approx(float(np.mean(tiger)))

@@ -13,14 +13,14 @@ import torch
 from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
-from scoter.cli import main
+from scoter.cli.main import main
 from scoter.errors import ConfigError, StoreError
-from scoter.models.quantised import QuantisedSteps, quantise
-from scoter.stages.bundle import FILES, export_run
-from scoter.stages.bundle_reader import open_bundle
+from scoter.models.quantised_steps import QuantisedSteps, quantise
+from scoter.serving.bundle import FILES, export_run
+from scoter.serving.bundle_reader import open_bundle
+from scoter.serving.service import recommend_from_run
 from scoter.stages.data import open_data
-from scoter.stages.serving import recommend_from_run
-from scoter.store import Artefact, Store, hash_file
+from scoter.storage.store import Artefact, Store, hash_file
 from scoter.types import Catalog, InteractionLog
 
 Run = tuple[Store, Artefact]
@@ -39,12 +39,12 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     monkeypatch.setattr(socket, "socket", denied)
     for name in (
-        "scoter.text.encode",
-        "scoter.store.Store.__init__",
-        "scoter.reasoning.catalog_reasoner.CatalogReasoner.__init__",
-        "scoter.reasoning.chains.write_rows",
-        "scoter.reasoning.openai_model.OpenAIModel.complete",
-        "scoter.reasoning.local_server.local_server",
+        "scoter.storage.sentence_vectors.encode",
+        "scoter.storage.store.Store.__init__",
+        "scoter.reasoning.catalogue.reasoner.CatalogReasoner.__init__",
+        "scoter.reasoning.chains.table.write_rows",
+        "scoter.reasoning.language.openai_model.OpenAIModel.complete",
+        "scoter.reasoning.language.local_server.local_server",
     ):
         monkeypatch.setattr(name, denied)
     for name in ("SCOTER_STORE", "SCOTER_DATA"):
@@ -60,13 +60,17 @@ def told(finished: Run) -> dict[str, list[dict[str, Any]]]:
     return {method: recommend_from_run(*finished, method, users, (), 10) for method in methods}
 
 
-@pytest.mark.parametrize("method", ["tiger", "tiger-meanpool", "scoter", "listed", "sasrec-ce-scoter"])
+@pytest.mark.parametrize(
+    "method", ["tiger", "tiger-meanpool", "scoter", "listed", "sasrec-ce-scoter"]
+)
 def test_a_bundle_alone_says_what_its_run_says(
     method: str, told: dict[str, list[dict[str, Any]]], bundles: dict[str, Path], alone: None
 ) -> None:
     users = [row["user"] for row in told[method]]
     flags = [part for user in users for part in ("--user", user)]
-    done = CliRunner().invoke(main, ["recommend", "--bundle", str(bundles[method]), *flags, "--k", "10", "--json"])
+    done = CliRunner().invoke(
+        main, ["recommend", "--bundle", str(bundles[method]), *flags, "--k", "10", "--json"]
+    )
     rows = json.loads(done.stdout)
     assert [row["user"] for row in rows] == users
     for found, wanted in zip(rows, told[method], strict=True):
@@ -84,13 +88,17 @@ def test_the_short_way_is_the_long_way(method: str, bundles: dict[str, Path], al
     bundle = open_bundle(bundles[method])
     for row in bundle.recommend(list(bundle.user_rows)[:8]):
         items, scores = bundle.rank(row["user"])
-        assert [bundle.service.item_keys[item] for item in items] == [item["key"] for item in row["items"]]
+        assert [bundle.service.item_keys[item] for item in items] == [
+            item["key"] for item in row["items"]
+        ]
         np.testing.assert_allclose(scores, [item["score"] for item in row["items"]], atol=3e-5)
     with pytest.raises(ConfigError, match="this bundle's model is 'sasrec'"):
         open_bundle(bundles["sasrec-ce-scoter"]).rank("shopper-0")
 
 
-def test_eight_bits_move_scores_little(told: dict[str, list[dict[str, Any]]], bundles: dict[str, Path], alone: None) -> None:
+def test_eight_bits_move_scores_little(
+    told: dict[str, list[dict[str, Any]]], bundles: dict[str, Path], alone: None
+) -> None:
     rows = open_bundle(bundles["int8"]).recommend([row["user"] for row in told["scoter"]])
     shared, off = 0, []
     for found, wanted in zip(rows, told["scoter"], strict=True):
@@ -125,12 +133,19 @@ def test_quantised_steps_are_means_of_sentences_within_the_stated_error(kind: An
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((7, 16)).astype(np.float32)
     counts = np.array([1, 0, 3, 2, 1, 1])
-    indices, offsets = rng.integers(0, 7, counts.sum()).astype(np.int32), np.concatenate([[0], np.cumsum(counts)])
+    indices, offsets = (
+        rng.integers(0, 7, counts.sum()).astype(np.int32),
+        np.concatenate([[0], np.cumsum(counts)]),
+    )
     table = quantise(vectors, kind)
     reader = QuantisedSteps(table["vectors"], table.get("scale"), indices, offsets, step_count=3)
     steps, mask = reader.read(torch.tensor([1, 0, 1]), torch.tensor([4, 4, 4]))
     assert mask.tolist() == [[True] * 3, [True, False, True], [True] * 3]
-    error = 2.0**-11 * np.abs(vectors) if kind == "fp16" else 0.5 * np.abs(vectors).max(1, keepdims=True) / 127
+    error = (
+        2.0**-11 * np.abs(vectors)
+        if kind == "fp16"
+        else 0.5 * np.abs(vectors).max(1, keepdims=True) / 127
+    )
     for row, user in enumerate((1, 0, 1)):
         for step in range(3):
             bag = user * 3 + step
@@ -141,10 +156,14 @@ def test_quantised_steps_are_means_of_sentences_within_the_stated_error(kind: An
 
 
 def resign(folder: Path) -> None:
-    """A manifest that fits the files as they are: whoever alters a file on purpose can do this too."""
+    """A manifest that fits the files as they are: whoever alters a file on purpose can do this
+    too."""
     manifest = json.loads((folder / "manifest.json").read_text())
     for name in manifest["files"]:
-        manifest["files"][name] = {"bytes": (folder / name).stat().st_size, "sha256": hash_file(folder / name)}
+        manifest["files"][name] = {
+            "bytes": (folder / name).stat().st_size,
+            "sha256": hash_file(folder / name),
+        }
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -171,7 +190,10 @@ def flip(folder: Path) -> None:
 def escape(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder.parent / "secret.txt").write_text("secret")
-    manifest["files"]["../secret.txt"] = {"bytes": 6, "sha256": hash_file(folder.parent / "secret.txt")}
+    manifest["files"]["../secret.txt"] = {
+        "bytes": 6,
+        "sha256": hash_file(folder.parent / "secret.txt"),
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -231,16 +253,32 @@ def too_large(folder: Path) -> None:
 
 
 DAMAGES = [
-    (too_large, "weights.safetensors cannot be used", "are too few for the model that model.json describes"),
+    (
+        too_large,
+        "weights.safetensors cannot be used",
+        "are too few for the model that model.json describes",
+    ),
     (cut, "weights.safetensors has", "copied in part?"),
     (flip, "steps.safetensors was altered", "export the bundle again"),
     (escape, "names '../secret.txt', which is no file of a bundle", "nothing was read"),
     (link_out, "users.parquet is missing, or is no plain file", "export"),
     (lambda folder: (folder / "items.parquet").unlink(), "items.parquet is missing", "export"),
-    (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json is no manifest of a bundle", "export"),
-    (lambda folder: edit_json(folder / "manifest.json", version=9), "manifest.json is not of", "another version"),
+    (
+        lambda folder: (folder / "manifest.json").write_text("{"),
+        "manifest.json is no manifest of a bundle",
+        "export",
+    ),
+    (
+        lambda folder: edit_json(folder / "manifest.json", version=9),
+        "manifest.json is not of",
+        "another version",
+    ),
     (outside, "histories.safetensors cannot be used: an entry lies outside", "export"),
-    (fractions, "histories.safetensors cannot be used: its offsets and entries are", "where whole numbers belong"),
+    (
+        fractions,
+        "histories.safetensors cannot be used: its offsets and entries are",
+        "where whole numbers belong",
+    ),
     (swap_codes, "semantic_ids.safetensors cannot be used: the trie does not spell", "export"),
     (other_pattern, "cannot be used", "export"),
     (unknown_key, "model.json cannot be used: MethodConfig: surprise", "export"),
@@ -273,7 +311,9 @@ def test_a_file_of_another_bundle_is_refused(bundles: dict[str, Path], tmp_path:
         open_bundle(folder)
 
 
-def test_what_is_asked_wrongly_is_named(finished: Run, bundles: dict[str, Path], tmp_path: Path) -> None:
+def test_what_is_asked_wrongly_is_named(
+    finished: Run, bundles: dict[str, Path], tmp_path: Path
+) -> None:
     bundle = open_bundle(bundles["int8"])
     with pytest.raises(ConfigError, match="the bundle has no user 'nobody'"):
         bundle.recommend(["nobody"])
@@ -316,10 +356,21 @@ def test_every_file_of_a_store_has_the_mode_of_any_new_file(finished: Run, tmp_p
 
 def test_the_command_reports_sizes(finished: Run, tmp_path: Path) -> None:
     store = ("--store", str(finished[0].root))
-    arguments = ["export", "latest", "--method", "scoter", "--out", str(tmp_path / "b"), "--json", *store]
+    arguments = [
+        "export",
+        "latest",
+        "--method",
+        "scoter",
+        "--out",
+        str(tmp_path / "b"),
+        "--json",
+        *store,
+    ]
     told = json.loads(CliRunner().invoke(main, arguments).stdout)
     assert told["files"] == {
-        path.name: path.stat().st_size for path in (tmp_path / "b").iterdir() if path.name != "manifest.json"
+        path.name: path.stat().st_size
+        for path in (tmp_path / "b").iterdir()
+        if path.name != "manifest.json"
     }
     assert told["bytes"] == sum(told["files"].values())
     assert "pkl" not in " ".join(told["files"])

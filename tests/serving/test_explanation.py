@@ -10,14 +10,14 @@ import torch
 from click.testing import CliRunner
 from wiped import Without
 
-from scoter.cli import main
-from scoter.models.exact import log_likelihoods
-from scoter.models.rescoring import rescore
-from scoter.stages.bundle import export_run
-from scoter.stages.bundle_reader import Bundle, open_bundle
-from scoter.stages.explanation import contributions
-from scoter.stages.serving import Question, open_run, recommend_from_run
-from scoter.store import Artefact, Store
+from scoter.cli.main import main
+from scoter.models.decoding.exact import log_likelihoods
+from scoter.models.decoding.rescoring import rescore
+from scoter.serving.bundle import export_run
+from scoter.serving.bundle_reader import Bundle, open_bundle
+from scoter.serving.explanation import contributions
+from scoter.serving.service import Question, open_run, recommend_from_run
+from scoter.storage.store import Artefact, Store
 
 
 @pytest.fixture
@@ -29,7 +29,9 @@ def asked(bundle: Bundle, rows: int = 4) -> Question:
     return bundle._of(list(bundle.user_rows)[:rows])
 
 
-def test_rescoring_equals_the_exact_scores_of_the_whole_catalogue(bundle: Bundle, bundles: dict[str, Path]) -> None:
+def test_rescoring_equals_the_exact_scores_of_the_whole_catalogue(
+    bundle: Bundle, bundles: dict[str, Path]
+) -> None:
     question = asked(bundle)
     items = np.random.default_rng(0).integers(-1, len(bundle.service.item_keys), (4, 9))
     for opened in (bundle, open_bundle(bundles["tiger"])):
@@ -38,19 +40,27 @@ def test_rescoring_equals_the_exact_scores_of_the_whole_catalogue(bundle: Bundle
             with torch.no_grad():
                 model.repeat.fill_(0.3)
         exact = log_likelihoods(model, question.histories, question.reader)
-        wanted = np.where(items >= 0, np.take_along_axis(exact, np.maximum(items, 0), axis=1), -np.inf)
-        np.testing.assert_allclose(rescore(model, question.histories, items, question.reader), wanted, atol=2e-5)
+        wanted = np.where(
+            items >= 0, np.take_along_axis(exact, np.maximum(items, 0), axis=1), -np.inf
+        )
+        np.testing.assert_allclose(
+            rescore(model, question.histories, items, question.reader), wanted, atol=2e-5
+        )
 
 
 @pytest.mark.parametrize("name", ["scoter", "tiger-meanpool", "sasrec-ce-scoter"])
-def test_a_contribution_is_the_score_minus_that_of_a_run_without_the_step(name: str, bundles: dict[str, Path]) -> None:
+def test_a_contribution_is_the_score_minus_that_of_a_run_without_the_step(
+    name: str, bundles: dict[str, Path]
+) -> None:
     bundle = open_bundle(bundles[name])
     question, model = asked(bundle), bundle.service.model
     rankings = model.recommend(question.histories, 5, question.reader)
     found = contributions(bundle.service, question, rankings.items)
     for step in range(3):
         if name == "sasrec-ce-scoter":
-            ranked = model.recommend(question.histories, model.item_count, Without(question.reader, step))
+            ranked = model.recommend(
+                question.histories, model.item_count, Without(question.reader, step)
+            )
             scores = np.empty_like(ranked.scores)
             np.put_along_axis(scores, ranked.items, ranked.scores, axis=1)
         else:

@@ -1,4 +1,5 @@
-"""Users of an explorer: the lists are those that were measured, and a contribution is what another model run says."""
+"""Users of an explorer: the lists are those that were measured, and a contribution is what another
+model run says."""
 
 import json
 from typing import Any
@@ -8,13 +9,13 @@ import pytest
 from click.testing import CliRunner
 from wiped import Without
 
-from scoter.cli import main
+from scoter.cli.main import main
 from scoter.evaluation.evaluator import load_user_metrics
-from scoter.models.exact import log_likelihoods
-from scoter.stages import explorer
+from scoter.models.decoding.exact import log_likelihoods
+from scoter.serving import explorer
+from scoter.serving.service import open_run, run_service
 from scoter.stages.data import open_data
 from scoter.stages.models import step_reader
-from scoter.stages.serving import open_run, run_service
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +23,19 @@ def explored(finished: Any) -> list[dict[str, Any]]:
     return json.loads(explorer.explore(*finished).file("explorer.json").read_text())
 
 
-def test_the_truth_is_marked_where_the_ranks_say(finished: Any, explored: list[dict[str, Any]]) -> None:
+def test_the_truth_is_marked_where_the_ranks_say(
+    finished: Any, explored: list[dict[str, Any]]
+) -> None:
     _, run = finished
     rows = np.linspace(0, 59, explorer.SHOWN).astype(int)
     for method in ("popularity", "tiger", "scoter", "listed", "sasrec-ce-scoter"):
         ranks = load_user_metrics(run.file(f"ranks/{method}-test.parquet")).ranks[rows]
         for entry, rank in zip(explored, ranks.tolist(), strict=True):
-            marked = [place for place, item in enumerate(entry["recommendations"][method], 1) if item["truth"]]
+            marked = [
+                place
+                for place, item in enumerate(entry["recommendations"][method], 1)
+                if item["truth"]
+            ]
             assert marked == ([rank] if 0 < rank <= explorer.ITEMS else [])
             if method in entry["read"]:
                 assert entry["read"][method]["rank"] == (rank or None)
@@ -40,20 +47,30 @@ def test_the_truth_is_marked_where_the_ranks_say(finished: Any, explored: list[d
     }
 
 
-def test_contributions_are_those_of_the_chain_that_the_test_read(finished: Any, explored: list[dict[str, Any]]) -> None:
+def test_contributions_are_those_of_the_chain_that_the_test_read(
+    finished: Any, explored: list[dict[str, Any]]
+) -> None:
     store, run = finished
     opened = open_run(store, run, "scoter")
     service = run_service(opened)
-    data, chains = (store.find(stage, opened.keys[key]) for stage, key in (("prepare", "prepare"), ("chains", "chains")))
+    data, chains = (
+        store.find(stage, opened.keys[key])
+        for stage, key in (("prepare", "prepare"), ("chains", "chains"))
+    )
     split = open_data(data)[2]
     _, reader = step_reader(opened.config.fusion, chains, opened.context, data)
-    histories, targets = split.histories("test").select(np.arange(4)), split.targets("test").items[:4]
+    histories, targets = (
+        split.histories("test").select(np.arange(4)),
+        split.targets("test").items[:4],
+    )
     exact = log_likelihoods(service.model, histories, reader)
     for step, label in enumerate(explored[0]["read"]["scoter"]["steps"]):
         hidden = log_likelihoods(service.model, histories, Without(reader, step))
         for row in range(4):
             read = explored[row]["read"]["scoter"]
-            assert read["truth"][step] == pytest.approx(float((exact - hidden)[row, targets[row]]), abs=2e-4), label
+            assert read["truth"][step] == pytest.approx(
+                float((exact - hidden)[row, targets[row]]), abs=2e-4
+            ), label
     assert explored[0]["user"] == split.train.user_keys[0]
 
 
@@ -77,7 +94,9 @@ def test_a_user_is_explained_alike_whoever_else_is_shown(
 def test_the_command_explores_and_says_when_it_cannot(finished: Any, tmp_path: Any) -> None:
     store, run = finished
     out = tmp_path / "run.html"
-    made = CliRunner().invoke(main, ["show", "latest", "--report", str(out), "--store", str(store.root)])
+    made = CliRunner().invoke(
+        main, ["show", "latest", "--report", str(out), "--store", str(store.root)]
+    )
     assert made.exit_code == 0, made.output
     assert "What each step contributed, scoter, user" in out.read_text()
     copy = tmp_path / "store" / "run" / run.path.name
@@ -86,7 +105,9 @@ def test_the_command_explores_and_says_when_it_cannot(finished: Any, tmp_path: A
         if path.is_file():
             (copy / path.relative_to(run.path)).parent.mkdir(parents=True, exist_ok=True)
             (copy / path.relative_to(run.path)).write_bytes(path.read_bytes())
-    made = CliRunner().invoke(main, ["show", "latest", "--report", str(out), "--store", str(tmp_path / "store")])
+    made = CliRunner().invoke(
+        main, ["show", "latest", "--report", str(out), "--store", str(tmp_path / "store")]
+    )
     assert made.exit_code == 0, made.output
     assert "no step's contribution" in made.stderr
     assert "has no finished" in made.stderr

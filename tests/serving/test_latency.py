@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.latency import latencies, measure, ratio
-from benchmarks.runs import find_methods
+from benchmarks.studies.latency import latencies, measure, ratio
+from benchmarks.suite.runs import find_methods
 from scoter.errors import ConfigError, DataError
-from scoter.store import Artefact, Store
+from scoter.storage.store import Artefact, Store
 
 
 def test_a_ratio_of_paired_times_does_not_see_what_slows_both() -> None:
@@ -24,7 +24,9 @@ def test_latencies_of_two_bundles(bundles: dict[str, Path]) -> None:
     for name in ("tiger", "scoter"):
         assert 0 < found[name]["p50"] <= found[name]["p99"]
     assert found["p50_ratio"]["low"] <= found["p50_ratio"]["mean"] <= found["p50_ratio"]["high"]
-    assert found["p50_ratio"]["mean"] == pytest.approx(found["scoter"]["p50"] / found["tiger"]["p50"])
+    assert found["p50_ratio"]["mean"] == pytest.approx(
+        found["scoter"]["p50"] / found["tiger"]["p50"]
+    )
 
 
 def test_what_cannot_be_compared_is_named(finished: tuple[Store, Artefact], tmp_path: Path) -> None:

@@ -7,16 +7,18 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from scoter import text
-from scoter.cli import main
+from scoter.cli.main import main
 from scoter.errors import StoreError
-from scoter.stages.bundle import export_run
-from scoter.stages.serving import recommend_from_run
-from scoter.store import Artefact, Store
+from scoter.serving.bundle import export_run
+from scoter.serving.service import recommend_from_run
+from scoter.storage import sentence_vectors as text
+from scoter.storage.store import Artefact, Store
 
 
 @pytest.fixture
-def locked(finished: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Store, Artefact]:
+def locked(
+    finished: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Store, Artefact]:
     """The finished run in a store that cannot be written.
 
     Permissions would not do, since the tests may be run by root: a file stands in the place of the
@@ -54,7 +56,9 @@ def test_recommendations_and_bundles_need_no_cache(
     assert everything(locked[0].root) == before
 
 
-def test_a_report_has_its_explorer_all_the_same(locked: tuple[Store, Artefact], tmp_path: Path) -> None:
+def test_a_report_has_its_explorer_all_the_same(
+    locked: tuple[Store, Artefact], tmp_path: Path
+) -> None:
     given = ["show", "latest", "--store", str(locked[0].root), "--report", str(tmp_path / "r.html")]
     done = CliRunner().invoke(main, given, catch_exceptions=False)
     assert done.exit_code == 0, done.output

@@ -26,11 +26,17 @@ def test_ceiling_inverts_the_fano_function_and_the_weak_form_is_looser(items, k)
         if items > 2 * k:
             assert bounds.recall_ceiling_weak(entropy, items=items, k=k) >= ceiling - 1e-12
     assert bounds.recall_ceiling(np.log(k) / 2, items=items, k=k) == 1
-    assert bounds.recall_ceiling(np.log(items), items=items, k=k) == pytest.approx(k / items, abs=1e-6)
+    assert bounds.recall_ceiling(np.log(items), items=items, k=k) == pytest.approx(
+        k / items, abs=1e-6
+    )
 
 
 def test_weak_form_would_be_false_without_its_premise():
-    items, k, entropy = 6, 4, 1.7  # M < 2k: the unguarded formula cuts off what the exact ceiling allows
+    items, k, entropy = (
+        6,
+        4,
+        1.7,
+    )  # M < 2k: the unguarded formula cuts off what the exact ceiling allows
     unguarded = 1 - (entropy - np.log(2) - np.log(k)) / np.log((items - k) / k)
     assert unguarded < bounds.recall_ceiling(entropy, items=items, k=k)
     with pytest.raises(PremiseError, match="needs items > 2k = 8"):
@@ -52,7 +58,9 @@ def test_cross_entropy_certificate_covers_at_its_confidence():
     truth, broken = float(-(q * np.log(q)).sum()), 0
     for _ in range(200):
         losses = -np.log(q[rng.choice(3, size=200, p=q)])
-        found = bounds.certify_cross_entropy(losses, marginal_entropy=1.09, smallest_probability=0.1, items=3, k=1)
+        found = bounds.certify_cross_entropy(
+            losses, marginal_entropy=1.09, smallest_probability=0.1, items=3, k=1
+        )
         broken += found.cross_entropy_upper < truth
         assert found.information_lower == max(1.09 - found.cross_entropy_upper, 0)
     assert broken / 200 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
@@ -60,7 +68,9 @@ def test_cross_entropy_certificate_covers_at_its_confidence():
 
 def test_crossovers():
     root = bounds.gaussian_crossover(6, 2, 0.05)
-    found = minimize_scalar(lambda n: abs((n - 3) / (n - 7) - np.exp(0.1)), bounds=(8, 200), method="bounded").x
+    found = minimize_scalar(
+        lambda n: abs((n - 3) / (n - 7) - np.exp(0.1)), bounds=(8, 200), method="bounded"
+    ).x
     assert root == pytest.approx(found, abs=1e-3)
     n = bounds.table_guarantee(16, 5, 0.0497)
     assert bounds.table_excess(16, 5, n) <= 0.0497 < bounds.table_excess(16, 5, n - 1)
@@ -90,7 +100,9 @@ def test_crossovers():
         (lambda: bounds.best_of_n_kl(0), "at least one sample"),
         (lambda: bounds.noisy_verifier_gain(3, 1.5), "correlation lies in"),
         (
-            lambda: bounds.certify_cross_entropy(np.full(9, 5.0), marginal_entropy=1.0, smallest_probability=0.1, items=9, k=1),
+            lambda: bounds.certify_cross_entropy(
+                np.full(9, 5.0), marginal_entropy=1.0, smallest_probability=0.1, items=9, k=1
+            ),
             "lower smallest_probability",
         ),
     ],

@@ -43,15 +43,24 @@ def test_nsb_against_quadrature():
 
     def terms(log_strength):
         b = np.exp(log_strength)
-        log_evidence = gammaln(cells * b) - gammaln(n + cells * b) + (gammaln(counts + b) - gammaln(b)).sum()
-        weight = np.exp(log_evidence) * (cells * polygamma(1, cells * b + 1) - polygamma(1, b + 1)) * b
+        log_evidence = (
+            gammaln(cells * b) - gammaln(n + cells * b) + (gammaln(counts + b) - gammaln(b)).sum()
+        )
+        weight = (
+            np.exp(log_evidence) * (cells * polygamma(1, cells * b + 1) - polygamma(1, b + 1)) * b
+        )
         full = np.append(counts, [0, 0])
-        mean = digamma(n + cells * b + 1) - ((full + b) / (n + cells * b) * digamma(full + b + 1)).sum()
+        mean = (
+            digamma(n + cells * b + 1)
+            - ((full + b) / (n + cells * b) * digamma(full + b + 1)).sum()
+        )
         return weight, weight * mean
 
     low, high = np.log(1e-6), np.log(1e5)
     top = quad(lambda t: terms(t)[1], low, high, limit=500)[0]
-    assert nsb(counts, cells) == pytest.approx(top / quad(lambda t: terms(t)[0], low, high, limit=500)[0], rel=1e-4)
+    assert nsb(counts, cells) == pytest.approx(
+        top / quad(lambda t: terms(t)[0], low, high, limit=500)[0], rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("variant", [1, 2])
@@ -65,7 +74,9 @@ def test_ksg_against_loops(variant):
         near = [j for j in np.argsort(np.maximum(dx, dy)) if j != i][:k]
         if variant == 1:
             reach = max(dx[near[-1]], dy[near[-1]])
-            slow.append(digamma(k) + digamma(n) - digamma((dx < reach).sum()) - digamma((dy < reach).sum()))
+            slow.append(
+                digamma(k) + digamma(n) - digamma((dx < reach).sum()) - digamma((dy < reach).sum())
+            )
         else:
             inside_x, inside_y = (dx <= dx[near].max()).sum() - 1, (dy <= dy[near].max()).sum() - 1
             slow.append(digamma(k) - 1 / k + digamma(n) - digamma(inside_x) - digamma(inside_y))
@@ -86,7 +97,9 @@ def test_ksg_in_the_plane_and_mixed_with_labels():
 
 def test_gaussian_correction_leaves_no_bias():
     rng, found = np.random.default_rng(2), []
-    for _ in range(400):  # 12 rows of 3 + 2 columns: without the correction the mean is off by .5 nats
+    for _ in range(
+        400
+    ):  # 12 rows of 3 + 2 columns: without the correction the mean is off by .5 nats
         x = rng.standard_normal((12, 3))
         y = x[:, :2] + rng.standard_normal((12, 2))
         found.append(gaussian_information(x, y)[0])
@@ -98,14 +111,20 @@ def test_gaussian_conditional_against_the_chain():
     z, y = chain.sample(4000, seed=0)
     steps, mean = z[..., 0], z[..., 0].mean(1)
     truth = chain.information("ordered").value - chain.information("mean").value
-    found = estimate(steps[:, 1:], y, cond=mean, seed=0, estimator="gaussian")  # three steps and the mean give the fourth
+    found = estimate(
+        steps[:, 1:], y, cond=mean, seed=0, estimator="gaussian"
+    )  # three steps and the mean give the fourth
     assert found.ci[0] - 0.02 <= truth <= found.ci[1] + 0.02
-    assert estimate(steps, y, seed=0).value == pytest.approx(chain.information("ordered").value, abs=0.06)
+    assert estimate(steps, y, seed=0).value == pytest.approx(
+        chain.information("ordered").value, abs=0.06
+    )
 
 
 @pytest.fixture(scope="module")
 def mixture():
-    model = HiddenMarkovMixture(OrderChannel(3, 2, 4, order_weight=1.0, noise=0.1, seed=3), dims=2, spread=0.4)
+    model = HiddenMarkovMixture(
+        OrderChannel(3, 2, 4, order_weight=1.0, noise=0.1, seed=3), dims=2, spread=0.4
+    )
     return model, *model.sample(900, seed=1)
 
 
@@ -124,7 +143,13 @@ def test_usable_information_beyond_the_mean_and_nothing_where_there_is_nothing(m
     model, z, y = mixture
     gain = estimate(z, y, cond=z.mean(1), seed=0)
     assert gain.certificate == "none"  # a difference of cross-entropies is no bound (T9)
-    assert 0.02 < gain.value < model.information("ordered", n=3000).value - model.information("mean", n=3000).value + 0.05
+    assert (
+        0.02
+        < gain.value
+        < model.information("ordered", n=3000).value
+        - model.information("mean", n=3000).value
+        + 0.05
+    )
     rng = np.random.default_rng(4)
     mean = z.mean(1)
     posterior = model.posterior(z, "mean")
@@ -141,7 +166,9 @@ def test_a_lower_certificate_is_honoured_on_every_seed(seed):
     z, y = model.sample(1000, seed=seed)
     assert estimate(z, y, seed=seed).ci[0] <= model.information("ordered", n=3000).value + 0.02
     discrete = states.sample(1000, seed=seed)
-    assert estimate(*discrete, seed=seed, estimator="usable_information").ci[0] <= states.information()
+    assert (
+        estimate(*discrete, seed=seed, estimator="usable_information").ci[0] <= states.information()
+    )
 
 
 def test_order_test_is_exact_under_the_null_and_powerful_beyond():
@@ -193,7 +220,12 @@ def test_command_line_estimates_a_file(tmp_path, capsys):
     np.savez(tmp_path / "half.npz", x=x)
     np.save(tmp_path / "one.npy", x)
     (tmp_path / "empty.npz").write_bytes(b"")
-    for name, message in (("half.npz", "lacks"), ("one.npy", "one array"), ("none.npz", "No such file"), ("empty.npz", "")):
+    for name, message in (
+        ("half.npz", "lacks"),
+        ("one.npy", "one array"),
+        ("none.npz", "No such file"),
+        ("empty.npz", ""),
+    ):
         assert main(["estimate", str(tmp_path / name)]) == 2
         assert message in capsys.readouterr().err
 
@@ -208,7 +240,10 @@ def test_command_line_estimates_a_file(tmp_path, capsys):
         ({"x": np.zeros(5, int), "y": np.zeros(5, int), "estimator": "ksg_1"}, "reads floats"),
         ({"x": np.zeros(9), "y": np.zeros(9), "estimator": "ksg_1"}, "equal rows"),
         ({"x": np.zeros(9), "y": np.zeros(9), "estimator": "gaussian"}, "singular"),
-        ({"x": np.arange(9.0), "y": np.arange(9.0), "cond": np.ones(9), "estimator": "ksg_2"}, "conditional estimates"),
+        (
+            {"x": np.arange(9.0), "y": np.arange(9.0), "cond": np.ones(9), "estimator": "ksg_2"},
+            "conditional estimates",
+        ),
         ({"x": np.arange(90.0), "y": np.zeros(90, int)}, "constant target"),
         ({"x": np.arange(9.0), "y": np.arange(9) % 2}, "at least 50 rows"),
     ],
@@ -220,7 +255,8 @@ def test_data_that_cannot_be_read_is_named(arguments, message):
 
 @pytest.mark.slow
 def test_nested_models_find_nothing_in_null_where_free_ones_do(mixture):
-    """Y drawn given the mean alone: the ordered steps add nothing, and two models fitted apart say otherwise."""
+    """Y drawn given the mean alone: the ordered steps add nothing, and two models fitted apart say
+    otherwise."""
     model = mixture[0]
     nested, free = [], []
     for seed in range(20):
@@ -228,7 +264,8 @@ def test_nested_models_find_nothing_in_null_where_free_ones_do(mixture):
         mean, rng = z.mean(1), np.random.default_rng(100 + seed)
         y = (model.posterior(z, "mean").cumsum(1) < rng.random((len(z), 1))).sum(1)
         (gain, _), (_, ordered), (_, pooled) = (
-            paired_log_ratios(*arrays, seed=seed) for arrays in ((z, y, mean), (z, y, None), (mean, y, None))
+            paired_log_ratios(*arrays, seed=seed)
+            for arrays in ((z, y, mean), (z, y, None), (mean, y, None))
         )
         for found, values in ((nested, gain), (free, ordered - pooled)):
             found.append(abs(values.mean()) <= 3 * values.std(ddof=1) / np.sqrt(len(values)))
@@ -238,13 +275,17 @@ def test_nested_models_find_nothing_in_null_where_free_ones_do(mixture):
 
 @pytest.mark.slow
 def test_intervals_cover_what_a_family_that_holds_the_truth_can_extract():
-    """Y by a logistic law of a label and a number, which is in the family; the truth by quadrature over the number."""
+    """Y by a logistic law of a label and a number, which is in the family; the truth by quadrature
+    over the number."""
 
     def entropy(p):
         return -(p * np.log(p) + (1 - p) * np.log1p(-p))
 
     nodes, weights = np.polynomial.hermite_e.hermegauss(81)
-    p, weights = 1 / (1 + np.exp(-(np.array([-0.8, 0, 0.8])[:, None] + 1.2 * nodes))), weights / weights.sum()
+    p, weights = (
+        1 / (1 + np.exp(-(np.array([-0.8, 0, 0.8])[:, None] + 1.2 * nodes))),
+        weights / weights.sum(),
+    )
     truth = float((entropy(p @ weights) - entropy(p) @ weights).mean())
     covered = []
     for seed in range(60):

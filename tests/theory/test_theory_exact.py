@@ -29,15 +29,26 @@ def test_enumeration_against_fractions():
     total, exact = int(counts.sum()), 0.0
     for c, w, y in np.argwhere(counts):
         cell, both = Fraction(int(counts[c, w, y]), total), Fraction(int(counts[c].sum()), total)
-        ratio = cell * both / (Fraction(int(counts[c, w].sum()), total) * Fraction(int(counts[c, :, y].sum()), total))
+        ratio = (
+            cell
+            * both
+            / (
+                Fraction(int(counts[c, w].sum()), total)
+                * Fraction(int(counts[c, :, y].sum()), total)
+            )
+        )
         exact += float(cell) * float(np.log(float(ratio)))
     p = counts / total
     assert conditional_mutual_information(p) == pytest.approx(exact, abs=1e-13)
     flat = p.reshape(9, 4)
-    assert mutual_information(flat) == pytest.approx(entropy(flat.sum(0)) - conditional_entropy(flat), abs=1e-13)
+    assert mutual_information(flat) == pytest.approx(
+        entropy(flat.sum(0)) - conditional_entropy(flat), abs=1e-13
+    )
     best = sum(max(sum(row[i] for i in pair) for pair in permutations(range(4), 2)) for row in flat)
     assert bayes_recall(flat, 2) == pytest.approx(best)
-    lists = [max(row[a] + row[b] / np.log2(3) for a, b in permutations(range(4), 2)) for row in flat]
+    lists = [
+        max(row[a] + row[b] / np.log2(3) for a, b in permutations(range(4), 2)) for row in flat
+    ]
     assert bayes_ndcg(flat, 2) == pytest.approx(sum(lists))
 
 
@@ -45,7 +56,9 @@ def test_order_channel_against_dit():
     dit = pytest.importorskip("dit", reason="the oracle `dit` is not installed (dev extra)")
     model = OrderChannel(2, 3, 3, order_weight=0.6, noise=0.2, seed=5)
     joint = model.joint()
-    outcomes = {(*map(int, z), y): joint[i, y] for i, z in enumerate(model.sequences) for y in range(3)}
+    outcomes = {
+        (*map(int, z), y): joint[i, y] for i, z in enumerate(model.sequences) for y in range(3)
+    }
     oracle = dit.Distribution(list(outcomes), list(outcomes.values()))
     bits = dit.shannon.mutual_information(oracle, [0, 1, 2], [3])
     assert model.information() == pytest.approx(bits * np.log(2), abs=1e-10)
@@ -108,18 +121,32 @@ def test_gaussian_multiset_posterior_against_densities_of_every_arrangement():
     log_weights, means = chain._arrangements(z)
     for row in range(3):
         density = [
-            np.prod([multivariate_normal.pdf(z[row][list(o)][:, d], cov=chain.correlation) for d in range(2)])
+            np.prod(
+                [
+                    multivariate_normal.pdf(z[row][list(o)][:, d], cov=chain.correlation)
+                    for d in range(2)
+                ]
+            )
             for o in permutations(range(3))
         ]
-        np.testing.assert_allclose(np.exp(log_weights[row]), np.array(density) / np.sum(density), rtol=1e-9)
+        np.testing.assert_allclose(
+            np.exp(log_weights[row]), np.array(density) / np.sum(density), rtol=1e-9
+        )
         direct = [z[row][list(o)][:, 0] @ [0.2, 0.5, 1.0] for o in permutations(range(3))]
         np.testing.assert_allclose(means[row], direct, rtol=1e-12)
 
 
 def test_gaussian_recall_of_two_intervals_is_the_sign_that_quadrature_gives():
     chain = GaussianChain(weights=(1.0,), rho=0.0, noise_variance=1.0)
-    truth = 0.5 + np.arctan(1.0) / np.pi  # P(sign of the signal = sign of Y) at correlation 1/sqrt 2
-    by_quadrature = 2 * quad(lambda t: np.exp(-t * t / 2) / np.sqrt(2 * np.pi) * multivariate_normal.cdf(t), 0, 9)[0]
+    truth = (
+        0.5 + np.arctan(1.0) / np.pi
+    )  # P(sign of the signal = sign of Y) at correlation 1/sqrt 2
+    by_quadrature = (
+        2
+        * quad(
+            lambda t: np.exp(-t * t / 2) / np.sqrt(2 * np.pi) * multivariate_normal.cdf(t), 0, 9
+        )[0]
+    )
     assert by_quadrature == pytest.approx(truth, abs=1e-6)
     for view in ("ordered", "multiset", "mean", "last"):
         found = chain.recall(1, view, items=2, n=3000)
@@ -129,7 +156,9 @@ def test_gaussian_recall_of_two_intervals_is_the_sign_that_quadrature_gives():
 
 
 def test_hidden_markov_posterior_against_direct_sums():
-    model = HiddenMarkovMixture(OrderChannel(3, 3, 4, order_weight=0.7, noise=0.1, seed=1), dims=2, spread=0.5)
+    model = HiddenMarkovMixture(
+        OrderChannel(3, 3, 4, order_weight=0.7, noise=0.1, seed=1), dims=2, spread=0.5
+    )
     z, _ = model.sample(4, seed=0)
     prior, sequences = model.states.sequence_probabilities, model.states.sequences
     for view in ("ordered", "multiset", "mean", "last"):
@@ -144,7 +173,12 @@ def test_hidden_markov_posterior_against_direct_sums():
                     likelihood.append(kernel(row[-1], model.means[c[-1]]))
                 else:
                     orders = [(0, 1, 2)] if view == "ordered" else permutations(range(3))
-                    likelihood.append(sum(np.prod([kernel(row[o[k]], model.means[c[k]]) for k in range(3)]) for o in orders))
+                    likelihood.append(
+                        sum(
+                            np.prod([kernel(row[o[k]], model.means[c[k]]) for k in range(3)])
+                            for o in orders
+                        )
+                    )
             weight = prior * np.array(likelihood)
             direct.append(weight @ model.states.channel / weight.sum())
         np.testing.assert_allclose(model.posterior(z, view), direct, atol=1e-12)
@@ -165,7 +199,9 @@ def test_hidden_markov_tends_to_its_states_and_orders_its_views():
     assert found[0] > found[1] > found[2]
     z, y = blurred.sample(3000, seed=9)
     p = blurred.posterior(z)
-    log_loss = -np.log(p[np.arange(len(y)), y])  # posteriors are calibrated: mean log-loss = mean entropy
+    log_loss = -np.log(
+        p[np.arange(len(y)), y]
+    )  # posteriors are calibrated: mean log-loss = mean entropy
     difference = log_loss - entr(p).sum(1)
     assert abs(difference.mean()) <= 4 * difference.std() / np.sqrt(len(y))
 

@@ -12,7 +12,9 @@ README = (FOLDER / "README.md").read_text()
 
 def test_false_claims_are_those_of_the_statements_and_of_the_checks():
     told = re.findall(r"^\| (F\d+) \|", README, flags=re.MULTILINE)
-    stated = re.findall(r"^\| (F\d+) \|", (FOLDER / "STATEMENTS.md").read_text(), flags=re.MULTILINE)
+    stated = re.findall(
+        r"^\| (F\d+) \|", (FOLDER / "STATEMENTS.md").read_text(), flags=re.MULTILINE
+    )
     assert told == stated == [check.id for check in all_checks() if check.id.startswith("F")]
 
 

@@ -1,4 +1,5 @@
-"""Variational estimators at the true log ratio, where each has a known mean, and trained, against their certificates."""
+"""Variational estimators at the true log ratio, where each has a known mean, and trained, against
+their certificates."""
 
 import numpy as np
 import pytest
@@ -9,7 +10,13 @@ from theory.errors import PremiseError
 from theory.estimators import ESTIMATORS, estimate
 from theory.estimators import variational as module
 from theory.estimators.nearest_neighbour import conditional_ksg_terms, ross_terms
-from theory.estimators.variational import VARIATIONAL, infonce_terms, nwj_terms, sandwich_terms, smile_terms
+from theory.estimators.variational import (
+    VARIATIONAL,
+    infonce_terms,
+    nwj_terms,
+    sandwich_terms,
+    smile_terms,
+)
 
 R = 0.7
 TRUTH = -0.5 * np.log(1 - R**2)
@@ -28,17 +35,23 @@ def test_the_true_critic_attains_nwj_and_the_true_conditional_lies_above():
     ratio, log_p = true_scores(3000)
     for terms in (nwj_terms(ratio + 1), smile_terms(ratio)):
         assert abs(terms.mean() - TRUTH) <= 4 * terms.std() / np.sqrt(len(terms))
-    assert nwj_terms(ratio + 1.3).mean() < nwj_terms(ratio + 1).mean()  # a wrong constant is paid for
+    assert (
+        nwj_terms(ratio + 1.3).mean() < nwj_terms(ratio + 1).mean()
+    )  # a wrong constant is paid for
     for method in ("club", "leave_one_out"):
         terms = sandwich_terms(log_p, method)
         assert terms.mean() >= TRUTH - 3 * terms.std() / np.sqrt(len(terms))
-    assert sandwich_terms(log_p, "club").mean() == pytest.approx(R**2 / (1 - R**2), abs=0.1)  # CLUB at the true law, by hand
+    assert sandwich_terms(log_p, "club").mean() == pytest.approx(
+        R**2 / (1 - R**2), abs=0.1
+    )  # CLUB at the true law, by hand
 
 
 def test_nwj_terms_are_the_mean_over_pairs():
     scores = np.random.default_rng(0).standard_normal((7, 7))
     pairs = [np.exp(scores[i, j] - 1) for i in range(7) for j in range(7) if i != j]
-    assert nwj_terms(scores).mean() == pytest.approx(np.diagonal(scores).mean() - np.mean(pairs), abs=1e-12)
+    assert nwj_terms(scores).mean() == pytest.approx(
+        np.diagonal(scores).mean() - np.mean(pairs), abs=1e-12
+    )
 
 
 def test_infonce_saturates_at_the_log_of_its_batch():
@@ -46,7 +59,11 @@ def test_infonce_saturates_at_the_log_of_its_batch():
     np.testing.assert_allclose(infonce_terms(certain, batch=64), np.log(64))
 
 
-_SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in sorted(VARIATIONAL) if name not in ("js_nwj", "club")]
+_SLOW = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in sorted(VARIATIONAL)
+    if name not in ("js_nwj", "club")
+]
 
 
 @pytest.mark.parametrize("method", ["js_nwj", "club", *_SLOW])
@@ -78,7 +95,9 @@ def test_ross_is_that_of_scikit_learn():
     rng = np.random.default_rng(0)
     y = rng.integers(3, size=400)
     x = y + rng.standard_normal(400)
-    oracle = mutual_info_classif(x[:, None] / x.std(), y, n_neighbors=4, random_state=0)[0]  # it adds noise of 1e-10
+    oracle = mutual_info_classif(x[:, None] / x.std(), y, n_neighbors=4, random_state=0)[
+        0
+    ]  # it adds noise of 1e-10
     assert ross_terms(x / x.std(), y).mean() == pytest.approx(oracle, abs=1e-3)
     assert "ross" in ESTIMATORS
 
@@ -93,4 +112,6 @@ def test_conditional_ksg_against_the_normal_law():
     assert estimate(x, y, cond=c, seed=0, estimator="ksg_1").value == pytest.approx(truth, abs=0.06)
     assert abs(conditional_ksg_terms(x, c + rng.standard_normal(2000), c).mean()) < 0.06
     labels = rng.integers(2, size=600)  # ties: the count of coinciding points stands in for k
-    assert conditional_ksg_terms(labels, labels, np.zeros(600)).mean() == pytest.approx(np.log(2), abs=0.02)
+    assert conditional_ksg_terms(labels, labels, np.zeros(600)).mean() == pytest.approx(
+        np.log(2), abs=0.02
+    )

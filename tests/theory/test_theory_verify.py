@@ -15,7 +15,29 @@ from theory.verify import runner as runner_module
 
 SMALL = Effort(joints=800, models=20, repetitions=300)
 IDS = [
-    *(["T1", "T2", "C2a", "C2b", "T3", "T4", "T5", "T6", "T7", "C7a", "T8", "T9", "T10", "T11", "H11b", "T12", "G1", "G2", "G3"]),
+    *(
+        [
+            "T1",
+            "T2",
+            "C2a",
+            "C2b",
+            "T3",
+            "T4",
+            "T5",
+            "T6",
+            "T7",
+            "C7a",
+            "T8",
+            "T9",
+            "T10",
+            "T11",
+            "H11b",
+            "T12",
+            "G1",
+            "G2",
+            "G3",
+        ]
+    ),
     *(f"F{i}" for i in range(1, 11)),
 ]
 
@@ -75,7 +97,9 @@ def test_one_reversed_inequality_is_seen_as_exactly_that(monkeypatch, small, cap
 )
 def test_a_broken_bound_fails_its_own_statement(monkeypatch, function, broken, failing):
     monkeypatch.setattr(bounds, function, broken)
-    checks = [c for c in all_checks() if c.id in ("T5", "T6", "T7", "C7a", "T11", "T12", "G2", "G3")]
+    checks = [
+        c for c in all_checks() if c.id in ("T5", "T6", "T7", "C7a", "T11", "T12", "G2", "G3")
+    ]
     assert [result.id for result in run(SMALL, checks) if not result.ok] == failing
 
 

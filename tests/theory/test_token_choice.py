@@ -44,7 +44,8 @@ def test_a_stage_finds_what_is_there_and_a_second_adds_nothing():
 
 
 def test_items_named_are_voted_for_where_they_are_right():
-    """p(item) in proportion to exp(2) where the first item named is it, and nothing for the second: in the family exactly."""
+    """p(item) in proportion to exp(2) where the first item named is it, and nothing for the second:
+    in the family exactly."""
     rng = np.random.default_rng(3)
     named = rng.integers(-1, 6, size=(2500, 2))
     log_p = log_softmax(2.0 * (named[:, [0]] == np.arange(6)), axis=1)
@@ -55,10 +56,22 @@ def test_items_named_are_voted_for_where_they_are_right():
         start = popularity_decoder(levels, np.arange(2500), seed=0)
         known = start.extend(np.zeros((2500, 1)), named)
         gain = (known.held_out - start.held_out).sum(0)
-        least = 0.95 if codes.shape[1] == 1 else 0.8  # token by token, a vote is shared with the items of the same first token
+        least = (
+            0.95 if codes.shape[1] == 1 else 0.8
+        )  # token by token, a vote is shared with the items of the same first token
         assert least * possible < gain.mean() < possible + 3 * gain.std() / 50
-        assert abs((known.extend(np.zeros((2500, 1)), named).held_out - known.held_out).sum(0).mean()) < 0.01
-        assert abs((start.extend(np.zeros((2500, 1)), named[:, 1:]).held_out - start.held_out).sum(0).mean()) < 0.01
+        assert (
+            abs((known.extend(np.zeros((2500, 1)), named).held_out - known.held_out).sum(0).mean())
+            < 0.01
+        )
+        assert (
+            abs(
+                (start.extend(np.zeros((2500, 1)), named[:, 1:]).held_out - start.held_out)
+                .sum(0)
+                .mean()
+            )
+            < 0.01
+        )
     with pytest.raises(PremiseError, match="needs one row per target"):
         start.extend(np.zeros((2500, 1)), named[:5])
 
@@ -68,7 +81,9 @@ def test_utilities_are_readings_and_votes_summed_child_by_child():
     codes = np.stack(np.unravel_index(rng.permutation(40), (4, 10)), axis=1)
     targets, named = rng.integers(40, size=60), rng.integers(-1, 40, size=(60, 3))
     readings, votes = rng.standard_normal((60, 2)), rng.standard_normal(3)
-    for number, level in enumerate(token_levels(codes, targets, rng.standard_normal((40, 2)), np.ones(40))):
+    for number, level in enumerate(
+        token_levels(codes, targets, rng.standard_normal((40, 2)), np.ones(40))
+    ):
         for block in level.naming(named).blocks:
             found = level.utilities(block, readings, votes)
             for place, row in enumerate(block.rows):
@@ -78,7 +93,10 @@ def test_utilities_are_readings_and_votes_summed_child_by_child():
                         continue
                     below = np.flatnonzero(level.child_of == child)
                     prefix = codes[below[0], : number + 1]
-                    leads = [item >= 0 and (codes[item, : number + 1] == prefix).all() for item in named[row]]
+                    leads = [
+                        item >= 0 and (codes[item, : number + 1] == prefix).all()
+                        for item in named[row]
+                    ]
                     wanted = readings[row] @ level.vectors[child] + votes @ leads
                     assert found[place, column] == pytest.approx(wanted)
 

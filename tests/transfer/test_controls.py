@@ -1,4 +1,5 @@
-"""The property that defines each control, and that it holds for no other arm where that is the point."""
+"""The property that defines each control, and that it holds for no other arm where that is the
+point."""
 
 import itertools
 from typing import Any
@@ -19,7 +20,9 @@ from scoter.transfer.substitutes import item_texts_as_steps, statements_as_featu
 from scoter.types import Rankings, ReasoningPattern, Step, StepEmbeddings
 
 ROWS, STEPS, WIDTH, DIM = 30, 3, 6, 8
-PATTERN = ReasoningPattern((Step("recent_item", {"lag": 2}), Step("recent_item", {"lag": 1}), Step("recommendation")))
+PATTERN = ReasoningPattern(
+    (Step("recent_item", {"lag": 2}), Step("recent_item", {"lag": 1}), Step("recommendation"))
+)
 
 
 def make(config: FusionConfig) -> StructuredFusion:
@@ -31,7 +34,9 @@ def make(config: FusionConfig) -> StructuredFusion:
 
 def chains(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(ROWS, STEPS, WIDTH, generator=generator), torch.rand(ROWS, STEPS, generator=generator) < 0.8
+    return torch.randn(ROWS, STEPS, WIDTH, generator=generator), torch.rand(
+        ROWS, STEPS, generator=generator
+    ) < 0.8
 
 
 def read(fusion: StructuredFusion, steps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -42,20 +47,33 @@ def read(fusion: StructuredFusion, steps: torch.Tensor, mask: torch.Tensor) -> t
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "noise"])
 def test_only_what_keeps_order_sees_a_permutation_of_the_steps(kind: str) -> None:
-    """A shuffled arm is read with the same draw twice, so that it sees the difference: only its average is blind."""
+    """A shuffled arm is read with the same draw twice, so that it sees the difference: only its
+    average is blind."""
     fusion, (steps, mask) = make(FusionConfig(kind)), chains(0)  # type: ignore[arg-type]
     change = (read(fusion, steps, mask) - read(fusion, steps.flip(1), mask.flip(1))).abs().max()
     blind = {"bag", "meanpool"}
-    if kind == "meanpool":  # its centre is that of a position, which a missing step takes away with it
-        change = (read(fusion, steps, mask | True) - read(fusion, steps.flip(1), mask | True)).abs().max()
+    if (
+        kind == "meanpool"
+    ):  # its centre is that of a position, which a missing step takes away with it
+        change = (
+            (read(fusion, steps, mask | True) - read(fusion, steps.flip(1), mask | True))
+            .abs()
+            .max()
+        )
     assert (change < 1e-5) == (kind in blind), change
 
 
 def test_the_tagged_pool_gives_back_its_sequence_and_the_mean_pool_does_not() -> None:
-    """Brute force: all sequences over five sentences, a missing step among them, each a different pool."""
+    """Brute force: all sequences over five sentences, a missing step among them, each a different
+    pool."""
     words = torch.randn(4, WIDTH, generator=torch.Generator().manual_seed(2))
     sequences = list(itertools.product(range(5), repeat=STEPS))
-    steps = torch.stack([torch.stack([words[word] if word < 4 else torch.zeros(WIDTH) for word in one]) for one in sequences])
+    steps = torch.stack(
+        [
+            torch.stack([words[word] if word < 4 else torch.zeros(WIDTH) for word in one])
+            for one in sequences
+        ]
+    )
     mask = torch.tensor([[word < 4 for word in one] for one in sequences])
     closest = {}
     for kind in ("tagged-pool", "meanpool"):
@@ -138,7 +156,9 @@ def test_without_a_gate_all_that_is_read_comes_in() -> None:
         for layer in gated.layers:
             layer.gate.weight.zero_()
             layer.gate.bias.fill_(30.0)  # a sigmoid of 1
-    free.load_state_dict({name: value for name, value in gated.state_dict().items() if ".gate." not in name})
+    free.load_state_dict(
+        {name: value for name, value in gated.state_dict().items() if ".gate." not in name}
+    )
     torch.testing.assert_close(read(gated, *chains(0)), read(free, *chains(0)))
     free.start_recording()
     read(free, *chains(0))
@@ -146,10 +166,24 @@ def test_without_a_gate_all_that_is_read_comes_in() -> None:
 
 
 def test_controls_have_equal_parameters_where_that_can_be() -> None:
-    counts = {name: sum(part.numel() for part in make(config).parameters()) for name, config in CONTROLS.items() if fits(config)}
+    counts = {
+        name: sum(part.numel() for part in make(config).parameters())
+        for name, config in CONTROLS.items()
+        if fits(config)
+    }
     whole = sum(part.numel() for part in make(FusionConfig()).parameters())
     pool = sum(part.numel() for part in make(FusionConfig("meanpool")).parameters())
-    equal = ["last-step", "bag", "shuffled", "other-user", "noise", "infonce", "item-text", "features", "without-step-2"]
+    equal = [
+        "last-step",
+        "bag",
+        "shuffled",
+        "other-user",
+        "noise",
+        "infonce",
+        "item-text",
+        "features",
+        "without-step-2",
+    ]
     assert {counts[f"control-{name}"] for name in equal} == {whole}
     assert counts["control-tagged-pool"] == pool == whole - (STEPS - 1) * DIM
     assert counts["control-concatenation"] == pool + (STEPS - 1) * WIDTH * DIM
@@ -169,7 +203,10 @@ def test_controls_have_equal_parameters_where_that_can_be() -> None:
     ],
 )
 def test_where_a_decoder_reads(reads: Any, layers: int, changed: list[list[int]]) -> None:
-    fusion, (steps, mask) = build_fusion(FusionConfig(reads=reads), PATTERN, WIDTH, DIM, layers).eval(), chains(0)
+    fusion, (steps, mask) = (
+        build_fusion(FusionConfig(reads=reads), PATTERN, WIDTH, DIM, layers).eval(),
+        chains(0),
+    )
     hidden, memory = torch.randn(ROWS, 2, DIM), fusion.encode(steps, mask)
     assert len(fusion.layers) == (layers if reads == "every-layer" else 1)
     for layer, wanted in enumerate(changed):
@@ -194,9 +231,17 @@ def test_the_causal_encoder_against_a_loop() -> None:
         seen = [before for before in range(step + 1) if mask[row, before]]
         heads = []
         for part in (slice(0, DIM // 2), slice(DIM // 2, DIM)):
-            scores = torch.stack([query[row, step, part] @ key[row, before, part] for before in seen]) * (DIM // 2) ** -0.5
+            scores = (
+                torch.stack([query[row, step, part] @ key[row, before, part] for before in seen])
+                * (DIM // 2) ** -0.5
+            )
             weights = torch.softmax(scores, 0)
-            heads.append(sum(weight * value[row, before, part] for weight, before in zip(weights, seen, strict=True)))
+            heads.append(
+                sum(
+                    weight * value[row, before, part]
+                    for weight, before in zip(weights, seen, strict=True)
+                )
+            )
         torch.testing.assert_close(found[row, step], x[row, step] + order.out(torch.cat(heads)))  # type: ignore[arg-type]
     later = slots.clone()
     later[:, 2] += 1
@@ -212,11 +257,19 @@ def test_fuse_is_encode_and_read_for_one_state_or_several() -> None:
 
 
 def table() -> StepEmbeddings:
-    """Two users with two chains each of three steps; step 2 of the first chain is missing, step 3 says two things."""
+    """Two users with two chains each of three steps; step 2 of the first chain is missing, step 3
+    says two things."""
     counts = np.array([1, 0, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1])
     indices = np.random.default_rng(0).integers(0, 5, counts.sum())
     vectors = np.random.default_rng(1).standard_normal((5, 256)).astype(np.float32)
-    return StepEmbeddings(vectors, indices, np.concatenate([[0], np.cumsum(counts)]), np.array([0, 2, 4]), PATTERN, "test")
+    return StepEmbeddings(
+        vectors,
+        indices,
+        np.concatenate([[0], np.cumsum(counts)]),
+        np.array([0, 2, 4]),
+        PATTERN,
+        "test",
+    )
 
 
 def test_item_texts_are_those_of_the_last_items_newest_last() -> None:
@@ -238,7 +291,9 @@ def test_features_keep_what_was_said_and_nothing_of_the_words() -> None:
         assert np.array_equal(getattr(found, name), getattr(said, name))
     np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, atol=1e-6)
     assert np.abs(found.vectors @ found.vectors.T - np.eye(5)).max() < 5 / 256**0.5
-    other = StepEmbeddings(said.vectors[::-1] * 2, said.indices, said.offsets, said.starts, said.pattern, "test")
+    other = StepEmbeddings(
+        said.vectors[::-1] * 2, said.indices, said.offsets, said.starts, said.pattern, "test"
+    )
     assert np.array_equal(statements_as_features(other, seed=0).vectors, found.vectors)
 
 
@@ -247,11 +302,15 @@ def test_mixed_scores_are_those_of_a_dense_mixture(weight: float) -> None:
     rng = np.random.default_rng(0)
     rows, items, k = 20, 12, 6
     listed = np.stack([rng.permutation(items)[:5] for _ in range(rows)])
-    scores = np.sort(np.log(rng.dirichlet(np.ones(7), rows))[:, :5], axis=1)[:, ::-1].astype(np.float32)
+    scores = np.sort(np.log(rng.dirichlet(np.ones(7), rows))[:, :5], axis=1)[:, ::-1].astype(
+        np.float32
+    )
     listed[0, 3:], scores[0, 3:] = -1, -np.inf
     counts = rng.integers(0, 3, (rows, items)) * (rng.random((rows, items)) < 0.4)
     counts[1] = 0
-    found = mix_scores(Rankings(np.arange(rows), listed, scores), csr_array(counts.astype(np.float64)), weight, k)
+    found = mix_scores(
+        Rankings(np.arange(rows), listed, scores), csr_array(counts.astype(np.float64)), weight, k
+    )
     for row in range(rows):
         dense = np.zeros(items)
         share = weight if counts[row].sum() else 0.0
@@ -260,7 +319,9 @@ def test_mixed_scores_are_those_of_a_dense_mixture(weight: float) -> None:
         dense += share * counts[row] / max(1, counts[row].sum())
         wanted = [item for item in np.lexsort((np.arange(items), -dense)) if dense[item] > 0][:k]
         assert found.items[row].tolist() == wanted + [-1] * (k - len(wanted))
-        np.testing.assert_allclose(np.exp(found.scores[row, : len(wanted)]), dense[wanted], rtol=1e-5)
+        np.testing.assert_allclose(
+            np.exp(found.scores[row, : len(wanted)]), dense[wanted], rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""Each method of the comparison, as the suite configures it, from data to a ranking: on a shop of few shoppers, for one epoch."""
+"""Each method of the comparison, as the suite configures it, from data to a ranking: on a shop of
+few shoppers, for one epoch."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from scoter.config import SemanticIdConfig, SimulatedConfig
 from scoter.experiments import RANKED_PATTERN, methods, simulated_smoke
 from scoter.stages import data, models, reasoning
 from scoter.stages.context import Context
-from scoter.store import Store
+from scoter.storage.store import Store
 
 
 def test_every_method_of_the_suite_trains_and_ranks(tmp_path: Path) -> None:
@@ -31,7 +32,9 @@ def test_every_method_of_the_suite_trains_and_ranks(tmp_path: Path) -> None:
         if method.fusion is not None and method.fusion.without > 1:
             continue  # one step left out stands for each
         trained = models.train(context, name, method, prepared, ids, steps)
-        found = models.open_rankings(models.rank(context, method, trained, prepared, ids, steps), "test")
+        found = models.open_rankings(
+            models.rank(context, method, trained, prepared, ids, steps), "test"
+        )
         assert len(found.users) == 40, name
         assert np.isfinite(found.scores[:, :10]).all(), name
         assert (found.items[:, :10] >= 0).all(), name

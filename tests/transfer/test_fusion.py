@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from scoter.config import FusionConfig
-from scoter.dropout import Dropout
-from scoter.models.batches import StepReader, distinct_bags
+from scoter.models.dropout import Dropout
+from scoter.models.training.batches import StepReader, distinct_bags
 from scoter.transfer.build import build_fusion
 from scoter.transfer.collapse import BagFusion
 from scoter.transfer.fusion import StructuredFusion
@@ -32,14 +32,22 @@ def trained_fusion(**options: object) -> StructuredFusion:
 
 
 def some_chains() -> StepEmbeddings:
-    """Chains of few sentences, so that they repeat each other; steps of none, one and several sentences."""
+    """Chains of few sentences, so that they repeat each other; steps of none, one and several
+    sentences."""
     rng = np.random.default_rng(1)
     counts = rng.integers(0, 4, ROWS * STEPS)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     indices = rng.integers(0, 5, offsets[-1])
-    pattern = ReasoningPattern(tuple(Step("recent_item", {"lag": lag}) for lag in range(1, STEPS + 1)))
+    pattern = ReasoningPattern(
+        tuple(Step("recent_item", {"lag": lag}) for lag in range(1, STEPS + 1))
+    )
     return StepEmbeddings(
-        rng.standard_normal((5, WIDTH)).astype(np.float32), indices, offsets, np.arange(0, ROWS + 1, 3), pattern, "e"
+        rng.standard_normal((5, WIDTH)).astype(np.float32),
+        indices,
+        offsets,
+        np.arange(0, ROWS + 1, 3),
+        pattern,
+        "e",
     )
 
 
@@ -49,9 +57,15 @@ def gradients(value: Tensor, of: nn.Module, *inputs: Tensor) -> list[Tensor]:
     return [torch.zeros(()) if gradient is None else gradient for gradient in found]
 
 
-@pytest.mark.parametrize("options", [{}, {"keep": [True, False, True, True]}, {"roles": [0, 0, 1, 1]}])
+@pytest.mark.parametrize(
+    "options", [{}, {"keep": [True, False, True, True]}, {"roles": [0, 0, 1, 1]}]
+)
 def test_encoding_is_the_projection_of_standardised_steps(options: dict[str, object]) -> None:
-    fusion, steps, mask = trained_fusion(**options), torch.randn(ROWS, STEPS, WIDTH), torch.rand(ROWS, STEPS) < 0.7
+    fusion, steps, mask = (
+        trained_fusion(**options),
+        torch.randn(ROWS, STEPS, WIDTH),
+        torch.rand(ROWS, STEPS) < 0.7,
+    )
     memory = fusion.encode(steps, mask)
     slots = fusion.project(fusion.standardise(steps, mask)) + fusion.position
     if fusion.order is not None:
@@ -61,14 +75,19 @@ def test_encoding_is_the_projection_of_standardised_steps(options: dict[str, obj
     torch.testing.assert_close(memory.bias, wanted.bias)
     weights = torch.randn_like(memory.slots)
     for one, other in zip(
-        gradients((memory.slots * weights).sum(), fusion), gradients((wanted.slots * weights).sum(), fusion), strict=True
+        gradients((memory.slots * weights).sum(), fusion),
+        gradients((wanted.slots * weights).sum(), fusion),
+        strict=True,
     ):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_chains_read_with_repetitions_shared_are_the_same_chains() -> None:
     fusion, reader = trained_fusion(), StepReader(some_chains())
-    users, lengths = torch.arange(ROWS // 3).repeat_interleave(5), torch.arange(5).repeat(ROWS // 3)  # 0 and 4 do not exist
+    users, lengths = (
+        torch.arange(ROWS // 3).repeat_interleave(5),
+        torch.arange(5).repeat(ROWS // 3),
+    )  # 0 and 4 do not exist
     steps, mask = reader.read(users, lengths)
     said, place, same_mask = reader.read_shared(users, lengths)
     assert torch.equal(mask, same_mask)
@@ -84,15 +103,23 @@ def test_chains_read_with_repetitions_shared_are_the_same_chains() -> None:
 def test_equal_bags_have_equal_numbers_and_no_others() -> None:
     table = some_chains()
     numbers, example = distinct_bags(table.indices, table.offsets)
-    bags = [tuple(table.indices[low:high]) for low, high in zip(table.offsets[:-1], table.offsets[1:], strict=True)]
+    bags = [
+        tuple(table.indices[low:high])
+        for low, high in zip(table.offsets[:-1], table.offsets[1:], strict=True)
+    ]
     assert len(set(bags)) == len(example) == len(set(numbers.tolist()))
     assert [bags[example[number]] for number in numbers] == bags
-    assert [part.tolist() for part in distinct_bags(np.zeros(0, np.int64), np.zeros(1, np.int64))] == [[], []]
+    assert [
+        part.tolist() for part in distinct_bags(np.zeros(0, np.int64), np.zeros(1, np.int64))
+    ] == [[], []]
 
 
 def test_a_few_states_read_as_many_would() -> None:
     fusion, mask = trained_fusion(), torch.rand(ROWS, STEPS) < 0.5
-    memory, hidden = fusion.encode(torch.randn(ROWS, STEPS, WIDTH), mask), torch.randn(ROWS, STEPS + 1, DIM, requires_grad=True)
+    memory, hidden = (
+        fusion.encode(torch.randn(ROWS, STEPS, WIDTH), mask),
+        torch.randn(ROWS, STEPS + 1, DIM, requires_grad=True),
+    )
     layer = fusion.layers[0]
     layer.record = []
     many, weights = layer(hidden, memory, 0), torch.randn(ROWS, 2, DIM)
@@ -106,7 +133,9 @@ def test_a_few_states_read_as_many_would() -> None:
     (_, all_read), (_, read), *each = layer.record
     torch.testing.assert_close(read, torch.stack([attention for _, attention in each]).mean(0))
     torch.testing.assert_close(all_read.sum(1), torch.ones(ROWS))
-    few_sides, many_sides = (gradients((side * weights).sum(), fusion, hidden) for side in (few, many[:, :2]))
+    few_sides, many_sides = (
+        gradients((side * weights).sum(), fusion, hidden) for side in (few, many[:, :2])
+    )
     for one, other in zip(few_sides, many_sides, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
@@ -115,8 +144,12 @@ def test_votes_are_products_of_queries_and_keys() -> None:
     torch.manual_seed(2)
     votes, states, slots = Votes(STEPS, DIM), torch.randn(ROWS, DIM), torch.randn(ROWS, STEPS, DIM)
     named = torch.randint(-1, 3, (ROWS, STEPS))
-    scores = torch.einsum("rd,rsd->rs", votes.query(states), votes.key(slots)) / DIM**0.5 + votes.step
-    scores = torch.cat([votes.abstain.expand(ROWS, 1), scores.masked_fill(named < 0, -torch.inf)], 1)
+    scores = (
+        torch.einsum("rd,rsd->rs", votes.query(states), votes.key(slots)) / DIM**0.5 + votes.step
+    )
+    scores = torch.cat(
+        [votes.abstain.expand(ROWS, 1), scores.masked_fill(named < 0, -torch.inf)], 1
+    )
     torch.testing.assert_close(votes(states, slots, named).exp(), scores.softmax(1))
 
 
@@ -126,7 +159,9 @@ def test_only_arms_without_an_encoding_of_their_own_share_steps() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"roles": [0, 0, 1, 1]}])
-def test_a_chain_left_out_in_training_is_a_missing_chain_and_the_others_are_what_they_were(options: dict[str, object]) -> None:
+def test_a_chain_left_out_in_training_is_a_missing_chain_and_the_others_are_what_they_were(
+    options: dict[str, object],
+) -> None:
     fusion = trained_fusion(**options)
     for module in fusion.modules():
         if isinstance(module, Dropout):
@@ -144,14 +179,24 @@ def test_a_chain_left_out_in_training_is_a_missing_chain_and_the_others_are_what
     read = fusion(hidden, memory, 0)
     torch.testing.assert_close(read[left_out], fusion(hidden, missing, 0)[left_out])
     torch.testing.assert_close(read[~left_out], fusion(hidden, whole, 0)[~left_out])
-    assert all(torch.isfinite(gradient).all() for gradient in gradients(read.square().sum(), fusion))
+    assert all(
+        torch.isfinite(gradient).all() for gradient in gradients(read.square().sum(), fusion)
+    )
 
 
-@pytest.mark.parametrize("kind", ["structured", "meanpool", "bag", "shuffled", "noise", "concatenation", "tagged-pool"])
-def test_every_fusion_leaves_out_the_share_of_chains_that_its_configuration_says_and_none_when_asked(kind: Any) -> None:
-    pattern = ReasoningPattern(tuple(Step("recent_item", {"lag": lag}) for lag in range(1, STEPS + 1)))
+@pytest.mark.parametrize(
+    "kind", ["structured", "meanpool", "bag", "shuffled", "noise", "concatenation", "tagged-pool"]
+)
+def test_every_fusion_leaves_out_the_share_of_chains_that_its_configuration_says_and_none_when_asked(
+    kind: Any,
+) -> None:
+    pattern = ReasoningPattern(
+        tuple(Step("recent_item", {"lag": lag}) for lag in range(1, STEPS + 1))
+    )
     rows = 4000
-    fusion = build_fusion(FusionConfig(kind, heads=HEADS, chain_dropout=0.2), pattern, WIDTH, DIM, layers=1)
+    fusion = build_fusion(
+        FusionConfig(kind, heads=HEADS, chain_dropout=0.2), pattern, WIDTH, DIM, layers=1
+    )
     steps, mask = torch.randn(rows, STEPS, WIDTH), torch.ones(rows, STEPS, dtype=torch.bool)
 
     def left_out() -> float:

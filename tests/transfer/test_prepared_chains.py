@@ -1,4 +1,5 @@
-"""The multiplied-out fusion against the fusion itself, for every kind that a user's own chain can be read by."""
+"""The multiplied-out fusion against the fusion itself, for every kind that a user's own chain can
+be read by."""
 
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from scoter.config import FusionConfig
-from scoter.models.quantised import QuantisedSteps, quantise
+from scoter.models.quantised_steps import QuantisedSteps, quantise
 from scoter.transfer.build import build_fusion
 from scoter.transfer.fusion import StructuredFusion
 from scoter.transfer.prepared import PreparedFusion
@@ -40,27 +41,43 @@ def trained(config: FusionConfig) -> StructuredFusion:
 
 
 @pytest.mark.parametrize("config", KINDS)
-@pytest.mark.parametrize("present", [[True, True, True], [False, True, False], [False, False, False]])
-def test_a_prepared_chain_is_read_as_the_fusion_reads_it(config: FusionConfig, present: list[bool]) -> None:
+@pytest.mark.parametrize(
+    "present", [[True, True, True], [False, True, False], [False, False, False]]
+)
+def test_a_prepared_chain_is_read_as_the_fusion_reads_it(
+    config: FusionConfig, present: list[bool]
+) -> None:
     fusion = trained(config)
     with torch.inference_mode():
         steps, mask, hidden = torch.randn(1, 3, 6), torch.tensor([present]), torch.randn(1, 5, 16)
         chain, memory = PreparedFusion(fusion).chain(steps[0], mask[0]), fusion.encode(steps, mask)
         for layer in range(2):
-            torch.testing.assert_close(chain(hidden, layer), fusion(hidden, memory, layer), atol=3e-5, rtol=1e-4)
+            torch.testing.assert_close(
+                chain(hidden, layer), fusion(hidden, memory, layer), atol=3e-5, rtol=1e-4
+            )
 
 
 @pytest.mark.parametrize("kind", ["fp16", "int8"])
 @pytest.mark.parametrize(
-    "config", [FusionConfig(votes=True, grounded=True), FusionConfig(without=2), FusionConfig(reads="last-layer")]
+    "config",
+    [
+        FusionConfig(votes=True, grounded=True),
+        FusionConfig(without=2),
+        FusionConfig(reads="last-layer"),
+    ],
 )
 def test_a_tables_chains_are_made_ready_as_one_by_one(config: FusionConfig, kind: Any) -> None:
     """Steps of no sentence, of one and of several; users who say the same in other places."""
     rng = np.random.default_rng(0)
     counts = np.array([1, 0, 3, 2, 1, 1, 0, 0, 0, 1, 1, 1, 1, 2, 1])
-    indices, offsets = rng.integers(0, 4, counts.sum()).astype(np.int32), np.concatenate([[0], np.cumsum(counts)])
+    indices, offsets = (
+        rng.integers(0, 4, counts.sum()).astype(np.int32),
+        np.concatenate([[0], np.cumsum(counts)]),
+    )
     stored = quantise(rng.standard_normal((4, 6)).astype(np.float32), kind)
-    table = QuantisedSteps(stored["vectors"], stored.get("scale"), indices, offsets, 3, np.array([5, -1, 7, 9]))
+    table = QuantisedSteps(
+        stored["vectors"], stored.get("scale"), indices, offsets, 3, np.array([5, -1, 7, 9])
+    )
     fusion = trained(config)
     with torch.inference_mode():
         prepared = PreparedFusion(fusion)
@@ -68,11 +85,21 @@ def test_a_tables_chains_are_made_ready_as_one_by_one(config: FusionConfig, kind
         for user in range(5):
             asked = torch.tensor([user]), torch.tensor([1])
             values, mask = table.read(*asked)
-            ready, made = chains.of(user), prepared.chain(values[0], mask[0], table.named(*asked)[0] if config.votes else None)
+            ready, made = (
+                chains.of(user),
+                prepared.chain(
+                    values[0], mask[0], table.named(*asked)[0] if config.votes else None
+                ),
+            )
             np.testing.assert_allclose(ready.slots, made.slots, atol=1e-5)
-            hidden, found = torch.randn(1, 1, 16), (torch.tensor([7, 1, 5]), torch.tensor([-1.0, -2.0, -3.0]))
+            hidden, found = (
+                torch.randn(1, 1, 16),
+                (torch.tensor([7, 1, 5]), torch.tensor([-1.0, -2.0, -3.0])),
+            )
             for layer in range(2):
-                torch.testing.assert_close(ready(hidden, layer), made(hidden, layer), atol=1e-5, rtol=1e-5)
+                torch.testing.assert_close(
+                    ready(hidden, layer), made(hidden, layer), atol=1e-5, rtol=1e-5
+                )
             items, scores = ready.elect(*found, hidden[0, 0])
             wanted, totals = made.elect(*found, hidden[0, 0])
             assert items.tolist() == wanted.tolist()

@@ -1,4 +1,5 @@
-"""The README's module of one's own: it is run as it stands there, and learns what only the chain tells, in its order."""
+"""The README's module of one's own: it is run as it stands there, and learns what only the chain
+tells, in its order."""
 
 import math
 import re
@@ -8,7 +9,11 @@ from typing import Any
 import torch
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-(BLOCK,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "MyRecommender" in block]
+(BLOCK,) = [
+    block
+    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    if "MyRecommender" in block
+]
 ITEMS, ROWS, STEPS, WIDTH = 20, 128, 3, 32
 
 
@@ -17,7 +22,8 @@ def test_the_example_has_at_most_fifteen_lines() -> None:
 
 
 def train(read_in_order: bool) -> tuple[float, float]:
-    """First and last loss when the target is what the second step of three says; the history says nothing."""
+    """First and last loss when the target is what the second step of three says; the history says
+    nothing."""
     torch.manual_seed(0)
     names: dict[str, Any] = {}
     exec(BLOCK, names)
@@ -40,4 +46,6 @@ def train(read_in_order: bool) -> tuple[float, float]:
 def test_the_example_trains_and_keeps_the_order() -> None:
     first, last = train(read_in_order=True)
     _, shuffled = train(read_in_order=False)
-    assert last < 0.5 < math.log(2) < shuffled < first  # each of three steps may be the one that counts
+    assert (
+        last < 0.5 < math.log(2) < shuffled < first
+    )  # each of three steps may be the one that counts

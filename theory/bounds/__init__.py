@@ -1,7 +1,14 @@
-"""Bounds of STATEMENTS.md as functions. Each names its premises and raises PremiseError where one fails. Units: nats."""
+"""Bounds of STATEMENTS.md as functions. Each names its premises and raises PremiseError where one
+fails. Units: nats."""
 
 from theory.bounds.certificates import CrossEntropyCertificate, certify_cross_entropy
-from theory.bounds.crossover import gaussian_crossover, least_squares_risk, table_crossover, table_excess, table_guarantee
+from theory.bounds.crossover import (
+    gaussian_crossover,
+    least_squares_risk,
+    table_crossover,
+    table_excess,
+    table_guarantee,
+)
 from theory.bounds.gain_cap import binary_kl, certified_information, pinsker_gain, recall_cap
 from theory.bounds.generalisation import conditional_information_bound, rows_for_gap, xu_raginsky
 from theory.bounds.list_bounds import (

@@ -1,4 +1,5 @@
-"""What a test cross-entropy proves (T9): a floor of the information and of the Bayes recall, at a stated confidence."""
+"""What a test cross-entropy proves (T9): a floor of the information and of the Bayes recall, at a
+stated confidence."""
 
 from dataclasses import dataclass
 
@@ -29,25 +30,49 @@ def certify_cross_entropy(
     k: int,
     confidence: float = 0.95,
 ) -> CrossEntropyCertificate:
-    """Turn the log-losses -log q(y_i|w_i) of independent test rows into lower bounds of I(Y;W) and Bayes recall@k (T9).
+    """Turn the log-losses -log q(y_i|w_i) of independent test rows into lower bounds of I(Y;W) and
+    Bayes recall@k (T9).
 
-    Premises: the model q was fixed before these rows were seen; every q(y|w) >= smallest_probability > 0, so that a loss
-    lies in [0, -log smallest_probability] (mix q with a little of the uniform); marginal_entropy is H(Y) or a lower
-    bound of it. The mean loss is bounded by the better of Hoeffding and Maurer-Pontil (arXiv 0907.3740, Theorem 4),
-    half of the risk each. No ceiling follows: that would need a lower bound of H(Y|W).
+    Premises: the model q was fixed before these rows were seen; every q(y|w) >=
+    smallest_probability > 0, so that a loss lies in [0, -log smallest_probability] (mix q with a
+    little of the uniform); marginal_entropy is H(Y) or a lower bound of it. The mean loss is
+    bounded by the better of Hoeffding and Maurer-Pontil (arXiv 0907.3740, Theorem 4), half of the
+    risk each. No ceiling follows: that would need a lower bound of H(Y|W).
 
     >>> sure = certify_cross_entropy(np.full(4000, 0.1), marginal_entropy=2.0, smallest_probability=1e-3, items=10, k=1)
     >>> sure.information_lower < 2.0 - 0.1 and sure.recall_floor > 0.9
     True
     """
     losses = np.asarray(log_losses, dtype=float)
-    require(losses.ndim == 1 and losses.size >= 2, "log_losses", losses.shape, "give one loss per test row, two at least")
-    require(0 < smallest_probability <= 1, "smallest_probability", smallest_probability, "mix q with the uniform")
+    require(
+        losses.ndim == 1 and losses.size >= 2,
+        "log_losses",
+        losses.shape,
+        "give one loss per test row, two at least",
+    )
+    require(
+        0 < smallest_probability <= 1,
+        "smallest_probability",
+        smallest_probability,
+        "mix q with the uniform",
+    )
     largest = -np.log(smallest_probability)
     inside = np.all((losses >= 0) & (losses <= largest + 1e-9))
-    require(bool(inside), "log_losses", float(losses.max()), f"losses must lie in [0, {largest:.4f}]: lower smallest_probability")
-    require(0 <= marginal_entropy <= np.log(items) + 1e-9, "marginal_entropy", marginal_entropy, "H(Y) lies in [0, log items]")
-    require(0 < confidence < 1, "confidence", confidence, "a confidence lies strictly between 0 and 1")
+    require(
+        bool(inside),
+        "log_losses",
+        float(losses.max()),
+        f"losses must lie in [0, {largest:.4f}]: lower smallest_probability",
+    )
+    require(
+        0 <= marginal_entropy <= np.log(items) + 1e-9,
+        "marginal_entropy",
+        marginal_entropy,
+        "H(Y) lies in [0, log items]",
+    )
+    require(
+        0 < confidence < 1, "confidence", confidence, "a confidence lies strictly between 0 and 1"
+    )
     risk = np.log(4 / (1 - confidence))  # log(2 / (delta/2)), and log(1 / (delta/2)) <= it
     n = losses.size
     hoeffding = largest * np.sqrt((risk - np.log(2)) / (2 * n))

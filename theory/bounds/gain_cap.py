@@ -1,4 +1,5 @@
-"""How much recall a given amount of information can buy (T7), and what a lift certifies (C7a). No catalogue size enters."""
+"""How much recall a given amount of information can buy (T7), and what a lift certifies (C7a). No
+catalogue size enters."""
 
 from typing import Any
 
@@ -10,17 +11,27 @@ from theory.errors import require
 
 
 def recall_cap(baseline_recall: Numbers, information: Numbers) -> Any:
-    """Largest recall of the structured model when the collapsed Bayes recall and I(Y;Z|T,X) in nats are given (T7).
+    """Largest recall of the structured model when the collapsed Bayes recall and I(Y;Z|T,X) in nats
+    are given (T7).
 
-    Premises: baseline_recall in [0, 1] is the *Bayes* recall of the collapsed representation or an upper bound of it
-    (a trained model's recall is below it and gives no cap); information >= 0.
+    Premises: baseline_recall in [0, 1] is the *Bayes* recall of the collapsed representation or an
+    upper bound of it (a trained model's recall is below it and gives no cap); information >= 0.
 
     >>> round(float(recall_cap(0.0648, 4.87e-5)), 4)
     0.0672
     """
-    base, nats = np.broadcast_arrays(np.asarray(baseline_recall, float), np.asarray(information, float))
-    require(bool(np.all((base >= 0) & (base <= 1))), "baseline_recall", baseline_recall, "a recall lies in [0, 1]")
-    require(bool(np.all(nats >= 0)), "information", information, "I(Y;Z|T,X) in nats is a number >= 0")
+    base, nats = np.broadcast_arrays(
+        np.asarray(baseline_recall, float), np.asarray(information, float)
+    )
+    require(
+        bool(np.all((base >= 0) & (base <= 1))),
+        "baseline_recall",
+        baseline_recall,
+        "a recall lies in [0, 1]",
+    )
+    require(
+        bool(np.all(nats >= 0)), "information", information, "I(Y;Z|T,X) in nats is a number >= 0"
+    )
     low, high = base.copy(), np.ones_like(base)
     for _ in range(80):  # the upper end keeps the cap valid under rounding
         middle = (low + high) / 2
@@ -31,14 +42,20 @@ def recall_cap(baseline_recall: Numbers, information: Numbers) -> Any:
 
 
 def certified_information(recall: float, baseline_recall: float) -> float:
-    """Nats of I(Y;Z|T,X) that a recall above the collapsed Bayes recall proves (C7a). Both are population values.
+    """Nats of I(Y;Z|T,X) that a recall above the collapsed Bayes recall proves (C7a). Both are
+    population values.
 
     >>> f"{certified_information(0.0648 * 1.0375, 0.0648):.1e}"
     '4.8e-05'
     """
     for name, value in (("recall", recall), ("baseline_recall", baseline_recall)):
         require(0 <= value <= 1, name, value, "a recall lies in [0, 1]")
-    require(recall >= baseline_recall, "recall", recall, f"C7a speaks of a lift: needs recall >= {baseline_recall}")
+    require(
+        recall >= baseline_recall,
+        "recall",
+        recall,
+        f"C7a speaks of a lift: needs recall >= {baseline_recall}",
+    )
     return float(binary_kl(recall, baseline_recall))
 
 
@@ -60,5 +77,7 @@ def binary_kl(p: Numbers, q: Numbers) -> Any:
     """
     p, q = np.asarray(p, float), np.asarray(q, float)
     for name, value in (("p", p), ("q", q)):
-        require(bool(np.all((value >= 0) & (value <= 1))), name, value, "a probability lies in [0, 1]")
+        require(
+            bool(np.all((value >= 0) & (value <= 1))), name, value, "a probability lies in [0, 1]"
+        )
     return np.maximum(rel_entr(p, q) + rel_entr(1 - p, 1 - q), 0)

@@ -1,4 +1,5 @@
-"""The price of choosing: among patterns on validation data (G2), among samples by a verifier (G3)."""
+"""The price of choosing: among patterns on validation data (G2), among samples by a verifier
+(G3)."""
 
 import numpy as np
 from scipy.integrate import quad
@@ -8,9 +9,11 @@ from theory.errors import require
 
 
 def selection_optimism(patterns: int, validation_rows: int) -> float:
-    """sqrt(log N / (2 n_v)): cap on the winner's curse and on the regret of the pick, both in expectation (G2).
+    """sqrt(log N / (2 n_v)): cap on the winner's curse and on the regret of the pick, both in
+    expectation (G2).
 
-    Premises: N patterns fixed before the n_v independent validation rows are seen; scores in [0, 1]; the best is picked.
+    Premises: N patterns fixed before the n_v independent validation rows are seen; scores in [0,
+    1]; the best is picked.
 
     >>> round(selection_optimism(50, 100), 3)
     0.14
@@ -20,13 +23,19 @@ def selection_optimism(patterns: int, validation_rows: int) -> float:
 
 
 def selection_optimism_by_entropy(entropy: float, validation_rows: int) -> float:
-    """sqrt(H(sel) / (2 n_v)), with I(sel;D) or any upper bound of it in place of H: caps the winner's curse only (G2).
+    """sqrt(H(sel) / (2 n_v)), with I(sel;D) or any upper bound of it in place of H: caps the
+    winner's curse only (G2).
 
     >>> selection_optimism_by_entropy(0.0, 10)
     0.0
     """
     require(entropy >= 0, "entropy", entropy, "an entropy in nats is a number >= 0")
-    require(validation_rows >= 1, "validation_rows", validation_rows, "needs at least one validation row")
+    require(
+        validation_rows >= 1,
+        "validation_rows",
+        validation_rows,
+        "needs at least one validation row",
+    )
     return float(np.sqrt(entropy / (2 * validation_rows)))
 
 
@@ -41,17 +50,24 @@ def best_of_n_kl(n: int) -> float:
 
 
 def best_of_n_gain(n: int, *, sub_gaussian: float) -> float:
-    """sqrt(2 s^2 KL): cap on the mean score won. Premise: the score is s-sub-Gaussian under the policy (G3).
+    """sqrt(2 s^2 KL): cap on the mean score won. Premise: the score is s-sub-Gaussian under the
+    policy (G3).
 
     >>> best_of_n_gain(1, sub_gaussian=1.0)
     0.0
     """
-    require(sub_gaussian > 0, "sub_gaussian", sub_gaussian, "needs s > 0; half the range of a bounded score")
+    require(
+        sub_gaussian > 0,
+        "sub_gaussian",
+        sub_gaussian,
+        "needs s > 0; half the range of a bounded score",
+    )
     return float(np.sqrt(2 * sub_gaussian**2 * best_of_n_kl(n)))
 
 
 def noisy_verifier_gain(n: int, correlation: float) -> float:
-    """True gain of best of n, in standard deviations: correlation * E max of n normals, exactly (G3).
+    """True gain of best of n, in standard deviations: correlation * E max of n normals, exactly
+    (G3).
 
     Premise: true score and verifier are jointly Gaussian with this correlation.
 

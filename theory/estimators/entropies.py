@@ -1,4 +1,5 @@
-"""Entropy in nats from counts: plug-in, Miller-Madow, Chao-Shen, Grassberger, James-Stein shrinkage, NSB. None is a bound."""
+"""Entropy in nats from counts: plug-in, Miller-Madow, Chao-Shen, Grassberger, James-Stein
+shrinkage, NSB. None is a bound."""
 
 from collections.abc import Callable
 
@@ -39,24 +40,34 @@ def grassberger(counts: np.ndarray, cells: int) -> float:
 
 
 def shrinkage(counts: np.ndarray, cells: int) -> float:
-    """Frequencies shrunk towards the uniform law on all cells (Hausser and Strimmer 2009, equations 4 to 6)."""
+    """Frequencies shrunk towards the uniform law on all cells (Hausser and Strimmer 2009, equations
+    4 to 6)."""
     n, p = counts.sum(), np.zeros(cells)
     seen = counts[counts > 0]
     p[: len(seen)] = seen / n
     spread = ((p - 1 / cells) ** 2).sum()
-    weight = 1.0 if n < 2 or spread == 0 else min(1.0, float((1 - (p**2).sum()) / ((n - 1) * spread)))
+    weight = (
+        1.0 if n < 2 or spread == 0 else min(1.0, float((1 - (p**2).sum()) / ((n - 1) * spread)))
+    )
     return float(entr(weight / cells + (1 - weight) * p).sum())
 
 
 def nsb(counts: np.ndarray, cells: int) -> float:
-    """Posterior mean entropy under a mixture of Dirichlet priors flat in expected entropy (Nemenman et al. 2002)."""
+    """Posterior mean entropy under a mixture of Dirichlet priors flat in expected entropy (Nemenman
+    et al. 2002)."""
     if cells == 1:
         return 0.0
     n, seen = counts.sum(), counts[counts > 0]
     sizes, times = np.unique(seen, return_counts=True)
-    strength = np.exp(np.linspace(np.log(1e-6), np.log(1e5), 600))[:, None]  # beta; the integral runs over log beta
+    strength = np.exp(np.linspace(np.log(1e-6), np.log(1e5), 600))[
+        :, None
+    ]  # beta; the integral runs over log beta
     total = cells * strength[:, 0]
-    evidence = gammaln(total) - gammaln(n + total) + ((gammaln(sizes + strength) - gammaln(strength)) * times).sum(1)
+    evidence = (
+        gammaln(total)
+        - gammaln(n + total)
+        + ((gammaln(sizes + strength) - gammaln(strength)) * times).sum(1)
+    )
     flat = cells * polygamma(1, total + 1) - polygamma(1, strength[:, 0] + 1)
     log_weight = evidence + np.log(np.maximum(flat, 1e-300)) + np.log(strength[:, 0])
     weight = np.exp(log_weight - log_weight.max())
@@ -83,21 +94,36 @@ def codes(values: np.ndarray) -> np.ndarray:
     [1, 0, 1]
     """
     values = np.asarray(values)
-    require(values.dtype.kind in "iub", "values", values.dtype, "discrete estimators read whole numbers: use a continuous one")
+    require(
+        values.dtype.kind in "iub",
+        "values",
+        values.dtype,
+        "discrete estimators read whole numbers: use a continuous one",
+    )
     return np.unique(values.reshape(len(values), -1), axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def discrete_information(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, *, entropy: str) -> tuple[float, np.ndarray]:
-    """I(X;Y|C) as four entropies of codes, and the n plug-in log ratios whose spread gives the standard error."""
+def discrete_information(
+    x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, *, entropy: str
+) -> tuple[float, np.ndarray]:
+    """I(X;Y|C) as four entropies of codes, and the n plug-in log ratios whose spread gives the
+    standard error."""
     require(entropy in ENTROPIES, "entropy", entropy, f"choose one of {sorted(ENTROPIES)}")
     c = np.zeros(len(x), dtype=int) if cond is None else codes(cond)
     x, y = codes(x), codes(y)
     sizes = [int(v.max()) + 1 for v in (x, y, c)]
     estimate = ENTROPIES[entropy]
-    parts = [((x, c), sizes[0] * sizes[2]), ((y, c), sizes[1] * sizes[2]), ((x, y, c), int(np.prod(sizes))), ((c,), sizes[2])]
+    parts = [
+        ((x, c), sizes[0] * sizes[2]),
+        ((y, c), sizes[1] * sizes[2]),
+        ((x, y, c), int(np.prod(sizes))),
+        ((c,), sizes[2]),
+    ]
     value, density = 0.0, np.zeros(len(x))
     for (columns, cells), sign in zip(parts, (1, 1, -1, -1), strict=True):
-        _, place, counts = np.unique(codes(np.stack(columns, 1)), return_inverse=True, return_counts=True)
+        _, place, counts = np.unique(
+            codes(np.stack(columns, 1)), return_inverse=True, return_counts=True
+        )
         value += sign * estimate(counts, cells)
         density -= sign * np.log(counts[place] / len(x))
     return value, density

@@ -1,4 +1,5 @@
-"""Information of jointly Gaussian data, unbiased by an exact digamma correction; the copula form after normal scores."""
+"""Information of jointly Gaussian data, unbiased by an exact digamma correction; the copula form
+after normal scores."""
 
 import numpy as np
 from scipy.special import digamma, ndtri
@@ -7,11 +8,13 @@ from scipy.stats import rankdata
 from theory.errors import require
 
 
-def gaussian_information(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None = None) -> tuple[float, np.ndarray]:
+def gaussian_information(
+    x: np.ndarray, y: np.ndarray, cond: np.ndarray | None = None
+) -> tuple[float, np.ndarray]:
     """I(X;Y|C) in nats under joint normality, and the n log ratios at the fitted law.
 
-    E log|S| of a Wishart matrix is known in digammas, so that the estimate has no bias for Gaussian data (Misra et al.
-    2005). Not a bound for other data.
+    E log|S| of a Wishart matrix is known in digammas, so that the estimate has no bias for Gaussian
+    data (Misra et al. 2005). Not a bound for other data.
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.standard_normal((500, 1))
@@ -28,7 +31,12 @@ def gaussian_information(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None =
             continue
         covariance = block.T @ block / (n - 1)
         determinant_sign, log_determinant = np.linalg.slogdet(covariance)
-        require(determinant_sign > 0 and np.linalg.cond(covariance) < 1e13, "x, y, cond", "a singular covariance", "drop copies")
+        require(
+            determinant_sign > 0 and np.linalg.cond(covariance) < 1e13,
+            "x, y, cond",
+            "a singular covariance",
+            "drop copies",
+        )
         value += sign * 0.5 * (log_determinant - _log_determinant_bias(block.shape[1], n - 1))
         form = np.einsum("ni,ij,nj->n", block, np.linalg.inv(covariance), block)
         density += sign * 0.5 * (log_determinant + form)
@@ -36,7 +44,8 @@ def gaussian_information(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None =
 
 
 def normal_scores(values: np.ndarray) -> np.ndarray:
-    """Each column through its ranks to standard normal quantiles; strictly rising maps of a column change nothing.
+    """Each column through its ranks to standard normal quantiles; strictly rising maps of a column
+    change nothing.
 
     >>> normal_scores(np.array([[3.0], [1.0], [2.0]]))[:, 0].round(3).tolist()
     [0.674, -0.674, 0.0]

@@ -1,4 +1,5 @@
-"""Nearest-neighbour information: KSG for continuous data, given a third variable too; mixed KSG for ties, Ross for labels.
+"""Nearest-neighbour information: KSG for continuous data, given a third variable too; mixed KSG for
+ties, Ross for labels.
 
 None is a bound; beyond about five dimensions all fall far below the truth (F8)."""
 
@@ -12,7 +13,8 @@ _ROUNDING = 1e-10  # sums of a point and a radius round; far below any distance 
 
 
 def ksg(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4, variant: int = 1) -> float:
-    """KSG estimate of I(X;Y) in nats from x [n, dx], y [n, dy] (Kraskov et al. 2004, equations 8 and 9).
+    """KSG estimate of I(X;Y) in nats from x [n, dx], y [n, dy] (Kraskov et al. 2004, equations 8
+    and 9).
 
     Premise: continuous data, so no two equal rows; use `mixed_ksg` otherwise.
 
@@ -33,19 +35,34 @@ def ksg_terms(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4, variant: int
     require(1 <= neighbours < n, "neighbours", neighbours, f"needs 1 <= neighbours < rows = {n}")
     both = np.concatenate([x, y], axis=1)
     distances, rows = KDTree(both).query(both, k=neighbours + 1, p=np.inf)
-    require(bool(np.all(distances[:, 1] > 0)), "x, y", "equal rows", "KSG needs continuous data: use mixed_ksg")
+    require(
+        bool(np.all(distances[:, 1] > 0)),
+        "x, y",
+        "equal rows",
+        "KSG needs continuous data: use mixed_ksg",
+    )
     if variant == 1:
         radius = distances[:, -1] * (1 - _ROUNDING)  # strictly inside
-        return digamma(neighbours) + digamma(n) - digamma(_within(x, radius)) - digamma(_within(y, radius))
+        return (
+            digamma(neighbours)
+            + digamma(n)
+            - digamma(_within(x, radius))
+            - digamma(_within(y, radius))
+        )
     inside = np.asarray(rows)[:, 1:]
     radius_x = np.abs(x[inside] - x[:, None]).max((1, 2))
     radius_y = np.abs(y[inside] - y[:, None]).max((1, 2))
-    counts = digamma(_within(x, radius_x * (1 + _ROUNDING)) - 1) + digamma(_within(y, radius_y * (1 + _ROUNDING)) - 1)
+    counts = digamma(_within(x, radius_x * (1 + _ROUNDING)) - 1) + digamma(
+        _within(y, radius_y * (1 + _ROUNDING)) - 1
+    )
     return digamma(neighbours) - 1 / neighbours + digamma(n) - counts
 
 
-def conditional_ksg_terms(x: np.ndarray, y: np.ndarray, cond: np.ndarray, *, neighbours: int = 4) -> np.ndarray:
-    """The n terms whose mean estimates I(X;Y|C) (Frenzel and Pompe 2007); tied points as Mesner and Shalizi count them.
+def conditional_ksg_terms(
+    x: np.ndarray, y: np.ndarray, cond: np.ndarray, *, neighbours: int = 4
+) -> np.ndarray:
+    """The n terms whose mean estimates I(X;Y|C) (Frenzel and Pompe 2007); tied points as Mesner and
+    Shalizi count them.
 
     >>> rng = np.random.default_rng(0)
     >>> c = rng.standard_normal((400, 1))
@@ -55,7 +72,12 @@ def conditional_ksg_terms(x: np.ndarray, y: np.ndarray, cond: np.ndarray, *, nei
     """
     x, y, c = _columns(x), _columns(y), _columns(cond)
     n = len(x)
-    require(len(y) == n and len(c) == n, "y, cond", (len(y), len(c)), f"x, y and cond need the same rows: {n}")
+    require(
+        len(y) == n and len(c) == n,
+        "y, cond",
+        (len(y), len(c)),
+        f"x, y and cond need the same rows: {n}",
+    )
     require(1 <= neighbours < n, "neighbours", neighbours, f"needs 1 <= neighbours < rows = {n}")
     both = np.concatenate([x, y, c], axis=1)
     reach, local = _reach(both, neighbours)
@@ -64,7 +86,8 @@ def conditional_ksg_terms(x: np.ndarray, y: np.ndarray, cond: np.ndarray, *, nei
 
 
 def ross_terms(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4) -> np.ndarray:
-    """The terms whose mean estimates I(X;Y) of continuous x and labels y (Ross 2014); a label seen once has no term.
+    """The terms whose mean estimates I(X;Y) of continuous x and labels y (Ross 2014); a label seen
+    once has no term.
 
     >>> rng = np.random.default_rng(0)
     >>> y = np.repeat([0, 1], 200)
@@ -87,7 +110,8 @@ def ross_terms(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4) -> np.ndarr
 
 
 def mixed_ksg(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4) -> float:
-    """Estimate of Gao et al. (arXiv 1709.06212) for any mixture of discrete and continuous parts, in nats.
+    """Estimate of Gao et al. (arXiv 1709.06212) for any mixture of discrete and continuous parts,
+    in nats.
 
     >>> y = np.repeat([0, 1], 100)
     >>> bool(abs(mixed_ksg(y, y) - np.log(2)) < 0.05)
@@ -108,7 +132,8 @@ def mixed_ksg_terms(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4) -> np.
 
 
 def _reach(both: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
-    """Just less than the distance to the k-th neighbour, and k; where k neighbours coincide, 0 and how many there are."""
+    """Just less than the distance to the k-th neighbour, and k; where k neighbours coincide, 0 and
+    how many there are."""
     radius = KDTree(both).query(both, k=neighbours + 1, p=np.inf)[0][:, -1]
     tied, local = radius == 0, np.full(len(both), neighbours)
     if tied.any():
@@ -121,7 +146,9 @@ def _within(points: np.ndarray, radius: np.ndarray) -> np.ndarray:
     if points.shape[1] == 1:
         line = points[:, 0]
         ordered = np.sort(line)
-        return np.searchsorted(ordered, line + radius, "right") - np.searchsorted(ordered, line - radius, "left")
+        return np.searchsorted(ordered, line + radius, "right") - np.searchsorted(
+            ordered, line - radius, "left"
+        )
     return np.asarray(KDTree(points).query_ball_point(points, radius, p=np.inf, return_length=True))
 
 

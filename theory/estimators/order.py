@@ -1,4 +1,5 @@
-"""Is there order information at all (an exact test), and how much (the shuffle contrast, corrected by C2b)?"""
+"""Is there order information at all (an exact test), and how much (the shuffle contrast, corrected
+by C2b)?"""
 
 from dataclasses import dataclass
 
@@ -11,7 +12,8 @@ from theory.estimators.entropies import ENTROPIES, codes
 
 @dataclass(frozen=True)
 class OrderTest:
-    """p_value is valid at any sample size. `informative_rows` share their multiset with another arrangement."""
+    """p_value is valid at any sample size. `informative_rows` share their multiset with another
+    arrangement."""
 
     p_value: float
     statistic: float
@@ -19,10 +21,12 @@ class OrderTest:
 
 
 def order_test(steps: np.ndarray, y: np.ndarray, *, seed: int, permutations: int = 99) -> OrderTest:
-    """Test of Y independent of the arrangement given the multiset of steps [n, K], y [n], both whole numbers.
+    """Test of Y independent of the arrangement given the multiset of steps [n, K], y [n], both
+    whole numbers.
 
-    Under it the targets of rows with the same multiset are exchangeable, so p = (1 + #{as large}) / (1 + permutations) is
-    valid for any statistic and any n. Statistic: plug-in I(Y;Pi|S) in nats. Premise: rows independent.
+    Under it the targets of rows with the same multiset are exchangeable, so p = (1 + #{as large}) /
+    (1 + permutations) is valid for any statistic and any n. Statistic: plug-in I(Y;Pi|S) in nats.
+    Premise: rows independent.
 
     >>> rng = np.random.default_rng(0)
     >>> steps = rng.integers(3, size=(200, 2))
@@ -41,20 +45,26 @@ def order_test(steps: np.ndarray, y: np.ndarray, *, seed: int, permutations: int
         larger += _score(sequence, shuffled) >= observed - 1e-12
     arrangements = np.bincount(bag[np.unique(sequence, return_index=True)[1]])
     statistic = shuffle_contrast(steps, y).corrected
-    return OrderTest((1 + int(larger)) / (1 + permutations), statistic, int((arrangements[bag] > 1).sum()))
+    return OrderTest(
+        (1 + int(larger)) / (1 + permutations), statistic, int((arrangements[bag] > 1).sum())
+    )
 
 
 @dataclass(frozen=True)
 class ShuffleContrast:
-    """`naive` D1 over-states the order information by `order_alone` D0; `corrected` = D1 - D0 (C2b), in nats."""
+    """`naive` D1 over-states the order information by `order_alone` D0; `corrected` = D1 - D0
+    (C2b), in nats."""
 
     naive: float
     order_alone: float
     corrected: float
 
 
-def shuffle_contrast(steps: np.ndarray, y: np.ndarray, *, entropy: str = "plug_in") -> ShuffleContrast:
-    """Divergence of (y, ordered) from (y, shuffled), of ordered from shuffled, and their difference, from counts.
+def shuffle_contrast(
+    steps: np.ndarray, y: np.ndarray, *, entropy: str = "plug_in"
+) -> ShuffleContrast:
+    """Divergence of (y, ordered) from (y, shuffled), of ordered from shuffled, and their
+    difference, from counts.
 
     >>> steps = np.array([[0, 1], [1, 0]] * 50)
     >>> round(shuffle_contrast(steps, steps[:, 0]).corrected, 4)
@@ -76,7 +86,12 @@ def shuffle_contrast(steps: np.ndarray, y: np.ndarray, *, entropy: str = "plug_i
 
 def _checked(steps: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     steps = np.asarray(steps)
-    require(steps.ndim == 2, "steps", steps.shape, "give whole numbers [rows, steps]; number continuous steps by clusters")
+    require(
+        steps.ndim == 2,
+        "steps",
+        steps.shape,
+        "give whole numbers [rows, steps]; number continuous steps by clusters",
+    )
     require(len(y) == len(steps), "y", len(y), f"needs one target per row: {len(steps)}")
     return steps, codes(np.asarray(y))
 

@@ -9,7 +9,12 @@ from scipy.special import entr, ndtri
 from theory.errors import require
 from theory.estimators.entropies import ENTROPIES, discrete_information
 from theory.estimators.gaussian import gaussian_information, normal_scores
-from theory.estimators.nearest_neighbour import conditional_ksg_terms, ksg_terms, mixed_ksg_terms, ross_terms
+from theory.estimators.nearest_neighbour import (
+    conditional_ksg_terms,
+    ksg_terms,
+    mixed_ksg_terms,
+    ross_terms,
+)
 from theory.estimators.result import Certificate, MIResult
 from theory.estimators.usable_information import paired_log_ratios
 from theory.estimators.variational import VARIATIONAL, variational_terms
@@ -19,7 +24,8 @@ Data = tuple[np.ndarray, np.ndarray, np.ndarray | None, int]
 
 @dataclass(frozen=True)
 class Estimator:
-    """Kinds are "discrete", "continuous" or "any"; `run` returns the value and the terms whose spread gives the interval.
+    """Kinds are "discrete", "continuous" or "any"; `run` returns the value and the terms whose
+    spread gives the interval.
 
     `certificate` is that of an estimate without `cond`."""
 
@@ -40,10 +46,12 @@ def estimate(
     estimator: str | None = None,
     confidence: float = 0.95,
 ) -> MIResult:
-    """Estimate I(X;Y), or I(X;Y|cond), in nats from independent rows x [n, ...], y [n, ...], cond [n, ...].
+    """Estimate I(X;Y), or I(X;Y|cond), in nats from independent rows x [n, ...], y [n, ...], cond
+    [n, ...].
 
-    Without a name: Chao-Shen where all is whole numbers, usable information where only y is (a vector), else Gaussian
-    copula. Raises PremiseError where rows differ, values are not finite, or the estimator cannot read the data.
+    Without a name: Chao-Shen where all is whole numbers, usable information where only y is (a
+    vector), else Gaussian copula. Raises PremiseError where rows differ, values are not finite, or
+    the estimator cannot read the data.
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.integers(2, size=500)
@@ -57,7 +65,9 @@ def estimate(
     for name, values in (("y", y), ("cond", x if cond is None else cond)):
         require(len(values) == n, name, len(values), f"needs the rows of x: {n}")
     require(n >= 2, "x", n, "needs at least two rows")
-    require(0 < confidence < 1, "confidence", confidence, "a confidence lies strictly between 0 and 1")
+    require(
+        0 < confidence < 1, "confidence", confidence, "a confidence lies strictly between 0 and 1"
+    )
     name = _choose(x, y, cond) if estimator is None else estimator
     require(name in ESTIMATORS, "estimator", name, f"choose one of {sorted(ESTIMATORS)}")
     chosen = ESTIMATORS[name]
@@ -67,49 +77,80 @@ def estimate(
     half = float(ndtri((1 + confidence) / 2)) * float(np.std(terms, ddof=1)) / np.sqrt(len(terms))
     certificate = chosen.certificate if cond is None else "none"
     if value > 0.8 * np.log(n):
-        diagnostics["saturated"] = f"near log rows = {np.log(n):.3f}: no estimate from {n} rows can vouch for more"
-    return MIResult(float(value), (float(value - half), float(value + half)), certificate, diagnostics)
+        diagnostics["saturated"] = (
+            f"near log rows = {np.log(n):.3f}: no estimate from {n} rows can vouch for more"
+        )
+    return MIResult(
+        float(value), (float(value - half), float(value + half)), certificate, diagnostics
+    )
 
 
 def _entropy_estimator(name: str) -> Estimator:
-    return Estimator("discrete", "discrete", True, True, lambda x, y, c, seed: discrete_information(x, y, c, entropy=name))
+    return Estimator(
+        "discrete",
+        "discrete",
+        True,
+        True,
+        lambda x, y, c, seed: discrete_information(x, y, c, entropy=name),
+    )
 
 
-def _nearest(variant: int) -> Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], tuple[float, np.ndarray]]:
-    def run(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> tuple[float, np.ndarray]:
-        terms = ksg_terms(x, y, variant=variant) if cond is None else conditional_ksg_terms(x, y, cond)
+def _nearest(
+    variant: int,
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], tuple[float, np.ndarray]]:
+    def run(
+        x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
+    ) -> tuple[float, np.ndarray]:
+        terms = (
+            ksg_terms(x, y, variant=variant) if cond is None else conditional_ksg_terms(x, y, cond)
+        )
         return float(terms.mean()), terms
 
     return run
 
 
-def _mixed(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> tuple[float, np.ndarray]:
+def _mixed(
+    x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
+) -> tuple[float, np.ndarray]:
     terms = mixed_ksg_terms(x, y) if cond is None else conditional_ksg_terms(x, y, cond)
     return float(terms.mean()), terms
 
 
-def _ross(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> tuple[float, np.ndarray]:
+def _ross(
+    x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
+) -> tuple[float, np.ndarray]:
     terms = ross_terms(x, y)
     return float(terms.mean()), terms
 
 
-def _variational(name: str) -> Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], tuple[float, np.ndarray]]:
-    def run(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> tuple[float, np.ndarray]:
+def _variational(
+    name: str,
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], tuple[float, np.ndarray]]:
+    def run(
+        x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
+    ) -> tuple[float, np.ndarray]:
         terms = variational_terms(x, y, method=name, seed=seed)
         return float(terms.mean()), terms
 
     return run
 
 
-def _copula(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> tuple[float, np.ndarray]:
-    return gaussian_information(normal_scores(x), normal_scores(y), None if cond is None else normal_scores(cond))
+def _copula(
+    x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
+) -> tuple[float, np.ndarray]:
+    return gaussian_information(
+        normal_scores(x), normal_scores(y), None if cond is None else normal_scores(cond)
+    )
 
 
-def _usable(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> tuple[float, np.ndarray]:
+def _usable(
+    x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
+) -> tuple[float, np.ndarray]:
     gains, own = paired_log_ratios(x, y, cond, seed=seed)
     if cond is not None:
         return float(gains.mean()), gains
-    # E of the plug-in H(Y) is <= H(Y), and a held-out cross-entropy is >= H(Y|X) in expectation: a lower bound (T9)
+    # E of the plug-in H(Y) is <= H(Y), and a held-out cross-entropy is >= H(Y|X) in expectation: a
+    # lower bound (T9)
     share = np.bincount(np.unique(y, return_inverse=True)[1]) / len(y)
     marginal = np.log(share)[np.unique(y, return_inverse=True)[1]]
     return float(entr(share).sum() + own.mean()), own - marginal
@@ -121,11 +162,20 @@ ESTIMATORS: dict[str, Estimator] = {
     "ksg_2": Estimator("continuous", "continuous", False, True, _nearest(2)),
     "mixed_ksg": Estimator("any", "any", True, True, _mixed),
     "ross": Estimator("continuous", "discrete", False, False, _ross),
-    "gaussian": Estimator("continuous", "continuous", True, True, lambda x, y, c, seed: gaussian_information(x, y, c)),
+    "gaussian": Estimator(
+        "continuous", "continuous", True, True, lambda x, y, c, seed: gaussian_information(x, y, c)
+    ),
     "gaussian_copula": Estimator("continuous", "continuous", True, True, _copula),
     "usable_information": Estimator("any", "discrete", True, False, _usable, "lower"),
     **{
-        name: Estimator("continuous", "continuous", False, False, _variational(name), "lower" if lower else "none")
+        name: Estimator(
+            "continuous",
+            "continuous",
+            False,
+            False,
+            _variational(name),
+            "lower" if lower else "none",
+        )
         for name, lower in VARIATIONAL.items()
     },
 }
@@ -140,12 +190,27 @@ def _choose(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None) -> str:
     return "mixed_ksg" if any(whole) and cond is None else "gaussian_copula"
 
 
-def _check_kinds(name: str, chosen: Estimator, x: np.ndarray, y: np.ndarray, cond: np.ndarray | None) -> None:
+def _check_kinds(
+    name: str, chosen: Estimator, x: np.ndarray, y: np.ndarray, cond: np.ndarray | None
+) -> None:
     for argument, values, kind in (("x", x, chosen.x_kind), ("y", y, chosen.y_kind)):
         whole = values.dtype.kind in "iub"
-        require(kind != "discrete" or whole, argument, values.dtype, f"{name} reads whole numbers: choose a continuous estimator")
-        require(kind != "continuous" or not whole, argument, values.dtype, f"{name} reads floats: choose a discrete estimator")
-    remedy = "conditional estimates: gaussian, gaussian_copula, ksg_1, mixed_ksg, usable_information or a discrete one"
+        require(
+            kind != "discrete" or whole,
+            argument,
+            values.dtype,
+            f"{name} reads whole numbers: choose a continuous estimator",
+        )
+        require(
+            kind != "continuous" or not whole,
+            argument,
+            values.dtype,
+            f"{name} reads floats: choose a discrete estimator",
+        )
+    remedy = (
+        "conditional estimates: gaussian, gaussian_copula, ksg_1, mixed_ksg, usable_information "
+        "or a discrete one"
+    )
     require(cond is None or chosen.conditional, "estimator", name, remedy)
 
 

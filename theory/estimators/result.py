@@ -1,4 +1,5 @@
-"""What every estimator returns, with a certificate so that "bound" is never claimed where it does not hold."""
+"""What every estimator returns, with a certificate so that "bound" is never claimed where it does
+not hold."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,9 +11,9 @@ Certificate = Literal["exact", "lower", "upper", "none"]
 class MIResult:
     """An estimate of I(X;Y|C) in nats.
 
-    ci: approximate confidence interval of the estimate's own mean over rows; it knows nothing of bias. certificate:
-    "exact" (no error), "lower" or "upper" (the expectation lies on that side of the truth), "none". diagnostics: the
-    estimator's name, rows, and what it flags.
+    ci: approximate confidence interval of the estimate's own mean over rows; it knows nothing of
+    bias. certificate: "exact" (no error), "lower" or "upper" (the expectation lies on that side of
+    the truth), "none". diagnostics: the estimator's name, rows, and what it flags.
     """
 
     value: float

@@ -1,10 +1,12 @@
-"""Usable information about items named by semantic-ID tokens: nested, paired and cross-fitted, summed by the chain rule.
+"""Usable information about items named by semantic-ID tokens: nested, paired and cross-fitted,
+summed by the chain rule.
 
-A token is a choice among the children of the tokens before it, so log q(item) is the sum of the levels' log q(token), and
-I(Y;Z|T) is a sum over levels. The decoder of a level is a conditional logit: log popularity, plus features times a matrix
-times the vector of the child, plus a weight for each item that was named, where the child leads to it. Stages are added one
-at a time: what was fitted is frozen, the next stage adds a residual from zero, scaled by a factor in [0, 1] that an inner
-split chooses (the rescue of F7)."""
+A token is a choice among the children of the tokens before it, so log q(item) is the sum of the
+levels' log q(token), and I(Y;Z|T) is a sum over levels. The decoder of a level is a conditional
+logit: log popularity, plus features times a matrix times the vector of the child, plus a weight for
+each item that was named, where the child leads to it. Stages are added one at a time: what was
+fitted is frozen, the next stage adds a residual from zero, scaled by a factor in [0, 1] that an
+inner split chooses (the rescue of F7)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +23,8 @@ _SCALES = (0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that choose among the same children (children [c]), or each among its own (children [rows, c], -1 beyond the last).
+    """Rows that choose among the same children (children [c]), or each among its own (children
+    [rows, c], -1 beyond the last).
 
     `leads` [rows, k] says which child leads to the k-th item that was named, -1 where none does.
     """
@@ -40,7 +43,8 @@ class Block:
 
 @dataclass(frozen=True)
 class Level:
-    """One token of the items: its choices, a vector for each child [children, r], log popularity [children], items' children."""
+    """One token of the items: its choices, a vector for each child [children, r], log popularity
+    [children], items' children."""
 
     blocks: tuple[Block, ...]
     vectors: np.ndarray
@@ -48,7 +52,8 @@ class Level:
     child_of: np.ndarray
 
     def utilities(self, block: Block, readings: np.ndarray, votes: np.ndarray) -> np.ndarray:
-        """readings [n, r] times the vectors of each row's children, plus the votes [k] of named items that a child leads to."""
+        r"""eadings [n, r] times the vectors of each row's children, plus the votes [k] of named
+        items that a child leads to."""
         mine = readings[block.rows]
         if block.children.ndim == 1:
             total = mine @ self.vectors[block.children].T
@@ -60,7 +65,12 @@ class Level:
 
     def naming(self, named: np.ndarray) -> "Level":
         """The same choices, where items named [n, k] were named; -1 is none."""
-        return replace(self, blocks=tuple(replace(block, leads=self._leads(block, named[block.rows])) for block in self.blocks))
+        return replace(
+            self,
+            blocks=tuple(
+                replace(block, leads=self._leads(block, named[block.rows])) for block in self.blocks
+            ),
+        )
 
     def _leads(self, block: Block, named: np.ndarray) -> np.ndarray:
         child = np.where(named >= 0, self.child_of[named], -2)
@@ -75,23 +85,37 @@ class Level:
         """Log popularity of the children of each row of a block, -inf where there is none."""
         if block.children.ndim == 1:
             return np.tile(self.popularity[block.children], (len(block.rows), 1))
-        return np.where(block.children >= 0, self.popularity[block.children], -np.inf).astype(np.float32)
+        return np.where(block.children >= 0, self.popularity[block.children], -np.inf).astype(
+            np.float32
+        )
 
 
-def token_levels(codes: np.ndarray, targets: np.ndarray, vectors: np.ndarray, counts: np.ndarray) -> list[Level]:
-    """The levels of items with codes [items, levels], item vectors [items, r] and training counts [items], for targets [n].
+def token_levels(
+    codes: np.ndarray, targets: np.ndarray, vectors: np.ndarray, counts: np.ndarray
+) -> list[Level]:
+    """The levels of items with codes [items, levels], item vectors [items, r] and training counts
+    [items], for targets [n].
 
     >>> levels = token_levels(np.array([[0, 0], [0, 1], [1, 0]]), np.array([0, 1, 2]), np.eye(3), np.ones(3))
     >>> [sorted(len(block.rows) for block in level.blocks) for level in levels]
     [[3], [2]]
     """
-    require(len(np.unique(codes, axis=0)) == len(codes), "codes", codes.shape, "two items share their tokens: make them unique")
+    require(
+        len(np.unique(codes, axis=0)) == len(codes),
+        "codes",
+        codes.shape,
+        "two items share their tokens: make them unique",
+    )
     levels, parents = [], np.zeros(len(codes), dtype=int)
     for level in range(codes.shape[1]):
-        _, first, nodes = np.unique(codes[:, : level + 1], axis=0, return_index=True, return_inverse=True)
+        _, first, nodes = np.unique(
+            codes[:, : level + 1], axis=0, return_index=True, return_inverse=True
+        )
         nodes = nodes.reshape(-1)
         size = np.bincount(nodes)
-        means = np.stack([np.bincount(nodes, weights=column) / size for column in vectors.T], axis=1)
+        means = np.stack(
+            [np.bincount(nodes, weights=column) / size for column in vectors.T], axis=1
+        )
         popularity = np.log(np.bincount(nodes, weights=counts + 1.0))
         blocks = _blocks(parents[first], nodes[targets], parents[targets])
         levels.append(Level(blocks, means.astype(np.float32), popularity.astype(np.float32), nodes))
@@ -109,7 +133,10 @@ def _blocks(parent_of: np.ndarray, target: np.ndarray, parent: np.ndarray) -> tu
         if len(children) == 1:
             continue  # nothing to choose
         (shared if len(rows) >= 8 else alone).append((rows, children))
-    blocks = [Block(rows, children, np.searchsorted(children, target[rows]), _nothing(rows)) for rows, children in shared]
+    blocks = [
+        Block(rows, children, np.searchsorted(children, target[rows]), _nothing(rows))
+        for rows, children in shared
+    ]
     if alone:
         rows = np.concatenate([rows for rows, _ in alone])
         children = np.full((len(rows), max(len(children) for _, children in alone)), -1)
@@ -117,7 +144,9 @@ def _blocks(parent_of: np.ndarray, target: np.ndarray, parent: np.ndarray) -> tu
         for mine, some in alone:
             children[start : start + len(mine), : len(some)] = some
             start += len(mine)
-        blocks.append(Block(rows, children, (children == target[rows][:, None]).argmax(1), _nothing(rows)))
+        blocks.append(
+            Block(rows, children, (children == target[rows][:, None]).argmax(1), _nothing(rows))
+        )
     return tuple(blocks)
 
 
@@ -141,24 +170,44 @@ class Decoder:
 
     @cached_property
     def held_out(self) -> np.ndarray:
-        """log q of each level's token by the decoder that has not seen the row's group: [levels, rows], 0 for a forced token."""
+        """log q of each level's token by the decoder that has not seen the row's group: [levels,
+        rows], 0 for a forced token."""
         found = np.zeros((len(self.levels), len(self.fold)))
         for fold, by_level in enumerate(self.logits):
             for number, (level, values) in enumerate(zip(self.levels, by_level, strict=True)):
                 for block, block_logits in zip(level.blocks, values, strict=True):
                     mine = self.fold[block.rows] == fold
-                    found[number, block.rows[mine]] = _log_choice(block_logits[mine], block.chosen[mine])
+                    found[number, block.rows[mine]] = _log_choice(
+                        block_logits[mine], block.chosen[mine]
+                    )
         return found
 
     def extend(self, features: np.ndarray, named: np.ndarray | None = None) -> "Decoder":
-        """The decoder with a residual linear in features [n, d] added to what is frozen here; before it, where items are named
-        [n, k] (-1: none), one linear in whether a child leads to each: so few weights are not to be scaled with so many."""
-        require(len(features) == len(self.fold), "features", len(features), f"needs one row per target: {len(self.fold)}")
+        """The decoder with a residual linear in features [n, d] added to what is frozen here;
+        before it, where items are named [n, k] (-1: none), one linear in whether a child leads to
+        each: so few weights are not to be scaled with so many."""
+        require(
+            len(features) == len(self.fold),
+            "features",
+            len(features),
+            f"needs one row per target: {len(self.fold)}",
+        )
         items = np.zeros((len(features), 0), dtype=int) if named is None else named
-        require(len(items) == len(self.fold), "named", len(items), f"needs one row per target: {len(self.fold)}")
+        require(
+            len(items) == len(self.fold),
+            "named",
+            len(items),
+            f"needs one row per target: {len(self.fold)}",
+        )
         spread = features.std(0)
-        x = np.c_[(features - features.mean(0)) / np.where(spread > 0, spread, 1), np.ones(len(features))].astype(np.float32)
-        voted = self._grown([level.naming(items) for level in self.levels], x[:, :0]) if items.shape[1] else self
+        x = np.c_[
+            (features - features.mean(0)) / np.where(spread > 0, spread, 1), np.ones(len(features))
+        ].astype(np.float32)
+        voted = (
+            self._grown([level.naming(items) for level in self.levels], x[:, :0])
+            if items.shape[1]
+            else self
+        )
         return voted._grown(self.levels, x)
 
     def _grown(self, levels: Sequence[Level], x: np.ndarray) -> "Decoder":
@@ -166,27 +215,44 @@ class Decoder:
         for fold, by_level in enumerate(self.logits):
             check = np.random.default_rng([self.seed, fold]).random(len(x)) < 0.25
             train = self.fold != fold
-            grown.append([_grow(*pair, x, train & ~check, train & check) for pair in zip(levels, by_level, strict=True)])
+            grown.append(
+                [
+                    _grow(*pair, x, train & ~check, train & check)
+                    for pair in zip(levels, by_level, strict=True)
+                ]
+            )
         return Decoder(self.levels, self.fold, grown, self.seed)
 
 
-def popularity_decoder(levels: Sequence[Level], groups: np.ndarray, *, seed: int, folds: int = 4) -> Decoder:
-    """The decoder before any stage. Rows of one group (a user) are never split between training and test.
+def popularity_decoder(
+    levels: Sequence[Level], groups: np.ndarray, *, seed: int, folds: int = 4
+) -> Decoder:
+    """The decoder before any stage. Rows of one group (a user) are never split between training and
+    test.
 
     >>> levels = token_levels(np.array([[0], [1]]), np.array([0, 1, 1, 0]), np.eye(2), np.zeros(2))
     >>> popularity_decoder(levels, np.arange(4), seed=0, folds=2).held_out.round(3).tolist()
     [[-0.693, -0.693, -0.693, -0.693]]
     """
     names, group = np.unique(groups, return_inverse=True)
-    require(len(names) >= folds >= 2, "folds", folds, f"needs 2 folds or more, and at most the {len(names)} groups")
+    require(
+        len(names) >= folds >= 2,
+        "folds",
+        folds,
+        f"needs 2 folds or more, and at most the {len(names)} groups",
+    )
     fold = (np.random.default_rng(seed).permutation(len(names)) % folds)[group]
     start = [[level.start(block) for block in level.blocks] for level in levels]
     return Decoder(tuple(levels), fold, [start] * folds, seed)
 
 
-def _grow(level: Level, frozen: list[np.ndarray], x: np.ndarray, train: np.ndarray, check: np.ndarray) -> list[np.ndarray]:
+def _grow(
+    level: Level, frozen: list[np.ndarray], x: np.ndarray, train: np.ndarray, check: np.ndarray
+) -> list[np.ndarray]:
     fitting, checking = (_only(level, frozen, wanted) for wanted in (train, check))
-    place = np.cumsum(train) - 1  # of a row among those to fit, so that no other row costs anything there
+    place = (
+        np.cumsum(train) - 1
+    )  # of a row among those to fit, so that no other row costs anything there
     fitting = [replace(block, rows=place[block.rows]) for block in fitting[0]], fitting[1]
     fitted, named = x[train], level.blocks[0].leads.shape[1] if level.blocks else 0
     weights = np.zeros(x.shape[1] * level.vectors.shape[1] + named)
@@ -212,15 +278,27 @@ def _grow(level: Level, frozen: list[np.ndarray], x: np.ndarray, train: np.ndarr
 def _parts(flat: np.ndarray, x: np.ndarray, level: Level) -> tuple[np.ndarray, np.ndarray]:
     """The matrix from features to readings, and the votes."""
     size = x.shape[1] * level.vectors.shape[1]
-    return flat[:size].reshape(x.shape[1], level.vectors.shape[1]).astype(np.float32), flat[size:].astype(np.float32)
+    return flat[:size].reshape(x.shape[1], level.vectors.shape[1]).astype(np.float32), flat[
+        size:
+    ].astype(np.float32)
 
 
-def _only(level: Level, frozen: list[np.ndarray], wanted: np.ndarray) -> tuple[list[Block], list[np.ndarray]]:
+def _only(
+    level: Level, frozen: list[np.ndarray], wanted: np.ndarray
+) -> tuple[list[Block], list[np.ndarray]]:
     blocks = [block.keep(wanted) for block in level.blocks]
-    return blocks, [logits[wanted[block.rows]] for block, logits in zip(level.blocks, frozen, strict=True)]
+    return blocks, [
+        logits[wanted[block.rows]] for block, logits in zip(level.blocks, frozen, strict=True)
+    ]
 
 
-def _score(level: Level, blocks: list[Block], frozen: list[np.ndarray], readings: np.ndarray | None, votes: np.ndarray) -> float:
+def _score(
+    level: Level,
+    blocks: list[Block],
+    frozen: list[np.ndarray],
+    readings: np.ndarray | None,
+    votes: np.ndarray,
+) -> float:
     total = 0.0
     for block, logits in zip(blocks, frozen, strict=True):
         added = 0.0 if readings is None else level.utilities(block, readings, votes)
@@ -229,7 +307,12 @@ def _score(level: Level, blocks: list[Block], frozen: list[np.ndarray], readings
 
 
 def _fit(
-    level: Level, blocks: list[Block], frozen: list[np.ndarray], x: np.ndarray, start: np.ndarray, ridge: float
+    level: Level,
+    blocks: list[Block],
+    frozen: list[np.ndarray],
+    x: np.ndarray,
+    start: np.ndarray,
+    ridge: float,
 ) -> np.ndarray:
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         matrix, votes = _parts(flat, x, level)

@@ -1,9 +1,12 @@
-"""Variational estimators: a network is trained on half of the rows, what is reported is measured on the other half.
+"""Variational estimators: a network is trained on half of the rows, what is reported is measured on
+the other half.
 
-With the network frozen, a score is averaged over rows that it has not seen, so the mean of `nwj`, `js_nwj`, `mine` and
-`infonce` is at most I(X;Y): "lower", in expectation; the interval has its stated confidence where the scores have no heavy
-tail. Not bounds: `smile` clips; `barber_agakov` needs H(Y), which a fitted density only replaces; `club` and `leave_one_out`
-are upper bounds for the *true* p(y|x) (`sandwich_terms`), not for a learned one. torch is imported when training starts."""
+With the network frozen, a score is averaged over rows that it has not seen, so the mean of `nwj`,
+`js_nwj`, `mine` and `infonce` is at most I(X;Y): "lower", in expectation; the interval has its
+stated confidence where the scores have no heavy tail. Not bounds: `smile` clips; `barber_agakov`
+needs H(Y), which a fitted density only replaces; `club` and `leave_one_out` are upper bounds for
+the *true* p(y|x) (`sandwich_terms`), not for a learned one. torch is imported when training
+starts."""
 
 from typing import Any
 
@@ -28,7 +31,8 @@ _BATCH, _ROUNDS, _EVERY, _WIDTH, _CLIP = 128, 800, 50, 64, 5.0
 
 
 def variational_terms(x: np.ndarray, y: np.ndarray, *, method: str, seed: int) -> np.ndarray:
-    """The terms whose mean estimates I(X;Y) in nats from x [n, dx], y [n, dy]: one per row or batch held out.
+    """The terms whose mean estimates I(X;Y) in nats from x [n, dx], y [n, dy]: one per row or batch
+    held out.
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.standard_normal((1500, 1))
@@ -55,35 +59,50 @@ def variational_terms(x: np.ndarray, y: np.ndarray, *, method: str, seed: int) -
 
 
 def nwj_terms(scores: np.ndarray) -> np.ndarray:
-    """Terms with mean E f - E' exp(f - 1), E' over all pairs of different rows, of scores[i, j] = f(x_i, y_j).
+    """Terms with mean E f - E' exp(f - 1), E' over all pairs of different rows, of scores[i, j] =
+    f(x_i, y_j).
 
-    Their spread is that of the first-order (Hajek) projection, since a row takes part in many pairs.
+    Their spread is that of the first-order (Hajek) projection, since a row takes part in many
+    pairs.
     >>> nwj_terms(np.ones((3, 3))).tolist()
     [0.0, 0.0, 0.0]
     """
     own, rest = _split(np.exp(np.clip(scores, -700, 700) - 1)), np.diagonal(scores)
-    return rest - (own.sum(1) + own.sum(0)) / (len(scores) - 1) + own.sum() / (len(scores) * (len(scores) - 1))
+    return (
+        rest
+        - (own.sum(1) + own.sum(0)) / (len(scores) - 1)
+        + own.sum() / (len(scores) * (len(scores) - 1))
+    )
 
 
 def infonce_terms(scores: np.ndarray, batch: int = _BATCH) -> np.ndarray:
-    """One term for each disjoint batch, each of mean at most I(X;Y) and never above log batch (Oord et al. 2018)."""
+    """One term for each disjoint batch, each of mean at most I(X;Y) and never above log batch (Oord
+    et al. 2018)."""
     count = max(1, len(scores) // batch)
     terms = []
     for rows in np.array_split(np.arange(len(scores)), count):
         block = scores[np.ix_(rows, rows)]
-        terms.append(float(np.mean(np.diagonal(block) - logsumexp(block, axis=1))) + float(np.log(len(rows))))
+        terms.append(
+            float(np.mean(np.diagonal(block) - logsumexp(block, axis=1))) + float(np.log(len(rows)))
+        )
     return np.array(terms if count > 1 else terms * 2)
 
 
 def smile_terms(scores: np.ndarray, clip: float = _CLIP) -> np.ndarray:
-    """Terms with mean E f - log E' of exp(f) clipped to exp(-clip)..exp(clip) (Song and Ermon 2020); no bound."""
+    """Terms with mean E f - log E' of exp(f) clipped to exp(-clip)..exp(clip) (Song and Ermon
+    2020); no bound."""
     pairs = _split(np.exp(np.clip(scores, -clip, clip)))
     mean = pairs.sum() / (len(scores) * (len(scores) - 1))
-    return np.diagonal(scores) - np.log(mean) - ((pairs.sum(1) + pairs.sum(0)) / (len(scores) - 1) / mean - 2)
+    return (
+        np.diagonal(scores)
+        - np.log(mean)
+        - ((pairs.sum(1) + pairs.sum(0)) / (len(scores) - 1) / mean - 2)
+    )
 
 
 def sandwich_terms(log_conditional: np.ndarray, method: str = "club") -> np.ndarray:
-    """Terms of CLUB or the leave-one-out bound from log_conditional[i, j] = log p(y_j | x_i); upper bounds if p is the true one.
+    """Terms of CLUB or the leave-one-out bound from log_conditional[i, j] = log p(y_j | x_i); upper
+    bounds if p is the true one.
 
     >>> sandwich_terms(np.zeros((4, 4)), "leave_one_out").tolist()
     [0.0, 0.0, 0.0, 0.0]
@@ -97,9 +116,11 @@ def sandwich_terms(log_conditional: np.ndarray, method: str = "club") -> np.ndar
 
 
 def _normalised(values: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Each column through the ranks of its training rows to normal quantiles, so that heavy tails and bent scales do not matter.
+    """Each column through the ranks of its training rows to normal quantiles, so that heavy tails
+    and bent scales do not matter.
 
-    A strictly rising map but beyond the training rows' extremes, where it is flat: a lower bound stays one."""
+    A strictly rising map but beyond the training rows' extremes, where it is flat: a lower bound
+    stays one."""
     quantiles = ndtri(np.arange(1, len(train) + 1) / (len(train) + 1))
     columns = [np.interp(column, np.sort(column[train]), quantiles) for column in values.T]
     return np.stack(columns, axis=1).astype(np.float32)
@@ -110,15 +131,24 @@ def _split(pairs: np.ndarray) -> np.ndarray:
 
 
 def _critic(
-    x: np.ndarray, y: np.ndarray, train: np.ndarray, check: np.ndarray, test: np.ndarray, method: str, seed: int
+    x: np.ndarray,
+    y: np.ndarray,
+    train: np.ndarray,
+    check: np.ndarray,
+    test: np.ndarray,
+    method: str,
+    seed: int,
 ) -> tuple[np.ndarray, float]:
-    """Scores of all held-out pairs, and the log mean of exp(score) over pairs of *other* rows (1 where none is needed)."""
+    """Scores of all held-out pairs, and the log mean of exp(score) over pairs of *other* rows (1
+    where none is needed)."""
     import torch
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         left, right = _network(x.shape[1], 32), _network(y.shape[1], 32)
-        tail = torch.nn.Linear(x.shape[1], y.shape[1], bias=False)  # the bilinear part of Gaussian data
+        tail = torch.nn.Linear(
+            x.shape[1], y.shape[1], bias=False
+        )  # the bilinear part of Gaussian data
         torch.nn.init.zeros_(tail.weight)
 
         def scores(rows: Any) -> Any:
@@ -131,7 +161,10 @@ def _critic(
             if method == "infonce":
                 return -(own - s.logsumexp(1)).mean()
             if method in ("js_nwj", "smile"):
-                return torch.nn.functional.softplus(-own).mean() + torch.nn.functional.softplus(pairs).mean()
+                return (
+                    torch.nn.functional.softplus(-own).mean()
+                    + torch.nn.functional.softplus(pairs).mean()
+                )
             if method == "nwj":
                 return -(own.mean() - (pairs - 1).clamp(max=20).exp().mean())
             return -(own.mean() - pairs.logsumexp(0) + float(np.log(len(pairs))))
@@ -140,8 +173,15 @@ def _critic(
         with torch.no_grad():
             held_out, held_in = scores(test).double().numpy(), scores(check).double().numpy()
     constant = 1.0
-    if method == "mine":  # Donsker-Varadhan's log-mean by its tangent at a constant of other rows: linear, so unbiased
-        constant = float(logsumexp(held_in[~np.eye(len(held_in), dtype=bool)]) - np.log(len(held_in) * (len(held_in) - 1)))
+    if (
+        method == "mine"
+        # Donsker-Varadhan's log-mean by its tangent at a constant of other rows: linear, so
+        # unbiased
+    ):
+        constant = float(
+            logsumexp(held_in[~np.eye(len(held_in), dtype=bool)])
+            - np.log(len(held_in) * (len(held_in) - 1))
+        )
     if method == "js_nwj":
         constant = 0.0  # JS learns f = log ratio, NWJ wants 1 + log ratio
     return held_out, constant
@@ -150,7 +190,8 @@ def _critic(
 def _conditional(
     x: np.ndarray, y: np.ndarray, train: np.ndarray, check: np.ndarray, test: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """log q(y_j | x_i) of all held-out pairs, normal with learned mean and deviations, and the log of a fitted normal m(y)."""
+    """log q(y_j | x_i) of all held-out pairs, normal with learned mean and deviations, and the log
+    of a fitted normal m(y)."""
     import torch
 
     dims = y.shape[1]
@@ -165,14 +206,25 @@ def _conditional(
 
         def loss(rows: Any) -> Any:
             mean, log_deviation = law(rows)
-            return (((torch.from_numpy(y[rows]) - mean) * (-log_deviation).exp()) ** 2 / 2 + log_deviation).sum(1).mean()
+            return (
+                (
+                    ((torch.from_numpy(y[rows]) - mean) * (-log_deviation).exp()) ** 2 / 2
+                    + log_deviation
+                )
+                .sum(1)
+                .mean()
+            )
 
         _train([body, line], loss, train, check, seed)
         with torch.no_grad():
             mean, log_deviation = (part.double().numpy() for part in law(test))
     held = y[test].astype(float)
     precision = np.exp(-2 * log_deviation)
-    squares = precision @ (held**2).T - 2 * (precision * mean) @ held.T + (precision * mean**2).sum(1, keepdims=True)
+    squares = (
+        precision @ (held**2).T
+        - 2 * (precision * mean) @ held.T
+        + (precision * mean**2).sum(1, keepdims=True)
+    )
     log_q = -squares / 2 - log_deviation.sum(1, keepdims=True) - dims / 2 * np.log(2 * np.pi)
     known = y[np.concatenate([train, check])].astype(float)
     covariance = np.atleast_2d(np.cov(known.T)) + 1e-6 * np.eye(dims)
@@ -184,22 +236,38 @@ def _conditional(
 def _network(inputs: int, outputs: int) -> Any:
     from torch import nn
 
-    return nn.Sequential(nn.Linear(inputs, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, outputs))
+    return nn.Sequential(
+        nn.Linear(inputs, _WIDTH),
+        nn.ReLU(),
+        nn.Linear(_WIDTH, _WIDTH),
+        nn.ReLU(),
+        nn.Linear(_WIDTH, outputs),
+    )
 
 
 def _train(modules: list[Any], loss: Any, train: np.ndarray, check: np.ndarray, seed: int) -> None:
-    """Adam until the loss on the check rows, looked at now and then, has not fallen four times; the best weights are kept."""
+    """Adam until the loss on the check rows, looked at now and then, has not fallen four times; the
+    best weights are kept."""
     import copy
 
     import torch
 
     rng = np.random.default_rng([seed, 7])
-    optimiser = torch.optim.Adam([p for module in modules for p in module.parameters()], lr=2e-3, weight_decay=1e-5)
+    optimiser = torch.optim.Adam(
+        [p for module in modules for p in module.parameters()], lr=2e-3, weight_decay=1e-5
+    )
     best, kept, waited = np.inf, None, 0
     for step in range(_ROUNDS + 1):
         if step % _EVERY == 0:
             with torch.no_grad():
-                now = float(np.mean([float(loss(rows)) for rows in np.array_split(check, max(1, len(check) // _BATCH))]))
+                now = float(
+                    np.mean(
+                        [
+                            float(loss(rows))
+                            for rows in np.array_split(check, max(1, len(check) // _BATCH))
+                        ]
+                    )
+                )
             waited = 0 if now < best - 1e-4 else waited + 1
             if now < best - 1e-4:
                 best, kept = now, copy.deepcopy([module.state_dict() for module in modules])

@@ -1,4 +1,5 @@
-"""Models whose information, Bayes recall and NDCG are known: by summation, in closed form, or by Monte Carlo with its error."""
+"""Models whose information, Bayes recall and NDCG are known: by summation, in closed form, or by
+Monte Carlo with its error."""
 
 from theory.exact.bottleneck import bottleneck_point
 from theory.exact.enumeration import (

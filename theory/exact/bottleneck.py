@@ -1,4 +1,5 @@
-"""The information bottleneck of a finite joint: the most I(Y;Z) that a channel X -> Z of rate I(X;Z) keeps (G1)."""
+"""The information bottleneck of a finite joint: the most I(Y;Z) that a channel X -> Z of rate
+I(X;Z) keeps (G1)."""
 
 import numpy as np
 
@@ -9,9 +10,11 @@ from theory.exact.enumeration import mutual_information
 def bottleneck_point(
     joint: np.ndarray, *, trade: float, letters: int, seed: int, rounds: int = 300
 ) -> tuple[float, float, np.ndarray]:
-    """Rate I(X;Z), kept I(Y;Z) and channel P(z|x) after Blahut-Arimoto rounds that lower I(X;Z) - trade * I(Y;Z).
+    """Rate I(X;Z), kept I(Y;Z) and channel P(z|x) after Blahut-Arimoto rounds that lower I(X;Z) -
+    trade * I(Y;Z).
 
-    A point found is feasible, so it lies on or below the optimal curve; the fixed point need not be the optimum.
+    A point found is feasible, so it lies on or below the optimal curve; the fixed point need not be
+    the optimum.
 
     >>> rate, kept, _ = bottleneck_point(np.eye(3) / 3, trade=8.0, letters=3, seed=0)
     >>> kept <= rate + 1e-12

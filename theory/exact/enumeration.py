@@ -1,4 +1,5 @@
-"""Information and Bayes decisions of finite models by summation. A joint is an array of probabilities that sum to 1."""
+"""Information and Bayes decisions of finite models by summation. A joint is an array of
+probabilities that sum to 1."""
 
 import numpy as np
 from scipy.special import entr
@@ -35,8 +36,15 @@ def conditional_mutual_information(joint: np.ndarray) -> float:
     require(np.ndim(joint) == 3, "joint", np.shape(joint), "I(W;Y|C) reads an array [c, w, y]")
     joint = _checked(joint)
     seen = joint > 0
-    parts = (joint, joint.sum((1, 2), keepdims=True), joint.sum(2, keepdims=True), joint.sum(1, keepdims=True))
-    logs = [np.log(np.broadcast_to(part, joint.shape)[seen]) for part in parts]  # a product of tiny margins is 0
+    parts = (
+        joint,
+        joint.sum((1, 2), keepdims=True),
+        joint.sum(2, keepdims=True),
+        joint.sum(1, keepdims=True),
+    )
+    logs = [
+        np.log(np.broadcast_to(part, joint.shape)[seen]) for part in parts
+    ]  # a product of tiny margins is 0
     return float(joint[seen] @ (logs[0] + logs[1] - logs[2] - logs[3]))
 
 
@@ -57,7 +65,9 @@ def merge_rows(joint: np.ndarray, labels: np.ndarray) -> np.ndarray:
     >>> merge_rows(np.eye(2) / 2, np.array([0, 0])).tolist()
     [[0.5, 0.5]]
     """
-    require(len(labels) == len(joint), "labels", len(labels), f"needs one label per row: {len(joint)}")
+    require(
+        len(labels) == len(joint), "labels", len(labels), f"needs one label per row: {len(joint)}"
+    )
     merged = np.zeros((int(np.max(labels)) + 1, joint.shape[1]))
     np.add.at(merged, labels, joint)
     return merged
@@ -82,12 +92,19 @@ def bayes_ndcg(joint: np.ndarray, k: int) -> float:
 
 
 def _sorted_mass(joint: np.ndarray, k: int) -> np.ndarray:
-    require(np.ndim(joint) == 2 and 1 <= k <= joint.shape[1], "k", k, "needs joint[w, y] and 1 <= k <= items")
+    require(
+        np.ndim(joint) == 2 and 1 <= k <= joint.shape[1],
+        "k",
+        k,
+        "needs joint[w, y] and 1 <= k <= items",
+    )
     return -np.sort(-_checked(joint), axis=1)[:, :k]
 
 
 def _checked(probabilities: np.ndarray) -> np.ndarray:
     p = np.asarray(probabilities, dtype=float)
-    require(bool(np.all(p >= 0)), "probabilities", float(p.min(initial=0)), "probabilities are >= 0")
+    require(
+        bool(np.all(p >= 0)), "probabilities", float(p.min(initial=0)), "probabilities are >= 0"
+    )
     require(abs(p.sum() - 1) < 1e-9, "probabilities", float(p.sum()), "probabilities sum to 1")
     return p

@@ -1,4 +1,5 @@
-"""G, the Gaussian chain: linear in the steps, so that ordered and mean are closed forms; the multiset posterior is exact."""
+"""G, the Gaussian chain: linear in the steps, so that ordered and mean are closed forms; the
+multiset posterior is exact."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,9 +17,9 @@ class GaussianChain:
     """Steps in R^dims with correlation rho^|j-k| between steps j and k, coordinates independent;
     Y = sum_k weights[k] (first coordinate of Z_k) + N(0, noise_variance).
 
-    Views: "ordered", "multiset", "mean", "last". Given a multiset the arrangement pi has p(pi|S) in proportion to
-    N(z_pi; 0, R), so p(y|S) is a mixture of K! normals; only the outer mean is Monte Carlo. Items, where recall is asked,
-    are the `items` equally likely intervals of Y.
+    Views: "ordered", "multiset", "mean", "last". Given a multiset the arrangement pi has p(pi|S) in
+    proportion to N(z_pi; 0, R), so p(y|S) is a mixture of K! normals; only the outer mean is Monte
+    Carlo. Items, where recall is asked, are the `items` equally likely intervals of Y.
 
     >>> chain = GaussianChain(weights=(0.25, 0.5, 0.75, 1.0), rho=0.6)
     >>> round(chain.information("ordered").value, 4), round(chain.information("mean").value, 4)
@@ -31,9 +32,21 @@ class GaussianChain:
     noise_variance: float = 0.5
 
     def __post_init__(self) -> None:
-        require(1 <= len(self.weights) <= 7, "weights", self.weights, "K! arrangements are enumerated: 1 to 7 steps")
-        require(-1 < self.rho < 1, "rho", self.rho, "a correlation below 1 in size keeps R invertible")
-        require(self.noise_variance > 0, "noise_variance", self.noise_variance, "without noise the information is infinite")
+        require(
+            1 <= len(self.weights) <= 7,
+            "weights",
+            self.weights,
+            "K! arrangements are enumerated: 1 to 7 steps",
+        )
+        require(
+            -1 < self.rho < 1, "rho", self.rho, "a correlation below 1 in size keeps R invertible"
+        )
+        require(
+            self.noise_variance > 0,
+            "noise_variance",
+            self.noise_variance,
+            "without noise the information is infinite",
+        )
         require(self.dims >= 1, "dims", self.dims, "steps have at least one coordinate")
 
     @cached_property
@@ -52,8 +65,12 @@ class GaussianChain:
         if view == "multiset":
             z, y = self.sample(n, seed=seed)
             log_weights, means = self._arrangements(z)
-            inside = logsumexp(log_weights + _log_normal(y[:, None] - means, self.noise_variance), axis=1)
-            return Measured.mean(inside - _log_normal(y, self.signal_variance + self.noise_variance))
+            inside = logsumexp(
+                log_weights + _log_normal(y[:, None] - means, self.noise_variance), axis=1
+            )
+            return Measured.mean(
+                inside - _log_normal(y, self.signal_variance + self.noise_variance)
+            )
         explained = 1 - self.residual_variance(view) / (self.signal_variance + self.noise_variance)
         return Measured(float(-0.5 * np.log1p(-explained)))
 
@@ -67,20 +84,30 @@ class GaussianChain:
         covariance = float(reader @ self.correlation @ w)
         return total - (covariance**2 / variance if variance > 0 else 0.0)
 
-    def recall(self, k: int, view: str = "ordered", *, items: int = 16, n: int = 5_000, seed: int = 0) -> Measured:
+    def recall(
+        self, k: int, view: str = "ordered", *, items: int = 16, n: int = 5_000, seed: int = 0
+    ) -> Measured:
         """Bayes recall@k of the interval of Y, by Monte Carlo over n rows of exact posteriors."""
-        return Measured.mean(-np.sort(-self.posteriors(view, items=items, n=n, seed=seed)[0], axis=1)[:, :k].sum(1))
+        return Measured.mean(
+            -np.sort(-self.posteriors(view, items=items, n=n, seed=seed)[0], axis=1)[:, :k].sum(1)
+        )
 
-    def ndcg(self, k: int, view: str = "ordered", *, items: int = 16, n: int = 5_000, seed: int = 0) -> Measured:
+    def ndcg(
+        self, k: int, view: str = "ordered", *, items: int = 16, n: int = 5_000, seed: int = 0
+    ) -> Measured:
         """Bayes NDCG@k of the interval of Y, by Monte Carlo over n rows of exact posteriors."""
         posteriors, chosen = self.posteriors(view, items=items, n=n, seed=seed)
         ranks = ranks_of(posteriors, chosen)
         return Measured.mean(np.where(ranks <= k, 1 / np.log2(ranks + 1), 0.0))
 
-    def posteriors(self, view: str, *, items: int, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def posteriors(
+        self, view: str, *, items: int, n: int, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """P(interval of Y | view) [n, items] and the interval that came [n], for n fresh rows."""
         z, y = self.sample(n, seed=seed)
-        edges = np.sqrt(self.signal_variance + self.noise_variance) * ndtri(np.arange(1, items) / items)
+        edges = np.sqrt(self.signal_variance + self.noise_variance) * ndtri(
+            np.arange(1, items) / items
+        )
         chosen = np.searchsorted(edges, y)
         if view == "multiset":
             log_weights, means = self._arrangements(z)
@@ -95,14 +122,22 @@ class GaussianChain:
     def sample(self, n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """n independent rows: steps [n, K, dims] and Y [n]."""
         rng = np.random.default_rng(seed)
-        z = np.einsum("jk,nkd->njd", np.linalg.cholesky(self.correlation), rng.standard_normal((n, len(self.weights), self.dims)))
-        return z, z[..., 0] @ np.array(self.weights) + np.sqrt(self.noise_variance) * rng.standard_normal(n)
+        z = np.einsum(
+            "jk,nkd->njd",
+            np.linalg.cholesky(self.correlation),
+            rng.standard_normal((n, len(self.weights), self.dims)),
+        )
+        return z, z[..., 0] @ np.array(self.weights) + np.sqrt(
+            self.noise_variance
+        ) * rng.standard_normal(n)
 
     def _arrangements(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         orders = np.array(list(permutations(range(z.shape[1]))))
         precision, w = np.linalg.inv(self.correlation), np.array(self.weights)
         grams = np.einsum("njd,nkd->njk", z, z)
-        forms = np.stack([np.einsum("njk,jk->n", grams[:, o][:, :, o], precision) for o in orders], axis=1)
+        forms = np.stack(
+            [np.einsum("njk,jk->n", grams[:, o][:, :, o], precision) for o in orders], axis=1
+        )
         means = z[..., 0][:, orders] @ w
         log_weights = -0.5 * forms
         return log_weights - np.asarray(logsumexp(log_weights, axis=1, keepdims=True)), means

@@ -1,4 +1,5 @@
-"""N, the hidden-Markov mixture: continuous steps, discrete items, posteriors exact; only the outer mean is Monte Carlo."""
+"""N, the hidden-Markov mixture: continuous steps, discrete items, posteriors exact; only the outer
+mean is Monte Carlo."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +15,11 @@ from theory.exact.order_channel import OrderChannel
 
 @dataclass(frozen=True)
 class HiddenMarkovMixture:
-    """Hidden states and item from an OrderChannel; Z_k = mean of state C_k + spread * noise in R^dims.
+    """Hidden states and item from an OrderChannel; Z_k = mean of state C_k + spread * noise in
+    R^dims.
 
-    Views: "ordered", "multiset" (mixture over K! assignments), "mean" (normal around the mean of the states' means), "last".
+    Views: "ordered", "multiset" (mixture over K! assignments), "mean" (normal around the mean of
+    the states' means), "last".
 
     >>> model = HiddenMarkovMixture(OrderChannel(2, 2, 3, order_weight=1.0, noise=0.1, seed=1), dims=1, spread=0.3)
     >>> ordered, mean = model.information("ordered", n=500), model.information("mean", n=500)
@@ -29,14 +32,26 @@ class HiddenMarkovMixture:
     spread: float = 0.6
 
     def __post_init__(self) -> None:
-        require(self.states.steps <= 6, "states.steps", self.states.steps, "K! assignments are summed: at most 6 steps")
-        require(self.spread > 0, "spread", self.spread, "without noise the steps are the states: use OrderChannel")
+        require(
+            self.states.steps <= 6,
+            "states.steps",
+            self.states.steps,
+            "K! assignments are summed: at most 6 steps",
+        )
+        require(
+            self.spread > 0,
+            "spread",
+            self.spread,
+            "without noise the steps are the states: use OrderChannel",
+        )
         require(self.dims >= 1, "dims", self.dims, "steps have at least one coordinate")
 
     @cached_property
     def means(self) -> np.ndarray:
         """Mean of each state, [alphabet, dims], standard normal draws of the model's seed."""
-        return np.random.default_rng([self.states.seed, 2]).standard_normal((self.states.alphabet, self.dims))
+        return np.random.default_rng([self.states.seed, 2]).standard_normal(
+            (self.states.alphabet, self.dims)
+        )
 
     def sample(self, n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """n independent rows: steps [n, K, dims] and items [n]."""
@@ -51,7 +66,8 @@ class HiddenMarkovMixture:
         return weights @ self.states.channel
 
     def information(self, view: str = "ordered", *, n: int = 20_000, seed: int = 0) -> Measured:
-        """I(Y;view) = H(Y) - E H(Y|view = v): Monte Carlo over n rows of exact conditional entropies."""
+        """I(Y;view) = H(Y) - E H(Y|view = v): Monte Carlo over n rows of exact conditional
+        entropies."""
         p = self._posteriors(view, n, seed)
         rows = -(p * np.log(np.maximum(p, 1e-300))).sum(1)
         return Measured.mean(entropy(self.states.joint().sum(0)) - rows)
@@ -67,7 +83,9 @@ class HiddenMarkovMixture:
 
     def _posteriors(self, view: str, n: int, seed: int) -> np.ndarray:
         z, _ = self.sample(n, seed=seed)
-        return np.concatenate([self.posterior(part, view) for part in np.array_split(z, max(1, n // 1000))])
+        return np.concatenate(
+            [self.posterior(part, view) for part in np.array_split(z, max(1, n // 1000))]
+        )
 
     def _log_likelihood(self, z: np.ndarray, view: str) -> np.ndarray:
         sequences, steps = self.states.sequences, self.states.steps
@@ -78,16 +96,24 @@ class HiddenMarkovMixture:
         if view == "last":
             return by_step[:, -1][:, sequences[:, -1]]
         if view == "ordered":
-            return sum((by_step[:, k, sequences[:, k]] for k in range(1, steps)), by_step[:, 0, sequences[:, 0]])
+            return sum(
+                (by_step[:, k, sequences[:, k]] for k in range(1, steps)),
+                by_step[:, 0, sequences[:, 0]],
+            )
         require(view == "multiset", "view", view, "choose ordered, multiset, mean or last")
-        labels = self.states.labels("multiset")  # the assignments of a sequence sum to a permanent, equal on its multiset
+        labels = self.states.labels(
+            "multiset"
+        )  # the assignments of a sequence sum to a permanent, equal on its multiset
         first = np.unique(labels, return_index=True)[1]
-        scaled = np.exp(by_step - by_step.max(2, keepdims=True))  # the multiset of likeliest states keeps a weight >= 1
+        scaled = np.exp(
+            by_step - by_step.max(2, keepdims=True)
+        )  # the multiset of likeliest states keeps a weight >= 1
         return np.log(_permanents(scaled, sequences[first]) + 1e-300)[:, labels]
 
 
 def _permanents(likelihood: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """sum_pi prod_k likelihood[:, pi(k), states[m, k]] for every row m, by the subset recursion: [n, m]."""
+    """sum_pi prod_k likelihood[:, pi(k), states[m, k]] for every row m, by the subset recursion:
+    [n, m]."""
     steps = states.shape[1]
     partial = {0: np.ones((len(likelihood), len(states)))}
     for k in range(steps):

@@ -1,4 +1,5 @@
-"""D1, the order-sensitive channel: a finite Markov chain of steps, an item that depends on their order as much as asked."""
+"""D1, the order-sensitive channel: a finite Markov chain of steps, an item that depends on their
+order as much as asked."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +13,12 @@ from theory.exact.enumeration import bayes_ndcg, bayes_recall, merge_rows, mutua
 
 @dataclass(frozen=True)
 class OrderChannel:
-    """Z_1..Z_K Markov on `alphabet` symbols; P(y|z) = (1-noise) [w 1{y=f(z)} + (1-w) 1{y=g(multiset)}] + noise / items.
+    """Z_1..Z_K Markov on `alphabet` symbols; P(y|z) = (1-noise) [w 1{y=f(z)} + (1-w)
+    1{y=g(multiset)}] + noise / items.
 
-    `order_weight` w dials how much order matters: 0 = not at all. f, g and the chain are drawn from `seed`. Views:
-    "ordered", "multiset", "shuffled", "sum" (of the symbols' numbers), "last", "first".
+    `order_weight` w dials how much order matters: 0 = not at all. f, g and the chain are drawn from
+    `seed`. Views: "ordered", "multiset", "shuffled", "sum" (of the symbols' numbers), "last",
+    "first".
 
     >>> model = OrderChannel(alphabet=3, steps=3, items=5, order_weight=0.0, noise=0.1, seed=0)
     >>> abs(model.information("ordered") - model.information("multiset")) < 1e-12
@@ -30,15 +33,33 @@ class OrderChannel:
     seed: int
 
     def __post_init__(self) -> None:
-        require(self.alphabet >= 2 and self.steps >= 1 and self.items >= 2, "alphabet, steps, items", self, "too small a model")
-        require(self.alphabet**self.steps <= 1_000_000, "steps", self.steps, "all alphabet**steps are enumerated: use fewer")
-        require(0 <= self.order_weight <= 1, "order_weight", self.order_weight, "a weight lies in [0, 1]")
+        require(
+            self.alphabet >= 2 and self.steps >= 1 and self.items >= 2,
+            "alphabet, steps, items",
+            self,
+            "too small a model",
+        )
+        require(
+            self.alphabet**self.steps <= 1_000_000,
+            "steps",
+            self.steps,
+            "all alphabet**steps are enumerated: use fewer",
+        )
+        require(
+            0 <= self.order_weight <= 1,
+            "order_weight",
+            self.order_weight,
+            "a weight lies in [0, 1]",
+        )
         require(0 <= self.noise <= 1, "noise", self.noise, "a probability lies in [0, 1]")
 
     @cached_property
     def sequences(self) -> np.ndarray:
         """All sequences, [alphabet**steps, steps]."""
-        return np.stack(np.unravel_index(np.arange(self.alphabet**self.steps), (self.alphabet,) * self.steps), axis=1)
+        return np.stack(
+            np.unravel_index(np.arange(self.alphabet**self.steps), (self.alphabet,) * self.steps),
+            axis=1,
+        )
 
     @cached_property
     def sequence_probabilities(self) -> np.ndarray:
@@ -67,16 +88,26 @@ class OrderChannel:
     def labels(self, view: str) -> np.ndarray:
         """The number of each sequence under a view that is a function of it."""
         z = self.sequences
-        columns = {"ordered": z, "multiset": np.sort(z, 1), "sum": z.sum(1, keepdims=True), "last": z[:, -1:], "first": z[:, :1]}
+        columns = {
+            "ordered": z,
+            "multiset": np.sort(z, 1),
+            "sum": z.sum(1, keepdims=True),
+            "last": z[:, -1:],
+            "first": z[:, :1],
+        }
         require(view in columns, "view", view, f"choose one of {sorted(columns)}")
         return np.unique(columns[view], axis=0, return_inverse=True)[1].reshape(-1)
 
     def joint(self, view: str = "ordered") -> np.ndarray:
-        """P(view, y). "shuffled" draws a fresh uniform arrangement of the steps of each row (C2a)."""
+        """P(view, y). "shuffled" draws a fresh uniform arrangement of the steps of each row
+        (C2a)."""
         ordered = self.sequence_probabilities[:, None] * self.channel
         if view == "shuffled":
             multisets = self.labels("multiset")
-            return merge_rows(ordered, multisets)[multisets] / np.bincount(multisets)[multisets][:, None]
+            return (
+                merge_rows(ordered, multisets)[multisets]
+                / np.bincount(multisets)[multisets][:, None]
+            )
         return merge_rows(ordered, self.labels(view))
 
     def information(self, view: str = "ordered") -> float:
@@ -99,7 +130,9 @@ class OrderChannel:
         """E log(K! / prod m_a!) of T2."""
         counts = np.stack([(self.sequences == a).sum(1) for a in range(self.alphabet)], axis=1)
         factorials = np.array([factorial(m) for m in range(self.steps + 1)], dtype=float)
-        return float(self.sequence_probabilities @ np.log(factorial(self.steps) / factorials[counts].prod(1)))
+        return float(
+            self.sequence_probabilities @ np.log(factorial(self.steps) / factorials[counts].prod(1))
+        )
 
     def sample(self, n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """n independent rows: steps [n, K] and items [n]."""

@@ -1,4 +1,5 @@
-"""What a check yields: comparisons with their worst slack. They hold values, so that a test can reverse one."""
+"""What a check yields: comparisons with their worst slack. They hold values, so that a test can
+reverse one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,7 +20,8 @@ class Comparison:
 
     @property
     def slack(self) -> float:
-        """Least of larger - smaller; negative beyond the tolerance means that the statement fails."""
+        """Least of larger - smaller; negative beyond the tolerance means that the statement
+        fails."""
         return float(np.min(self.larger - self.smaller))
 
     @property
@@ -46,15 +48,20 @@ def equal(left: Any, right: Any, tolerance: float = TOLERANCE) -> Comparison:
     return Comparison(gap, np.full_like(gap, tolerance), 0.0)
 
 
-def within_errors(measured: Any, truth: Any, standard_error: Any, errors: float = 4.0) -> Comparison:
+def within_errors(
+    measured: Any, truth: Any, standard_error: Any, errors: float = 4.0
+) -> Comparison:
     """A Monte-Carlo value within 4 standard errors of the truth."""
     gap = np.abs(np.asarray(measured, float) - np.asarray(truth, float))
-    return Comparison(gap, errors * np.asarray(standard_error, float) * np.ones_like(gap), TOLERANCE)
+    return Comparison(
+        gap, errors * np.asarray(standard_error, float) * np.ones_like(gap), TOLERANCE
+    )
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How many cases: random joints for the vectorised bounds, small models for the rest, repetitions of Monte Carlo."""
+    """How many cases: random joints for the vectorised bounds, small models for the rest,
+    repetitions of Monte Carlo."""
 
     joints: int
     models: int

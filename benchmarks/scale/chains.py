@@ -1,0 +1,94 @@
+"""How long `scoter reason` takes, and how much memory, as the number of chains grows: it should not
+grow with it.
+
+Each size runs in a process of its own, which writes chains of the catalogue reasoner (symbolic: no
+language model's time is in this) for the first so many prefixes of a dataset. `results/chains.json`
+holds one row per size.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.suite.collect import RESULTS
+from scoter.errors import DataError
+from scoter.storage.store import git_commit
+
+SIZES = (10_000, 100_000)
+
+
+def main(
+    sizes: tuple[int, ...] = SIZES, dataset: str = "beauty", results: Path = RESULTS
+) -> dict[str, Any]:
+    """Measure every size, write `results/chains.json` and return what stands in it."""
+    rows = [_in_a_process(dataset, size) for size in sizes]
+    result = {
+        "dataset": dataset,
+        "commit": git_commit(),
+        "reasoner": "catalog-reasoner (symbolic)",
+        "rows": rows,
+    }
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "chains.json").write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def write(dataset: str, chains: int, out: Path) -> dict[str, Any]:
+    """Write the chains and measure this process: it must be a fresh one, since a peak never falls.
+
+    `data_peak_mib` is the peak before the first chain: the data, and the packages.
+    """
+    import time
+
+    from scoter.config import DataConfig
+    from scoter.data.datasets import open_dataset
+    from scoter.data.split import leave_one_out
+    from scoter.models.training.memory import peak_mib
+    from scoter.reasoning.chains.table import hand_written_pattern
+    from scoter.reasoning.writing.engine import run_job
+    from scoter.reasoning.writing.folder import ChainFolder
+    from scoter.reasoning.writing.job import ChainJob
+    from scoter.seeding import derive_seed
+
+    found = open_dataset(DataConfig(dataset))
+    split = leave_one_out(found.log)
+    pattern = hand_written_pattern(found.catalog)
+    job = ChainJob(
+        split,
+        found.catalog,
+        pattern,
+        found.identity,
+        fold_seed=derive_seed(0, "folds"),
+        limit=chains,
+    )
+    before, began, cpu = peak_mib(), time.perf_counter(), time.process_time()
+    written = sum(run_job(job, ChainFolder(out), None).values())
+    seconds = time.perf_counter() - began
+    size = sum(path.stat().st_size for path in out.glob("chains-*.parquet"))
+    return {
+        "chains": written,
+        "seconds": seconds,
+        "cpu_seconds": time.process_time() - cpu,
+        "chains_per_second": written / seconds,
+        "data_peak_mib": before,
+        "peak_mib": peak_mib(),
+        "bytes_per_chain": size / written,
+    }
+
+
+def _in_a_process(dataset: str, chains: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.scale.chains", dataset, str(chains), folder]
+        done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise DataError(
+            f"writing {chains} chains of {dataset} failed: {done.stderr.strip()[-300:]}"
+        )
+    return json.loads(done.stdout)
+
+
+if __name__ == "__main__":
+    print(json.dumps(write(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))))

@@ -1,0 +1,1 @@
+"""Measurements beside the main tables, each with its command and its page."""

@@ -1,0 +1,101 @@
+"""What was tried to break scoter, and what came of it: the measured sections of a page.
+
+Each section is measured by a module of its own, whose `measure()` returns a `Section`;
+`results/reliability.json` keeps it with the commit and the machine, and `docs/reliability.md` shows
+that file alone.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from benchmarks.suite.collect import RESULTS
+from scoter.errors import ConfigError
+from scoter.storage.store import git_commit
+
+FILE = "reliability.json"
+COMMAND = "python -m benchmarks reliability --only"
+
+# Name -> the module that measures it, in the order of the page.
+SECTIONS: dict[str, str] = {
+    "kills": "benchmarks.faults.kills",
+    "faults": "benchmarks.faults.faults",
+    "fuzz": "benchmarks.faults.fuzz",
+    "determinism": "benchmarks.faults.determinism",
+    "scale": "benchmarks.scale.scale",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of the page. `said` is what stands above it, `notes` below; `passed` is whether
+    nothing went wrong."""
+
+    title: str
+    said: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | int | float]]
+    passed: bool
+    notes: Sequence[str] = ()
+
+
+def measure(names: Sequence[str], results: Path = RESULTS, **options: Any) -> dict[str, Section]:
+    """Measure these sections (all of them where none is named) and keep each as soon as it is
+    there.
+
+    Args:
+        options: for the section's `measure`: `quick` for a fraction of the trials, or what one
+            section alone takes.
+
+    Raises:
+        ConfigError: a name that is no section.
+    """
+    if unknown := [name for name in names if name not in SECTIONS]:
+        raise ConfigError(
+            f"--only {unknown[0]!r} is no section; choose from: {', '.join(SECTIONS)}"
+        )
+    found = {}
+    for name in names or SECTIONS:
+        found[name] = import_module(SECTIONS[name]).measure(**options)
+        keep(name, found[name], results)
+    return found
+
+
+def keep(name: str, section: Section, results: Path = RESULTS) -> None:
+    """Put a section into the results, in place of what stood there."""
+    path = results / FILE
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    kept[name] = {**asdict(section), "commit": git_commit(), "machine": machine}
+    path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+
+
+def tables_of(results: Path = RESULTS) -> dict[str, str]:
+    """Every kept section, in the order of the page."""
+    kept = json.loads((results / FILE).read_text())
+    return {name: as_markdown(name, kept[name]) for name in SECTIONS if name in kept}
+
+
+def as_markdown(name: str, section: Mapping[str, Any]) -> str:
+    """One section with its table, and the command that measures it again."""
+    lines = [f"## {section['title']}", "", section["said"], ""]
+    lines += ["| " + " | ".join(section["columns"]) + " |", "|" + "---|" * len(section["columns"])]
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in section["rows"]]
+    lines += ["", *(f"- {note}" for note in section["notes"])]
+    verdict = "All of it passed" if section["passed"] else "**Not all of it passed**"
+    lines.append(
+        f"- {verdict} at commit `{section['commit'][:12]}`; {section['machine']}. Again: "
+        f"`{COMMAND} {name}`"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: str | int | float) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else value.replace("|", "\\|")

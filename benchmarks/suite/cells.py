@@ -1,0 +1,255 @@
+"""What the benchmark consists of: datasets x methods x seeds as constants, in the order of their
+worth.
+
+A cell is one method on all users of one dataset with one seed. Within one table every method has
+one budget: the epochs that `scoter.experiments` gives it, times the share of its budget. Results of
+a smaller budget are kept under a dataset name of their own (`beauty-quarter`), beside reference
+arms of that same budget, so that nothing is compared across budgets.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from math import ceil
+from pathlib import Path
+
+from scoter.config import Experiment, TrainingConfig
+from scoter.data.sources import is_prepared
+from scoter.errors import ConfigError
+from scoter.experiments import CONTROLS, benchmark
+
+DATASETS = ("beauty", "toys", "sports", "yelp")
+HEADLINE = ("tiger", "tiger-meanpool", "scoter")
+# Mixed scores come first: they are the row to beat, and cost nothing once TIGER is trained.
+BASELINES = (
+    "control-mixed-scores",
+    "popularity",
+    "gru4rec",
+    "sasrec-bce",
+    "sasrec-ce",
+    "sasrec-ce-scoter",
+)
+SEEDS = (0, 1, 2)
+CONTROLLED = {"beauty": 14, "toys": 12}
+"""The datasets that have every control, and of how many steps their chains are; Toys has no
+categories to speak of."""
+
+# Datasets whose every method trains for a share of the usual epochs, because time is short; their
+# tables say so.
+SHARES: dict[str, float] = {"toys": 1 / 3, "sports": 1 / 3, "yelp": 1 / 3}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A share of the usual epochs. A budget with a name has tables of its own; `note` is printed
+    below them."""
+
+    name: str = ""
+    share: float = 1.0
+
+    @property
+    def note(self) -> str:
+        return (
+            ""
+            if self.share == 1
+            else f"every method has {self.share:.3g} of the suite's usual epochs, rounded up"
+        )
+
+
+QUARTER = Budget("quarter", 0.25)
+NAMED = (QUARTER,)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one dataset with one seed; `own` is the class of a user's method, written
+    `package.module:Class`."""
+
+    dataset: str
+    method: str
+    seed: int
+    budget: Budget = Budget()
+    own: str = ""
+
+    @property
+    def table(self) -> str:
+        """The dataset's name among the results."""
+        return f"{self.dataset}-{self.budget.name}" if self.budget.name else self.dataset
+
+    @property
+    def name(self) -> str:
+        return f"{self.table}/{self.method}/{self.seed}"
+
+
+def suite() -> list[Cell]:
+    """Every cell, most valuable first.
+
+    Example:
+        >>> [cell.name for cell in suite()[:4]]
+        ['beauty/tiger/0', 'beauty/tiger-meanpool/0', 'beauty/scoter/0', 'toys/tiger/0']
+    """
+    usual = [
+        *(
+            (dataset, method, SEEDS[0])
+            for methods in (HEADLINE, BASELINES)
+            for dataset in DATASETS
+            for method in methods
+        ),
+        *(
+            (dataset, method, seed)
+            for dataset in DATASETS
+            for seed in SEEDS[1:]
+            for method in (*HEADLINE, *BASELINES)
+        ),
+    ]
+    cells = [
+        Cell(dataset, method, seed, Budget(share=SHARES.get(dataset, 1.0)))
+        for dataset, method, seed in usual
+    ]
+    controls = [
+        (dataset, method)
+        for dataset in CONTROLLED
+        for method in (*HEADLINE, *CONTROLS)
+        if _has(dataset, method)
+    ]
+    return cells + [Cell(dataset, method, SEEDS[0], QUARTER) for dataset, method in controls]
+
+
+def _has(dataset: str, method: str) -> bool:
+    """Whether there is such an arm: a step can only be left out where there is one."""
+    step = re.fullmatch(r"control-without-step-(\d+)", method)
+    return step is None or int(step[1]) <= CONTROLLED[dataset]
+
+
+def requested(
+    data: Path | None = None, methods: Sequence[str] = (), own: str = "", share: float = 1.0
+) -> list[Cell]:
+    """The cells that a command asks for: of the suite, or of the prepared folder `data`, whose name
+    is the dataset's.
+
+    A user's class `own` alone, without a prepared folder of one's own, runs on the suite's
+    datasets.
+
+    Raises:
+        ConfigError: options that only make sense with a prepared folder of one's own.
+    """
+    if data is not None and is_prepared(data):
+        return cells_for(
+            re.sub(r"[^a-z0-9_-]+", "-", data.resolve().name.lower()).strip("-"),
+            methods,
+            own,
+            share,
+        )
+    if methods or share != 1:
+        raise ConfigError(
+            "--methods and --epochs-share need --data with a prepared folder of your own; use "
+            "--only for the suite"
+        )
+    return (
+        [Cell(name, own_name(own), seed, Budget(), own) for name in DATASETS for seed in SEEDS]
+        if own
+        else suite()
+    )
+
+
+def cells_for(
+    dataset: str, methods: Sequence[str] = (), own: str = "", share: float = 1.0
+) -> list[Cell]:
+    """The cells of one dataset, a user's perhaps: some of the suite's methods, and a user's own
+    class `own` if there is one.
+
+    Without `methods`, all of them.
+
+    Raises:
+        ConfigError: a method that does not exist, or a share outside (0, 1].
+    """
+    usual = (*HEADLINE, *BASELINES)
+    known = dict.fromkeys((*usual, *CONTROLS))
+    if unknown := [name for name in methods if name not in known]:
+        raise ConfigError(
+            f"--methods {','.join(unknown)!r} is unknown; choose from: {', '.join(known)}"
+        )
+    if not 0 < share <= 1:
+        raise ConfigError(f"--epochs-share {share:g} will not do; take more than 0 and at most 1")
+    named = [(name, "") for name in methods or usual] + ([(own_name(own), own)] if own else [])
+    return [
+        Cell(dataset, name, seed, Budget(share=share), cls) for seed in SEEDS for name, cls in named
+    ]
+
+
+def own_name(own: str) -> str:
+    """A user's method among the results: its class `package.module:Class` without the module, in
+    small letters.
+
+    Example:
+        >>> own_name("my_shop.models:ItemKNN")
+        'itemknn'
+    """
+    return own.rpartition(":")[2].lower()
+
+
+def chosen(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
+    """The cells that match any of the patterns `dataset/method/seed`; missing parts match all, and
+    `*` is a wildcard.
+
+    Raises:
+        ConfigError: a pattern that matches no cell.
+
+    Example:
+        >>> [cell.name for cell in chosen(suite(), ["toys/scoter"])]
+        ['toys/scoter/0', 'toys/scoter/1', 'toys/scoter/2']
+    """
+    kept: set[Cell] = set()
+    for pattern in only:
+        parts = [*pattern.split("/"), "*", "*"][: max(3, pattern.count("/") + 1)]
+        found = {cell for cell in cells if fnmatchcase(cell.name, "/".join(parts))}
+        if not found:
+            raise ConfigError(
+                f"--only {pattern!r} matches no cell; write dataset/method/seed, `--list` shows "
+                f"them all"
+            )
+        kept |= found
+    return [cell for cell in cells if not only or cell in kept]
+
+
+def experiment_of(cell: Cell) -> Experiment:
+    """The experiment that makes a cell; at the usual budget it is the one that
+    `scoter run DATASET-METHOD` runs too."""
+    made = benchmark(cell.dataset, cell.method)
+    if cell.budget.share == 1 and not cell.budget.name:
+        return made
+    method = made.methods[cell.method]
+    method = replace(method, training=shortened(method.training, cell.budget.share))
+    name = f"{cell.table}-{cell.method}"
+    return replace(made, name=name, methods={cell.method: method}, note=cell.budget.note)
+
+
+def shortened(training: TrainingConfig, share: float) -> TrainingConfig:
+    """A share of the epochs, rounded up, and as often validated along the way.
+
+    Example:
+        >>> short = shortened(TrainingConfig(epochs=30, evaluate_every=5), 0.25)
+        >>> short.epochs, short.evaluate_every
+        (8, 2)
+    """
+    return replace(
+        training,
+        epochs=ceil(training.epochs * share),
+        evaluate_every=ceil(training.evaluate_every * share),
+    )
+
+
+def table_of(experiment: str, dataset: str) -> str:
+    """The dataset's name among the results, from the name of an experiment.
+
+    Example:
+        >>> table_of("beauty-quarter-control-bag", "beauty"), table_of("beauty-tiger", "beauty")
+        ('beauty-quarter', 'beauty')
+    """
+    named = [
+        f"{dataset}-{budget.name}"
+        for budget in NAMED
+        if experiment.startswith(f"{dataset}-{budget.name}-")
+    ]
+    return named[0] if named else dataset

@@ -1,0 +1,192 @@
+"""The suite's loop: the next missing cell in a process of its own, its rows into the results as
+soon as it ends.
+
+Several of these loops can share one folder of results and one store: each cell is claimed by one of
+them, and rows are added under a lock. Stopping (Ctrl-C, the budget, a kill) loses at most the last
+minute of training of the cell at hand.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.suite.cell import described
+from benchmarks.suite.cells import Cell
+from benchmarks.suite.collect import check_commit, collect
+from benchmarks.suite.plan import Planned, plan
+from scoter.errors import DataError, ScoterError
+from scoter.report.page import cpu_time
+from scoter.storage.store import Store, git_commit
+
+GRACE_SECONDS = 30.0
+
+Runner = Callable[[Cell, float | None], Path | None]
+
+
+def run_suite(
+    cells: Sequence[Cell],
+    results: Path,
+    *,
+    runner: Runner,
+    store: Path | None = None,
+    data: Path | None = None,
+    budget_minutes: float | None = None,
+    say: Callable[[str], None] = print,
+) -> list[Cell]:
+    """Make every cell that is missing, most valuable first, and return those that failed.
+
+    Args:
+        runner: makes one cell within so many seconds (None: any) and returns its run folder, or
+            None where time was up.
+        budget_minutes: wall time after which it stops; a rerun resumes the cell at hand.
+
+    Raises:
+        DataError: the working tree is dirty, since no such run can be collected.
+    """
+    check_commit(git_commit())
+    began, failed, elsewhere = time.monotonic(), [], set()
+    while True:
+        planned = plan(cells, results, data)
+        todo = [
+            one
+            for one in planned
+            if not one.done and one.cell not in failed and one.cell not in elsewhere
+        ]
+        if not todo:
+            say(
+                f"{sum(one.done for one in planned)} of {len(planned)} cells are done, "
+                f"{len(failed)} failed"
+            )
+            return failed
+        left = None if budget_minutes is None else 60 * budget_minutes - (time.monotonic() - began)
+        if left is not None and left <= 0:
+            say(
+                f"the budget of {budget_minutes:g} minutes is spent. {summary(planned)}; run "
+                f"again to go on"
+            )
+            return failed
+        cell = todo[0].cell
+        with claimed(cell, store) as ours:
+            if not ours:
+                say(f"{cell.name}: another process is at it")
+                elsewhere.add(cell)
+                continue
+            if plan([cell], results, data)[0].done:
+                continue
+            say(f"{summary(planned)}\n{line(todo[0])}")
+            try:
+                folder = runner(cell, left)
+                if folder is not None:
+                    rows = collect(folder, results)
+                    if not (now := plan([cell], results, data)[0]).done:
+                        raise DataError(
+                            f"{folder} is of another recipe than asked for ({now.why}); was the "
+                            f"code changed meanwhile?"
+                        )
+                    spent = cpu_time(3600 * rows["cpu_hours"].iloc[0])
+                    say(f"{cell.name}: {len(rows)} rows added{spent and f', {spent} of CPU time'}")
+            except ScoterError as error:
+                say(f"{cell.name} FAILED: {error}")
+                failed.append(cell)
+
+
+def in_process_of_its_own(
+    store: Path | None, data: Path | None, threads: int, device: str = "cpu"
+) -> Runner:
+    """A runner that starts a fresh Python for each cell, and stops it where time is up or this
+    process is stopped."""
+
+    def runner(cell: Cell, seconds: float | None) -> Path | None:
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.suite.cell",
+            described(cell, data, store, threads, device),
+        ]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, errors="replace"
+        ) as child:
+            try:
+                out, _ = child.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                _end(child)
+                return None
+            except BaseException:
+                _end(child)
+                raise
+        if child.returncode:
+            raise ScoterError(
+                f"its process ended with status {child.returncode}; what it said stands above"
+            )
+        return Path(json.loads(out.strip().splitlines()[-1]))
+
+    return runner
+
+
+def line(planned: Planned) -> str:
+    """A cell with its state and what it may cost."""
+    why = f" ({planned.why})" if planned.why else ""
+    hours = planned.cpu_hours
+    cost = (
+        "cost unknown" if hours is None else f"about {cpu_time(3600 * hours) or '0 s'} of CPU time"
+    )
+    return f"{planned.cell.name:44} {planned.state}{why}{'' if planned.done else f', {cost}'}"
+
+
+def summary(planned: Sequence[Planned]) -> str:
+    """How many cells are done, and what the rest may cost."""
+    left = [one for one in planned if not one.done]
+    known = [one.cpu_hours for one in left if one.cpu_hours is not None]
+    unknown = f", {len(left) - len(known)} of unknown cost" if len(known) < len(left) else ""
+    spent = cpu_time(3600 * sum(known))
+    cost = f": about {spent} of CPU time" if spent else ""
+    return (
+        f"{len(planned) - len(left)} of {len(planned)} cells done, {len(left)} left{cost}{unknown}"
+    )
+
+
+@contextmanager
+def claimed(cell: Cell, store: Path | None) -> Iterator[bool]:
+    """Whether this process is the only one at a cell; held until the block ends."""
+    from filelock import FileLock, Timeout
+
+    folder = Store(store).root / "partial"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"cell-{cell.name.replace('/', '-')}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """A request to end (SIGTERM) is treated as Ctrl-C, so that no child is left behind."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    child.terminate()
+    try:
+        child.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()

@@ -1,0 +1,1 @@
+"""Tables from committed results, and the documents that show them."""

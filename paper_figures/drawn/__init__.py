@@ -1,0 +1,1 @@
+"""What each figure draws, from committed results."""

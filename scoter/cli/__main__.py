@@ -1,0 +1,5 @@
+"""`python -m scoter.cli`."""
+
+from scoter.cli.main import main
+
+main()

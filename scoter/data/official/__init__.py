@@ -1,0 +1,1 @@
+"""Public datasets from their official files."""

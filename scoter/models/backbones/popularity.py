@@ -1,0 +1,35 @@
+"""The most popular items of the training log, the same for everybody: the floor of every table."""
+
+import numpy as np
+
+from scoter.types import Histories, InteractionLog, Rankings
+
+
+class Popularity:
+    """Counts training events per item. Ties go to the lower item number; scores are log-shares in
+    nats.
+
+    Example:
+        >>> log = InteractionLog(np.array([2, 1, 2]), np.array([0, 3]), ("a",))
+        >>> model = Popularity(log, item_count=3)
+        >>> model.recommend(Histories(np.array([0]), np.array([2]), np.array([0, 1])), k=2).items
+        array([[2, 1]])
+    """
+
+    def __init__(self, train: InteractionLog, item_count: int) -> None:
+        counts = np.bincount(train.items, minlength=item_count)
+        self.order = np.lexsort((np.arange(item_count), -counts))
+        with np.errstate(divide="ignore"):
+            self.scores = np.log(counts / max(1, counts.sum())).astype(np.float32)
+
+    def recommend(self, histories: Histories, k: int) -> Rankings:
+        """The same `k` items in every row; -1 beyond the end of the catalogue."""
+        items = np.full(k, -1, np.int64)
+        scores = np.full(k, -np.inf, np.float32)
+        top = self.order[:k]
+        items[: len(top)], scores[: len(top)] = top, self.scores[top]
+        return Rankings(
+            histories.users,
+            np.tile(items, (len(histories), 1)),
+            np.tile(scores, (len(histories), 1)),
+        )

@@ -1,0 +1,148 @@
+"""TIGER as a `transformers` T5 and back: the same weights under other names, and so the same
+function.
+
+The reference attends over whole sequences, so the item-causal mask has to be handed to its encoder;
+its decoder then takes the encoder's output with an ordinary padding mask. `item_causal_mask` makes
+the former. `Tiger.to_transformers` and `Tiger.from_transformers` are the doors to this file.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from scoter.config import TigerConfig
+from scoter.errors import ConfigError
+from scoter.models.backbones.tiger import Tiger
+from scoter.types import SemanticIds
+
+
+def to_transformers(model: Tiger) -> Any:
+    """A `T5ForConditionalGeneration` with this model's weights, in evaluation mode.
+
+    Raises:
+        ConfigError: the model has a fusion or a repeat bias, which T5 has no place for.
+
+    Example:
+        >>> import numpy as np
+        >>> ids = SemanticIds(np.array([[0, 1], [1, 0]]), (2, 2))
+        >>> to_transformers(Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)).config.vocab_size
+        5
+    """
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    if model.fusion is not None:
+        raise ConfigError(
+            "a TIGER with a fusion has no T5 equivalent; train one without to export it"
+        )
+    if model.repeat is not None:
+        raise ConfigError(
+            "a TIGER with repeat_bias has no T5 equivalent; train one with "
+            "model.repeat_bias=false to export it"
+        )
+    config = model.config
+    sizes = {
+        "vocab_size": model.embedding.num_embeddings,
+        "d_model": config.dim,
+        "d_kv": config.head_dim,
+        "d_ff": config.feed_forward,
+        "num_layers": config.layers,
+        "num_decoder_layers": config.layers,
+        "num_heads": config.heads,
+        "dropout_rate": config.dropout,
+    }
+    form = {"feed_forward_proj": "relu", "tie_word_embeddings": True}
+    tokens = {"pad_token_id": 0, "decoder_start_token_id": 0, "eos_token_id": None}
+    reference = T5ForConditionalGeneration(T5Config(**sizes, **form, **tokens))
+    weights = {theirs: model.state_dict()[ours] for ours, theirs in _names(config).items()}
+    tied = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")
+    reference.load_state_dict(
+        {
+            **weights,
+            **{name: model.embedding.weight for name in tied if name in reference.state_dict()},
+        }
+    )
+    return reference.eval()
+
+
+def from_transformers(
+    reference: Any, ids: SemanticIds, max_items: int = 20, beams: int = 20
+) -> Tiger:
+    """A TIGER over `ids` with the weights of a T5 (version 1.0: ReLU, tied embeddings) whose tokens
+    are numbered as ours.
+
+    Raises:
+        ConfigError: the T5 has another vocabulary size or architecture; the message says which.
+    """
+    theirs = reference.config
+    vocabulary = 1 + sum(ids.codebook_sizes)
+    if theirs.vocab_size != vocabulary:
+        raise ConfigError(
+            f"the T5 has {theirs.vocab_size} tokens, these semantic IDs need {vocabulary}; train "
+            f"it on these IDs"
+        )
+    if theirs.num_layers != theirs.num_decoder_layers or theirs.feed_forward_proj != "relu":
+        raise ConfigError(
+            f"num_layers={theirs.num_layers}, num_decoder_layers={theirs.num_decoder_layers}, "
+            f"feed_forward_proj={theirs.feed_forward_proj!r}: only equal depths and 'relu' are "
+            f"supported"
+        )
+    config = TigerConfig(
+        dim=theirs.d_model,
+        layers=theirs.num_layers,
+        heads=theirs.num_heads,
+        head_dim=theirs.d_kv,
+        feed_forward=theirs.d_ff,
+        dropout=theirs.dropout_rate,
+        max_items=max_items,
+        beams=beams,
+    )
+    model = Tiger(config, ids)
+    weights = reference.state_dict()
+    model.load_state_dict({ours: weights[name] for ours, name in _names(config).items()})
+    return model
+
+
+def item_causal_mask(
+    lengths: Int[Tensor, " rows"], items: int, levels: int
+) -> Bool[Tensor, "rows 1 tokens tokens"]:
+    """True where a token may look: at its own item and earlier ones, and at nothing beyond the
+    row's length.
+
+    Example:
+        >>> item_causal_mask(torch.tensor([1]), items=2, levels=1)[0, 0].int().tolist()
+        [[1, 0], [1, 0]]
+    """
+    item = torch.arange(items * levels) // levels
+    return ((item[:, None] >= item[None, :]) & (item[None, None, :] < lengths[:, None, None]))[
+        :, None
+    ]
+
+
+def _names(config: TigerConfig) -> dict[str, str]:
+    """Our parameter names and theirs."""
+    names = {"embedding.weight": "shared.weight"}
+    for stack in ("encoder", "decoder"):
+        bias = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+        names[f"{stack}.relative_bias.embedding.weight"] = bias
+        names[f"{stack}.norm.weight"] = f"{stack}.final_layer_norm.weight"
+        for layer in range(config.layers):
+            ours, theirs = f"{stack}.layers.{layer}", f"{stack}.block.{layer}.layer"
+            attentions = [("self_attention", "self_norm", 0, "SelfAttention")]
+            attentions += (
+                [("cross", "cross_norm", 1, "EncDecAttention")] if stack == "decoder" else []
+            )
+            for attention, norm, place, name in attentions:
+                names[f"{ours}.{norm}.weight"] = f"{theirs}.{place}.layer_norm.weight"
+                names |= {
+                    f"{ours}.{attention}.{part}.weight": f"{theirs}.{place}.{name}.{part}.weight"
+                    for part in "qkvo"
+                }
+            last = len(attentions)
+            names[f"{ours}.ff_norm.weight"] = f"{theirs}.{last}.layer_norm.weight"
+            names |= {
+                f"{ours}.ff.{part}.weight": f"{theirs}.{last}.DenseReluDense.{part}.weight"
+                for part in ("wi", "wo")
+            }
+    return names

@@ -1,0 +1,1 @@
+"""From a trained model to ranked items: beam search, exact scores, votes."""

@@ -1,0 +1,1 @@
+"""Batches, precision, processes, and the one training loop."""

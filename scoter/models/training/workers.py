@@ -1,0 +1,149 @@
+"""The processes that train one model together: one alone, or several that share every batch (extra
+`distributed`).
+
+Sharing is data parallelism through accelerate, started by `torchrun` or `accelerate launch`: each
+process reads every `count`-th row of a batch, and gradients are averaged so that they equal those
+of the whole batch. Dropout is drawn anew at each step from its number and the process's, so that a
+resumed run needs nobody's generator but the first's.
+
+Limit: what depends on the other rows of a batch (the negatives of InfoNCE) or on random draws
+(dropout, sampled negatives) is a process's own, so such training equals that of one process in
+distribution, not number by number.
+"""
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from importlib.util import find_spec
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from scoter.errors import ConfigError
+from scoter.models.training.precision import device_of
+from scoter.seeding import derive_seed
+
+Loss = Callable[[Any], Tensor]
+
+
+@runtime_checkable
+class Workers(Protocol):
+    """What the training loop asks of the processes that it runs in."""
+
+    count: int
+    is_first: bool
+
+    def share(self, model: nn.Module, loss: Loss) -> Loss:
+        """A loss whose gradients, after `backward`, are in every process those of `loss` on the
+        whole batch."""
+        ...
+
+    def start_step(self, seed: int) -> None: ...
+
+    def mean(self, value: float) -> float:
+        """The mean of a number over the processes."""
+        ...
+
+    def from_first(self, value: float) -> float:
+        """The first process's number."""
+        ...
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        ...
+
+
+class Alone:
+    """One process."""
+
+    count, is_first = 1, True
+
+    def share(self, model: nn.Module, loss: Loss) -> Loss:
+        device = device_of(model)
+        return loss if device.type == "cpu" else lambda batch: loss(batch.to(device))
+
+    def start_step(self, seed: int) -> None:
+        pass
+
+    def mean(self, value: float) -> float:
+        return value
+
+    def from_first(self, value: float) -> float:
+        return value
+
+    def wait(self) -> None:
+        pass
+
+
+class DataParallel:
+    """The processes of this launch. A process that waits for another's validation does so for up to
+    a day.
+
+    Raises:
+        ConfigError: accelerate is absent, or nothing launched this process as one of several.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        if find_spec("accelerate") is None:
+            raise ConfigError(
+                "data-parallel training needs the package accelerate; pip install "
+                "'scoter[distributed]'"
+            )
+        if "WORLD_SIZE" not in os.environ:
+            raise ConfigError(
+                "data-parallel training was asked for, but this is a single process; start it with "
+                "`torchrun --nproc-per-node N -m scoter.cli.main run ... --data-parallel`"
+            )
+        import accelerate  # pyright: ignore[reportMissingImports]
+
+        handlers = [
+            accelerate.DistributedDataParallelKwargs(
+                broadcast_buffers=False, find_unused_parameters=True
+            ),
+            accelerate.InitProcessGroupKwargs(timeout=timedelta(days=1)),
+        ]
+        self.accelerator = accelerate.Accelerator(cpu=device == "cpu", kwargs_handlers=handlers)
+        self.count, self.rank = self.accelerator.num_processes, self.accelerator.process_index
+        self.is_first = self.rank == 0
+
+    def share(self, model: nn.Module, loss: Loss) -> Loss:
+        device, module = device_of(model), self.accelerator.prepare(_Loss(model, loss))
+
+        def shared(batch: Any) -> Tensor:
+            part, targets = batch.share(self.rank, self.count), batch.target_count
+            weight = self.count * part.target_count / targets  # gradients are averaged, not summed
+            if not weight:
+                part = batch.share(0, len(batch.users))  # one row, whose gradient counts nothing
+            return module(part.to(device)) * weight
+
+        return shared
+
+    def start_step(self, seed: int) -> None:
+        torch.manual_seed(derive_seed(seed, "process", self.rank))
+
+    def mean(self, value: float) -> float:
+        return float(self.accelerator.reduce(self._tensor(value), "mean"))
+
+    def from_first(self, value: float) -> float:
+        from accelerate.utils import broadcast  # pyright: ignore[reportMissingImports]
+
+        return float(broadcast(self._tensor(value)))
+
+    def wait(self) -> None:
+        self.accelerator.wait_for_everyone()
+
+    def _tensor(self, value: float) -> Tensor:
+        return torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
+
+
+class _Loss(nn.Module):
+    """The loss as the forward pass of a module that owns the model's parameters, which is what is
+    synchronised."""
+
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Any) -> Tensor:
+        return self.loss(batch)

@@ -1,0 +1,1 @@
+"""The symbolic reasoner: counts over a training log, spoken as sentences."""

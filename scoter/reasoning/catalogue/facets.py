@@ -1,0 +1,118 @@
+"""What a catalogue says about each item, as codes with labels that fit into a sentence."""
+
+import html
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Int
+
+from scoter.types import Catalog
+
+NAME_COLUMNS = ("title", "phrase")
+NAME_LENGTH = 80
+PRICE_BANDS = 5
+_ENDINGS = " \t,;:.!?-\u2013\u2014&/|(["
+
+
+@dataclass(frozen=True, eq=False)
+class Facet:
+    """`labels[codes[i]]` describes item i; -1 where the catalogue says nothing of it."""
+
+    codes: Int[np.ndarray, " items"]
+    labels: tuple[str, ...]
+
+    def known(self, items: Int[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
+        """The codes of some items; an item of -1 (none) has the code -1."""
+        return np.where(items >= 0, self.codes[items], -1)
+
+
+def read_facets(catalog: Catalog) -> dict[str, Facet]:
+    """The facets that hold something: `item` always; `brand`, `category`, `department` and `price`
+    where there is one.
+
+    `category` is an item's rarest tag and `department` its commonest one that at most half of the
+    catalogue shares. In a tree these are its leaf and its highest telling branch; they mean as much
+    where tags come in any order (Yelp).
+
+    Example:
+        >>> shop = Catalog(("a", "b"), {"title": ("Red lipstick, matte.", ""), "brand": ("Lumi", "")})
+        >>> {name: facet.labels for name, facet in read_facets(shop).items()}
+        {'item': ('Red lipstick, matte', 'b'), 'brand': ('Lumi',)}
+    """
+    facets = {"item": Facet(np.arange(catalog.item_count), tuple(item_names(catalog)))}
+    if catalog.has("brand"):
+        facets["brand"] = _coded([shorten(str(brand)) for brand in catalog.columns["brand"]])
+    if catalog.has("categories"):
+        facets["category"], facets["department"] = _category_levels(catalog)
+    if catalog.has("price"):
+        facets["price"] = _price_bands(np.asarray(catalog.columns["price"], np.float64))
+    return facets
+
+
+def item_names(catalog: Catalog, length: int = NAME_LENGTH) -> list[str]:
+    """Each item's title, or else its phrase, or else its key, at most `length` characters long.
+
+    Example:
+        >>> item_names(Catalog(("k1", "k2"), {"phrase": ("wooden train", "")}))
+        ['wooden train', 'k2']
+    """
+    columns = [catalog.columns[name] for name in NAME_COLUMNS if catalog.has(name)]
+    names = [
+        next((text for text in texts if text), "") for texts in zip(*columns, strict=True)
+    ] or [""] * catalog.item_count
+    keyed = zip(names, catalog.keys, strict=True)
+    return [
+        shorten(str(name), length) or key or f"item {item}"
+        for item, (name, key) in enumerate(keyed)
+    ]
+
+
+def shorten(text: str, length: int = NAME_LENGTH) -> str:
+    """One line of at most `length` characters that ends with a whole word and no punctuation.
+
+    Example:
+        >>> shorten("Body   Wash &amp; Scrub, 18-Ounce Bottles", 20)
+        'Body Wash & Scrub'
+    """
+    line = " ".join(html.unescape(text).split())
+    if len(line) > length:
+        cut = line.rfind(" ", 0, length + 1)
+        line = line[: cut if cut > 0 else length]
+    return line.strip(_ENDINGS)
+
+
+def _coded(labels: list[str]) -> Facet:
+    values = sorted({label for label in labels if label})
+    numbers = {value: number for number, value in enumerate(values)}
+    return Facet(np.array([numbers.get(label, -1) for label in labels], np.int64), tuple(values))
+
+
+def _category_levels(catalog: Catalog) -> tuple[Facet, Facet]:
+    rows = [
+        [shorten(str(tag)) for tag in tags] if isinstance(tags, tuple) else []
+        for tags in catalog.columns["categories"]
+    ]
+    rows = [[tag for tag in tags if tag] for tags in rows]
+    counts = Counter(tag for tags in rows for tag in set(tags))
+    telling = [
+        [tag for tag in tags if 2 * counts[tag] <= catalog.item_count] or tags for tags in rows
+    ]
+    rarest = [min(reversed(tags), key=counts.__getitem__, default="") for tags in rows]
+    commonest = [max(tags, key=counts.__getitem__, default="") for tags in telling]
+    return _coded(rarest), _coded(commonest)
+
+
+def _price_bands(prices: np.ndarray) -> Facet:
+    known = np.isfinite(prices)
+    edges = np.unique(np.quantile(prices[known], np.linspace(0, 1, PRICE_BANDS + 1)))
+    if len(edges) == 1:
+        return Facet(np.where(known, 0, -1), (f"about {edges[0]:.2f}",))
+    bands = np.clip(
+        np.searchsorted(edges, np.where(known, prices, edges[0]), side="right") - 1,
+        0,
+        len(edges) - 2,
+    )
+    labels = [f"between {low:.2f} and {high:.2f}" for low, high in pairwise(edges)]
+    return Facet(np.where(known, bands, -1), tuple(labels))

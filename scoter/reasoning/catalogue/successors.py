@@ -1,0 +1,154 @@
+"""What usually comes next, and what is usually preferred: counting over visible items, vectorised
+over prefixes."""
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.sparse import csr_array
+
+from scoter.reasoning.catalogue.facets import Facet
+from scoter.reasoning.catalogue.statistics import FoldedStatistics
+from scoter.reasoning.catalogue.view import View
+
+LAG_DECAY = 0.5
+_CHUNK = 8192  # rows at a time; below 2 ** 16, so that rows sort by radix
+
+
+def likely_next(
+    view: View,
+    statistics: FoldedStatistics,
+    facet: Facet,
+    count: int,
+    window: int,
+    new_only: bool = False,
+) -> Int[np.ndarray, "rows count"]:
+    """The codes of `facet` that other shoppers' next purchases most often have, best first; -1
+    where there is none.
+
+    The score of a code is the sum, over the last `window` visible items and over the items with
+    that code, of the cross-fitted transition count times LAG_DECAY ** (lag - 1). Ties go to the
+    more popular, then to the lower number. `new_only` leaves out the visible items themselves.
+    """
+    return likely_next_with_strength(view, statistics, facet, count, window, new_only)[0]
+
+
+def likely_next_with_strength(
+    view: View,
+    statistics: FoldedStatistics,
+    facet: Facet,
+    count: int,
+    window: int,
+    new_only: bool = False,
+) -> tuple[Int[np.ndarray, "rows count"], Float[np.ndarray, "rows count"]]:
+    """`likely_next`, and how strong each of its codes is: its score over the root of the sum of all
+    scores of the row.
+
+    Counts scatter by their root, so this tells by how much a code stands out. 0 where there is no
+    code.
+    """
+    best = np.full((len(view), count), -1, np.int64)
+    strength = np.zeros((len(view), count))
+    folds = statistics.user_folds[view.users]
+    for fold in np.unique(folds):
+        grouped = _indicator(facet)
+        table = csr_array(statistics.transitions[fold] @ grouped)
+        ties = _tie_breaks(statistics.popularity[fold] @ grouped)
+        rows = np.flatnonzero(folds == fold)
+        for chunk in np.split(rows, np.arange(_CHUNK, len(rows), _CHUNK)):
+            scores = csr_array(
+                _bought(view.recent[chunk, :window], statistics.item_count, LAG_DECAY) @ table
+            )
+            if new_only:
+                seen = _bought(view.recent[chunk], statistics.item_count, 1.0)
+                scores = csr_array(scores - scores.multiply(seen > 0))
+            best[chunk], top = _best_columns(scores, ties, count)
+            strength[chunk] = top / np.sqrt(np.maximum(scores.sum(axis=1), 1e-9))[:, None]
+    return best, strength
+
+
+def popular_in(
+    view: View,
+    statistics: FoldedStatistics,
+    groups: Int[np.ndarray, " items"],
+    chosen: Int[np.ndarray, " rows"],
+    count: int,
+) -> Int[np.ndarray, "rows count"]:
+    """The most popular items of each row's chosen group (-1: of the whole catalogue) that the row
+    does not show."""
+    best = np.full((len(view), count), -1, np.int64)
+    folds = statistics.user_folds[view.users]
+    for fold, group in np.unique(np.stack([folds, chosen], axis=1), axis=0):
+        rows = np.flatnonzero((folds == fold) & (chosen == group))
+        members = np.arange(len(groups)) if group < 0 else np.flatnonzero(groups == group)
+        order = np.argsort(-statistics.popularity[fold][members], kind="stable")
+        candidates = members[order[: count + view.recent.shape[1]]]
+        new = ~(candidates[None, :, None] == view.recent[rows][:, None, :]).any(axis=2)
+        first = np.argsort(~new, axis=1, kind="stable")[:, :count]
+        taken = np.where(np.take_along_axis(new, first, axis=1), candidates[first], -1)
+        best[rows, : taken.shape[1]] = taken
+    return best
+
+
+def commonest(
+    codes: Int[np.ndarray, "rows items"], count: int, least: int = 1
+) -> Int[np.ndarray, "rows count"]:
+    """The `count` commonest codes of each row, seen at least `least` times; ties go to the one
+    further left.
+
+    Example:
+        >>> commonest(np.array([[3, 1, 1, -1], [2, 5, -1, -1]]), 2).tolist()
+        [[1, 3], [2, 5]]
+        >>> commonest(np.array([[3, 1, 1, -1], [2, 5, -1, -1]]), 1, least=2).tolist()
+        [[1], [-1]]
+    """
+    width = codes.shape[1]
+    same = codes[:, :, None] == codes[:, None, :]
+    first = ~(same & np.tri(width, k=-1, dtype=bool)).any(axis=2)
+    votes = same.sum(axis=2, dtype=np.int16)
+    score = np.where(
+        first & (codes >= 0) & (votes >= least), votes * (width + 1) - np.arange(width), 0
+    )
+    order = np.argsort(-score, axis=1, kind="stable")[:, :count]
+    found = np.where(
+        np.take_along_axis(score, order, axis=1) > 0, np.take_along_axis(codes, order, axis=1), -1
+    )
+    return np.pad(found, ((0, 0), (0, count - found.shape[1])), constant_values=-1)
+
+
+def _indicator(facet: Facet) -> csr_array:
+    items = np.flatnonzero(facet.codes >= 0)
+    return csr_array(
+        (np.ones(len(items)), (items, facet.codes[items])),
+        shape=(len(facet.codes), len(facet.labels)),
+    )
+
+
+def _bought(recent: Int[np.ndarray, "rows lags"], item_count: int, decay: float) -> csr_array:
+    rows, lags = np.nonzero(recent >= 0)
+    return csr_array((decay**lags, (rows, recent[rows, lags])), shape=(len(recent), item_count))
+
+
+def _tie_breaks(popularity: Float[np.ndarray, " codes"]) -> Float[np.ndarray, " codes"]:
+    """Less than any difference between scores; orders equal scores by popularity, then by
+    number."""
+    order = np.argsort(-popularity, kind="stable")
+    ranks = np.empty(len(order))
+    ranks[order] = np.arange(len(order))
+    return -1e-9 * ranks
+
+
+def _best_columns(
+    scores: csr_array, ties: Float[np.ndarray, " codes"], count: int
+) -> tuple[Int[np.ndarray, "rows count"], Float[np.ndarray, "rows count"]]:
+    """The columns with the best scores, -1 where there are fewer, and these scores."""
+    row_count = len(scores.indptr) - 1
+    keep = scores.data > 1e-6
+    rows = np.repeat(np.arange(row_count, dtype=np.uint16), np.diff(scores.indptr))[keep]
+    columns, values = scores.indices[keep], scores.data[keep]
+    order = np.argsort(-(values + ties[columns]))
+    order = order[np.argsort(rows[order], kind="stable")]
+    rows, columns, values = rows[order].astype(np.int64), columns[order], values[order]
+    places = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    best, scored = np.full((row_count, count), -1, np.int64), np.zeros((row_count, count))
+    top = places < count
+    best[rows[top], places[top]], scored[rows[top], places[top]] = columns[top], values[top]
+    return best, scored

@@ -1,0 +1,1 @@
+"""Chains of reasoning: which prefixes have one, what it says, whether it leaks."""

@@ -1,0 +1,191 @@
+"""The request that asks a language model for one chain with the steps of a pattern.
+
+Everything in `WritingConfig` is part of the request or of how its reply is read, so equal configs,
+patterns and histories give equal requests, and a stored reply is found again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from scoter.errors import ConfigError
+from scoter.reasoning.language import prompts
+from scoter.reasoning.language.language_model import CompletionRequest, Message, schema_text
+from scoter.reasoning.language.structured import chain_schema
+from scoter.types import ReasoningPattern, Step
+
+BRIEF_PROMPT_VERSION = "lm-brief-1"
+RECOMMENDATION = "recommendation"
+
+
+@dataclass(frozen=True)
+class WritingConfig:
+    """How a language model is asked. Lengths are in characters.
+
+    `prompt` brief leaves the explanations out, for models too small to follow them. `schema` says
+    what the server is asked to keep to: `ordered` fixes each step's role at its place (llama.cpp
+    and vLLM take it), `any` the set of roles (hosted servers take it), `none` nothing. `sample`
+    numbers a further chain for the same history. `retries` is how often a reply that cannot be used
+    is sent back.
+    """
+
+    model: str
+    prompt: Literal["full", "brief"] = "full"
+    schema: Literal["ordered", "any", "none"] = "any"
+    history_characters: int = 3000
+    title_characters: int = 160
+    step_characters: int = 300
+    name_characters: int = 200
+    recommendations: int = 5
+    temperature: float = 0.8
+    top_p: float = 0.95
+    max_tokens: int = 512
+    seed: int = 0
+    sample: int = 0
+    retries: int = 2
+
+    def __post_init__(self) -> None:
+        self.prompt_config()  # refuses what a prompt cannot hold
+        if not self.model:
+            raise ConfigError("the language model has no name; pass --language-model NAME")
+        lengths = {"step_characters": self.step_characters, "name_characters": self.name_characters}
+        for name, value in lengths.items():
+            if value < 1:
+                raise ConfigError(f"{name} = {value}; it must be 1 or more")
+        if self.retries < 0:
+            raise ConfigError(f"retries = {self.retries}; it must be 0 or more")
+
+    @property
+    def prompt_version(self) -> str:
+        """What the chains name as their prompt's version."""
+        return BRIEF_PROMPT_VERSION if self.prompt == "brief" else prompts.PROMPT_VERSION
+
+    def prompt_config(self) -> prompts.PromptConfig:
+        """The part of this that the prompts know."""
+        return prompts.PromptConfig(
+            history_characters=self.history_characters,
+            title_characters=self.title_characters,
+            recommendations=self.recommendations,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+        )
+
+
+def small_model(model: str, seed: int = 0) -> WritingConfig:
+    """Short prompts and short chains, for a model of some hundred million parameters on one
+    processor core."""
+    return WritingConfig(
+        model,
+        prompt="brief",
+        schema="ordered",
+        history_characters=200,
+        title_characters=45,
+        step_characters=60,
+        name_characters=45,
+        recommendations=1,
+        temperature=0.7,
+        max_tokens=160,
+        seed=seed,
+        retries=1,
+    )
+
+
+def asked_steps(pattern: ReasoningPattern) -> tuple[Step, ...]:
+    """The steps that a model is asked for: all but a final recommendation, which every chain ends
+    in anyway.
+
+    Raises:
+        ConfigError: nothing is left.
+    """
+    steps = (
+        pattern.steps[:-1]
+        if len(pattern) and pattern.steps[-1].role == RECOMMENDATION
+        else pattern.steps
+    )
+    if not steps:
+        raise ConfigError(
+            "the pattern asks for no step before the recommendation; give it at least one"
+        )
+    return steps
+
+
+def written_pattern(pattern: ReasoningPattern) -> ReasoningPattern:
+    """The pattern of a language model's chains: the asked steps, then the recommendation.
+
+    Example:
+        >>> [step.role for step in written_pattern(ReasoningPattern((Step("likes"),))).steps]
+        ['likes', 'recommendation']
+    """
+    steps = asked_steps(pattern)
+    last = pattern.steps[-1] if len(steps) < len(pattern) else Step(RECOMMENDATION)
+    return ReasoningPattern((*steps, last))
+
+
+def chain_request(
+    titles: Sequence[str], pattern: ReasoningPattern, config: WritingConfig
+) -> CompletionRequest:
+    """The request for one chain after a history of `titles`, oldest first.
+
+    Example:
+        >>> request = chain_request(["Soap"], ReasoningPattern((Step("likes"),)), small_model("some-model"))
+        >>> print(request.messages[0].content)
+        A shopper bought, oldest first:
+        "Soap"
+        Reply with JSON on one line: a short sentence for each of the steps "likes", then 1 products to buy next.
+    """
+    steps = asked_steps(pattern)
+    settings = config.prompt_config()
+    if config.prompt == "brief":
+        prompt = _brief(titles, steps, settings)
+    else:
+        prompt = prompts.render(titles, "", settings, ReasoningPattern(steps))
+    return CompletionRequest(
+        messages=(Message("user", prompt),),
+        model=config.model,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        max_tokens=config.max_tokens,
+        seed=config.seed,
+        sample=config.sample,
+        json_schema=_schema(tuple(step.label() for step in steps), config),
+    )
+
+
+def _brief(titles: Sequence[str], steps: Sequence[Step], settings: prompts.PromptConfig) -> str:
+    named = ", ".join(prompts.quote(step.label(), 80) for step in steps)
+    return "\n".join(
+        [
+            "A shopper bought, oldest first:",
+            *prompts.history_lines(titles, settings),
+            f"Reply with JSON on one line: a short sentence for each of the steps {named}, then "
+            f"{settings.recommendations} products to buy next.",
+        ]
+    )
+
+
+@lru_cache(maxsize=16)
+def _schema(roles: tuple[str, ...], config: WritingConfig) -> str:
+    if config.schema == "none":
+        return ""
+    if config.schema == "any":
+        return chain_schema(roles, len(roles), config.recommendations, config.step_characters)
+    text = {"type": "string", "minLength": 1, "maxLength": config.step_characters}
+    name = {"type": "string", "minLength": 1, "maxLength": config.name_characters}
+    steps = [_closed({"role": {"const": role}, "text": text}) for role in roles]
+    names = {"type": "array", "items": name, "minItems": 1, "maxItems": config.recommendations}
+    return schema_text(
+        _closed({"steps": {"type": "array", "prefixItems": steps}, "recommendations": names})
+    )
+
+
+def _closed(properties: dict[str, Any]) -> dict[str, Any]:
+    """An object with exactly these properties, in this order."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }

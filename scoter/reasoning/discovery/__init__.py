@@ -1,0 +1,1 @@
+"""Generate, validate and mine a reasoning pattern."""

@@ -1,0 +1,146 @@
+"""Which catalogue item does a language model mean by the name that it wrote? Or none?
+
+The paper leaves grounding open. Here the score of an item for a name is
+
+    lexical * (cosine of tf-idf weighted character 3- and 4-grams) + (1 - lexical) * (cosine of
+    sentence embeddings)
+
+so that a misspelt or shortened title is found by its letters and a paraphrase by its meaning. The
+best item is meant if its score reaches `least`; otherwise the name is *ungrounded*, which is
+counted and never replaced by a guess.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from scoter.errors import ConfigError, DataError
+
+Encode = Callable[[list[str]], np.ndarray]
+
+LEAST = 0.5
+"""Between two measured groups (2,500 Beauty names, all-MiniLM-L6-v2, lexical 0.5, 250 names a
+group, one draw). Names with three words in ten dropped, one letter in twelve mistyped, or only the
+first four words kept score above .52 in at least 95 of 100 cases, and their best item is the right
+one in 97, 100 and 88; products of two other shops (Toys, Sports) score below .45 in 99 of 100. It
+does not tell a near relative from the product itself: Beauty products that are *not* among these
+2,500 names score .56 in the median, and are grounded in the nearest one."""
+
+_BATCH = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Grounded:
+    """The item meant by each name, -1 where none is, and the score of the best item either way."""
+
+    items: Int[np.ndarray, " names"]
+    scores: Float[np.ndarray, " names"]
+
+    @property
+    def ungrounded_share(self) -> float:
+        """Share of names that no item matches."""
+        return float((self.items < 0).mean()) if len(self.items) else 0.0
+
+
+def target_ranks(
+    ranked: Int[np.ndarray, "chains k"], targets: Int[np.ndarray, " chains"]
+) -> Int[np.ndarray, " chains"]:
+    """The 1-based place of each chain's target among its items, k + 1 where it is not among them.
+
+    Example:
+        >>> target_ranks(np.array([[4, 7, -1], [4, -1, -1]]), np.array([7, 5])).tolist()
+        [2, 4]
+    """
+    found = ranked == targets[:, None]
+    return np.where(found.any(axis=1), found.argmax(axis=1) + 1, ranked.shape[1] + 1)
+
+
+class Grounding:
+    """A catalogue's names, ready to be looked for.
+
+    Args:
+        names: one per item.
+        item_vectors: the embedding of each name, from the encoder that `encode` calls.
+        encode: sentences to vectors.
+        lexical: weight of the lexical match, in [0, 1].
+        least: the score from which on a name is grounded, in [0, 1].
+
+    Example:
+        >>> shop = ["Lumi red lipstick", "Aster rose soap"]
+        >>> grounding = Grounding(shop, np.eye(2, dtype=np.float32), lambda texts: np.zeros((len(texts), 2)), lexical=1.0)
+        >>> grounding.ground(["red lipstick by Lumi", "rose soap", "garden hose"]).items.tolist()
+        [0, 1, -1]
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        item_vectors: Float[np.ndarray, "items dim"],
+        encode: Encode,
+        lexical: float = 0.5,
+        least: float = LEAST,
+    ) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        if len(names) != len(item_vectors) or not len(names):
+            raise DataError(
+                f"{len(names)} names and {len(item_vectors)} item vectors; give one of each per "
+                f"item, at least one"
+            )
+        for name, value in (("lexical", lexical), ("least", least)):
+            if not 0 <= value <= 1:
+                raise ConfigError(f"{name} = {value}; it must lie in [0, 1]")
+        self.lexical, self.least, self._encode = lexical, least, encode
+        self._grams = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True)
+        self._names = self._grams.fit_transform(list(names)).T.tocsr()
+        self._vectors = _unit(np.asarray(item_vectors, np.float32))
+
+    def ground(self, names: Sequence[str]) -> Grounded:
+        """The item meant by each name; among equal scores the lower item number. Each distinct name
+        is looked up once.
+
+        Memory: 256 names times the catalogue at a time.
+        """
+        distinct = sorted(set(names))
+        items, scores = np.zeros(len(distinct), np.int64), np.zeros(len(distinct), np.float32)
+        for start in range(0, len(distinct), _BATCH):
+            found = self._scores(distinct[start : start + _BATCH])
+            items[start : start + _BATCH] = found.argmax(axis=1)
+            scores[start : start + _BATCH] = found.max(axis=1)
+        items[scores < self.least] = -1
+        places = {name: place for place, name in enumerate(distinct)}
+        rows = np.array([places[name] for name in names], np.int64)
+        return Grounded(items[rows], scores[rows])
+
+    def rank(
+        self, recommendations: Sequence[Sequence[str]], k: int
+    ) -> tuple[Int[np.ndarray, "chains k"], Grounded]:
+        """Each chain's first `k` distinct items in the order of its recommendations, padded with
+        -1; and all its names.
+
+        A name that is ungrounded, or means an item that an earlier one meant, takes no place.
+        """
+        grounded = self.ground([name for names in recommendations for name in names])
+        ranked = np.full((len(recommendations), k), -1, np.int64)
+        start = 0
+        for row, names in enumerate(recommendations):
+            meant = dict.fromkeys(
+                item for item in grounded.items[start : start + len(names)].tolist() if item >= 0
+            )
+            best = list(meant)[:k]
+            ranked[row, : len(best)] = best
+            start += len(names)
+        return ranked, grounded
+
+    def _scores(self, names: list[str]) -> Float[np.ndarray, "names items"]:
+        letters = (self._grams.transform(names) @ self._names).toarray().astype(np.float32)
+        if self.lexical == 1:
+            return letters
+        meaning = _unit(np.asarray(self._encode(names), np.float32)) @ self._vectors.T
+        return self.lexical * letters + (1 - self.lexical) * meaning
+
+
+def _unit(vectors: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray, "rows dim"]:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

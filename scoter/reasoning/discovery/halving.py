@@ -1,0 +1,67 @@
+"""Successive halving: spend little on many candidates, then more on the better half (Jamieson and
+Talwalkar 2016).
+
+The paper calls discovery and transfer "a jointly optimised problem" and, as far as we know it, says
+no more. Our reading: the candidates are patterns, a unit is an epoch of training the transfer with
+a pattern's chains, and a score is what that transfer reaches on held-in targets. A survivor goes on
+from where it stands, so that choosing and training take turns.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from scoter.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Round:
+    """One turn: who took part, for how many more units each, and the scores they then had (in the
+    same order)."""
+
+    candidates: tuple[int, ...]
+    units: int
+    scores: tuple[float, ...]
+
+
+def successive_halving(
+    candidates: int, first_units: int, advance: Callable[[int, int], float]
+) -> tuple[int, list[Round]]:
+    """The candidate left over, and the rounds that led to it; each round has half as many
+    candidates and twice the units.
+
+    `advance(candidate, units)` goes on with a candidate for so many more units and returns its
+    score, where more is better. The better half survives, rounded down; among equals the lower
+    number, so candidates go from the best guess on. A single candidate is never advanced: there is
+    nothing to choose.
+
+    Limit: a candidate that starts slowly is lost, however good it would become.
+
+    Example:
+        >>> winner, rounds = successive_halving(4, 1, lambda candidate, units: [0.1, 0.4, 0.2, 0.3][candidate])
+        >>> winner, [(turn.candidates, turn.units) for turn in rounds]
+        (1, [((0, 1, 2, 3), 1), ((1, 3), 2)])
+    """
+    if candidates < 1 or first_units < 1:
+        raise ConfigError(
+            f"candidates = {candidates} and first_units = {first_units}; both must be 1 or more"
+        )
+    left, units, rounds = list(range(candidates)), first_units, []
+    while len(left) > 1:
+        scores = {candidate: advance(candidate, units) for candidate in left}
+        rounds.append(Round(tuple(left), units, tuple(scores.values())))
+        best_first = sorted(left, key=lambda candidate: (-scores[candidate], candidate))
+        left, units = sorted(best_first[: len(left) // 2]), 2 * units
+    return left[0], rounds
+
+
+def halving_units(candidates: int, first_units: int) -> tuple[int, int]:
+    """Units that `successive_halving` spends in all, and those that its winner has had.
+
+    Example:
+        >>> halving_units(4, 1)
+        (8, 3)
+    """
+    _, rounds = successive_halving(candidates, first_units, lambda candidate, units: 0.0)
+    return sum(turn.units * len(turn.candidates) for turn in rounds), sum(
+        turn.units for turn in rounds
+    )

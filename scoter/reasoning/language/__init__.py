@@ -1,0 +1,1 @@
+"""Language models: requests, servers, replies, and what calls cost."""

@@ -1,0 +1,125 @@
+"""What calls to a language model cost, counted exactly, and how fast they may start."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from scoter.errors import LanguageModelError
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What a million tokens cost, in any currency."""
+
+    prompt: float
+    completion: float
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a model was used for so far. `attempts` = `replies` + the sum of `causes` (attempts
+    without a usable reply).
+
+    `retries` are attempts after a request's first, `failures` requests that were given up.
+    `unmetered` replies came without token counts, for which a quarter of the characters stands in.
+    `extra_choices` were sent unasked and dropped. An attempt that timed out counts no tokens here,
+    though a hosted server may charge for it.
+    """
+
+    attempts: int = 0
+    replies: int = 0
+    retries: int = 0
+    failures: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    unmetered: int = 0
+    extra_choices: int = 0
+    causes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    def __str__(self) -> str:
+        """One line for people.
+
+        Example:
+            >>> print(Usage(attempts=2, replies=1, causes={"timeout": 1}))
+            2 calls, 1 replies, 0 + 0 tokens; failed calls: 1 timeout
+        """
+        tokens = f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
+        parts = [f"{self.attempts:,} calls, {self.replies:,} replies, {tokens}"]
+        if self.unmetered:
+            estimated = f"the server did not count the tokens of {self.unmetered:,} replies"
+            parts.append(f"{estimated}, so a token stands for four characters there")
+        if self.causes:
+            causes = (f"{count:,} {cause}" for cause, count in sorted(self.causes.items()))
+            parts.append(f"failed calls: {', '.join(causes)}")
+        return "; ".join(parts)
+
+    def cost(self, prices: Prices) -> float:
+        """The price of the tokens.
+
+        Example:
+            >>> Usage(prompt_tokens=2_000_000, completion_tokens=500_000).cost(Prices(prompt=0.1, completion=0.4))
+            0.4
+        """
+        return (
+            self.prompt_tokens * prices.prompt + self.completion_tokens * prices.completion
+        ) / 1e6
+
+
+class Meter:
+    """Counts for several threads at once; `usage` is a snapshot."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._causes: Counter[str] = Counter()
+
+    def count(self, amounts: dict[str, int]) -> None:
+        """Add to counts that `Usage` names."""
+        with self._lock:
+            self._counts.update(amounts)
+
+    def trouble(self, cause: str) -> None:
+        """An attempt that gave no usable reply."""
+        with self._lock:
+            self._causes[cause] += 1
+
+    @property
+    def usage(self) -> Usage:
+        with self._lock:
+            return Usage(**self._counts, causes=dict(self._causes))
+
+
+class Pace:
+    """Spaces the starts of calls by at least `gap` seconds, and holds all of them back where a
+    server asks for it."""
+
+    def __init__(self, gap: float, closed: threading.Event) -> None:
+        self._gap, self._closed, self._next, self._lock = gap, closed, 0.0, threading.Lock()
+
+    def wait(self) -> None:
+        with self._lock:
+            now = time.monotonic()
+            start = max(now, self._next)
+            self._next = start + self._gap
+        self.sleep(start - now)
+
+    def hold(self, seconds: float) -> None:
+        with self._lock:
+            self._next = max(self._next, time.monotonic() + seconds)
+
+    def sleep(self, seconds: float) -> None:
+        if self._closed.wait(max(0.0, seconds)):
+            raise closed_error()
+
+
+def closed_error() -> LanguageModelError:
+    """What a request ends in whose model was closed."""
+    return LanguageModelError(
+        "the language model was closed while a request waited; open it again and ask again"
+    )

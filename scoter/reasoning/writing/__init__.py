@@ -1,0 +1,1 @@
+"""Write many chains: jobs, engines, folders, batch files."""

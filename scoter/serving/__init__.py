@@ -1,0 +1,1 @@
+"""Answers from a finished run or a bundle, and their explanations."""

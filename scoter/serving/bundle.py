@@ -1,0 +1,172 @@
+"""A bundle: one trained method and all that it needs to answer, as one folder without a store, data
+or language model.
+
+| file | what it holds |
+|---|---|
+| model.json | the method's config, the pattern, how many items and codes there are, where it comes from |
+| weights.safetensors | the trained weights, the fusion's among them |
+| semantic_ids.safetensors | codes of each item, and their trie (TIGER) |
+| items.parquet, users.parquet | keys and titles; keys |
+| histories.safetensors | everybody's items, the held-out ones included |
+| steps.safetensors | the step table: sentence vectors, and which step of whose newest chain uses them |
+| sentences.parquet | the sentences themselves, for explanations |
+| manifest.json | size and sha256 of each of them, written last |
+"""
+
+import json
+import shutil
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from scoter.errors import ConfigError, StoreError
+from scoter.models.quantised_steps import StepType, quantise
+from scoter.serving.newest_chains import NewestChains
+from scoter.serving.service import OpenRun, Service, newest_chains, open_run, run_service, whole_log
+from scoter.stages.context import save_arrays
+from scoter.stages.data import open_semantic_ids
+from scoter.storage.store import MANIFEST, Artefact, Store, git_commit, hash_file
+from scoter.storage.writing import write_parquet, writing
+from scoter.types import SemanticIds
+
+FORMAT = {"format": "scoter bundle", "version": 1}
+MODEL, WEIGHTS, IDS, ITEMS, USERS, HISTORIES, STEPS, SENTENCES = FILES = (
+    "model.json",
+    "weights.safetensors",
+    "semantic_ids.safetensors",
+    "items.parquet",
+    "users.parquet",
+    "histories.safetensors",
+    "steps.safetensors",
+    "sentences.parquet",
+)
+TRIE = ("first_child", "child_count", "code", "item")
+
+
+def export_run(
+    store: Store,
+    run: Artefact,
+    method: str | None,
+    out: Path,
+    steps: StepType = "fp16",
+    texts: bool = True,
+) -> dict[str, int]:
+    """Write the bundle of one method of a finished run into the new folder `out`; returns the size
+    of each file in bytes.
+
+    Each user's newest chain, that of the whole log, is written here and embedded; nothing is
+    written when it is read.
+
+    Args:
+        steps: how the step table is kept: half precision, or eight bits with a scale per row.
+        texts: whether the sentences come along, without which no step can be explained.
+
+    Raises:
+        StoreError: `out` exists, or cannot be written.
+        ConfigError: an unknown method, a control for measuring only, or popularity, which needs no
+            bundle.
+    """
+    if out.exists():
+        raise StoreError(f"{out} exists; name a new folder, or remove that one first")
+    opened = open_run(store, run, method)
+    if opened.config.model.kind == "popularity":
+        raise ConfigError("popularity has no weights to export; choose another --method")
+    service = run_service(opened)
+    chains = (
+        newest_chains(opened, whole_log(opened.log), known=True)
+        if service.pattern is not None
+        else None
+    )
+    partial = out.with_name(f".{out.name}-{uuid.uuid4().hex[:8]}")
+    with writing(out):
+        try:
+            partial.mkdir(parents=True)
+            _write(partial, opened, service, chains, steps, texts)
+            sizes = _write_manifest(partial, run)
+            partial.rename(out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return sizes
+
+
+def _write(
+    folder: Path,
+    run: OpenRun,
+    service: Service,
+    chains: NewestChains | None,
+    kind: StepType,
+    texts: bool,
+) -> None:
+    from scoter.models.training.loop import save_weights
+
+    about: dict[str, Any] = {
+        **FORMAT,
+        "method": service.method,
+        "config": asdict(service.config),
+        "dataset": run.outcome["dataset"],
+        "seed": run.outcome["seed"],
+        "chains_model": run.outcome.get("chains_model"),
+        "items": run.catalog.item_count,
+        "users": run.log.user_count,
+    }
+    save_weights(service.model, folder / WEIGHTS)
+    if service.config.model.kind == "tiger":
+        ids = open_semantic_ids(run.context.store.find("semantic-ids", run.keys["semantic-ids"]))
+        about["codebook_sizes"] = list(ids.codebook_sizes)
+        _save_ids(folder / IDS, ids)
+    write_parquet(pa.table({"key": service.item_keys, "title": service.item_names}), folder / ITEMS)
+    write_parquet(pa.table({"key": run.log.user_keys}), folder / USERS)
+    save_arrays(
+        folder / HISTORIES,
+        items=run.log.items.astype(np.int32),
+        offsets=run.log.offsets.astype(np.int64),
+    )
+    if chains is not None and service.pattern is not None:
+        about["pattern"] = [
+            {"role": step.role, "parameters": dict(step.parameters)}
+            for step in service.pattern.steps
+        ]
+        about["step_dim"], about["step_type"] = chains.steps.dim, kind
+        _save_chains(folder, chains, kind, texts)
+    (folder / MODEL).write_text(json.dumps(about, indent=1))
+
+
+def _save_ids(path: Path, ids: SemanticIds) -> None:
+    from scoter.models.decoding.trie import build_trie
+
+    trie = build_trie(ids)
+    save_arrays(
+        path,
+        codes=ids.codes.astype(np.int32),
+        **{f"trie_{name}": getattr(trie, name) for name in TRIE},
+    )
+
+
+def _save_chains(folder: Path, chains: NewestChains, kind: StepType, texts: bool) -> None:
+    used, numbers = np.unique(chains.steps.indices, return_inverse=True)
+    save_arrays(
+        folder / STEPS,
+        **quantise(chains.steps.vectors[used], kind),
+        **({} if chains.steps.named is None else {"named": chains.steps.named[used]}),
+        indices=numbers.astype(np.int32),
+        offsets=chains.steps.offsets.astype(np.int64),
+    )
+    if texts:
+        write_parquet(
+            pa.table({"sentence": pa.array([chains.sentences[row] for row in used], pa.string())}),
+            folder / SENTENCES,
+        )
+
+
+def _write_manifest(folder: Path, run: Artefact) -> dict[str, int]:
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    files = {
+        name: {"bytes": size, "sha256": hash_file(folder / name)} for name, size in sizes.items()
+    }
+    made = {**FORMAT, "run": run.key, "commit": git_commit(), "files": files}
+    (folder / MANIFEST).write_text(json.dumps(made, indent=1))
+    return sizes

@@ -1,0 +1,1 @@
+"""Artefacts by content, vectors of sentences, and readers of what others wrote."""

@@ -1,0 +1,73 @@
+"""Writing for a user: a file appears whole or not at all, and a place that cannot be written is
+named with a remedy.
+
+A full disk, a read-only folder or a quota is no defect of the program, so whoever writes where a
+user asked for it does so inside `writing` or `replacing`, and the user reads one line. The store
+has such a line of its own.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scoter.errors import StoreError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@contextmanager
+def writing(place: Path | str) -> Iterator[None]:
+    """A block that writes to `place`, a file or folder.
+
+    Raises:
+        StoreError: the system refuses to write; the message names the place, the reason and the
+            remedy.
+
+    Example:
+        >>> with writing("/dev/full"), open("/dev/full", "w") as file:
+        ...     _ = file.write("text")
+        Traceback (most recent call last):
+        ...
+        scoter.errors.StoreError: /dev/full cannot be written (No space left on device); free space there, ...
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{place} cannot be written ({error.strerror or error}); free space there, allow "
+            "writing, or name another place, and run again"
+        ) from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """The name of a new file beside `path`, of the same kind, which takes the place of `path` once
+    the block has written it.
+
+    Until then, and where the block fails, what was at `path` stays as it was.
+
+    Raises:
+        StoreError: as `writing` does.
+    """
+    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            os.replace(partial, path)
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+
+def write_parquet(table: "pa.Table", path: Path, **options: Any) -> None:
+    """`pyarrow.parquet.write_table` to a file that Python opens: Arrow takes a path for UTF-8,
+    whatever the locale says."""
+    import pyarrow.parquet as pq
+
+    with path.open("wb") as file:
+        pq.write_table(table, file, **options)
