@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from scoter.errors import ConfigError, closest
-from scoter.storage.untrusted import parse_json
 from scoter.types import Step
 
 _FORBID = {"extra": "forbid", "strict": True}
@@ -350,8 +349,8 @@ def with_overrides(config: Any, assignments: Sequence[str]) -> Any:
         if not equals:
             raise ConfigError(f"--set {assignment!r} has no '='; write it as a.b=value")
         try:
-            parsed = parse_json(value)
-        except ValueError:
+            parsed = json.loads(value)
+        except (ValueError, RecursionError):
             parsed = value
         _assign(tree, path.split("."), parsed, assignment)
     return from_json(json.dumps(tree), type(config))

@@ -72,7 +72,7 @@ class Bundle:
 
     @cached_property
     def _single(self) -> Any:
-        from scoter.models.decoding.single import SingleRequests
+        from scoter.models.backbones.single import SingleRequests
         from scoter.transfer.prepared import PreparedFusion
 
         fusion = self.service.model.fusion

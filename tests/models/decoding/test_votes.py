@@ -11,10 +11,10 @@ from scoter.config import FusionConfig, Gru4RecConfig, SasrecConfig, TigerConfig
 from scoter.errors import ConfigError
 from scoter.models.backbones.gru4rec import GRU4Rec
 from scoter.models.backbones.sasrec import SASRec
+from scoter.models.backbones.single import SingleRequests
 from scoter.models.backbones.tiger import Tiger
 from scoter.models.decoding.exact import log_likelihoods
 from scoter.models.decoding.rescoring import rescore
-from scoter.models.decoding.single import SingleRequests
 from scoter.models.decoding.votes import elect
 from scoter.models.quantised_steps import QuantisedSteps
 from scoter.models.training.batches import StepReader, cut_windows, encode_chains, training_batches
