@@ -20,7 +20,12 @@ def inline_svg(figure: Figure, name: str, told: str) -> Markup:
 
     >>> from paper_figures.figures import draw
     >>> svg = inline_svg(draw("beams"), "beams", "beams <beside> exact search")
-    >>> svg.startswith('<svg role="img" aria-label="beams &lt;beside&gt; exact search" style="width:'), "http" in svg
+    >>> (
+    ...     svg.startswith(
+    ...         '<svg role="img" aria-label="beams &lt;beside&gt; exact search" style="width:'
+    ...     ),
+    ...     "http" in svg,
+    ... )
     (True, False)
     """
     file = io.StringIO()

@@ -26,8 +26,16 @@ def sanitised(notebook: dict[str, Any]) -> dict[str, Any]:
     """The notebook with plain metadata: no times, no versions, ids by number, execution counts in
     order.
 
-    >>> cell = {"cell_type": "code", "id": "x9", "metadata": {"execution": {"t": 1}}, "execution_count": 7, "outputs": []}
-    >>> sanitised({"cells": [cell | {"source": []}], "metadata": {"user": "me"}})["cells"][0]["execution_count"]
+    >>> cell = {
+    ...     "cell_type": "code",
+    ...     "id": "x9",
+    ...     "metadata": {"execution": {"t": 1}},
+    ...     "execution_count": 7,
+    ...     "outputs": [],
+    ... }
+    >>> sanitised({"cells": [cell | {"source": []}], "metadata": {"user": "me"}})["cells"][0][
+    ...     "execution_count"
+    ... ]
     1
     """
     cells, run = [], 0

@@ -68,8 +68,10 @@ def test_unknown_keys_are_refused() -> None:
 @pytest.mark.parametrize(
     "setting",
     [
-        "semantic_ids.codebook_size=true", "semantic_ids.cooccurrence_weight=false", "depth=true", "discover.users=true",
-        "methods.*.training.learning_rate=true", "data.simulated.users=true", "methods.tiger.model.repeat_bias=1",
+        "semantic_ids.codebook_size=true", "semantic_ids.cooccurrence_weight=false", "depth=true",
+        "discover.users=true",
+        "methods.*.training.learning_rate=true", "data.simulated.users=true",
+        "methods.tiger.model.repeat_bias=1",
         'pattern=[{"role": "recent_item", "parameters": {"lag": true}}]',
     ],
 )  # fmt: skip

@@ -99,10 +99,8 @@ def _selfcheck(options: argparse.Namespace) -> int:
         for result in selfcheck(name):
             expected &= result.expected
             why = KNOWN_BREAKS.get((name, result.law), "") if result.verdict == "breaks" else ""
-            print(
-                f"{name:18} {result.law:16} {result.verdict:14} gap {result.gap:+.4f}  {why}".rstrip(),
-                flush=True,
-            )
+            told = f"{name:18} {result.law:16} {result.verdict:14} gap {result.gap:+.4f}  {why}"
+            print(told.rstrip(), flush=True)
     return 0 if expected else 1
 
 

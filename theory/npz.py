@@ -25,8 +25,8 @@ def read_arrays(
     >>> try:
     ...     read_arrays("absent.npz", ("x",), ("x",))
     ... except PremiseError as error:
-    ...     print(error)
-    absent.npz: cannot be read ([Errno 2] No such file or directory: 'absent.npz'); write it by numpy.savez
+    ...     print(error)  # doctest: +ELLIPSIS
+    absent.npz: cannot be read ([Errno 2] No such file or directory: 'absent.npz'); write it ...
     """
     try:
         with open(path, "rb") as file:

@@ -36,12 +36,16 @@ MEMORY = 3 << 30
 """Bytes of address space that a target may take on top of what the process has."""
 
 NASTY: tuple[Any, ...] = (
-    None, True, -1, 0, 2**31, 2**63, -(2**63) - 1, 10**400, 1e308, float("nan"), float("inf"), "", "\x00", "\ud83d", "é" * 50,
-    "../../../etc/passwd", "__import__('os').system('true')", [], {}, [[]], [None], {"": {}}, "9" * 5000, [[[[[[1]]]]]],
+    None, True, -1, 0, 2**31, 2**63, -(2**63) - 1, 10**400, 1e308, float("nan"), float("inf"), "",
+    "\x00", "\ud83d", "é" * 50,
+    "../../../etc/passwd", "__import__('os').system('true')", [], {}, [[]], [None], {"": {}},
+    "9" * 5000, [[[[[[1]]]]]],
 )  # fmt: skip
 TOKENS = (
-    b"[" * 3000, b'{"a":' * 2000, b"(" * 400, b"\xff\xfe", b"\x00", b"\n", b"'", b'"', b"\\u d83d", b"\\ud83d", b"NaN", b"1e999",
-    b"9" * 5000, b"-", b",", b"..", b"None", b"null", b"<a" * 200, b"&#x110000;", b"PAR1", b"PK\x03\x04",
+    b"[" * 3000, b'{"a":' * 2000, b"(" * 400, b"\xff\xfe", b"\x00", b"\n", b"'", b'"', b"\\u d83d",
+    b"\\ud83d", b"NaN", b"1e999",
+    b"9" * 5000, b"-", b",", b"..", b"None", b"null", b"<a" * 200, b"&#x110000;", b"PAR1",
+    b"PK\x03\x04",
 )  # fmt: skip
 
 

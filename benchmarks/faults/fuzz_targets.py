@@ -106,10 +106,14 @@ def _raw(folder: Path) -> list[Target]:
     tags = _lines({"asin": "B", "title": "<a" * 200_000})
     wide_dict = b"{'asin': 'B1', 'a': [" + b"1," * 700_000 + b"]}"
     return [
-        Target("Amazon reviews", ".json", reviews("amazon-2014"), [_lines(review, review)], [tower, b"\xff" * 100]),
-        Target("Amazon reviews, packed", ".json.gz", reviews("amazon-2014"), [_packed(review)], [bomb, one_line]),
-        Target("Amazon 2014 metadata", ".json", metadata("amazon-2014"), [_literals(item_2014)], [b"(" * 50_000, wide_dict]),
-        Target("Amazon 2018 metadata", ".json", metadata("amazon-2018"), [_lines(item_2018)], [tags]),
+        Target("Amazon reviews", ".json", reviews("amazon-2014"), [_lines(review, review)],
+            [tower, b"\xff" * 100]),
+        Target("Amazon reviews, packed", ".json.gz", reviews("amazon-2014"), [_packed(review)],
+            [bomb, one_line]),
+        Target("Amazon 2014 metadata", ".json", metadata("amazon-2014"), [_literals(item_2014)],
+            [b"(" * 50_000, wide_dict]),
+        Target("Amazon 2018 metadata", ".json", metadata("amazon-2018"), [_lines(item_2018)],
+            [tags]),
         Target("Yelp reviews", ".json", reviews("yelp"), [_lines(visit)], [tower + b"2019"]),
         Target("Yelp businesses", ".json", metadata("yelp"), [_lines(business)], [tower]),
     ]  # fmt: skip
@@ -124,7 +128,10 @@ def _tables(folder: Path) -> list[Target]:
     rows = b"user,item,timestamp\n" + b"".join(
         b"u%d,i%d,%d\n" % (n % 3, n, 1546300800 + n) for n in range(12)
     )
-    dated = b"user,item,timestamp\nann,1,2019-01-01\nann,2,2019-01-02T03:04:05+01:00\nann,3,2019-01-03\n"
+    dated = (
+        b"user,item,timestamp\nann,1,2019-01-01\n"
+        b"ann,2,2019-01-02T03:04:05+01:00\nann,3,2019-01-03\n"
+    )
     items = b"item,title,categories,price\n" + b"".join(
         b"i%d,Soap %d,A|B,1.5\n" % (n, n) for n in range(12)
     )
@@ -177,9 +184,11 @@ def _tables(folder: Path) -> list[Target]:
         Target("own CSV, interactions", ".csv", own, [rows, dated], [b"", b"\x00" * 100, unclosed]),
         Target("own CSV, packed", ".csv.gz", own, [gzip.compress(rows)], [bomb]),
         Target("own CSV, items", ".csv", own_items, [items], []),
-        Target("own parquet, interactions", ".parquet", own, [table, *_variants(table)], [one_value]),
+        Target("own parquet, interactions", ".parquet", own, [table, *_variants(table)],
+            [one_value]),
         Target("own parquet, items", ".parquet", own_items, [described, *_variants(described)], []),
-        Target("prepared interactions", ".parquet", prepared(_EVENTS), [events, *_variants(events)], [one_value]),
+        Target("prepared interactions", ".parquet", prepared(_EVENTS), [events, *_variants(events)],
+            [one_value]),
         Target("prepared items", ".parquet", prepared(_ITEMS), [listed, *_variants(listed)], []),
         Target("ranks", ".parquet", load_user_metrics, [ranks, *_variants(ranks)], []),
     ]  # fmt: skip
@@ -200,7 +209,8 @@ def _configs() -> list[Target]:
         from_json(path.read_bytes().decode(errors="surrogateescape"), Experiment)
 
     some = (
-        b'data.max_users=10\nmethods.*.training.epochs=2\npattern=[]\nnote=hello\ndata.simulated={"users": '
+        b"data.max_users=10\nmethods.*.training.epochs=2\npattern=[]\nnote=hello\n"
+        b'data.simulated={"users": '
         b"5}"
     )
     digits, tower = b"data.max_users=" + b"9" * 10_000, b"pattern=" + b"[" * 100_000
@@ -386,9 +396,12 @@ def _theory() -> list[Target]:
         numbers,
         {"x": np.arange(12) % 3, "y": np.arange(12) % 2, "cond": np.arange(12) % 2},
         *({**numbers, "x": made} for made in (
-            np.array(0.0), np.array([]), np.array([np.nan] * 12), np.array(["a"] * 12), x.astype(complex), x.astype(bool),
-            np.zeros((12, 0)), np.zeros((12, 2, 2)), np.array([2**63] * 12, np.uint64), x.astype("datetime64[s]"),
-            np.zeros(12, [("a", float)]), np.full(12, 1e308), np.arange(12) - 2**62, x.astype(np.float16), np.array([1.0]),
+            np.array(0.0), np.array([]), np.array([np.nan] * 12), np.array(["a"] * 12),
+            x.astype(complex), x.astype(bool),
+            np.zeros((12, 0)), np.zeros((12, 2, 2)), np.array([2**63] * 12, np.uint64),
+            x.astype("datetime64[s]"),
+            np.zeros(12, [("a", float)]), np.full(12, 1e308), np.arange(12) - 2**62,
+            x.astype(np.float16), np.array([1.0]),
         )),
     ]  # fmt: skip
     bomb, objects = io.BytesIO(), io.BytesIO()

@@ -7,7 +7,7 @@ Curves, one row a point:
 
     catalogue   items -> CPU-seconds per user of beam search (20 beams), bytes of trie per item
     history     items in a history -> CPU-seconds per target of training
-    users       users -> CPU-seconds of one training pass over all their targets (lengths of Amazon Beauty)
+    users       users -> CPU-seconds of one training pass over all their targets (Beauty's lengths)
 
 Verdicts: from the smallest catalogue on, neither bytes per item nor seconds per user may grow
 faster than the logarithm of the number of items.
@@ -165,9 +165,15 @@ def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     that of the logarithm.
 
     Example:
-        >>> points = [{"curve": "catalogue", "items": 10**n, "cpu_seconds_per_user": float(n)} for n in (1, 2)]
+        >>> points = [
+        ...     {"curve": "catalogue", "items": 10**n, "cpu_seconds_per_user": float(n)}
+        ...     for n in (1, 2)
+        ... ]
         >>> points = [{**point, "trie_tensor_bytes_per_item": 9.0} for point in points]
-        >>> [(verdict["growth"], verdict["logarithm"], verdict["holds"]) for verdict in verdicts(points)]
+        >>> [
+        ...     (verdict["growth"], verdict["logarithm"], verdict["holds"])
+        ...     for verdict in verdicts(points)
+        ... ]
         [(1.0, 2.0, True), (2.0, 2.0, True)]
     """
     points = sorted(

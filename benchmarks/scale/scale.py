@@ -11,7 +11,7 @@ must take at most 4 GiB; smaller shares have everything smaller.
     open      read the prepared folder and split it, as every stage that needs data does
     items     co-occurrence vectors of the training log, at unit norm
     ids       semantic IDs by residual k-means, with the collision level
-    decode    the trie of all IDs, then beam search from it by a TIGER of the paper's size with random weights
+    decode    the trie of all IDs, then beam search from it by a TIGER of the paper's size
     encode    the sentence encoder's rate, on some of the titles
 """
 

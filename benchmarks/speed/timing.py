@@ -52,7 +52,9 @@ def alternate(
     Contenders get the repeat's number.
 
     Example:
-        >>> turns = alternate({"a": lambda r: Sample(r, 1.0, 1.0), "b": lambda r: Sample(2 * r, 1.0, 1.0)}, 2)
+        >>> turns = alternate(
+        ...     {"a": lambda r: Sample(r, 1.0, 1.0), "b": lambda r: Sample(2 * r, 1.0, 1.0)}, 2
+        ... )
         >>> [sample.units for sample in turns["b"]]
         [0, 2]
     """
@@ -67,7 +69,9 @@ def summary(samples: list[Sample]) -> dict[str, float | int]:
     """Median, least and greatest rates of a contender's repeats.
 
     Example:
-        >>> summary([Sample(10, 1.0, 2.0), Sample(30, 1.0, 2.0), Sample(20, 1.0, 2.0)])["per_cpu_second"]
+        >>> summary([Sample(10, 1.0, 2.0), Sample(30, 1.0, 2.0), Sample(20, 1.0, 2.0)])[
+        ...     "per_cpu_second"
+        ... ]
         20.0
     """
     rates = [sample.rate for sample in samples]

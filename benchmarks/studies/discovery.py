@@ -169,7 +169,9 @@ def over_seeds(gains: list[dict[str, Any]]) -> dict[str, Any]:
     """The mean over seeds with Student's 95 % interval; of one seed its own interval over shoppers.
 
     Example:
-        >>> found = over_seeds([{"mean": mean, "low": mean - 0.1, "high": mean + 0.1} for mean in (0.2, 0.3, 0.4)])
+        >>> found = over_seeds(
+        ...     [{"mean": mean, "low": mean - 0.1, "high": mean + 0.1} for mean in (0.2, 0.3, 0.4)]
+        ... )
         >>> round(found["low"], 4), round(found["mean"], 4), found["seeds_with_low_above_zero"]
         (0.0516, 0.3, 3)
     """

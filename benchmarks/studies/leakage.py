@@ -84,7 +84,10 @@ def equally_informed(log: InteractionLog) -> dict[str, Split]:
 
     Example:
         >>> log = InteractionLog(np.array([4, 5, 6, 7]), np.array([0, 4]), ("ann",))
-        >>> {part: (split.train.items.tolist(), split.valid.items.tolist()) for part, split in equally_informed(log).items()}
+        >>> {
+        ...     part: (split.train.items.tolist(), split.valid.items.tolist())
+        ...     for part, split in equally_informed(log).items()
+        ... }
         {'last-train': ([4], [5]), 'valid': ([4, 5], [6]), 'test': ([4, 5, 6], [7])}
     """
     splits, nobody = {}, Targets(np.zeros(0, np.int64), np.zeros(0, np.int64))

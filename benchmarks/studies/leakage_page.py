@@ -25,7 +25,9 @@ def as_markdown(measured: Mapping[str, Any]) -> str:
     Example:
         >>> row = {"step": "final", "item": 0.25, "item_alike": None, "category": 0.5}
         >>> errors = {"item_error": 0.01, "item_alike_error": None, "category_error": 0.02}
-        >>> lines = as_markdown({"rows": [{**row, **errors, "part": part} for part in PARTS]}).splitlines()
+        >>> lines = as_markdown(
+        ...     {"rows": [{**row, **errors, "part": part} for part in PARTS]}
+        ... ).splitlines()
         >>> lines[4]
         '| final | .250 ± .010 | .250 ± .010 | .250 ± .010 | .250 ± .010 |'
     """

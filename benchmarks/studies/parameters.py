@@ -34,7 +34,9 @@ def count_parameters(dataset: str = "beauty") -> dict[str, int]:
 
     Example:
         >>> found = count_parameters()
-        >>> found["control-no-votes"] - found["tiger-meanpool"]  # thirteen more position vectors of 128 numbers
+        >>> (
+        ...     found["control-no-votes"] - found["tiger-meanpool"]
+        ... )  # thirteen more position vectors of 128 numbers
         1664
     """
     from scoter.config import TigerConfig

@@ -106,7 +106,10 @@ def bucket(numbers: Int[np.ndarray, " users"], low: int, high: int | None) -> np
     """Which users' numbers lie in [low, high]; without an upper end where `high` is None.
 
     Example:
-        >>> bucket(np.array([0, 3, 9]), 1, 4).tolist(), bucket(np.array([0, 3, 9]), 5, None).tolist()
+        >>> (
+        ...     bucket(np.array([0, 3, 9]), 1, 4).tolist(),
+        ...     bucket(np.array([0, 3, 9]), 5, None).tolist(),
+        ... )
         ([False, True, False], [False, False, True])
     """
     return (numbers >= low) & (numbers <= (np.inf if high is None else high))

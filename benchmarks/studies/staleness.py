@@ -86,7 +86,10 @@ def ages_read(split: Split, distance: int) -> dict[str, float]:
 
     Example:
         >>> from scoter.types import InteractionLog, Targets
-        >>> log, both = InteractionLog(np.arange(5), np.array([0, 1, 5]), ("a", "b")), np.array([0, 1])
+        >>> log, both = (
+        ...     InteractionLog(np.arange(5), np.array([0, 1, 5]), ("a", "b")),
+        ...     np.array([0, 1]),
+        ... )
         >>> ages_read(Split(log, Targets(both, both), Targets(both, both)), distance=3)
         {'distance': 3, 'chains': 1, 'share_without': 0.5, 'mean_age': 1.0}
     """

@@ -15,37 +15,131 @@ _PATH = click.Path(path_type=Path)
 _ABOVE_ZERO = click.IntRange(1)
 
 _OPTIONS = (
-    click.option("--pattern", "pattern_file", type=_PATH, help="A pattern.json, as `scoter discover` makes [default: plain]"),
-    click.option("--language-model", default="catalog", help="catalog (symbolic; default), local (SmolLM2), or a server's model"),
-    click.option("--base-url", default="", help="The OpenAI-compatible server, such as http://127.0.0.1:8000/v1"),
+    click.option(
+        "--pattern",
+        "pattern_file",
+        type=_PATH,
+        help="A pattern.json, as `scoter discover` makes [default: plain]",
+    ),
+    click.option(
+        "--language-model",
+        default="catalog",
+        help="catalog (symbolic; default), local (SmolLM2), or a server's model",
+    ),
+    click.option(
+        "--base-url",
+        default="",
+        help="The OpenAI-compatible server, such as http://127.0.0.1:8000/v1",
+    ),
     click.option("--key-variable", help="The environment variable that holds the server's key"),
-    click.option("--out", type=_PATH, required=True, help="The folder of chains; run again to go on where a run ended"),
-    click.option("--prefixes", default="every", help="every (default), or anchors[:K[:M]]: each K items, the first M"),
-    click.option("--users", type=click.IntRange(0), default=0, help="A fixed sample of so many users [default: all]"),
-    click.option("--limit", type=click.IntRange(0), default=0, help="Only the first so many chains [default: all]"),
+    click.option(
+        "--out",
+        type=_PATH,
+        required=True,
+        help="The folder of chains; run again to go on where a run ended",
+    ),
+    click.option(
+        "--prefixes",
+        default="every",
+        help="every (default), or anchors[:K[:M]]: each K items, the first M",
+    ),
+    click.option(
+        "--users",
+        type=click.IntRange(0),
+        default=0,
+        help="A fixed sample of so many users [default: all]",
+    ),
+    click.option(
+        "--limit",
+        type=click.IntRange(0),
+        default=0,
+        help="Only the first so many chains [default: all]",
+    ),
     click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
-    click.option("--shard-rows", type=_ABOVE_ZERO, default=1024, show_default=True, help="Chains in a file"),
-    click.option("--write", "settings", multiple=True, metavar="A=B", help="How the model is asked: max_tokens=200; repeatable"),
-    click.option("--concurrency", type=_ABOVE_ZERO, default=4, show_default=True, help="Calls at once"),
+    click.option(
+        "--shard-rows", type=_ABOVE_ZERO, default=1024, show_default=True, help="Chains in a file"
+    ),
+    click.option(
+        "--write",
+        "settings",
+        multiple=True,
+        metavar="A=B",
+        help="How the model is asked: max_tokens=200; repeatable",
+    ),
+    click.option(
+        "--concurrency", type=_ABOVE_ZERO, default=4, show_default=True, help="Calls at once"
+    ),
     click.option("--requests-per-minute", type=float, help="Start no more calls than that"),
-    click.option("--timeout", type=float, default=120.0, show_default=True, help="Seconds until a call is given up"),
-    click.option("--attempts", type=_ABOVE_ZERO, default=6, show_default=True, help="How often a call is tried"),
-    click.option("--first-pause", type=float, default=0.5, help="Seconds before a second attempt; doubles with each"),
+    click.option(
+        "--timeout",
+        type=float,
+        default=120.0,
+        show_default=True,
+        help="Seconds until a call is given up",
+    ),
+    click.option(
+        "--attempts",
+        type=_ABOVE_ZERO,
+        default=6,
+        show_default=True,
+        help="How often a call is tried",
+    ),
+    click.option(
+        "--first-pause",
+        type=float,
+        default=0.5,
+        help="Seconds before a second attempt; doubles with each",
+    ),
     token_limit_option,
-    click.option("--token-budget", type=_ABOVE_ZERO, help="Stop, to be continued, once this run has used so many tokens"),
-    click.option("--prices", type=float, nargs=2, metavar="PROMPT COMPLETION", help="Of a million tokens each, for the forecast"),
-    click.option("--forecast", "forecast_only", is_flag=True, help="Say what it will cost, and stop"),
+    click.option(
+        "--token-budget",
+        type=_ABOVE_ZERO,
+        help="Stop, to be continued, once this run has used so many tokens",
+    ),
+    click.option(
+        "--prices",
+        type=float,
+        nargs=2,
+        metavar="PROMPT COMPLETION",
+        help="Of a million tokens each, for the forecast",
+    ),
+    click.option(
+        "--forecast", "forecast_only", is_flag=True, help="Say what it will cost, and stop"
+    ),
     click.option("--retry-unanswered", is_flag=True, help="Ask again where no reply came"),
-    click.option("--export-batch", type=_PATH, help="Write the pending requests as a batch file, and stop"),
-    click.option("--import-batch", type=_PATH, help="Keep the replies of a batch file, and write the chains"),
-    click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True),
-    click.option("--workers", type=_ABOVE_ZERO, default=2, show_default=True, help="Of the engine ray"),
+    click.option(
+        "--export-batch", type=_PATH, help="Write the pending requests as a batch file, and stop"
+    ),
+    click.option(
+        "--import-batch", type=_PATH, help="Keep the replies of a batch file, and write the chains"
+    ),
+    click.option(
+        "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True
+    ),
+    click.option(
+        "--workers", type=_ABOVE_ZERO, default=2, show_default=True, help="Of the engine ray"
+    ),
     click.option("--ray-address", help="A running Ray cluster [default: start one here]"),
-    click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change the dataset, as data.max_users=1000"),
-    click.option("--store", type=_PATH, help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]"),
-    click.option("--data", type=_PATH, help="A prepared folder, or one that holds a folder per dataset"),
-    click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, and nothing else there"),
-)  # fmt: skip
+    click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="A.B=C",
+        help="Change the dataset, as data.max_users=1000",
+    ),
+    click.option(
+        "--store", type=_PATH, help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]"
+    ),
+    click.option(
+        "--data", type=_PATH, help="A prepared folder, or one that holds a folder per dataset"
+    ),
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="One JSON object on standard output, and nothing else there",
+    ),
+)
 
 
 def _options(command: Any) -> Any:

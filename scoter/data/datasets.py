@@ -38,7 +38,9 @@ def open_dataset(config: DataConfig, data_dir: Path | None = None, seed: int = 0
         ConfigError: the config contradicts itself.
 
     Example:
-        >>> open_dataset(DataConfig(name="simulated", max_users=20, simulated=SimulatedConfig(users=50))).log.user_count
+        >>> open_dataset(
+        ...     DataConfig(name="simulated", max_users=20, simulated=SimulatedConfig(users=50))
+        ... ).log.user_count
         20
     """
     if config.max_users < 0:

@@ -24,7 +24,9 @@ class Evaluator:
     Example:
         >>> items = np.array([[4, 2, 9], [1, -1, -1]])
         >>> rankings = Rankings(np.array([0, 1]), items, np.zeros((2, 3)))
-        >>> Evaluator().evaluate(rankings, Targets(np.array([0, 1]), np.array([2, 7]))).ranks.tolist()
+        >>> Evaluator().evaluate(
+        ...     rankings, Targets(np.array([0, 1]), np.array([2, 7]))
+        ... ).ranks.tolist()
         [2, 0]
     """
 

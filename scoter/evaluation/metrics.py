@@ -52,7 +52,10 @@ def mean_metrics(metrics: UserMetrics, names: Sequence[str] | None = None) -> di
     allows.
 
     Example:
-        >>> mean_metrics(UserMetrics(users=np.arange(2), ranks=np.array([2, 0]), depth=10), ["recall@10", "mrr"])
+        >>> mean_metrics(
+        ...     UserMetrics(users=np.arange(2), ranks=np.array([2, 0]), depth=10),
+        ...     ["recall@10", "mrr"],
+        ... )
         {'recall@10': 0.5, 'mrr': 0.25}
     """
     if not len(metrics.ranks):

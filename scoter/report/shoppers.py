@@ -16,8 +16,17 @@ def shoppers(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One dict for each user; `found_by` names the methods that recommended what came next.
 
     Example:
-        >>> lists = {"tiger": [{"title": "soap", "score": -1.0}, {"title": "comb", "score": -2.0}], "scoter": []}
-        >>> entry = {"user": "u7", "history": ["gel"], "steps": [], "truth": "comb", "recommendations": lists}
+        >>> lists = {
+        ...     "tiger": [{"title": "soap", "score": -1.0}, {"title": "comb", "score": -2.0}],
+        ...     "scoter": [],
+        ... }
+        >>> entry = {
+        ...     "user": "u7",
+        ...     "history": ["gel"],
+        ...     "steps": [],
+        ...     "truth": "comb",
+        ...     "recommendations": lists,
+        ... }
         >>> (one,) = shoppers([entry])
         >>> one["found_by"], [item["truth"] for item in one["recommendations"]["tiger"]]
         (['tiger'], [False, True])

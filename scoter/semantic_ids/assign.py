@@ -64,7 +64,11 @@ def reassign_last_level(quantised: Quantised) -> Int[np.ndarray, "items levels"]
 
     Example:
         >>> books = np.array([[[0.0], [9.0]], [[0.0], [1.0]]], np.float32)
-        >>> near = Quantised(np.array([[0, 1], [0, 1], [1, 1]]), books, np.array([[0.6], [0.9], [0.8]], np.float32))
+        >>> near = Quantised(
+        ...     np.array([[0, 1], [0, 1], [1, 1]]),
+        ...     books,
+        ...     np.array([[0.6], [0.9], [0.8]], np.float32),
+        ... )
         >>> reassign_last_level(near).tolist()
         [[0, 0], [0, 1], [1, 1]]
     """

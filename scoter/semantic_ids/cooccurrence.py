@@ -38,7 +38,9 @@ def beside(
     was never bought beside anything is put at the centre, so that its text alone decides.
 
     Example:
-        >>> both = beside(np.array([[1.0, 0.0], [3.0, 0.0]]), np.array([[9.0, 0.0], [0.0, 2.0]]), weight=0.5)
+        >>> both = beside(
+        ...     np.array([[1.0, 0.0], [3.0, 0.0]]), np.array([[9.0, 0.0], [0.0, 2.0]]), weight=0.5
+        ... )
         >>> (both**2).round(4).tolist()
         [[1.0, 0.0, 0.125, 0.125], [1.0, 0.0, 0.125, 0.125]]
     """
@@ -75,8 +77,12 @@ def ppmi(train: InteractionLog, item_count: int, window: int = WINDOW) -> csr_ma
     j, in both orders; n_i and n are its sums. Pairs of an item with itself do not count.
 
     Example:
-        >>> log = InteractionLog(np.array([0, 1, 0, 1, 2, 3]), np.array([0, 2, 4, 6]), ("a", "b", "c"))
-        >>> np.exp(ppmi(log, 4).toarray()[[0, 2], [1, 3]]).round(9)  # 2 x 6 / (2 x 2) and 1 x 6 / (1 x 1)
+        >>> log = InteractionLog(
+        ...     np.array([0, 1, 0, 1, 2, 3]), np.array([0, 2, 4, 6]), ("a", "b", "c")
+        ... )
+        >>> np.exp(ppmi(log, 4).toarray()[[0, 2], [1, 3]]).round(
+        ...     9
+        ... )  # 2 x 6 / (2 x 2) and 1 x 6 / (1 x 1)
         array([3., 6.])
     """
     user = np.repeat(np.arange(train.user_count, dtype=np.int32), train.lengths)

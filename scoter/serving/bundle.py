@@ -3,12 +3,12 @@ or language model.
 
 | file | what it holds |
 |---|---|
-| model.json | the method's config, the pattern, how many items and codes there are, where it comes from |
+| model.json | the method's config, the pattern, numbers of items and codes, its origin |
 | weights.safetensors | the trained weights, the fusion's among them |
 | semantic_ids.safetensors | codes of each item, and their trie (TIGER) |
 | items.parquet, users.parquet | keys and titles; keys |
 | histories.safetensors | everybody's items, the held-out ones included |
-| steps.safetensors | the step table: sentence vectors, and which step of whose newest chain uses them |
+| steps.safetensors | sentence vectors, and which step of whose newest chain uses them |
 | sentences.parquet | the sentences themselves, for explanations |
 | manifest.json | size and sha256 of each of them, written last |
 """

@@ -48,7 +48,9 @@ def item_texts(catalog: Catalog, fields: Sequence[str]) -> list[str]:
         ConfigError: no item has anything in any of `fields`.
 
     Example:
-        >>> shop = Catalog(("a", "b"), {"title": ("Soap", ""), "categories": (("Bath", "Soaps"), ())})
+        >>> shop = Catalog(
+        ...     ("a", "b"), {"title": ("Soap", ""), "categories": (("Bath", "Soaps"), ())}
+        ... )
         >>> item_texts(shop, ["title", "categories", "brand"])
         ['Soap. Bath > Soaps', 'item without description']
     """

@@ -32,7 +32,11 @@ class Alignment(nn.Module):
     Example:
         >>> fusion = StructuredFusion(steps=3, step_dim=4, dim=8, layers=1, heads=2)
         >>> align = Alignment(dim=8, weight=0.1, temperature=0.1)
-        >>> steps, mask, items = torch.randn(5, 3, 4), torch.ones(5, 3, dtype=torch.bool), torch.arange(5)
+        >>> steps, mask, items = (
+        ...     torch.randn(5, 3, 4),
+        ...     torch.ones(5, 3, dtype=torch.bool),
+        ...     torch.arange(5),
+        ... )
         >>> align(fusion, steps, mask, torch.randn(5, 8), items, items[:, None] - 1).shape
         torch.Size([])
     """
@@ -97,7 +101,9 @@ def info_nce(
     Example:
         >>> one = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
         >>> nothing = torch.full((2, 1), -1)
-        >>> round(float(info_nce(one, one, torch.arange(2), nothing, temperature=1.0)), 4)  # log(1 + e^-1)
+        >>> round(
+        ...     float(info_nce(one, one, torch.arange(2), nothing, temperature=1.0)), 4
+        ... )  # log(1 + e^-1)
         0.3133
     """
     cosines = (

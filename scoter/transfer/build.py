@@ -38,7 +38,9 @@ def build_fusion(
     Example:
         >>> from scoter.types import Step
         >>> pattern = ReasoningPattern((Step("recent_item"), Step("recommendation")))
-        >>> build_fusion(FusionConfig("bag", without=1), pattern, step_dim=4, dim=8, layers=1).keep.tolist()
+        >>> build_fusion(
+        ...     FusionConfig("bag", without=1), pattern, step_dim=4, dim=8, layers=1
+        ... ).keep.tolist()
         [False, True]
     """
     first, reading = {
@@ -112,8 +114,13 @@ def slot_labels(config: FusionConfig, pattern: ReasoningPattern) -> list[str]:
 
     Example:
         >>> from scoter.types import Step
-        >>> pattern = ReasoningPattern((Step("recent_item", {"lag": 2}), Step("recent_item", {"lag": 1})))
-        >>> slot_labels(FusionConfig("meanpool"), pattern), slot_labels(FusionConfig(chains="item-text"), pattern)
+        >>> pattern = ReasoningPattern(
+        ...     (Step("recent_item", {"lag": 2}), Step("recent_item", {"lag": 1}))
+        ... )
+        >>> (
+        ...     slot_labels(FusionConfig("meanpool"), pattern),
+        ...     slot_labels(FusionConfig(chains="item-text"), pattern),
+        ... )
         (['pooled chain'], ['item 2 purchases ago', 'item 1 purchases ago'])
     """
     count = len(pattern)

@@ -79,8 +79,17 @@ def one_step_per_sentence(
     Example:
         >>> from scoter.types import ReasoningPattern, Step
         >>> pattern = ReasoningPattern((Step("history_summary"), Step("recommendation")))
-        >>> offsets = np.array([0, 2, 3, 4, 4])  # one chain says two sentences and one, the other one and none
-        >>> table = StepEmbeddings(np.eye(4, dtype=np.float32), np.array([0, 1, 2, 3]), offsets, np.array([0, 2]), pattern, "e")
+        >>> offsets = np.array(
+        ...     [0, 2, 3, 4, 4]
+        ... )  # one chain says two sentences and one, the other one and none
+        >>> table = StepEmbeddings(
+        ...     np.eye(4, dtype=np.float32),
+        ...     np.array([0, 1, 2, 3]),
+        ...     offsets,
+        ...     np.array([0, 2]),
+        ...     pattern,
+        ...     "e",
+        ... )
         >>> split = one_step_per_sentence(table)
         >>> split.step_count, split.offsets.tolist(), split.pattern.steps[1].label()
         (3, [0, 1, 2, 3, 4, 4, 4], 'history_summary(place=2)')

@@ -54,7 +54,11 @@ class PreparedFusion:
 
     Example:
         >>> fusion = StructuredFusion(steps=3, step_dim=4, dim=8, layers=2, heads=2).eval()
-        >>> steps, mask, hidden = torch.randn(1, 3, 4), torch.tensor([[True, False, True]]), torch.randn(1, 5, 8)
+        >>> steps, mask, hidden = (
+        ...     torch.randn(1, 3, 4),
+        ...     torch.tensor([[True, False, True]]),
+        ...     torch.randn(1, 5, 8),
+        ... )
         >>> with torch.inference_mode():
         ...     read = PreparedFusion(fusion).chain(steps[0], mask[0])(hidden, 1)
         ...     torch.allclose(read, fusion(hidden, fusion.encode(steps, mask), 1), atol=1e-5)

@@ -29,7 +29,9 @@ class Votes(nn.Module):
 
     Example:
         >>> votes = Votes(steps=2, dim=4)
-        >>> weights = votes(torch.randn(3, 4), torch.randn(3, 2, 4), torch.tensor([[5, -1], [5, 5], [-1, -1]]))
+        >>> weights = votes(
+        ...     torch.randn(3, 4), torch.randn(3, 2, 4), torch.tensor([[5, -1], [5, 5], [-1, -1]])
+        ... )
         >>> weights.shape, weights.exp().sum(1).round(decimals=5).tolist(), weights[2, 0].item()
         (torch.Size([3, 3]), [1.0, 1.0, 1.0], 0.0)
     """

@@ -13,8 +13,8 @@ from scoter.errors import DataError
 
 ROWS = "user,item,timestamp\nann,x,30\nbob,y,5\nann,y,10\nann,z,20\nbob,x,5\nbob,z,4\n"
 ITEMS = (
-    "item,title,brand,categories,price,colour\nx,Ex,,a|b,1.5,red\ny,,Acme,,,\nz,007,Acme,c,3,blue\nw,Never "
-    "bought,,,2,\n"
+    "item,title,brand,categories,price,colour\nx,Ex,,a|b,1.5,red\ny,,Acme,,,\n"
+    "z,007,Acme,c,3,blue\nw,Never bought,,,2,\n"
 )
 
 
@@ -297,8 +297,10 @@ def test_a_line_that_is_no_row_is_refused_with_its_number(tmp_path, rows, messag
 @pytest.mark.parametrize(
     "text",
     [
-        "\ufeff" + ROWS, "\ufeff" + ROWS.replace("user", '"user"', 1), ROWS.replace("\n", "\r"), ROWS.replace("\n", "\r\n"),
-        "\n" + ROWS.replace("bob,y,5\n", "\n  \nbob,y,5\n"), ROWS.replace("ann,x,30", '"ann","x","30"'),
+        "\ufeff" + ROWS, "\ufeff" + ROWS.replace("user", '"user"', 1), ROWS.replace("\n", "\r"),
+        ROWS.replace("\n", "\r\n"),
+        "\n" + ROWS.replace("bob,y,5\n", "\n  \nbob,y,5\n"),
+        ROWS.replace("ann,x,30", '"ann","x","30"'),
         "".join(f"{line},\n" for line in ROWS.splitlines()),
     ],
 )  # fmt: skip
@@ -499,7 +501,8 @@ def test_long_numbers_are_keys_and_floats_are_whole_or_refused(tmp_path):
 
 def test_a_list_written_into_a_cell_is_a_list(tmp_path):
     cells = {
-        "x": "\"['A','B']\"", "y": '"[""a"", null]"', "z": "\"[['A', 'B'], ['C']]\"", "w": "[]", "v": "[Vinyl]", "u": "p | q",
+        "x": "\"['A','B']\"", "y": '"[""a"", null]"', "z": "\"[['A', 'B'], ['C']]\"", "w": "[]",
+        "v": "[Vinyl]", "u": "p | q",
         "t": "\"[__import__('os').getcwd()]\"",
     }  # fmt: skip
     items = "item,categories\n" + "".join(f"{key},{cell}\n" for key, cell in cells.items())

@@ -89,8 +89,10 @@ def test_no_source_runs_what_a_file_says(path: Path) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "import pickle", "from joblib import load", "eval('1')", "torch.load('x')", "np.load('x')", "np.load(x, allow_pickle=1)",
-        "subprocess.run('ls', shell=True)", "archive.extractall('.')", "os.system('ls')", "__import__('os')", "import tarfile",
+        "import pickle", "from joblib import load", "eval('1')", "torch.load('x')", "np.load('x')",
+        "np.load(x, allow_pickle=1)",
+        "subprocess.run('ls', shell=True)", "archive.extractall('.')", "os.system('ls')",
+        "__import__('os')", "import tarfile",
     ],
 )  # fmt: skip
 def test_the_walk_sees_what_it_looks_for(source: str) -> None:

@@ -31,8 +31,10 @@ class Everything:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"reviewerID": None}, {"reviewerID": ["A"]}, {"reviewerID": "\ud83d"}, {"asin": 7}, {"unixReviewTime": 10**30},
-        {"unixReviewTime": float("inf")}, {"unixReviewTime": -1}, {"unixReviewTime": []}, {"unixReviewTime": "9" * 5000},
+        {"reviewerID": None}, {"reviewerID": ["A"]}, {"reviewerID": "\ud83d"}, {"asin": 7},
+        {"unixReviewTime": 10**30},
+        {"unixReviewTime": float("inf")}, {"unixReviewTime": -1}, {"unixReviewTime": []},
+        {"unixReviewTime": "9" * 5000},
     ],
 )  # fmt: skip
 def test_a_review_with_an_impossible_value_is_named_by_its_line(
@@ -138,9 +140,12 @@ def test_a_setting_that_is_no_value_is_refused_in_a_short_line(value: str) -> No
 @pytest.mark.parametrize(
     "setting",
     [
-        "methods.*.training.epochs=0", "methods.*.training.epochs=-1", "methods.*.training.learning_rate=NaN",
-        "methods.*.training.learning_rate=0", "methods.*.training.warmup_share=Infinity", "methods.*.training.batch_targets=0",
-        "methods.tiger.model.dim=99999999999", "methods.tiger.model.dropout=1", "semantic_ids.levels=0",
+        "methods.*.training.epochs=0", "methods.*.training.epochs=-1",
+        "methods.*.training.learning_rate=NaN",
+        "methods.*.training.learning_rate=0", "methods.*.training.warmup_share=Infinity",
+        "methods.*.training.batch_targets=0",
+        "methods.tiger.model.dim=99999999999", "methods.tiger.model.dropout=1",
+        "semantic_ids.levels=0",
         "data.simulated.users=0", "data.simulated.order=2",
     ],
 )  # fmt: skip

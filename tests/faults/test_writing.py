@@ -171,8 +171,10 @@ def test_a_folder_name_beyond_ascii_works_in_a_posix_locale(tmp_path: Path) -> N
         from scoter.storage.store import Store
         assert sys.getfilesystemencoding() == "ascii", sys.getfilesystemencoding()
         (folder,) = Path(".").iterdir()
-        made = Store(folder).stage("x", 1, {}, [], lambda out, scratch: save_prepared(*load_table(folder / "i.csv"), out))
-        save_user_metrics(UserMetrics(np.array([0]), np.array([1]), 10), made.path / "ranks.parquet")
+        build = lambda out, scratch: save_prepared(*load_table(folder / "i.csv"), out)
+        made = Store(folder).stage("x", 1, {}, [], build)
+        ranks = UserMetrics(np.array([0]), np.array([1]), 10)
+        save_user_metrics(ranks, made.path / "ranks.parquet")
         assert load_user_metrics(made.path / "ranks.parquet").ranks.tolist() == [1]
         assert load_prepared(made.path)[0].user_keys == ("u",)
         from scoter.cli.main import main

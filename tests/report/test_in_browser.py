@@ -194,7 +194,8 @@ def test_only_the_pages_own_script_may_run(visit, browser, reports):
         """() => { const made = document.createElement('script');
         made.textContent = 'window.harmed = 1';
         document.body.append(made);
-        document.body.insertAdjacentHTML('beforeend', '<img src=x onerror="window.harmed = 1">'); }"""
+        const image = '<img src=x onerror="window.harmed = 1">';
+        document.body.insertAdjacentHTML('beforeend', image); }"""
     )
     page.wait_for_timeout(300)
     assert page.evaluate("window.harmed") is None

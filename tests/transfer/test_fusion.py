@@ -187,7 +187,7 @@ def test_a_chain_left_out_in_training_is_a_missing_chain_and_the_others_are_what
 @pytest.mark.parametrize(
     "kind", ["structured", "meanpool", "bag", "shuffled", "noise", "concatenation", "tagged-pool"]
 )
-def test_every_fusion_leaves_out_the_share_of_chains_that_its_configuration_says_and_none_when_asked(
+def test_every_fusion_leaves_out_the_configured_share_of_chains_and_none_when_asked(
     kind: Any,
 ) -> None:
     pattern = ReasoningPattern(

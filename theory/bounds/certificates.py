@@ -39,7 +39,9 @@ def certify_cross_entropy(
     bounded by the better of Hoeffding and Maurer-Pontil (arXiv 0907.3740, Theorem 4), half of the
     risk each. No ceiling follows: that would need a lower bound of H(Y|W).
 
-    >>> sure = certify_cross_entropy(np.full(4000, 0.1), marginal_entropy=2.0, smallest_probability=1e-3, items=10, k=1)
+    >>> sure = certify_cross_entropy(
+    ...     np.full(4000, 0.1), marginal_entropy=2.0, smallest_probability=1e-3, items=10, k=1
+    ... )
     >>> sure.information_lower < 2.0 - 0.1 and sure.recall_floor > 0.9
     True
     """

@@ -53,7 +53,9 @@ def recall_ceiling_weak(conditional_entropy: Numbers, *, items: int, k: int) -> 
     """The closed, looser form of T5: 1 - (H - log 2 - log k) / log((M-k)/k). It needs items > 2k
     (else the sign turns).
 
-    >>> bool(recall_ceiling_weak(8.0, items=12_101, k=10) >= recall_ceiling(8.0, items=12_101, k=10))
+    >>> bool(
+    ...     recall_ceiling_weak(8.0, items=12_101, k=10) >= recall_ceiling(8.0, items=12_101, k=10)
+    ... )
     True
     """
     require(

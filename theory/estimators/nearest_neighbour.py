@@ -91,7 +91,10 @@ def ross_terms(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4) -> np.ndarr
 
     >>> rng = np.random.default_rng(0)
     >>> y = np.repeat([0, 1], 200)
-    >>> bool(abs(ross_terms(y[:, None] * 9.0 + rng.standard_normal((400, 1)), y).mean() - np.log(2)) < 0.05)
+    >>> bool(
+    ...     abs(ross_terms(y[:, None] * 9.0 + rng.standard_normal((400, 1)), y).mean() - np.log(2))
+    ...     < 0.05
+    ... )
     True
     """
     x = _columns(x)

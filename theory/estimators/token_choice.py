@@ -96,7 +96,9 @@ def token_levels(
     """The levels of items with codes [items, levels], item vectors [items, r] and training counts
     [items], for targets [n].
 
-    >>> levels = token_levels(np.array([[0, 0], [0, 1], [1, 0]]), np.array([0, 1, 2]), np.eye(3), np.ones(3))
+    >>> levels = token_levels(
+    ...     np.array([[0, 0], [0, 1], [1, 0]]), np.array([0, 1, 2]), np.eye(3), np.ones(3)
+    ... )
     >>> [sorted(len(block.rows) for block in level.blocks) for level in levels]
     [[3], [2]]
     """

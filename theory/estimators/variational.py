@@ -36,7 +36,12 @@ def variational_terms(x: np.ndarray, y: np.ndarray, *, method: str, seed: int) -
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.standard_normal((1500, 1))
-    >>> bool(variational_terms(x, x + rng.standard_normal((1500, 1)), method="infonce", seed=0).mean() > 0.15)
+    >>> bool(
+    ...     variational_terms(
+    ...         x, x + rng.standard_normal((1500, 1)), method="infonce", seed=0
+    ...     ).mean()
+    ...     > 0.15
+    ... )
     True
     """
     require(method in VARIATIONAL, "method", method, f"choose one of {sorted(VARIATIONAL)}")

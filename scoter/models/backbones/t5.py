@@ -27,7 +27,9 @@ def to_transformers(model: Tiger) -> Any:
     Example:
         >>> import numpy as np
         >>> ids = SemanticIds(np.array([[0, 1], [1, 0]]), (2, 2))
-        >>> to_transformers(Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)).config.vocab_size
+        >>> to_transformers(
+        ...     Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)
+        ... ).config.vocab_size
         5
     """
     from transformers import T5Config, T5ForConditionalGeneration

@@ -159,7 +159,9 @@ def segment_logsumexp(
     empty.
 
     Example:
-        >>> segment_logsumexp(torch.tensor([1.0, 1.0, 3.0]).log(), torch.tensor([0, 0, 1]), 2).exp().round(decimals=4).tolist()
+        >>> segment_logsumexp(
+        ...     torch.tensor([1.0, 1.0, 3.0]).log(), torch.tensor([0, 0, 1]), 2
+        ... ).exp().round(decimals=4).tolist()
         [2.0, 3.0]
     """
     index = segment.expand_as(values)

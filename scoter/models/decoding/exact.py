@@ -40,7 +40,9 @@ def log_likelihoods(
         >>> from scoter.types import SemanticIds
         >>> ids = SemanticIds(np.array([[0, 0], [0, 1], [1, 0]]), (2, 2))
         >>> model = Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)
-        >>> log_likelihoods(model, Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))).shape
+        >>> log_likelihoods(
+        ...     model, Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))
+        ... ).shape
         (1, 3)
     """
     scores = np.empty((len(histories), len(model.item_tokens) - 1), np.float32)

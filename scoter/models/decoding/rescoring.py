@@ -33,7 +33,11 @@ def rescore(
         >>> from scoter.types import SemanticIds
         >>> ids = SemanticIds(np.array([[0, 0], [0, 1], [1, 0]]), (2, 2))
         >>> model = Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)
-        >>> rescore(model, Histories(np.array([0]), np.array([2, 1]), np.array([0, 2])), np.array([[1, -1]])).shape
+        >>> rescore(
+        ...     model,
+        ...     Histories(np.array([0]), np.array([2, 1]), np.array([0, 2])),
+        ...     np.array([[1, -1]]),
+        ... ).shape
         (1, 2)
     """
     known = np.maximum(items, 0)

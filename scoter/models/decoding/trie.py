@@ -34,7 +34,9 @@ class Trie:
         """The nodes on the way to each item, from the root on; the leaf is left out.
 
         Example:
-            >>> build_trie(SemanticIds(np.array([[0, 1], [0, 0], [2, 1]]), (3, 2))).paths(2).tolist()
+            >>> build_trie(SemanticIds(np.array([[0, 1], [0, 0], [2, 1]]), (3, 2))).paths(
+            ...     2
+            ... ).tolist()
             [[0, 1], [0, 1], [0, 2]]
         """
         parent = np.concatenate(

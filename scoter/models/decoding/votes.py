@@ -18,7 +18,12 @@ def add_votes(
 
     Example:
         >>> half = torch.tensor([[0.5, 0.3, 0.2]]).log()
-        >>> add_votes(torch.tensor([[0.4, 0.0]]).log(), half, torch.tensor([[7, 7]]), torch.tensor([[2, 7]])).exp()
+        >>> add_votes(
+        ...     torch.tensor([[0.4, 0.0]]).log(),
+        ...     half,
+        ...     torch.tensor([[7, 7]]),
+        ...     torch.tensor([[2, 7]]),
+        ... ).exp()
         tensor([[0.2000, 0.5000]])
     """
     agree = items[:, :, None] == named[:, None, :]
@@ -35,7 +40,9 @@ def add_votes_everywhere(
 
     Example:
         >>> half = torch.tensor([[0.5, 0.3, 0.2]]).log()
-        >>> add_votes_everywhere(torch.tensor([[0.4, 0.6]]).log(), half, torch.tensor([[1, -1]])).exp()
+        >>> add_votes_everywhere(
+        ...     torch.tensor([[0.4, 0.6]]).log(), half, torch.tensor([[1, -1]])
+        ... ).exp()
         tensor([[0.2000, 0.6000]])
     """
     total = scores + weights[:, :1]
@@ -59,7 +66,12 @@ def elect(
 
     Example:
         >>> third = torch.full((1, 3), 1 / 3).log()
-        >>> items, scores = elect(torch.tensor([[2, 7]]), torch.tensor([[0.6, 0.3]]).log(), third, torch.tensor([[7, 9]]))
+        >>> items, scores = elect(
+        ...     torch.tensor([[2, 7]]),
+        ...     torch.tensor([[0.6, 0.3]]).log(),
+        ...     third,
+        ...     torch.tensor([[7, 9]]),
+        ... )
         >>> items.tolist(), scores.exp()
         ([[7, 9]], tensor([[0.4333, 0.3333]]))
     """

@@ -86,8 +86,14 @@ class ItemBatch:
 
         Example:
             >>> column = torch.ones(3, 1, dtype=torch.long)
-            >>> batch = ItemBatch(torch.arange(6).view(3, 2), column.bool(), torch.arange(3), column)
-            >>> batch.share(0, 2).users.tolist(), batch.share(1, 2).users.tolist(), len(batch.share(3, 4).users)
+            >>> batch = ItemBatch(
+            ...     torch.arange(6).view(3, 2), column.bool(), torch.arange(3), column
+            ... )
+            >>> (
+            ...     batch.share(0, 2).users.tolist(),
+            ...     batch.share(1, 2).users.tolist(),
+            ...     len(batch.share(3, 4).users),
+            ... )
             ([0, 2], [1], 0)
         """
         return ItemBatch(
@@ -306,7 +312,9 @@ def distinct_bags(
     it.
 
     Example:
-        >>> numbers, example = distinct_bags(np.array([7, 4, 7, 7, 4]), np.array([0, 1, 3, 3, 4, 5]))
+        >>> numbers, example = distinct_bags(
+        ...     np.array([7, 4, 7, 7, 4]), np.array([0, 1, 3, 3, 4, 5])
+        ... )
         >>> bool(numbers[0] == numbers[3]), len(example), example[numbers[0]].item()
         (True, 4, 0)
     """

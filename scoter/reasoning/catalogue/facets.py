@@ -37,7 +37,9 @@ def read_facets(catalog: Catalog) -> dict[str, Facet]:
     where tags come in any order (Yelp).
 
     Example:
-        >>> shop = Catalog(("a", "b"), {"title": ("Red lipstick, matte.", ""), "brand": ("Lumi", "")})
+        >>> shop = Catalog(
+        ...     ("a", "b"), {"title": ("Red lipstick, matte.", ""), "brand": ("Lumi", "")}
+        ... )
         >>> {name: facet.labels for name, facet in read_facets(shop).items()}
         {'item': ('Red lipstick, matte', 'b'), 'brand': ('Lumi',)}
     """

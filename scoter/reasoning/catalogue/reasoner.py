@@ -198,7 +198,11 @@ def offered_steps(catalog: Catalog) -> list[Step]:
 
     Example:
         >>> {step.role for step in offered_steps(Catalog(("a",), {"phrase": ("a red one",)}))} == {
-        ...     "history_summary", "recent_item", "likely_next", "recommendation"}
+        ...     "history_summary",
+        ...     "recent_item",
+        ...     "likely_next",
+        ...     "recommendation",
+        ... }
         True
     """
     steps = []

@@ -55,7 +55,9 @@ class FoldedStatistics:
         An item that follows g events later, g = 1..window, counts decay ** (g - 1).
 
         Example:
-            >>> log = InteractionLog(np.array([0, 1, 0, 1, 0, 2]), np.array([0, 2, 4, 6]), ("ann", "bob", "cy"))
+            >>> log = InteractionLog(
+            ...     np.array([0, 1, 0, 1, 0, 2]), np.array([0, 2, 4, 6]), ("ann", "bob", "cy")
+            ... )
             >>> counts = FoldedStatistics(log, item_count=3, seed=0)
             >>> ann = counts.transitions[counts.user_folds[0]].toarray()
             >>> ann[0].tolist()  # only what bob and cy did

@@ -37,7 +37,10 @@ def look(
         >>> log = InteractionLog(np.array([7, 8, 9]), np.array([0, 3]), ("ann",))
         >>> ann = np.array([0])
         >>> split = Split(log, Targets(ann, np.array([5])), Targets(ann, np.array([6])))
-        >>> look(split, ann, np.array([2]), 4).recent.tolist(), look(split, ann, np.array([4]), 4).recent.tolist()
+        >>> (
+        ...     look(split, ann, np.array([2]), 4).recent.tolist(),
+        ...     look(split, ann, np.array([4]), 4).recent.tolist(),
+        ... )
         ([[8, 7, -1, -1]], [[5, 9, 8, 7]])
     """
     valid = np.full(split.train.user_count, -1, np.int64)

@@ -61,9 +61,15 @@ class PrefixPolicy:
 
         Example:
             >>> from scoter.types import InteractionLog, Targets
-            >>> log, none = InteractionLog(np.arange(5), np.array([0, 2, 5]), ("ann", "bob")), np.array([], np.int64)
+            >>> log, none = (
+            ...     InteractionLog(np.arange(5), np.array([0, 2, 5]), ("ann", "bob")),
+            ...     np.array([], np.int64),
+            ... )
             >>> split = Split(log, Targets(np.array([1]), np.array([9])), Targets(none, none))
-            >>> [column.tolist() for column in PrefixPolicy(distance=2).rows(split, np.array([0, 1]))]
+            >>> [
+            ...     column.tolist()
+            ...     for column in PrefixPolicy(distance=2).rows(split, np.array([0, 1]))
+            ... ]
             [[0, 1, 1], [2, 2, 4]]
         """
         longest = split.train.lengths[users] + np.isin(users, split.valid.users)

@@ -130,11 +130,13 @@ def chain_request(
     """The request for one chain after a history of `titles`, oldest first.
 
     Example:
-        >>> request = chain_request(["Soap"], ReasoningPattern((Step("likes"),)), small_model("some-model"))
-        >>> print(request.messages[0].content)
+        >>> request = chain_request(
+        ...     ["Soap"], ReasoningPattern((Step("likes"),)), small_model("some-model")
+        ... )
+        >>> print(request.messages[0].content)  # doctest: +ELLIPSIS
         A shopper bought, oldest first:
         "Soap"
-        Reply with JSON on one line: a short sentence for each of the steps "likes", then 1 products to buy next.
+        Reply with JSON on one line: a short sentence for each of the steps "likes", then 1 ...
     """
     steps = asked_steps(pattern)
     settings = config.prompt_config()

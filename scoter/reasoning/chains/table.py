@@ -93,11 +93,18 @@ def write_chains(
     Example:
         >>> from scoter.types import InteractionLog, Targets
         >>> one = np.array([0])
-        >>> split = Split(InteractionLog(np.array([0, 1]), np.array([0, 2]), ("ann",)), Targets(one, one), Targets(one, one))
+        >>> split = Split(
+        ...     InteractionLog(np.array([0, 1]), np.array([0, 2]), ("ann",)),
+        ...     Targets(one, one),
+        ...     Targets(one, one),
+        ... )
         >>> shop = Catalog(("a", "b"), {"title": ("Red lipstick", "Soap")})
-        >>> table = write_chains(split, shop, ReasoningPattern((Step("recent_item", {"lag": 1}),)), seed=0)
+        >>> table = write_chains(
+        ...     split, shop, ReasoningPattern((Step("recent_item", {"lag": 1}),)), seed=0
+        ... )
         >>> [table.chain(0, length).steps for length in (1, 2, 3)]  # doctest: +NORMALIZE_WHITESPACE
-        [(('The shopper chose Red lipstick.',),), (('The shopper chose Soap.',),), (('The shopper chose Red lipstick.',),)]
+        [(('The shopper chose Red lipstick.',),), (('The shopper chose Soap.',),),
+         (('The shopper chose Red lipstick.',),)]
     """
     users, prefix_lengths, starts = every_prefix(split)
     view = look(split, users, prefix_lengths, max_items)
@@ -134,7 +141,10 @@ def hand_written_pattern(catalog: Catalog) -> ReasoningPattern:
     """A pattern that a person would write down, with the roles that this catalogue's columns allow.
 
     Example:
-        >>> [step.role for step in hand_written_pattern(Catalog(("a",), {"phrase": ("a red one",)})).steps]
+        >>> [
+        ...     step.role
+        ...     for step in hand_written_pattern(Catalog(("a",), {"phrase": ("a red one",)})).steps
+        ... ]
         ['history_summary', 'recent_item', 'recent_item', 'likely_next', 'recommendation']
     """
     described = catalog.has("categories")

@@ -230,7 +230,10 @@ def parse_template(text: str, most: int) -> ReasoningPattern:
         ValueError: there is none, or it has blank or repeated steps, or more than `most`.
 
     Example:
-        >>> [step.role for step in parse_template('Here: {"steps": ["likes", "open need"]}', 4).steps]
+        >>> [
+        ...     step.role
+        ...     for step in parse_template('Here: {"steps": ["likes", "open need"]}', 4).steps
+        ... ]
         ['likes', 'open need', 'recommendation']
     """
     found = next(json_objects(without_thoughts(text)), None)

@@ -70,7 +70,11 @@ def generate(catalog: Catalog, config: DiscoverConfig, seed: int) -> tuple[Reaso
     Example:
         >>> shop = Catalog(("a",), {"title": ("Soap",), "brand": ("Lumi",)})
         >>> patterns = generate(shop, DiscoverConfig(patterns=3, min_steps=2, max_steps=4), seed=0)
-        >>> len(patterns), {pattern.steps[-1].role for pattern in patterns} <= {"likely_next", "recommendation"}
+        >>> (
+        ...     len(patterns),
+        ...     {pattern.steps[-1].role for pattern in patterns}
+        ...     <= {"likely_next", "recommendation"},
+        ... )
         (3, True)
     """
     if not 2 <= config.min_steps <= config.max_steps:

@@ -69,7 +69,12 @@ class Grounding:
 
     Example:
         >>> shop = ["Lumi red lipstick", "Aster rose soap"]
-        >>> grounding = Grounding(shop, np.eye(2, dtype=np.float32), lambda texts: np.zeros((len(texts), 2)), lexical=1.0)
+        >>> grounding = Grounding(
+        ...     shop,
+        ...     np.eye(2, dtype=np.float32),
+        ...     lambda texts: np.zeros((len(texts), 2)),
+        ...     lexical=1.0,
+        ... )
         >>> grounding.ground(["red lipstick by Lumi", "rose soap", "garden hose"]).items.tolist()
         [0, 1, -1]
     """

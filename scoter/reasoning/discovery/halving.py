@@ -37,7 +37,9 @@ def successive_halving(
     Limit: a candidate that starts slowly is lost, however good it would become.
 
     Example:
-        >>> winner, rounds = successive_halving(4, 1, lambda candidate, units: [0.1, 0.4, 0.2, 0.3][candidate])
+        >>> winner, rounds = successive_halving(
+        ...     4, 1, lambda candidate, units: [0.1, 0.4, 0.2, 0.3][candidate]
+        ... )
         >>> winner, [(turn.candidates, turn.units) for turn in rounds]
         (1, [((0, 1, 2, 3), 1), ((1, 3), 2)])
     """

@@ -304,8 +304,13 @@ def shed(
     one-standard-error rule of Breiman et al. 1984).
 
     Example:
-        >>> first, second, third = (Step("recent_item", {"field": "item", "lag": lag}) for lag in (3, 2, 1))
-        >>> left = shed(ReasoningPattern((first, second, third)), lambda some: np.array([[second in one.steps] for one in some]))
+        >>> first, second, third = (
+        ...     Step("recent_item", {"field": "item", "lag": lag}) for lag in (3, 2, 1)
+        ... )
+        >>> left = shed(
+        ...     ReasoningPattern((first, second, third)),
+        ...     lambda some: np.array([[second in one.steps] for one in some]),
+        ... )
         >>> left.steps == (second,)
         True
     """

@@ -199,7 +199,9 @@ def pattern_from_json(text: str) -> ReasoningPattern:
     """The pattern in the text of a `pattern.json`, or in a shorter one that a person wrote.
 
     Example:
-        >>> pattern_from_json('{"pattern": {"steps": [{"role": "recommendation"}]}}').steps[0].label()
+        >>> pattern_from_json('{"pattern": {"steps": [{"role": "recommendation"}]}}').steps[
+        ...     0
+        ... ].label()
         'recommendation'
     """
     try:

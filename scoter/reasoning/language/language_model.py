@@ -38,7 +38,10 @@ class CompletionRequest:
     Example:
         >>> first = CompletionRequest((Message("user", "Name a soap."),), "some-model")
         >>> second = CompletionRequest(first.messages, "some-model", sample=1)
-        >>> first.key == CompletionRequest(first.messages, "some-model").key, first.key == second.key
+        >>> (
+        ...     first.key == CompletionRequest(first.messages, "some-model").key,
+        ...     first.key == second.key,
+        ... )
         (True, False)
     """
 
@@ -139,9 +142,12 @@ def complete_many(
     Example:
         >>> class Echo:
         ...     concurrency = 2
+        ...
         ...     def complete(self, request):
         ...         return Completion(request.messages[-1].content.upper(), "stop", 1, 1, "")
-        >>> asked = [CompletionRequest((Message("user", word),), "echo") for word in ("soap", "comb")]
+        >>> asked = [
+        ...     CompletionRequest((Message("user", word),), "echo") for word in ("soap", "comb")
+        ... ]
         >>> sorted((answer.index, answer.reply.text) for answer in complete_many(Echo(), asked))
         [(0, 'SOAP'), (1, 'COMB')]
     """

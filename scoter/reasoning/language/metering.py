@@ -63,7 +63,9 @@ class Usage:
         """The price of the tokens.
 
         Example:
-            >>> Usage(prompt_tokens=2_000_000, completion_tokens=500_000).cost(Prices(prompt=0.1, completion=0.4))
+            >>> Usage(prompt_tokens=2_000_000, completion_tokens=500_000).cost(
+            ...     Prices(prompt=0.1, completion=0.4)
+            ... )
             0.4
         """
         return (

@@ -271,7 +271,9 @@ def chat_arguments(
 
     Example:
         >>> from scoter.reasoning.language.language_model import Message
-        >>> chat_arguments(CompletionRequest((Message("user", "Hello?"),), "some-model"))["messages"]
+        >>> chat_arguments(CompletionRequest((Message("user", "Hello?"),), "some-model"))[
+        ...     "messages"
+        ... ]
         [{'role': 'user', 'content': 'Hello?'}]
     """
     arguments: dict[str, Any] = {

@@ -130,7 +130,10 @@ def history_lines(titles: Sequence[str], config: PromptConfig) -> list[str]:
     `NOTHING_KNOWN`.
 
     Example:
-        >>> history_lines(["Soap", "", "Red lipstick"], PromptConfig(history_characters=40, title_characters=20))
+        >>> history_lines(
+        ...     ["Soap", "", "Red lipstick"],
+        ...     PromptConfig(history_characters=40, title_characters=20),
+        ... )
         ['"item without descrip"', '"Red lipstick"']
     """
     lines: list[str] = []

@@ -33,7 +33,10 @@ class RequestStore:
     Example:
         >>> import tempfile
         >>> from scoter.reasoning.language.language_model import Message
-        >>> folder, request = Path(tempfile.mkdtemp()), CompletionRequest((Message("user", "Hello?"),), "some-model")
+        >>> folder, request = (
+        ...     Path(tempfile.mkdtemp()),
+        ...     CompletionRequest((Message("user", "Hello?"),), "some-model"),
+        ... )
         >>> RequestStore(folder).put(request, Completion("Hello.", "stop", 3, 2, "{}"))
         >>> RequestStore(folder).get(request).text
         'Hello.'

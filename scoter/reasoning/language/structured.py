@@ -139,7 +139,10 @@ def parse_chain(text: str, roles: Sequence[str] | None = None) -> ChainReply:
             one.
 
     Example:
-        >>> parse_chain('Sure: {"steps": [{"role": "recent", "text": "Soap."}], "recommendations": ["Comb"]}').recommendations
+        >>> parse_chain(
+        ...     'Sure: {"steps": [{"role": "recent", "text": "Soap."}], '
+        ...     '"recommendations": ["Comb"]}'
+        ... ).recommendations
         ['Comb']
     """
     answer = without_thoughts(text)
@@ -276,7 +279,10 @@ def as_reasoning_chain(
     follow one, with the recommendation as a further step.
 
     Example:
-        >>> reply = parse_chain('{"steps": [{"role": "recent", "text": "Soap."}], "recommendations": ["Comb", "Brush"]}')
+        >>> reply = parse_chain(
+        ...     '{"steps": [{"role": "recent", "text": "Soap."}], '
+        ...     '"recommendations": ["Comb", "Brush"]}'
+        ... )
         >>> as_reasoning_chain(reply, user=0, prefix_length=1, model="some-model").steps
         (('Soap.',), ('The recommendation is Comb.', 'The recommendation is Brush.'))
     """

@@ -68,7 +68,10 @@ def history_digests(item_keys: Sequence[str]) -> list[str]:
     """A digest of the first p keys for p = 1, 2, ...
 
     Example:
-        >>> history_digests(["a", "b"])[0] == history_digests(["a", "c"])[0], len(history_digests(["a", "b"]))
+        >>> (
+        ...     history_digests(["a", "b"])[0] == history_digests(["a", "c"])[0],
+        ...     len(history_digests(["a", "b"])),
+        ... )
         (True, 2)
     """
     digest, found = hashlib.sha256(), []

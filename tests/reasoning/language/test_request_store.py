@@ -39,7 +39,8 @@ import sys
 from scoter.reasoning.language.language_model import CompletionRequest, Message, complete_many
 from scoter.reasoning.language.openai_model import OpenAIModel
 from scoter.reasoning.language.replies import RequestStore
-requests = [CompletionRequest((Message("user", str(n)),), "some-model") for n in range(int(sys.argv[3]))]
+numbers = range(int(sys.argv[3]))
+requests = [CompletionRequest((Message("user", str(n)),), "some-model") for n in numbers]
 with OpenAIModel(sys.argv[1], concurrency=3) as model:
     for answer in complete_many(RequestStore(sys.argv[2]).recording(model), requests):
         print(answer.index, flush=True)

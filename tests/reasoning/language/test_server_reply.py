@@ -19,7 +19,8 @@ def body(choice: dict, **more: object) -> bytes:
 @pytest.mark.parametrize(
     "more",
     [
-        {"usage": None}, {"usage": {}}, {"usage": {"total_tokens": 15}}, {"usage": []}, {"usage": "many"},
+        {"usage": None}, {"usage": {}}, {"usage": {"total_tokens": 15}}, {"usage": []},
+        {"usage": "many"},
         {"usage": {"prompt_tokens": -1, "completion_tokens": "ten"}},
         {"id": None, "created": "now", "model": 7, "object": None},
         {"choices": [{"index": "a", "finish_reason": 3, "message": {"role": 5, "content": CHAIN}}]},

@@ -410,14 +410,18 @@ def test_a_batch_for_newer_models_names_their_field(tmp_path):
         (b"", "is empty; pass what the batch service"),
         (b"\n\n", "is empty"),
         (gzip.compress(b""), "is empty"),
-        (b"user,item\nann,a\n", "2 malformed, 0 unknown, 6 missing; the first strange line: b'user,item"),
-        (failed_line("x", "max len").encode(), "1 errors, 0 malformed, 0 unknown, 6 missing; the first error: max len"),
+        (b"user,item\nann,a\n",
+            "2 malformed, 0 unknown, 6 missing; the first strange line: b'user,item"),
+        (failed_line("x", "max len").encode(),
+            "1 errors, 0 malformed, 0 unknown, 6 missing; the first error: max len"),
         (gzip.compress(failed_line("x", "max len").encode()), "the first error: max len"),
         (gzip.compress(failed_line("x", "y").encode() * 50)[:40], "cannot be read"),
-        (json.dumps({"custom_id": "0" * 64, "response": {"body": json.loads(body_of("x"))}}).encode(), "1 unknown"),
+        (json.dumps({"custom_id": "0" * 64,
+            "response": {"body": json.loads(body_of("x"))}}).encode(), "1 unknown"),
         (b"PK\x03\x04 a zip file", "1 malformed"),
     ],
-    ids=["empty", "blank", "empty, packed", "CSV", "errors", "errors, packed", "cut", "foreign", "zip"],
+    ids=["empty", "blank", "empty, packed", "CSV", "errors", "errors, packed", "cut", "foreign",
+        "zip"],
 )  # fmt: skip
 def test_an_import_of_nothing_is_an_error(content, said, tmp_path):
     (tmp_path / "replies.jsonl").write_bytes(content)
