@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.suite.collect import RESULTS, dataset_of
 from scoter.errors import DataError
 from scoter.evaluation.significance import bootstrap_mean
+from scoter.storage.run_files import RUN_FILE, run_at
 
 FILE = "attention.json"
 
@@ -60,12 +61,8 @@ def _grouped(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str, int], list[
 def _of_run(folder: Path) -> list[dict[str, Any]]:
     from safetensors.numpy import load_file
 
-    if not (folder / "run.json").exists() or not (folder / "manifest.json").exists():
-        raise DataError(
-            f"{folder} holds no finished run (a run.json and a manifest.json); run it again to "
-            f"its end"
-        )
-    run = json.loads((folder / "run.json").read_text())
+    artefact = run_at(folder)
+    run = json.loads((folder / RUN_FILE).read_text())
     if run["commit"].endswith("+dirty"):
         raise DataError(
             f"{folder} was made from uncommitted changes ({run['commit']}); commit them and run "
@@ -81,7 +78,7 @@ def _of_run(folder: Path) -> list[dict[str, Any]]:
             f"{folder}: no method of it reads chains, so it has no gate and no attention"
         )
     shared = {"dataset": dataset_of(run), "seed": run["seed"], "commit": run["commit"]}
-    shared["run"] = json.loads((folder / "manifest.json").read_text())["key"]
+    shared["run"] = artefact.key
     rows = []
     for path in found:
         slots = json.loads(path.with_suffix(".json").read_text())["roles"]

@@ -23,8 +23,8 @@ from jaxtyping import Bool, Int
 
 from benchmarks.studies.buckets_page import FILE, interval, spoken
 from benchmarks.suite.collect import RESULTS
-from benchmarks.suite.runs import MethodRun, find_methods
 from scoter.seeding import derive_seed
+from scoter.stages.finished import FinishedMethod, find_methods
 from scoter.storage.store import git_commit
 from scoter.types import Split
 
@@ -50,15 +50,15 @@ def measure(
     methods = find_methods(runs, ("tiger", arm))
     trained = methods[arm]
     found = {
-        "dataset": trained.outcome["dataset"],
-        "seed": trained.outcome["seed"],
+        "dataset": trained.run.outcome["dataset"],
+        "seed": trained.run.outcome["seed"],
         "arm": arm,
-        "runs": {name: method.run.key for name, method in methods.items()},
+        "runs": {name: method.run.artefact.key for name, method in methods.items()},
         "epochs": {
-            name: method.outcome["methods"][name]["epochs"] for name, method in methods.items()
+            name: method.run.outcome["methods"][name]["epochs"] for name, method in methods.items()
         },
         "valid": {
-            metric: trained.outcome["methods"][arm]["metrics"]["valid"][metric]
+            metric: trained.run.outcome["methods"][arm]["metrics"]["valid"][metric]
             for metric in METRICS
         },
         "commit": git_commit(),
@@ -71,14 +71,16 @@ def measure(
     return found
 
 
-def group_differences(methods: dict[str, MethodRun], arm: str, seed: int) -> list[dict[str, Any]]:
+def group_differences(
+    methods: dict[str, FinishedMethod], arm: str, seed: int
+) -> list[dict[str, Any]]:
     """One row per group and metric: both means, and the paired difference with its interval."""
     from scoter.evaluation.evaluator import load_user_metrics
     from scoter.evaluation.metrics import per_user
     from scoter.evaluation.significance import paired_bootstrap
 
     ranks = {
-        name: load_user_metrics(method.run.file(f"ranks/{name}-test.parquet"))
+        name: load_user_metrics(method.run.artefact.file(f"ranks/{name}-test.parquet"))
         for name, method in methods.items()
     }
     groups = {"all": {"all": np.ones(len(ranks[arm].users), bool)}, **_groups(methods[arm])}
@@ -105,7 +107,7 @@ def group_differences(methods: dict[str, MethodRun], arm: str, seed: int) -> lis
 
 
 def age_rows(
-    method: MethodRun, users: int, seed: int, tiger: MethodRun | None = None
+    method: FinishedMethod, users: int, seed: int, tiger: FinishedMethod | None = None
 ) -> list[dict[str, Any]]:
     """One row per age and metric: the arm's mean with chains so old, and the paired difference to
     fresh ones.
@@ -119,7 +121,7 @@ def age_rows(
     from scoter.models.quantised_steps import NoSteps
     from scoter.types import Targets
 
-    split, (model, reader) = method.split, method.trained()
+    split, (model, reader, _) = method.run.split, method.trained()
     histories, targets = split.histories("test"), split.targets("test")
     able = np.flatnonzero(histories.lengths > max(AGES))
     chosen = np.sort(np.random.default_rng(derive_seed(seed, "ages")).permutation(able)[:users])
@@ -135,7 +137,7 @@ def age_rows(
         for age, measured in metrics.items()
     }
     if tiger is not None:
-        ranks = load_user_metrics(tiger.run.file("ranks/tiger-test.parquet"))
+        ranks = load_user_metrics(tiger.run.artefact.file("ranks/tiger-test.parquet"))
         found["tiger"] = {metric: per_user(ranks, metric)[chosen] for metric in METRICS}
     rows = []
     for age, measured in found.items():
@@ -182,11 +184,11 @@ def by_popularity(split: Split) -> dict[str, Bool[np.ndarray, " users"]]:
     return _ranges(counts[targets], COUNTS)
 
 
-def _groups(method: MethodRun) -> dict[str, dict[str, Bool[np.ndarray, " users"]]]:
+def _groups(method: FinishedMethod) -> dict[str, dict[str, Bool[np.ndarray, " users"]]]:
     from scoter.stages.reasoning import open_steps
 
-    split = method.split
-    histories, table = split.histories("test"), open_steps(method.artefact("chains"))
+    split = method.run.split
+    histories, table = split.histories("test"), open_steps(method.run.made_from("chains"))
     chains = table.chain_rows(histories.users, histories.lengths)
     said = (
         np.diff(table.offsets).reshape(-1, table.step_count)[np.maximum(chains, 0)]

@@ -36,8 +36,9 @@ def measure(
     from scoter.data.simulated import simulate
     from scoter.reasoning.discovery.generate import labels
     from scoter.reasoning.discovery.mine import discover
+    from scoter.semantic_ids.vectors import text_fields
     from scoter.stages.context import Context
-    from scoter.stages.data import open_data, prepare, text_fields
+    from scoter.stages.data import open_data, prepare
     from scoter.stages.sentences import sentence_encoder
     from scoter.storage import sentence_vectors as text
     from scoter.storage.store import Store, git_commit

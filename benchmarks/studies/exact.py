@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.suite.collect import RESULTS
-from scoter.config import from_json
-from scoter.errors import ConfigError, DataError
+from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
-from scoter.storage.store import MANIFEST, Store, git_commit
+from scoter.stages.finished import FinishedRun
+from scoter.storage.store import git_commit
 
 KEY = ("dataset", "method", "seed", "beams")
 
@@ -42,23 +42,18 @@ def measure(
     """
     from scoter.models.decoding.exact import agreement, encoder_influence, log_likelihoods
 
-    if not (run / MANIFEST).exists() or not (run / "run.json").exists():
-        raise DataError(
-            f"{run} holds no finished run (a run.json and a {MANIFEST}); pass a folder below the "
-            f"store's run/"
-        )
-    outcome = json.loads((run / "run.json").read_text())
-    model, reader, histories = _open(Store(run.parent.parent), outcome, method)
+    finished = FinishedRun.at(run)
+    model, reader, histories = _open(finished, method)
     rng = np.random.default_rng(derive_seed(sample_seed, "exact"))
     some = histories.select(np.sort(rng.permutation(len(histories))[:users]))
     began = time.process_time()
     scores = log_likelihoods(model, some, reader)
     exact_seconds = (time.process_time() - began) / len(some)
     shared = {
-        "dataset": outcome["dataset"],
+        "dataset": finished.outcome["dataset"],
         "method": method,
-        "seed": outcome["seed"],
-        "run": json.loads((run / MANIFEST).read_text())["key"],
+        "seed": finished.outcome["seed"],
+        "run": finished.artefact.key,
         "commit": git_commit(),
         "users": len(some),
         "sample_seed": sample_seed,
@@ -78,31 +73,17 @@ def measure(
     return rows
 
 
-def _open(store: Store, outcome: dict[str, Any], method: str) -> tuple[Any, Any, Any]:
+def _open(run: FinishedRun, method: str) -> tuple[Any, Any, Any]:
     """The trained model, its users' chains if it reads any, and the test histories."""
-    from scoter.models.training.loop import load_weights
-    from scoter.stages.data import open_data, open_semantic_ids
-    from scoter.stages.models import build_model, step_reader
-
-    methods, keys = from_json(json.dumps(outcome["config"])).methods, outcome["artefacts"]
+    methods = run.experiment.methods
     tigers = [name for name, config in methods.items() if config.model.kind == "tiger"]
     if method not in tigers:
         raise ConfigError(
             f"method = {method!r} is no TIGER of this run; choose from: "
             f"{', '.join(tigers) or 'none'}"
         )
-    data, ids = (
-        store.find("prepare", keys["prepare"]),
-        store.find("semantic-ids", keys["semantic-ids"]),
-    )
-    _, catalog, split = open_data(data)
-    chains = store.find("chains", keys["chains"]) if methods[method].fusion is not None else None
-    table, reader = step_reader(methods[method].fusion, chains, data=data, ids=ids)
-    model = build_model(
-        methods[method], split, catalog, open_semantic_ids(ids), table, outcome["seed"]
-    )
-    load_weights(model, store.find("train", keys["train"][method]).file("weights.safetensors"))
-    return model, reader, split.histories("test")
+    model, reader, _ = run.method(method).trained()
+    return model, reader, run.split.histories("test")
 
 
 def _merge(rows: list[dict[str, Any]], path: Path) -> None:

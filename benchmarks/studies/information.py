@@ -32,9 +32,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.suite.collect import RESULTS, ranks_path
-from scoter.errors import ConfigError, DataError
+from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
-from scoter.storage.store import MANIFEST, Store, git_commit
+from scoter.storage.store import git_commit
 from scoter.types import StepEmbeddings
 
 USERS = 12_000
@@ -87,27 +87,22 @@ def open_run(run: Path, users: int, seed: int) -> dict[str, Any]:
     from scoter.models.training.batches import StepReader
     from scoter.reasoning.chains.table import item_names, load_chains
     from scoter.stages.context import load_arrays
-    from scoter.stages.data import open_data, open_semantic_ids
+    from scoter.stages.data import open_semantic_ids
+    from scoter.stages.finished import FinishedRun
     from scoter.stages.reasoning import open_steps
 
-    if not (run / MANIFEST).exists() or not (run / "run.json").exists():
-        raise DataError(
-            f"{run} holds no finished run (a run.json and a {MANIFEST}); pass a folder below the "
-            f"store's run/"
-        )
-    outcome = json.loads((run / "run.json").read_text())
+    finished = FinishedRun.at(run)
+    outcome = finished.outcome
     if not {"chains", "semantic-ids"} <= outcome["artefacts"].keys():
         raise ConfigError(
             f"run = {run}: none of its methods reads chains with semantic IDs; pass a run with a "
             "structured arm, such as beauty-scoter"
         )
-    store, keys = Store(run.parent.parent), outcome["artefacts"]
-    _, catalog, split = open_data(store.find("prepare", keys["prepare"]))
-    ids = store.find("semantic-ids", keys["semantic-ids"])
-    vectors = load_arrays(
-        store.find("items", ids.manifest()["inputs"][0]).file("vectors.safetensors")
-    )["vectors"]
-    items, written = principal_axes(vectors, VECTOR_DIMS), store.find("chains", keys["chains"])
+    _, catalog, split = finished.data
+    ids, written = finished.made_from("semantic-ids"), finished.made_from("chains")
+    made = finished.store.find("items", ids.manifest()["inputs"][0])
+    vectors = load_arrays(made.file("vectors.safetensors"))["vectors"]
+    items = principal_axes(vectors, VECTOR_DIMS)
     steps = with_named_items(
         open_steps(written), load_chains(written.folder()).sentences, item_names(catalog), items
     )
@@ -120,8 +115,8 @@ def open_run(run: Path, users: int, seed: int) -> dict[str, Any]:
     asked = (torch.from_numpy(values.astype(np.int64)) for values in (some.users, some.lengths))
     return {
         "dataset": outcome["dataset"],
-        "run": json.loads((run / MANIFEST).read_text())["key"],
-        "key": keys["chains"],
+        "run": finished.artefact.key,
+        "key": written.key,
         "reasoner": outcome["reasoner"],
         "pattern": [step.label() for step in steps.pattern.steps],
         "steps": centred(steps.dense(steps.chain_rows(some.users, some.lengths))[0]),

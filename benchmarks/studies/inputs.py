@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.suite.collect import RESULTS, dataset_of
 from scoter.errors import DataError
+from scoter.storage.run_files import RUN_FILE, run_at
 
 FILE = "inputs.json"
 COUNTED = (
@@ -81,17 +82,13 @@ def _described() -> list[dict[str, Any]]:
 
 
 def _ids_of(run: Path) -> dict[str, Any]:
-    if not (Path(run) / "run.json").exists() or not (Path(run) / "manifest.json").exists():
-        raise DataError(
-            f"{run} holds no finished run (a run.json and a manifest.json); run it again to its end"
-        )
-    told = json.loads((Path(run) / "run.json").read_text())
+    found = run_at(Path(run))
+    told = json.loads((found.path / RUN_FILE).read_text())
     if not told.get("semantic_ids"):
         raise DataError(f"{run} has no semantic IDs; name a run with a TIGER")
-    key = json.loads((Path(run) / "manifest.json").read_text())["key"]
     about = {
         "dataset": dataset_of(told),
-        "run": key,
+        "run": found.key,
         "commit": told["commit"],
         "seed": told["seed"],
     }

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.suite.collect import RESULTS
-from benchmarks.suite.runs import MethodRun, find_methods
 from scoter.config import MethodConfig
 from scoter.seeding import derive_seed
+from scoter.stages.finished import FinishedMethod, find_methods
 from scoter.storage.store import git_commit
 
 REQUESTS, WARM_UP, STEPS, DRAWS = 300, 30, 60, 2000
@@ -52,14 +52,14 @@ def measure(
             name: sum(file.stat().st_size for file in path.iterdir())
             for name, path in bundles.items()
         }
-    first = methods[arm].outcome
+    first = methods[arm].run.outcome
     found = {
         "dataset": first["dataset"],
         "seed": first["seed"],
         "arm": arm,
-        "runs": {name: method.run.key for name, method in methods.items()},
+        "runs": {name: method.run.artefact.key for name, method in methods.items()},
         "epochs": {
-            name: method.outcome["methods"][name]["epochs"] for name, method in methods.items()
+            name: method.run.outcome["methods"][name]["epochs"] for name, method in methods.items()
         },
         "commit": git_commit(),
         "beams": 20,
@@ -119,8 +119,8 @@ def measure_training(
 
     method = find_methods([run], (arm,))[arm]
     found = {
-        "dataset": method.outcome["dataset"],
-        "run": method.run.key,
+        "dataset": method.run.outcome["dataset"],
+        "run": method.run.artefact.key,
         "machine": machine(1),
         "training": training(method, steps, seed),
     }
@@ -129,13 +129,13 @@ def measure_training(
     return found
 
 
-def training(method: MethodRun, steps: int, seed: int) -> dict[str, Any]:
+def training(method: FinishedMethod, steps: int, seed: int) -> dict[str, Any]:
     """Processor time of training steps on the same batches, one step in turn of the method and of
     the same without a chain."""
     from scoter.models.training.batches import cut_windows, training_batches
     from scoter.models.training.precision import resolve_precision
 
-    split, config = method.split, method.config.training
+    split, config = method.run.split, method.config.training
     windows = cut_windows(split.train, method.config.model.max_items)  # pyright: ignore[reportAttributeAccessIssue]
     epoch = training_batches(
         split.train, windows, config.batch_targets, derive_seed(seed, "training")
@@ -241,10 +241,10 @@ def _quantiles(milliseconds: Sequence[float]) -> dict[str, float]:
     return {"p50": float(p50), "p99": float(p99)}
 
 
-def _export(method: MethodRun, out: Path) -> Path:
+def _export(method: FinishedMethod, out: Path) -> Path:
     from scoter.serving.bundle import export_run
 
-    export_run(method.store, method.run, method.name, out, texts=False)
+    export_run(method.run.store, method.run.artefact, method.name, out, texts=False)
     return out
 
 
@@ -264,13 +264,13 @@ def _alone(bundle: Path, threads: int) -> float:
     return float(done.stdout)
 
 
-def _stepper(method: MethodRun, chosen: MethodConfig) -> Callable[[Any], float]:
+def _stepper(method: FinishedMethod, chosen: MethodConfig) -> Callable[[Any], float]:
     """A function that trains an untrained model on one batch of the run's data, as
     `scoter.models.training.loop.fit` does."""
     from scoter.models.training.loop import Descent
-    from scoter.stages.models import total_loss
+    from scoter.recommenders.fitting import total_loss
 
-    model, reader = method.untrained(chosen)
+    model, reader, _ = method.untrained(chosen)
     model.train()
     descent = Descent(model, chosen.training, total_steps=1)
     return lambda batch: descent.step(

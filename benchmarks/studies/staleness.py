@@ -116,7 +116,7 @@ def main(
     from scoter.data.datasets import open_dataset
     from scoter.data.split import leave_one_out
     from scoter.reasoning.chains.table import hand_written_pattern
-    from scoter.stages.data import text_fields
+    from scoter.semantic_ids.vectors import text_fields
     from scoter.storage import sentence_vectors as text
     from scoter.storage.store import Store
 

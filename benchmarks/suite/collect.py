@@ -24,6 +24,7 @@ from scoter.config import SimulatedConfig
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
 from scoter.evaluation.metrics import per_user
+from scoter.storage.run_files import RUN_FILE, run_at
 from scoter.types import UserMetrics
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -138,12 +139,8 @@ def _frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def _rows_of_run(folder: Path) -> list[Row]:
-    if not (folder / "run.json").exists() or not (folder / "manifest.json").exists():
-        raise DataError(
-            f"{folder} holds no finished run (a run.json and a manifest.json); run it again to "
-            f"its end"
-        )
-    run = json.loads((folder / "run.json").read_text())
+    artefact = run_at(folder)
+    run = json.loads((folder / RUN_FILE).read_text())
     shop = _shop_name(run) or _sample_name(run)
     if not run.get("full_data", False) and shop is None:
         why = run.get("note") or "its run.json has no full_data: true"
@@ -165,7 +162,7 @@ def _rows_of_run(folder: Path) -> list[Row]:
             check_commit(made["trained_at"])
         shared = {key: run.get(key) for key in ("dataset", "seed", "commit")} | {
             "dataset": dataset_of(run),
-            "run": json.loads((folder / "manifest.json").read_text())["key"],
+            "run": artefact.key,
             "method": _collected_name(run, method),
             "epochs": made["epochs"],
             "cpu_hours": made.get("cpu_seconds", math.nan) / 3600,
@@ -282,7 +279,7 @@ def _check_rows(rows: Sequence[Row]) -> None:
 
 def _ranks_of_run(folder: Path, method: str, rows: Sequence[Row]) -> dict[str, UserMetrics]:
     """The ranks of both splits; each metric must be what the ranks give."""
-    run = json.loads((folder / "run.json").read_text())
+    run = json.loads((folder / RUN_FILE).read_text())
     own = next(name for name in run["methods"] if _collected_name(run, name) == method)
     found = {
         split: load_user_metrics(folder / "ranks" / f"{own}-{split}.parquet") for split in SPLITS

@@ -64,6 +64,21 @@ def leave_one_out(log: InteractionLog, short_users: Literal["train", "error"] = 
     return Split(train, Targets(users, log.items[ends - 2]), Targets(users, log.items[ends - 1]))
 
 
+def check_trainable(split: Split) -> None:
+    """Refuse data that no model can be trained on, as no purchase there follows another one.
+
+    Raises:
+        DataError: no user has two training events.
+    """
+    if split.train.lengths.max(initial=0) < 2:
+        raise DataError(
+            "there is nothing to train on: leave-one-out keeps each user's last two events for "
+            "validation and test, which leaves none of the "
+            f"{split.train.user_count:,} users two events to train with. Give at least one user "
+            "four events, or run popularity, which needs no training"
+        )
+
+
 def sample_users(
     log: InteractionLog, catalog: Catalog, count: int, seed: int
 ) -> tuple[InteractionLog, Catalog]:

@@ -24,11 +24,13 @@ import numpy as np
 import pyarrow as pa
 
 from scoter.errors import ConfigError, StoreError
+from scoter.models.backbones.registry import backbone
 from scoter.models.quantised_steps import StepType, quantise
 from scoter.serving.newest_chains import NewestChains
-from scoter.serving.service import OpenRun, Service, newest_chains, open_run, run_service, whole_log
+from scoter.serving.service import Service, newest_chains, run_service, served, whole_log
 from scoter.stages.context import save_arrays
 from scoter.stages.data import open_semantic_ids
+from scoter.stages.finished import FinishedMethod, FinishedRun
 from scoter.storage.store import MANIFEST, Artefact, Store, git_commit, hash_file
 from scoter.storage.writing import write_parquet, writing
 from scoter.types import SemanticIds
@@ -72,12 +74,12 @@ def export_run(
     """
     if out.exists():
         raise StoreError(f"{out} exists; name a new folder, or remove that one first")
-    opened = open_run(store, run, method)
-    if opened.config.model.kind == "popularity":
+    opened = served(FinishedRun(store, run), method)
+    if not backbone(opened.config.model.kind).trains:
         raise ConfigError("popularity has no weights to export; choose another --method")
     service = run_service(opened)
     chains = (
-        newest_chains(opened, whole_log(opened.log), known=True)
+        newest_chains(opened, whole_log(opened.run.data[0]), known=True)
         if service.pattern is not None
         else None
     )
@@ -95,7 +97,7 @@ def export_run(
 
 def _write(
     folder: Path,
-    run: OpenRun,
+    method: FinishedMethod,
     service: Service,
     chains: NewestChains | None,
     kind: StepType,
@@ -103,6 +105,8 @@ def _write(
 ) -> None:
     from scoter.models.training.loop import save_weights
 
+    run = method.run
+    log, catalog, _ = run.data
     about: dict[str, Any] = {
         **FORMAT,
         "method": service.method,
@@ -110,20 +114,20 @@ def _write(
         "dataset": run.outcome["dataset"],
         "seed": run.outcome["seed"],
         "chains_model": run.outcome.get("chains_model"),
-        "items": run.catalog.item_count,
-        "users": run.log.user_count,
+        "items": catalog.item_count,
+        "users": log.user_count,
     }
     save_weights(service.model, folder / WEIGHTS)
-    if service.config.model.kind == "tiger":
-        ids = open_semantic_ids(run.context.store.find("semantic-ids", run.keys["semantic-ids"]))
+    if backbone(service.config.model.kind).needs_ids:
+        ids = open_semantic_ids(run.made_from("semantic-ids"))
         about["codebook_sizes"] = list(ids.codebook_sizes)
         _save_ids(folder / IDS, ids)
     write_parquet(pa.table({"key": service.item_keys, "title": service.item_names}), folder / ITEMS)
-    write_parquet(pa.table({"key": run.log.user_keys}), folder / USERS)
+    write_parquet(pa.table({"key": log.user_keys}), folder / USERS)
     save_arrays(
         folder / HISTORIES,
-        items=run.log.items.astype(np.int32),
-        offsets=run.log.offsets.astype(np.int64),
+        items=log.items.astype(np.int32),
+        offsets=log.offsets.astype(np.int64),
     )
     if chains is not None and service.pattern is not None:
         about["pattern"] = [

@@ -235,8 +235,9 @@ def check_files(folder: Path) -> None:
 def _network(
     folder: Path, config: MethodConfig, about: dict[str, Any], pattern: ReasoningPattern | None
 ) -> Any:
+    from scoter.models.backbones.registry import ItemSpace
     from scoter.models.training.loop import load_weights
-    from scoter.stages.models import build_network
+    from scoter.recommenders.network import build_network
 
     ids = None
     if config.model.kind == "tiger":
@@ -248,7 +249,7 @@ def _network(
     with _reading(folder, WEIGHTS):
         _check_size(config.model, int(about.get("step_dim", 0)), (folder / WEIGHTS).stat().st_size)
         chains = None if pattern is None else (pattern, int(about["step_dim"]))
-        model = build_network(config, int(about["items"]), ids, chains, seed=0)
+        model = build_network(config, ItemSpace(int(about["items"]), ids), chains, seed=0)
         load_weights(model, folder / WEIGHTS)
         model.precision = "fp32"
     return model.eval()

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from scoter.config import from_json
 from scoter.serving.explanation import contributions
-from scoter.serving.service import Question, is_served, open_run, run_service
-from scoter.stages.context import Context, load_arrays
+from scoter.serving.service import Question, is_served, run_service
+from scoter.stages.context import load_arrays
 from scoter.stages.data import open_data
-from scoter.stages.models import open_rankings, step_reader
+from scoter.stages.finished import FinishedMethod, FinishedRun
+from scoter.stages.models import open_rankings
 from scoter.stages.summary import evenly, examples, measured_rankings
 from scoter.storage.store import Artefact, Store
-from scoter.types import Rankings, Split
+from scoter.types import Rankings
 
 SHOWN = 60
 ITEMS = 10
@@ -38,16 +38,11 @@ def explore(store: Store, run: Artefact, into: Store | None = None) -> Artefact:
     Raises:
         StoreError: an artefact that the run was made from is no longer in the store.
     """
-    outcome = json.loads(run.file("run.json").read_text())
-    context = Context(
-        from_json(json.dumps(outcome["config"])), store, outcome["seed"], lambda line: None
-    )
-    keys = outcome["artefacts"]
-    data = store.find("prepare", keys["prepare"])
-    ids = store.find("semantic-ids", keys["semantic-ids"]) if "semantic-ids" in keys else None
-    chains = store.find("chains", keys["chains"]) if "chains" in keys else None
+    finished = FinishedRun(store, run)
+    context = finished.context
+    data, chains = finished.made_from("prepare"), finished.if_made("chains")
     methods = context.experiment.methods
-    trained = {name: store.find("train", keys["train"][name]) for name in methods}
+    trained = {name: finished.method(name).weights for name in methods}
 
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(data)
@@ -62,17 +57,7 @@ def explore(store: Store, run: Artefact, into: Store | None = None) -> Artefact:
                     listed["truth"] = bool(found.items[row, place] == item)
         for name, method in methods.items():
             if method.fusion is not None and is_served(method):
-                _explain(
-                    store,
-                    run,
-                    name,
-                    context,
-                    (data, ids, chains),
-                    rankings[name],
-                    split,
-                    rows,
-                    shown,
-                )
+                _explain(finished.method(name), rankings[name], rows, shown)
         (out / "explorer.json").write_text(json.dumps(shown))
 
     context = replace(context, store=into or store)
@@ -82,22 +67,17 @@ def explore(store: Store, run: Artefact, into: Store | None = None) -> Artefact:
 
 
 def _explain(
-    store: Store,
-    run: Artefact,
-    name: str,
-    context: Context,
-    made: tuple[Artefact, Artefact | None, Artefact | None],
+    method: FinishedMethod,
     rankings: Rankings,
-    split: Split,
     rows: Int[np.ndarray, " rows"],
     shown: Sequence[dict[str, Any]],
 ) -> None:
     """Add to the entries in `shown` what the method read and what each step did for its items and
     for the truth."""
-    data, ids, chains = made
-    service = run_service(open_run(store, run, name))
+    name, run, split = method.name, method.run.artefact, method.run.split
+    service = run_service(method)
     assert service.pattern is not None
-    _, reader = step_reader(service.config.fusion, chains, context, data, ids)
+    _, reader, _ = method.untrained()
     histories, targets = split.histories("test").select(rows), split.targets("test")
     items = np.concatenate([rankings.items[rows, :ITEMS], targets.items[rows, None]], axis=1)
     question = Question([str(row) for row in rows], histories, reader)

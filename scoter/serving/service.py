@@ -1,7 +1,6 @@
 """Recommendations for a history of today, by a finished run: trained weights, the newest chain, no
 target."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,16 +8,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from scoter.config import Experiment, MethodConfig, from_json
+from scoter.config import MethodConfig
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
 from scoter.serving.newest_chains import NewestChains, latest_stored, write_newest
-from scoter.stages.context import Context
-from scoter.stages.data import codes_of, open_data, open_semantic_ids
-from scoter.stages.models import build_model, step_reader
+from scoter.stages.data import open_semantic_ids
+from scoter.stages.finished import FinishedMethod, FinishedRun
 from scoter.stages.reasoning import open_steps
 from scoter.storage.store import Artefact, Store
-from scoter.types import Catalog, Histories, InteractionLog, ReasoningPattern, Split
+from scoter.types import Histories, InteractionLog, ReasoningPattern
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,20 +46,6 @@ class Question:
     texts: Any = None
 
 
-@dataclass(frozen=True, eq=False)
-class OpenRun:
-    """What a finished run knows: its data, one of its methods, and where its artefacts are."""
-
-    context: Context
-    keys: dict[str, Any]
-    method: str
-    config: MethodConfig
-    log: InteractionLog
-    catalog: Catalog
-    split: Split
-    outcome: dict[str, Any]
-
-
 def recommend_from_run(
     store: Store,
     run: Artefact,
@@ -80,8 +64,8 @@ def recommend_from_run(
     Raises:
         ConfigError: an unknown method, user or item; the message names it and what to choose from.
     """
-    opened = open_run(store, run, method)
-    histories, who = _histories(opened, users, items)
+    opened = served(FinishedRun(store, run), method)
+    histories, who = _histories(opened.run, users, items)
     service = run_service(opened)
     chains = (
         newest_chains(opened, histories, known=not items) if service.pattern is not None else None
@@ -89,29 +73,20 @@ def recommend_from_run(
     return answers(service, ask(who, histories, chains), count, explain)
 
 
-def open_run(store: Store, run: Artefact, method: str | None) -> OpenRun:
-    """One method of a finished run, by default its last one.
+def served(run: FinishedRun, method: str | None) -> FinishedMethod:
+    """One method of a finished run that can answer, by default its last one.
 
     Raises:
         ConfigError: the run has no such method, or it is a control that reads something else than a
             user's own chain.
     """
-    outcome = json.loads(run.file("run.json").read_text())
-    chosen = list(outcome["methods"])[-1] if method is None else method
-    if chosen not in outcome["methods"]:
+    found = run.method(method)
+    if not is_served(found.config):
         raise ConfigError(
-            f"the run has no method {chosen!r}; choose from: {', '.join(outcome['methods'])}"
-        )
-    experiment: Experiment = from_json(json.dumps(outcome["config"]))
-    config = experiment.methods[chosen]
-    if not is_served(config):
-        raise ConfigError(
-            f"{chosen!r} is a control that takes something else than a user's own chain; it is "
+            f"{found.name!r} is a control that takes something else than a user's own chain; it is "
             f"for measuring only"
         )
-    context = Context(experiment, store, outcome["seed"], lambda line: None)
-    log, catalog, split = open_data(store.find("prepare", outcome["artefacts"]["prepare"]))
-    return OpenRun(context, outcome["artefacts"], chosen, config, log, catalog, split, outcome)
+    return found
 
 
 def is_served(method: MethodConfig) -> bool:
@@ -122,46 +97,34 @@ def is_served(method: MethodConfig) -> bool:
     )
 
 
-def run_service(run: OpenRun) -> Service:
-    """The trained model of an open run, in fp32, so that it answers alike on every machine and
-    small contributions count."""
-    from scoter.models.training.loop import load_weights
+def run_service(method: FinishedMethod) -> Service:
+    """The trained model of a run, in fp32, so that it answers alike on every machine and small
+    contributions count."""
     from scoter.reasoning.chains.table import item_names
 
-    store, keys = run.context.store, run.keys
-    chains = None if run.config.fusion is None else store.find("chains", keys["chains"])
-    ids = store.find("semantic-ids", keys["semantic-ids"]) if "semantic-ids" in keys else None
-    table, _ = step_reader(
-        run.config.fusion, chains, run.context, store.find("prepare", keys["prepare"]), ids
-    )
-    model = build_model(run.config, run.split, run.catalog, codes_of(ids), table, run.context.seed)
-    if run.config.model.kind != "popularity":
-        load_weights(
-            model, store.find("train", keys["train"][run.method]).file("weights.safetensors")
-        )
-        model.precision = "fp32"
+    model, _, table = method.trained()
+    model.precision = "fp32"
+    catalog = method.run.data[1]
     pattern = None if table is None else table.pattern
-    return Service(
-        run.method, run.config, model, run.catalog.keys, item_names(run.catalog), pattern
-    )
+    return Service(method.name, method.config, model, catalog.keys, item_names(catalog), pattern)
 
 
-def newest_chains(run: OpenRun, histories: Histories, known: bool) -> NewestChains:
+def newest_chains(method: FinishedMethod, histories: Histories, known: bool) -> NewestChains:
     """A chain after the last item of each history: written now, or where chains are stored, the
     latest of a `known` user."""
     from scoter.reasoning.chains.table import load_chains
 
-    store = run.context.store
-    if run.context.experiment.chains.source:
-        chains = store.find("chains", run.keys["chains"])
-        return _as_trained(
-            run, latest_stored(chains, load_chains(chains.folder()), histories, known)
-        )
-    pattern = store.find("discover", run.keys["discover"])
-    return _as_trained(run, write_newest(run.context, pattern, run.split, run.catalog, histories))
+    run = method.run
+    if run.experiment.chains.source:
+        chains = run.made_from("chains")
+        table = load_chains(chains.folder())
+        return _as_trained(method, latest_stored(chains, table, histories, known))
+    _, catalog, split = run.data
+    pattern = run.made_from("discover")
+    return _as_trained(method, write_newest(run.context, pattern, split, catalog, histories))
 
 
-def _as_trained(run: OpenRun, chains: NewestChains) -> NewestChains:
+def _as_trained(method: FinishedMethod, chains: NewestChains) -> NewestChains:
     """The chains in the form of training: grounded, or with a slot for each sentence.
 
     Their vectors are in half precision, as in the stage `chains` and in a bundle, so that a run and
@@ -170,17 +133,14 @@ def _as_trained(run: OpenRun, chains: NewestChains) -> NewestChains:
     from scoter.reasoning.chains.table import item_names
     from scoter.transfer.grounded import ground_steps, one_step_per_sentence, sentence_widths
 
-    fusion, store, steps = run.config.fusion, run.context.store, chains.steps
+    fusion, run, steps = method.config.fusion, method.run, chains.steps
     assert fusion is not None
     if fusion.grounded:
-        ids = open_semantic_ids(store.find("semantic-ids", run.keys["semantic-ids"]))
-        steps = ground_steps(
-            steps, chains.sentences, item_names(run.catalog), ids, derive_seed(0, "codes")
-        )
+        ids, names = open_semantic_ids(run.made_from("semantic-ids")), item_names(run.data[1])
+        steps = ground_steps(steps, chains.sentences, names, ids, derive_seed(0, "codes"))
     if fusion.slots == "sentence":
-        steps = one_step_per_sentence(
-            steps, like=sentence_widths(open_steps(store.find("chains", run.keys["chains"])))
-        )
+        trained_on = sentence_widths(open_steps(run.made_from("chains")))
+        steps = one_step_per_sentence(steps, like=trained_on)
     return NewestChains(replace(steps, vectors=steps.vectors.astype(np.float16)), chains.sentences)
 
 
@@ -256,17 +216,18 @@ def _arguments(service: Service, question: Question, count: int) -> tuple[Any, .
 
 
 def _histories(
-    run: OpenRun, users: tuple[str, ...], items: tuple[str, ...]
+    run: FinishedRun, users: tuple[str, ...], items: tuple[str, ...]
 ) -> tuple[Histories, list[str]]:
+    log, catalog, _ = run.data
     if items:
-        sequence = numbers_of(run.catalog.keys, items, "the catalogue")
+        sequence = numbers_of(catalog.keys, items, "the catalogue")
         return Histories(np.array([0]), sequence, np.array([0, len(sequence)])), ["(items given)"]
-    rows = {key: user for user, key in enumerate(run.log.user_keys)}
-    who = list(dict.fromkeys(users)) or list(run.log.user_keys[:3])
+    rows = {key: user for user, key in enumerate(log.user_keys)}
+    who = list(dict.fromkeys(users)) or list(log.user_keys[:3])
     unknown = [key for key in who if key not in rows]
     if unknown:
         raise ConfigError(
             f"the dataset has no user {unknown[0]!r}; its keys look like "
-            f"{', '.join(run.log.user_keys[:3])}"
+            f"{', '.join(log.user_keys[:3])}"
         )
-    return whole_log(run.log).select(np.array([rows[key] for key in who])), who
+    return whole_log(log).select(np.array([rows[key] for key in who])), who

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from scoter.errors import DataError
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context, load_arrays, save_arrays
 from scoter.storage.store import Artefact
@@ -41,35 +40,17 @@ def open_data(data: Artefact) -> tuple[InteractionLog, Catalog, Split]:
     return log, catalog, leave_one_out(log)
 
 
-def check_trainable(split: Split) -> None:
-    """Refuse data that no model can be trained on, as no purchase there follows another one.
-
-    Raises:
-        DataError: no user has two training events.
-    """
-    if split.train.lengths.max(initial=0) < 2:
-        raise DataError(
-            "there is nothing to train on: leave-one-out keeps each user's last two events for "
-            "validation and test, which leaves none of the "
-            f"{split.train.user_count:,} users two events to train with. Give at least one user "
-            "four events, or run popularity, which needs no training"
-        )
-
-
 def embed_items(context: Context, data: Artefact) -> Artefact:
     """One vector per item: from its text, from training co-occurrence, or from both (see
     `SemanticIdConfig`)."""
-    from scoter.semantic_ids.build import beside, cooccurrence_vectors, directions
-    from scoter.storage import sentence_vectors as text
+    from scoter.semantic_ids.vectors import item_vectors, text_fields, vector_source
+    from scoter.stages.sentences import sentence_encoder
+    from scoter.storage import sentence_vectors
 
     _, catalog, split = open_data(data)
     config, wanted = context.experiment.text, context.experiment.semantic_ids
     fields = text_fields(catalog, config.fields)
-    source = wanted.source
-    if source == "auto":
-        source = "text" if fields else "cooccurrence"
-    if source == "text+cooccurrence" and not fields:
-        source = "cooccurrence"
+    source = vector_source(wanted, fields)
     recipe: dict[str, Any] = {"source": source, "fields": fields}
     if source == "text+cooccurrence":
         recipe["weight"] = wanted.cooccurrence_weight
@@ -77,48 +58,14 @@ def embed_items(context: Context, data: Artefact) -> Artefact:
         recipe["norm"] = "unit"
 
     def build(out: Path, scratch: Path) -> None:
-        views: list[np.ndarray] = []
-        if "text" in source:
-            views.append(
-                text.encode(
-                    text.item_texts(catalog, fields), config, context.store.root / "sentences"
-                )
-            )
-        if "cooccurrence" in source:
-            views.append(
-                cooccurrence_vectors(
-                    split.train, catalog.item_count, 128, derive_seed(0, "cooccurrence")
-                )
-            )
-        alone = directions if source == "cooccurrence" else np.asarray
-        vectors = (
-            alone(views[0])
-            if len(views) == 1
-            else beside(views[0], views[1], wanted.cooccurrence_weight)
-        )
-        save_arrays(out / "vectors.safetensors", vectors=vectors.astype(np.float32))
+        vectors = item_vectors(split.train, catalog, wanted, fields, sentence_encoder(context))
+        save_arrays(out / "vectors.safetensors", vectors=vectors)
         (out / "source.json").write_text(json.dumps({"source": source, "fields": fields}))
 
     inputs: list[Artefact | str] = [data] + (
-        [text.provenance_key(config)] if "text" in source else []
+        [sentence_vectors.provenance_key(config)] if "text" in source else []
     )
     return context.stage("items", recipe, inputs, build)
-
-
-def text_fields(catalog: Catalog, wanted: tuple[str, ...]) -> list[str]:
-    """The wanted columns that hold something. A machine-made `phrase` stands in for a title, and is
-    left out beside one."""
-    fields = [name for name in wanted if catalog.has(name)]
-    return [name for name in fields if name != "phrase" or "title" not in fields]
-
-
-def spoken_items(catalog: Catalog, wanted: tuple[str, ...]) -> list[str]:
-    """What chains are held against: each item's text, or its name in chains where none has text."""
-    from scoter.reasoning.chains.table import item_names
-    from scoter.storage import sentence_vectors as text
-
-    fields = text_fields(catalog, wanted)
-    return text.item_texts(catalog, fields) if fields else item_names(catalog)
 
 
 def make_semantic_ids(context: Context, items: Artefact) -> Artefact:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from scoter.config import Experiment, SamplingConfig, to_json
 from scoter.errors import ConfigError
+from scoter.recommenders.step_sources import spoken_items
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context
-from scoter.stages.data import open_data, spoken_items
+from scoter.stages.data import open_data
 from scoter.stages.sentences import sentence_encoder
 from scoter.storage.store import Artefact
 

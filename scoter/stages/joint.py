@@ -24,9 +24,10 @@ from jaxtyping import Int
 
 from scoter.config import MethodConfig, to_json
 from scoter.errors import ConfigError
+from scoter.recommenders.step_sources import spoken_items
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context
-from scoter.stages.data import codes_of, open_data, spoken_items
+from scoter.stages.data import codes_of, open_data
 from scoter.stages.models import method_recipe
 from scoter.stages.sentences import sentence_encoder
 from scoter.stages.transfer_probe import TransferProbe, without_last

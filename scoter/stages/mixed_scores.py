@@ -11,8 +11,8 @@ from scipy.sparse import csr_array, vstack
 from scoter.config import MethodConfig
 from scoter.seeding import derive_seed
 from scoter.stages.context import PARTS, Context, save_arrays
-from scoter.stages.data import codes_of, open_data
-from scoter.stages.models import build_model, computation, save_rankings
+from scoter.stages.data import open_data
+from scoter.stages.models import computation, open_network, save_rankings
 from scoter.storage.store import Artefact
 from scoter.types import Histories, Split
 
@@ -37,9 +37,7 @@ def rank_mixed(
         from scoter.transfer.mixing import mix_scores
 
         _, catalog, split = open_data(data)
-        model = build_model(
-            method, split, catalog, codes_of(ids), None, context.seed, context.device
-        )
+        model, _, _ = open_network(context, method, data, ids, None)
         load_weights(model, trained.file("weights.safetensors"))
         depth = context.experiment.depth
         listed = {

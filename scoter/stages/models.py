@@ -3,94 +3,70 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scoter.config import FusionConfig, MethodConfig, to_json
-from scoter.errors import ConfigError
-from scoter.seeding import derive_seed
+from scoter.data.split import check_trainable
+from scoter.models.backbones.registry import backbone
+from scoter.reasoning.chains.table import load_chains
 from scoter.stages.context import PARTS, Context, load_arrays, save_arrays
-from scoter.stages.data import check_trainable, codes_of, open_data, open_semantic_ids, text_fields
+from scoter.stages.data import codes_of, open_data
 from scoter.stages.reasoning import open_steps
 from scoter.stages.sentences import sentence_encoder
-from scoter.storage import sentence_vectors as text
+from scoter.storage import sentence_vectors
 from scoter.storage.store import Artefact
-from scoter.types import Catalog, Rankings, ReasoningPattern, SemanticIds, Split, StepEmbeddings
+from scoter.types import Rankings, StepEmbeddings
+
+if TYPE_CHECKING:
+    from scoter.protocols import Backbone, StepSource
+
+UNTRAINED = {"epochs": 0, "best_epoch": 0, "curve": [], "parameters": 0, "cpu_seconds": 0.0}
+"""The training log of a method that only counts."""
 
 
-def build_model(
+def open_network(
+    context: Context,
     method: MethodConfig,
-    split: Split,
-    catalog: Catalog,
-    ids: SemanticIds | None,
-    steps: StepEmbeddings | None,
-    seed: int,
-    device: str = "cpu",
-) -> Any:
-    """An untrained model with its fusion, if it has one.
+    data: Artefact,
+    ids: Artefact | None,
+    steps: Artefact | None,
+) -> tuple["Backbone", "StepSource | None", StepEmbeddings | None]:
+    """An untrained network of a method, the reader of its chains, and the chains themselves."""
+    from scoter.recommenders.network import build_model
 
-    Initial weights depend on `seed` alone, wherever they are. `ids` is needed by TIGER alone.
+    _, catalog, split = open_data(data)
+    table, reader = step_reader(context, method.fusion, data, ids, steps)
+    codes, seed = codes_of(ids), context.seed
+    return build_model(method, split, catalog, codes, table, seed, context.device), reader, table
+
+
+def step_reader(
+    context: Context,
+    fusion: FusionConfig | None,
+    data: Artefact,
+    ids: Artefact | None,
+    steps: Artefact | None,
+) -> "tuple[StepEmbeddings | None, StepSource | None]":
+    """The chains that a fusion reads, and their reader; None and None where it reads none.
+
+    Raises:
+        ConfigError: grounded chains without `ids`.
     """
-    from scoter.models.backbones.popularity import Popularity
+    if fusion is None or steps is None or fusion.kind == "scores":
+        return None, None
+    from scoter.models.step_reader import StepReader
     from scoter.models.training.precision import resolve_device
+    from scoter.recommenders.step_sources import Sources, steps_as_read
 
-    if method.model.kind == "popularity":
-        return Popularity(split.train, catalog.item_count)
-    chains = None if method.fusion is None or steps is None else (steps.pattern, steps.dim)
-    model = build_network(method, catalog.item_count, ids, chains, seed, device)
-    if chains is not None and steps is not None:
-        model.fusion.set_statistics(*training_steps(split, steps))
-    return model.to(resolve_device(device))
-
-
-def build_network(
-    method: MethodConfig,
-    item_count: int,
-    ids: SemanticIds | None,
-    chains: tuple[ReasoningPattern, int] | None,
-    seed: int,
-    device: str = "cpu",
-) -> Any:
-    """The same without data and still on the CPU: a neural method, with a fusion for `chains` of
-    that pattern and width of a step's embedding. `device` decides its precision.
-
-    `ids` is needed by TIGER alone. A fusion's statistics are those of training data, which whoever
-    calls this sets or loads.
-    """
-    import torch
-
-    from scoter.models.backbones.gru4rec import GRU4Rec
-    from scoter.models.backbones.sasrec import SASRec
-    from scoter.models.backbones.tiger import Tiger
-    from scoter.models.training.precision import resolve_device, resolve_precision
-    from scoter.transfer.alignment import Alignment
-    from scoter.transfer.build import build_fusion
-
-    model, fusion = method.model, method.fusion
-    assert model.kind != "popularity"
-    precision = resolve_precision(method.training.precision, resolve_device(device))
-    torch.manual_seed(derive_seed(seed, "weights"))
-    if model.kind == "tiger":
-        if ids is None:
-            raise ConfigError("ids is None, but TIGER generates semantic IDs; pass them")
-        backbone = Tiger(model, ids, precision=precision)
-    elif model.kind == "gru4rec":
-        backbone = GRU4Rec(model, item_count, precision=precision)
-    else:
-        backbone = SASRec(model, item_count, precision=precision)
-    if fusion is not None and fusion.votes and model.kind == "sasrec" and model.loss == "bce":
-        raise ConfigError(
-            "fusion.votes = True mixes probabilities, and model.loss = 'bce' has none; set "
-            "model.loss=ce"
-        )
-    if fusion is not None and chains is not None:
-        backbone.fusion = build_fusion(
-            fusion, *chains, model.dim, model.layers if model.kind == "tiger" else 1
-        )
-        if fusion.alignment:
-            backbone.alignment = Alignment(model.dim, fusion.alignment, fusion.temperature)
-    return backbone
+    _, catalog, split = open_data(data)
+    codes = codes_of(ids) if fusion.grounded else None
+    encode = sentence_encoder(context)
+    sources = Sources(catalog, split, codes, encode, context.experiment.text)
+    sentences = load_chains(steps.folder()).sentences if fusion.grounded else []
+    table = steps_as_read(fusion, open_steps(steps), sentences, sources)
+    return table, StepReader(table, resolve_device(context.device))
 
 
 def method_recipe(method: MethodConfig, device: str) -> dict[str, Any]:
@@ -113,129 +89,17 @@ def computation(method: MethodConfig, device: str) -> dict[str, str]:
     """
     from scoter.models.training.precision import resolve_device, resolve_precision
 
-    if method.model.kind == "popularity":
+    if not backbone(method.model.kind).trains:
         return {}
     where = resolve_device(device)
     precision = resolve_precision(method.training.precision, where)
     return {"device": where.type, "precision": precision}
 
 
-def training_steps(split: Split, steps: StepEmbeddings, most: int = 8192) -> tuple[Any, Any]:
-    """Step embeddings and mask of at most `most` evenly spaced training prefixes: those that a
-    training item follows."""
-    import torch
-
-    from scoter.models.training.batches import StepReader
-
-    lengths = np.maximum(split.train.lengths - 1, 0)
-    ends = np.cumsum(lengths)
-    chosen = np.linspace(0, ends[-1] - 1, min(most, int(ends[-1]))).astype(np.int64)
-    users = np.searchsorted(ends, chosen, side="right")
-    prefix_lengths = chosen - (ends - lengths)[users] + 1
-    return StepReader(steps).read(torch.from_numpy(users), torch.from_numpy(prefix_lengths))
-
-
-def step_reader(
-    fusion: FusionConfig | None,
-    steps: Artefact | None,
-    context: Context | None = None,
-    data: Artefact | None = None,
-    ids: Artefact | None = None,
-) -> tuple[StepEmbeddings | None, Any]:
-    """The chains a method gets: its users' own, or for a control another user's, or what stands in
-    for them.
-
-    `context` and `data` are needed where items' texts stand in.
-    """
-    if fusion is None or steps is None or fusion.kind == "scores":
-        return None, None
-    from scoter.models.training.batches import StepReader
-    from scoter.models.training.precision import resolve_device
-    from scoter.transfer.collapse import other_users_chains
-    from scoter.transfer.grounded import one_step_per_sentence
-    from scoter.transfer.substitutes import statements_as_features
-
-    table = open_steps(steps)
-    if fusion.grounded:
-        table = grounded_steps(steps, table, data, ids)
-    if fusion.chains == "other-user":
-        table = other_users_chains(table, derive_seed(0, "other-user"))
-    elif fusion.chains == "features":
-        table = statements_as_features(table, derive_seed(0, "features"))
-    elif fusion.chains == "item-text":
-        table = item_text_steps(table, context, data)
-    if fusion.slots == "sentence":
-        table = one_step_per_sentence(table)
-    return table, StepReader(
-        table, resolve_device(context.device) if context is not None else "cpu"
-    )
-
-
-def item_text_steps(
-    table: StepEmbeddings, context: Context | None, data: Artefact | None
-) -> StepEmbeddings:
-    """The texts of each prefix's last items, by the encoder of the chains, in the place of the
-    chains."""
-    from scoter.reasoning.catalogue.view import look
-    from scoter.transfer.substitutes import item_texts_as_steps
-
-    if context is None or data is None:
-        raise ConfigError(
-            "fusion.chains = 'item-text' needs the items' texts; pass context and data to "
-            "step_reader"
-        )
-    _, catalog, split = open_data(data)
-    users = np.repeat(np.arange(len(table.starts) - 1), np.diff(table.starts))
-    view = look(split, users, np.arange(len(users)) - table.starts[users] + 1, table.step_count)
-    return item_texts_as_steps(
-        table, view.recent, sentence_encoder(context)(_item_texts(context, catalog))
-    )
-
-
-def grounded_steps(
-    steps: Artefact, table: StepEmbeddings, data: Artefact | None, ids: Artefact | None
-) -> StepEmbeddings:
-    """The chains with the codes of the items that their sentences name."""
-    from scoter.reasoning.chains.table import item_names, load_chains
-    from scoter.transfer.grounded import ground_steps
-
-    if data is None or ids is None:
-        raise ConfigError(
-            "fusion.grounded = True needs items and their semantic IDs; pass data and ids to "
-            "step_reader"
-        )
-    names = item_names(open_data(data)[1])
-    return ground_steps(
-        table,
-        load_chains(steps.folder()).sentences,
-        names,
-        open_semantic_ids(ids),
-        derive_seed(0, "codes"),
-    )
-
-
-def total_loss(model: Any, batch: Any, reader: Any, label_smoothing: float) -> Any:
-    """The recommender's loss, plus InfoNCE between its chains and its targets where the model has
-    an `alignment`."""
-    import torch
-
-    loss = model.loss(batch, reader, label_smoothing)
-    alignment = getattr(model, "alignment", None)
-    if alignment is None:
-        return loss
-    row, column = batch.is_target.nonzero(as_tuple=True)
-    items = batch.items[row, column + 1]
-    before = torch.arange(batch.items.shape[1]) <= column[:, None]
-    histories = torch.where(before, batch.items[row], -1)
-    steps, mask = reader.read(batch.users[row], batch.prefix_lengths[row, column])
-    return loss + alignment(
-        model.fusion, steps, mask, _output_vectors(model, items), items, histories
-    )
-
-
 def needs_semantic_ids(method: MethodConfig) -> bool:
     """Whether a method generates semantic IDs, or reads those of the items that its chains name."""
-    return method.model.kind == "tiger" or (method.fusion is not None and method.fusion.grounded)
+    grounded = method.fusion is not None and method.fusion.grounded
+    return grounded or backbone(method.model.kind).needs_ids
 
 
 def train(
@@ -252,58 +116,27 @@ def train(
         name, method = method.model.kind, replace(method, fusion=None)
 
     def build(out: Path, scratch: Path) -> None:
-        from scoter.evaluation.evaluator import Evaluator
-        from scoter.evaluation.metrics import mean_metrics
-        from scoter.models.training import loop as training
-        from scoter.models.training.batches import cut_windows, training_batches
+        from scoter.models.training import loop
+        from scoter.recommenders.fitting import fit_network
 
-        _, catalog, split = open_data(data)
-        if method.model.kind == "popularity":
-            (out / "training.json").write_text(
-                json.dumps(
-                    {"epochs": 0, "best_epoch": 0, "curve": [], "parameters": 0, "cpu_seconds": 0.0}
-                )
-            )
+        if not backbone(method.model.kind).trains:
+            (out / "training.json").write_text(json.dumps(UNTRAINED))
             return
+        split = open_data(data)[2]
         check_trainable(split)
-        table, reader = step_reader(method.fusion, steps, context, data, ids)
-        model = build_model(
-            method, split, catalog, codes_of(ids), table, context.seed, context.device
-        )
-        windows = cut_windows(split.train, method.model.max_items)
-        histories, targets, config = (
-            split.histories("valid"),
-            split.targets("valid"),
-            method.training,
-        )
-
-        def batches(epoch: int) -> list[Any]:
-            return training_batches(
-                split.train,
-                windows,
-                config.batch_targets,
-                derive_seed(context.seed, "batches", epoch),
-            )
-
-        def evaluate() -> dict[str, float]:
-            rankings = model.recommend(histories, context.experiment.depth, reader)
-            return mean_metrics(Evaluator().evaluate(rankings, targets))
-
-        def loss(batch: Any) -> Any:
-            return total_loss(model, batch, reader, config.label_smoothing)
-
-        log = training.fit(
+        model, reader, _ = open_network(context, method, data, ids, steps)
+        log = fit_network(
             model,
-            batches,
-            loss,
-            evaluate,
-            config,
+            split,
+            reader,
+            method.training,
             seed=context.seed,
-            scratch=scratch,
+            depth=context.experiment.depth,
             label=name,
+            scratch=scratch,
             workers=context.workers,
         )
-        training.save_weights(model, out / "weights.safetensors")
+        loop.save_weights(model, out / "weights.safetensors")
         parameters = sum(parameter.numel() for parameter in model.parameters())
         (out / "training.json").write_text(json.dumps({**vars(log), "parameters": parameters}))
 
@@ -312,7 +145,7 @@ def train(
     inputs += [steps] if method.fusion is not None and steps is not None else []
     if method.fusion is not None and method.fusion.chains == "item-text":
         inputs += [
-            text.provenance_key(context.experiment.text),
+            sentence_vectors.provenance_key(context.experiment.text),
             ",".join(context.experiment.text.fields),
         ]
     recipe = {
@@ -340,12 +173,9 @@ def rank(
         return rank_mixed(context, method, trained, data, ids)
 
     def build(out: Path, scratch: Path) -> None:
-        _, catalog, split = open_data(data)
-        table, reader = step_reader(method.fusion, steps, context, data, ids)
-        model = build_model(
-            method, split, catalog, codes_of(ids), table, context.seed, context.device
-        )
-        if method.model.kind != "popularity":
+        split = open_data(data)[2]
+        model, reader, _ = open_network(context, method, data, ids, steps)
+        if model.trains:
             from scoter.models.training.loop import load_weights
 
             load_weights(model, trained.file("weights.safetensors"))
@@ -398,15 +228,3 @@ def _rank_with_readings(
 
     model.fusion.start_recording()
     return model.recommend(histories, depth, reader, note), {"gate": gate, "attention": attention}
-
-
-def _output_vectors(model: Any, items: Any) -> Any:
-    """The vectors that scores are products with; TIGER's is the mean of the embeddings of an item's
-    codes."""
-    if hasattr(model, "item_tokens"):
-        return model.embedding(model.item_tokens[items]).mean(dim=1)
-    return model.items(items)
-
-
-def _item_texts(context: Context, catalog: Catalog) -> list[str]:
-    return text.item_texts(catalog, text_fields(catalog, context.experiment.text.fields))

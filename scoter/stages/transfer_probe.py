@@ -36,7 +36,7 @@ class TransferProbe:
     ) -> None:
         from scoter.models.training.batches import StepReader
         from scoter.models.training.loop import Descent
-        from scoter.stages.models import build_model
+        from scoter.recommenders.network import build_model
 
         if method.fusion is None or method.fusion.chains != "own" or method.fusion.kind == "scores":
             raise ConfigError(
@@ -61,7 +61,7 @@ class TransferProbe:
         import torch
 
         from scoter.models.training.batches import cut_windows, training_batches
-        from scoter.stages.models import total_loss
+        from scoter.recommenders.fitting import total_loss
 
         config, model, began = self.method.training, self.model, time.process_time()
         windows = cut_windows(log, model.config.max_items)

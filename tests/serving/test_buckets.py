@@ -10,7 +10,7 @@ import torch
 from benchmarks.documents import renewed
 from benchmarks.studies.buckets import Older, age_rows, as_text, by_length, by_popularity, measure
 from benchmarks.studies.buckets_page import as_markdown
-from benchmarks.suite.runs import find_methods
+from scoter.stages.finished import find_methods
 from scoter.storage.store import Artefact, Store
 
 

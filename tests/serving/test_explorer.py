@@ -13,9 +13,8 @@ from scoter.cli.main import main
 from scoter.evaluation.evaluator import load_user_metrics
 from scoter.models.decoding.exact import log_likelihoods
 from scoter.serving import explorer
-from scoter.serving.service import open_run, run_service
-from scoter.stages.data import open_data
-from scoter.stages.models import step_reader
+from scoter.serving.service import run_service, served
+from scoter.stages.finished import FinishedRun
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +50,10 @@ def test_contributions_are_those_of_the_chain_that_the_test_read(
     finished: Any, explored: list[dict[str, Any]]
 ) -> None:
     store, run = finished
-    opened = open_run(store, run, "scoter")
+    opened = served(FinishedRun(store, run), "scoter")
     service = run_service(opened)
-    data, chains = (
-        store.find(stage, opened.keys[key])
-        for stage, key in (("prepare", "prepare"), ("chains", "chains"))
-    )
-    split = open_data(data)[2]
-    _, reader = step_reader(opened.config.fusion, chains, opened.context, data)
+    split = opened.run.split
+    _, reader, _ = opened.untrained()
     histories, targets = (
         split.histories("test").select(np.arange(4)),
         split.targets("test").items[:4],

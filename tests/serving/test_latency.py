@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.studies.latency import latencies, measure, ratio
-from benchmarks.suite.runs import find_methods
 from scoter.errors import ConfigError, DataError
+from scoter.stages.finished import find_methods
 from scoter.storage.store import Artefact, Store
 
 

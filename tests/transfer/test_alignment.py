@@ -12,7 +12,7 @@ from scoter.models.backbones.gru4rec import GRU4Rec
 from scoter.models.backbones.sasrec import SASRec
 from scoter.models.backbones.tiger import Tiger
 from scoter.models.training.batches import ItemBatch, StepReader, cut_windows, training_batches
-from scoter.stages.models import total_loss
+from scoter.recommenders.fitting import total_loss
 from scoter.transfer.alignment import Alignment, info_nce
 from scoter.transfer.build import build_fusion
 from scoter.types import InteractionLog, ReasoningPattern, SemanticIds, Step, StepEmbeddings

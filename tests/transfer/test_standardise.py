@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from scoter.stages.models import training_steps
+from scoter.recommenders.network import training_steps
 from scoter.transfer.collapse import MeanPoolFusion
 from scoter.transfer.fusion import StructuredFusion
 from scoter.types import InteractionLog, ReasoningPattern, Split, Step, StepEmbeddings, Targets

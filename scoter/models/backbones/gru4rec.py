@@ -34,13 +34,7 @@ class GRU4Rec(ItemScorer):
     def __init__(
         self, config: Gru4RecConfig, item_count: int, fusion: Any = None, precision: str = "fp32"
     ) -> None:
-        super().__init__()
-        self.config, self.fusion, self.precision, self.item_count = (
-            config,
-            fusion,
-            precision,
-            item_count,
-        )
+        super().__init__(config, item_count, fusion, precision)
         self.items = nn.Embedding(item_count + 1, config.dim, padding_idx=item_count)
         nn.init.normal_(self.items.weight, std=config.dim**-0.5)
         between = config.dropout if config.layers > 1 else 0.0

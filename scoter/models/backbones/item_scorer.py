@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from scoter.models.backbones.registry import ItemSpace
 from scoter.models.decoding.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.decoding.votes import add_votes, add_votes_everywhere
 from scoter.models.training.batches import StepSource, encode_chains
@@ -14,17 +15,36 @@ from scoter.types import Histories, Rankings
 
 
 class ItemScorer(nn.Module):
-    """A network with an embedding per item, `items`, whose last row pads; scores are products of
-    hidden states with it.
+    """A network whose scores are products of hidden states with its item embeddings.
 
-    A subclass sets `config`, `fusion`, `precision`, `item_count` and `items`, and gives `_hidden`.
+    A subclass makes `items`, whose last row pads, and gives `_hidden`.
     """
 
-    config: Any
-    fusion: Any
-    precision: str
-    item_count: int
+    trains = True
+    needs_ids = False
+    reading_layers = 1
+    """A lone place reads a chain: the state after the last item."""
     items: nn.Embedding
+
+    def __init__(
+        self, config: Any, item_count: int, fusion: Any = None, precision: str = "fp32"
+    ) -> None:
+        super().__init__()
+        self.config, self.item_count, self.precision = config, item_count, precision
+        self.fusion, self.alignment = fusion, None
+
+    @classmethod
+    def build(cls, config: Any, items: ItemSpace, precision: str = "fp32") -> "ItemScorer":
+        """An untrained network over item numbers."""
+        return cls(config, items.item_count, precision=precision)
+
+    def attach(self, fusion: Any) -> None:
+        """Read chains through `fusion` from now on."""
+        self.fusion = fusion
+
+    def output_vectors(self, items: Int[Tensor, " items"]) -> Float[Tensor, "items D"]:
+        """The item embeddings, which scores are products with."""
+        return self.items(items)
 
     def _hidden(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         """States after each item of left-aligned rows; what stands to the right is never read."""

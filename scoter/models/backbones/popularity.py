@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from scoter.config import PopularityConfig
+from scoter.errors import ConfigError
+from scoter.models.backbones.registry import ItemSpace
 from scoter.types import Histories, InteractionLog, Rankings
 
 
@@ -16,13 +19,29 @@ class Popularity:
         array([[2, 1]])
     """
 
+    trains = False
+    needs_ids = False
+
     def __init__(self, train: InteractionLog, item_count: int) -> None:
         counts = np.bincount(train.items, minlength=item_count)
         self.order = np.lexsort((np.arange(item_count), -counts))
         with np.errstate(divide="ignore"):
             self.scores = np.log(counts / max(1, counts.sum())).astype(np.float32)
 
-    def recommend(self, histories: Histories, k: int) -> Rankings:
+    @classmethod
+    def build(
+        cls, config: PopularityConfig, items: ItemSpace, precision: str = "fp32"
+    ) -> "Popularity":
+        """Counts over the training log of `items`; nothing is left to train.
+
+        Raises:
+            ConfigError: there is no training log.
+        """
+        if items.train is None:
+            raise ConfigError("train is None, but popularity is counted in it; pass the log")
+        return cls(items.train, items.item_count)
+
+    def recommend(self, histories: Histories, k: int, steps: None = None) -> Rankings:
         """The same `k` items in every row; -1 beyond the end of the catalogue."""
         items = np.full(k, -1, np.int64)
         scores = np.full(k, -np.inf, np.float32)

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from scoter.config import SasrecConfig
+from scoter.errors import ConfigError
 from scoter.models.backbones.item_scorer import ItemScorer
 from scoter.models.training.batches import ItemBatch, StepSource
 
@@ -34,13 +35,7 @@ class SASRec(ItemScorer):
     def __init__(
         self, config: SasrecConfig, item_count: int, fusion: Any = None, precision: str = "fp32"
     ) -> None:
-        super().__init__()
-        self.config, self.fusion, self.precision, self.item_count = (
-            config,
-            fusion,
-            precision,
-            item_count,
-        )
+        super().__init__(config, item_count, fusion, precision)
         self.items = nn.Embedding(item_count + 1, config.dim, padding_idx=item_count)
         self.positions = nn.Embedding(config.max_items, config.dim)
         for table in (self.items, self.positions):
@@ -58,6 +53,19 @@ class SASRec(ItemScorer):
             layer, config.layers, nn.LayerNorm(config.dim), enable_nested_tensor=False
         )
         self.dropout = nn.Dropout(config.dropout)
+
+    def attach(self, fusion: Any) -> None:
+        """Read chains through `fusion` from now on.
+
+        Raises:
+            ConfigError: the fusion votes, and the loss is `bce`.
+        """
+        if fusion.votes is not None and self.config.loss == "bce":
+            raise ConfigError(
+                "fusion.votes = True mixes probabilities, and model.loss = 'bce' has none; set "
+                "model.loss=ce"
+            )
+        super().attach(fusion)
 
     def loss(
         self, batch: ItemBatch, steps: StepSource | None = None, label_smoothing: float = 0.0

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from scoter.config import TigerConfig
 from scoter.errors import ConfigError
+from scoter.models.backbones.registry import ItemSpace
 from scoter.models.decoding.beam import TrieTensors, beam_search
 from scoter.models.decoding.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.decoding.tiger_decoder import BeamDecoder, fold
@@ -52,11 +53,15 @@ class Tiger(nn.Module):
         [0, 1, 2]
     """
 
+    trains = True
+    needs_ids = True
+
     def __init__(
         self, config: TigerConfig, ids: SemanticIds, fusion: Any = None, precision: str = "fp32"
     ) -> None:
         super().__init__()
         self.config, self.fusion, self.precision = config, fusion, precision
+        self.alignment: Any = None
         sizes = np.asarray(ids.codebook_sizes)
         first_tokens = tuple(
             int(token) for token in 1 + np.concatenate([[0], np.cumsum(sizes)[:-1]])
@@ -83,6 +88,26 @@ class Tiger(nn.Module):
         self.encoder = Stack(config, decoder=False)
         self.decoder = Stack(config, decoder=True)
         self.dropout = Dropout(config.dropout)
+
+    @classmethod
+    def build(cls, config: TigerConfig, items: ItemSpace, precision: str = "fp32") -> "Tiger":
+        """An untrained TIGER over the items' semantic IDs."""
+        if items.ids is None:
+            raise ConfigError("ids is None, but TIGER generates semantic IDs; pass them")
+        return cls(config, items.ids, precision=precision)
+
+    @property
+    def reading_layers(self) -> int:
+        """In how many layers the decoder could read a chain."""
+        return self.config.layers
+
+    def attach(self, fusion: Any) -> None:
+        """Read chains through `fusion` from now on."""
+        self.fusion = fusion
+
+    def output_vectors(self, items: Int[Tensor, " items"]) -> Float[Tensor, "items D"]:
+        """The mean of the embeddings of an item's codes, which scores are products with."""
+        return self.embedding(self.item_tokens[items]).mean(dim=1)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Tiger":
         """Moves the trie along with the weights: `nn.Module.to`, `cuda` and their like end here."""

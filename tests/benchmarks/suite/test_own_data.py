@@ -27,7 +27,6 @@ from benchmarks.suite.collect import load_rows
 from benchmarks.suite.own_method import load_own
 from benchmarks.suite.plan import plan
 from benchmarks.suite.recipes import own_config
-from benchmarks.suite.runs import find_methods
 from scoter import pipeline
 from scoter.config import with_overrides
 from scoter.data.prepared import load_prepared
@@ -40,6 +39,7 @@ from scoter.serving.explorer import explore
 from scoter.serving.service import recommend_from_run
 from scoter.stages.context import Context
 from scoter.stages.data import prepare
+from scoter.stages.finished import find_methods
 from scoter.stages.models import train
 
 ROOT = Path(__file__).parents[3]

@@ -1,0 +1,1 @@
+"""Recommenders put together from backbone, semantic IDs and chains; fit, recommend, save, load."""

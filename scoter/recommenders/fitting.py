@@ -1,0 +1,76 @@
+"""Training one network: its batches, its loss, its validation, through the one training loop."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scoter.config import TrainingConfig
+from scoter.evaluation.evaluator import Evaluator
+from scoter.evaluation.metrics import mean_metrics
+from scoter.seeding import derive_seed
+from scoter.types import Split
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scoter.models.training.batches import ItemBatch
+    from scoter.models.training.loop import TrainingLog
+    from scoter.models.training.workers import Workers
+    from scoter.protocols import Backbone, StepSource
+
+
+def fit_network(
+    model: "Backbone",
+    split: Split,
+    steps: "StepSource | None",
+    config: TrainingConfig,
+    *,
+    seed: int,
+    depth: int,
+    label: str,
+    scratch: Path,
+    workers: "Workers | None" = None,
+) -> "TrainingLog":
+    """Train `model` in place on the training part and leave the best validation epoch's weights.
+
+    Args:
+        depth: how many items are ranked for each validation user.
+        label: what the progress bar says; dropout is drawn from it and `seed`.
+        scratch: folder for checkpoints; what it holds of this very training is resumed.
+    """
+    from scoter.models.training.batches import cut_windows, training_batches
+    from scoter.models.training.loop import fit
+
+    windows = cut_windows(split.train, model.config.max_items)
+    histories, targets = split.histories("valid"), split.targets("valid")
+
+    def batches(epoch: int) -> "list[ItemBatch]":
+        drawn = derive_seed(seed, "batches", epoch)
+        return training_batches(split.train, windows, config.batch_targets, drawn)
+
+    def evaluate() -> dict[str, float]:
+        return mean_metrics(Evaluator().evaluate(model.recommend(histories, depth, steps), targets))
+
+    def loss(batch: "ItemBatch") -> "Tensor":
+        return total_loss(model, batch, steps, config.label_smoothing)
+
+    options: dict[str, Any] = {"seed": seed, "scratch": scratch, "label": label, "workers": workers}
+    return fit(model, batches, loss, evaluate, config, **options)
+
+
+def total_loss(
+    model: "Backbone", batch: "ItemBatch", steps: "StepSource | None", label_smoothing: float
+) -> "Tensor":
+    """The recommender's loss, plus InfoNCE between chains and targets where there is such a term."""
+    import torch
+
+    loss = model.loss(batch, steps, label_smoothing)
+    if model.alignment is None or steps is None:
+        return loss
+    row, column = batch.is_target.nonzero(as_tuple=True)
+    items = batch.items[row, column + 1]
+    before = torch.arange(batch.items.shape[1]) <= column[:, None]
+    histories = torch.where(before, batch.items[row], -1)
+    read, mask = steps.read(batch.users[row], batch.prefix_lengths[row, column])
+    return loss + model.alignment(
+        model.fusion, read, mask, model.output_vectors(items), items, histories
+    )

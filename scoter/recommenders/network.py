@@ -1,0 +1,85 @@
+"""An untrained network of a method: its backbone, with the fusion that reads chains."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scoter.config import MethodConfig
+from scoter.models.backbones.registry import ItemSpace, backbone
+from scoter.seeding import derive_seed
+from scoter.types import Catalog, ReasoningPattern, SemanticIds, Split, StepEmbeddings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scoter.protocols import Backbone
+
+
+def build_model(
+    method: MethodConfig,
+    split: Split,
+    catalog: Catalog,
+    ids: SemanticIds | None,
+    steps: StepEmbeddings | None,
+    seed: int,
+    device: str = "cpu",
+) -> "Backbone":
+    """The network on its device, the fusion's statistics taken from training prefixes.
+
+    Initial weights depend on `seed` alone, wherever they are.
+    """
+    from scoter.models.training.precision import resolve_device
+
+    chains = None if method.fusion is None or steps is None else (steps.pattern, steps.dim)
+    items = ItemSpace(catalog.item_count, ids, split.train)
+    model = build_network(method, items, chains, seed, device)
+    if not model.trains:
+        return model
+    if chains is not None and steps is not None:
+        model.fusion.set_statistics(*training_steps(split, steps))
+    return model.to(resolve_device(device))
+
+
+def build_network(
+    method: MethodConfig,
+    items: ItemSpace,
+    chains: tuple[ReasoningPattern, int] | None,
+    seed: int,
+    device: str = "cpu",
+) -> "Backbone":
+    """The same without data and still on the processor; `device` decides its precision.
+
+    Args:
+        chains: the pattern of the chains and the width of a step's embedding, or None.
+    """
+    import torch
+
+    from scoter.models.training.precision import resolve_device, resolve_precision
+    from scoter.transfer.alignment import Alignment
+    from scoter.transfer.build import build_fusion
+
+    config, fusion = method.model, method.fusion
+    torch.manual_seed(derive_seed(seed, "weights"))
+    precision = resolve_precision(method.training.precision, resolve_device(device))
+    model = backbone(config.kind).build(config, items, precision)
+    if fusion is not None and chains is not None:
+        model.attach(build_fusion(fusion, *chains, config.dim, model.reading_layers))
+        if fusion.alignment:
+            model.alignment = Alignment(config.dim, fusion.alignment, fusion.temperature)
+    return model
+
+
+def training_steps(
+    split: Split, steps: StepEmbeddings, most: int = 8192
+) -> tuple["Tensor", "Tensor"]:
+    """Steps and mask of at most `most` evenly spaced training prefixes that an item follows."""
+    import torch
+
+    from scoter.models.training.batches import StepReader
+
+    lengths = np.maximum(split.train.lengths - 1, 0)
+    ends = np.cumsum(lengths)
+    chosen = np.linspace(0, ends[-1] - 1, min(most, int(ends[-1]))).astype(np.int64)
+    users = np.searchsorted(ends, chosen, side="right")
+    prefix_lengths = chosen - (ends - lengths)[users] + 1
+    return StepReader(steps).read(torch.from_numpy(users), torch.from_numpy(prefix_lengths))
