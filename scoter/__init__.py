@@ -1,20 +1,25 @@
-"""scoter: structured chain-of-thought transfer for recommendation, with the theory and the
-benchmarks.
+"""scoter: structured chain-of-thought transfer for recommendation, with theory and benchmarks.
 
-Heavy names load lazily, so that `import scoter` takes milliseconds.
+Names load when they are first used, so that `import scoter` takes milliseconds.
 """
 
 import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from scoter.data.datasets import Dataset, load_dataset
+    from scoter.evaluation.evaluate import Evaluation, compare, evaluate
     from scoter.evaluation.evaluator import Evaluator
     from scoter.experiments import experiment
-    from scoter.models.backbones.sasrec import SASRec
-    from scoter.models.backbones.tiger import Tiger
+    from scoter.models.backbones.registry import register_backbone
     from scoter.pipeline import run
+    from scoter.recommenders.chains import Chains
+    from scoter.recommenders.estimators import TIGER, GRU4Rec, Popularity, SASRec, SCoTER
+    from scoter.recommenders.patterns import discover, load_chains, write_chains
+    from scoter.recommenders.saved import load
     from scoter.transfer.fusion import StructuredFusion
+    from scoter.types import ReasoningPattern, Step
 
 __version__ = "0.1.0"
 
@@ -24,19 +29,35 @@ __version__ = "0.1.0"
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 _PUBLIC = {
-    "run": "scoter.pipeline",
-    "experiment": "scoter.experiments",
-    "Tiger": "scoter.models.backbones.tiger",
-    "SASRec": "scoter.models.backbones.sasrec",
-    "StructuredFusion": "scoter.transfer.fusion",
-    "Evaluator": "scoter.evaluation.evaluator",
+    "scoter.data.datasets": ("Dataset", "load_dataset"),
+    "scoter.evaluation.evaluate": ("Evaluation", "compare", "evaluate"),
+    "scoter.evaluation.evaluator": ("Evaluator",),
+    "scoter.experiments": ("experiment",),
+    "scoter.models.backbones.registry": ("register_backbone",),
+    "scoter.pipeline": ("run",),
+    "scoter.recommenders.chains": ("Chains",),
+    "scoter.recommenders.estimators": ("TIGER", "SASRec", "GRU4Rec", "Popularity", "SCoTER"),
+    "scoter.recommenders.patterns": ("discover", "load_chains", "write_chains"),
+    "scoter.recommenders.saved": ("load",),
+    "scoter.transfer.fusion": ("StructuredFusion",),
+    "scoter.types": ("ReasoningPattern", "Step"),
 }
-__all__ = ["Evaluator", "SASRec", "StructuredFusion", "Tiger", "experiment", "run"]
+_HOME = {name: module for module, names in _PUBLIC.items() for name in names}
+__all__ = [  # noqa: RUF022
+    "load_dataset", "Dataset", "discover", "write_chains", "load_chains", "Chains",
+    "ReasoningPattern", "Step", "SCoTER", "TIGER", "SASRec", "GRU4Rec", "Popularity",
+    "evaluate", "compare", "Evaluation", "Evaluator", "load", "run", "experiment",
+    "register_backbone", "StructuredFusion",
+]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(
         f"module 'scoter' has no attribute {name!r}; it offers {', '.join(__all__)}"
     )
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

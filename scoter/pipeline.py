@@ -41,13 +41,14 @@ def run(
         DataError: the dataset is nowhere to be found (the message says where it was sought), or
             nobody in it has bought enough to train on.
     """
+    from scoter.data.split import check_trainable
     from scoter.stages import data, models, reasoning, summary
 
     context = Context(experiment, store or Store(), seed, say, workers, device)
     prepared = data.prepare(context, data_dir)
     methods = experiment.methods.values()
     if any(method.model.kind != "popularity" for method in methods):
-        data.check_trainable(data.open_data(prepared)[2])
+        check_trainable(data.open_data(prepared)[2])
     ids = pattern = steps = None
     if any(models.needs_semantic_ids(method) for method in methods):
         ids = data.make_semantic_ids(context, data.embed_items(context, prepared))

@@ -1,22 +1,19 @@
 """Every plug-in point of scoter as a protocol. This file imports nothing of ours at run time.
 
 A class is a citizen wherever one of these is asked for if it has the methods; it need not derive
-from anything.
+from anything. Backbones alone derive from `scoter.models.backbones.backbone.Backbone`, a torch
+module.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from torch import Tensor
 
     from scoter.data.datasets import Dataset
-    from scoter.models.backbones.registry import ItemSpace
-    from scoter.models.training.batches import ItemBatch
     from scoter.reasoning.language.language_model import Completion, CompletionRequest
-    from scoter.types import Histories, Rankings
 
 
 @runtime_checkable
@@ -39,6 +36,7 @@ class Recommender(Protocol):
     ) -> "pd.DataFrame": ...
 
 
+@runtime_checkable
 class StepSource(Protocol):
     """Chains as a recommender reads them: the steps of any user's prefix."""
 
@@ -61,43 +59,6 @@ class Fusion(Protocol):
     def __call__(self, hidden: "Tensor", memory: object, layer: int) -> "Tensor": ...
 
     def set_statistics(self, steps: "Tensor", mask: "Tensor") -> None: ...
-
-
-class Backbone(Protocol):
-    """A recommender network that may read chains."""
-
-    config: "object"
-    fusion: "Fusion | None"
-    alignment: "Callable[..., Tensor] | None"
-    reading_layers: int
-    """In how many layers a fusion could read."""
-
-    @classmethod
-    def build(cls, config: "object", items: "ItemSpace", precision: str) -> "Backbone": ...
-
-    def attach(self, fusion: "Fusion") -> None:
-        """Read chains through `fusion` from now on."""
-        ...
-
-    def loss(
-        self, batch: "ItemBatch", steps: "StepSource | None", label_smoothing: float
-    ) -> "Tensor":
-        """Mean loss over the batch's targets, in nats."""
-        ...
-
-    def recommend(
-        self,
-        histories: "Histories",
-        k: int,
-        steps: "StepSource | None" = None,
-        after_batch: "Callable[[np.ndarray], None]" = ...,
-    ) -> "Rankings":
-        """The `k` best items after each history."""
-        ...
-
-    def output_vectors(self, items: "Tensor") -> "Tensor":
-        """The vectors that scores are products with [items, dim]."""
-        ...
 
 
 class LanguageModel(Protocol):

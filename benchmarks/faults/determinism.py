@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.faults.kills import compare
 from benchmarks.studies.reliability import Section
-from scoter.stages.context import load_arrays
+from scoter.storage.arrays import load_arrays
 
 FIRST = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
 PROMISED: dict[str, dict[str, str]] = {

@@ -161,7 +161,7 @@ def open_data(work: Path, share: float) -> dict[str, Any]:
 
 def items(work: Path, share: float) -> dict[str, Any]:
     from scoter.semantic_ids.cooccurrence import cooccurrence_vectors, directions
-    from scoter.stages.context import save_arrays
+    from scoter.storage.arrays import save_arrays
 
     catalog, train, _ = _open(work)
     vectors = directions(cooccurrence_vectors(train, catalog.item_count, 128, seed=0)).astype(
@@ -174,7 +174,7 @@ def items(work: Path, share: float) -> dict[str, Any]:
 def ids(work: Path, share: float) -> dict[str, Any]:
     from scoter.config import SemanticIdConfig
     from scoter.semantic_ids.build import build_semantic_ids
-    from scoter.stages.context import load_arrays, save_arrays
+    from scoter.storage.arrays import load_arrays, save_arrays
 
     found, report = build_semantic_ids(
         load_arrays(work / "vectors.safetensors")["vectors"], SemanticIdConfig(), seed=0
@@ -192,7 +192,7 @@ def decode(work: Path, share: float) -> dict[str, Any]:
     from benchmarks.speed.work import SIZE
     from scoter.models.backbones.tiger import Tiger
     from scoter.models.decoding.trie import build_trie
-    from scoter.stages.context import load_arrays
+    from scoter.storage.arrays import load_arrays
     from scoter.types import SemanticIds
 
     torch.set_num_threads(1)

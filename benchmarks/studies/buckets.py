@@ -121,13 +121,14 @@ def age_rows(
     from scoter.models.quantised_steps import NoSteps
     from scoter.types import Targets
 
-    split, (model, reader, _) = method.run.split, method.trained()
+    split, (model, reader, table) = method.run.split, method.trained()
+    assert table is not None
     histories, targets = split.histories("test"), split.targets("test")
     able = np.flatnonzero(histories.lengths > max(AGES))
     chosen = np.sort(np.random.default_rng(derive_seed(seed, "ages")).permutation(able)[:users])
     some, wanted = histories.select(chosen), Targets(targets.users[chosen], targets.items[chosen])
     readers: dict[str, Any] = {str(age): Older(reader, age) for age in AGES}
-    readers["without"] = NoSteps(reader.step_count, reader.vectors.shape[1])
+    readers["without"] = NoSteps(table.step_count, table.dim)
     metrics = {
         age: Evaluator().evaluate(model.recommend(some, 20, found), wanted)
         for age, found in readers.items()

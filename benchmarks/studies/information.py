@@ -84,12 +84,12 @@ def open_run(run: Path, users: int, seed: int) -> dict[str, Any]:
     vectors, targets, items."""
     import torch
 
-    from scoter.models.training.batches import StepReader
+    from scoter.models.step_reader import StepReader
     from scoter.reasoning.chains.table import item_names, load_chains
-    from scoter.stages.context import load_arrays
     from scoter.stages.data import open_semantic_ids
     from scoter.stages.finished import FinishedRun
     from scoter.stages.reasoning import open_steps
+    from scoter.storage.arrays import load_arrays
 
     finished = FinishedRun.at(run)
     outcome = finished.outcome

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scoter.errors import ConfigError
-from scoter.models.training.batches import NOT_GROUNDED, distinct_bags
+from scoter.models.step_reader import NOT_GROUNDED, distinct_bags
 
 StepType = Literal["fp16", "int8"]
 

@@ -12,10 +12,11 @@ from scoter.types import Split
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from scoter.models.backbones.backbone import Backbone
     from scoter.models.training.batches import ItemBatch
     from scoter.models.training.loop import TrainingLog
     from scoter.models.training.workers import Workers
-    from scoter.protocols import Backbone, StepSource
+    from scoter.protocols import StepSource
 
 
 def fit_network(
@@ -29,6 +30,7 @@ def fit_network(
     label: str,
     scratch: Path,
     workers: "Workers | None" = None,
+    progress: bool = True,
 ) -> "TrainingLog":
     """Train `model` in place on the training part and leave the best validation epoch's weights.
 
@@ -54,13 +56,14 @@ def fit_network(
         return total_loss(model, batch, steps, config.label_smoothing)
 
     options: dict[str, Any] = {"seed": seed, "scratch": scratch, "label": label, "workers": workers}
+    options["progress"] = progress
     return fit(model, batches, loss, evaluate, config, **options)
 
 
 def total_loss(
     model: "Backbone", batch: "ItemBatch", steps: "StepSource | None", label_smoothing: float
 ) -> "Tensor":
-    """The recommender's loss, plus InfoNCE between chains and targets where there is such a term."""
+    """The recommender's loss, plus InfoNCE between chains and targets where there is one."""
     import torch
 
     loss = model.loss(batch, steps, label_smoothing)

@@ -12,7 +12,7 @@ from scoter.types import Catalog, ReasoningPattern, SemanticIds, Split, StepEmbe
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scoter.protocols import Backbone
+    from scoter.models.backbones.backbone import Backbone
 
 
 def build_model(
@@ -59,13 +59,14 @@ def build_network(
     from scoter.transfer.build import build_fusion
 
     config, fusion = method.model, method.fusion
+    dim = getattr(config, "dim", 0)
     torch.manual_seed(derive_seed(seed, "weights"))
     precision = resolve_precision(method.training.precision, resolve_device(device))
     model = backbone(config.kind).build(config, items, precision)
     if fusion is not None and chains is not None:
-        model.attach(build_fusion(fusion, *chains, config.dim, model.reading_layers))
+        model.attach(build_fusion(fusion, *chains, dim, model.reading_layers))
         if fusion.alignment:
-            model.alignment = Alignment(config.dim, fusion.alignment, fusion.temperature)
+            model.alignment = Alignment(dim, fusion.alignment, fusion.temperature)
     return model
 
 
@@ -75,7 +76,7 @@ def training_steps(
     """Steps and mask of at most `most` evenly spaced training prefixes that an item follows."""
     import torch
 
-    from scoter.models.training.batches import StepReader
+    from scoter.models.step_reader import StepReader
 
     lengths = np.maximum(split.train.lengths - 1, 0)
     ends = np.cumsum(lengths)

@@ -30,13 +30,19 @@ class Sources:
 
 
 def steps_as_read(
-    fusion: FusionConfig, steps: StepEmbeddings, sentences: list[str], sources: Sources
+    fusion: FusionConfig,
+    steps: StepEmbeddings,
+    sentences: list[str],
+    sources: Sources,
+    widths: list[int] | None = None,
 ) -> StepEmbeddings:
     """The step embeddings that a fusion of this configuration reads.
 
     Args:
         steps: everybody's own chains.
         sentences: the text of each row of `steps.vectors`.
+        widths: how many sentences of each step a slot is made for, where each sentence has one; by
+            default as many as these chains have.
 
     Raises:
         ConfigError: grounded steps without semantic IDs.
@@ -53,7 +59,7 @@ def steps_as_read(
         steps = statements_as_features(steps, derive_seed(0, "features"))
     elif fusion.chains == "item-text":
         steps = item_text_steps(steps, sources)
-    return one_step_per_sentence(steps) if fusion.slots == "sentence" else steps
+    return one_step_per_sentence(steps, like=widths) if fusion.slots == "sentence" else steps
 
 
 def spoken_items(catalog: Catalog, wanted: tuple[str, ...]) -> list[str]:

@@ -1,7 +1,7 @@
 """Residual k-means: each level clusters what the levels before it left over."""
 
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -108,9 +108,9 @@ def kmeans(
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = KMeans(
-            clusters, init=init, n_init=1, max_iter=ROUNDS, random_state=int(rng.integers(2**32))
-        )  # pyright: ignore
+        drawn = int(rng.integers(2**32))
+        options: dict[str, Any] = {"init": init, "n_init": 1, "max_iter": ROUNDS}
+        model = KMeans(clusters, random_state=drawn, **options)
         return model.fit(points).cluster_centers_
 
 

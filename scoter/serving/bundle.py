@@ -28,9 +28,9 @@ from scoter.models.backbones.registry import backbone
 from scoter.models.quantised_steps import StepType, quantise
 from scoter.serving.newest_chains import NewestChains
 from scoter.serving.service import Service, newest_chains, run_service, served, whole_log
-from scoter.stages.context import save_arrays
 from scoter.stages.data import open_semantic_ids
 from scoter.stages.finished import FinishedMethod, FinishedRun
+from scoter.storage.arrays import save_arrays
 from scoter.storage.store import MANIFEST, Artefact, Store, git_commit, hash_file
 from scoter.storage.writing import write_parquet, writing
 from scoter.types import SemanticIds

@@ -28,7 +28,7 @@ from scoter.serving.bundle import (
 )
 from scoter.serving.newest_chains import step_texts
 from scoter.serving.service import Question, Service, answers, numbers_of
-from scoter.stages.context import load_arrays
+from scoter.storage.arrays import load_arrays
 from scoter.storage.store import MANIFEST, hash_file
 from scoter.storage.untrusted import parse_json, read_parquet
 from scoter.types import Histories, ReasoningPattern, SemanticIds, Step

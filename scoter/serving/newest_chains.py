@@ -10,9 +10,10 @@ from jaxtyping import Int
 
 from scoter.reasoning.chains.table import ChainTable, write_rows
 from scoter.seeding import derive_seed
-from scoter.stages.context import Context, load_arrays
+from scoter.stages.context import Context
 from scoter.stages.reasoning import open_pattern
 from scoter.stages.sentences import sentence_encoder
+from scoter.storage.arrays import load_arrays
 from scoter.storage.store import Artefact
 from scoter.types import Catalog, Histories, ReasoningPattern, Split, StepEmbeddings
 
@@ -27,7 +28,7 @@ class NewestChains:
 
     def reader(self) -> Any:
         """What a recommender reads; the users it asks for are rows of the histories."""
-        from scoter.models.training.batches import StepReader
+        from scoter.models.step_reader import StepReader
 
         return NewestReader(StepReader(self.steps))
 

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from scoter.config import Experiment, from_json, to_json
-from scoter.storage.store import Artefact, Store, as_new_file
+from scoter.storage.store import Artefact, Store
 from scoter.types import Part
 
 # Bump a stage's version when its output changes for the same inputs.
@@ -68,18 +66,3 @@ class Context:
         artefact = make(name, VERSIONS[name], config, inputs, build)
         self.say(f"{name}: {'reused' if artefact.reused else 'made'} {artefact.key[:16]}")
         return artefact
-
-
-def save_arrays(path: Path, **arrays: np.ndarray) -> None:
-    """Named arrays as one safetensors file."""
-    from safetensors.numpy import save_file
-
-    with as_new_file(path):
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
-
-
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The inverse of `save_arrays`."""
-    from safetensors.numpy import load_file
-
-    return load_file(path)

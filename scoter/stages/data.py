@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from scoter.seeding import derive_seed
-from scoter.stages.context import Context, load_arrays, save_arrays
+from scoter.stages.context import Context
+from scoter.storage.arrays import load_arrays, save_arrays
 from scoter.storage.store import Artefact
 from scoter.types import Catalog, InteractionLog, SemanticIds, Split
 

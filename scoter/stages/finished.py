@@ -16,7 +16,8 @@ from scoter.storage.store import Artefact, Store
 from scoter.types import Catalog, InteractionLog, Split
 
 if TYPE_CHECKING:
-    from scoter.protocols import Backbone, StepSource
+    from scoter.models.backbones.backbone import Backbone
+    from scoter.protocols import StepSource
     from scoter.types import StepEmbeddings
 
 

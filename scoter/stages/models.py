@@ -11,16 +11,18 @@ from scoter.config import FusionConfig, MethodConfig, to_json
 from scoter.data.split import check_trainable
 from scoter.models.backbones.registry import backbone
 from scoter.reasoning.chains.table import load_chains
-from scoter.stages.context import PARTS, Context, load_arrays, save_arrays
+from scoter.stages.context import PARTS, Context
 from scoter.stages.data import codes_of, open_data
 from scoter.stages.reasoning import open_steps
 from scoter.stages.sentences import sentence_encoder
 from scoter.storage import sentence_vectors
+from scoter.storage.arrays import load_arrays, save_arrays
 from scoter.storage.store import Artefact
 from scoter.types import Rankings, StepEmbeddings
 
 if TYPE_CHECKING:
-    from scoter.protocols import Backbone, StepSource
+    from scoter.models.backbones.backbone import Backbone
+    from scoter.protocols import StepSource
 
 UNTRAINED = {"epochs": 0, "best_epoch": 0, "curve": [], "parameters": 0, "cpu_seconds": 0.0}
 """The training log of a method that only counts."""

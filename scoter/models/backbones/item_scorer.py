@@ -7,40 +7,33 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from scoter.models.backbones.backbone import Backbone
 from scoter.models.backbones.registry import ItemSpace
 from scoter.models.decoding.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.decoding.votes import add_votes, add_votes_everywhere
-from scoter.models.training.batches import StepSource, encode_chains
+from scoter.models.step_reader import encode_chains
+from scoter.protocols import StepSource
 from scoter.types import Histories, Rankings
 
 
-class ItemScorer(nn.Module):
+class ItemScorer(Backbone):
     """A network whose scores are products of hidden states with its item embeddings.
 
     A subclass makes `items`, whose last row pads, and gives `_hidden`.
     """
 
-    trains = True
-    needs_ids = False
-    reading_layers = 1
-    """A lone place reads a chain: the state after the last item."""
     items: nn.Embedding
 
     def __init__(
         self, config: Any, item_count: int, fusion: Any = None, precision: str = "fp32"
     ) -> None:
-        super().__init__()
-        self.config, self.item_count, self.precision = config, item_count, precision
-        self.fusion, self.alignment = fusion, None
+        super().__init__(config, fusion, precision)
+        self.item_count = item_count
 
     @classmethod
     def build(cls, config: Any, items: ItemSpace, precision: str = "fp32") -> "ItemScorer":
         """An untrained network over item numbers."""
         return cls(config, items.item_count, precision=precision)
-
-    def attach(self, fusion: Any) -> None:
-        """Read chains through `fusion` from now on."""
-        self.fusion = fusion
 
     def output_vectors(self, items: Int[Tensor, " items"]) -> Float[Tensor, "items D"]:
         """The item embeddings, which scores are products with."""

@@ -4,11 +4,14 @@ import numpy as np
 
 from scoter.config import PopularityConfig
 from scoter.errors import ConfigError
+from scoter.models.backbones.backbone import Backbone
 from scoter.models.backbones.registry import ItemSpace
+from scoter.models.decoding.ranking import AfterBatch, ignore
+from scoter.protocols import StepSource
 from scoter.types import Histories, InteractionLog, Rankings
 
 
-class Popularity:
+class Popularity(Backbone):
     """Counts training events per item. Ties go to the lower item number; scores are log-shares in
     nats.
 
@@ -20,9 +23,9 @@ class Popularity:
     """
 
     trains = False
-    needs_ids = False
 
     def __init__(self, train: InteractionLog, item_count: int) -> None:
+        super().__init__(PopularityConfig())
         counts = np.bincount(train.items, minlength=item_count)
         self.order = np.lexsort((np.arange(item_count), -counts))
         with np.errstate(divide="ignore"):
@@ -41,7 +44,13 @@ class Popularity:
             raise ConfigError("train is None, but popularity is counted in it; pass the log")
         return cls(items.train, items.item_count)
 
-    def recommend(self, histories: Histories, k: int, steps: None = None) -> Rankings:
+    def recommend(
+        self,
+        histories: Histories,
+        k: int,
+        steps: StepSource | None = None,
+        after_batch: AfterBatch = ignore,
+    ) -> Rankings:
         """The same `k` items in every row; -1 beyond the end of the catalogue."""
         items = np.full(k, -1, np.int64)
         scores = np.full(k, -np.inf, np.float32)

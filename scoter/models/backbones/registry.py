@@ -29,7 +29,7 @@ class ItemSpace:
 def register_backbone(kind: str):
     """A class decorator: `@register_backbone("mine")` makes a class the backbone of that kind.
 
-    The class needs what `scoter.protocols.Backbone` lists.
+    The class derives from `scoter.models.backbones.backbone.Backbone`.
 
     Example:
         >>> @register_backbone("example")

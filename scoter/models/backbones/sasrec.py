@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from scoter.config import SasrecConfig
 from scoter.errors import ConfigError
 from scoter.models.backbones.item_scorer import ItemScorer
-from scoter.models.training.batches import ItemBatch, StepSource
+from scoter.models.training.batches import ItemBatch
+from scoter.protocols import StepSource
 
 
 class SASRec(ItemScorer):

@@ -11,7 +11,7 @@ from scoter.models.backbones.tiger import Tiger
 from scoter.models.decoding.beam import beam_search
 from scoter.models.decoding.tiger_decoder import BeamDecoder, evaluating, fold
 from scoter.models.quantised_steps import QuantisedSteps
-from scoter.models.training.batches import StepSource
+from scoter.protocols import StepSource
 
 
 class SingleRequests:

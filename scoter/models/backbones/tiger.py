@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from scoter.config import TigerConfig
 from scoter.errors import ConfigError
+from scoter.models.backbones.backbone import Backbone
 from scoter.models.backbones.registry import ItemSpace
 from scoter.models.decoding.beam import TrieTensors, beam_search
 from scoter.models.decoding.ranking import AfterBatch, ignore, rank_in_batches
@@ -30,8 +31,10 @@ from scoter.models.decoding.trie import build_trie
 from scoter.models.decoding.votes import add_votes, elect
 from scoter.models.dropout import Dropout
 from scoter.models.layers import Attention, FeedForward, RelativeBias, RMSNorm
-from scoter.models.training.batches import ItemBatch, StepSource, encode_chains
+from scoter.models.step_reader import encode_chains
+from scoter.models.training.batches import ItemBatch
 from scoter.models.training.precision import device_of
+from scoter.protocols import StepSource
 from scoter.types import Histories, Rankings, SemanticIds
 
 BLUR = 0.1
@@ -42,7 +45,7 @@ BATCH_ROWS, GPU_BATCH_ROWS = (
 _BLOCKED = -1e9
 
 
-class Tiger(nn.Module):
+class Tiger(Backbone):
     """Generative retrieval over `ids`; with a `fusion`, the decoder also reads the chain's steps.
 
     Example:
@@ -53,15 +56,13 @@ class Tiger(nn.Module):
         [0, 1, 2]
     """
 
-    trains = True
     needs_ids = True
 
     def __init__(
         self, config: TigerConfig, ids: SemanticIds, fusion: Any = None, precision: str = "fp32"
     ) -> None:
-        super().__init__()
-        self.config, self.fusion, self.precision = config, fusion, precision
-        self.alignment: Any = None
+        super().__init__(config, fusion, precision)
+        self.reading_layers = config.layers
         sizes = np.asarray(ids.codebook_sizes)
         first_tokens = tuple(
             int(token) for token in 1 + np.concatenate([[0], np.cumsum(sizes)[:-1]])
@@ -95,15 +96,6 @@ class Tiger(nn.Module):
         if items.ids is None:
             raise ConfigError("ids is None, but TIGER generates semantic IDs; pass them")
         return cls(config, items.ids, precision=precision)
-
-    @property
-    def reading_layers(self) -> int:
-        """In how many layers the decoder could read a chain."""
-        return self.config.layers
-
-    def attach(self, fusion: Any) -> None:
-        """Read chains through `fusion` from now on."""
-        self.fusion = fusion
 
     def output_vectors(self, items: Int[Tensor, " items"]) -> Float[Tensor, "items D"]:
         """The mean of the embeddings of an item's codes, which scores are products with."""

@@ -17,7 +17,9 @@ from scoter.errors import ConfigError
 from scoter.models.decoding.beam import segment_logsumexp
 from scoter.models.decoding.tiger_decoder import BeamDecoder, evaluating, fold
 from scoter.models.decoding.votes import add_votes_everywhere
-from scoter.models.training.batches import StepSource, encode_chains, history_batches
+from scoter.models.step_reader import encode_chains
+from scoter.models.training.batches import history_batches
+from scoter.protocols import StepSource
 from scoter.types import Histories
 
 

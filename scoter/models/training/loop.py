@@ -60,6 +60,7 @@ def fit(
     label: str,
     on_step: Callable[[int], None] = lambda step: None,
     workers: Workers | None = None,
+    progress: bool = True,
 ) -> TrainingLog:
     """Train `model` in place, where its parameters are, and leave the weights of its best
     validation epoch in it.
@@ -73,6 +74,7 @@ def fit(
         workers: the processes that share each batch; None for this one alone. Several call `fit`
             with equal arguments and one `scratch`; the first validates and writes, and its log is
             the whole one.
+        progress: whether a bar and a line an epoch are shown.
     """
     workers = workers or Alone()
     torch.manual_seed(derive_seed(seed, label, "dropout"))
@@ -96,7 +98,7 @@ def fit(
         bar = tqdm(
             todo,
             desc=f"{label} epoch {epoch + 1}/{config.epochs}",
-            disable=None if workers.is_first else True,
+            disable=None if workers.is_first and progress else True,
             leave=False,
         )
         for number, batch in enumerate(bar):
@@ -136,7 +138,8 @@ def fit(
             continue
         checkpoint.save(log, place)
         report = ", ".join(f"{key} {value:.4g}" for key, value in entry.items())
-        tqdm.write(f"{label}: {report}, {log.cpu_seconds:.0f} CPU-s", file=sys.stderr)
+        if progress:
+            tqdm.write(f"{label}: {report}, {log.cpu_seconds:.0f} CPU-s", file=sys.stderr)
     # until the first has written the best weights, and then until all have read them
     workers.wait()
     if workers.is_first and checkpoint.best and hash_file(best_file) != checkpoint.best:

@@ -7,7 +7,8 @@ import torch
 from scoter.config import Gru4RecConfig
 from scoter.errors import ConfigError
 from scoter.models.backbones.gru4rec import GRU4Rec
-from scoter.models.training.batches import ItemBatch, StepReader, cut_windows, training_batches
+from scoter.models.step_reader import StepReader
+from scoter.models.training.batches import ItemBatch, cut_windows, training_batches
 from scoter.transfer.fusion import StructuredFusion
 from scoter.types import Histories, InteractionLog, ReasoningPattern, Step, StepEmbeddings
 

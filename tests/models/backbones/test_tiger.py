@@ -9,7 +9,8 @@ import torch
 from scoter.config import TigerConfig
 from scoter.errors import ConfigError
 from scoter.models.backbones.tiger import Tiger
-from scoter.models.training.batches import ItemBatch, StepReader, cut_windows, training_batches
+from scoter.models.step_reader import StepReader
+from scoter.models.training.batches import ItemBatch, cut_windows, training_batches
 from scoter.transfer.collapse import MeanPoolFusion, other_users_chains
 from scoter.transfer.fusion import StructuredFusion
 from scoter.types import (

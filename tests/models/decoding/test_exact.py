@@ -12,7 +12,8 @@ from scoter.config import TigerConfig
 from scoter.errors import ConfigError
 from scoter.models.backbones.tiger import Tiger
 from scoter.models.decoding.exact import agreement, log_likelihoods
-from scoter.models.training.batches import ItemBatch, StepReader, encode_chains
+from scoter.models.step_reader import StepReader, encode_chains
+from scoter.models.training.batches import ItemBatch
 from scoter.transfer.fusion import StructuredFusion
 from scoter.types import Histories, ReasoningPattern, SemanticIds, Step, StepEmbeddings
 

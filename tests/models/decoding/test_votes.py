@@ -17,7 +17,8 @@ from scoter.models.decoding.exact import log_likelihoods
 from scoter.models.decoding.rescoring import rescore
 from scoter.models.decoding.votes import elect
 from scoter.models.quantised_steps import QuantisedSteps
-from scoter.models.training.batches import StepReader, cut_windows, encode_chains, training_batches
+from scoter.models.step_reader import StepReader, encode_chains
+from scoter.models.training.batches import cut_windows, training_batches
 from scoter.transfer.build import build_fusion
 from scoter.transfer.prepared import PreparedFusion
 from scoter.transfer.votes import Votes

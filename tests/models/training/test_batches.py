@@ -5,12 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoter.models.training.batches import (
-    StepReader,
-    cut_windows,
-    history_batches,
-    training_batches,
-)
+from scoter.models.step_reader import StepReader
+from scoter.models.training.batches import cut_windows, history_batches, training_batches
 from scoter.types import Histories, InteractionLog, ReasoningPattern, Step, StepEmbeddings
 
 

@@ -17,7 +17,8 @@ from scoter.models.backbones.sasrec import SASRec
 from scoter.models.backbones.tiger import Tiger
 from scoter.models.decoding import ranking
 from scoter.models.decoding import tiger_decoder as decoding
-from scoter.models.training.batches import ItemBatch, StepReader, cut_windows, training_batches
+from scoter.models.step_reader import StepReader
+from scoter.models.training.batches import ItemBatch, cut_windows, training_batches
 from scoter.models.training.precision import autocast, resolve_precision
 from scoter.transfer.fusion import StructuredFusion
 from scoter.types import Histories, ReasoningPattern, Step, StepEmbeddings

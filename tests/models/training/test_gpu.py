@@ -12,8 +12,9 @@ from torch import Tensor
 from scoter.config import Gru4RecConfig, TrainingConfig
 from scoter.models.backbones.gru4rec import GRU4Rec
 from scoter.models.dropout import Dropout
+from scoter.models.step_reader import StepReader
 from scoter.models.training import loop as training
-from scoter.models.training.batches import StepReader, cut_windows, training_batches
+from scoter.models.training.batches import cut_windows, training_batches
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 ALL = {**MODELS, "gru4rec": lambda: GRU4Rec(Gru4RecConfig(dim=8, dropout=0.0), 8)}

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoter.errors import DataError
-from scoter.models.training.batches import StepReader
+from scoter.models.step_reader import StepReader
 from scoter.reasoning.chains.prefixes import PrefixPolicy
 from scoter.reasoning.chains.table import hand_written_pattern, write_chains
 from scoter.reasoning.writing.engine import run_job

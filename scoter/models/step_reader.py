@@ -1,0 +1,166 @@
+"""`StepEmbeddings` as tensors: what recommenders read of chains."""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from scoter.errors import ConfigError
+from scoter.protocols import StepSource
+from scoter.types import StepEmbeddings
+
+NOT_GROUNDED = (
+    "these chains do not say which items they name, and steps have votes here; ground them first"
+)
+
+
+def encode_chains(
+    fusion: Any,
+    steps: StepSource | None,
+    users: Int[Tensor, " rows"],
+    prefix_lengths: Int[Tensor, " rows"],
+) -> Any:
+    """What `fusion` makes of the chains of these users' prefixes; what several steps say is read
+    once where that can be.
+
+    Raises:
+        ConfigError: `steps` is None.
+    """
+    if steps is None:
+        raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
+    named = () if fusion.votes is None else (steps.named(users, prefix_lengths),)
+    if fusion.shares_steps and isinstance(steps, StepReader):
+        return fusion.encode_shared(*steps.read_shared(users, prefix_lengths), *named)
+    return fusion.encode(*steps.read(users, prefix_lengths), *named)
+
+
+class StepReader:
+    """`StepEmbeddings` as tensors: the chains of any (user, prefix length) as dense steps and a
+    mask."""
+
+    def __init__(self, steps: StepEmbeddings, device: torch.device | str = "cpu") -> None:
+        self.vectors = torch.from_numpy(steps.vectors.astype(np.float32)).to(device)
+        self.indices = torch.from_numpy(steps.indices.astype(np.int64)).to(device)
+        self.offsets = torch.from_numpy(steps.offsets.astype(np.int64)).to(device)
+        self.starts = torch.from_numpy(steps.starts.astype(np.int64)).to(device)
+        self.step_count = steps.step_count
+        self.items = (
+            None
+            if steps.named is None
+            else torch.from_numpy(steps.named.astype(np.int64)).to(device)
+        )
+
+    @cached_property
+    def distinct(self) -> tuple[Int[Tensor, " bags"], Int[Tensor, " distinct"]]:
+        """A number for what each step of each chain says, and for each number one that says it;
+        made when first asked for."""
+        numbers, example = distinct_bags(self.indices.cpu().numpy(), self.offsets.cpu().numpy())
+        return torch.from_numpy(numbers).to(self.indices.device), torch.from_numpy(example).to(
+            self.indices.device
+        )
+
+    def named(
+        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
+    ) -> Int[Tensor, "rows steps"]:
+        """The item that each step names, -1 where it names none or says several sentences."""
+        low, counts = self._bags(users, prefix_lengths)
+        return only_item(self.items, self.indices, low, counts).view(len(users), self.step_count)
+
+    def read(
+        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
+    ) -> tuple[Float[Tensor, "rows steps dim"], Bool[Tensor, "rows steps"]]:
+        """Mean sentence vector of each step, zeros where the step or the whole chain is missing."""
+        low, counts = self._bags(users, prefix_lengths)
+        shape = (len(users), self.step_count)
+        return self._means(low, counts).view(*shape, -1), (counts > 0).view(shape)
+
+    def read_shared(
+        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
+    ) -> tuple[
+        Float[Tensor, "distinct dim"], Int[Tensor, "rows steps"], Bool[Tensor, "rows steps"]
+    ]:
+        """The same with what several steps say read once: the distinct vectors, which of them each
+        step is, and the mask.
+
+        A step that is missing may be any of them.
+        """
+        rows, known = self._rows(users, prefix_lengths)
+        bags = rows[:, None] * self.step_count + torch.arange(self.step_count)
+        mask = (self.offsets[bags + 1] > self.offsets[bags]) & known[:, None]
+        numbers, example = self.distinct
+        said, place = numbers[bags].unique(return_inverse=True)
+        low = self.offsets[example[said]]
+        return self._means(low, self.offsets[example[said] + 1] - low), place, mask
+
+    def _means(
+        self, low: Int[Tensor, " bags"], counts: Int[Tensor, " bags"]
+    ) -> Float[Tensor, "bags dim"]:
+        ends = counts.cumsum(0)
+        flat = torch.repeat_interleave(low - (ends - counts), counts) + torch.arange(
+            int(ends[-1]) if len(ends) else 0
+        )
+        return torch.nn.functional.embedding_bag(
+            self.indices[flat], self.vectors, ends - counts, mode="mean"
+        )
+
+    def _rows(
+        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
+    ) -> tuple[Tensor, Tensor]:
+        """Each chain's row among all, 0 where there is no such chain, and whether there is."""
+        rows = self.starts[users] + prefix_lengths - 1
+        known = (prefix_lengths >= 1) & (rows < self.starts[users + 1])
+        return torch.where(known, rows, 0), known
+
+    def _bags(
+        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
+    ) -> tuple[Tensor, Tensor]:
+        """Where each step's sentences begin in `indices`, and how many there are."""
+        rows, known = self._rows(users, prefix_lengths)
+        bags = (rows[:, None] * self.step_count + torch.arange(self.step_count)).flatten()
+        low = self.offsets[bags]
+        return low, (self.offsets[bags + 1] - low) * known.repeat_interleave(self.step_count)
+
+
+def distinct_bags(
+    indices: Int[np.ndarray, " entries"], offsets: Int[np.ndarray, " bags_and_one"]
+) -> tuple[Int[np.ndarray, " bags"], Int[np.ndarray, " distinct"]]:
+    """A number for what each bag holds, equal for equal bags, and for each number a bag that holds
+    it.
+
+    Example:
+        >>> numbers, example = distinct_bags(
+        ...     np.array([7, 4, 7, 7, 4]), np.array([0, 1, 3, 3, 4, 5])
+        ... )
+        >>> bool(numbers[0] == numbers[3]), len(example), example[numbers[0]].item()
+        (True, 4, 0)
+    """
+    lengths = np.diff(offsets)
+    contents, example, count = np.zeros(len(lengths), np.int64), [], 0
+    for length in np.unique(lengths).tolist():
+        bags = np.flatnonzero(lengths == length)
+        held = indices[offsets[bags][:, None] + np.arange(length)]
+        order = np.lexsort(held.T) if length else np.arange(len(bags))
+        ordered = held[order]
+        new = np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(axis=1)])
+        contents[bags[order]] = count + np.cumsum(new) - 1
+        example.append(bags[order][new])
+        count += int(new.sum())
+    return contents, np.concatenate(example) if example else np.zeros(0, np.int64)
+
+
+def only_item(
+    items: Int[Tensor, " sentences"] | None,
+    indices: Int[Tensor, " entries"],
+    low: Int[Tensor, " bags"],
+    counts: Int[Tensor, " bags"],
+) -> Int[Tensor, " bags"]:
+    """The item that each bag's only sentence names; -1 where it names none, and where there are
+    several sentences or none."""
+    if items is None:
+        raise ConfigError(NOT_GROUNDED)
+    if not len(indices):
+        return torch.full_like(low, -1)
+    return torch.where(counts == 1, items[indices[low.clamp(max=len(indices) - 1)].long()], -1)
