@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from scoter.models.backbones.registry import register_backbone
     from scoter.pipeline import run
     from scoter.recommenders.chains import Chains
-    from scoter.recommenders.estimators import TIGER, GRU4Rec, Popularity, SASRec, SCoTER
+    from scoter.recommenders.estimators import TIGER, GRU4Rec, Popularity, SASRec, SCoTER, load
     from scoter.recommenders.patterns import discover, load_chains, write_chains
-    from scoter.recommenders.saved import load
     from scoter.transfer.fusion import StructuredFusion
     from scoter.types import ReasoningPattern, Step
 
@@ -36,9 +35,15 @@ _PUBLIC = {
     "scoter.models.backbones.registry": ("register_backbone",),
     "scoter.pipeline": ("run",),
     "scoter.recommenders.chains": ("Chains",),
-    "scoter.recommenders.estimators": ("TIGER", "SASRec", "GRU4Rec", "Popularity", "SCoTER"),
+    "scoter.recommenders.estimators": (
+        "TIGER",
+        "SASRec",
+        "GRU4Rec",
+        "Popularity",
+        "SCoTER",
+        "load",
+    ),
     "scoter.recommenders.patterns": ("discover", "load_chains", "write_chains"),
-    "scoter.recommenders.saved": ("load",),
     "scoter.transfer.fusion": ("StructuredFusion",),
     "scoter.types": ("ReasoningPattern", "Step"),
 }

@@ -42,7 +42,7 @@ def run(
             nobody in it has bought enough to train on.
     """
     from scoter.data.split import check_trainable
-    from scoter.stages import data, models, reasoning, summary
+    from scoter.stages import data, models, networks, reasoning, summary
 
     context = Context(experiment, store or Store(), seed, say, workers, device)
     prepared = data.prepare(context, data_dir)
@@ -50,7 +50,7 @@ def run(
     if any(method.model.kind != "popularity" for method in methods):
         check_trainable(data.open_data(prepared)[2])
     ids = pattern = steps = None
-    if any(models.needs_semantic_ids(method) for method in methods):
+    if any(networks.needs_semantic_ids(method) for method in methods):
         ids = data.make_semantic_ids(context, data.embed_items(context, prepared))
     if any(method.fusion for method in methods):
         pattern, steps = reasoning.pattern_and_chains(context, prepared)

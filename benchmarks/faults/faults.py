@@ -184,7 +184,7 @@ def read_artefact(root: Path, name: str) -> str:
     from scoter.cli.runs import outcome_of
     from scoter.stages.context import PARTS
     from scoter.stages.data import open_data, open_semantic_ids
-    from scoter.stages.models import open_rankings
+    from scoter.stages.networks import open_rankings
     from scoter.stages.reasoning import open_pattern, open_steps
     from scoter.storage.arrays import load_arrays
 

@@ -160,7 +160,8 @@ def one_seed(seed: int, attention: float) -> dict[str, Any]:
     from scoter.experiments import experiment
     from scoter.stages.context import Context
     from scoter.stages.data import embed_items, make_semantic_ids, open_data, prepare
-    from scoter.stages.models import open_rankings, rank, train
+    from scoter.stages.models import rank, train
+    from scoter.stages.networks import open_rankings
     from scoter.stages.reasoning import pattern_and_chains
     from scoter.storage.store import Store, git_commit
 

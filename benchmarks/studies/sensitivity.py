@@ -194,7 +194,7 @@ def _trained_again(
     from scoter.data.prepared import save_prepared
     from scoter.models.backbones.popularity import Popularity
     from scoter.stages import data as stages
-    from scoter.stages import models
+    from scoter.stages import models, networks
     from scoter.stages.context import PARTS, Context
 
     split, found = leave_one_out(log), {}
@@ -216,7 +216,7 @@ def _trained_again(
                     prepared = stages.prepare(context, Path(folder))
             trained = models.train(context, name, method, prepared, None, None)
             ranked = models.rank(context, method, trained, prepared, None, None)
-            rankings = {part: models.open_rankings(ranked, part) for part in PARTS}
+            rankings = {part: networks.open_rankings(ranked, part) for part in PARTS}
         metrics = {
             part: mean_metrics(Evaluator().evaluate(rankings[part], split.targets(part)), METRICS)
             for part in PARTS

@@ -24,9 +24,10 @@ from scoter.config import (
 )
 from scoter.data.datasets import Dataset
 from scoter.data.split import check_trainable
-from scoter.errors import ConfigError
+from scoter.errors import ConfigError, StoreError
 from scoter.experiments import TIGER_IDS, methods
 from scoter.models.backbones.registry import backbone
+from scoter.recommenders import saved
 from scoter.recommenders.chains import Chains
 from scoter.recommenders.requests import Requests, requests_of
 from scoter.recommenders.step_sources import Sources, steps_as_read
@@ -162,10 +163,8 @@ class Estimator:
             ConfigError: it was not fitted.
             StoreError: the folder exists, or cannot be written.
         """
-        from scoter.recommenders.saved import save
-
         self._fitted()
-        save(self, Path(folder))
+        saved.save(self, Path(folder))
 
     @property
     def reads_chains(self) -> bool:
@@ -311,6 +310,24 @@ class SCoTER(Estimator):
 
 
 CLASSES = {made.__name__: made for made in (Popularity, SASRec, GRU4Rec, TIGER, SCoTER)}
+
+
+def load(folder: str | Path) -> Estimator:
+    """The estimator that `save` wrote into a folder; it recommends what it did before.
+
+    Raises:
+        StoreError: the folder holds no such model, or one that cannot be read.
+    """
+    about, dataset, ids, chains = saved.read(Path(folder))
+    if about["class"] not in CLASSES:
+        known = ", ".join(CLASSES)
+        raise StoreError(f"{folder} holds a {about['class']!r}; this version knows {known}")
+    model = CLASSES[about["class"]]()
+    model.config, model.text = about["method"], about["text"]
+    model.semantic_ids, model.seed = about["semantic_ids"], int(about["seed"])
+    model.dataset, model.ids, model.chains = dataset, ids, chains
+    model.restore(Path(folder) / saved.WEIGHTS)
+    return model
 
 
 class NewestReader:

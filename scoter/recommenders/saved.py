@@ -3,20 +3,22 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scoter.config import MethodConfig, SemanticIdConfig, TextConfig, from_json
 from scoter.data.datasets import Dataset
 from scoter.data.prepared import load_prepared, save_prepared
-from scoter.errors import StoreError
+from scoter.errors import ScoterError, StoreError
 from scoter.reasoning.chains.table import load_chains, save_chains
 from scoter.recommenders.chains import Chains
-from scoter.recommenders.estimators import CLASSES, Estimator
 from scoter.storage.arrays import load_arrays, save_arrays
 from scoter.storage.untrusted import parse_json
 from scoter.types import SemanticIds
+
+if TYPE_CHECKING:
+    from scoter.recommenders.estimators import Estimator
 
 ABOUT, WEIGHTS, IDS, DATASET, CHAINS = (
     *("model.json", "weights.safetensors", "semantic-ids.safetensors"),
@@ -25,7 +27,7 @@ ABOUT, WEIGHTS, IDS, DATASET, CHAINS = (
 FORMAT = {"format": "scoter-model", "version": 1}
 
 
-def save(model: Estimator, folder: Path) -> None:
+def save(model: "Estimator", folder: Path) -> None:
     """Write a fitted estimator into a new folder.
 
     Raises:
@@ -65,39 +67,33 @@ def save(model: Estimator, folder: Path) -> None:
     (folder / ABOUT).write_text(json.dumps(about, indent=1))
 
 
-def load(folder: str | Path) -> Estimator:
-    """The estimator that `save` wrote into a folder; it recommends what it did before.
+def read(folder: Path) -> tuple[dict[str, Any], Dataset, SemanticIds | None, Chains | None]:
+    """What `save` wrote but the weights: what is told of the model, its dataset, IDs and chains.
 
     Raises:
         StoreError: the folder holds no such model, or one that cannot be read.
     """
-    folder = Path(folder)
     try:
         about = parse_json((folder / ABOUT).read_bytes())
         if {name: about.get(name) for name in FORMAT} != FORMAT:
             raise ValueError(f"it is not of {FORMAT}")
-        model = CLASSES[about["class"]]()
-        model.config = from_json(json.dumps(about["method"]), MethodConfig)
-        model.semantic_ids = from_json(json.dumps(about["semantic_ids"]), SemanticIdConfig)
-        model.text = from_json(json.dumps(about["text"]), TextConfig)
-        model.seed = int(about["seed"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        about["method"] = from_json(json.dumps(about["method"]), MethodConfig)
+        about["semantic_ids"] = from_json(json.dumps(about["semantic_ids"]), SemanticIdConfig)
+        text = about["text"] = from_json(json.dumps(about["text"]), TextConfig)
+        known = about["dataset"]
+        identity, origin = str(known["identity"]), str(known["origin"])
+        name, seed = str(known["name"]), int(known["seed"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ScoterError) as error:
         raise StoreError(
             f"{folder} holds no saved recommender ({type(error).__name__}: {error}); pass a folder "
             f"that `model.save` wrote"
         ) from None
-    log, catalog = load_prepared(folder / DATASET)
-    known = about["dataset"]
-    dataset = Dataset(
-        log, catalog, known["identity"], known["origin"], known["name"], known["seed"]
-    )
-    model.dataset = dataset
+    dataset = Dataset(*load_prepared(folder / DATASET), identity, origin, name, seed)
+    ids = chains = None
     if (folder / IDS).exists():
-        arrays = load_arrays(folder / IDS)
-        sizes = tuple(about["codebook_sizes"])
-        model.ids = SemanticIds(arrays["codes"], sizes, arrays.get("codebooks"))
+        arrays, sizes = load_arrays(folder / IDS), tuple(about["codebook_sizes"])
+        ids = SemanticIds(arrays["codes"], sizes, arrays.get("codebooks"))
     if (folder / CHAINS).exists():
         vectors = load_arrays(folder / CHAINS / "vectors.safetensors")["vectors"]
-        model.chains = Chains(load_chains(folder / CHAINS), vectors, dataset, model.text)
-    model.restore(folder / WEIGHTS)
-    return model
+        chains = Chains(load_chains(folder / CHAINS), vectors, dataset, text)
+    return about, dataset, ids, chains

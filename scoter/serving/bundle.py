@@ -27,7 +27,8 @@ from scoter.errors import ConfigError, StoreError
 from scoter.models.backbones.registry import backbone
 from scoter.models.quantised_steps import StepType, quantise
 from scoter.serving.newest_chains import NewestChains
-from scoter.serving.service import Service, newest_chains, run_service, served, whole_log
+from scoter.serving.questions import Service
+from scoter.serving.service import newest_chains, run_service, served, whole_log
 from scoter.stages.data import open_semantic_ids
 from scoter.stages.finished import FinishedMethod, FinishedRun
 from scoter.storage.arrays import save_arrays

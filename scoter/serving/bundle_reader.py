@@ -27,7 +27,8 @@ from scoter.serving.bundle import (
     WEIGHTS,
 )
 from scoter.serving.newest_chains import step_texts
-from scoter.serving.service import Question, Service, answers, numbers_of
+from scoter.serving.questions import Question, Service, numbers_of
+from scoter.serving.service import answers
 from scoter.storage.arrays import load_arrays
 from scoter.storage.store import MANIFEST, hash_file
 from scoter.storage.untrusted import parse_json, read_parquet
@@ -75,10 +76,8 @@ class Bundle:
         from scoter.models.backbones.single import SingleRequests
         from scoter.transfer.prepared import PreparedFusion
 
-        fusion = self.service.model.fusion
-        return SingleRequests(
-            self.service.model, None if fusion is None else PreparedFusion(fusion)
-        )
+        model: Any = self.service.model  # a TIGER, as `rank` made sure
+        return SingleRequests(model, None if model.fusion is None else PreparedFusion(model.fusion))
 
     def rank(self, user: str, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """(item numbers, scores in nats) of one user's `count` best, by the shortest way: what a

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from scoter.errors import ConfigError
 from scoter.models.decoding.rescoring import rescore
-from scoter.serving.service import Question, Service, described
+from scoter.serving.questions import Question, Service, described
 from scoter.types import Histories
 
 
@@ -24,7 +24,7 @@ def explain(service: Service, question: Question, count: int) -> list[dict[str, 
     Raises:
         ConfigError: the method reads no chain.
     """
-    fusion = getattr(service.model, "fusion", None)
+    fusion = service.model.fusion
     if fusion is None or service.pattern is None:
         raise ConfigError(
             f"{service.method!r} reads no chain, so no step explains it; choose a --method with "

@@ -14,10 +14,11 @@ import numpy as np
 from jaxtyping import Int
 
 from scoter.serving.explanation import contributions
-from scoter.serving.service import Question, is_served, run_service
+from scoter.serving.questions import Question
+from scoter.serving.service import is_served, run_service
 from scoter.stages.data import open_data
 from scoter.stages.finished import FinishedMethod, FinishedRun
-from scoter.stages.models import open_rankings
+from scoter.stages.networks import open_rankings
 from scoter.stages.summary import evenly, examples, measured_rankings
 from scoter.storage.arrays import load_arrays
 from scoter.storage.store import Artefact, Store

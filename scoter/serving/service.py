@@ -1,49 +1,22 @@
 """Recommendations for a history of today, by a finished run: trained weights, the newest chain, no
 target."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
 from scoter.config import MethodConfig
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
+from scoter.serving.explanation import explain as explained
 from scoter.serving.newest_chains import NewestChains, latest_stored, write_newest
+from scoter.serving.questions import Question, Service, ask, described, numbers_of
 from scoter.stages.data import open_semantic_ids
 from scoter.stages.finished import FinishedMethod, FinishedRun
 from scoter.stages.reasoning import open_steps
 from scoter.storage.store import Artefact, Store
-from scoter.types import Histories, InteractionLog, ReasoningPattern
-
-
-@dataclass(frozen=True, eq=False)
-class Service:
-    """A trained method that can answer: the model, what its items are called, the pattern of the
-    chains it reads."""
-
-    method: str
-    config: MethodConfig
-    model: Any
-    item_keys: Sequence[str]
-    item_names: Sequence[str]
-    pattern: ReasoningPattern | None
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """Histories of some users with their names and their chains, if the method reads any.
-
-    `reader` is asked for `histories.users`, whatever these are numbers of; `texts` is asked for a
-    row of `histories`.
-    """
-
-    who: list[str]
-    histories: Histories
-    reader: Any = None
-    texts: Any = None
+from scoter.types import Histories, InteractionLog
 
 
 def recommend_from_run(
@@ -144,70 +117,21 @@ def _as_trained(method: FinishedMethod, chains: NewestChains) -> NewestChains:
     return NewestChains(replace(steps, vectors=steps.vectors.astype(np.float16)), chains.sentences)
 
 
-def ask(who: list[str], histories: Histories, chains: NewestChains | None) -> Question:
-    """A question about these histories, whose users become row numbers."""
-    rows = Histories(np.arange(len(histories)), histories.items, histories.offsets)
-    return (
-        Question(who, rows)
-        if chains is None
-        else Question(who, rows, chains.reader(), chains.texts)
-    )
-
-
 def answers(
     service: Service, question: Question, count: int, explain: bool
 ) -> list[dict[str, Any]]:
     """One row for each history: user, method, titles of the history, the best items, and why, if
     that is asked for."""
     if explain:
-        from scoter.serving.explanation import explain as explain_rows
-
-        return explain_rows(service, question, count)
+        return explained(service, question, count)
     return described(
         service, question, service.model.recommend(*_arguments(service, question, count))
     )
 
 
-def described(service: Service, question: Question, rankings: Any) -> list[dict[str, Any]]:
-    """Rankings with keys and titles."""
-    return [
-        {
-            "user": name,
-            "method": service.method,
-            "history": [service.item_names[item] for item in question.histories.sequence(row)],
-            "items": [
-                {
-                    "key": service.item_keys[item],
-                    "title": service.item_names[item],
-                    "score": float(score),
-                }
-                for item, score in zip(rankings.items[row], rankings.scores[row], strict=True)
-                if item >= 0
-            ],
-        }
-        for row, name in enumerate(question.who)
-    ]
-
-
 def whole_log(log: InteractionLog) -> Histories:
     """Everybody's whole history, the held-out items included."""
     return Histories(np.arange(log.user_count), log.items, log.offsets)
-
-
-def numbers_of(keys: Sequence[str], wanted: Sequence[str], of: str) -> Int[np.ndarray, " wanted"]:
-    """The numbers of some items by their keys; `of` is who has them.
-
-    Example:
-        >>> numbers_of(("a", "b"), ["b"], "the catalogue").tolist()
-        [1]
-    """
-    numbers = {key: item for item, key in enumerate(keys)}
-    unknown = [key for key in wanted if key not in numbers]
-    if unknown:
-        raise ConfigError(
-            f"{of} has no item {unknown[0]!r}; its keys look like {', '.join(keys[:3])}"
-        )
-    return np.array([numbers[key] for key in wanted], np.int64)
 
 
 def _arguments(service: Service, question: Question, count: int) -> tuple[Any, ...]:

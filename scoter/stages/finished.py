@@ -110,7 +110,7 @@ class FinishedMethod:
     ) -> "tuple[Backbone, StepSource | None, StepEmbeddings | None]":
         """The network as it was before training, or another one on the same data; the reader of its
         chains, and the chains."""
-        from scoter.stages.models import open_network
+        from scoter.stages.networks import open_network
 
         config, run = config or self.config, self.run
         steps = run.made_from("chains") if config.fusion is not None else None

@@ -28,7 +28,7 @@ from scoter.recommenders.step_sources import spoken_items
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context
 from scoter.stages.data import codes_of, open_data
-from scoter.stages.models import method_recipe
+from scoter.stages.networks import method_recipe
 from scoter.stages.sentences import sentence_encoder
 from scoter.stages.transfer_probe import TransferProbe, without_last
 from scoter.storage.store import Artefact

@@ -12,7 +12,7 @@ from scoter.config import MethodConfig
 from scoter.seeding import derive_seed
 from scoter.stages.context import PARTS, Context
 from scoter.stages.data import open_data
-from scoter.stages.models import computation, open_network, save_rankings
+from scoter.stages.networks import computation, open_network, save_rankings
 from scoter.storage.arrays import save_arrays
 from scoter.storage.store import Artefact
 from scoter.types import Histories, Split

@@ -13,7 +13,7 @@ from scoter.reasoning.chains.table import item_names, load_chains
 from scoter.seeding import derive_seed
 from scoter.stages.context import PARTS, Context
 from scoter.stages.data import open_data
-from scoter.stages.models import open_rankings
+from scoter.stages.networks import open_rankings
 from scoter.stages.reasoning import open_pattern, open_steps
 from scoter.storage.arrays import load_arrays, save_arrays
 from scoter.storage.store import Artefact, Store, git_commit

@@ -16,7 +16,9 @@ from scoter.models.decoding.rescoring import rescore
 from scoter.serving.bundle import export_run
 from scoter.serving.bundle_reader import Bundle, open_bundle
 from scoter.serving.explanation import contributions
-from scoter.serving.service import Question, open_run, recommend_from_run
+from scoter.serving.questions import Question
+from scoter.serving.service import recommend_from_run
+from scoter.stages.finished import FinishedRun
 from scoter.storage.store import Artefact, Store
 
 
@@ -86,7 +88,7 @@ METHODS = ("scoter", "tiger-meanpool", "listed", "sasrec-ce-scoter")
 @pytest.fixture(scope="module")
 def by_run(finished: tuple[Store, Artefact]) -> dict[str, dict[str, dict[str, Any]]]:
     """What the run says of every user of the shop, asked for all of them at once."""
-    everyone = open_run(*finished, None).log.user_keys
+    everyone = FinishedRun(*finished).data[0].user_keys
     explained = {}
     for method in METHODS:
         rows = recommend_from_run(*finished, method, everyone, (), 10, explain=True)

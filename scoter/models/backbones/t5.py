@@ -6,7 +6,7 @@ its decoder then takes the encoder's output with an ordinary padding mask. `item
 the former. `Tiger.to_transformers` and `Tiger.from_transformers` are the doors to this file.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -14,11 +14,13 @@ from torch import Tensor
 
 from scoter.config import TigerConfig
 from scoter.errors import ConfigError
-from scoter.models.backbones.tiger import Tiger
 from scoter.types import SemanticIds
 
+if TYPE_CHECKING:
+    from scoter.models.backbones.tiger import Tiger
 
-def to_transformers(model: Tiger) -> Any:
+
+def to_transformers(model: "Tiger") -> Any:
     """A `T5ForConditionalGeneration` with this model's weights, in evaluation mode.
 
     Raises:
@@ -26,6 +28,7 @@ def to_transformers(model: Tiger) -> Any:
 
     Example:
         >>> import numpy as np
+        >>> from scoter.models.backbones.tiger import Tiger
         >>> ids = SemanticIds(np.array([[0, 1], [1, 0]]), (2, 2))
         >>> to_transformers(
         ...     Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)
@@ -69,10 +72,10 @@ def to_transformers(model: Tiger) -> Any:
 
 
 def from_transformers(
-    reference: Any, ids: SemanticIds, max_items: int = 20, beams: int = 20
-) -> Tiger:
-    """A TIGER over `ids` with the weights of a T5 (version 1.0: ReLU, tied embeddings) whose tokens
-    are numbered as ours.
+    reference: Any, ids: SemanticIds, max_items: int, beams: int
+) -> tuple[TigerConfig, dict[str, Tensor]]:
+    """The configuration and the weights of the TIGER over `ids` that a T5 (version 1.0: ReLU, tied
+    embeddings) is, whose tokens are numbered as ours.
 
     Raises:
         ConfigError: the T5 has another vocabulary size or architecture; the message says which.
@@ -100,10 +103,8 @@ def from_transformers(
         max_items=max_items,
         beams=beams,
     )
-    model = Tiger(config, ids)
     weights = reference.state_dict()
-    model.load_state_dict({ours: weights[name] for ours, name in _names(config).items()})
-    return model
+    return config, {ours: weights[name] for ours, name in _names(config).items()}
 
 
 def item_causal_mask(

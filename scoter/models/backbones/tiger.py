@@ -251,7 +251,10 @@ class Tiger(Backbone):
         tokens are numbered as ours."""
         from scoter.models.backbones.t5 import from_transformers
 
-        return from_transformers(reference, ids, max_items, beams)
+        config, weights = from_transformers(reference, ids, max_items, beams)
+        model = cls(config, ids)
+        model.load_state_dict(weights)
+        return model
 
     @property
     def repeat_logits(self) -> Float[Tensor, " C"] | None:
