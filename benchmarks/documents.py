@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.scale import plan as scale_plan
-from benchmarks.studies import (
+from benchmarks.studies import reliability
+from benchmarks.suite.collect import RESULTS
+from benchmarks.tables import (
     buckets_page,
+    controls,
     estimators_page,
     leakage_page,
-    reliability,
     sensitivity_page,
 )
-from benchmarks.suite.collect import RESULTS
-from benchmarks.tables import controls
 from benchmarks.tables.render import render
 from scoter.errors import DataError
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.studies import leakage_page, reliability, sensitivity_page
+from benchmarks.studies import reliability
 from benchmarks.suite.cells import suite
 from benchmarks.suite.collect import load_rows
 from benchmarks.suite.plan import plan
+from benchmarks.tables import leakage_page, sensitivity_page
 from benchmarks.tables.comparisons import METRICS, compare
 from benchmarks.tables.tables import (
     cpu_hours,

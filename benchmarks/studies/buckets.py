@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from benchmarks.studies.buckets_page import FILE, interval, spoken
 from benchmarks.suite.collect import RESULTS
+from benchmarks.tables.buckets_page import FILE, interval, spoken
 from scoter.seeding import derive_seed
 from scoter.stages.finished import FinishedMethod, find_methods
 from scoter.storage.store import git_commit

@@ -86,7 +86,7 @@ def leakage(
 ) -> None:
     """How often each step of a chain names the target, in training, validation and test."""
     from benchmarks.studies.leakage import main as measure
-    from benchmarks.studies.leakage_page import tables_of
+    from benchmarks.tables.leakage_page import tables_of
 
     for dataset in measured:
         measure(dataset, seed, results, shuffle_ties, equally_informed)
@@ -403,7 +403,7 @@ def online(
 def estimators(seeds: int, budget: float, only: tuple[str, ...], results: Path) -> None:
     """Error and time of every estimator of information on laws whose information is known."""
     from benchmarks.studies.estimator_errors import main as measure
-    from benchmarks.studies.estimators_page import as_table
+    from benchmarks.tables.estimators_page import as_table
 
     found = measure(seeds, results, budget, only=only)
     click.echo(as_table(found["rows"]), nl=False)
@@ -451,7 +451,7 @@ def sensitivity(
     """Ties in time, lengths of histories, popularity of targets, cold items, and the drop from
     validation to test."""
     from benchmarks.studies.sensitivity import main as measure
-    from benchmarks.studies.sensitivity_page import as_markdown
+    from benchmarks.tables.sensitivity_page import as_markdown
 
     say = click.echo if sasrec_epochs else lambda line: None
     options = {"data": data, "store": store, "draws": draws, "sasrec_epochs": sasrec_epochs}

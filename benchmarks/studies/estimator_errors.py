@@ -19,8 +19,8 @@ import numpy as np
 from scipy.integrate import quad
 from scipy.special import digamma, gammaln, logsumexp
 
-from benchmarks.studies.estimators_page import FILE
 from benchmarks.suite.collect import RESULTS
+from benchmarks.tables.estimators_page import FILE
 from scoter.storage.store import git_commit
 from theory.exact import OrderChannel, mutual_information
 

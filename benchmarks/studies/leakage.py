@@ -2,7 +2,7 @@
 that no chain leaks.
 
 All roles of the hand-written pattern, every user. `results/leakage.json` holds the rows of
-`scoter.reasoning.chains.leakage` for each dataset measured; `benchmarks.studies.leakage_page`
+`scoter.reasoning.chains.leakage` for each dataset measured; `benchmarks.tables.leakage_page`
 prints them.
 
 The parts of one split are not equally informed: at a test target everybody's statistics lack two
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.studies.leakage_page import FILE, PARTS
 from benchmarks.suite.collect import RESULTS
+from benchmarks.tables.leakage_page import FILE, PARTS
 from scoter.data.split import leave_one_out
 from scoter.storage.store import git_commit
 from scoter.types import InteractionLog, Split, Targets

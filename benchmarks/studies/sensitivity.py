@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from benchmarks.studies.sensitivity_page import BUCKETS, FILE, METRICS
 from benchmarks.suite.collect import RESULTS, load_rows, ranks_path
+from benchmarks.tables.sensitivity_page import BUCKETS, FILE, METRICS
 from scoter.config import (
     DataConfig,
     Experiment,

@@ -124,6 +124,23 @@ class StepReader:
         return low, (self.offsets[bags + 1] - low) * known.repeat_interleave(self.step_count)
 
 
+class NewestReader:
+    """A reader of one chain a user, which it finds whatever the prefix length."""
+
+    def __init__(self, reader: StepSource) -> None:
+        self.reader = reader
+
+    def read(
+        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
+    ) -> tuple[Float[Tensor, "rows steps dim"], Bool[Tensor, "rows steps"]]:
+        return self.reader.read(users, torch.ones_like(prefix_lengths))
+
+    def named(
+        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
+    ) -> Int[Tensor, "rows steps"]:
+        return self.reader.named(users, torch.ones_like(prefix_lengths))
+
+
 def distinct_bags(
     indices: Int[np.ndarray, " entries"], offsets: Int[np.ndarray, " bags_and_one"]
 ) -> tuple[Int[np.ndarray, " bags"], Int[np.ndarray, " distinct"]]:

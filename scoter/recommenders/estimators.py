@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from scoter.models.training.loop import TrainingLog
     from scoter.protocols import StepSource
 
+Fitted = TypeVar("Fitted", bound="Estimator")
 DEPTH = 20
 """How many items are ranked for each validation user."""
 
@@ -77,7 +78,7 @@ class Estimator:
         self.log: TrainingLog | None = None
 
     def fit(
-        self,
+        self: Fitted,
         dataset: Dataset,
         chains: Chains | None = None,
         *,
@@ -87,7 +88,7 @@ class Estimator:
         threads: int | None = None,
         progress: bool = True,
         checkpoints: str | Path | None = None,
-    ) -> Self:
+    ) -> Fitted:
         """Learn from the training part of `dataset`; validation chooses the epoch that is kept.
 
         Args:
@@ -213,7 +214,7 @@ class Estimator:
 
     def _read(self, chains: Chains, asked: Requests) -> "StepSource":
         """The requests' chains, as the network was trained to read them."""
-        from scoter.models.step_reader import StepReader
+        from scoter.models.step_reader import NewestReader, StepReader
 
         assert self.config.fusion is not None
         steps, sentences = chains.of_requests(asked)
@@ -328,19 +329,6 @@ def load(folder: str | Path) -> Estimator:
     model.dataset, model.ids, model.chains = dataset, ids, chains
     model.restore(Path(folder) / saved.WEIGHTS)
     return model
-
-
-class NewestReader:
-    """A reader of one chain a user, which it finds whatever the prefix length."""
-
-    def __init__(self, reader: "StepSource") -> None:
-        self.reader = reader
-
-    def read(self, users: Any, prefix_lengths: Any) -> Any:
-        return self.reader.read(users, prefix_lengths.new_ones(prefix_lengths.shape))
-
-    def named(self, users: Any, prefix_lengths: Any) -> Any:
-        return self.reader.named(users, prefix_lengths.new_ones(prefix_lengths.shape))
 
 
 def with_options(method: MethodConfig, options: Mapping[str, Any]) -> MethodConfig:

@@ -28,7 +28,7 @@ class NewestChains:
 
     def reader(self) -> Any:
         """What a recommender reads; the users it asks for are rows of the histories."""
-        from scoter.models.step_reader import StepReader
+        from scoter.models.step_reader import NewestReader, StepReader
 
         return NewestReader(StepReader(self.steps))
 
@@ -37,19 +37,6 @@ class NewestChains:
         return step_texts(
             self.sentences, self.steps.indices, self.steps.offsets, self.steps.step_count, row
         )
-
-
-class NewestReader:
-    """A `StepReader` of one chain a user, which it finds whatever the prefix length."""
-
-    def __init__(self, reader: Any) -> None:
-        self.reader = reader
-
-    def read(self, users: Any, prefix_lengths: Any) -> Any:
-        return self.reader.read(users, prefix_lengths.new_ones(prefix_lengths.shape))
-
-    def named(self, users: Any, prefix_lengths: Any) -> Any:
-        return self.reader.named(users, prefix_lengths.new_ones(prefix_lengths.shape))
 
 
 def step_texts(

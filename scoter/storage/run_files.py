@@ -6,6 +6,7 @@ from typing import Any
 
 from scoter.errors import DataError, StoreError
 from scoter.storage.store import MANIFEST, Artefact
+from scoter.storage.untrusted import parse_json
 
 RUN_FILE = "run.json"
 NEEDED = (
@@ -21,12 +22,17 @@ def run_at(folder: Path) -> Artefact:
     Raises:
         DataError: the folder holds no finished run.
     """
-    if not (folder / MANIFEST).exists() or not (folder / RUN_FILE).exists():
+    try:
+        key = parse_json((folder / MANIFEST).read_bytes())["key"]
+        whole = (folder / RUN_FILE).exists() and isinstance(key, str)
+    except (OSError, ValueError, KeyError, TypeError):
+        whole, key = False, ""
+    if not whole:
         raise DataError(
             f"{folder} holds no finished run (a {RUN_FILE} and a {MANIFEST}); pass a folder below "
             f"the store's run/, or run it again to its end"
         )
-    return Artefact(folder, "run", json.loads((folder / MANIFEST).read_text())["key"])
+    return Artefact(folder, "run", key)
 
 
 def outcome_of(run: Artefact) -> dict[str, Any]:

@@ -9,13 +9,13 @@ import torch
 
 from benchmarks.documents import renewed
 from benchmarks.studies.buckets import Older, age_rows, as_text, by_length, by_popularity, measure
-from benchmarks.studies.buckets_page import as_markdown
+from benchmarks.tables.buckets_page import as_markdown
 from scoter.stages.finished import find_methods
 from scoter.storage.store import Artefact, Store
 
 
 def test_groups_are_those_of_a_loop_and_leave_nobody_out(finished: tuple[Store, Artefact]) -> None:
-    split = find_methods([finished[1].path], ("scoter",))["scoter"].split
+    split = find_methods([finished[1].path], ("scoter",))["scoter"].run.split
     histories, targets = split.histories("test"), split.targets("test")
     for row in range(len(targets)):
         length = len(histories.sequence(row))
@@ -29,7 +29,8 @@ def test_groups_are_those_of_a_loop_and_leave_nobody_out(finished: tuple[Store, 
 
 
 def test_an_old_chain_is_that_of_the_shorter_prefix(finished: tuple[Store, Artefact]) -> None:
-    _, reader = find_methods([finished[1].path], ("scoter",))["scoter"].untrained()
+    _, reader, _ = find_methods([finished[1].path], ("scoter",))["scoter"].untrained()
+    assert reader is not None
     users, lengths = torch.tensor([0, 1, 2]), torch.tensor([6, 2, 7])
     steps, mask = Older(reader, 2).read(users, lengths)
     wanted, there = reader.read(users[[0, 2]], lengths[[0, 2]] - 2)
@@ -42,7 +43,7 @@ def test_the_measurement_agrees_with_the_run(
     finished: tuple[Store, Artefact], tmp_path: Path
 ) -> None:
     found = measure([finished[1].path], users=10, results=tmp_path)
-    told = find_methods([finished[1].path], ("scoter",))["scoter"].outcome
+    told = find_methods([finished[1].path], ("scoter",))["scoter"].run.outcome
     rows = {row["metric"]: row for row in found["groups"] if row["kind"] == "all"}
     for metric, row in rows.items():
         assert row["scoter"] == pytest.approx(told["methods"]["scoter"]["metrics"]["test"][metric])
@@ -82,8 +83,8 @@ def test_the_measurement_agrees_with_the_run(
 def test_a_fresh_chain_ranks_as_the_run_did(finished: tuple[Store, Artefact]) -> None:
     method = find_methods([finished[1].path], ("scoter",))["scoter"]
     rows = age_rows(method, 10_000, 0, find_methods([finished[1].path], ("tiger",))["tiger"])
-    histories = method.split.histories("test")
-    ranks = method.run.path / "ranks" / "scoter-test.parquet"
+    histories = method.run.split.histories("test")
+    ranks = method.run.artefact.path / "ranks" / "scoter-test.parquet"
     from scoter.evaluation.evaluator import load_user_metrics
     from scoter.evaluation.metrics import per_user
 

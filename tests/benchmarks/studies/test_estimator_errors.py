@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.studies import estimator_errors
 from benchmarks.studies.estimator_errors import cells, laws, main
-from benchmarks.studies.estimators_page import as_table, broken_bounds
 from benchmarks.suite.collect import RESULTS
+from benchmarks.tables.estimators_page import as_table, broken_bounds
 from theory.estimators.gaussian import gaussian_information
 from theory.estimators.nearest_neighbour import ksg, ross_terms
 

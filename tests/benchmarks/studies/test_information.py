@@ -15,6 +15,7 @@ from scoter import pipeline
 from scoter.config import with_overrides
 from scoter.errors import ConfigError, DataError
 from scoter.experiments import experiment
+from scoter.stages.finished import FinishedRun
 from scoter.storage.store import Store
 
 
@@ -99,12 +100,17 @@ def test_a_pool_loses_the_difference_of_steps_and_nothing_of_their_sum(
     assert sum(prefixes) == pytest.approx(whole, abs=0.05)
 
 
-def test_what_cannot_be_measured_is_named(run: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_measured_is_named(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(DataError, match="holds no finished run"):
         information.main(tmp_path)
     bare = tmp_path / "run" / "bare"
     bare.mkdir(parents=True)
     (bare / "manifest.json").write_text("{}")
     (bare / "run.json").write_text(json.dumps({"artefacts": {}}))
-    with pytest.raises(ConfigError, match="none of its methods reads chains"):
+    with pytest.raises(DataError, match="holds no finished run"):
         information.main(bare)
+    monkeypatch.setattr(FinishedRun, "outcome", {"artefacts": {}})
+    with pytest.raises(ConfigError, match="none of its methods reads chains"):
+        information.main(run)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.studies.leakage import main
-from benchmarks.studies.leakage_page import PARTS, as_markdown
+from benchmarks.tables.leakage_page import PARTS, as_markdown
 
 
 @pytest.mark.timeout(120)

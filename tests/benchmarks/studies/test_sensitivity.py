@@ -7,8 +7,8 @@ import pytest
 from finished_run import write_run
 
 from benchmarks.studies.sensitivity import buckets, drop, ties
-from benchmarks.studies.sensitivity_page import POPULARITY, as_markdown
 from benchmarks.suite.collect import collect
+from benchmarks.tables.sensitivity_page import POPULARITY, as_markdown
 from scoter.data.split import leave_one_out
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics

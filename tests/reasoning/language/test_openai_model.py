@@ -351,13 +351,13 @@ def test_nothing_heavy_is_loaded_before_a_model_is_opened() -> None:
     modules = (
         "language_model",
         "openai_model",
-        "request_store",
+        "replies",
         "local_server",
         "prompts",
         "structured",
-        "grounding",
     )
-    imports = "; ".join(f"import scoter.reasoning.{module}" for module in modules)
+    names = (*(f"language.{module}" for module in modules), "discovery.grounding")
+    imports = "; ".join(f"import scoter.reasoning.{name}" for name in names)
     heavy = "{'openai', 'httpx2', 'torch', 'xllamacpp', 'sklearn'}"
     code = f"import sys; {imports}; print(sorted({heavy} & set(sys.modules)))"
     assert (
