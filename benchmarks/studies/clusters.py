@@ -37,9 +37,8 @@ def measure(
     from scoter.reasoning.discovery.generate import labels
     from scoter.reasoning.discovery.mine import discover
     from scoter.semantic_ids.vectors import text_fields
-    from scoter.stages.context import Context
+    from scoter.stages.context import Context, sentence_encoder
     from scoter.stages.data import open_data, prepare
-    from scoter.stages.sentences import sentence_encoder
     from scoter.storage import sentence_vectors as text
     from scoter.storage.store import Store, git_commit
 

@@ -99,9 +99,8 @@ def one_seed(chosen: Experiment, seed: int) -> dict[str, Any]:
     from scoter.reasoning.discovery.mine import discover
     from scoter.seeding import derive_seed
     from scoter.semantic_ids.vectors import text_fields
-    from scoter.stages.context import Context
+    from scoter.stages.context import Context, sentence_encoder
     from scoter.stages.data import open_data, prepare
-    from scoter.stages.sentences import sentence_encoder
     from scoter.storage import sentence_vectors as text
     from scoter.storage.store import Store
 

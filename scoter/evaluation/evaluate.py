@@ -123,7 +123,9 @@ def _rankings(
     if len(found) and (row.min() < 0 or item.min() < 0):
         column, unknown = ("user", row) if row.min() < 0 else ("item", item)
         value = found[column].iloc[int(unknown.argmin())]
-        raise DataError(f"the recommender names {column} {value!r}, whom the dataset does not have")
+        raise DataError(
+            f"the recommender names {column} {value!r}, which the dataset does not have"
+        )
     if len(found) and (place.min() < 0 or place.max() >= DEPTH):
         raise DataError(f"ranks must lie between 1 and {DEPTH}; one is {int(place.max()) + 1}")
     items = np.full((len(users), DEPTH), -1, np.int64)

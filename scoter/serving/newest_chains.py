@@ -10,9 +10,8 @@ from jaxtyping import Int
 
 from scoter.reasoning.chains.table import ChainTable, write_rows
 from scoter.seeding import derive_seed
-from scoter.stages.context import Context
+from scoter.stages.context import Context, sentence_encoder
 from scoter.stages.reasoning import open_pattern
-from scoter.stages.sentences import sentence_encoder
 from scoter.storage.arrays import load_arrays
 from scoter.storage.store import Artefact
 from scoter.types import Catalog, Histories, ReasoningPattern, Split, StepEmbeddings

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scoter.config import Experiment, from_json, to_json
 from scoter.storage.store import Artefact, Store
 from scoter.types import Part
@@ -66,3 +68,11 @@ class Context:
         artefact = make(name, VERSIONS[name], config, inputs, build)
         self.say(f"{name}: {'reused' if artefact.reused else 'made'} {artefact.key[:16]}")
         return artefact
+
+
+def sentence_encoder(context: Context, keep: bool = True) -> Callable[[list[str]], np.ndarray]:
+    """Sentences to vectors, cached by content in the store; `keep` is as for `text.encode`."""
+    from scoter.storage.sentence_vectors import encode
+
+    settings, cache = context.experiment.text, context.store.root / "sentences"
+    return lambda sentences: encode(sentences, settings, cache, keep)

@@ -45,7 +45,7 @@ def embed_items(context: Context, data: Artefact) -> Artefact:
     """One vector per item: from its text, from training co-occurrence, or from both (see
     `SemanticIdConfig`)."""
     from scoter.semantic_ids.vectors import item_vectors, text_fields, vector_source
-    from scoter.stages.sentences import sentence_encoder
+    from scoter.stages.context import sentence_encoder
     from scoter.storage import sentence_vectors
 
     _, catalog, split = open_data(data)

@@ -11,9 +11,8 @@ from scoter.config import Experiment, SamplingConfig, to_json
 from scoter.errors import ConfigError
 from scoter.recommenders.step_sources import spoken_items
 from scoter.seeding import derive_seed
-from scoter.stages.context import Context
+from scoter.stages.context import Context, sentence_encoder
 from scoter.stages.data import open_data
-from scoter.stages.sentences import sentence_encoder
 from scoter.storage.store import Artefact
 
 if TYPE_CHECKING:

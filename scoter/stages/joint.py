@@ -26,10 +26,9 @@ from scoter.config import MethodConfig, to_json
 from scoter.errors import ConfigError
 from scoter.recommenders.step_sources import spoken_items
 from scoter.seeding import derive_seed
-from scoter.stages.context import Context
+from scoter.stages.context import Context, sentence_encoder
 from scoter.stages.data import codes_of, open_data
 from scoter.stages.networks import method_recipe
-from scoter.stages.sentences import sentence_encoder
 from scoter.stages.transfer_probe import TransferProbe, without_last
 from scoter.storage.store import Artefact
 from scoter.types import ReasoningPattern, StepEmbeddings

@@ -9,10 +9,9 @@ import numpy as np
 from scoter.config import FusionConfig, MethodConfig, to_json
 from scoter.models.backbones.registry import backbone
 from scoter.reasoning.chains.table import load_chains
-from scoter.stages.context import Context
+from scoter.stages.context import Context, sentence_encoder
 from scoter.stages.data import codes_of, open_data
 from scoter.stages.reasoning import open_steps
-from scoter.stages.sentences import sentence_encoder
 from scoter.storage.arrays import load_arrays, save_arrays
 from scoter.storage.store import Artefact
 from scoter.types import Rankings, StepEmbeddings

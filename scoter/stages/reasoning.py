@@ -9,10 +9,9 @@ from scoter.errors import ConfigError
 from scoter.reasoning.chains.table import ChainTable, load_chains, save_chains
 from scoter.reasoning.chains.table import write_chains as write_table
 from scoter.seeding import derive_seed
-from scoter.stages.context import Context
+from scoter.stages.context import Context, sentence_encoder
 from scoter.stages.data import open_data
 from scoter.stages.discovery import discover_pattern
-from scoter.stages.sentences import sentence_encoder
 from scoter.storage.arrays import load_arrays, save_arrays
 from scoter.storage.store import Artefact
 from scoter.types import ReasoningPattern, StepEmbeddings

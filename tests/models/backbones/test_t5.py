@@ -9,7 +9,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from scoter.config import TigerConfig
 from scoter.errors import ConfigError
-from scoter.models.backbones.t5 import from_transformers, item_causal_mask, to_transformers
+from scoter.models.backbones.t5 import item_causal_mask, to_transformers
 from scoter.models.backbones.tiger import Tiger
 from scoter.transfer.fusion import StructuredFusion
 from scoter.types import Histories, SemanticIds
@@ -126,7 +126,7 @@ def test_there_and_back_again(model: Tiger) -> None:
         torch.equal(value, back.state_dict()[name]) for name, value in model.state_dict().items()
     )
     with pytest.raises(ConfigError, match="the T5 has 18 tokens, these semantic IDs need 13"):
-        from_transformers(to_transformers(model), SemanticIds(np.array([[0, 0]]), (6, 6)))
+        Tiger.from_transformers(to_transformers(model), SemanticIds(np.array([[0, 0]]), (6, 6)))
 
 
 def test_a_fusion_or_a_repeat_bias_has_no_equivalent(model: Tiger) -> None:

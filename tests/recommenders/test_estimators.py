@@ -1,0 +1,175 @@
+"""Estimators do what the pipeline does, answer for anybody, survive a fresh process, and see no
+target."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import scoter
+from scoter import pipeline
+from scoter.errors import ConfigError, DataError, StoreError
+from scoter.experiments import simulated_smoke
+from scoter.storage.store import Store
+
+SMALL = {"dim": 16, "layers": 1, "heads": 2, "head_dim": 8, "feed_forward": 16, "max_items": 12}
+BUDGET = {"epochs": 1, "evaluate_every": 1, "batch_targets": 256, "precision": "fp32"}
+PATTERN = scoter.ReasoningPattern(
+    tuple(scoter.Step("recent_item", {"lag": lag, "field": "brand"}) for lag in (2, 1))
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _store(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCOTER_STORE", str(tmp_path_factory.mktemp("store")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def shop() -> scoter.Dataset:
+    return scoter.load_dataset("simulated", users=80)
+
+
+@pytest.fixture(scope="module")
+def chains(shop: scoter.Dataset) -> scoter.Chains:
+    return scoter.write_chains(shop, PATTERN)
+
+
+@pytest.fixture(scope="module")
+def fitted(shop: scoter.Dataset, chains: scoter.Chains) -> scoter.SCoTER:
+    return scoter.SCoTER(**SMALL, **BUDGET).fit(shop, chains, progress=False)
+
+
+def test_an_estimator_is_the_pipeline_without_files(
+    shop: scoter.Dataset, chains: scoter.Chains, tmp_path: Path
+) -> None:
+    chosen = simulated_smoke()
+    arms = {
+        name: replace(
+            chosen.methods[name],
+            model=replace(chosen.methods[name].model, **SMALL),
+            training=replace(chosen.methods[name].training, **BUDGET),
+        )
+        for name in ("tiger", "scoter")
+    }
+    sized = replace(chosen.data, simulated=replace(chosen.data.simulated, users=80, order=1.0))
+    run = pipeline.run(replace(chosen, data=sized, methods=arms), store=Store(tmp_path), seed=0)
+    outcome = json.loads(run.file("run.json").read_text())
+    for name, made in (("tiger", scoter.TIGER), ("scoter", scoter.SCoTER)):
+        model = made(semantic_ids=chosen.semantic_ids, text=chosen.text)
+        model.config = arms[name]
+        model.fit(shop, chains if name == "scoter" else None, seed=0, progress=False)
+        found = scoter.evaluate(model, shop).metrics["mean"]
+        for metric, value in found.items():
+            assert value == pytest.approx(outcome["methods"][name]["metrics"]["test"][metric])
+
+
+def test_a_saved_model_recommends_the_same_in_a_fresh_process(
+    fitted: scoter.SCoTER, shop: scoter.Dataset, tmp_path: Path
+) -> None:
+    fitted.save(tmp_path / "model")
+    code = (
+        "import sys, scoter; m = scoter.load(sys.argv[1]);"
+        "m.recommend(sys.argv[3:], k=5).to_parquet(sys.argv[2])"
+    )
+    users = shop.users[:4]
+    told = [sys.executable, "-c", code, str(tmp_path / "model"), str(tmp_path / "a.parquet")]
+    subprocess.run([*told, *users], check=True)
+    again = pd.read_parquet(tmp_path / "a.parquet")
+    ours = fitted.recommend(users, k=5)
+    assert ours.drop(columns="score").equals(again.drop(columns="score"))
+    np.testing.assert_allclose(ours["score"], again["score"], atol=1e-4)
+    with pytest.raises(StoreError, match="exists; name a new folder"):
+        fitted.save(tmp_path / "model")
+    with pytest.raises(StoreError, match="holds no saved recommender"):
+        scoter.load(tmp_path)
+
+
+def test_anybody_is_answered(fitted: scoter.SCoTER, shop: scoter.Dataset) -> None:
+    table = shop.interactions
+    whole = {user: rows["item"].tolist() for user, rows in table.groupby("user", sort=False)}
+    user = shop.users[3]
+    same = fitted.recommend(histories=[whole[user]], k=4)
+    assert same["item"].tolist() == fitted.recommend([user], k=4)["item"].tolist()
+    assert same["user"].tolist() == ["0"] * 4
+    fresh = fitted.recommend([user], k=4, filter_seen=True)
+    assert not set(fresh["item"]) & set(whole[user])
+    assert fresh["rank"].tolist() == [1, 2, 3, 4]
+    assert fitted.recommend(k=1)["user"].tolist() == shop.users
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"users": ["nobody"]}, "no user 'nobody'; its keys look like shopper-0"),
+        ({"histories": [["nothing"]]}, "no item 'nothing'"),
+        ({"histories": [[]]}, "history 0 is empty"),
+        ({"users": ["shopper-0"], "histories": []}, "1 users and 0 histories"),
+    ],
+)
+def test_what_cannot_be_asked_is_named(
+    fitted: scoter.SCoTER, asked: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fitted.recommend(**asked)
+
+
+def test_what_cannot_be_fitted_is_named(shop: scoter.Dataset, chains: scoter.Chains) -> None:
+    with pytest.raises(ConfigError, match="SCoTER reads chains, and chains is None"):
+        scoter.SCoTER().fit(shop)
+    with pytest.raises(ConfigError, match="TIGER reads no chains"):
+        scoter.TIGER().fit(shop, chains)
+    with pytest.raises(ConfigError, match="this TIGER was not fitted"):
+        scoter.TIGER().recommend(["shopper-0"])
+    with pytest.raises(ConfigError, match=r"option 'epoch' is unknown; choose from: .*epochs"):
+        scoter.SASRec(epoch=3)
+    with pytest.raises(ConfigError, match="backbone = 'bert' has no preset"):
+        scoter.SCoTER("bert")
+    other = scoter.load_dataset("simulated", users=40)
+    with pytest.raises(DataError, match="write chains of this dataset"):
+        scoter.SCoTER(**SMALL, **BUDGET).fit(other, chains)
+
+
+class Peeking:
+    """A recommender that looks for each user's last item wherever it can."""
+
+    def fit(self, dataset: scoter.Dataset, *, seed: int = 0) -> "Peeking":
+        last = dataset.interactions.groupby("user", sort=False)["item"].last()
+        self.last, self.test = last.to_dict(), len(dataset.split.test)
+        return self
+
+    def recommend(self, users: Any = None, k: int = 10, *, histories: Any = None) -> pd.DataFrame:
+        assert all(self.last[user] == seen[-1] for user, seen in zip(users, histories, strict=True))
+        items = [self.last[user] for user in users]
+        return pd.DataFrame({"user": users, "item": items, "score": 0.0, "rank": 1})
+
+
+def test_no_recommender_can_see_a_target(shop: scoter.Dataset) -> None:
+    model = Peeking()
+    found = scoter.compare({"peeking": model, "popularity": scoter.Popularity()}, shop)
+    assert model.test == 0
+    repeats = (found["peeking"].ranks.ranks == 1).mean()
+    targets, histories = shop.split.targets("test"), shop.split.histories("test")
+    last = histories.items[histories.offsets[1:] - 1]
+    assert repeats == (last == targets.items).mean() < 0.2
+    gain = found["peeking"].minus(found["popularity"])
+    assert gain.loc["recall@10", "low"] <= gain.loc["recall@10", "mean"]
+    assert len(found["popularity"].per_user) == 80
+
+
+def test_a_recommender_that_names_strangers_is_refused(shop: scoter.Dataset) -> None:
+    class Strange(Peeking):
+        def recommend(
+            self, users: Any = None, k: int = 10, *, histories: Any = None
+        ) -> pd.DataFrame:
+            return pd.DataFrame({"user": users, "item": "x", "score": 0.0, "rank": 1})
+
+    with pytest.raises(DataError, match="names item 'x', which the dataset does not have"):
+        scoter.evaluate(Strange(), shop)
