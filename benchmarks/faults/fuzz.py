@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,7 +120,7 @@ def _feed(target: Target, path: Path, content: bytes, told: Fuzzed, seen: set[tu
 def mutated(content: bytes, rng: random.Random, packed: bool = False) -> bytes:
     """A damaged copy; of a packed file usually what is inside."""
     if packed and rng.random() < 0.8:
-        with contextlib.suppress(OSError, EOFError):
+        with contextlib.suppress(OSError, EOFError, zlib.error):
             return gzip.compress(mutated(gzip.decompress(content), rng), 1)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         content = rng.choice((_bytes, _bytes, _tokens, _lines, _tree, _tree))(content, rng)
