@@ -5,6 +5,7 @@ Names load when they are first used, so that `import scoter` takes milliseconds.
 
 import importlib
 import os
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -56,7 +57,15 @@ __all__ = [  # noqa: RUF022
 ]  # fmt: skip
 
 
+_GONE = {"Tiger": ("scoter.models.backbones.tiger", "the network; scoter.TIGER fits and recommends")}
+"""Names of the version before, where they are now, and what to use."""
+
+
 def __getattr__(name: str) -> object:
+    if name in _GONE:
+        module, told = _GONE[name]
+        warnings.warn(f"scoter.{name} is {module}.{name} now: {told}", FutureWarning, stacklevel=2)
+        return getattr(importlib.import_module(module), name)
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(

@@ -8,7 +8,7 @@ import numpy as np
 
 from scoter.config import SemanticIdConfig, SimulatedConfig
 from scoter.experiments import RANKED_PATTERN, methods, simulated_smoke
-from scoter.stages import data, models, reasoning
+from scoter.stages import data, models, networks, reasoning
 from scoter.stages.context import Context
 from scoter.storage.store import Store
 
@@ -32,7 +32,7 @@ def test_every_method_of_the_suite_trains_and_ranks(tmp_path: Path) -> None:
         if method.fusion is not None and method.fusion.without > 1:
             continue  # one step left out stands for each
         trained = models.train(context, name, method, prepared, ids, steps)
-        found = models.open_rankings(
+        found = networks.open_rankings(
             models.rank(context, method, trained, prepared, ids, steps), "test"
         )
         assert len(found.users) == 40, name
