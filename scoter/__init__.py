@@ -57,7 +57,9 @@ __all__ = [  # noqa: RUF022
 ]  # fmt: skip
 
 
-_GONE = {"Tiger": ("scoter.models.backbones.tiger", "the network; scoter.TIGER fits and recommends")}
+_GONE = {
+    "Tiger": ("scoter.models.backbones.tiger", "the network; scoter.TIGER fits and recommends")
+}
 """Names of the version before, where they are now, and what to use."""
 
 
