@@ -59,6 +59,7 @@ def measure(names: Sequence[str], results: Path = RESULTS, **options: Any) -> di
         raise ConfigError(
             f"--only {unknown[0]!r} is no section; choose from: {', '.join(SECTIONS)}"
         )
+    results.mkdir(parents=True, exist_ok=True)
     found = {}
     for name in names or SECTIONS:
         found[name] = import_module(SECTIONS[name]).measure(**options)
