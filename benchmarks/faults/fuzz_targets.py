@@ -233,7 +233,7 @@ def _chains(folder: Path) -> list[Target]:
     from scoter.reasoning.language.language_model import Completion, CompletionRequest, Message
     from scoter.reasoning.language.replies import RequestStore
     from scoter.reasoning.language.server_reply import TryAgain, read_body
-    from scoter.reasoning.language.structured import parse_chain
+    from scoter.reasoning.language.structured import Unusable, parse_chain
     from scoter.reasoning.writing.batch_files import export_batch, import_batch
     from scoter.reasoning.writing.engine import run_job
     from scoter.reasoning.writing.folder import FINISHED, JOB, ChainFolder
@@ -325,7 +325,7 @@ def _chains(folder: Path) -> list[Target]:
             [kept],
             [tower, kept.replace(b'"text":', b'"text":' + b"[" * 100_000)],
         ),
-        Target("a server's reply", ".json", reply, [_lines(body)], [tower], (TryAgain,)),
+        Target("a server's reply", ".json", reply, [_lines(body)], [tower], (TryAgain, Unusable)),
     ]
 
 
