@@ -8,18 +8,22 @@ and nothing after".
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from scoter.errors import DataError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Part = Literal["valid", "test"]
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 Cell = str | tuple[str, ...] | float
 
 
-def _freeze(instance: Any) -> None:
+def _freeze(instance: "DataclassInstance") -> None:
     """Give a frozen dataclass read-only copies of its arrays, so that a caller's array is never
     shared."""
     for spec in fields(instance):

@@ -26,7 +26,7 @@ from scoter.data.datasets import Dataset
 from scoter.data.split import check_trainable
 from scoter.errors import ConfigError, StoreError
 from scoter.experiments import TIGER_IDS, methods
-from scoter.models.backbones.registry import backbone
+from scoter.models.backbones.registry import BACKBONES
 from scoter.recommenders import saved
 from scoter.recommenders.chains import Chains
 from scoter.recommenders.requests import Requests, requests_of
@@ -116,7 +116,7 @@ class Estimator:
             raise ConfigError(f"{name} reads no chains; leave `chains` out, or use SCoTER")
         if chains is not None:
             chains.check(dataset)
-        if backbone(self.config.model.kind).trains:
+        if BACKBONES.get(self.config.model.kind).trains:
             check_trainable(dataset.split)
         if epochs is not None:
             budget = replace(self.config.training, epochs=epochs)
@@ -196,7 +196,7 @@ class Estimator:
         config, dataset = self.config, self.dataset
         assert dataset is not None
         grounded = config.fusion is not None and config.fusion.grounded
-        if self.ids is None and (backbone(config.model.kind).needs_ids or grounded):
+        if self.ids is None and (BACKBONES.get(config.model.kind).needs_ids or grounded):
             self.ids = semantic_ids_of(dataset, self.semantic_ids, self.text)
         table = None
         if self.chains is not None and config.fusion is not None:

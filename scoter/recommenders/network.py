@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scoter.config import MethodConfig
-from scoter.models.backbones.registry import ItemSpace, backbone
+from scoter.models.backbones.registry import BACKBONES, ItemSpace
 from scoter.seeding import derive_seed
 from scoter.types import Catalog, ReasoningPattern, SemanticIds, Split, StepEmbeddings
 
@@ -62,7 +62,7 @@ def build_network(
     dim = getattr(config, "dim", 0)
     torch.manual_seed(derive_seed(seed, "weights"))
     precision = resolve_precision(method.training.precision, resolve_device(device))
-    model = backbone(config.kind).build(config, items, precision)
+    model = BACKBONES.get(config.kind).build(config, items, precision)
     if fusion is not None and chains is not None:
         model.attach(build_fusion(fusion, *chains, dim, model.reading_layers))
         if fusion.alignment:

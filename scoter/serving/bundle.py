@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from scoter.errors import ConfigError, StoreError
-from scoter.models.backbones.registry import backbone
+from scoter.models.backbones.registry import BACKBONES
 from scoter.models.quantised_steps import StepType, quantise
 from scoter.serving.newest_chains import NewestChains
 from scoter.serving.questions import Service
@@ -76,7 +76,7 @@ def export_run(
     if out.exists():
         raise StoreError(f"{out} exists; name a new folder, or remove that one first")
     opened = served(FinishedRun(store, run), method)
-    if not backbone(opened.config.model.kind).trains:
+    if not BACKBONES.get(opened.config.model.kind).trains:
         raise ConfigError("popularity has no weights to export; choose another --method")
     service = run_service(opened)
     chains = (
@@ -119,7 +119,7 @@ def _write(
         "users": log.user_count,
     }
     save_weights(service.model, folder / WEIGHTS)
-    if backbone(service.config.model.kind).needs_ids:
+    if BACKBONES.get(service.config.model.kind).needs_ids:
         ids = open_semantic_ids(run.made_from("semantic-ids"))
         about["codebook_sizes"] = list(ids.codebook_sizes)
         _save_ids(folder / IDS, ids)

@@ -9,7 +9,7 @@ import numpy as np
 
 from scoter.config import MethodConfig
 from scoter.data.split import check_trainable
-from scoter.models.backbones.registry import backbone
+from scoter.models.backbones.registry import BACKBONES
 from scoter.stages.context import PARTS, Context
 from scoter.stages.data import open_data
 from scoter.stages.mixed_scores import rank_mixed
@@ -49,7 +49,7 @@ def train(
         from scoter.models.training import loop
         from scoter.recommenders.fitting import fit_network
 
-        if not backbone(method.model.kind).trains:
+        if not BACKBONES.get(method.model.kind).trains:
             (out / "training.json").write_text(json.dumps(UNTRAINED))
             return
         split = open_data(data)[2]

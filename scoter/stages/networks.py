@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scoter.config import FusionConfig, MethodConfig, to_json
-from scoter.models.backbones.registry import backbone
+from scoter.models.backbones.registry import BACKBONES
 from scoter.reasoning.chains.table import load_chains
 from scoter.stages.context import Context, sentence_encoder
 from scoter.stages.data import codes_of, open_data
@@ -84,7 +84,7 @@ def computation(method: MethodConfig, device: str) -> dict[str, str]:
     """
     from scoter.models.training.precision import resolve_device, resolve_precision
 
-    if not backbone(method.model.kind).trains:
+    if not BACKBONES.get(method.model.kind).trains:
         return {}
     where = resolve_device(device)
     precision = resolve_precision(method.training.precision, where)
@@ -94,7 +94,7 @@ def computation(method: MethodConfig, device: str) -> dict[str, str]:
 def needs_semantic_ids(method: MethodConfig) -> bool:
     """Whether a method generates semantic IDs, or reads those of the items that its chains name."""
     grounded = method.fusion is not None and method.fusion.grounded
-    return grounded or backbone(method.model.kind).needs_ids
+    return grounded or BACKBONES.get(method.model.kind).needs_ids
 
 
 def save_rankings(rankings: Rankings, folder: Path, part: str) -> None:
