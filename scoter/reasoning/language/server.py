@@ -3,9 +3,17 @@ too."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from scoter.reasoning.language.openai_model import OpenAIModel, TokenLimit
+
+Value = TypeVar("Value")
+
+
+def option(default: Value, text: str) -> Value:
+    """A field whose help text the command line shows."""
+    return field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True)
@@ -16,15 +24,17 @@ class ServerConfig:
     None of it decides what a chain says, so none of it is in a folder's `job.json`.
     """
 
-    base_url: str = ""
-    key_variable: str | None = None
-    concurrency: int = 4
-    requests_per_minute: float | None = None
-    timeout: float = 120.0
-    attempts: int = 6
-    first_pause: float = 0.5
-    token_budget: int | None = None
-    token_limit: TokenLimit = "max_tokens"
+    base_url: str = option("", "An OpenAI-compatible server, such as http://127.0.0.1:8000/v1")
+    key_variable: str | None = option(None, "The environment variable with the server's key")
+    concurrency: int = option(4, "Calls at once")
+    requests_per_minute: float | None = option(None, "Start no more calls a minute than this")
+    timeout: float = option(120.0, "Seconds until a call is given up")
+    attempts: int = option(6, "How often a call is tried")
+    first_pause: float = option(0.5, "Seconds before a second attempt; doubles with each")
+    token_budget: int | None = option(None, "Stop, to be continued, after so many tokens")
+    token_limit: TokenLimit = option(
+        "max_tokens", "The server's name for the longest reply; newer OpenAI models want the second"
+    )
 
     @contextmanager
     def open(self) -> Iterator[OpenAIModel]:
