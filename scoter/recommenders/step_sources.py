@@ -1,22 +1,18 @@
 """The chains that a method reads: its users' own, or what a control puts in their place."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
 
 from scoter.config import FusionConfig, TextConfig
 from scoter.errors import ConfigError
 from scoter.reasoning.catalogue.facets import item_names
 from scoter.reasoning.catalogue.view import look
+from scoter.recommenders.chains import Encode
 from scoter.seeding import derive_seed
 from scoter.semantic_ids.vectors import text_fields
 from scoter.storage.sentence_vectors import item_texts
 from scoter.types import Catalog, SemanticIds, Split, StepEmbeddings
-
-Encode = Callable[[list[str]], Float32[np.ndarray, "sentences dim"]]
-
 
 @dataclass(frozen=True, eq=False)
 class Sources:
