@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from scoter.evaluation.evaluate import Evaluation, compare, evaluate
     from scoter.evaluation.evaluator import Evaluator
     from scoter.experiments import experiment
-    from scoter.models.backbones.registry import register_backbone
     from scoter.pipeline import run
+    from scoter.plugins import register_backbone, register_fusion
     from scoter.recommenders.chains import Chains
     from scoter.recommenders.estimators import TIGER, GRU4Rec, Popularity, SASRec, SCoTER, load
     from scoter.recommenders.patterns import discover, load_chains, write_chains
@@ -33,8 +33,8 @@ _PUBLIC = {
     "scoter.evaluation.evaluate": ("Evaluation", "compare", "evaluate"),
     "scoter.evaluation.evaluator": ("Evaluator",),
     "scoter.experiments": ("experiment",),
-    "scoter.models.backbones.registry": ("register_backbone",),
     "scoter.pipeline": ("run",),
+    "scoter.plugins": ("register_backbone", "register_fusion"),
     "scoter.recommenders.chains": ("Chains",),
     "scoter.recommenders.estimators": (
         "TIGER",
@@ -53,7 +53,7 @@ __all__ = [  # noqa: RUF022
     "load_dataset", "Dataset", "discover", "write_chains", "load_chains", "Chains",
     "ReasoningPattern", "Step", "SCoTER", "TIGER", "SASRec", "GRU4Rec", "Popularity",
     "evaluate", "compare", "Evaluation", "Evaluator", "load", "run", "experiment",
-    "register_backbone", "StructuredFusion",
+    "register_backbone", "register_fusion", "StructuredFusion",
 ]  # fmt: skip
 
 
