@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -158,7 +159,4 @@ def step_texts(
         [['a'], ['b']]
     """
     bounds = offsets[row * steps : (row + 1) * steps + 1]
-    return [
-        [sentences[number] for number in indices[low:high]]
-        for low, high in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    return [[sentences[number] for number in indices[low:high]] for low, high in pairwise(bounds)]

@@ -26,7 +26,7 @@ from scoter.data.datasets import Dataset
 from scoter.data.split import check_trainable
 from scoter.errors import ConfigError, StoreError
 from scoter.experiments import TIGER_IDS, methods
-from scoter.models.backbones.registry import BACKBONES
+from scoter.plugins import BACKBONES
 from scoter.recommenders import saved
 from scoter.recommenders.chains import Chains, step_texts
 from scoter.recommenders.fitted import Fitted, Reading
@@ -37,10 +37,9 @@ from scoter.seeding import derive_seed
 from scoter.semantic_ids.vectors import item_vectors, text_fields
 from scoter.storage.sentence_vectors import encoder_of
 from scoter.transfer.grounded import sentence_widths
-from scoter.types import ReasoningPattern, SemanticIds, StepEmbeddings
+from scoter.types import SemanticIds, StepEmbeddings
 
 if TYPE_CHECKING:
-    from scoter.models.backbones.backbone import Backbone
     from scoter.models.training.loop import TrainingLog
 
 DEPTH = 20  # items ranked for each validation user
@@ -108,7 +107,7 @@ class Estimator(Fitted):
         """
         self._check(dataset, chains)
         if epochs is not None:
-            self.config = replace(self.config, training=replace(self.config.training, epochs=epochs))
+            self.config = with_options(self.config, {"epochs": epochs})
         with _running(threads):
             ids = self._semantic_ids(dataset)
             settings = (self.config, self.semantic_ids, self.text)
@@ -132,7 +131,7 @@ class Estimator(Fitted):
         return self.config.fusion is not None
 
     def read(self, asked: Requests) -> Reading | None:
-        from scoter.models.step_reader import NewestReader, StepReader
+        from scoter.models.step_reader import StepReader, newest_reader
 
         if self.pattern is None:
             return None
@@ -141,7 +140,7 @@ class Estimator(Fitted):
         def texts(row: int) -> list[list[str]]:
             return step_texts(sentences, steps.indices, steps.offsets, steps.step_count, row)
 
-        return Reading(NewestReader(StepReader(steps)), texts)
+        return Reading(newest_reader(StepReader(steps)), texts)
 
     def steps_of(self, asked: Requests) -> tuple[StepEmbeddings, list[str]]:
         """The requests' chains in the form of training, and the sentences of their vectors."""

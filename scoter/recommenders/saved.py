@@ -58,7 +58,10 @@ def save(parts: Parts, kind: str, network: "Backbone", folder: Path) -> None:
         "method": asdict(parts.config),
         "semantic_ids": asdict(parts.semantic_ids),
         "text": asdict(parts.text),
-        "dataset": {name: getattr(dataset, name) for name in ("name", "seed", "identity", "origin")},
+        "dataset": {
+            **{"name": dataset.name, "seed": dataset.seed},
+            **{"identity": dataset.identity, "origin": dataset.origin},
+        },
     }
     if ids is not None:
         about["codebook_sizes"] = list(ids.codebook_sizes)

@@ -14,6 +14,7 @@ from scoter.semantic_ids.vectors import text_fields
 from scoter.storage.sentence_vectors import item_texts
 from scoter.types import Catalog, SemanticIds, Split, StepEmbeddings
 
+
 @dataclass(frozen=True, eq=False)
 class Sources:
     """What chains may be made from besides their own sentences."""
@@ -49,11 +50,11 @@ def steps_as_read(
 
     if fusion.grounded:
         steps = grounded_steps(steps, sentences, sources)
-    if fusion.chains == "other-user":
+    if fusion.source == "other-user":
         steps = other_users_chains(steps, derive_seed(0, "other-user"))
-    elif fusion.chains == "features":
+    elif fusion.source == "features":
         steps = statements_as_features(steps, derive_seed(0, "features"))
-    elif fusion.chains == "item-text":
+    elif fusion.source == "item-text":
         steps = item_text_steps(steps, sources)
     return one_step_per_sentence(steps, like=widths) if fusion.slots == "sentence" else steps
 

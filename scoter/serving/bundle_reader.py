@@ -53,7 +53,7 @@ class _File:
 
 
 @dataclass(frozen=True)
-class _Manifest:
+class Manifest:
     """What `manifest.json` says of each file."""
 
     files: dict[str, _File]
@@ -62,7 +62,7 @@ class _Manifest:
 
 
 @dataclass(frozen=True)
-class _About:
+class About:
     """What `model.json` holds."""
 
     format: Literal["scoter bundle"]
@@ -118,8 +118,8 @@ class Bundle(Fitted):
         def texts(row: int) -> list[list[str]]:
             if self.sentences is None:
                 raise ConfigError(
-                    f"{self.dataset.origin} has no {SENTENCES} to explain with; export it again without "
-                    f"--no-texts"
+                    f"{self.dataset.origin} has no {SENTENCES} to explain with; export it again "
+                    f"without --no-texts"
                 )
             return step_texts(self.sentences, chosen.indices, offsets, chosen.step_count, row)
 
@@ -136,8 +136,9 @@ class Bundle(Fitted):
                 f"use recommend"
             )
         network = cast("Tiger", self.network)
-        fusion = None if network.fusion is None else PreparedFusion(network.fusion)
-        return SingleRequests(network, fusion)
+        if self.steps is None:
+            return SingleRequests(network)
+        return SingleRequests(network, PreparedFusion(network.fusion).of_table(self.steps))
 
     def rank(self, user: str, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """(item numbers, scores in nats) of one user's `count` best, by the shortest way: what a
@@ -155,7 +156,7 @@ class Bundle(Fitted):
             self.requests([user], None)  # its error names the user
         row = self.user_rows[user]
         history = torch.from_numpy(self.dataset.log.sequence(row).copy())
-        items, scores = single.best(history, count, self.steps, row)
+        items, scores = single.best(history, count, row)
         return items.numpy(), scores.numpy()
 
 
@@ -168,7 +169,7 @@ def open_bundle(folder: Path) -> Bundle:
     """
     manifest = _checked(folder)
     with _reading(folder, MODEL):
-        about: _About = from_json((folder / MODEL).read_text(), _About)
+        about: About = from_json((folder / MODEL).read_text(), About)
         config: MethodConfig = from_json(json.dumps(about.config), MethodConfig)
         pattern = None if about.pattern is None else ReasoningPattern(tuple(about.pattern))
         if (config.fusion is None) != (pattern is None):
@@ -182,13 +183,13 @@ def open_bundle(folder: Path) -> Bundle:
     return Bundle(about.method, config, dataset, network, pattern, steps, sentences)
 
 
-def _checked(folder: Path) -> _Manifest:
+def _checked(folder: Path) -> Manifest:
     """The manifest, once every file that it names, and no other name than a bundle's own, has its
     size and its bytes."""
     place = folder / MANIFEST
     try:
         parse_json(place.read_bytes())  # refuses what no reader should be given
-        manifest: _Manifest = from_json(place.read_text(), _Manifest)
+        manifest: Manifest = from_json(place.read_text(), Manifest)
     except (OSError, ValueError, ScoterError) as error:
         raise StoreError(f"{place} is no manifest of a bundle ({error}); {AGAIN}") from None
     if {name: getattr(manifest, name) for name in FORMAT} != FORMAT:
@@ -224,7 +225,7 @@ def _check_file(folder: Path, name: str, file: _File) -> None:
         raise StoreError(f"{path} was altered since it was exported; {AGAIN}")
 
 
-def _dataset(folder: Path, about: _About, identity: str) -> Dataset:
+def _dataset(folder: Path, about: About, identity: str) -> Dataset:
     """The items, users and histories of a bundle; nothing says what was held out."""
     with _reading(folder, ITEMS):
         table = read_parquet(folder / ITEMS)
@@ -245,9 +246,9 @@ def _dataset(folder: Path, about: _About, identity: str) -> Dataset:
 
 
 def _network(
-    folder: Path, about: _About, config: MethodConfig, pattern: ReasoningPattern | None
+    folder: Path, about: About, config: MethodConfig, pattern: ReasoningPattern | None
 ) -> "Backbone":
-    from scoter.models.backbones.registry import ItemSpace
+    from scoter.models.backbones.backbone import ItemSpace
     from scoter.models.training.loop import load_weights
     from scoter.recommenders.network import build_network
 
@@ -290,7 +291,7 @@ def _semantic_ids(arrays: dict[str, np.ndarray], sizes: tuple[int, ...]) -> Sema
     return ids
 
 
-def _steps(folder: Path, about: _About, steps: int) -> "QuantisedSteps":
+def _steps(folder: Path, about: About, steps: int) -> "QuantisedSteps":
     from scoter.models.quantised_steps import QuantisedSteps
 
     with _reading(folder, STEPS):

@@ -1,24 +1,20 @@
 """Why these items: what each step of the chain says, how much of it is read, and the scores without
 it."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from scoter.errors import ConfigError
-from scoter.models.decoding.rescoring import rescore
+from scoter.models.backbones.backbone import Backbone
+from scoter.models.step_reader import Redirected
+from scoter.protocols import StepSource
 from scoter.recommenders.fitted import Fitted
 from scoter.recommenders.network import rank_with_readings
 from scoter.recommenders.requests import Requests
 from scoter.serving.answers import Answer, StepSaid, answered
 from scoter.types import Histories
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from scoter.models.backbones.backbone import Backbone
-    from scoter.protocols import StepSource
 
 
 def explain(model: Fitted, asked: Requests, count: int) -> list[Answer]:
@@ -61,10 +57,10 @@ def explain(model: Fitted, asked: Requests, count: int) -> list[Answer]:
 
 
 def contributions(
-    network: "Backbone",
+    network: Backbone,
     histories: Histories,
     items: Int[np.ndarray, "rows k"],
-    steps: "StepSource",
+    steps: StepSource,
     variants: int,
 ) -> Float[np.ndarray, "rows steps k"]:
     """The score of each item minus that with one step hidden, for every step; zero where the step
@@ -77,33 +73,31 @@ def contributions(
     repeated = histories.select(np.repeat(np.arange(rows), variants))
     numbered = Histories(np.arange(rows * variants), repeated.items, repeated.offsets)
     hidden = _OneHidden(steps, histories.users, variants)
-    scores = rescore(network, numbered, np.repeat(items, variants, axis=0), hidden)
+    scores = network.rescore(numbered, np.repeat(items, variants, axis=0), hidden)
     scores = scores.reshape(rows, variants, -1)
     with np.errstate(invalid="ignore"):
         parts = scores[:, :1] - scores[:, 1:]
     return np.where(items[:, None] >= 0, parts, 0)
 
 
-class _OneHidden:
-    """User u here reads the chain of `known[u // variants]` with step number u % variants hidden.
+class _OneHidden(Redirected):
+    """User u reads the chain of `known[u // variants]` with step number u % variants hidden.
 
     Steps are counted from 1; 0 hides none.
     """
 
-    def __init__(self, steps: "StepSource", known: Int[np.ndarray, " rows"], variants: int) -> None:
-        self.steps, self.known, self.variants = steps, known, variants
+    def __init__(self, source: StepSource, known: Int[np.ndarray, " rows"], variants: int) -> None:
+        numbers = torch.from_numpy(known.astype(np.int64))
+        super().__init__(source, lambda users, lengths: (numbers[users // variants], lengths))
+        self.variants = variants
 
-    def read(self, users: "Tensor", prefix_lengths: "Tensor") -> "tuple[Tensor, Tensor]":
-        import torch
+    def read(self, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        steps, mask = super().read(users, prefix_lengths)
+        return steps, mask & self._left(users)
 
-        steps, mask = self.steps.read(self._known(users), prefix_lengths)
-        hidden = (users % self.variants)[:, None] == torch.arange(1, self.variants)
-        return steps, mask & ~hidden
+    def read_shared(self, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        steps, place, mask = super().read_shared(users, prefix_lengths)
+        return steps, place, mask & self._left(users)
 
-    def named(self, users: "Tensor", prefix_lengths: "Tensor") -> "Tensor":
-        return self.steps.named(self._known(users), prefix_lengths)
-
-    def _known(self, users: "Tensor") -> "Tensor":
-        import torch
-
-        return torch.from_numpy(self.known.astype(np.int64))[users // self.variants]
+    def _left(self, users: Tensor) -> Tensor:
+        return (users % self.variants)[:, None] != torch.arange(1, self.variants)

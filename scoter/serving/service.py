@@ -7,28 +7,6 @@ from scoter.recommenders.fitted import Fitted
 from scoter.serving.answers import Answer, answered, requests_for
 from scoter.serving.explanation import explain as explained
 from scoter.stages.finished import FinishedRun
-from scoter.storage.store import Artefact, Store
-
-
-def recommend_from_run(
-    store: Store,
-    run: Artefact,
-    method: str | None,
-    users: Sequence[str],
-    items: Sequence[str],
-    count: int,
-    explain: bool = False,
-) -> list[Answer]:
-    """The `count` best next items for some of the run's users, or after a history of these items
-    (keys, oldest first).
-
-    A user's history is the whole log, with the held-out items: this is for use, not for
-    measurement.
-
-    Raises:
-        ConfigError: an unknown method, user or item; the message names it and what to choose from.
-    """
-    return answers(open_method(FinishedRun(store, run), method), users, items, count, explain)
 
 
 def open_method(run: FinishedRun, method: str | None) -> Estimator:
@@ -47,7 +25,14 @@ def open_method(run: FinishedRun, method: str | None) -> Estimator:
 def answers(
     model: Fitted, users: Sequence[str], items: Sequence[str], count: int, explain: bool = False
 ) -> list[Answer]:
-    """One row for each user, or for the history of `items`: the best items, and why if asked."""
+    """The `count` best next items for some users, or after a history of `items` (keys, oldest first).
+
+    A user's history is the whole one, with the held-out items: this is for use, not for
+    measurement.
+
+    Raises:
+        ConfigError: an unknown user or item; with `explain`, a method that reads no chain.
+    """
     asked = requests_for(model, users, items)
     if explain:
         return explained(model, asked, count)

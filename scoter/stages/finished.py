@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scoter.models.backbones.backbone import Backbone
     from scoter.protocols import StepSource
     from scoter.recommenders.estimators import Estimator
+    from scoter.stages.networks import Inputs
     from scoter.types import StepEmbeddings
 
 SharedStage = Literal["prepare", "semantic-ids", "discover", "chains"]
@@ -70,7 +71,7 @@ class FinishedRun:
 
     @cached_property
     def experiment(self) -> Experiment:
-        return from_json(json.dumps(self.outcome["config"]))
+        return from_json(json.dumps(self.outcome["config"]), Experiment)
 
     @cached_property
     def context(self) -> Context:
@@ -107,6 +108,14 @@ class FinishedRun:
         """The same, or None where the run needed no such stage."""
         key = self.outcome.get("artefacts", {}).get(stage)
         return None if key is None else self.store.find(stage, str(key))
+
+    @property
+    def inputs(self) -> "Inputs":
+        """What its methods were made from."""
+        from scoter.stages.networks import Inputs
+
+        made = self.if_made("semantic-ids"), self.if_made("chains")
+        return Inputs(self.made_from("prepare"), *made)
 
     def method(self, name: str | None = None) -> "FinishedMethod":
         """One of its methods, by default the last one.
@@ -152,25 +161,20 @@ class FinishedMethod:
         another configuration on the same data."""
         from scoter.stages.networks import open_network
 
-        config, run = config or self.config, self.run
-        steps = run.made_from("chains") if config.fusion is not None else None
-        data, ids = run.made_from("prepare"), run.if_made("semantic-ids")
-        return open_network(run.context, config, data, ids, steps)
+        return open_network(self.run.context, config or self.config, self.run.inputs)
 
     def trained(self) -> "tuple[Backbone, StepSource | None, StepEmbeddings | None]":
         """The same with the trained weights."""
-        from scoter.models.training.loop import load_weights
+        from scoter.stages.networks import open_trained
 
-        model, reader, steps = self.untrained()
-        if model.trains:
-            load_weights(model, self.weights.file("weights.safetensors"))
-        return model, reader, steps
+        return open_trained(self.run.context, self.config, self.run.inputs, self.weights)
 
     @property
     def answers(self) -> bool:
         """Whether it can answer for anybody: it reads no chain, or the user's own."""
         fusion = self.config.fusion
-        return fusion is None or (fusion.chains == "own" and fusion.kind != "scores")
+        reads_own = fusion is None or fusion.source == "own"
+        return reads_own and not self.config.mixed_scores
 
     def estimator(self) -> "Estimator":
         """The method as an estimator, in fp32, so that it answers alike on every machine.

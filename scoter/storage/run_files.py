@@ -105,4 +105,3 @@ def outcome_of(run: Artefact) -> RunOutcome:
             f"run the experiment again, or delete that folder"
         )
     return cast(RunOutcome, outcome)
-
