@@ -84,7 +84,7 @@ def table(name: str, options: StoreOptions) -> None:
         if name not in known[-2:]:
             continue
         size = "all users" if outcome["full_data"] else "sample or simulated"
-        stored = outcome["config"].get("chains", {}).get("source")
+        stored = run.experiment.chains.source
         for method, made in outcome["methods"].items():
             by = (
                 f", chains by {outcome['chains_model']}"

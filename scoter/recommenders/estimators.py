@@ -8,9 +8,9 @@ networks with the same functions; it adds files, caching and the comparison of m
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -42,6 +42,7 @@ from scoter.types import SemanticIds, StepEmbeddings
 if TYPE_CHECKING:
     from scoter.models.training.loop import TrainingLog
 
+Made = TypeVar("Made", bound="Estimator")
 DEPTH = 20  # items ranked for each validation user
 
 
@@ -75,7 +76,7 @@ class Estimator(Fitted):
         self.log: TrainingLog | None = None
 
     def fit(
-        self,
+        self: Made,
         dataset: Dataset,
         chains: Chains | None = None,
         *,
@@ -85,7 +86,7 @@ class Estimator(Fitted):
         threads: int | None = None,
         progress: bool = True,
         checkpoints: str | Path | None = None,
-    ) -> Self:
+    ) -> Made:
         """Learn from the training part of `dataset`; validation chooses the epoch that is kept.
 
         Args:
@@ -344,12 +345,11 @@ def with_options(method: MethodConfig, options: Mapping[str, object]) -> MethodC
         >>> with_options(methods()["sasrec-ce"], {"dim": 32, "epochs": 2}).model.dim
         32
     """
-    model = {field.name for field in fields(method.model)} - {"kind"}
-    training = {field.name for field in fields(method.training)}
+    whole = asdict(method)
+    model, training = whole["model"].keys() - {"kind"}, whole["training"].keys()
     if unknown := [name for name in options if name not in model | training]:
         known = ", ".join(sorted(model | training))
         raise ConfigError(f"option {unknown[0]!r} is unknown; choose from: {known}")
-    whole = asdict(method)
     for part, names in (("model", model), ("training", training)):
         whole[part] |= {name: value for name, value in options.items() if name in names}
     return from_json(to_json(whole), MethodConfig)

@@ -56,7 +56,7 @@ class Fitted:
         return self._dataset
 
     @cached_property
-    def item_names(self) -> Sequence[str]:
+    def item_names(self) -> list[str]:
         """What each item is called."""
         return item_names(self.dataset.catalog)
 

@@ -54,16 +54,12 @@ def answered(model: Fitted, asked: Requests, rankings: Rankings) -> list[Answer]
     keys, names = model.dataset.catalog.keys, model.item_names
     rows: list[Answer] = []
     for row, (items, scores) in enumerate(zip(rankings.items, rankings.scores, strict=True)):
-        rows.append(
-            {
-                "user": asked.who[row] if asked.users[row] >= 0 else GIVEN,
-                "method": model.name,
-                "history": [names[item] for item in asked.histories.sequence(row)],
-                "items": [
-                    {"key": keys[item], "title": names[item], "score": float(score)}
-                    for item, score in zip(items, scores, strict=True)
-                    if item >= 0
-                ],
-            }
-        )
+        user = asked.who[row] if asked.users[row] >= 0 else GIVEN
+        history = [names[item] for item in asked.histories.sequence(row)]
+        best = [
+            AnsweredItem(key=keys[item], title=names[item], score=float(score))
+            for item, score in zip(items, scores, strict=True)
+            if item >= 0
+        ]
+        rows.append(Answer(user=user, method=model.name, history=history, items=best))
     return rows

@@ -2,16 +2,16 @@
 model."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
-from scoter.config import MethodConfig, TigerConfig, from_json
+from scoter.config import MethodConfig, ModelConfig, TigerConfig, from_json
 from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError, ScoterError, StoreError
 from scoter.recommenders.chains import entries_of, step_bounds, step_texts
@@ -36,12 +36,11 @@ from scoter.storage.untrusted import parse_json, read_parquet
 from scoter.types import Catalog, InteractionLog, ReasoningPattern, SemanticIds, Step
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
     from scoter.models.backbones.backbone import Backbone
     from scoter.models.backbones.single import SingleRequests
     from scoter.models.backbones.tiger import Tiger
     from scoter.models.quantised_steps import QuantisedSteps
+    from scoter.transfer.fusion import StructuredFusion
 
 AGAIN = "export the bundle again with `scoter export`"
 
@@ -99,7 +98,7 @@ class Bundle(Fitted):
         self.user_rows = {key: row for row, key in enumerate(dataset.log.user_keys)}
 
     @cached_property
-    def item_names(self) -> Sequence[str]:
+    def item_names(self) -> list[str]:
         return [str(title) for title in self.dataset.catalog.columns["title"]]
 
     def read(self, asked: Requests) -> Reading | None:
@@ -138,7 +137,8 @@ class Bundle(Fitted):
         network = cast("Tiger", self.network)
         if self.steps is None:
             return SingleRequests(network)
-        return SingleRequests(network, PreparedFusion(network.fusion).of_table(self.steps))
+        fusion = cast("StructuredFusion", network.fusion)
+        return SingleRequests(network, PreparedFusion(fusion).of_table(self.steps))
 
     def rank(self, user: str, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """(item numbers, scores in nats) of one user's `count` best, by the shortest way: what a
@@ -268,10 +268,10 @@ def _network(
     return network.eval()
 
 
-def _check_size(model: "DataclassInstance", step_dim: int, weights_bytes: int) -> None:
+def _check_size(model: ModelConfig, step_dim: int, weights_bytes: int) -> None:
     """Refuse a model whose matrices would be far larger than the file of its weights, before memory
     is taken for it."""
-    sizes = asdict(model)
+    sizes = vars(model)
     heads = sizes.get("heads", 0) * sizes.get("head_dim", 1)
     widest = max(sizes["dim"], sizes.get("feed_forward", 0), heads, step_dim)
     needed, longest = 4 * sizes["layers"] * sizes["dim"] * widest, sizes["max_items"]

@@ -106,7 +106,7 @@ class FinishedRun:
 
     def if_made(self, stage: SharedStage) -> Artefact | None:
         """The same, or None where the run needed no such stage."""
-        key = self.outcome.get("artefacts", {}).get(stage)
+        key = self.outcome["artefacts"].get(stage)
         return None if key is None else self.store.find(stage, str(key))
 
     @property

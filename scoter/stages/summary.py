@@ -159,7 +159,9 @@ def measure(
     from scoter.evaluation.evaluator import Evaluator, save_user_metrics
 
     folder.mkdir(exist_ok=True)
-    metrics = {part: Evaluator().evaluate(rankings[part], split.targets(part)) for part in PARTS}
+    metrics: dict[Part, UserMetrics] = {
+        part: Evaluator().evaluate(rankings[part], split.targets(part)) for part in PARTS
+    }
     for part in PARTS:
         save_user_metrics(metrics[part], folder / f"{name}-{part}.parquet")
     return metrics
@@ -170,13 +172,11 @@ def _method(
 ) -> MethodOutcome:
     from scoter.evaluation.metrics import mean_metrics
 
-    return {
-        **json.loads(trained.file("training.json").read_text()),
-        "metrics": {part: mean_metrics(metrics[part]) for part in PARTS},
-        "config": json.loads(to_json(context.experiment.methods[name])),
-        "train": trained.key,
-        "trained_at": trained.manifest()["commit"],
-    }
+    outcome: MethodOutcome = json.loads(trained.file("training.json").read_text())
+    outcome["metrics"] = {part: mean_metrics(metrics[part]) for part in PARTS}
+    outcome["config"] = json.loads(to_json(context.experiment.methods[name]))
+    outcome["train"], outcome["trained_at"] = trained.key, trained.manifest()["commit"]
+    return outcome
 
 
 def differences(metrics: Mapping[str, UserMetrics], seed: int) -> list[Difference]:
@@ -193,8 +193,9 @@ def differences(metrics: Mapping[str, UserMetrics], seed: int) -> list[Differenc
         for better, worse in pairs:
             drawn = derive_seed(seed, "bootstrap", better, worse, metric)
             gap = paired_bootstrap(values[better], values[worse], seed=drawn)
-            interval = {"mean": float(gap.mean), "low": float(gap.low), "high": float(gap.high)}
-            rows.append({"better": better, "worse": worse, "metric": metric, **interval})
+            mean, low, high = float(gap.mean), float(gap.low), float(gap.high)
+            pair = {"better": better, "worse": worse, "metric": metric}
+            rows.append(Difference(**pair, mean=mean, low=low, high=high))
     return rows
 
 

@@ -64,7 +64,7 @@ class RunOutcome(TypedDict):
     methods: dict[str, MethodOutcome]
     differences: list[Difference]
     config: dict[str, Json]  # of the experiment
-    artefacts: NotRequired[RunArtefacts]
+    artefacts: RunArtefacts
     semantic_ids: NotRequired[dict[str, Json] | None]  # their report
     pattern: NotRequired[dict[str, Json] | None]  # as `pattern.json` has it
     reasoner: NotRequired[str | None]  # who wrote the chains, and which encoder embedded them
@@ -98,8 +98,7 @@ def outcome_of(run: Artefact) -> RunOutcome:
         StoreError: it lacks what runs of this version have.
     """
     outcome = json.loads(run.file(RUN_FILE).read_text())
-    required = [name for name in RunOutcome.__annotations__ if name in RunOutcome.__required_keys__]
-    if absent := [name for name in required if name not in outcome]:
+    if absent := sorted(RunOutcome.__required_keys__ - outcome.keys()):
         raise StoreError(
             f"{run.path / RUN_FILE} has no {absent[0]!r}, so another version of scoter made it; "
             f"run the experiment again, or delete that folder"
