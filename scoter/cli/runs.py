@@ -87,7 +87,7 @@ def table(name: str, options: StoreOptions) -> None:
         stored = run.experiment.chains.source
         for method, made in outcome["methods"].items():
             by = (
-                f", chains by {outcome['chains_model']}"
+                f", chains by {outcome.get('chains_model')}"
                 if stored and made["config"]["fusion"]
                 else ""
             )
@@ -114,7 +114,7 @@ def print_run(run: "FinishedRun", as_json: bool) -> None:
     if outcome["note"]:
         click.echo(f"({outcome['note']})")
     if outcome.get("chains_model"):
-        click.echo(f"chains by {outcome['chains_model']}")
+        click.echo(f"chains by {outcome.get('chains_model')}")
     show_rows([_row(name, made) for name, made in outcome["methods"].items()], False)
     if outcome["differences"]:
         click.echo("\ndifferences with 95 % intervals, paired over users")

@@ -50,6 +50,13 @@ RunArtefacts = TypedDict(
 """The keys of the artefacts that a run was made from."""
 
 
+NEEDED = (
+    *("experiment", "dataset", "seed", "commit", "users", "items", "note", "full_data"),
+    *("methods", "differences", "config"),
+)
+"""What the file of every run of this version holds."""
+
+
 class RunOutcome(TypedDict):
     """What stands in `run.json`."""
 
@@ -98,7 +105,7 @@ def outcome_of(run: Artefact) -> RunOutcome:
         StoreError: it lacks what runs of this version have.
     """
     outcome = json.loads(run.file(RUN_FILE).read_text())
-    if absent := sorted(RunOutcome.__required_keys__ - outcome.keys()):
+    if absent := [name for name in NEEDED if name not in outcome]:
         raise StoreError(
             f"{run.path / RUN_FILE} has no {absent[0]!r}, so another version of scoter made it; "
             f"run the experiment again, or delete that folder"
