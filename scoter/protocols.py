@@ -61,6 +61,7 @@ class Fusion(Protocol):
     def set_statistics(self, steps: "Tensor", mask: "Tensor") -> None: ...
 
 
+@runtime_checkable
 class LanguageModel(Protocol):
     """A language model: a frozen request goes in, a completion comes out."""
 
@@ -69,4 +70,11 @@ class LanguageModel(Protocol):
         """How many requests may be under way at once."""
         ...
 
-    def complete(self, request: "CompletionRequest") -> "Completion": ...
+    def complete(self, request: "CompletionRequest") -> "Completion":
+        """The reply to one request; called from several threads.
+
+        Raises:
+            ReplyError: this request got no usable reply; others may.
+            LanguageModelError: no request will get one.
+        """
+        ...

@@ -2,7 +2,6 @@
 `--set chains.source=FOLDER`."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +158,8 @@ def reason(dataset: str, out: Path, as_json: bool, **options: Any) -> None:
     from scoter.reasoning.writing.folder import REPLIES, ChainFolder
     from scoter.reasoning.writing.forecast import Progress
 
-    job, server = _job(dataset, options), _server(options)
+    choice = _choice(options)
+    job = _job(dataset, choice, options)
     folder = ChainFolder(out)
     prices = Prices(*options["prices"]) if options["prices"] else None
     if job.writing is None and (options["export_batch"] or options["import_batch"]):
@@ -201,7 +201,7 @@ def reason(dataset: str, out: Path, as_json: bool, **options: Any) -> None:
         ended = run_job_on_ray(
             job,
             folder,
-            None if job.writing is None else server,
+            choice,
             options["workers"],
             options["ray_address"],
             retry,
@@ -210,15 +210,14 @@ def reason(dataset: str, out: Path, as_json: bool, **options: Any) -> None:
         _check_ended(folder, ended)
         _report(as_json, {"chains": len(job), "outcomes": ended, "out": str(out)})
         return
-    if job.writing is None:
+    if choice is None:
         ended = run_job(job, folder, None, retry, Progress(chains, _say))
         _report(as_json, {"chains": len(job), "outcomes": ended, "out": str(out)})
         return
-    with server.open() as model:
-        model.answered_before = len(store) > 0
+    with choice.recording(store) as model:
         progress = Progress(chains, _say, lambda: model.usage, prices)
         try:
-            ended = run_job(job, folder, store.recording(model), retry, progress)
+            ended = run_job(job, folder, model, retry, progress)
         except LanguageModelError:
             folder.reopen()
             raise
@@ -231,7 +230,7 @@ def reason(dataset: str, out: Path, as_json: bool, **options: Any) -> None:
         )
 
 
-def _job(dataset: str, options: dict[str, Any]) -> Any:
+def _job(dataset: str, choice: Any, options: dict[str, Any]) -> Any:
     """The job that the options name, on prepared data."""
     from scoter.config import with_overrides
     from scoter.experiments import experiment
@@ -259,7 +258,7 @@ def _job(dataset: str, options: dict[str, Any]) -> Any:
         pattern,
         identity=data.key,
         policy=PrefixPolicy.parse(options["prefixes"]),
-        writing=_writing(options),
+        writing=_writing(choice, options),
         fold_seed=derive_seed(context.data_seed, "folds"),
         seed=options["seed"],
         users=options["users"],
@@ -288,54 +287,35 @@ def pattern_of(path: Path) -> Any:
         ) from None
 
 
-def _writing(options: dict[str, Any]) -> Any:
+def _writing(choice: Any, options: dict[str, Any]) -> Any:
     """How the language model is asked; None for the catalogue reasoner."""
     from scoter.config import with_overrides
     from scoter.reasoning.chains.requests import WritingConfig, small_model
-    from scoter.reasoning.language.local_server import LOCAL_MODEL
 
-    name = options["language_model"]
-    if name == "catalog":
+    if choice is None:
         if options["settings"]:
             raise ConfigError(
                 "--write says how a language model is asked; the catalogue reasoner has no such "
                 "settings"
             )
         return None
-    offline = options["export_batch"] or options["import_batch"] or options["forecast_only"]
-    if name != "local" and not options["base_url"] and not offline:
-        raise ConfigError(
-            f"--language-model {name} needs the address of its server: --base-url "
-            f"http://HOST:PORT/v1"
-        )
-    if name == "local" and options["base_url"]:
-        raise ConfigError(
-            "--language-model local starts a server of its own; leave --base-url out, or name "
-            "the server's model"
-        )
-    chosen = (
-        small_model(LOCAL_MODEL, options["seed"])
-        if name == "local"
-        else WritingConfig(name, seed=options["seed"])
-    )
+    seed = options["seed"]
+    small, name = choice.small, choice.name
+    chosen = small_model(name, seed) if small else WritingConfig(name, seed=seed)
     return with_overrides(chosen, options["settings"])
 
 
-def _server(options: dict[str, Any]) -> Any:
+def _choice(options: dict[str, Any]) -> Any:
+    """The language model, None for the catalogue reasoner."""
+    from dataclasses import fields
+
+    from scoter.reasoning.language.registry import choose_language_model
     from scoter.reasoning.language.server import ServerConfig
 
-    names = (
-        "base_url",
-        "key_variable",
-        "concurrency",
-        "requests_per_minute",
-        "timeout",
-        "attempts",
-        "first_pause",
-        "token_budget",
-        "token_limit",
-    )
-    return replace(ServerConfig(), **{name: options[name] for name in names})
+    names = [field.name for field in fields(ServerConfig) if field.name in options]
+    server = ServerConfig(**{name: options[name] for name in names})
+    offline = options["export_batch"] or options["import_batch"] or options["forecast_only"]
+    return choose_language_model(options["language_model"], server, offline=bool(offline))
 
 
 def _forecast_line(job: Any, shards: list[int], store: Any, prices: Any) -> str:

@@ -11,17 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from scripted_server import ScriptedServer
+from scripted_server import ScriptedServer, complete_many
 
 from scoter.errors import StoreError
 from scoter.reasoning.language.language_model import (
     Completion,
     CompletionRequest,
     Message,
-    complete_many,
 )
 from scoter.reasoning.language.openai_model import OpenAIModel
 from scoter.reasoning.language.replies import RequestStore
+from scoter.reasoning.language.server import ServerConfig
 
 REQUEST = CompletionRequest(
     (Message("user", "Hello \N{SNOWMAN}?\n\u2028"),), "some-model", json_schema='{"type":"object"}'
@@ -36,13 +36,15 @@ ROWS = [
 
 GENERATION = """
 import sys
-from scoter.reasoning.language.language_model import CompletionRequest, Message, complete_many
+from scoter.reasoning.language.language_model import CompletionRequest, Message, answer_many
 from scoter.reasoning.language.openai_model import OpenAIModel
 from scoter.reasoning.language.replies import RequestStore
+from scoter.reasoning.language.server import ServerConfig
 numbers = range(int(sys.argv[3]))
 requests = [CompletionRequest((Message("user", str(n)),), "some-model") for n in numbers]
-with OpenAIModel(sys.argv[1], concurrency=3) as model:
-    for answer in complete_many(RequestStore(sys.argv[2]).recording(model), requests):
+with OpenAIModel(ServerConfig(sys.argv[1], concurrency=3)) as model:
+    stored = RequestStore(sys.argv[2]).recording(model)
+    for answer in answer_many(stored.complete, requests, stored.concurrency):
         print(answer.index, flush=True)
 """
 
@@ -165,7 +167,7 @@ def test_a_killed_generation_repeats_at_most_the_calls_under_way(tmp_path: Path)
         assert sorted(map(int, done.stdout.split())) == list(range(30))
         assert set(server.attempts) == {str(n) for n in range(30)}
         assert sum(server.attempts.values()) <= 30 + 3  # three calls at once
-        with OpenAIModel(server.base_url, attempts=1) as model:
+        with OpenAIModel(ServerConfig(server.base_url, attempts=1)) as model:
             recording = RequestStore(tmp_path).recording(model)
             list(
                 complete_many(
@@ -183,7 +185,7 @@ def test_no_key_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("SHOP_KEY", "secret-12345")
     with (
         ScriptedServer(lambda *_: "ok") as server,
-        OpenAIModel(server.base_url, key_variable="SHOP_KEY") as model,
+        OpenAIModel(ServerConfig(server.base_url, key_variable="SHOP_KEY")) as model,
     ):
         RequestStore(tmp_path).recording(model).complete(REQUEST)
         assert server.authorizations == {"Bearer secret-12345"}
