@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scoter.experiments import experiment
     from scoter.models.backbones.registry import register_backbone
     from scoter.pipeline import run
+    from scoter.reasoning.language.registry import register_language_model
     from scoter.recommenders.chains import Chains
     from scoter.recommenders.estimators import TIGER, GRU4Rec, Popularity, SASRec, SCoTER, load
     from scoter.recommenders.patterns import discover, load_chains, write_chains
@@ -35,6 +36,7 @@ _PUBLIC = {
     "scoter.experiments": ("experiment",),
     "scoter.models.backbones.registry": ("register_backbone",),
     "scoter.pipeline": ("run",),
+    "scoter.reasoning.language.registry": ("register_language_model",),
     "scoter.recommenders.chains": ("Chains",),
     "scoter.recommenders.estimators": (
         "TIGER",
@@ -53,7 +55,7 @@ __all__ = [  # noqa: RUF022
     "load_dataset", "Dataset", "discover", "write_chains", "load_chains", "Chains",
     "ReasoningPattern", "Step", "SCoTER", "TIGER", "SASRec", "GRU4Rec", "Popularity",
     "evaluate", "compare", "Evaluation", "Evaluator", "load", "run", "experiment",
-    "register_backbone", "StructuredFusion",
+    "register_backbone", "register_language_model", "StructuredFusion",
 ]  # fmt: skip
 
 

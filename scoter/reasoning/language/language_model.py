@@ -81,10 +81,10 @@ class Completion:
     """A reply of a language model."""
 
     text: str
-    finish_reason: str  # 'stop', or 'length' where the reply was cut
-    prompt_tokens: int
-    completion_tokens: int
-    raw: str  # the body as the server sent it
+    finish_reason: str = "stop"  # or 'length' where the reply was cut
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    raw: str = ""  # the body as the server sent it
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Language models by the name that `--language-model` gives, and how a package adds its own."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from scoter.errors import ConfigError, closest
@@ -52,11 +52,13 @@ class ModelChoice:
     def open(self) -> Iterator[LanguageModel]:
         """The model, while the block runs."""
         made = LANGUAGE_MODELS.get(self.way)(self.rest, self.server)
-        if isinstance(made, AbstractContextManager):
-            with made as model:
-                yield model
-        else:
-            yield made
+        with made if isinstance(made, AbstractContextManager) else nullcontext(made) as model:
+            if not isinstance(model, LanguageModel):
+                raise ConfigError(
+                    f"the language model {self.name!r} gives a {type(model).__name__}, which lacks "
+                    "complete or concurrency"
+                )
+            yield model
 
     @contextmanager
     def recording(self, store: RequestStore) -> Iterator[StoredModel]:
