@@ -48,18 +48,16 @@ class CompletionRequest:
     json_schema: str = ""  # text of a JSON schema that the reply must follow; '' sets none
 
     def __post_init__(self) -> None:
-        problems = {
-            "messages is empty": not self.messages,
-            f"temperature = {self.temperature}; it must be 0 or more": not (
-                0 <= self.temperature < float("inf")
-            ),
-            f"top_p = {self.top_p}; it must lie in (0, 1]": not 0 < self.top_p <= 1,
-            f"max_tokens = {self.max_tokens}; it must be 1 or more": self.max_tokens < 1,
-            f"sample = {self.sample}; it must be 0 or more": self.sample < 0,
+        ranges = {
+            "messages": (bool(self.messages), "must not be empty"),
+            "temperature": (0 <= self.temperature < float("inf"), "must be 0 or more"),
+            "top_p": (0 < self.top_p <= 1, "must lie in (0, 1]"),
+            "max_tokens": (self.max_tokens >= 1, "must be 1 or more"),
+            "sample": (self.sample >= 0, "must be 0 or more"),
         }
-        for problem, present in problems.items():
-            if present:
-                raise ConfigError(f"a completion request cannot be made: {problem}")
+        for name, (fits, wanted) in ranges.items():
+            if not fits:
+                raise ConfigError(f"{name} = {getattr(self, name)} of a request {wanted}")
 
     def to_json(self) -> str:
         """Canonical JSON: equal requests give equal text."""
@@ -92,13 +90,12 @@ class Answer(Generic[Reply]):
     """The reply to request number `index`, or None and the error that took its place."""
 
     index: int
-    request: CompletionRequest
     reply: Reply | None
     error: str = ""
 
 
-_Call = tuple[Future[Reply], list[tuple[int, CompletionRequest]]]
-"""A call under way, and the numbered requests that it answers."""
+_Call = tuple[Future[Reply], list[int]]
+"""A call under way, and the numbers of the requests that it answers."""
 
 
 def answer_many(
@@ -114,10 +111,9 @@ def answer_many(
     `concurrency` calls end in the background.
 
     Example:
-        >>> asked = [CompletionRequest((Message("user", word),), "m") for word in ("soap", "comb")]
-        >>> answers = answer_many(lambda request: request.messages[0].content, asked, concurrency=2)
-        >>> sorted((answer.index, answer.reply) for answer in answers)
-        [(0, 'soap'), (1, 'comb')]
+        >>> asked = [CompletionRequest((Message("user", word),), "m") for word in ("a", "b")]
+        >>> sorted(answer.reply for answer in answer_many(lambda request: request.model, asked, 2))
+        ['m', 'm']
     """
     if concurrency < 1:
         raise ConfigError(f"concurrency = {concurrency}; it must be 1 or more")
@@ -131,7 +127,7 @@ def answer_many(
             if not calls:
                 break
             wait([future for future, _ in calls.values()], return_when=FIRST_COMPLETED)
-            for key, (future, rows) in list(calls.items()):
+            for key, (future, numbers) in list(calls.items()):
                 if not future.done():
                     continue
                 del calls[key]
@@ -142,7 +138,7 @@ def answer_many(
                         other.cancel()
                 elif not future.cancelled():
                     reply = None if error else future.result()
-                    yield from (Answer(*row, reply, str(error or "")) for row in rows)
+                    yield from (Answer(number, reply, str(error or "")) for number in numbers)
     finally:
         pool.shutdown(wait=not calls, cancel_futures=True)
     if fatal is not None:
@@ -158,10 +154,10 @@ def _start(
     """Start calls until `most` are under way; the error of a request that cannot be made."""
     try:
         while len(calls) < most:
-            index, request = next(feed)
+            number, request = next(feed)
             if request.key not in calls:
                 calls[request.key] = (submit(request), [])
-            calls[request.key][1].append((index, request))
+            calls[request.key][1].append(number)
     except StopIteration:
         pass
     except Exception as error:

@@ -28,9 +28,7 @@ _PATIENCE = 10.0
 
 
 @contextmanager
-def local_server(
-    context: int = 4096, threads: int = 1, start_timeout: float = 180.0
-) -> Iterator[str]:
+def local_server(context: int = 4096, start_timeout: float = 180.0) -> Iterator[str]:
     """The address of SmolLM2 on a free port while the block runs, for an `OpenAIModel`.
 
     It answers one request at a time, of at most `context` tokens.
@@ -39,14 +37,14 @@ def local_server(
         ConfigError: a package is absent.
         LanguageModelError: the server does not start within `start_timeout` seconds.
     """
-    settings = {"weights": str(_weights()), "context": context, "threads": threads}
+    settings = {"weights": str(_weights()), "context": context}
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(
             [sys.executable, "-c", f"from {__name__} import serve; serve()", json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         try:
             address = _first_line(child, start_timeout)
@@ -74,8 +72,7 @@ def serve() -> None:
     parameters.n_ctx = settings["context"]
     parameters.n_parallel = 1
     parameters.n_threads_http = 2
-    parameters.cpuparams.n_threads = settings["threads"]
-    parameters.cpuparams_batch.n_threads = settings["threads"]
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
     parameters.cache_ram_mib = 0
     parameters.ui = False
     server = xllamacpp.Server(parameters)

@@ -44,23 +44,18 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
     def __str__(self) -> str:
-        tokens = f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
-        parts = [f"{self.attempts:,} calls, {self.replies:,} replies, {tokens}"]
+        text = (
+            f"{self.attempts:,} calls, {self.replies:,} replies, {self.prompt_tokens:,} + "
+            f"{self.completion_tokens:,} tokens"
+        )
         if self.unmetered:
-            estimated = f"the server did not count the tokens of {self.unmetered:,} replies"
-            parts.append(f"{estimated}, which are estimated as a quarter of the characters")
-        if self.causes:
-            causes = (f"{count:,} {cause}" for cause, count in sorted(self.causes.items()))
-            parts.append(f"failed calls: {', '.join(causes)}")
-        return "; ".join(parts)
+            text += f"; the server did not count the tokens of {self.unmetered:,} replies"
+            text += ", which are estimated as a quarter of the characters"
+        causes = [f"{count:,} {cause}" for cause, count in sorted(self.causes.items())]
+        return f"{text}; failed calls: {', '.join(causes)}" if causes else text
 
     def cost(self, prices: Prices) -> float:
-        """The price of the tokens.
-
-        Example:
-            >>> Usage(prompt_tokens=2_000_000, completion_tokens=500_000).cost(Prices(0.1, 0.4))
-            0.4
-        """
+        """The price of the tokens."""
         prompt, completion = self.prompt_tokens, self.completion_tokens
         return (prompt * prices.prompt + completion * prices.completion) / 1e6
 

@@ -124,15 +124,13 @@ class OpenAIModel:
                         raise TryAgain("timeout", late)
                     if len(body) > LARGEST_BODY:
                         raise TryAgain("malformed", f"the reply exceeds {LARGEST_BODY} bytes")
-        except openai.APITimeoutError:
-            raise TryAgain("timeout", f"nothing came for {self.config.timeout:g} s") from None
         except openai.APIStatusError as error:
             raise self._refused(error, request) from None
-        except openai.APIConnectionError as error:
-            raise TryAgain("connection", str(error.__cause__ or error)) from None
-        except self._broken as error:
-            cause = "timeout" if "Timeout" in type(error).__name__ else "connection"
-            raise TryAgain(cause, str(error) or type(error).__name__) from None
+        except (openai.APIConnectionError, self._broken) as error:
+            if "Timeout" in type(error).__name__:
+                raise TryAgain("timeout", f"nothing came for {self.config.timeout:g} s") from None
+            text = str(error.__cause__ or error) or type(error).__name__
+            raise TryAgain("connection", text) from None
         except RuntimeError:
             if self._closed.is_set():  # the client was closed just before it sent
                 raise closed_error() from None

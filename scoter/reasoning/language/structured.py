@@ -84,37 +84,34 @@ def chain_schema(
     steps, or one for each of `roles`. Empty `roles` leave the steps out. Stored replies are found
     by this text, so it must not change.
     """
-    role = _text_schema(80, text_characters)
+    role = _text(80, text_characters)
     if roles is not None:
-        role = {"type": "string", "enum": list(dict.fromkeys(roles))}
+        role: _Schema = {"type": "string", "enum": list(dict.fromkeys(roles))}
         max_steps = len(roles)
-    step = {"role": role, "text": _text_schema(600, text_characters)}
-    steps = {
-        "items": {"$ref": "#/$defs/ChainStep"},
-        "maxItems": max_steps,
-        "minItems": 1 if roles is None else max_steps,
-        "type": "array",
-    }
-    names = {
-        "items": _text_schema(300, text_characters),
-        "maxItems": recommendations,
-        "minItems": 1,
-        "type": "array",
-    }
+    step = {"role": role, "text": _text(600, text_characters)}
+    least = 1 if roles is None else max_steps
+    steps = _list_of({"$ref": "#/$defs/ChainStep"}, least, max_steps)
+    names = _list_of(_text(300, text_characters), 1, recommendations)
     if not max_steps:
-        return schema_text(_object_schema({"recommendations": names}))
-    chain = _object_schema({"steps": steps, "recommendations": names})
-    return schema_text({"$defs": {"ChainStep": _object_schema(step)}, **chain})
+        return schema_text(_object({"recommendations": names}))
+    chain = _object({"steps": steps, "recommendations": names})
+    return schema_text({"$defs": {"ChainStep": _object(step)}, **chain})
 
 
-def _text_schema(longest: int, characters: int) -> dict[str, object]:
+_Schema = dict[str, object]
+
+
+def _text(longest: int, characters: int) -> _Schema:
     return {"maxLength": min(longest, characters), "minLength": 1, "type": "string"}
 
 
-def _object_schema(properties: dict[str, dict[str, object]]) -> dict[str, object]:
-    required = list(properties)
-    about = {"additionalProperties": False, "properties": properties, "required": required}
-    return {**about, "type": "object"}
+def _list_of(items: _Schema, least: int, most: int) -> _Schema:
+    return {"items": items, "maxItems": most, "minItems": least, "type": "array"}
+
+
+def _object(properties: dict[str, _Schema]) -> _Schema:
+    strict: _Schema = {"additionalProperties": False, "properties": properties}
+    return {**strict, "required": list(properties), "type": "object"}
 
 
 def without_thoughts(text: str) -> str:
@@ -124,8 +121,6 @@ def without_thoughts(text: str) -> str:
     thoughts that were cut.
 
     Example:
-        >>> without_thoughts("<think>comb, or {soap}?</think>Comb")
-        'Comb'
         >>> without_thoughts("soap?</think>Comb<think>or")
         'Comb'
     """
@@ -145,9 +140,7 @@ def without_thoughts(text: str) -> str:
 def parse_chain(text: str, roles: Sequence[str] | None = None) -> ChainReply:
     """The first valid chain in a reply, whatever thoughts, prose and code fences surround it.
 
-    Args:
-        text: the reply.
-        roles: what the steps must have, in order; None takes any, an empty list no step at all.
+    The steps must have the `roles`, in order; None takes any, an empty list no step at all.
 
     Raises:
         Unusable: no JSON object is a chain; the reason is that of the first that looks like one.
@@ -237,11 +230,6 @@ class ChainCounts:
     rejected: int  # no reply did
     unanswered: int  # no reply came
     replies: int  # that came, used or not
-
-    @property
-    def valid_share(self) -> float:
-        """Share of requests that ended in a valid chain."""
-        return (self.at_once + self.mended) / max(1, self.requests)
 
 
 def outcome_of(answer: Answer[ChainOutcome]) -> str:

@@ -9,10 +9,9 @@ after an import those that must be asked again because a reply could not be used
 import json
 import shutil
 import zlib
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -60,9 +59,9 @@ class StoredReplies:
         return known
 
 
-@dataclass(frozen=True)
+@dataclass
 class ImportCounts:
-    """What became of the lines: `lines` is the sum of the five counts below it."""
+    """What became of the lines of a batch file; `lines` is the sum of the five counts below it."""
 
     lines: int = 0
     imported: int = 0
@@ -74,7 +73,7 @@ class ImportCounts:
     first_error: str = ""  # what the first of `errors` says
 
     def __str__(self) -> str:
-        counts = {name: count for name, count in asdict(self).items() if name != "first_error"}
+        counts = {name: count for name, count in vars(self).items() if name != "first_error"}
         text = ", ".join(f"{count:,} {name}" for name, count in counts.items())
         return f"{text}; the first error: {self.first_error}" if self.first_error else text
 
@@ -108,16 +107,17 @@ def import_batch(job: ChainJob, store: RequestStore, path: Path) -> ImportCounts
     """
     if not path.is_file():
         raise DataError(f"--import-batch {path}: there is no such file; {_WANTED}")
+    counts = ImportCounts()
     try:
         with _seekable(path) as file:
-            lines = _read(file)
-            known = not lines.good.keys().isdisjoint(store.keys())
-            counts = _keep(job, store, file, lines)
+            places, strange = _read(file, counts)
+            known = not places.keys().isdisjoint(store.keys())
+            _keep(job, store, file, places, counts)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"--import-batch {path} cannot be read ({error}); {_WANTED}") from None
     if not counts.imported and not known:
-        strange = f"; the first strange line: {lines.strange[:80]!r}" if lines.strange else ""
-        what = f"answers no request of this job ({counts}{strange})" if counts.lines else "is empty"
+        text = f"{counts}; the first strange line: {strange[:80]!r}" if strange else str(counts)
+        what = f"answers no request of this job ({text})" if counts.lines else "is empty"
         raise DataError(f"--import-batch {path} {what}; {_WANTED}")
     return counts
 
@@ -154,67 +154,58 @@ class _Line(BaseModel):
         return words[:300] or "the server says no more than that it failed"
 
 
-@dataclass
-class _Lines:
-    """How many lines are of no use, and where the first good line of each id starts."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    good: dict[str, int] = field(default_factory=dict)
-    first_error: str = ""
-    strange: bytes = b""
-
-
-def _read(file: IO[bytes]) -> _Lines:
-    lines = _Lines()
-    end = 0
+def _read(file: IO[bytes], counts: ImportCounts) -> tuple[dict[str, int], bytes]:
+    """Where the first good line of each id starts, and the first line that is malformed."""
+    places: dict[str, int] = {}
+    strange, end = b"", 0
     while text := file.readline(MAX_LINE):
         start, end = end, end + len(text)
         if not text.strip():
             continue
-        lines.counts["lines"] += 1
+        counts.lines += 1
         try:
             line = _Line.model_validate(parse_json(text))
             failure = line.failure()
         except (ValueError, RecursionError, TryAgain):
-            lines.counts["malformed"] += 1
-            lines.strange = lines.strange or text
+            counts.malformed += 1
+            strange = strange or text
             continue
         if failure:
-            lines.counts["errors"] += 1
-            lines.first_error = lines.first_error or failure
-        elif line.custom_id in lines.good:
-            lines.counts["duplicates"] += 1
+            counts.errors += 1
+            counts.first_error = counts.first_error or failure
+        elif line.custom_id in places:
+            counts.duplicates += 1
         else:
-            lines.good[line.custom_id] = start
-    return lines
+            places[line.custom_id] = start
+    return places, strange
 
 
-def _keep(job: ChainJob, store: RequestStore, file: IO[bytes], lines: _Lines) -> ImportCounts:
+def _keep(
+    job: ChainJob,
+    store: RequestStore,
+    file: IO[bytes],
+    places: dict[str, int],
+    counts: ImportCounts,
+) -> None:
     """Store the replies that the job asks for.
 
     A reply may lead to a further question of the same chain, which the file may answer too.
     """
-    good, imported, before = dict(lines.good), 0, -1
-    missing: set[str] = set()
-    while imported != before:
-        before = imported
-        missing.clear()
+    before = -1
+    while counts.imported != before:
+        before = counts.imported
+        missing: set[str] = set()
         for request in _pending(job, store):
-            start = good.pop(request.key, None)
+            start = places.pop(request.key, None)
             if start is None:
                 missing.add(request.key)
                 continue
             file.seek(start)
             raw, body = _Line.model_validate(parse_json(file.readline())).reply()
             store.put(request, body.completion(raw, request))
-            imported += 1
-    return ImportCounts(
-        **lines.counts,
-        imported=imported,
-        unknown=len(good),
-        missing=len(missing),
-        first_error=lines.first_error,
-    )
+            counts.imported += 1
+        counts.missing = len(missing)
+    counts.unknown = len(places)
 
 
 @contextmanager

@@ -10,11 +10,13 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import BaseModel
 
 from scoter.errors import ConfigError, DataError
 from scoter.storage.store import hash_file
@@ -24,39 +26,31 @@ from scoter.types import Json
 
 JOB, FINISHED, REPLIES = "job.json", "finished.json", "replies"
 OUTCOMES = ("valid", "mended", "rejected", "unanswered")
-_STEP = pa.struct([("role", pa.string()), ("texts", pa.list_(pa.string()))])
-SCHEMA = pa.schema(
-    [
-        ("user", pa.int32()),
-        ("user_key", pa.string()),
-        ("prefix_length", pa.int32()),
-        ("history", pa.string()),
-        ("sample", pa.int32()),
-        ("outcome", pa.string()),
-        ("reason", pa.string()),
-        ("steps", pa.list_(_STEP)),
-        ("recommendations", pa.list_(pa.string())),
-        ("model", pa.string()),
-        ("prompt_version", pa.string()),
-    ]
-)
+Texts = tuple[str, ...]
+Steps = tuple[tuple[str, Texts], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChainRow:
-    """One chain, or why there is none."""
+    """One chain, or why there is none; the fields are the columns of a shard."""
 
     user: int
     user_key: str
     prefix_length: int
     history: str  # digest of the keys of the items that the chain was written from
     sample: int
-    model: str
-    prompt_version: str
     outcome: str = "unanswered"  # one of OUTCOMES
     reason: str = ""  # what was wrong with a reply; '' for a valid one
-    steps: tuple[tuple[str, tuple[str, ...]], ...] = ()  # role and sentences
-    recommendations: tuple[str, ...] = ()  # of a final recommendation step, which is no step here
+    steps: Steps = ()  # role and sentences of each; without a final recommendation
+    recommendations: Texts = ()
+    model: str
+    prompt_version: str
+
+
+_TEXTS = pa.list_(pa.string())
+_STEPS = pa.list_(pa.struct([("role", pa.string()), ("texts", _TEXTS)]))
+_TYPES = {int: pa.int32(), str: pa.string(), Texts: _TEXTS, Steps: _STEPS}
+SCHEMA = pa.schema([(field.name, _TYPES[field.type]) for field in fields(ChainRow)])
 
 
 def history_digests(item_keys: Sequence[str]) -> list[str]:
@@ -133,8 +127,8 @@ class ChainFolder:
         """How often each reason is given in the rows without a chain."""
         counts: Counter[str] = Counter()
         for table in self.tables():
-            rows = zip(table["outcome"].to_pylist(), table["reason"].to_pylist(), strict=True)
-            counts.update(reason for outcome, reason in rows if outcome not in ("valid", "mended"))
+            lost = pc.is_in(table["outcome"], pa.array(["rejected", "unanswered"]))
+            counts.update(table.filter(lost)["reason"].to_pylist())
         return counts
 
     def reopen(self) -> None:
@@ -150,13 +144,12 @@ class ChainFolder:
         for number in range(shards):
             counts.update(self.outcomes(number))
         outcomes = {outcome: counts[outcome] for outcome in OUTCOMES}
-        hashes = {
-            self.shard(number).name: hash_file(self.shard(number)) for number in range(shards)
-        }
+        paths = [self.shard(number) for number in range(shards)]
+        hashes = {path.name: hash_file(path) for path in paths}
         content = _digest([self.job(), hashes])
         finished = {"content": content, "outcomes": outcomes, "shards": hashes}
-        text = json.dumps({**finished, "digest": _digest(finished)}, indent=1, sort_keys=True)
-        _write(self.path / FINISHED, text.encode())
+        sealed = {**finished, "digest": _digest(finished)}
+        _write(self.path / FINISHED, json.dumps(sealed, indent=1, sort_keys=True).encode())
         return outcomes
 
     def content_key(self) -> str:
@@ -171,34 +164,39 @@ class ChainFolder:
                 f"{self.path} holds no finished chains; run the same `scoter reason` to its end"
             )
         try:
-            stored = parse_json(path.read_bytes())
-            digest = stored.pop("digest", None)  # old folders have none
-            if digest not in (None, _digest(stored)):
+            finished = _Finished.model_validate(parse_json(path.read_bytes()))
+            if finished.digest not in (None, _digest(finished.model_dump(exclude={"digest"}))):
                 raise ValueError("it was altered since it was written")
-            wanted, content = stored["shards"], stored["content"]
-            if not isinstance(wanted, dict):
-                raise ValueError("its shards are no object")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError) as error:
             raise DataError(
                 f"{path} cannot be read ({error}); delete it and run `scoter reason` again"
             ) from None
         there = {shard.name for shard in self.path.glob("chains-*.parquet")}
-        for name in sorted(there | set(wanted)):
-            if name not in there or hash_file(self.path / name) != wanted.get(name):
+        for name in sorted(there | set(finished.shards)):
+            if name not in there or hash_file(self.path / name) != finished.shards.get(name):
                 raise DataError(
                     f"{self.path / name} was altered since it was written, or is not of this job; "
                     "delete it and write it again"
                 )
-        if content != _digest([self.job(), wanted]):
+        if finished.content != _digest([self.job(), finished.shards]):
             raise DataError(
                 f"{self.path / JOB} or {path} was altered since then; write the chains again"
             )
-        return content
+        return finished.content
 
     def tables(self) -> Iterator[pa.Table]:
         """The shards in order, one at a time."""
         for path in sorted(self.path.glob("chains-*.parquet")):
             yield _read(path)
+
+
+class _Finished(BaseModel):
+    """What `finished.json` holds; `digest` is that of the rest."""
+
+    content: str
+    outcomes: dict[str, int]
+    shards: dict[str, str]
+    digest: str | None = None  # old folders have none
 
 
 def _digest(tree: object) -> str:
