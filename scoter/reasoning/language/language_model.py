@@ -1,8 +1,7 @@
 """Requests to a language model and their answers, many at a time.
 
-A request names everything that decides its reply, so its hash is the key of the stored reply. The
-k-th sample of a prompt is a request of its own (`sample=k`), so a store never answers two samples
-with one reply.
+A request names everything that decides its reply, so its hash is the key of the stored reply. Each
+sample of a prompt is a request of its own, so a store never answers two with one reply.
 """
 
 import hashlib
@@ -166,9 +165,6 @@ def _start(
 
 
 def schema_text(schema: object) -> str:
-    """A JSON schema as text for `CompletionRequest.json_schema`, with its order kept.
-
-    A server that decodes by a schema writes the properties in the schema's order, and a chain must
-    come to its steps before its recommendations.
-    """
+    """A JSON schema as text, in its own order: a server writes the properties in that order, and a
+    chain must come to its steps before its recommendations."""
     return json.dumps(schema, separators=(",", ":"))

@@ -45,11 +45,10 @@ class OpenAIModel:
     """A server's chat completions, for several threads at once.
 
     The key comes from the environment variable that `config.key_variable` names, and is kept
-    nowhere else; without one no key is sent.
+    nowhere else.
 
     Raises:
-        ConfigError: the address is none, the key's variable is empty, or the `openai` package is
-            absent.
+        ConfigError: the address is none, the key's variable is empty, or `openai` is absent.
     """
 
     def __init__(self, config: ServerConfig) -> None:
@@ -87,8 +86,7 @@ class OpenAIModel:
         Raises:
             ReplyError: no attempt gave a usable reply, or the server refuses this very request.
             BudgetError: the token budget is spent.
-            LanguageModelError: the server refuses every request or asks for too long a wait, or the
-                model was closed.
+            LanguageModelError: no request will be answered, or the model was closed.
         """
         trouble: list[TryAgain] = []
         for attempt in range(self.config.attempts):
@@ -103,10 +101,10 @@ class OpenAIModel:
                 except TryAgain as failure:
                     trouble.append(failure)
             self._meter.trouble(trouble[-1].cause)
+        causes = ", ".join(failure.cause for failure in trouble)
         raise self._given_up(
-            f"the server gave no usable reply in {self.config.attempts} attempts "
-            f"({', '.join(failure.cause for failure in trouble)}; the last: {trouble[-1]}). Try "
-            "again later, or raise attempts or timeout"
+            f"the server gave no usable reply in {len(trouble)} attempts ({causes}; the last: "
+            f"{trouble[-1]}). Try again later, or raise attempts or timeout"
         )
 
     def _send(self, request: CompletionRequest) -> Completion:
@@ -247,9 +245,9 @@ def _client(config: ServerConfig, key: str) -> "tuple[openai.OpenAI, type[Except
     import httpx2
     import openai
 
-    calls = config.concurrency
+    calls, seconds = config.concurrency, config.timeout
     http = httpx2.Client(
-        timeout=config.timeout,
+        timeout=seconds,
         trust_env=address.hostname not in _LOOPBACK,  # no proxy on the way to this machine
         limits=httpx2.Limits(max_connections=calls, max_keepalive_connections=calls),
         follow_redirects=False,
@@ -257,7 +255,7 @@ def _client(config: ServerConfig, key: str) -> "tuple[openai.OpenAI, type[Except
     client = openai.OpenAI(
         base_url=config.base_url,
         api_key=key or "none",
-        timeout=config.timeout,
+        timeout=seconds,
         max_retries=0,
         http_client=http,
     )
@@ -265,10 +263,8 @@ def _client(config: ServerConfig, key: str) -> "tuple[openai.OpenAI, type[Except
 
 
 def _key_from(variable: str | None) -> str:
-    if variable is None:
-        return ""
-    key = os.environ.get(variable, "").strip()
-    if not key:
+    key = os.environ.get(variable or "", "").strip()
+    if variable is not None and not key:
         raise ConfigError(
             f"key_variable = {variable!r}, but that environment variable is empty; put the "
             "server's key there"

@@ -2,11 +2,9 @@
 
 Each title is one JSON string on its own line, cleaned and capped, and what chat templates and code
 fences are made of is written as a JSON escape (`<` is \\u003c). So no title ends its line, closes
-the history, opens a turn or starts a code block, and decoding the line gives the cleaned title
-back. A reply may hold a decoded title, so text of a reply passes `quote` before it enters another
-prompt.
-
-The whole prompt is one user turn, since some chat templates know no system turn.
+the history, opens a turn or starts a code block. A reply may hold a decoded title, so text of a
+reply passes `quote` too before it enters a prompt. The whole prompt is one user turn, since some
+chat templates know no system turn.
 """
 
 import json
@@ -53,12 +51,7 @@ _TURN_WORDS = re.compile(r"\[(?=/?\w+\])")
 
 
 def clean(text: str) -> str:
-    """One printable line: white space as single spaces, no control or format characters.
-
-    Example:
-        >>> clean("Red\\x00 lip\\u202estick\\r\\n  5 ml ")
-        'Red lipstick 5 ml'
-    """
+    """One printable line: white space as single spaces, no control or format characters."""
     spaced = (" " if character.isspace() else character for character in text)
     printable = (c for c in spaced if not unicodedata.category(c).startswith("C"))
     return " ".join("".join(printable).split())
@@ -87,15 +80,7 @@ def quote(text: str, most: int) -> str:
 
 
 def history_lines(titles: Sequence[str], config: AskingConfig) -> list[str]:
-    """The newest titles that fit the budget, oldest first, a line each.
-
-    An empty title reads as `NOTHING_KNOWN`.
-
-    Example:
-        >>> short = AskingConfig(history_characters=40, title_characters=20)
-        >>> history_lines(["Soap", "", "Red lipstick"], short)
-        ['"item without descrip"', '"Red lipstick"']
-    """
+    """The newest titles that fit the budget, oldest first; an empty one is `NOTHING_KNOWN`."""
     lines: list[str] = []
     room = config.history_characters
     for title in reversed(titles):

@@ -79,10 +79,6 @@ def choose_language_model(
 
     Raises:
         ConfigError: the address is missing, or is given where none is wanted.
-
-    Example:
-        >>> choose_language_model("local").name
-        'SmolLM2-135M-Instruct-Q4_1'
     """
     if text in ("catalog", "local") and server.base_url:
         raise ConfigError(

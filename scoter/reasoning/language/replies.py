@@ -56,20 +56,12 @@ class RequestStore:
         return {key.hex() for key in self._places}
 
     def get(self, request: CompletionRequest) -> Completion | None:
-        """The stored reply, or None.
-
-        Raises:
-            StoreError: it was altered since it was written, or cannot be read.
-        """
+        """The stored reply, or None; a `StoreError` where it was altered or cannot be read."""
         key = bytes.fromhex(request.key)
         return self._read(key) if key in self._places else None
 
     def put(self, request: CompletionRequest, completion: Completion) -> None:
-        """Keep a reply; a key that is there already keeps its first one.
-
-        Raises:
-            StoreError: the folder cannot be written.
-        """
+        """Keep a reply; a key that is there already keeps its first one."""
         key = request.key
         reply = json.dumps(asdict(completion))
         fields = (
@@ -92,11 +84,7 @@ class RequestStore:
             self._end += len(row)
 
     def check(self) -> None:
-        """Read every reply again.
-
-        Raises:
-            StoreError: one was altered, or cannot be read; the message names the file.
-        """
+        """Read every reply again; a `StoreError` names the file of one that was altered."""
         for key in self._places:
             self._read(key)
 

@@ -47,12 +47,7 @@ def read_body(raw: bytes) -> "Body":
 
 
 def error_message(tree: object, depth: int = 4) -> str:
-    """The words of a server's error, which some servers nest deeply; '' where there are none.
-
-    Example:
-        >>> error_message({"error": {"message": "no such model"}})
-        'no such model'
-    """
+    """The words of a server's error, which some servers nest deeply; '' where there are none."""
     if isinstance(tree, str):
         return " ".join(tree.split())
     names = ("error", "message", "detail", "msg")
@@ -76,11 +71,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _joined(raw: bytes) -> "Body":
-    """The pieces of a stream as one body.
-
-    Raises:
-        ValueError: a piece is no JSON, or the last ones are missing.
-    """
+    """The pieces of a stream as one body; a `ValueError` where one is bad or the end is missing."""
     pieces = [line[5:].strip() for line in raw.splitlines() if line.startswith(b"data:")]
     chunks = [_Chunk.model_validate(parse_json(piece)) for piece in pieces if piece != b"[DONE]"]
     parts = [chunk.choices[0] for chunk in chunks if chunk.choices]

@@ -37,10 +37,8 @@ class NoReplyYet(ReplyError):
     """A request whose reply is not stored."""
 
     def __init__(self, request: CompletionRequest) -> None:
-        super().__init__(
-            "no reply yet; run again with --retry-unanswered, or export a batch and import its "
-            "replies"
-        )
+        remedy = "run again with --retry-unanswered, or export a batch and import its replies"
+        super().__init__(f"no reply yet; {remedy}")
         self.request = request
 
 
@@ -137,11 +135,7 @@ class _Line(BaseModel):
     error: object = None
 
     def reply(self) -> tuple[bytes, Body]:
-        """The body of the answer, as bytes and read.
-
-        Raises:
-            TryAgain: it is no chat completion.
-        """
+        """The body of the answer, as bytes and read; a `TryAgain` where it is none."""
         raw = json.dumps(self.response.body if self.response else None).encode()
         return raw, read_body(raw)
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
@@ -90,11 +89,7 @@ class ChainFolder:
             partial.unlink(missing_ok=True)  # what a kill left behind
 
     def job(self) -> dict[str, Json]:
-        """What the chains were made of.
-
-        Raises:
-            DataError: this is no folder of chains.
-        """
+        """What the chains were made of; a `DataError` where this is no folder of chains."""
         try:
             tree = parse_json((self.path / JOB).read_bytes())
             if not isinstance(tree, dict):
@@ -127,8 +122,8 @@ class ChainFolder:
         """How often each reason is given in the rows without a chain."""
         counts: Counter[str] = Counter()
         for table in self.tables():
-            lost = pc.is_in(table["outcome"], pa.array(["rejected", "unanswered"]))
-            counts.update(table.filter(lost)["reason"].to_pylist())
+            rows = zip(table["outcome"].to_pylist(), table["reason"].to_pylist(), strict=True)
+            counts.update(reason for outcome, reason in rows if outcome not in ("valid", "mended"))
         return counts
 
     def reopen(self) -> None:

@@ -76,25 +76,11 @@ def forecast(
     )
 
 
-@dataclass(frozen=True)
-class _Mark:
-    """How far a run was at some time."""
-
-    time: float
-    done: int
-    usage: Usage
-
-
 class Progress:
     """Counts outcomes, and says every `interval` seconds how far the job is and what remains.
 
     What remains is judged by the last few minutes, since a run that starts from stored replies is
-    faster at first.
-
-    Args:
-        chains: how many this run is to write.
-        say: gets each line.
-        usage: what the model was used for up to now; None for the catalogue reasoner.
+    faster at first. `chains` is how many this run writes, `usage` what its model was used for.
     """
 
     def __init__(
@@ -113,7 +99,7 @@ class Progress:
     def __call__(self, outcome: str) -> None:
         """Count a further chain, and how it ended."""
         self.outcomes[outcome] += 1
-        if time.monotonic() - self._marks[-1].time >= self._interval:
+        if time.monotonic() - self._marks[-1][0] >= self._interval:
             self._marks.append(self._mark())
             ended = ", ".join(f"{count:,} {name}" for name, count in sorted(self.outcomes.items()))
             done = f"{self.outcomes.total():,} of {self._chains:,} chains ({ended})"
@@ -121,21 +107,18 @@ class Progress:
 
     def left(self) -> Forecast:
         """What remains, at the speed of the last few minutes."""
-        before, now = self._marks[0], self._mark()
-        chains = self._chains - now.done
-        share = chains / max(1, now.done - before.done)
-
-        def scaled(name: str) -> int:
-            return round((getattr(now.usage, name) - getattr(before.usage, name)) * share)
-
+        (began, before, first), (now, done, last) = self._marks[0], self._mark()
+        chains = self._chains - done
+        share = chains / max(1, done - before)
         return Forecast(
             chains=chains,
-            calls=scaled("attempts"),
-            prompt_tokens=scaled("prompt_tokens"),
-            completion_tokens=scaled("completion_tokens"),
-            seconds=(now.time - before.time) * share,
+            calls=round((last.attempts - first.attempts) * share),
+            prompt_tokens=round((last.prompt_tokens - first.prompt_tokens) * share),
+            completion_tokens=round((last.completion_tokens - first.completion_tokens) * share),
+            seconds=(now - began) * share,
             prices=self._prices,
         )
 
-    def _mark(self) -> _Mark:
-        return _Mark(time.monotonic(), self.outcomes.total(), self._usage())
+    def _mark(self) -> tuple[float, int, Usage]:
+        """The time, the chains that are done, and what the model was used for."""
+        return time.monotonic(), self.outcomes.total(), self._usage()

@@ -106,11 +106,6 @@ class ChainJob:
         return range(shard * self.shard_rows, min(len(self), (shard + 1) * self.shard_rows))
 
     @property
-    def written_pattern(self) -> ReasoningPattern:
-        """The pattern that the written chains have."""
-        return self.pattern if self.writing is None else written_pattern(self.pattern)
-
-    @property
     def roles(self) -> list[str]:
         """The roles that a language model's steps must have."""
         return [step.label() for step in asked_steps(self.pattern)]
@@ -125,12 +120,12 @@ class ChainJob:
 
     def describe(self) -> dict[str, Json]:
         """All that decides the chains, as JSON."""
+        pattern = self.pattern if self.writing is None else written_pattern(self.pattern)
         return {
             "format": FORMAT,
             "dataset": self.identity,
             "pattern": [
-                {"role": step.role, "parameters": dict(step.parameters)}
-                for step in self.written_pattern.steps
+                {"role": step.role, "parameters": dict(step.parameters)} for step in pattern.steps
             ],
             "prefixes": str(self.policy),
             "model": self.model,
@@ -164,7 +159,7 @@ class ChainJob:
             raise ConfigError(
                 "the catalogue reasoner asks no language model; name one with --language-model"
             )
-        user, prefix_length = int(self.rows[0][place]), int(self.rows[1][place])
+        user, prefix_length = (int(column[place]) for column in self.rows)
         titles = [self._names[item] for item in self._visible.of(user)[:prefix_length]]
         return chain_request(titles, self.pattern, self.writing)
 
@@ -178,11 +173,9 @@ class ChainJob:
         recommends = self.pattern.steps[-1].role == RECOMMENDATION
         rows = []
         for row, blank in enumerate(self._blank_rows(places)):
-            bounds = offsets[row * steps : (row + 1) * steps + 1].tolist()
-            texts = [
-                tuple(sentences[number] for number in indices[low:high])
-                for low, high in pairwise(bounds)
-            ]
+            bounds = pairwise(offsets[row * steps : (row + 1) * steps + 1].tolist())
+            numbers = [indices[low:high] for low, high in bounds]
+            texts = [tuple(sentences[number] for number in step) for step in numbers]
             named = tuple(recommended_name(text) for text in texts.pop()) if recommends else ()
             written = tuple(zip(labels, texts, strict=False))  # without the recommendation
             rows.append(replace(blank, outcome="valid", steps=written, recommendations=named))
@@ -194,11 +187,8 @@ class ChainJob:
         reply = answer.reply
         if reply is None:
             return replace(blank, reason=answer.error)
-        row = replace(
-            blank,
-            outcome=outcome_of(answer),
-            reason=reply.problems[-1] if reply.problems else "",
-        )
+        reason = reply.problems[-1] if reply.problems else ""
+        row = replace(blank, outcome=outcome_of(answer), reason=reason)
         if reply.chain is None:
             return row
         steps = tuple((step.role, (step.text,)) for step in reply.chain.steps)
@@ -207,7 +197,7 @@ class ChainJob:
     def _blank_rows(self, places: range) -> Iterator[ChainRow]:
         """The rows as far as they do not depend on who writes them."""
         for place in places:
-            user, prefix_length = int(self.rows[0][place]), int(self.rows[1][place])
+            user, prefix_length = (int(column[place]) for column in self.rows)
             yield ChainRow(
                 user=user,
                 user_key=self.split.train.user_keys[user],
@@ -226,10 +216,5 @@ def recommended_name(sentence: str) -> str:
 
 
 def recommending(names: Sequence[str]) -> tuple[str, ...]:
-    """The sentences of a recommendation step.
-
-    Example:
-        >>> recommending(["Soap"])
-        ('The recommendation is Soap.',)
-    """
+    """The sentences of a recommendation step, such as 'The recommendation is Soap.'"""
     return tuple(RECOMMENDS["item"].format(name) for name in names)

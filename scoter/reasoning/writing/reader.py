@@ -56,11 +56,7 @@ def read_folder(folder: ChainFolder, split: Split, catalog: Catalog) -> ChainTab
 
 
 def folder_pattern(folder: ChainFolder) -> ReasoningPattern:
-    """The pattern of a folder's chains.
-
-    Raises:
-        DataError: `job.json` is not that of a job.
-    """
+    """The pattern of a folder's chains."""
     return ReasoningPattern(_read_job(folder).pattern)
 
 
