@@ -1,5 +1,4 @@
-"""`python -m theory verify`: every statement by its id. `python -m theory estimate FILE.npz`:
-information from samples."""
+"""Command line of theory: `verify` the statements, `estimate` information, `selfcheck`."""
 
 import argparse
 import io
@@ -9,8 +8,7 @@ from dataclasses import asdict
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit status is 1 where a statement fails, 2 where an argument
-    cannot be honoured."""
+    """Run the command line: status 1 where a statement fails, 2 for a refused argument."""
     options = _parser().parse_args(arguments)
     return options.run(options)
 

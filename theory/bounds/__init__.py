@@ -1,5 +1,4 @@
-"""Bounds of STATEMENTS.md as functions. Each names its premises and raises PremiseError where one
-fails. Units: nats."""
+"""Bounds of STATEMENTS.md as functions, in nats. A failed premise raises PremiseError."""
 
 from theory.bounds.certificates import CrossEntropyCertificate, certify_cross_entropy
 from theory.bounds.crossover import (

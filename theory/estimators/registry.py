@@ -24,8 +24,7 @@ Data = tuple[np.ndarray, np.ndarray, np.ndarray | None, int]
 
 @dataclass(frozen=True)
 class Estimator:
-    """Kinds are "discrete", "continuous" or "any"; `run` returns the value and the terms whose
-    spread gives the interval.
+    """What an estimator reads ("discrete", "continuous", "any") and how it runs.
 
     `certificate` is that of an estimate without `cond`."""
 
@@ -46,8 +45,7 @@ def estimate(
     estimator: str | None = None,
     confidence: float = 0.95,
 ) -> MIResult:
-    """Estimate I(X;Y), or I(X;Y|cond), in nats from independent rows x [n, ...], y [n, ...], cond
-    [n, ...].
+    """Estimate I(X;Y), or I(X;Y|cond), in nats from independent rows of x, y and cond.
 
     Without a name: Chao-Shen where all is whole numbers, usable information where only y is (a
     vector), else Gaussian copula. Raises PremiseError where rows differ, values are not finite, or
@@ -63,13 +61,11 @@ def estimate(
     cond = None if cond is None else _checked(cond, "cond")
     n = len(x)
     for name, values in (("y", y), ("cond", x if cond is None else cond)):
-        require(len(values) == n, name, len(values), f"needs the rows of x: {n}")
-    require(n >= 2, "x", n, "needs at least two rows")
-    require(
-        0 < confidence < 1, "confidence", confidence, "a confidence lies strictly between 0 and 1"
-    )
+        require(len(values) == n, f"needs the rows of x: {n}", **{name: len(values)})
+    require(n >= 2, "needs at least two rows", x=n)
+    require(0 < confidence < 1, "lies strictly between 0 and 1", confidence=confidence)
     name = _choose(x, y, cond) if estimator is None else estimator
-    require(name in ESTIMATORS, "estimator", name, f"choose one of {sorted(ESTIMATORS)}")
+    require(name in ESTIMATORS, f"choose one of {sorted(ESTIMATORS)}", estimator=name)
     chosen = ESTIMATORS[name]
     _check_kinds(name, chosen, x, y, cond)
     diagnostics: dict[str, object] = {"estimator": name, "rows": n}
@@ -195,28 +191,22 @@ def _check_kinds(
 ) -> None:
     for argument, values, kind in (("x", x, chosen.x_kind), ("y", y, chosen.y_kind)):
         whole = values.dtype.kind in "iub"
-        require(
-            kind != "discrete" or whole,
-            argument,
-            values.dtype,
-            f"{name} reads whole numbers: choose a continuous estimator",
+        fits = kind == "any" or whole == (kind == "discrete")
+        read, other = (
+            ("whole numbers", "continuous") if kind == "discrete" else ("floats", "discrete")
         )
-        require(
-            kind != "continuous" or not whole,
-            argument,
-            values.dtype,
-            f"{name} reads floats: choose a discrete estimator",
-        )
+        remedy = f"{name} reads {read}: choose a {other} estimator"
+        require(fits, remedy, **{argument: values.dtype})
     remedy = (
         "conditional estimates: gaussian, gaussian_copula, ksg_1, mixed_ksg, usable_information "
         "or a discrete one"
     )
-    require(cond is None or chosen.conditional, "estimator", name, remedy)
+    require(cond is None or chosen.conditional, remedy, estimator=name)
 
 
 def _checked(values: np.ndarray, name: str) -> np.ndarray:
     values = np.asarray(values)
-    require(values.ndim >= 1 and values.size > 0, name, values.shape, "give one row per sample")
-    require(values.dtype.kind in "iubf", name, values.dtype, "give whole numbers or floats")
-    require(np.isfinite(values).all(), name, "not finite", "drop rows with nan or infinity")
+    require(values.ndim >= 1 and values.size > 0, "give one row per sample", **{name: values.shape})
+    require(values.dtype.kind in "iubf", "give whole numbers or floats", **{name: values.dtype})
+    require(np.isfinite(values).all(), "drop rows with nan or infinity", **{name: "not finite"})
     return values

@@ -17,8 +17,7 @@ FULL = Effort(joints=200_000, models=1_000, repetitions=20_000)
 
 @dataclass(frozen=True)
 class Result:
-    """Verdict on one statement. Slack is the least room left, tolerance included: it is negative
-    iff the statement fails."""
+    """Verdict on one statement; slack (tolerance included) is negative iff it fails."""
 
     id: str
     statement: str
