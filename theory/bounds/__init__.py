@@ -20,6 +20,7 @@ from theory.bounds.list_bounds import (
     recall_floor,
 )
 from theory.bounds.ndcg import ndcg_ceiling, ndcg_floor, ndcg_from_recalls, ndcg_weights
+from theory.bounds.registry import REGISTERED, register_bound
 from theory.bounds.selection import (
     best_of_n_gain,
     best_of_n_kl,
@@ -29,6 +30,7 @@ from theory.bounds.selection import (
 )
 
 __all__ = [
+    "REGISTERED",
     "CrossEntropyCertificate",
     "best_of_n_gain",
     "best_of_n_kl",
@@ -52,6 +54,7 @@ __all__ = [
     "recall_ceiling",
     "recall_ceiling_weak",
     "recall_floor",
+    "register_bound",
     "rows_for_gap",
     "selection_optimism",
     "selection_optimism_by_entropy",

@@ -29,7 +29,9 @@ def conditional_information_bound(conditional_information: float, n: int) -> flo
     require(n >= 1, "needs at least one training row", n=n)
     most = n * np.log(2)
     inside = 0 <= conditional_information <= most + 1e-9
-    require(inside, f"n bits: at most {most:.4f}", conditional_information=conditional_information)
+    require(
+        inside, f"{n} bits: at most {most:.4f}", conditional_information=conditional_information
+    )
     return float(np.sqrt(2 * conditional_information / n))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.special import entr, ndtri
@@ -19,21 +20,21 @@ from theory.estimators.result import Certificate, MIResult
 from theory.estimators.usable_information import paired_log_ratios
 from theory.estimators.variational import VARIATIONAL, variational_terms
 
-Data = tuple[np.ndarray, np.ndarray, np.ndarray | None, int]
+Kind = Literal["discrete", "continuous", "any"]
+Estimate = tuple[float, np.ndarray]
+Run = Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], Estimate]
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """What an estimator reads ("discrete", "continuous", "any") and how it runs.
+    """What an estimator reads, and how it runs."""
 
-    `certificate` is that of an estimate without `cond`."""
-
-    x_kind: str
-    y_kind: str
-    conditional: bool
-    symmetric: bool
-    run: Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], tuple[float, np.ndarray]]
-    certificate: Certificate = "none"
+    x_kind: Kind
+    y_kind: Kind
+    conditional: bool  # whether it takes `cond`
+    symmetric: bool  # whether I(X;Y) and I(Y;X) are the same to it
+    run: Run  # from x, y, cond and seed: the value, and terms whose spread gives the interval
+    certificate: Certificate = "none"  # of an estimate without `cond`
 
 
 def estimate(
@@ -81,100 +82,101 @@ def estimate(
     )
 
 
-def _entropy_estimator(name: str) -> Estimator:
-    return Estimator(
-        "discrete",
-        "discrete",
-        True,
-        True,
-        lambda x, y, c, seed: discrete_information(x, y, c, entropy=name),
-    )
-
-
-def _nearest(
-    variant: int,
-) -> Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], tuple[float, np.ndarray]]:
-    def run(
-        x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
-    ) -> tuple[float, np.ndarray]:
-        terms = (
-            ksg_terms(x, y, variant=variant) if cond is None else conditional_ksg_terms(x, y, cond)
-        )
-        return float(terms.mean()), terms
-
-    return run
-
-
-def _mixed(
-    x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
-) -> tuple[float, np.ndarray]:
-    terms = mixed_ksg_terms(x, y) if cond is None else conditional_ksg_terms(x, y, cond)
+def _mean(terms: np.ndarray) -> Estimate:
     return float(terms.mean()), terms
 
 
-def _ross(
-    x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
-) -> tuple[float, np.ndarray]:
-    terms = ross_terms(x, y)
-    return float(terms.mean()), terms
+def _counts(entropy: str) -> Run:
+    return lambda x, y, cond, seed: discrete_information(x, y, cond, entropy=entropy)
 
 
-def _variational(
-    name: str,
-) -> Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], tuple[float, np.ndarray]]:
-    def run(
-        x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
-    ) -> tuple[float, np.ndarray]:
-        terms = variational_terms(x, y, method=name, seed=seed)
-        return float(terms.mean()), terms
-
-    return run
+def _learned(method: str) -> Run:
+    return lambda x, y, cond, seed: _mean(variational_terms(x, y, method=method, seed=seed))
 
 
-def _copula(
-    x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
-) -> tuple[float, np.ndarray]:
-    return gaussian_information(
-        normal_scores(x), normal_scores(y), None if cond is None else normal_scores(cond)
-    )
+def _copula(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
+    scores = None if cond is None else normal_scores(cond)
+    return gaussian_information(normal_scores(x), normal_scores(y), scores)
 
 
-def _usable(
-    x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
-) -> tuple[float, np.ndarray]:
+def _usable(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
     gains, own = paired_log_ratios(x, y, cond, seed=seed)
     if cond is not None:
-        return float(gains.mean()), gains
+        return _mean(gains)
     # E of the plug-in H(Y) is <= H(Y), and a held-out cross-entropy is >= H(Y|X) in expectation: a
     # lower bound (T9)
-    share = np.bincount(np.unique(y, return_inverse=True)[1]) / len(y)
-    marginal = np.log(share)[np.unique(y, return_inverse=True)[1]]
-    return float(entr(share).sum() + own.mean()), own - marginal
+    label = np.unique(y, return_inverse=True)[1]
+    share = np.bincount(label) / len(y)
+    return float(entr(share).sum() + own.mean()), own - np.log(share)[label]
 
 
+def _ksg(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
+    return _mean(ksg_terms(x, y) if cond is None else conditional_ksg_terms(x, y, cond))
+
+
+def _mixed(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
+    return _mean(mixed_ksg_terms(x, y) if cond is None else conditional_ksg_terms(x, y, cond))
+
+
+def _ross(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
+    return _mean(ross_terms(x, y))
+
+
+def _ksg_2(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
+    return _mean(ksg_terms(x, y, variant=2))
+
+
+def _gaussian(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
+    return gaussian_information(x, y, cond)
+
+
+def _bound(lower: bool) -> Certificate:
+    return "lower" if lower else "none"
+
+
+_COUNTS: tuple[Kind, Kind] = ("discrete", "discrete")
+_FLOATS: tuple[Kind, Kind] = ("continuous", "continuous")
 ESTIMATORS: dict[str, Estimator] = {
-    **{name: _entropy_estimator(name) for name in ENTROPIES},
-    "ksg_1": Estimator("continuous", "continuous", True, True, _nearest(1)),
-    "ksg_2": Estimator("continuous", "continuous", False, True, _nearest(2)),
+    **{name: Estimator(*_COUNTS, True, True, _counts(name)) for name in ENTROPIES},
+    "ksg_1": Estimator(*_FLOATS, True, True, _ksg),
+    "ksg_2": Estimator(*_FLOATS, False, True, _ksg_2),
     "mixed_ksg": Estimator("any", "any", True, True, _mixed),
     "ross": Estimator("continuous", "discrete", False, False, _ross),
-    "gaussian": Estimator(
-        "continuous", "continuous", True, True, lambda x, y, c, seed: gaussian_information(x, y, c)
-    ),
-    "gaussian_copula": Estimator("continuous", "continuous", True, True, _copula),
+    "gaussian": Estimator(*_FLOATS, True, True, _gaussian),
+    "gaussian_copula": Estimator(*_FLOATS, True, True, _copula),
     "usable_information": Estimator("any", "discrete", True, False, _usable, "lower"),
     **{
-        name: Estimator(
-            "continuous",
-            "continuous",
-            False,
-            False,
-            _variational(name),
-            "lower" if lower else "none",
-        )
+        name: Estimator(*_FLOATS, False, False, _learned(name), _bound(lower))
         for name, lower in VARIATIONAL.items()
     },
 }
+
+
+def register_estimator(
+    name: str,
+    x_kind: Kind = "any",
+    y_kind: Kind = "any",
+    *,
+    conditional: bool = False,
+    symmetric: bool = False,
+    certificate: Certificate = "none",
+) -> Callable[[Run], Run]:
+    """A decorator that adds an estimator: from x, y, cond and seed, its value and its terms.
+
+    >>> @register_estimator("half_the_log", "discrete", "discrete")
+    ... def half(x, y, cond, seed):
+    ...     return 0.5 * np.log(len(x)), np.zeros(len(x))
+    >>> rows = np.arange(4)
+    >>> estimate(rows, rows, seed=0, estimator="half_the_log").value == np.log(2)
+    True
+    >>> del ESTIMATORS["half_the_log"]
+    """
+
+    def add(run: Run) -> Run:
+        ESTIMATORS[name] = Estimator(x_kind, y_kind, conditional, symmetric, run, certificate)
+        return run
+
+    return add
 
 
 def _choose(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None) -> str:
@@ -197,10 +199,8 @@ def _check_kinds(
         )
         remedy = f"{name} reads {read}: choose a {other} estimator"
         require(fits, remedy, **{argument: values.dtype})
-    remedy = (
-        "conditional estimates: gaussian, gaussian_copula, ksg_1, mixed_ksg, usable_information "
-        "or a discrete one"
-    )
+    able = sorted(name for name, known in ESTIMATORS.items() if known.conditional)
+    remedy = f"with cond, choose one of {able}"
     require(cond is None or chosen.conditional, remedy, estimator=name)
 
 

@@ -240,8 +240,9 @@ def _grow(
 
 def _parts(flat: np.ndarray, x: np.ndarray, level: Level) -> tuple[np.ndarray, np.ndarray]:
     """The matrix from features to readings, and the votes."""
-    size, flat32 = x.shape[1] * level.vectors.shape[1], flat.astype(np.float32)
-    return flat32[:size].reshape(x.shape[1], -1), flat32[size:]
+    shape = (x.shape[1], level.vectors.shape[1])
+    matrix, votes = np.split(flat.astype(np.float32), [shape[0] * shape[1]])
+    return matrix.reshape(shape), votes
 
 
 def _only(

@@ -56,8 +56,8 @@ def _collapse(effort: Effort) -> list[Comparison]:
 def order_models(count: int) -> list[OrderChannel]:
     """Small order channels over all weights of order."""
     sizes = [(2, 3, 4), (3, 3, 6), (4, 3, 8), (3, 4, 5)]
-    dials = [((i % 5) / 4, 0.02 + 0.3 * (i % 3) / 2, i) for i in range(count)]
-    return [OrderChannel(*sizes[seed % 4], *dial, seed) for *dial, seed in dials]
+    dials = [((i % 5) / 4, 0.02 + 0.3 * (i % 3) / 2) for i in range(count)]
+    return [OrderChannel(*sizes[i % 4], *dials[i], seed=i) for i in range(count)]
 
 
 def _order_and_pool(effort: Effort) -> list[Comparison]:
@@ -77,8 +77,8 @@ def _order_and_pool(effort: Effort) -> list[Comparison]:
 
 def _shuffle(effort: Effort) -> list[Comparison]:
     models = order_models(effort.models // 4)
-    views = ("shuffled", "multiset")
-    return [equal(*([model.information(view) for model in models] for view in views))]
+    shuffled, bags = ([m.information(view) for m in models] for view in ("shuffled", "multiset"))
+    return [equal(shuffled, bags)]
 
 
 def _contrast(effort: Effort) -> list[Comparison]:
