@@ -206,12 +206,13 @@ def report(out: Path, runs: tuple[str, ...], store: Path | None, results: Path) 
 
     explored = {}
     if runs:
-        from scoter.cli.runs import find_run, open_store, run_name_of
         from scoter.serving.explorer import explore
+        from scoter.stages.finished import find_run
+        from scoter.storage.store import Store
 
-        opened = open_store(store)
+        opened = Store(store)
         found = [find_run(opened, name) for name in runs]
-        explored = {run_name_of(run): explore(opened, run).file("explorer.json") for run in found}
+        explored = {run.name: explore(opened, run.artefact).file("explorer.json") for run in found}
     write_suite_report(out, results, explored)
     click.echo(f"{out}  from {results}")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scoter.config import Experiment, MethodConfig, from_json
-from scoter.errors import ConfigError, DataError, StoreError
+from scoter.errors import ConfigError, DataError, StoreError, closest
 from scoter.stages.context import Context
 from scoter.stages.data import open_data
 from scoter.storage.run_files import outcome_of, run_at, run_name
@@ -85,7 +85,8 @@ class FinishedRun:
         chosen = list(self.outcome["methods"])[-1] if name is None else name
         if chosen not in self.outcome["methods"]:
             known = ", ".join(self.outcome["methods"])
-            raise ConfigError(f"the run has no method {chosen!r}; choose from: {known}")
+            like = closest(chosen, self.outcome["methods"])
+            raise ConfigError(f"the run has no method {chosen!r}; choose from: {known}{like}")
         return FinishedMethod(self, chosen)
 
 
@@ -143,8 +144,10 @@ def find_run(store: Store, name: str) -> FinishedRun:
     ]
     named = runs if name == "latest" else named
     if not named:
-        known = ", ".join(run.name for run in runs[-5:]) or "none yet"
-        raise StoreError(f"there is no run {name!r} in {store.root}; the newest runs are: {known}")
+        names = [run.name for run in runs]
+        like = closest(name, [*names, *(run.outcome["experiment"] for run in runs)])
+        newest = f"the newest runs are: {', '.join(names[-5:]) or 'none yet'}"
+        raise StoreError(f"there is no run {name!r} in {store.root}; {newest}{like}")
     return named[-1]
 
 

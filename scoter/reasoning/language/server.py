@@ -36,7 +36,7 @@ class ServerConfig:
     token_budget: int | None = option(
         None, "Stop, to be continued, once this run has used so many tokens"
     )
-    token_limit: TokenLimit = option(  # noqa: RUF009
+    token_limit: TokenLimit = option(
         "max_tokens",
         "The server's name for the longest reply; newer OpenAI models want the second",
     )
