@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from scoter.evaluation.evaluate import Evaluation, compare, evaluate
     from scoter.evaluation.evaluator import Evaluator
     from scoter.experiments import experiment
-    from scoter.models.backbones.registry import register_backbone
+    from scoter.plugins import register_backbone, register_fusion
     from scoter.reasoning.language.registry import register_language_model
     from scoter.recommenders.chains import Chains
     from scoter.recommenders.estimators import TIGER, GRU4Rec, Popularity, SASRec, SCoTER, load
@@ -51,7 +51,8 @@ _HOME = {
     "run": "scoter.runs",
     "Run": "scoter.runs",
     "experiment": "scoter.experiments",
-    "register_backbone": "scoter.models.backbones.registry",
+    "register_backbone": "scoter.plugins",
+    "register_fusion": "scoter.plugins",
     "register_language_model": "scoter.reasoning.language.registry",
     "StructuredFusion": "scoter.transfer.fusion",
 }

@@ -26,7 +26,7 @@ from scoter.data.datasets import Dataset
 from scoter.data.split import check_trainable
 from scoter.errors import ConfigError, StoreError
 from scoter.experiments import TIGER_IDS, methods
-from scoter.models.backbones.registry import BACKBONES
+from scoter.plugins import BACKBONES
 from scoter.recommenders import saved
 from scoter.recommenders.chains import Chains
 from scoter.recommenders.requests import Requests, requests_of
@@ -214,13 +214,13 @@ class Estimator:
 
     def _read(self, chains: Chains, asked: Requests) -> "StepSource":
         """The requests' chains, as the network was trained to read them."""
-        from scoter.models.step_reader import NewestReader, StepReader
+        from scoter.models.step_reader import StepReader, newest_reader
 
         assert self.config.fusion is not None
         steps, sentences = chains.of_requests(asked)
         sources = self._sources()
         read = steps_as_read(self.config.fusion, steps, sentences, sources, self._widths)
-        return NewestReader(StepReader(read))
+        return newest_reader(StepReader(read))
 
     def _train(
         self, table: StepEmbeddings | None, progress: bool, checkpoints: str | Path | None

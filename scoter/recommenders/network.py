@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scoter.config import MethodConfig
-from scoter.models.backbones.registry import BACKBONES, ItemSpace
+from scoter.models.backbones.backbone import ItemSpace
+from scoter.plugins import BACKBONES
 from scoter.seeding import derive_seed
 from scoter.types import Catalog, ReasoningPattern, SemanticIds, Split, StepEmbeddings
 

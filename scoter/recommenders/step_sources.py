@@ -53,11 +53,11 @@ def steps_as_read(
 
     if fusion.grounded:
         steps = grounded_steps(steps, sentences, sources)
-    if fusion.chains == "other-user":
+    if fusion.source == "other-user":
         steps = other_users_chains(steps, derive_seed(0, "other-user"))
-    elif fusion.chains == "features":
+    elif fusion.source == "features":
         steps = statements_as_features(steps, derive_seed(0, "features"))
-    elif fusion.chains == "item-text":
+    elif fusion.source == "item-text":
         steps = item_text_steps(steps, sources)
     return one_step_per_sentence(steps, like=widths) if fusion.slots == "sentence" else steps
 

@@ -24,8 +24,8 @@ import numpy as np
 import pyarrow as pa
 
 from scoter.errors import ConfigError, StoreError
-from scoter.models.backbones.registry import BACKBONES
 from scoter.models.quantised_steps import StepType, quantise
+from scoter.plugins import BACKBONES
 from scoter.serving.newest_chains import NewestChains
 from scoter.serving.questions import Service
 from scoter.serving.service import newest_chains, run_service, served, whole_log

@@ -77,7 +77,9 @@ class Bundle:
         from scoter.transfer.prepared import PreparedFusion
 
         model: Any = self.service.model  # a TIGER, as `rank` made sure
-        return SingleRequests(model, None if model.fusion is None else PreparedFusion(model.fusion))
+        if self.reader is None:
+            return SingleRequests(model)
+        return SingleRequests(model, PreparedFusion(model.fusion).of_table(self.reader))
 
     def rank(self, user: str, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """(item numbers, scores in nats) of one user's `count` best, by the shortest way: what a
@@ -94,9 +96,7 @@ class Bundle:
                 f"{self.service.config.model.kind!r}; use recommend"
             )
         row = int(self._rows([user])[0])
-        items, scores = self._single.best(
-            _tensor(self.histories.sequence(row)), count, self.reader, row
-        )
+        items, scores = self._single.best(_tensor(self.histories.sequence(row)), count, row)
         return items.numpy(), scores.numpy()
 
     def _rows(self, who: Sequence[str]) -> np.ndarray:
@@ -234,7 +234,7 @@ def check_files(folder: Path) -> None:
 def _network(
     folder: Path, config: MethodConfig, about: dict[str, Any], pattern: ReasoningPattern | None
 ) -> Any:
-    from scoter.models.backbones.registry import ItemSpace
+    from scoter.models.backbones.backbone import ItemSpace
     from scoter.models.training.loop import load_weights
     from scoter.recommenders.network import build_network
 

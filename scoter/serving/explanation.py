@@ -4,10 +4,13 @@ be without it."""
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from scoter.errors import ConfigError
-from scoter.models.decoding.rescoring import rescore
+from scoter.models.step_reader import Redirected
+from scoter.protocols import StepSource
 from scoter.serving.questions import Question, Service, described
 from scoter.types import Histories
 
@@ -73,37 +76,34 @@ def contributions(
     repeated = question.histories.select(np.repeat(np.arange(rows), variants))
     numbered = Histories(np.arange(rows * variants), repeated.items, repeated.offsets)
     reader = _OneHidden(question.reader, question.histories.users, variants)
-    scores = rescore(service.model, numbered, np.repeat(items, variants, axis=0), reader).reshape(
-        rows, variants, -1
-    )
+    scores = service.model.rescore(numbered, np.repeat(items, variants, axis=0), reader)
+    scores = scores.reshape(rows, variants, -1)
     with np.errstate(invalid="ignore"):
         found = scores[:, :1] - scores[:, 1:]
     return np.where(items[:, None] >= 0, found, 0)
 
 
-class _OneHidden:
-    """User u here reads the chain of `known[u // variants]` with step number u % variants hidden.
+class _OneHidden(Redirected):
+    """User u reads the chain of `known[u // variants]` with step number u % variants hidden.
 
     Steps are counted from 1; 0 hides none.
     """
 
-    def __init__(self, reader: Any, known: Int[np.ndarray, " rows"], variants: int) -> None:
-        self.reader, self.known, self.variants = reader, known, variants
+    def __init__(self, source: StepSource, known: Int[np.ndarray, " rows"], variants: int) -> None:
+        numbers = torch.from_numpy(known.astype(np.int64))
+        super().__init__(source, lambda users, lengths: (numbers[users // variants], lengths))
+        self.variants = variants
 
-    def read(self, users: Any, prefix_lengths: Any) -> Any:
-        import torch
+    def read(self, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        steps, mask = super().read(users, prefix_lengths)
+        return steps, mask & self._left(users)
 
-        steps, mask = self.reader.read(self._known(users), prefix_lengths)
-        hidden = (users % self.variants)[:, None] == torch.arange(1, self.variants)
-        return steps, mask & ~hidden
+    def read_shared(self, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        steps, place, mask = super().read_shared(users, prefix_lengths)
+        return steps, place, mask & self._left(users)
 
-    def named(self, users: Any, prefix_lengths: Any) -> Any:
-        return self.reader.named(self._known(users), prefix_lengths)
-
-    def _known(self, users: Any) -> Any:
-        import torch
-
-        return torch.from_numpy(self.known.astype(np.int64))[users // self.variants]
+    def _left(self, users: Tensor) -> Tensor:
+        return (users % self.variants)[:, None] != torch.arange(1, self.variants)
 
 
 def _slots(service: Service) -> list[str]:

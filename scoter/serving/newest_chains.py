@@ -3,7 +3,7 @@ item."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
@@ -16,6 +16,9 @@ from scoter.storage.arrays import load_arrays
 from scoter.storage.store import Artefact
 from scoter.types import Catalog, Histories, ReasoningPattern, Split, StepEmbeddings
 
+if TYPE_CHECKING:
+    from scoter.protocols import StepSource
+
 
 @dataclass(frozen=True, eq=False)
 class NewestChains:
@@ -25,11 +28,11 @@ class NewestChains:
     steps: StepEmbeddings
     sentences: Sequence[str]
 
-    def reader(self) -> Any:
+    def reader(self) -> "StepSource":
         """What a recommender reads; the users it asks for are rows of the histories."""
-        from scoter.models.step_reader import NewestReader, StepReader
+        from scoter.models.step_reader import StepReader, newest_reader
 
-        return NewestReader(StepReader(self.steps))
+        return newest_reader(StepReader(self.steps))
 
     def texts(self, row: int) -> list[list[str]]:
         """The sentences of each step of one row's chain; none where a step is missing."""

@@ -65,9 +65,8 @@ def served(run: FinishedRun, method: str | None) -> FinishedMethod:
 def is_served(method: MethodConfig) -> bool:
     """Whether it can answer for any shopper: it reads no chain, or the shopper's own, as controls
     do not."""
-    return method.fusion is None or (
-        method.fusion.chains == "own" and method.fusion.kind != "scores"
-    )
+    reads_own = method.fusion is None or method.fusion.source == "own"
+    return reads_own and not method.mixed_scores
 
 
 def run_service(method: FinishedMethod) -> Service:

@@ -47,7 +47,7 @@ class Context:
     def __post_init__(self) -> None:
         """Holds a config that was made in Python against the types and ranges that JSON is held
         against."""
-        from_json(to_json(self.experiment))
+        from_json(to_json(self.experiment), Experiment)
 
     @property
     def data_seed(self) -> int:

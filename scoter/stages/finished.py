@@ -54,7 +54,7 @@ class FinishedRun:
 
     @cached_property
     def experiment(self) -> Experiment:
-        return from_json(json.dumps(self.outcome["config"]))
+        return from_json(json.dumps(self.outcome["config"]), Experiment)
 
     @cached_property
     def context(self) -> Context:

@@ -9,7 +9,7 @@ import numpy as np
 
 from scoter.config import MethodConfig
 from scoter.data.split import check_trainable
-from scoter.models.backbones.registry import BACKBONES
+from scoter.plugins import BACKBONES
 from scoter.stages.context import PARTS, Context
 from scoter.stages.data import open_data
 from scoter.stages.mixed_scores import rank_mixed
@@ -42,8 +42,8 @@ def train(
 ) -> Artefact:
     """Weights of the best validation epoch, and the learning curve. Mixed scores train nothing but
     the recommender."""
-    if method.fusion is not None and method.fusion.kind == "scores":
-        name, method = method.model.kind, replace(method, fusion=None)
+    if method.mixed_scores:
+        name, method = method.model.kind, replace(method, mixed_scores=False)
 
     def build(out: Path, scratch: Path) -> None:
         from scoter.models.training import loop
@@ -73,7 +73,7 @@ def train(
     inputs: list[Artefact | str] = [data]
     inputs += [ids] if ids is not None and needs_semantic_ids(method) else []
     inputs += [steps] if method.fusion is not None and steps is not None else []
-    if method.fusion is not None and method.fusion.chains == "item-text":
+    if method.fusion is not None and method.fusion.source == "item-text":
         inputs += [
             sentence_vectors.provenance_key(context.experiment.text),
             ",".join(context.experiment.text.fields),
@@ -97,7 +97,7 @@ def rank(
 ) -> Artefact:
     """The best items for every validation and test user, with gate and attention per user where
     there is a fusion."""
-    if method.fusion is not None and method.fusion.kind == "scores":
+    if method.mixed_scores:
         return rank_mixed(context, method, trained, data, ids)
 
     def build(out: Path, scratch: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scoter.config import FusionConfig, MethodConfig, to_json
-from scoter.models.backbones.registry import BACKBONES
+from scoter.plugins import BACKBONES
 from scoter.reasoning.chains.table import load_chains
 from scoter.stages.context import Context, sentence_encoder
 from scoter.stages.data import codes_of, open_data
@@ -49,7 +49,7 @@ def step_reader(
     Raises:
         ConfigError: grounded chains without `ids`.
     """
-    if fusion is None or steps is None or fusion.kind == "scores":
+    if fusion is None or steps is None:
         return None, None
     from scoter.models.step_reader import StepReader
     from scoter.models.training.precision import resolve_device

@@ -34,6 +34,8 @@ def summarise(
 ) -> Artefact:
     """Everything that tables and the report need: `run.json`, `ranks/`, `attention/`,
     `examples.json`."""
+    from scoter.transfer.build import slot_labels
+
     experiment = context.experiment
 
     def build(out: Path, scratch: Path) -> None:
@@ -43,12 +45,13 @@ def summarise(
             for name, artefact in ranked.items()
         }
         metrics = {name: measure(rankings[name], split, out / "ranks", name) for name in rankings}
-        if pattern is not None:
-            for name, method in experiment.methods.items():
-                if method.fusion is not None:
-                    readings = load_arrays(ranked[name].file("readings-test.safetensors"))
-                    read = slot_pattern(method.fusion, open_pattern(pattern), steps)
-                    save_attention(out / "attention", name, method.fusion, read, readings)
+        for name, method in experiment.methods.items():
+            if method.mixed_scores:
+                save_attention(out / "attention", name, ["transition scores"], ranked[name])
+            elif method.fusion is not None and pattern is not None:
+                read = slot_pattern(method.fusion, open_pattern(pattern), steps)
+                labels = slot_labels(method.fusion, read)
+                save_attention(out / "attention", name, labels, ranked[name])
         tests = {name: parts["test"] for name, parts in rankings.items()}
         few = evenly(len(split.targets("test")), EXAMPLE_USERS)
         (out / "examples.json").write_text(
@@ -172,25 +175,17 @@ def differences(metrics: dict[str, UserMetrics], seed: int) -> list[dict[str, An
     return rows
 
 
-def save_attention(
-    folder: Path,
-    name: str,
-    fusion: FusionConfig,
-    pattern: ReasoningPattern,
-    readings: dict[str, np.ndarray],
-) -> None:
+def save_attention(folder: Path, name: str, slots: list[str], ranked: Artefact) -> None:
     """Mean gate and mean attention per slot, with the slots' names; and both for every test
     user."""
-    from scoter.transfer.build import slot_labels
-
     folder.mkdir(exist_ok=True)
-    roles = slot_labels(fusion, pattern)
+    readings = load_arrays(ranked.file("readings-test.safetensors"))
     means = {
         "gate_mean": [float(readings["gate"].mean())],
         "attention_mean": readings["attention"].mean(0).tolist(),
     }
     (folder / f"{name}.json").write_text(
-        json.dumps({"roles": [*roles, "nothing"], **means}, indent=1)
+        json.dumps({"roles": [*slots, "nothing"], **means}, indent=1)
     )
     halved = {key: array.astype(np.float16) for key, array in readings.items()}
     save_arrays(folder / f"{name}.safetensors", **halved)

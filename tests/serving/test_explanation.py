@@ -12,7 +12,6 @@ from wiped import Without
 
 from scoter.cli.main import main
 from scoter.models.decoding.exact import log_likelihoods
-from scoter.models.decoding.rescoring import rescore
 from scoter.serving.bundle import export_run
 from scoter.serving.bundle_reader import Bundle, open_bundle
 from scoter.serving.explanation import contributions
@@ -46,7 +45,7 @@ def test_rescoring_equals_the_exact_scores_of_the_whole_catalogue(
             items >= 0, np.take_along_axis(exact, np.maximum(items, 0), axis=1), -np.inf
         )
         np.testing.assert_allclose(
-            rescore(model, question.histories, items, question.reader), wanted, atol=2e-5
+            model.rescore(question.histories, items, question.reader), wanted, atol=2e-5
         )
 
 
