@@ -91,10 +91,8 @@ def run_at(folder: Path) -> Artefact:
     except (OSError, ValueError, KeyError, TypeError):
         whole, key = False, ""
     if not whole:
-        raise DataError(
-            f"{folder} holds no finished run (a {RUN_FILE} and a {MANIFEST}); pass a folder below "
-            f"the store's run/, or run it again to its end"
-        )
+        remedy = "pass a folder below the store's run/, or run it again to its end"
+        raise DataError(f"{folder} holds no finished run (a {RUN_FILE} and a {MANIFEST}); {remedy}")
     return Artefact(folder, "run", key)
 
 
@@ -106,8 +104,6 @@ def outcome_of(run: Artefact) -> RunOutcome:
     """
     outcome = json.loads(run.file(RUN_FILE).read_text())
     if absent := [name for name in NEEDED if name not in outcome]:
-        raise StoreError(
-            f"{run.path / RUN_FILE} has no {absent[0]!r}, so another version of scoter made it; "
-            f"run the experiment again, or delete that folder"
-        )
+        made = f"{run.path / RUN_FILE} has no {absent[0]!r}, so another version of scoter made it"
+        raise StoreError(f"{made}; run the experiment again, or delete that folder")
     return cast(RunOutcome, outcome)
