@@ -90,17 +90,13 @@ class Estimator(Fitted):
         """Learn from the training part of `dataset`; validation chooses the epoch that is kept.
 
         Args:
-            chains: what `scoter.write_chains` made of this dataset; for recommenders that read
-                chains.
+            chains: of this dataset, for recommenders that read chains.
             seed: decides initial weights, batches and dropout.
-            epochs: at most so many, instead of the configuration's.
+            epochs: the most epochs; default: the configuration's.
             device: `cpu` or `cuda`.
-            threads: processor threads; by default torch's own choice.
+            threads: processor threads; default: torch's own choice.
             progress: whether bars are shown.
             checkpoints: a folder from which an interrupted training goes on; default: none is kept.
-
-        Returns:
-            The estimator itself.
 
         Raises:
             ConfigError: chains are missing, or are given to a recommender that reads none.
@@ -171,11 +167,7 @@ class Estimator(Fitted):
 
     @property
     def fitted_parts(self) -> Parts:
-        """What it was fitted on, but the weights.
-
-        Raises:
-            ConfigError: it was not fitted.
-        """
+        """All that it was fitted on and with."""
         _ = self.network  # refuses what was not fitted
         assert self.parts is not None
         return self.parts
@@ -209,24 +201,16 @@ class Estimator(Fitted):
     ) -> None:
         from scoter.models.step_reader import StepReader
         from scoter.models.training.precision import device_of
-        from scoter.recommenders.fitting import fit_network
+        from scoter.recommenders.fitting import Training, fit_network
 
         network, parts = self.network, self.fitted_parts
         reader = None if table is None else StepReader(table, device_of(network))
         with tempfile.TemporaryDirectory() as nowhere:
             scratch = Path(checkpoints or nowhere)
             scratch.mkdir(parents=True, exist_ok=True)
-            self.log = fit_network(
-                network,
-                parts.dataset.split,
-                reader,
-                self.config.training,
-                seed=parts.seed,
-                depth=DEPTH,
-                label=self.preset,
-                scratch=scratch,
-                progress=progress,
-            )
+            training = Training(parts.seed, DEPTH, self.preset, scratch, progress=progress)
+            split, config = parts.dataset.split, self.config.training
+            self.log = fit_network(network, split, reader, config, training)
 
 
 class Popularity(Estimator):
@@ -297,17 +281,6 @@ CLASSES = {made.__name__: made for made in (Popularity, SASRec, GRU4Rec, TIGER, 
 BY_KIND = {"popularity": Popularity, "sasrec": SASRec, "gru4rec": GRU4Rec, "tiger": TIGER}
 
 
-def opened(parts: Parts, weights: Callable[[], Path], name: str) -> Estimator:
-    """A trained method as an estimator.
-
-    Args:
-        weights: says where its weights are; called only if the network has any.
-        name: what the method is called in answers.
-    """
-    plain = BY_KIND.get(parts.config.model.kind, Estimator)
-    return _restored(plain if parts.config.fusion is None else SCoTER, parts, weights, name)
-
-
 def load(folder: str | Path) -> Estimator:
     """The estimator that `save` wrote into a folder; it recommends what it did before.
 
@@ -318,17 +291,23 @@ def load(folder: str | Path) -> Estimator:
     if name not in CLASSES:
         known = ", ".join(CLASSES)
         raise StoreError(f"{folder} holds a {name!r}; this version knows {known}")
-    return _restored(CLASSES[name], parts, lambda: Path(folder) / saved.WEIGHTS, "")
+    return opened(parts, lambda: Path(folder) / saved.WEIGHTS, CLASSES[name])
 
 
-def _restored(
-    kind: type[Estimator], parts: Parts, weights: Callable[[], Path], name: str
+def opened(
+    parts: Parts, weights: Callable[[], Path], kind: type[Estimator] | None = None
 ) -> Estimator:
+    """A trained method as an estimator of the class `kind`, by default that of its configuration.
+
+    `weights` says where its weights are, and is called only if the network has any.
+    """
     from scoter.models.training.loop import load_weights
 
+    if kind is None:
+        plain = BY_KIND.get(parts.config.model.kind, Estimator)
+        kind = plain if parts.config.fusion is None else SCoTER
     model = kind(semantic_ids=parts.semantic_ids, text=parts.text)
     model.open(parts)
-    model.name = name or model.preset
     if model.network.trains:
         load_weights(model.network, weights())
     return model

@@ -196,8 +196,8 @@ class FinishedMethod:
             chains = open_chains(run.context, run.made_from("chains"), run.dataset)
         settings, ids = (experiment.semantic_ids, experiment.text), run.if_made("semantic-ids")
         parts = Parts(self.config, *settings, run.dataset, run.seed, codes_of(ids), chains)
-        model = opened(parts, lambda: self.weights.file("weights.safetensors"), self.name)
-        model.network.precision = "fp32"
+        model = opened(parts, lambda: self.weights.file("weights.safetensors"))
+        model.name, model.network.precision = self.name, "fp32"
         return model
 
 
