@@ -72,11 +72,11 @@ class RunOutcome(TypedDict):
     differences: list[Difference]
     config: dict[str, Json]  # of the experiment
     artefacts: RunArtefacts
-    semantic_ids: NotRequired[dict[str, Json] | None]  # their report
-    pattern: NotRequired[dict[str, Json] | None]  # as `pattern.json` has it
-    reasoner: NotRequired[str | None]  # who wrote the chains, and which encoder embedded them
+    semantic_ids: dict[str, Json] | None  # their report
+    pattern: dict[str, Json] | None  # as `pattern.json` has it
+    reasoner: str | None  # who wrote the chains, and which encoder embedded them
     chains_model: NotRequired[str | None]
-    versions: NotRequired[dict[str, str]]  # of libraries, and the processor
+    versions: dict[str, str]  # of libraries, and the processor
 
 
 def run_at(folder: Path) -> Artefact:
