@@ -1,5 +1,4 @@
-"""A bundle: one trained method and all that it needs to answer, as one folder without a store, data
-or language model.
+"""A bundle: one trained method and all that it needs to answer, in one folder.
 
 | file | what it holds |
 |---|---|
@@ -7,8 +6,8 @@ or language model.
 | weights.safetensors | the trained weights, the fusion's among them |
 | semantic_ids.safetensors | codes of each item, and their trie (TIGER) |
 | items.parquet, users.parquet | keys and titles; keys |
-| histories.safetensors | everybody's items, the held-out ones included |
-| steps.safetensors | sentence vectors, and which step of whose newest chain uses them |
+| histories.safetensors | each user's items, with the held-out ones |
+| steps.safetensors | sentence vectors, and which step of each newest chain uses them |
 | sentences.parquet | the sentences themselves, for explanations |
 | manifest.json | size and sha256 of each of them, written last |
 """

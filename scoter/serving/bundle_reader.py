@@ -1,5 +1,4 @@
-"""Opening a bundle and answering from it alone: no store, no data, no sentence encoder, no language
-model."""
+"""Opens a bundle and answers from it alone, without store, data, encoder or language model."""
 
 import json
 from collections.abc import Iterator
@@ -128,13 +127,12 @@ class Bundle(Fitted):
         return SingleRequests(network, PreparedFusion(fusion).of_table(self.steps))
 
     def rank(self, user: str, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """(item numbers, scores in nats) of one user's `count` best, by the shortest way: what a
-        shop calls for each request.
+        """One user's `count` best items and their scores (nats), by the fastest way.
 
-        The first call multiplies weights out. Only for TIGER, with a fusion or without.
+        The first call prepares the weights.
 
         Raises:
-            ConfigError: an unknown user, or another model.
+            ConfigError: an unknown user, or a model other than TIGER.
         """
         import torch
 
@@ -151,8 +149,7 @@ def open_bundle(folder: Path) -> Bundle:
     """Check every file of a bundle against its manifest and open it.
 
     Raises:
-        StoreError: a file is missing, altered, cut off, of another bundle, or something else; the
-            message names it.
+        StoreError: a file is missing, altered or of another bundle; the message names it.
     """
     manifest = _checked(folder)
     with _reading(folder, written.MODEL):
@@ -253,8 +250,7 @@ def _network(
 
 
 def _check_size(model: ModelConfig, step_dim: int, weights_bytes: int) -> None:
-    """Refuse a model whose matrices would be far larger than the file of its weights, before memory
-    is taken for it."""
+    """Refuse a model far larger than the file of its weights, before memory is taken for it."""
     sizes = vars(model)
     heads = sizes.get("heads", 0) * sizes.get("head_dim", 1)
     widest = max(sizes["dim"], sizes.get("feed_forward", 0), heads, step_dim)

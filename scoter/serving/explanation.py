@@ -1,5 +1,4 @@
-"""Why these items: what each step of the chain says, how much of it is read, and the scores without
-it."""
+"""Why these items: what each step says, how much of it is read, and the scores without it."""
 
 import numpy as np
 import torch
@@ -18,8 +17,7 @@ from scoter.types import Histories
 
 
 def explain(model: Fitted, asked: Requests, count: int) -> list[Answer]:
-    """Recommendations, each with the chain's steps, the mean gate and attention, and each step's
-    contribution.
+    """Recommendations with the chain's steps, mean gate and attention, and steps' contributions.
 
     The contribution of a step to an item is its score (log-likelihood in nats, exact) minus what
     the same model gives the same item when the step is hidden; above zero, the step speaks for the
@@ -63,11 +61,9 @@ def contributions(
     steps: StepSource,
     variants: int,
 ) -> Float[np.ndarray, "rows steps k"]:
-    """The score of each item minus that with one step hidden, for every step; zero where the step
-    is missing anyway.
+    """The score of each item minus that with one step hidden; zero where the step is missing.
 
-    All hidden steps of a user are scored as one batch: the history once for every step, and once
-    with all of them. `variants` is the number of steps and one.
+    A history is scored once with all steps and once without each: `variants` times.
     """
     rows = len(histories)
     repeated = histories.select(np.repeat(np.arange(rows), variants))

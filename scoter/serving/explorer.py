@@ -1,7 +1,6 @@
-"""Test users to look at: what each method recommended them, and for methods that read a chain what
-each step contributed.
+"""Test users for the report: what each method recommends, and what each step contributes.
 
-A stage of its own, made when a report asks for it: nothing that a table shows depends on it.
+This stage runs when a report asks for it; no table depends on it.
 """
 
 import json
@@ -21,17 +20,15 @@ from scoter.storage.arrays import load_arrays
 from scoter.storage.store import Artefact, Store
 from scoter.types import Rankings
 
-SHOWN = 60
-ITEMS = 10
+SHOWN = 60  # evenly spaced test users
+ITEMS = 10  # items of each list
 
 
 def explore(store: Store, run: Artefact, into: Store | None = None) -> Artefact:
-    """`explorer.json`: for at most `SHOWN` evenly spaced test users what `scoter.report.shoppers`
-    describes.
+    """`explorer.json`, which `scoter.report.shoppers` describes, for at most `SHOWN` test users.
 
-    The lists are those that were measured; a step's contribution to an item is its exact score
-    minus that with the step hidden (`scoter.serving.explanation`), from the chain that the method
-    read in the test. The artefact is put `into` another store where this one cannot be written.
+    The lists are the measured ones; contributions are those of `scoter.serving.explanation`, for
+    the chain that the method read in the test. `into` is another store that takes the artefact.
 
     Raises:
         StoreError: an artefact that the run was made from is no longer in the store.
