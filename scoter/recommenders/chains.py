@@ -25,10 +25,10 @@ Encode = Callable[[list[str]], Float32[np.ndarray, "sentences dim"]]
 
 @dataclass(frozen=True, eq=False)
 class Chains:
-    """The chains of every prefix of a dataset's users.
+    """The chains of every prefix of a dataset's users; see `write_chains` and `load_chains`.
 
-    Made by `scoter.write_chains` or `scoter.load_chains`. Chains of the symbolic reasoner go on
-    being written for histories that are not in the dataset; those of a language model do not.
+    The symbolic reasoner also writes chains for histories that are not in the dataset; a language
+    model does not.
     """
 
     table: ChainTable
@@ -76,9 +76,9 @@ class Chains:
     def of_requests(self, asked: Requests) -> tuple[StepEmbeddings, list[str]]:
         """One chain for each request, and the sentences of its vectors.
 
-        A history that is the beginning of what the dataset has of its user reads that prefix's own
-        chain. Any other history has one written by the symbolic reasoner; a language model's chains
-        answer with the user's latest, and with none for other people.
+        A prefix of a user's history in the dataset reads its own chain. For any other history the
+        symbolic reasoner writes one; of a language model's chains the user's latest is read, and
+        none for an unknown user.
         """
         table, steps = self.table, len(self.pattern)
         known, lengths = asked.users >= 0, asked.histories.lengths

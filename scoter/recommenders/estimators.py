@@ -1,8 +1,7 @@
 """TIGER, SASRec, GRU4Rec, Popularity and SCoTER with one set of verbs: fit, recommend, save.
 
-An estimator owns everything that its recommendations depend on: the configuration, the dataset it
-was fitted on, semantic IDs, chains and weights. The pipeline of `scoter.run` trains the same
-networks with the same functions; it adds files, caching and the comparison of many methods.
+An estimator holds everything that its recommendations depend on. The pipeline of `scoter.run`
+trains the same networks with the same functions; it adds files, caching and comparisons.
 """
 
 import tempfile
@@ -114,11 +113,11 @@ class Estimator(Fitted):
         return self
 
     def save(self, folder: str | Path) -> None:
-        """Write all that recommendations depend on; `scoter.load` reads it back.
+        """Write all that recommendations depend on; `scoter.load` reads it.
 
         Raises:
             ConfigError: it was not fitted.
-            StoreError: the folder exists, or cannot be written.
+            StoreError: the folder exists.
         """
         saved.save(self.fitted_parts, type(self).__name__, self.network, Path(folder))
 

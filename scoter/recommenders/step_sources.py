@@ -19,11 +19,11 @@ from scoter.types import Catalog, SemanticIds, Split, StepEmbeddings
 class Sources:
     """What chains may be made from besides their own sentences."""
 
-    catalog: Catalog
-    split: Split
+    catalog: Catalog  # names and texts of items
+    split: Split  # whose training part gives each prefix its last items
     ids: SemanticIds | None  # for chains whose steps carry the codes of the items they name
     encode: Encode  # the sentence encoder of the chains
-    text: TextConfig
+    text: TextConfig  # the catalogue columns that make an item's text
 
 
 def steps_as_read(
@@ -36,10 +36,9 @@ def steps_as_read(
     """The step embeddings that a fusion of this configuration reads.
 
     Args:
-        steps: everybody's own chains.
+        steps: the users' own chains.
         sentences: the text of each row of `steps.vectors`.
-        widths: how many sentences of each step a slot is made for, where each sentence has one; by
-            default as many as these chains have.
+        widths: slots of each step where each sentence has a slot; default: as many as needed.
 
     Raises:
         ConfigError: grounded steps without semantic IDs.

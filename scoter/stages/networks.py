@@ -78,9 +78,8 @@ def open_trained(
 def method_recipe(method: MethodConfig, device: str) -> dict[str, object]:
     """What of a method and of this machine decides its numbers, for the key of a stage.
 
-    `auto` is left out, and what it comes to here is named: an artefact in fp32 never stands for one
-    in bf16, nor a GPU's for a processor's. Library versions and the numbers of threads and of
-    processes are not in the key; a run records the versions, and training its processes.
+    The precision that `auto` comes to is named instead of `auto`. Versions of libraries and numbers
+    of threads and processes are recorded by runs, and are no part of the key.
     """
     config = json.loads(to_json(method))
     del config["training"]["precision"]

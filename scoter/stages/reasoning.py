@@ -37,8 +37,7 @@ def pattern_and_chains(context: Context, data: Artefact) -> tuple[Artefact, Arte
 
 
 def given_pattern(context: Context, data: Artefact) -> Artefact:
-    """The experiment's own pattern, in the form of a mined one, without the steps that need columns
-    which the items lack."""
+    """The experiment's own pattern, without steps that need columns which the items lack."""
     from scoter.reasoning.catalogue.reasoner import lacking
 
     catalog = open_data(data)[1]
@@ -63,8 +62,7 @@ def write_chains(context: Context, data: Artefact, pattern: Artefact) -> Artefac
 
 
 def stored_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]:
-    """The pattern and the chains of a folder that `scoter reason` wrote; their key holds the
-    folder's content, not its name.
+    """The pattern and the chains of a folder of `scoter reason`; the key holds its content.
 
     A relative `chains.source` is looked up in the working folder, then in the store.
 
@@ -116,7 +114,7 @@ def open_steps(chains: Artefact) -> StepEmbeddings:
 
 
 def open_chains(context: Context, chains: Artefact, dataset: "Dataset") -> "Chains":
-    """The same chains as a value that answers requests; new sentences are not kept in the store."""
+    """The same chains, ready for requests; new sentences are not kept in the store."""
     from scoter.recommenders.chains import Chains
 
     vectors = load_arrays(chains.file(VECTORS_FILE))["vectors"]

@@ -56,8 +56,7 @@ class Example(TypedDict):
 
 
 def summarise(context: Context, inputs: Inputs, made: Mapping[str, Made]) -> Artefact:
-    """Everything that tables and the report need: `run.json`, `ranks/`, `attention/`,
-    `examples.json`."""
+    """All that tables and reports need: `run.json`, `ranks/`, `attention/`, `examples.json`."""
     config = json.loads(to_json(context.experiment))
 
     def build(out: Path, scratch: Path) -> None:
@@ -174,8 +173,7 @@ def _method(
 
 
 def differences(metrics: Mapping[str, UserMetrics], seed: int) -> list[Difference]:
-    """Paired bootstrap intervals of every later method minus every earlier one, in the experiment's
-    order."""
+    """Paired bootstrap intervals of every later method minus every earlier one."""
     from scoter.evaluation.metrics import per_user
     from scoter.evaluation.significance import paired_bootstrap
 
@@ -208,8 +206,7 @@ def _save_readings(
 
 
 def _save_attention(folder: Path, name: str, slots: Sequence[str], ranked: Artefact) -> None:
-    """Mean gate and mean attention per slot, with the slots' names; and both for every test
-    user."""
+    """Mean gate and mean attention per named slot, and both for every test user."""
     folder.mkdir(exist_ok=True)
     readings = load_arrays(ranked.file("readings-test.safetensors"))
     means = {
@@ -225,8 +222,7 @@ def _save_attention(folder: Path, name: str, slots: Sequence[str], ranked: Artef
 def _slot_pattern(
     fusion: FusionConfig, pattern: ReasoningPattern, steps: Artefact | None
 ) -> ReasoningPattern:
-    """The steps as the fusion sees them: those of the pattern, or one for each place in a step's
-    list of sentences."""
+    """The steps as the fusion sees them: the pattern's, or one for each sentence of a step."""
     from scoter.transfer.grounded import one_step_per_sentence
 
     if fusion.slots == "step" or steps is None:
