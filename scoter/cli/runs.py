@@ -152,10 +152,9 @@ def write_run_report(run: "FinishedRun", out: Path) -> None:
 
 def _readable(store: "Store") -> "Iterator[FinishedRun]":
     """The finished runs of a store; those of another version are named on standard error."""
-    from scoter.stages.finished import FinishedRun
+    from scoter.stages.finished import finished_runs
 
-    for artefact in store.artefacts("run"):
-        run = FinishedRun(store, artefact)
+    for run in finished_runs(store):
         try:
             run.outcome  # noqa: B018
         except StoreError as error:

@@ -276,8 +276,8 @@ class SCoTER(Estimator):
             self.config = replace(self.config, fusion=read)
 
 
-CLASSES = {made.__name__: made for made in (Popularity, SASRec, GRU4Rec, TIGER, SCoTER)}
 BY_KIND = {"popularity": Popularity, "sasrec": SASRec, "gru4rec": GRU4Rec, "tiger": TIGER}
+CLASSES = {made.__name__: made for made in (*BY_KIND.values(), SCoTER, Estimator)}
 
 
 def load(folder: str | Path) -> Estimator:
