@@ -1,5 +1,4 @@
-"""The registry of public datasets: where they come from, what they must count, and where they are
-found here.
+"""Public datasets: where they come from, what they must count, and where they are found here.
 
 The addresses are those of the official hosts. None of the datasets is redistributed with scoter.
 """
@@ -34,19 +33,16 @@ class Counts:
 
 @dataclass(frozen=True)
 class Source:
-    """One public dataset. `files` are its raw files: the reviews, then the items' metadata.
-
-    `addresses` pair with `files`; they are empty where the terms must be accepted by hand first.
-    """
+    """One public dataset."""
 
     name: str
-    release: Release
-    files: tuple[str, str]
-    addresses: tuple[str, ...]
-    page: str
+    release: Release  # decides the format of its files
+    files: tuple[str, str]  # raw files: the reviews, then the items' metadata
+    addresses: tuple[str, ...]  # of the files; empty where terms must be accepted by hand first
+    page: str  # where people read about it
     citation: str
     terms: str
-    counts: Counts
+    counts: Counts  # as published
 
 
 def check_counts(name: str, log: InteractionLog, catalog: Catalog) -> None:
@@ -56,13 +52,12 @@ def check_counts(name: str, log: InteractionLog, catalog: Catalog) -> None:
         DataError: names both counts.
     """
     source = REGISTRY.get(name)
-    found = Counts(log.user_count, catalog.item_count, len(log.items))
-    if source is not None and found != source.counts:
+    counts = Counts(log.user_count, catalog.item_count, len(log.items))
+    if source is not None and counts != source.counts:
         raise DataError(
-            f"dataset {name!r} should have {source.counts}, but these files have {found}; results "
+            f"dataset {name!r} should have {source.counts}, but these files have {counts}; results "
             f"would not compare with published ones. Get the release named at {source.page}, or "
-            f"give yours a name of its own (`scoter data prepare {name} --other-release --out "
-            "DIR`)"
+            f"name yours differently (`scoter data prepare {name} --other-release --out DIR`)"
         )
 
 
@@ -93,15 +88,15 @@ def locate(name: str, data_dir: Path | None = None) -> Path | None:
     Raises:
         DataError: `data_dir` was given and holds no prepared dataset of that name.
     """
-    if data_dir is not None:
-        for folder in (data_dir, data_dir / name):
-            if is_prepared(folder):
-                return folder
-        raise DataError(
-            f"--data {data_dir} holds no prepared dataset {name!r}: neither it nor its folder "
-            f"{name!r} has {' and '.join(PREPARED_FILES)}; make one with `scoter data prepare`"
-        )
-    return next((root / name for root in _roots() if is_prepared(root / name)), None)
+    if data_dir is None:
+        return next((root / name for root in _roots() if is_prepared(root / name)), None)
+    for folder in (data_dir, data_dir / name):
+        if is_prepared(folder):
+            return folder
+    raise DataError(
+        f"--data {data_dir} holds no prepared dataset {name!r}: neither it nor its folder {name!r} "
+        f"has {' and '.join(PREPARED_FILES)}; make one with `scoter data prepare`"
+    )
 
 
 def prepared_names(data_dir: Path | None = None) -> list[str]:
@@ -118,38 +113,24 @@ def _roots() -> list[Path]:
     return [Path(given), CACHE] if given else [CACHE]
 
 
-def raw_file(folder: Path, name: str) -> Path:
-    """The path of a raw file, which may lie packed (`.gz`) or unpacked."""
-    plain = name.removesuffix(".gz")
-    return next(
-        (folder / found for found in (name, plain, f"{plain}.gz") if (folder / found).is_file()),
-        folder / name,
-    )
-
-
 _SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 _UCSD = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2"
 _AMAZON_TERMS = (
     "Research use; not to be redistributed. Amazon's conditions of use apply to the texts."
 )
+_CITATION_2014 = (
+    "R. He and J. McAuley. Ups and downs: modeling the visual evolution of fashion trends with "
+    "one-class collaborative filtering. WWW 2016; J. McAuley, C. Targett, Q. Shi and A. van den "
+    "Hengel. Image-based recommendations on styles and substitutes. SIGIR 2015."
+)
 
 
 def _amazon_2014(name: str, category: str, counts: Counts) -> Source:
     files = (f"reviews_{category}_5.json.gz", f"meta_{category}.json.gz")
+    addresses = tuple(f"{_SNAP}/{file}" for file in files)
+    page = "https://jmcauley.ucsd.edu/data/amazon/links.html"
     return Source(
-        name=name,
-        release="amazon-2014",
-        files=files,
-        addresses=tuple(f"{_SNAP}/{file}" for file in files),
-        page="https://jmcauley.ucsd.edu/data/amazon/links.html",
-        citation=(
-            "R. He and J. McAuley. Ups and downs: modeling the visual evolution of fashion "
-            "trends with one-class collaborative filtering. WWW 2016; J. McAuley, C. Targett, Q. "
-            "Shi and A. van den Hengel. Image-based recommendations on styles and substitutes. "
-            "SIGIR 2015."
-        ),
-        terms=_AMAZON_TERMS,
-        counts=counts,
+        name, "amazon-2014", files, addresses, page, _CITATION_2014, _AMAZON_TERMS, counts
     )
 
 
@@ -179,8 +160,8 @@ _SOURCES = (
         page="https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/",
         citation=(
             "J. Ni, J. Li and J. McAuley. Justifying recommendations using distantly-labeled "
-            "reviews and fine-grained "
-            "aspects. EMNLP-IJCNLP 2019. Counts as published by LETTER (W. Wang et al., CIKM 2024)."
+            "reviews and fine-grained aspects. EMNLP-IJCNLP 2019. Counts as published by LETTER "
+            "(W. Wang et al., CIKM 2024)."
         ),
         terms=_AMAZON_TERMS,
         counts=Counts(24_772, 9_922, 206_153),

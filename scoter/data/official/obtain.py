@@ -14,8 +14,7 @@ from scoter.types import Catalog, InteractionLog
 def obtain(
     name: str, raw: Path | None = None, published: bool = True
 ) -> tuple[InteractionLog, Catalog]:
-    """Log and catalogue of a registered dataset, made from the official files in `raw` (default
-    data-cache/raw/NAME).
+    """Log and catalogue of a registered dataset from the files in `raw` (data-cache/raw/NAME).
 
     The citation and the terms are printed first. With `published`, counts must be the published
     ones.

@@ -1,5 +1,4 @@
-"""From official raw files to a log and a catalogue: five-core, sequences, and item numbers without
-order."""
+"""From official raw files to a log and a catalogue: five-core, sequences, random item numbers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,22 +6,22 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int
 
-from scoter.data.official.raw import RawReviews, read_metadata, read_reviews
-from scoter.data.sequences import assemble_log, random_numbers, time_order
-from scoter.data.sources import Source, raw_file
+from scoter.data.official.raw import RawReviews, raw_file, read_metadata, read_reviews
+from scoter.data.sequences import assemble_log, random_numbers
+from scoter.data.sources import Source
 from scoter.errors import DataError
 from scoter.types import Catalog, Cell, InteractionLog
 
-CORE = 5
+CORE = 5  # least interactions of each user and item
 
 
-def prepare(source: Source, raw_folder: Path, seed: int = 0) -> tuple[InteractionLog, Catalog]:
+def prepare(source: Source, raw_folder: Path) -> tuple[InteractionLog, Catalog]:
     """The log and catalogue of a registered dataset from its raw files in `raw_folder`.
 
-    Reviews of equal time keep their file order, as in the published sequences. Repeated purchases
-    are kept. For Amazon 2018, as in its published counts, a review given twice (same user, item and
-    time) counts once and items without metadata are left out; elsewhere such items stay, with
-    nothing known of them.
+    Reviews of equal time keep their file order, as in the published sequences. Repeated
+    interactions are kept. For Amazon 2018, as in its published counts, a review given twice (same
+    user, item and time) counts once and items without metadata are left out; elsewhere such items
+    stay, with nothing known of them.
 
     Raises:
         DataError: a raw file is missing, damaged or malformed, or nothing survives the five-core.
@@ -42,8 +41,8 @@ def prepare(source: Source, raw_folder: Path, seed: int = 0) -> tuple[Interactio
         raise DataError(
             f"nothing of {reviews_path} survives the {CORE}-core; check that it is the whole file"
         )
-    log, keys = _log(reviews, keep, seed, source.name)
-    del reviews  # what the core left out may be most of it, and the metadata takes as much again
+    log, keys = _log(reviews, keep, source.name)
+    del reviews  # most of it may be outside the core, and the metadata takes as much memory again
     if metadata is None:
         metadata = read_metadata(metadata_path, source.release, frozenset(keys))
     return log, Catalog(keys, _columns(keys, metadata))
@@ -52,8 +51,7 @@ def prepare(source: Source, raw_folder: Path, seed: int = 0) -> tuple[Interactio
 def k_core(
     users: Int[np.ndarray, " events"], items: Int[np.ndarray, " events"], k: int
 ) -> Bool[np.ndarray, " events"]:
-    """Which events remain when users and items with fewer than `k` events are removed until none is
-    left.
+    """The events that remain once every user and item with fewer than `k` events is removed.
 
     The result is the largest such set and does not depend on the order of removal.
 
@@ -80,21 +78,18 @@ def _first_of_each(reviews: RawReviews) -> Int[np.ndarray, " distinct"]:
 
 
 def _log(
-    reviews: RawReviews, keep: Int[np.ndarray, " kept"], seed: int, name: str
+    reviews: RawReviews, keep: Int[np.ndarray, " kept"], name: str
 ) -> tuple[InteractionLog, tuple[str, ...]]:
     """The log of the kept reviews, and the keys of its items."""
     users, user_numbers = np.unique(reviews.users[keep], return_inverse=True)
     items, item_numbers = np.unique(reviews.items[keep], return_inverse=True)
-    relabel = random_numbers(len(items), seed, name)
+    times = reviews.times[keep]
+    relabel = random_numbers(len(items), 0, name)
     keys = tuple(reviews.item_keys[items[old]] for old in np.argsort(relabel))
-    order = time_order(user_numbers, reviews.times[keep])
-    log = assemble_log(
-        user_numbers[order],
-        relabel[item_numbers[order]],
-        reviews.times[keep][order],
-        tuple(reviews.user_keys[user] for user in users),
-    )
-    return log, keys
+    user_keys = tuple(reviews.user_keys[user] for user in users)
+    order = np.lexsort((times, user_numbers))
+    numbers = relabel[item_numbers[order]]
+    return assemble_log(user_numbers[order], numbers, times[order], user_keys), keys
 
 
 def _columns(
@@ -104,19 +99,13 @@ def _columns(
         return {}
     absent: dict[str, Cell] = {"title": "", "brand": "", "categories": (), "price": float("nan")}
     names = next(iter(metadata.values())).keys()
-    columns = {
-        name: tuple(metadata[key][name] if key in metadata else absent[name] for key in keys)
-        for name in names
-    }
+    columns = {name: tuple(metadata.get(key, absent)[name] for key in keys) for name in names}
     return {**columns, "categories": _without_shared_root(columns["categories"])}
 
 
 def _without_shared_root(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
-    """Category paths without a first level that all of them share, such as `Beauty`: it tells no
-    two items apart."""
+    """Category paths without a first level that all of them share, such as `Beauty`."""
     roots = {cell[0] for cell in cells if isinstance(cell, tuple) and cell}
-    return (
-        tuple(cell[1:] if isinstance(cell, tuple) else cell for cell in cells)
-        if len(roots) == 1
-        else cells
-    )
+    if len(roots) != 1:
+        return cells
+    return tuple(cell[1:] if isinstance(cell, tuple) else cell for cell in cells)
