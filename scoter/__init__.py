@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scoter.data.datasets import Dataset, load_dataset
+    from scoter.data.datasets import Dataset, load_dataset, register_dataset
     from scoter.evaluation.evaluate import Evaluation, compare, evaluate
     from scoter.evaluation.evaluator import Evaluator
     from scoter.experiments import experiment
@@ -29,7 +29,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 _PUBLIC = {
-    "scoter.data.datasets": ("Dataset", "load_dataset"),
+    "scoter.data.datasets": ("Dataset", "load_dataset", "register_dataset"),
     "scoter.evaluation.evaluate": ("Evaluation", "compare", "evaluate"),
     "scoter.evaluation.evaluator": ("Evaluator",),
     "scoter.experiments": ("experiment",),
@@ -53,7 +53,7 @@ __all__ = [  # noqa: RUF022
     "load_dataset", "Dataset", "discover", "write_chains", "load_chains", "Chains",
     "ReasoningPattern", "Step", "SCoTER", "TIGER", "SASRec", "GRU4Rec", "Popularity",
     "evaluate", "compare", "Evaluation", "Evaluator", "load", "run", "experiment",
-    "register_backbone", "StructuredFusion",
+    "register_backbone", "register_dataset", "StructuredFusion",
 ]  # fmt: skip
 
 

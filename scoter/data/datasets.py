@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +13,18 @@ import pandas as pd
 from scoter.config import DataConfig, SimulatedConfig, to_json
 from scoter.data.prepared import fingerprint, load_prepared
 from scoter.data.simulated import simulate
-from scoter.data.sources import REGISTRY, check_counts, locate
+from scoter.data.sources import DATASETS, REGISTRY, check_counts, locate
 from scoter.data.split import keep_events, leave_one_out, sample_users
 from scoter.data.table_files import Table
 from scoter.data.tables import Policies, from_tables
 from scoter.errors import ConfigError, DataError
-from scoter.plugins import Plugins
 from scoter.types import Catalog, InteractionLog, Split, Targets
 
 SIMULATED = "simulated"
+
+register_dataset = DATASETS.register
+"""`@register_dataset("mine")` makes a function without arguments the dataset of that name. It gives
+a `Dataset`, or interactions and items (or None) as `Dataset.from_pandas` takes them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,14 +138,6 @@ class Dataset:
         nobody = Targets(np.zeros(0, np.int64), np.zeros(0, np.int64))
         withheld = Split(split.train, split.valid, nobody)
         return replace(self, log=keep_events(self.log, keep), fixed_split=withheld)
-
-
-DatasetMaker = Callable[[], Dataset | tuple[pd.DataFrame, pd.DataFrame | None]]
-DATASETS: Plugins[DatasetMaker] = Plugins("a dataset of a plug-in", "scoter.datasets", {})
-
-register_dataset = DATASETS.register
-"""`@register_dataset("mine")` makes a function the dataset of that name: it returns a `Dataset`, or
-interactions and items (or None) as `Dataset.from_pandas` takes them."""
 
 
 def load_dataset(

@@ -4,14 +4,24 @@ The addresses are those of the official hosts. None of the datasets is redistrib
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from scoter.errors import DataError, closest
+from scoter.plugins import Plugins
 from scoter.types import Catalog, InteractionLog
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scoter.data.datasets import Dataset
+
+    DatasetMaker = Callable[[], Dataset | tuple[pd.DataFrame, pd.DataFrame | None]]
+
+DATASETS: "Plugins[DatasetMaker]" = Plugins("a dataset of a plug-in", "scoter.datasets", {})
 
 Release = Literal["amazon-2014", "amazon-2018", "yelp"]
 
