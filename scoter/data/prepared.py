@@ -7,12 +7,12 @@ any row order), optionally `key`, and any other columns of text, lists of text o
 """
 
 import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Int
 
 from scoter.data.sequences import UNKNOWN_TIME, assemble_log
@@ -23,6 +23,10 @@ from scoter.storage.store import hash_file
 from scoter.storage.untrusted import read_parquet
 from scoter.storage.writing import write_parquet, writing
 from scoter.types import Catalog, Cell, InteractionLog
+
+Kind = Callable[[pa.DataType], bool]
+_IS_TEXT: tuple[Kind, ...] = (pa.types.is_string, pa.types.is_large_string)
+_is_integer: Kind = pa.types.is_integer
 
 
 def load_prepared(folder: Path) -> tuple[InteractionLog, Catalog]:
@@ -36,7 +40,7 @@ def load_prepared(folder: Path) -> tuple[InteractionLog, Catalog]:
     """
     interactions, items = (_read(folder / name) for name in PREPARED_FILES)
     path = folder / PREPARED_FILES[1]
-    numbers = _whole_numbers(items, "item", path)
+    numbers = _numbers(items, "item", path)
     if not np.array_equal(np.sort(numbers), np.arange(len(numbers))):
         raise DataError(
             f"column 'item' of {path} must hold each of 0..{len(numbers) - 1} once; number the "
@@ -120,26 +124,31 @@ def _read(path: Path) -> pa.Table:
     return table
 
 
-def _whole_numbers(table: pa.Table, column: str, path: Path) -> Int[np.ndarray, " rows"]:
-    if column not in table.column_names:
-        raise DataError(f"{path} has no column {column!r}; it has {', '.join(table.column_names)}")
-    values = table[column]
+def _column(table: pa.Table, name: str, path: Path, wanted: str, *kinds: Kind) -> pa.ChunkedArray:
+    """A column without nulls, of one of some kinds."""
+    if name not in table.column_names:
+        raise DataError(f"{path} has no column {name!r}; it has {', '.join(table.column_names)}")
+    values = table[name]
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if not any(is_kind(kind) for is_kind in kinds):
+        raise DataError(
+            f"column {name!r} of {path} holds {kind}, not {wanted}; use `scoter data prepare` for "
+            "keys, or convert it"
+        )
     if values.null_count:
-        row = np.flatnonzero(values.is_null().to_numpy())[0]
         raise DataError(
-            f"column {column!r} of {path} is empty in {values.null_count} rows (first: row "
-            f"{row}); every row needs one"
+            f"column {name!r} of {path} is empty in {values.null_count} rows; fill all of them or "
+            "none"
         )
-    if not pa.types.is_integer(values.type):
-        raise DataError(
-            f"column {column!r} of {path} holds {values.type}, not whole numbers; use `scoter "
-            "data prepare` for keys"
-        )
-    return values.to_numpy().astype(np.int64)
+    return values
+
+
+def _numbers(table: pa.Table, name: str, path: Path) -> Int[np.ndarray, " rows"]:
+    return _column(table, name, path, "whole numbers", _is_integer).to_numpy().astype(np.int64)
 
 
 def _log(table: pa.Table, path: Path, item_count: int) -> InteractionLog:
-    users, items = _whole_numbers(table, "user", path), _whole_numbers(table, "item", path)
+    users, items = _numbers(table, "user", path), _numbers(table, "item", path)
     outside = np.flatnonzero((items < 0) | (items >= item_count))
     if len(outside):
         raise DataError(
@@ -147,7 +156,7 @@ def _log(table: pa.Table, path: Path, item_count: int) -> InteractionLog:
             f"not have (it has 0..{item_count - 1}); {len(outside)} such rows. Add the item or "
             "remove the rows"
         )
-    times = _times(table["timestamp"], path) if _holds(table, "timestamp") else None
+    times = _times(table, path) if _holds(table, "timestamp") else None
     numbers, first, codes = np.unique(users, return_index=True, return_inverse=True)
     keys = _keys(table.take(first), "user_key", [f"user {number}" for number in numbers], path)
     if _holds(table, "user_key"):
@@ -166,33 +175,21 @@ def _holds(table: pa.Table, column: str) -> bool:
     return column in table.column_names and table[column].null_count < len(table)
 
 
-def _times(values: pa.ChunkedArray, path: Path) -> Int[np.ndarray, " rows"]:
-    if not pa.types.is_integer(values.type):
-        raise DataError(
-            f"column 'timestamp' of {path} holds {values.type}, not whole seconds since 1970; "
-            "convert it"
-        )
-    rows = np.flatnonzero(values.is_valid().to_numpy())
-    check_seconds(values.drop_null().to_numpy(), lambda row: f"row {rows[row]} of {path}")
-    return pc.fill_null(values, UNKNOWN_TIME).to_numpy().astype(np.int64)
+def _times(table: pa.Table, path: Path) -> Int[np.ndarray, " rows"]:
+    known = table["timestamp"].is_valid().to_numpy()
+    seconds = _numbers(table.filter(pa.array(known)), "timestamp", path)
+    rows = np.flatnonzero(known)
+    check_seconds(seconds, lambda row: f"row {rows[row]} of {path}")
+    times = np.full(len(known), UNKNOWN_TIME)
+    times[rows] = seconds
+    return times
 
 
 def _keys(table: pa.Table, column: str, owners: list[str], path: Path) -> tuple[str, ...]:
     """The key of each owner, one a row of the table; the owner's number where no key is given."""
     if not _holds(table, column):
         return tuple(owner.rpartition(" ")[2] for owner in owners)
-    values = table[column]
-    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    readable = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer)
-    if not any(check(kind) for check in readable):
-        raise DataError(
-            f"column {column!r} of {path} holds {kind}, not text or whole numbers; convert the keys"
-        )
-    if values.null_count:
-        raise DataError(
-            f"column {column!r} of {path} is empty in {values.null_count} rows; fill all of them "
-            "or none"
-        )
+    values = _column(table, column, path, "text or whole numbers", *_IS_TEXT, _is_integer)
     keys = tuple(str(key) for key in values.to_pylist())
     owner_of: dict[str, str] = {}
     for key, owner in zip(keys, owners, strict=True):
@@ -208,7 +205,7 @@ def _keys(table: pa.Table, column: str, owners: list[str], path: Path) -> tuple[
 
 def _cells(values: pa.ChunkedArray, name: str, path: Path) -> tuple[Cell, ...]:
     kind, cells = values.type, values.to_pylist()
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+    if any(is_kind(kind) for is_kind in (*_IS_TEXT, pa.types.is_null)):
         return tuple(cell or "" for cell in cells)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return tuple(tuple(str(part) for part in cell or ()) for cell in cells)

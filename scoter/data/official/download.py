@@ -6,7 +6,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -29,8 +28,7 @@ def fetch(source: Source, folder: Path) -> list[Path]:
     """The raw files of a dataset in `folder`: downloaded where missing, else verified.
 
     Raises:
-        DataError: the dataset must be downloaded by hand, a download failed for good, or a file was
-            altered.
+        DataError: the terms ask for a download by hand, a download failed, or a file was altered.
     """
     paths = [raw_file(folder, name) for name in source.files]
     missing = [path for path in paths if not path.is_file()]
@@ -61,8 +59,7 @@ def download(
     count anew. A transfer starts again where the remote file has changed.
 
     Raises:
-        DataError: no attempt succeeded, the address does not exist, or the file is not the one seen
-            first.
+        DataError: every attempt failed, the address does not exist, or the file is another one.
         StoreError: the file cannot be written here; what arrived is kept.
     """
     with writing(path):
@@ -144,11 +141,7 @@ def _check_or_record(content: Path, path: Path, origin: str) -> str:
 
 
 def _transfer(address: str, part: Path) -> None:
-    """One attempt, from where the last one ended.
-
-    Raises:
-        OSError: the connection ends early.
-    """
+    """One attempt, from where the last one ended; an OSError where the connection ends early."""
     start = _size(part)
     headers = {"User-Agent": "scoter", "Accept-Encoding": "identity"}
     validator = _validator_file(part)
@@ -165,29 +158,18 @@ def _transfer(address: str, part: Path) -> None:
                 validator.write_text(mark)
         else:
             validator.unlink(missing_ok=True)
+        print(f"downloading {address}{f' from byte {start:,}' if start else ''}", file=sys.stderr)
+        sizes = {"total": total, "initial": start, "unit": "B", "unit_scale": True}
         with (
             writing(part),
             part.open("ab" if start else "wb") as file,
-            _progress(address, part.stem, start, total) as bar,
+            tqdm(desc=part.stem, disable=None, **sizes) as bar,  # None: only on a terminal
         ):
             for chunk in _chunks(response):
                 file.write(chunk)
                 bar.update(len(chunk))
     if total is not None and _size(part) != total:
         raise OSError(f"the connection ended after {_size(part):,} of {total:,} bytes")
-
-
-@contextmanager
-def _progress(address: str, name: str, start: int, total: int | None) -> Iterator[tqdm]:
-    """A bar on a terminal, one line elsewhere."""
-    is_terminal = sys.stderr.isatty()
-    if not is_terminal:
-        size = "size unknown" if total is None else f"{total:,} bytes"
-        resumed = f", from byte {start:,}" if start else ""
-        print(f"downloading {address} ({size}{resumed})", file=sys.stderr)
-    options = {"unit": "B", "unit_scale": True, "desc": name, "disable": not is_terminal}
-    with tqdm(total=total, initial=start, **options) as bar:
-        yield bar
 
 
 def _chunks(response: HTTPResponse) -> Iterator[bytes]:

@@ -16,11 +16,10 @@ def obtain(
 ) -> tuple[InteractionLog, Catalog]:
     """Log and catalogue of a registered dataset from the files in `raw` (data-cache/raw/NAME).
 
-    The citation and the terms are printed first. With `published`, counts must be the published
-    ones.
+    The citation and the terms are printed first.
 
     Raises:
-        DataError: a file cannot be fetched, is not what it was, or the counts differ.
+        DataError: a file cannot be fetched or was altered, or `published` and other counts.
     """
     source = source_named(name)
     raw = raw or CACHE / "raw" / name

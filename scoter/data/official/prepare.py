@@ -18,10 +18,9 @@ CORE = 5  # least interactions of each user and item
 def prepare(source: Source, raw_folder: Path) -> tuple[InteractionLog, Catalog]:
     """The log and catalogue of a registered dataset from its raw files in `raw_folder`.
 
-    Reviews of equal time keep their file order, as in the published sequences. Repeated
-    interactions are kept. For Amazon 2018, as in its published counts, a review given twice (same
-    user, item and time) counts once and items without metadata are left out; elsewhere such items
-    stay, with nothing known of them.
+    Reviews of equal time keep their file order, as in the published sequences. For Amazon 2018, as
+    in its published counts, a review given twice (same user, item and time) counts once and items
+    without metadata are left out.
 
     Raises:
         DataError: a raw file is missing, damaged or malformed, or nothing survives the five-core.
@@ -106,6 +105,5 @@ def _columns(
 def _without_shared_root(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
     """Category paths without a first level that all of them share, such as `Beauty`."""
     roots = {cell[0] for cell in cells if isinstance(cell, tuple) and cell}
-    if len(roots) != 1:
-        return cells
-    return tuple(cell[1:] if isinstance(cell, tuple) else cell for cell in cells)
+    start = 1 if len(roots) == 1 else 0
+    return tuple(cell[start:] if isinstance(cell, tuple) else cell for cell in cells)

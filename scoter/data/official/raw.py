@@ -1,10 +1,7 @@
 """Readers of the official raw files: one line at a time, packed or plain, never whole in memory.
 
-- Amazon 2014: reviews are JSON lines; metadata lines are Python dicts or JSON.
-- Amazon 2018: both are JSON lines; some metadata holds page source instead of text, which counts as
-  absent.
-- Yelp: JSON lines; reviews of 2019-01-01 to 2019-12-31 are kept, the window of the published
-  benchmark.
+Lines are JSON, in Amazon 2014's metadata also Python dicts. Page source in place of text, as in
+Amazon 2018, counts as absent. Yelp's reviews of 2019 are kept, as in the published benchmark.
 """
 
 import gzip
@@ -61,19 +58,14 @@ def raw_file(folder: Path, name: str) -> Path:
 
 
 def read_reviews(path: Path, release: Release) -> RawReviews:
-    """Who reviewed what, and when.
-
-    Raises:
-        DataError: the file is missing, empty, truncated or malformed; the message names the line.
-    """
+    """Who reviewed what, and when; a missing or malformed file is a `DataError`."""
     is_yelp = release == "yelp"
     read = _yelp_review if is_yelp else _amazon_review
     users: dict[str, int] = {}
     items: dict[str, int] = {}
     columns = array("i"), array("i"), array("q")  # numbers below 2 ** 31 take half the memory
 
-    def is_outside(line: bytes) -> bool:
-        """A cheap, exact filter: such a line cannot hold a date of the window."""
+    def is_outside(line: bytes) -> bool:  # cheap and exact: the line holds no date of the window
         return is_yelp and YELP_WINDOW[0][:4].encode() not in line
 
     for review in _records(path, parse_json, read, is_outside):
@@ -97,10 +89,8 @@ def read_metadata(
 ) -> dict[str, Mapping[str, Cell]]:
     """Title, brand, categories and price (Yelp: title and categories) of each wanted item.
 
-    An item that comes twice keeps its first description. What is not known is `''`, `()` or NaN.
-
-    Raises:
-        DataError: the file is missing, empty, truncated or malformed; the message names the line.
+    An item that comes twice keeps its first description. What is not known is `''`, `()` or NaN. A
+    missing or malformed file is a `DataError`.
     """
     describe, load = {
         "amazon-2014": (_amazon_2014_item, _python_or_json),
@@ -109,8 +99,7 @@ def read_metadata(
     }[release]
     key_name = "business_id" if release == "yelp" else "asin"
 
-    def is_unwanted(line: bytes) -> bool:
-        """Most lines describe items that nobody wants, and a Python dict is slow to read."""
+    def is_unwanted(line: bytes) -> bool:  # most lines are, and a Python dict is slow to read
         first = _ASIN_FIRST.match(line) if release == "amazon-2014" else None
         return first is not None and first[1].decode(errors="replace") not in wanted
 
