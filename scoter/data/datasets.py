@@ -29,13 +29,7 @@ a `Dataset`, or interactions and items (or None) as `Dataset.from_pandas` takes 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Users, items and their interactions.
-
-    Example:
-        >>> shop = load_dataset("simulated", users=40)
-        >>> len(shop.users), shop.interactions.columns.tolist()
-        (40, ['user', 'item', 'timestamp'])
-    """
+    """Users, items and their interactions."""
 
     log: InteractionLog
     catalog: Catalog
@@ -47,11 +41,7 @@ class Dataset:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Dataset":
-        """A prepared folder, as `scoter data prepare` writes one.
-
-        Raises:
-            DataError: it is no prepared folder.
-        """
+        """A prepared folder, as `scoter data prepare` writes one; any other is a `DataError`."""
         path = Path(folder)
         log, catalog = load_prepared(path)
         return cls(log, catalog, _digest(fingerprint(path)), str(path), path.name)
@@ -71,10 +61,7 @@ class Dataset:
             interactions: `user`, `item`, and `timestamp` (seconds since 1970, or dates) unless
                 `order="file"`.
             items: `item`, and any columns of text, lists of text (`categories`) or numbers.
-            policies: `order`, `duplicates`, `short_users`, `min_events`, `seed`: see `Policies`.
-
-        Raises:
-            DataError: a check fails; the message names the row and the remedy.
+            policies: what to do in doubt, see `Policies`; by default a `DataError` says it.
 
         Example:
             >>> rows = pd.DataFrame({"user": "ann", "item": list("xyz"), "timestamp": [3, 1, 2]})
@@ -103,7 +90,7 @@ class Dataset:
 
     @property
     def users(self) -> list[str]:
-        """The users' keys."""
+        """The users' keys, in the order of their numbers."""
         return list(self.log.user_keys)
 
     @property
@@ -118,17 +105,6 @@ class Dataset:
         items = np.asarray(self.catalog.keys, dtype=object)[self.log.items]
         times = {} if self.log.times is None else {"timestamp": self.log.times}
         return pd.DataFrame({"user": users, "item": items, **times})
-
-    def sample(self, users: int, seed: int = 0) -> "Dataset":
-        """A fixed random sample of so many users, and the items that they have.
-
-        Raises:
-            DataError: `users` is below one.
-        """
-        log, catalog = sample_users(self.log, self.catalog, users, seed)
-        identity = _digest(f"{self.identity} max_users={users} seed={seed}")
-        origin = f"{users:,} users of {self.origin}"
-        return Dataset(log, catalog, identity, origin, self.name, self.seed)
 
     def without_test(self) -> "Dataset":
         """The same without test items, in log and split: what a recommender may learn from."""
@@ -156,8 +132,9 @@ def load_dataset(
         DataError: it is found nowhere; the message says how to get it.
 
     Example:
-        >>> len(load_dataset("simulated", users=40).users)
-        40
+        >>> shop = load_dataset("simulated", users=40)
+        >>> len(shop.users), shop.interactions.columns.tolist()
+        (40, ['user', 'item', 'timestamp'])
     """
     folder = None if data_dir is None else Path(data_dir)
     if name != SIMULATED:
@@ -170,16 +147,14 @@ def open_dataset(config: DataConfig, data_dir: Path | None = None, seed: int = 0
     """The dataset that a config names, or `max_users` of its users drawn at random.
 
     `seed` decides the simulated shop and the sample of users, nothing else. A plug-in comes before
-    a folder of the same name. Public datasets must have their published counts.
+    a folder of the same name.
 
     Raises:
-        DataError: it is found nowhere, or is not what it claims to be; the message says what to do.
+        DataError: it is found nowhere, or a public dataset has other counts than published.
         ConfigError: the config contradicts itself.
     """
     if config.max_users < 0:
-        raise ConfigError(
-            f"data.max_users is {config.max_users}; use 0 for all users, or a positive number"
-        )
+        raise ConfigError(f"data.max_users is {config.max_users}; use 0 (all users) or more")
     log, catalog, identity, origin = _whole(config, data_dir, seed)
     if config.max_users:
         log, catalog = sample_users(log, catalog, config.max_users, seed)

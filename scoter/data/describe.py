@@ -15,13 +15,14 @@ def describe(
     """Counts, lengths of histories, text coverage, ties and sample histories.
 
     `last_two_same_day` is the share of users with a test target whose last two events fall on one
-    day (UTC): there the order of the file, not time, decides which is the test item. It is None
-    where there are no times. `test_repeats` is the share of test targets that the user had before.
+    day (UTC), so that the file's order decides which is the test item; None where there are no
+    times. `test_repeats` is the share of test targets that the user had before.
     """
     test = split.histories("test")
     targets = enumerate(split.test.items.tolist())
     repeats = [target in test.sequence(row) for row, target in targets]
-    lengths = np.quantile(log.lengths, list(_QUANTILES.values())).tolist()
+    quantiles = np.quantile(log.lengths, list(_QUANTILES.values())).tolist()
+    lengths = {**dict(zip(_QUANTILES, quantiles, strict=True)), "mean": float(log.lengths.mean())}
     return {
         "users": log.user_count,
         "items": catalog.item_count,
@@ -29,10 +30,7 @@ def describe(
         "density": len(log.items) / (log.user_count * catalog.item_count),
         "users_without_targets": log.user_count - len(split.test),
         "items_never_bought": catalog.item_count - len(np.unique(log.items)),
-        "history_length": {
-            **dict(zip(_QUANTILES, lengths, strict=True)),
-            "mean": float(log.lengths.mean()),
-        },
+        "history_length": lengths,
         "coverage": {name: catalog.coverage(name) for name in catalog.columns},
         "last_two_same_day": _last_two_tied(log, split, _DAY),
         "last_two_same_second": _last_two_tied(log, split, 1),

@@ -32,20 +32,18 @@ _is_integer: Kind = pa.types.is_integer
 def load_prepared(folder: Path) -> tuple[InteractionLog, Catalog]:
     """The log and catalogue of a prepared folder. A user's rows need not be adjacent.
 
-    A null timestamp becomes `UNKNOWN_TIME` (-1); where all are null, the log has no times at all.
+    A null timestamp becomes `UNKNOWN_TIME` (-1); where all are null, the log has no times.
 
     Raises:
-        DataError: a file or column is missing, empty or unreadable, an item is unknown, a value is
-            null, a time is no plausible one, or a key belongs to two users or items.
+        DataError: a file or column is missing or unreadable, an item is unknown, a value is null, a
+            time is no plausible one, or a key belongs to two users or items.
     """
     interactions, items = (_read(folder / name) for name in PREPARED_FILES)
     path = folder / PREPARED_FILES[1]
     numbers = _numbers(items, "item", path)
     if not np.array_equal(np.sort(numbers), np.arange(len(numbers))):
-        raise DataError(
-            f"column 'item' of {path} must hold each of 0..{len(numbers) - 1} once; number the "
-            "items afresh"
-        )
+        wanted = f"each of 0..{len(numbers) - 1} once"
+        raise DataError(f"column 'item' of {path} must hold {wanted}; number the items afresh")
     items = items.take(np.argsort(numbers))
     keys = _keys(items, "key", [f"item {number}" for number in range(len(items))], path)
     described = [name for name in items.column_names if name not in ("item", "key")]
@@ -62,10 +60,7 @@ def save_prepared(log: InteractionLog, catalog: Catalog, folder: Path) -> None:
     """
     taken = {"item", "key"} & set(catalog.columns)
     if taken:
-        raise DataError(
-            f"catalogue column {min(taken)!r} has a reserved name; rename it before saving to "
-            f"{folder}"
-        )
+        raise DataError(f"catalogue column {min(taken)!r} has a reserved name; rename it")
     numbers = pa.array(np.arange(catalog.item_count, dtype=np.int32))
     items = {"item": numbers, "key": pa.array(catalog.keys, pa.string())}
     items |= {name: _to_arrow(cells) for name, cells in catalog.columns.items()}
@@ -101,10 +96,8 @@ def fingerprint(folder: Path) -> str:
     """sha256 of both files' bytes: the identity of a prepared dataset, wherever it lies."""
     missing = [name for name in PREPARED_FILES if not (folder / name).is_file()]
     if missing:
-        raise DataError(
-            f"{folder} is not a prepared dataset: {missing[0]} is missing; make one with `scoter "
-            "data prepare`"
-        )
+        remedy = "make one with `scoter data prepare`"
+        raise DataError(f"{folder} is not a prepared dataset: {missing[0]} is missing; {remedy}")
     digests = "".join(hash_file(folder / name) for name in PREPARED_FILES)
     return hashlib.sha256(digests.encode()).hexdigest()
 
@@ -116,9 +109,8 @@ def _read(path: Path) -> pa.Table:
     try:
         table = read_parquet(path)
     except (ValueError, OSError) as error:
-        raise DataError(
-            f"{path} is not a readable parquet file ({error}); prepare the dataset again"
-        ) from None
+        damage = f"{path} is not a readable parquet file ({error})"
+        raise DataError(f"{damage}; prepare the dataset again") from None
     if table.num_rows == 0:
         raise DataError(f"{path} has no rows; prepare the dataset again")
     return table
@@ -136,10 +128,9 @@ def _column(table: pa.Table, name: str, path: Path, wanted: str, *kinds: Kind) -
             "keys, or convert it"
         )
     if values.null_count:
-        raise DataError(
-            f"column {name!r} of {path} is empty in {values.null_count} rows; fill all of them or "
-            "none"
-        )
+        row = np.flatnonzero(values.is_null().to_numpy())[0]
+        empty = f"is empty in {values.null_count} rows (first: row {row})"
+        raise DataError(f"column {name!r} of {path} {empty}; every row needs one")
     return values
 
 
@@ -189,6 +180,9 @@ def _keys(table: pa.Table, column: str, owners: list[str], path: Path) -> tuple[
     """The key of each owner, one a row of the table; the owner's number where no key is given."""
     if not _holds(table, column):
         return tuple(owner.rpartition(" ")[2] for owner in owners)
+    if table[column].null_count:
+        empty = f"is empty in {table[column].null_count} rows"
+        raise DataError(f"column {column!r} of {path} {empty}; fill all of them or none")
     values = _column(table, column, path, "text or whole numbers", *_IS_TEXT, _is_integer)
     keys = tuple(str(key) for key in values.to_pylist())
     owner_of: dict[str, str] = {}
@@ -196,10 +190,8 @@ def _keys(table: pa.Table, column: str, owners: list[str], path: Path) -> tuple[
         if not key.strip():
             raise DataError(f"column {column!r} of {path} is blank for {owner}; fill it in")
         if owner_of.setdefault(key, owner) != owner:
-            raise DataError(
-                f"column {column!r} of {path} has {key!r} for {owner_of[key]} and {owner}; give "
-                "each a key of its own"
-            )
+            both = f"{owner_of[key]} and {owner}"
+            raise DataError(f"column {column!r} of {path} has {key!r} for {both}; give each a key")
     return keys
 
 
@@ -211,10 +203,8 @@ def _cells(values: pa.ChunkedArray, name: str, path: Path) -> tuple[Cell, ...]:
         return tuple(tuple(str(part) for part in cell or ()) for cell in cells)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return tuple(float("nan") if cell is None else float(cell) for cell in cells)
-    raise DataError(
-        f"column {name!r} of {path} holds {kind}; convert it to text, lists of text or numbers, or "
-        "drop it"
-    )
+    wanted = "text, lists of text or numbers"
+    raise DataError(f"column {name!r} of {path} holds {kind}; convert it to {wanted}, or drop it")
 
 
 def _to_arrow(cells: tuple[Cell, ...]) -> pa.Array:

@@ -56,18 +56,14 @@ class Source:
 
 
 def check_counts(name: str, log: InteractionLog, catalog: Catalog) -> None:
-    """Refuse a registered dataset whose counts are not the published ones; other names pass.
-
-    Raises:
-        DataError: names both counts.
-    """
+    """Refuse a public dataset whose counts are not the published ones; other names pass."""
     source = REGISTRY.get(name)
     counts = Counts(log.user_count, catalog.item_count, len(log.items))
     if source is not None and counts != source.counts:
         raise DataError(
-            f"dataset {name!r} should have {source.counts}, but these files have {counts}; results "
-            f"would not compare with published ones. Get the release named at {source.page}, or "
-            f"name yours differently (`scoter data prepare {name} --other-release --out DIR`)"
+            f"dataset {name!r} should have {source.counts}, but these files have {counts}; get the "
+            f"release at {source.page}, or use another name (`scoter data prepare {name} "
+            "--other-release --out DIR`)"
         )
 
 
@@ -92,11 +88,8 @@ def is_prepared(folder: Path) -> bool:
 def locate(name: str, data_dir: Path | None = None) -> Path | None:
     """The prepared folder of a dataset, or None where there is none.
 
-    `data_dir` is a prepared folder itself or holds one per dataset; when it is given, nowhere else
-    is looked. Otherwise `$SCOTER_DATA/NAME` comes first, then `data-cache/NAME`.
-
-    Raises:
-        DataError: `data_dir` was given and holds no prepared dataset of that name.
+    `data_dir` is a prepared folder or holds one per dataset, else it is a `DataError`. Without it,
+    `$SCOTER_DATA/NAME` comes first, then `data-cache/NAME`.
     """
     if data_dir is None:
         return next((root / name for root in _roots() if is_prepared(root / name)), None)

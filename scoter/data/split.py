@@ -19,9 +19,6 @@ def leave_one_out(log: InteractionLog) -> Split:
     A user with fewer than three events would have an empty training history, so such a user keeps
     all events in training and has no target.
 
-    Raises:
-        DataError: no user has three events.
-
     Example:
         >>> log = InteractionLog(np.array([5, 6, 7, 8, 9]), np.array([0, 4, 5]), ("ann", "bob"))
         >>> split = leave_one_out(log)
@@ -33,8 +30,7 @@ def leave_one_out(log: InteractionLog) -> Split:
     users = np.flatnonzero(log.lengths >= MIN_EVENTS)
     if not len(users):
         raise DataError(
-            f"none of the {log.user_count} users has {MIN_EVENTS} events; leave-one-out needs at "
-            "least one who has"
+            f"none of the {log.user_count} users has {MIN_EVENTS} events; leave-one-out needs one"
         )
     ends = log.offsets[1:][users]
     keep = np.ones(len(log.items), bool)
@@ -51,28 +47,19 @@ def keep_events(log: InteractionLog, keep: np.ndarray) -> InteractionLog:
 
 
 def check_trainable(split: Split) -> None:
-    """Refuse data that no model can be trained on, as no event there follows another one.
-
-    Raises:
-        DataError: no user has two training events.
-    """
+    """Refuse data where no user has two training events, as no model can be trained on it."""
     if split.train.lengths.max(initial=0) < 2:
         raise DataError(
-            "there is nothing to train on: leave-one-out keeps each user's last two events for "
-            f"validation and test, which leaves none of the {split.train.user_count:,} users two "
-            "events to train with. Give at least one user four events, or run popularity, which "
-            "needs no training"
+            "there is nothing to train on: without their last two events, which are for validation "
+            f"and test, none of the {split.train.user_count:,} users has two. Give at least one "
+            "user four events, or run popularity, which needs no training"
         )
 
 
 def sample_users(
     log: InteractionLog, catalog: Catalog, count: int, seed: int
 ) -> tuple[InteractionLog, Catalog]:
-    """At most `count` random users, and the items that they have, renumbered in their old order.
-
-    Raises:
-        DataError: `count` is below one.
-    """
+    """At most `count` random users, and the items that they have, renumbered in their old order."""
     if count < 1:
         raise DataError(f"count is {count}; a sample needs at least one user")
     if count >= log.user_count:
@@ -88,11 +75,7 @@ def sample_users(
 
 
 def shuffle_ties(log: InteractionLog, seed: int) -> InteractionLog:
-    """The same log with each user's events of equal time in random order.
-
-    Raises:
-        DataError: the log has no times.
-    """
+    """The same log with each user's events of equal time in random order."""
     if log.times is None:
         raise DataError("the log has no times, so it has no ties to shuffle; give it timestamps")
     rng = np.random.default_rng(derive_seed(seed, "shuffle ties"))

@@ -27,11 +27,8 @@ _NUMPY_LIST = re.compile(r"""['"]\s+['"]""")
 def nanoseconds_of(values: pd.Series, place: str) -> Int[np.ndarray, " rows"]:
     """Nanoseconds since 1970 of seconds or ISO 8601 dates (UTC where they name no zone).
 
-    They are exact, so that events within one second keep their order; numbers that the table holds
-    as floats are exact to about a microsecond.
-
-    Raises:
-        DataError: a value is no time, or no plausible one (see `check_seconds`).
+    They are exact, so that events within one second keep their order. What is no time, or no
+    plausible one (see `check_seconds`), is a `DataError`.
     """
 
     def row_name(row: int) -> str:
@@ -49,8 +46,7 @@ def nanoseconds_of(values: pd.Series, place: str) -> Int[np.ndarray, " rows"]:
     if len(bad):
         raise DataError(
             f"{row_name(int(bad[0]))} has timestamp {text.iloc[bad[0]][:40]!r}, which is neither "
-            f"seconds nor an ISO 8601 date ({len(bad)} such rows); write 1546300800 or "
-            "2019-01-01T00:00:00"
+            f"seconds nor an ISO 8601 date ({len(bad)} such rows); write 1546300800 or 2019-01-01"
         )
     if is_date.all():
         return _of_dates(dates, text, row_name)
@@ -68,8 +64,7 @@ def nanoseconds_of(values: pd.Series, place: str) -> Int[np.ndarray, " rows"]:
 
 
 def _is_numeric(values: pd.Series) -> bool:
-    is_bool = pd.api.types.is_bool_dtype(values)
-    return pd.api.types.is_numeric_dtype(values) and not is_bool
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
 def _of_dates(
@@ -108,15 +103,14 @@ def keys_of(values: pd.Series, place: str) -> pd.Series:
     """The keys of a column as text; whole numbers that became floats are whole again.
 
     Raises:
-        DataError: a key is blank, a number with a fraction or too long for a float, or the column
-            writes one key in two ways.
+        DataError: a key is blank, an inexact number, or written in two ways.
     """
     if pd.api.types.is_float_dtype(values):
         unsafe = np.flatnonzero((values % 1 != 0) | (values.abs() > _EXACT_FLOAT))
         if len(unsafe):
+            value = float(values.iloc[unsafe[0]])
             raise DataError(
-                f"row {unsafe[0] + 1} of {place} has {values.name} "
-                f"{float(values.iloc[unsafe[0]])!r}, a float that is no exact whole number "
+                f"row {unsafe[0] + 1} of {place} has {values.name} {value!r}, no exact whole number "
                 f"({len(unsafe)} such rows); write keys as text or whole numbers"
             )
         values = values.astype(np.int64)
@@ -148,11 +142,7 @@ def plain_key(key: str) -> str:
 
 
 def cells_of(values: pd.Series, name: str, place: str) -> tuple[Cell, ...]:
-    """One catalogue column; what is empty becomes `''`, `()` or NaN.
-
-    Raises:
-        DataError: a column of lists holds something that is no list.
-    """
+    """One catalogue column, with empty cells as `''`, `()` or NaN; lists are not mixed with others."""
     empty = values.isna().tolist()
     cells = [None if is_empty else cell for cell, is_empty in zip(values, empty, strict=True)]
     if name == LIST_COLUMN or any(isinstance(cell, _LISTS) for cell in cells):
@@ -170,8 +160,7 @@ def _list_cell(value: object, name: str, place: str) -> tuple[str, ...]:
     if isinstance(value, _LISTS):
         return tuple(str(part) for part in value if part is not None)
     raise DataError(
-        f"column {name!r} of {place} holds {value!r}, which is no list; use lists, or text "
-        "separated by '|'"
+        f"column {name!r} of {place} holds {value!r}, which is no list; separate by '|'"
     )
 
 
@@ -180,10 +169,8 @@ def _written_list(text: str, name: str, place: str) -> object:
     stripped = text.strip()
     if stripped.startswith("[") and stripped.endswith("]"):
         if _NUMPY_LIST.search(text):
-            raise DataError(
-                f"column {name!r} of {place} holds {text[:80]!r}, a list without commas; separate "
-                "its parts by ',' or '|'"
-            )
+            start = f"column {name!r} of {place} holds {text[:80]!r}"
+            raise DataError(f"{start}, a list without commas; separate its parts by ',' or '|'")
         for read in (parse_json, parse_literal):
             try:
                 parts = read(stripped)

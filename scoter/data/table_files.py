@@ -1,9 +1,7 @@
 """Tables of users, from CSV, TSV or parquet files and from DataFrames, refused where in doubt.
 
-Text is UTF-8, and each line has as many fields as the header. In CSV a cell may stand in quotes,
-and then hold commas, line breaks and doubled quotes (RFC 4180). TSV has no quoting: a quote is part
-of the text, and a cell holds neither a tab nor a line break. A quoted cell in CSV whose every line
-has the fields of a row is refused: its quote was probably never closed.
+Text is UTF-8. CSV has quotes as in RFC 4180, but a quoted cell whose every line has the fields of a
+row is refused, as its quote was probably never closed. TSV has no quoting.
 """
 
 import csv
@@ -39,45 +37,36 @@ class Table:
         """The table in a `.csv`, `.tsv` (either with `.gz`) or `.parquet` file.
 
         Raises:
-            DataError: the file is missing, empty, truncated or unreadable, a line has more or fewer
-                fields than the header, or two columns have one name.
+            DataError: it is missing, empty or damaged, a line has more or fewer fields than the
+                header, or two columns have one name.
         """
         if not path.is_file():
             raise DataError(f"{path} does not exist; check the path")
         kind = path.name.removesuffix(".gz").rpartition(".")[2]
         if kind not in (*_DELIMITERS, "parquet"):
             raise DataError(
-                f"{path} is neither .csv, .tsv (or either with .gz) nor .parquet; convert it"
+                f"{path} is neither .csv, .tsv (nor their .gz) nor .parquet; convert it"
             )
         try:
             cells = _parquet(path) if kind == "parquet" else _text(path, _DELIMITERS[kind])
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DataError(
-                f"{path} is truncated or damaged ({error}); copy or download it again"
-            ) from None
+            raise DataError(f"{path} is truncated or damaged ({error}); copy it again") from None
         except (ValueError, OSError, OverflowError, MemoryError) as error:  # pandas and pyarrow
-            raise DataError(
-                f"{path} cannot be read ({error}); check that it is a whole .{kind} file with a "
-                "header"
-            ) from None
+            wanted = f"check that it is a whole .{kind} file with a header"
+            raise DataError(f"{path} cannot be read ({error}); {wanted}") from None
         return cls(cells, str(path))._not_empty()
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, place: str) -> "Table":
-        """A DataFrame, read as the parquet file that it would be written to; its index is ignored.
-
-        Raises:
-            DataError: it has no rows, two columns of one name, or a column that mixes types.
-        """
+        """A DataFrame, read as the parquet file that it would be; its index is ignored."""
         names = [str(name) for name in frame.columns]
         _check_names(names, place)
         try:
             table = pa.Table.from_pandas(frame.set_axis(names, axis=1), preserve_index=False)
             cells = _with_text(table).to_pandas()
         except (ValueError, TypeError, pa.ArrowException) as error:
-            raise DataError(
-                f"{place} cannot be read ({error}); give each column values of one type"
-            ) from None
+            wanted = "give each column values of one type"
+            raise DataError(f"{place} cannot be read ({error}); {wanted}") from None
         return cls(cells, place)._not_empty()
 
     def _not_empty(self) -> "Table":
@@ -169,8 +158,7 @@ def _check_rows(path: Path, delimiter: str) -> None:
         elif all(len(line.split(delimiter)) == width for line in lines):
             raise DataError(
                 f"lines {number} to {number + len(lines) - 1} of {path} are one quoted cell, "
-                "though each of them looks like a row; close the quote, double it if it belongs to "
-                "the text, or write the cell on one line"
+                "though each of them looks like a row; close the quote, or double it"
             )
 
 
@@ -184,8 +172,8 @@ def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str], list[str
             try:  # the reader takes further lines where a quoted cell has line breaks
                 row = next(csv.reader(chain([line], lines), strict=True))
             except csv.Error as error:
-                unclosed = "end of data" in str(error)
-                reason = "a quote is opened and never closed" if unclosed else error
+                is_open = "end of data" in str(error)
+                reason = "a quote is opened and never closed" if is_open else error
                 raise DataError(
                     f"{path} cannot be read (line {number}: {reason}); close every quote, and "
                     "double those that belong to a cell's text"
@@ -209,10 +197,8 @@ def _lines(path: Path, taken: list[str]) -> Iterator[str]:
             if not line.isascii() or "\0" in line:
                 decoded(line.encode(errors="surrogateescape"), f"line {number} of {path}")
             if len(line) == MAX_LINE:
-                raise DataError(
-                    f"line {number} of {path} is longer than {MAX_LINE:,} characters; check that "
-                    "it is the right file"
-                )
+                long = f"line {number} of {path} is longer than {MAX_LINE:,} characters"
+                raise DataError(f"{long}; check that it is the right file")
             taken.append(line)
             yield line
 
@@ -236,8 +222,7 @@ def _check_header(names: list[str], path: Path, delimiter: str) -> None:
         )
     if delimiter == "\t" and any(name.startswith('"') for name in names):
         raise DataError(
-            f"the header of {path} has quotes, which TSV does not have; save it without quotes, or "
-            "as .csv"
+            f"the header of {path} has quotes, which TSV does not have; save it as .csv"
         )
     _check_names(names, str(path))
 
@@ -250,9 +235,7 @@ def _check_names(names: list[str], place: str) -> None:
         if name and name == known and names.count(name) > 1:
             raise DataError(f"{place} has two columns {name!r}; rename or remove one")
         if name != known:
-            raise DataError(
-                f"{place} has a column {known!r} and a column {name!r}; rename or remove one"
-            )
+            raise DataError(f"{place} has a column {known!r} and a column {name!r}; rename one")
 
 
 def _plain_name(name: str) -> str:

@@ -1,13 +1,10 @@
 """A user's own tables of interactions and items; each doubt has a policy, which refuses by default.
 
-Interactions need `user` and `item` (any keys, text or numbers), and `timestamp` unless
-`order='file'`: seconds since 1970, or dates in ISO 8601 (UTC where they name no zone). Items need
-`item`; every other column is kept: `title`, `brand`, `phrase` and `description` as text,
-`categories` as a list (in text separated by `|`, coarse to fine), any other as numbers where all of
-it are numbers, else as text.
-
-Rows are sorted by time within each user, fractions of a second included; events of one time keep
-their order. Whole seconds are stored.
+Interactions need `user` and `item`, and `timestamp` unless `order='file'`: seconds since 1970, or
+dates in ISO 8601 (UTC where they name no zone). Items need `item`; every other column is kept:
+`title`, `brand`, `phrase` and `description` as text, `categories` as lists (in text separated by
+`|`, coarse to fine), any other as numbers where all are numbers, else as text. Rows are sorted by
+time within each user, fractions of a second included; events of one time keep their order.
 """
 
 from pathlib import Path
@@ -43,13 +40,11 @@ def load_table(
 ) -> tuple[InteractionLog, Catalog]:
     """The log and catalogue of `.csv`, `.csv.gz`, `.tsv`, `.tsv.gz` or `.parquet` files.
 
-    Items without interactions stay in the catalogue. Without `items_path` the catalogue knows the
-    items' keys only.
+    Items without interactions stay in the catalogue. Without `items_path` it holds keys only.
 
     Raises:
-        DataError: a file cannot be read as a table, a value is empty or no plausible time, an
-            interaction names an item that the items lack, or a policy says `error`. The message
-            names the line or row (counted without the header) and the remedy.
+        DataError: a table, a value or a policy that says `error`. The message names the line or
+            row (counted without the header) and the remedy.
     """
     items = None if items_path is None else Table.from_file(items_path)
     return from_tables(Table.from_file(interactions_path), items, **policies)
@@ -70,9 +65,8 @@ def from_tables(
     timed = order == "timestamp" or "timestamp" in cells.columns
     for name in ("user", "item", *(["timestamp"] if timed else [])):
         interactions.require(name)
-    times = np.zeros(len(cells), np.int64)
-    if timed:
-        times = nanoseconds_of(interactions.column("timestamp"), place)
+    stamps = interactions.column("timestamp") if timed else None
+    times = np.zeros(len(cells), np.int64) if stamps is None else nanoseconds_of(stamps, place)
     item_keys, buyers = (keys_of(interactions.column(name), place) for name in ("item", "user"))
     catalog = Catalog(tuple(item_keys.unique().tolist())) if items is None else _catalog(items)
     numbers = _numbers_of(item_keys, catalog.keys, place, "" if items is None else items.place)
@@ -98,8 +92,7 @@ def _catalog(items: Table) -> Catalog:
     items.require("item")
     if "key" in items.cells.columns:
         raise DataError(
-            f"column 'key' of {place} has a reserved name; rename it, or name it 'item' if it is "
-            "the item's key"
+            f"column 'key' of {place} has a reserved name; rename it, as 'item' perhaps"
         )
     keys = keys_of(items.column("item"), place)
     repeated = np.flatnonzero(keys.duplicated())
@@ -156,8 +149,5 @@ def _of_long_users(
         )
     kept = events.take(np.flatnonzero(counts[events["user"]] >= min_events))
     if kept.empty:
-        raise DataError(
-            f"no user of {place} has {min_events} events; lower min_events or bring longer "
-            "histories"
-        )
+        raise DataError(f"no user of {place} has {min_events} events; lower min_events")
     return kept

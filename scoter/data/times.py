@@ -23,14 +23,12 @@ def check_seconds(
     """Refuse times outside 1970 to 2099; small numbers pass, as they may count from another start.
 
     A number such as 20190101 is a second in August 1970 as well as a date, so dates written as
-    numbers are refused where most of the values look like one.
+    numbers are refused where most of the values look like one. The `DataError` names the first bad
+    value, what it probably is, and the remedy.
 
     Args:
         place: names where the value of a row stands, such as `row 3 of log.csv`.
         written: the text of a row whose value was written as a date.
-
-    Raises:
-        DataError: the message names the first such value, what it probably is, and the remedy.
     """
     bad = np.flatnonzero(~((seconds >= 0) & (seconds < LATEST)))
     if not len(bad):
