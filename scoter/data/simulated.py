@@ -10,11 +10,9 @@ before, oldest first:
 - with probability noise: any category, uniformly.
 
 Where C is prime and K < C, no K - 1 of the steps say anything about the next category: all of them
-are needed, and at lambda = 1 their order too.
-
-The item is then drawn from the cell (category, brand), the r-th item of a cell with probability
-proportional to 1 / r. Titles and categories do not reveal brands; only the column `brand` does.
-Item numbers are a random permutation.
+are needed, and at lambda = 1 their order too. The item is then drawn from the cell (category,
+brand), the r-th item of a cell with probability proportional to 1 / r. Titles and categories do not
+reveal brands. Item numbers are a random permutation.
 """
 
 from dataclasses import dataclass
@@ -36,10 +34,7 @@ _MOST_PLANS = 1_000_000
 
 @dataclass(frozen=True, eq=False)
 class SimulatedShop:
-    """A log, its catalogue, and the ground truth behind them.
-
-    Brands and categories are their places in the catalogue's lists of names.
-    """
+    """A log, its catalogue, and the truth behind them; brands and categories are numbers."""
 
     config: SimulatedConfig
     log: InteractionLog
@@ -75,11 +70,7 @@ class SimulatedShop:
         return categories * self.weights / self.config.brands
 
     def best_recall(self, k: int) -> float:
-        """The highest Recall@k that any ranker can expect from a full history; exact, no estimate.
-
-        It holds for targets after at least `plan_length` purchases, which every validation and test
-        target is.
-        """
+        """The highest expected Recall@k of any ranker, exactly; targets follow a whole plan."""
         return self._recall(self._plan_probabilities, np.ones(len(self._plans)), k)
 
     def best_recall_unordered(self, k: int) -> float:
@@ -100,8 +91,7 @@ class SimulatedShop:
         if count**length > _MOST_PLANS:
             raise ConfigError(
                 f"brands={count} and plan_length={length} make {count**length:,} plans; the exact "
-                "best recall lists them all, so keep brands ** plan_length at or below "
-                f"{_MOST_PLANS:,}"
+                f"best recall lists them all, so use at most {_MOST_PLANS:,}"
             )
         return np.stack(np.unravel_index(np.arange(count**length), (count,) * length), axis=1)
 
@@ -129,9 +119,6 @@ class SimulatedShop:
 
 def simulate(config: SimulatedConfig, seed: int) -> SimulatedShop:
     """Draw a shop and its shoppers; the catalogue and the plan do not depend on their number.
-
-    Raises:
-        ConfigError: a setting is out of range; the message names it.
 
     Example:
         >>> shop = simulate(SimulatedConfig(users=50, brands=4, items_per_cell=2), seed=0)

@@ -108,9 +108,9 @@ def keys_of(values: pd.Series, place: str) -> pd.Series:
     if pd.api.types.is_float_dtype(values):
         unsafe = np.flatnonzero((values % 1 != 0) | (values.abs() > _EXACT_FLOAT))
         if len(unsafe):
-            value = float(values.iloc[unsafe[0]])
+            value = f"{values.name} {float(values.iloc[unsafe[0]])!r}"
             raise DataError(
-                f"row {unsafe[0] + 1} of {place} has {values.name} {value!r}, no exact whole number "
+                f"row {unsafe[0] + 1} of {place} has {value}, which is no exact whole number "
                 f"({len(unsafe)} such rows); write keys as text or whole numbers"
             )
         values = values.astype(np.int64)
@@ -142,7 +142,7 @@ def plain_key(key: str) -> str:
 
 
 def cells_of(values: pd.Series, name: str, place: str) -> tuple[Cell, ...]:
-    """One catalogue column, with empty cells as `''`, `()` or NaN; lists are not mixed with others."""
+    """One catalogue column; empty cells become `''`, `()` or NaN, and lists are not mixed."""
     empty = values.isna().tolist()
     cells = [None if is_empty else cell for cell, is_empty in zip(values, empty, strict=True)]
     if name == LIST_COLUMN or any(isinstance(cell, _LISTS) for cell in cells):

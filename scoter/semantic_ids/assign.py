@@ -23,10 +23,7 @@ class Quantised:
 def add_collision_level(
     codes: Int[np.ndarray, "items levels"], codebook_sizes: Sequence[int], seed: int
 ) -> SemanticIds:
-    """One more level, which numbers the items of equal codes 0, 1, ... (Rajput et al. 2023).
-
-    The order within a group is drawn from `seed`. The last codebook is as large as the largest
-    group, so its size is 1 where all codes are distinct.
+    """One more level, which numbers the items of equal codes at random (Rajput et al. 2023).
 
     Example:
         >>> ids = add_collision_level(np.array([[0, 1], [0, 1], [1, 0]]), (2, 2), seed=0)
@@ -48,11 +45,8 @@ def reassign_last_level(quantised: Quantised) -> Int[np.ndarray, "items levels"]
     """Codes whose last level tells apart the items that share all other codes.
 
     Among those items the sum of squared distances from the residuals to their codes is the least
-    possible (an assignment problem, exactly solved), so an item that was alone keeps its nearest
-    code. After LC-Rec (Zheng et al. 2024, section 3.1), which uses optimal transport.
-
-    Raises:
-        ConfigError: more items share their first codes than the last codebook has codes.
+    possible, so an item that was alone keeps its nearest code. After LC-Rec (Zheng et al. 2024,
+    section 3.1), which uses optimal transport.
 
     Example:
         >>> books = np.array([[[0.0], [9.0]], [[0.0], [1.0]]], np.float32)

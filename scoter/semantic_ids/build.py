@@ -24,14 +24,11 @@ def build_semantic_ids(
 
     Items of equal codes are told apart as `config.collisions` says; where more items share their
     first codes than the last codebook has codes, one more level is added instead of reassigning.
-    Vectors that are all equal share one code a level. The report holds `method`, `codebook_size`
-    (after `codebook_size_for`), `distinct_vectors`, `collisions` (what was done), `codebook_sizes`
-    of the outcome, and the fields of `IdDiagnostics`.
+    The report holds what was done and the fields of `IdDiagnostics`.
 
     Raises:
-        CollapseError: vectors that are all nearly equal but not equal, or a level of codes that
-            tells nothing apart, except by RQ-k-means in a catalogue so small that its codebooks are
-            cut.
+        CollapseError: vectors that are nearly equal but not all equal, or a level of codes that
+            tells nothing apart where codebooks are not cut for a small catalogue.
         DataError: a vector holds NaN or infinity.
 
     Example:
@@ -55,21 +52,10 @@ def build_semantic_ids(
     # most items rightly share a cell.
     if config.method == "rqvae" or not is_cut:
         check_collapse(quantised.codes[distinct], sizes)
-    reassign = config.collisions == "reassign"
-    if reassign and group_sizes(quantised.codes[:, :-1]).max() <= size:
-        ids = SemanticIds(reassign_last_level(quantised), sizes, quantised.codebooks)
-    else:
-        config = replace(config, collisions="level")
-        ids = add_collision_level(quantised.codes, sizes, derive_seed(seed, "collisions"))
-        ids = replace(ids, codebooks=quantised.codebooks)
-    return ids, {
-        "method": config.method,
-        "codebook_size": size,
-        "distinct_vectors": len(distinct),
-        "collisions": config.collisions,
-        "codebook_sizes": ids.codebook_sizes,
-        **asdict(diagnose(quantised.codes, sizes)),
-    }
+    ids, collisions = _unique(quantised, config, seed)
+    report = {"method": config.method, "codebook_size": size, "distinct_vectors": len(distinct)}
+    report |= {"collisions": collisions, "codebook_sizes": ids.codebook_sizes}
+    return ids, {**report, **asdict(diagnose(quantised.codes, sizes))}
 
 
 def _quantise(
@@ -82,11 +68,20 @@ def _quantise(
     return fit_rqvae(vectors, config, derive_seed(seed, "rqvae"))
 
 
+def _unique(quantised: Quantised, config: SemanticIdConfig, seed: int) -> tuple[SemanticIds, str]:
+    """Semantic IDs, and how their collisions were resolved."""
+    codes, sizes = quantised.codes, (config.codebook_size,) * config.levels
+    fits = group_sizes(codes[:, :-1]).max() <= config.codebook_size
+    if config.collisions == "reassign" and fits:
+        return SemanticIds(reassign_last_level(quantised), sizes, quantised.codebooks), "reassign"
+    ids = add_collision_level(codes, sizes, derive_seed(seed, "collisions"))
+    return replace(ids, codebooks=quantised.codebooks), "level"
+
+
 def codebook_size_for(items: int, config: SemanticIdConfig) -> int:
     """`config.codebook_size`, cut for a small catalogue to one code per `ITEMS_PER_CODE` items.
 
-    A code that stands for an item or two has no meaning that others share. There are never fewer
-    codes than could name all items apart (items ** (1 / levels)), nor more than items.
+    There are never fewer codes than could name all items apart (items ** (1 / levels)).
 
     Example:
         >>> [codebook_size_for(items, SemanticIdConfig()) for items in (12101, 512, 20, 1)]

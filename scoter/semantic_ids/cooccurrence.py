@@ -15,11 +15,8 @@ def cooccurrence_vectors(
 ) -> Float32[np.ndarray, "items kept"]:
     """Rank-`dim` factor U sqrt(S) of the items' positive pointwise mutual information (`ppmi`).
 
-    Pass the training log and nothing else. An item that never appears beside another has the zero
-    vector. At most `item_count` columns are kept.
-
-    Source: Levy and Goldberg 2014, Neural word embedding as implicit matrix factorization, section
-    3.3.
+    An item that never appears beside another has the zero vector. Source: Levy and Goldberg 2014,
+    Neural word embedding as implicit matrix factorization, section 3.3.
     """
     matrix = ppmi(train, item_count)
     left, values, _ = randomized_svd(matrix, min(dim, item_count), random_state=seed % 2**32)
@@ -47,8 +44,7 @@ def beside(
 def directions(cooccurrence: Float[np.ndarray, "items dim"]) -> Float[np.ndarray, "items dim"]:
     """Each item's vector at unit norm, then centred; zeros for an item that is beside no other.
 
-    The norm grows with popularity, so k-means on the vectors themselves puts most of a large
-    catalogue into one cell.
+    The norm grows with popularity, and k-means on it puts most of a large catalogue into one cell.
 
     Example:
         >>> directions(np.array([[9.0, 0.0], [0.0, 0.1], [0.0, 0.0]])).tolist()

@@ -43,15 +43,11 @@ def diagnose(
 
 
 def check_collapse(codes: Int[np.ndarray, "items levels"], codebook_sizes: Sequence[int]) -> None:
-    """Refuse codes of which some level tells almost nothing apart.
+    """Raise a `CollapseError` where some level of codes tells almost nothing apart.
 
     A level is judged on the m items that the levels before it leave together with another: the
     perplexity P of its codes must have (P - 1) >= `LEAST_PERPLEXITY` x (min(codebook size, m) - 1).
-    Healthy levels have .2 to .9, a collapsed RQ-VAE .00 to .02. Pass items with distinct vectors
-    only, as equal vectors cannot be told apart by any codes.
-
-    Raises:
-        CollapseError: names the level, its perplexity, what was wanted, and what to do.
+    Healthy levels have .2 to .9, a collapsed RQ-VAE .00 to .02. Pass items with distinct vectors.
     """
     together = np.ones(len(codes), bool)
     for level, size in enumerate(codebook_sizes):
@@ -68,13 +64,10 @@ def check_collapse(codes: Int[np.ndarray, "items levels"], codebook_sizes: Seque
 
 
 def check_spread(vectors: Float[np.ndarray, "items dim"]) -> None:
-    """Refuse item vectors that are all nearly equal, of which codes would encode the noise.
+    """Raise a `CollapseError` where item vectors are all nearly equal: codes would encode noise.
 
     The root mean square distance from the mean must be at least `LEAST_SPREAD` times the root mean
     square norm; sentence embeddings have .5 to .9.
-
-    Raises:
-        CollapseError: names the spread, the least spread and the remedy.
     """
     spread = np.sqrt(np.square(vectors - vectors.mean(axis=0)).sum(axis=1).mean())
     norm = np.sqrt(np.square(vectors).sum(axis=1).mean())

@@ -33,8 +33,7 @@ def fit_rqvae(
 ) -> Quantised:
     """Codes of each item and codebooks of the latent space, after `config.epochs` of AdamW.
 
-    Limits: the codes of two machines, or of two thread counts, may differ, since products are
-    rounded differently (bf16 where the processor has it).
+    Codes may differ between machines and thread counts (bf16 where the processor has it).
     """
     inputs = torch.from_numpy(standardise(vectors))
     with torch.random.fork_rng(devices=[]):
@@ -54,11 +53,7 @@ def fit_rqvae(
 
 
 def standardise(vectors: Float[np.ndarray, "items dim"]) -> Float32[np.ndarray, "items dim"]:
-    """Each dimension with mean 0 and variance 1; one that hardly varies becomes 0.
-
-    Some sentence encoders have dead dimensions (all-MiniLM-L6-v2 has three), whose rounding errors
-    must not be blown up.
-    """
+    """Each dimension with mean 0 and variance 1; a dead one becomes 0 (all-MiniLM-L6-v2 has 3)."""
     values = vectors.astype(np.float64)
     deviation = values.std(axis=0)
     varies = deviation > CONSTANT * deviation.max()
