@@ -68,12 +68,7 @@ def check_counts(name: str, log: InteractionLog, catalog: Catalog) -> None:
 
 
 def source_named(name: str) -> Source:
-    """The registry entry of `name`; an unknown name is a `DataError` that lists the known ones.
-
-    Example:
-        >>> source_named("beauty").counts.items
-        12101
-    """
+    """The registry entry of `name`; an unknown name is a `DataError` that lists the known ones."""
     if name not in REGISTRY:
         known = f"choose from {', '.join(REGISTRY)}{closest(name, REGISTRY)}"
         raise DataError(f"dataset {name!r} is not in the registry; {known}")
@@ -118,9 +113,7 @@ def _roots() -> list[Path]:
 
 _SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 _UCSD = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2"
-_AMAZON_TERMS = (
-    "Research use; not to be redistributed. Amazon's conditions of use apply to the texts."
-)
+_TERMS = "Research use; not to be redistributed. Amazon's conditions of use apply to the texts."
 _CITATION_2014 = (
     "R. He and J. McAuley. Ups and downs: modeling the visual evolution of fashion trends with "
     "one-class collaborative filtering. WWW 2016; J. McAuley, C. Targett, Q. Shi and A. van den "
@@ -132,9 +125,7 @@ def _amazon_2014(name: str, category: str, counts: Counts) -> Source:
     files = (f"reviews_{category}_5.json.gz", f"meta_{category}.json.gz")
     addresses = tuple(f"{_SNAP}/{file}" for file in files)
     page = "https://jmcauley.ucsd.edu/data/amazon/links.html"
-    return Source(
-        name, "amazon-2014", files, addresses, page, _CITATION_2014, _AMAZON_TERMS, counts
-    )
+    return Source(name, "amazon-2014", files, addresses, page, _CITATION_2014, _TERMS, counts)
 
 
 _SOURCES = (
@@ -161,12 +152,10 @@ _SOURCES = (
             f"{_UCSD}/metaFiles2/meta_Musical_Instruments.json.gz",
         ),
         page="https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/",
-        citation=(
-            "J. Ni, J. Li and J. McAuley. Justifying recommendations using distantly-labeled "
-            "reviews and fine-grained aspects. EMNLP-IJCNLP 2019. Counts as published by LETTER "
-            "(W. Wang et al., CIKM 2024)."
-        ),
-        terms=_AMAZON_TERMS,
+        citation="J. Ni, J. Li and J. McAuley. Justifying recommendations using distantly-labeled "
+        "reviews and fine-grained aspects. EMNLP-IJCNLP 2019. Counts as published by LETTER (W. "
+        "Wang et al., CIKM 2024).",
+        terms=_TERMS,
         counts=Counts(24_772, 9_922, 206_153),
     ),
 )

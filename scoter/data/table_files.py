@@ -32,6 +32,10 @@ class Table:
     cells: pd.DataFrame
     place: str  # its file or name, for messages
 
+    def __post_init__(self) -> None:
+        if self.cells.empty:
+            raise DataError(f"{self.place} has no rows; a header alone is not enough")
+
     @classmethod
     def from_file(cls, path: Path) -> "Table":
         """The table in a `.csv`, `.tsv` (either with `.gz`) or `.parquet` file.
@@ -45,16 +49,19 @@ class Table:
         kind = path.name.removesuffix(".gz").rpartition(".")[2]
         if kind not in (*_DELIMITERS, "parquet"):
             raise DataError(
-                f"{path} is neither .csv, .tsv (nor their .gz) nor .parquet; convert it"
+                f"{path} is neither .csv, .tsv, a .gz of these nor .parquet; convert it"
             )
         try:
-            cells = _parquet(path) if kind == "parquet" else _text(path, _DELIMITERS[kind])
+            if kind == "parquet":
+                cells = _from_arrow(read_parquet(path), str(path))
+            else:
+                cells = _from_text(path, _DELIMITERS[kind])
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataError(f"{path} is truncated or damaged ({error}); copy it again") from None
         except (ValueError, OSError, OverflowError, MemoryError) as error:  # pandas and pyarrow
             wanted = f"check that it is a whole .{kind} file with a header"
             raise DataError(f"{path} cannot be read ({error}); {wanted}") from None
-        return cls(cells, str(path))._not_empty()
+        return cls(cells, str(path))
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, place: str) -> "Table":
@@ -63,16 +70,10 @@ class Table:
         _check_names(names, place)
         try:
             table = pa.Table.from_pandas(frame.set_axis(names, axis=1), preserve_index=False)
-            cells = _with_text(table).to_pandas()
+            return cls(_from_arrow(table, place), place)
         except (ValueError, TypeError, pa.ArrowException) as error:
             wanted = "give each column values of one type"
             raise DataError(f"{place} cannot be read ({error}); {wanted}") from None
-        return cls(cells, place)._not_empty()
-
-    def _not_empty(self) -> "Table":
-        if self.cells.empty:
-            raise DataError(f"{self.place} has no rows; a header alone is not enough")
-        return self
 
     def column(self, name: str) -> pd.Series:
         """The cells of a column that the table has."""
@@ -98,17 +99,13 @@ class Table:
             )
 
 
-def _parquet(path: Path) -> pd.DataFrame:
-    cells = _with_text(read_parquet(path)).to_pandas()
-    names = [str(name) for name in cells.columns]
-    _check_names(names, str(path))
-    return cells.set_axis(names, axis=1)
-
-
-def _with_text(table: pa.Table) -> pa.Table:
-    """The table with bytes as text; other tools often keep text so. Bytes must be UTF-8."""
+def _from_arrow(table: pa.Table, place: str) -> pd.DataFrame:
+    """Cells, with bytes as text, as which other tools often keep it; they must be UTF-8."""
     fields = [field.with_type(_text_type(field.type)) for field in table.schema]
-    return table.cast(pa.schema(fields))
+    cells = table.cast(pa.schema(fields)).to_pandas()
+    names = [str(name) for name in cells.columns]
+    _check_names(names, place)
+    return cells.set_axis(names, axis=1)
 
 
 def _text_type(kind: pa.DataType) -> pa.DataType:
@@ -120,7 +117,7 @@ def _text_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _text(path: Path, delimiter: str) -> pd.DataFrame:
+def _from_text(path: Path, delimiter: str) -> pd.DataFrame:
     check_text(path)
     if path.suffix == ".gz":  # a file that unpacks to too much is refused before it is parsed
         with open_unpacked(path) as file:

@@ -33,10 +33,10 @@ def fetch(source: Source, folder: Path) -> list[Path]:
     paths = [raw_file(folder, name) for name in source.files]
     missing = [path for path in paths if not path.is_file()]
     if missing and not source.addresses:
+        names = " and ".join(path.name for path in missing)
         raise DataError(
             f"{source.name} must be downloaded by hand, because its terms have to be accepted: "
-            f"open {source.page}, unpack the archive and put "
-            f"{' and '.join(path.name for path in missing)} into {folder}"
+            f"open {source.page}, unpack the archive and put {names} into {folder}"
         )
     for number, path in enumerate(paths):
         if path in missing:
@@ -91,10 +91,8 @@ def _attempt(address: str, part: Path, path: Path) -> str | None:
         _transfer(address, part)
     except urllib.error.HTTPError as error:
         if error.code < 500 and error.code not in _WORTH_A_RETRY:
-            raise DataError(
-                f"{address} answered {error.code} {error.reason}; fetch {path.name} by hand into "
-                f"{path.parent}"
-            ) from None
+            remedy = f"fetch {path.name} by hand into {path.parent}"
+            raise DataError(f"{address} answered {error.code} {error.reason}; {remedy}") from None
         if error.code == 416:  # the part is longer than the file
             part.unlink(missing_ok=True)
         return f"{error.code} {error.reason}"
@@ -104,11 +102,7 @@ def _attempt(address: str, part: Path, path: Path) -> str | None:
 
 
 def verify(path: Path) -> str:
-    """The sha256 of a raw file: recorded in `NAME.sha256.json` at first sight, then compared.
-
-    Raises:
-        DataError: the file differs from the one seen first; the message says both hashes.
-    """
+    """The sha256 of a raw file: recorded in `NAME.sha256.json` at first sight, then compared."""
     return _check_or_record(path, path, "placed by hand")
 
 
@@ -119,9 +113,8 @@ def _check_or_record(content: Path, path: Path, origin: str) -> str:
         try:
             known = parse_json(record.read_bytes())["sha256"]
         except (ValueError, KeyError, TypeError):
-            raise DataError(
-                f"{record} is not a hash record; delete it to have {path.name} recorded afresh"
-            ) from None
+            remedy = f"delete it to have {path.name} recorded afresh"
+            raise DataError(f"{record} is not a hash record; {remedy}") from None
         if known != digest:
             raise DataError(
                 f"{content} has sha256 {digest}, but {path.name} had {known} when it was first "

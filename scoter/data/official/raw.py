@@ -75,9 +75,7 @@ def read_reviews(path: Path, release: Release) -> RawReviews:
             columns[1].append(items.setdefault(item, len(items)))
             columns[2].append(time)
     if not users:
-        raise DataError(
-            f"{path} holds no review of the wanted time window; check that it is the right file"
-        )
+        raise DataError(f"{path} holds no review of the wanted time window; check the file")
     arrays = [np.frombuffer(column, f"i{column.itemsize}") for column in columns]
     if not is_yelp:  # its times are dates of the window, and its events are not its lines
         check_seconds(arrays[2], lambda event: f"line {event + 1} of {path}")
@@ -120,27 +118,6 @@ def _records(
     skip: Callable[[bytes], bool],
 ) -> Iterator[Result]:
     """What `read` makes of each line that is not skipped."""
-    for number, line in enumerate(_lines(path), 1):
-        if skip(line):
-            continue
-        try:
-            record = load(decoded(line, f"line {number} of {path}"))
-            if not isinstance(record, dict):
-                raise TypeError("it is no object")
-            result = read(record)
-        except LookupError as error:
-            raise DataError(
-                f"line {number} of {path} has no field {error}; check that it is the right file"
-            ) from None
-        except _UNREADABLE as error:
-            raise DataError(
-                f"line {number} of {path} cannot be read ({error}): {line[:80]!r}; delete the file "
-                "and download it again"
-            ) from None
-        yield result
-
-
-def _lines(path: Path) -> Iterator[bytes]:
     if not path.is_file():
         raise DataError(
             f"{path} does not exist; download it with `scoter data prepare`, or put it there"
@@ -150,14 +127,28 @@ def _lines(path: Path) -> Iterator[bytes]:
         check_text(path)
         for line in lines(path):
             number += 1
-            yield line
+            if not skip(line):
+                yield _parsed(line, f"line {number} of {path}", load, read)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{path} is truncated or damaged after line {number} ({error}); delete it and download "
-            "it again"
-        ) from None
+        damage = f"{path} is truncated or damaged after line {number} ({error})"
+        raise DataError(f"{damage}; delete it and download it again") from None
     if number == 0:
         raise DataError(f"{path} is empty; delete it and download it again")
+
+
+def _parsed(
+    line: bytes, place: str, load: Callable[[str], object], read: Callable[[Record], Result]
+) -> Result:
+    try:
+        record = load(decoded(line, place))
+        if not isinstance(record, dict):
+            raise TypeError("it is no object")
+        return read(record)
+    except LookupError as error:
+        raise DataError(f"{place} has no field {error}; check that it is the right file") from None
+    except _UNREADABLE as error:
+        start = f"{place} cannot be read ({error}): {line[:80]!r}"
+        raise DataError(f"{start}; delete the file and download it again") from None
 
 
 def _python_or_json(line: str) -> object:
