@@ -23,6 +23,8 @@ def describe(
     repeats = [target in test.sequence(row) for row, target in targets]
     quantiles = np.quantile(log.lengths, list(_QUANTILES.values())).tolist()
     lengths = {**dict(zip(_QUANTILES, quantiles, strict=True)), "mean": float(log.lengths.mean())}
+    users, count = split.test.users, min(samples, len(split.test))
+    shown = users[(np.arange(count) * 2 + 1) * len(users) // (2 * count)].tolist()  # evenly spaced
     return {
         "users": log.user_count,
         "items": catalog.item_count,
@@ -35,7 +37,7 @@ def describe(
         "last_two_same_day": _last_two_tied(log, split, _DAY),
         "last_two_same_second": _last_two_tied(log, split, 1),
         "test_repeats": float(np.mean(repeats)),
-        "samples": [_sample(log, catalog, user) for user in _spread(split.test.users, samples)],
+        "samples": [_sample(log, catalog, user) for user in shown],
     }
 
 
@@ -46,12 +48,6 @@ def _last_two_tied(log: InteractionLog, split: Split, unit: int) -> float | None
     last, before = log.times[ends - 1], log.times[ends - 2]
     known = (last != UNKNOWN_TIME) & (before != UNKNOWN_TIME)
     return float(np.mean(last[known] // unit == before[known] // unit)) if known.any() else None
-
-
-def _spread(users: np.ndarray, count: int) -> list[int]:
-    """Users at even distances, so that the samples are fixed without being the first ones."""
-    count = min(count, len(users))
-    return users[(np.arange(count) * 2 + 1) * len(users) // (2 * count)].tolist()
 
 
 def _sample(log: InteractionLog, catalog: Catalog, user: int) -> Json:

@@ -6,14 +6,13 @@ from jaxtyping import Int
 from scoter.seeding import derive_seed
 from scoter.types import Catalog, InteractionLog
 
+Events = Int[np.ndarray, " events"]
+
 UNKNOWN_TIME = -1  # of an event without a time in a log with times; seconds are never negative
 
 
 def assemble_log(
-    users: Int[np.ndarray, " events"],
-    items: Int[np.ndarray, " events"],
-    times: Int[np.ndarray, " events"] | None,
-    user_keys: tuple[str, ...],
+    users: Events, items: Events, times: Events | None, user_keys: tuple[str, ...]
 ) -> InteractionLog:
     """Group events by user number, each user's events in the order given (never re-sorted).
 

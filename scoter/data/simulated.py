@@ -27,6 +27,8 @@ from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
 from scoter.types import Catalog, InteractionLog
 
+Plans = Int[np.ndarray, "rows steps"]
+
 _FIRST_SECOND = 1_704_067_200  # 2024-01-01, UTC
 _DAY = 86_400  # seconds
 _MOST_PLANS = 1_000_000
@@ -50,9 +52,7 @@ class SimulatedShop:
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
 
-    def category_probabilities(
-        self, plans: Int[np.ndarray, "rows steps"]
-    ) -> Float[np.ndarray, "rows brands"]:
+    def category_probabilities(self, plans: Plans) -> Float[np.ndarray, "rows brands"]:
         """P(next category | the brands of the last K purchases, oldest first)."""
         count, noise, order = self.config.brands, self.config.noise, self.config.order
         result = np.full((len(plans), count), noise / count)
@@ -62,9 +62,7 @@ class SimulatedShop:
             result[rows, self.categories_by_number[following]] += (1 - noise) * share
         return result
 
-    def item_probabilities(
-        self, plans: Int[np.ndarray, "rows steps"]
-    ) -> Float[np.ndarray, "rows items"]:
+    def item_probabilities(self, plans: Plans) -> Float[np.ndarray, "rows items"]:
         """P(next item | the brands of the last K purchases, oldest first): the best scores."""
         categories = self.category_probabilities(plans)[:, self.item_categories]
         return categories * self.weights / self.config.brands
@@ -86,7 +84,7 @@ class SimulatedShop:
         return self._recall(self._plan_probabilities.mean(axis=0)[None], np.ones(1), k)
 
     @cached_property
-    def _plans(self) -> Int[np.ndarray, "plans steps"]:
+    def _plans(self) -> Plans:
         count, length = self.config.brands, self.config.plan_length
         if count**length > _MOST_PLANS:
             raise ConfigError(
@@ -100,10 +98,7 @@ class SimulatedShop:
         return self.category_probabilities(self._plans)
 
     def _recall(
-        self,
-        category_probabilities: Float[np.ndarray, "rows brands"],
-        weights: Float[np.ndarray, " rows"],
-        k: int,
+        self, chances: Float[np.ndarray, "rows brands"], weights: Float[np.ndarray, " rows"], k: int
     ) -> float:
         """The weighted mean over rows of the probability of the k likeliest items."""
         brands, per_cell = self.config.brands, self.config.items_per_cell
@@ -111,7 +106,7 @@ class SimulatedShop:
         total = brands * len(in_category)
         if not 1 <= k <= total:
             raise ConfigError(f"k is {k}; use a k between 1 and {total}, the number of items")
-        ordered = np.sort(category_probabilities, axis=1).round(12)  # rows alike are done once
+        ordered = np.sort(chances, axis=1).round(12)  # rows alike are done once
         kinds, kind_of = np.unique(ordered, axis=0, return_inverse=True)
         mass = [np.sort(np.outer(kind, in_category), axis=None)[-k:].sum() for kind in kinds]
         return float(np.average(np.asarray(mass)[kind_of.ravel()], weights=weights))
@@ -225,9 +220,7 @@ def _zipf(count: int) -> Float[np.ndarray, " ranks"]:
     return weights / weights.sum()
 
 
-def _follow(
-    numbers: Int[np.ndarray, "rows steps"], by_order: bool, count: int
-) -> Int[np.ndarray, " rows"]:
+def _follow(numbers: Plans, by_order: bool, count: int) -> Int[np.ndarray, " rows"]:
     """The number of the category that follows each plan of brand numbers."""
     steps = numbers.shape[1]
     weights = np.arange(1, steps + 1) if by_order else np.ones(steps, np.int64)

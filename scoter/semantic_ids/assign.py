@@ -4,25 +4,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float, Float32, Int
 from scipy.optimize import linear_sum_assignment
 
 from scoter.errors import ConfigError
 from scoter.types import SemanticIds
+
+Codes = Int[np.ndarray, "items levels"]
+Vectors = Float[np.ndarray, "items dim"]
 
 
 @dataclass(frozen=True, eq=False)
 class Quantised:
     """Codes of each item, coarse to fine, which items may share."""
 
-    codes: Int[np.ndarray, "items levels"]
+    codes: Codes
     codebooks: Float32[np.ndarray, "levels size dim"]  # the vector of each code
     last_residual: Float32[np.ndarray, "items dim"]  # what the levels before the last left over
 
 
-def add_collision_level(
-    codes: Int[np.ndarray, "items levels"], codebook_sizes: Sequence[int], seed: int
-) -> SemanticIds:
+def add_collision_level(codes: Codes, codebook_sizes: Sequence[int], seed: int) -> SemanticIds:
     """One more level, which numbers the items of equal codes at random (Rajput et al. 2023).
 
     Example:
@@ -41,7 +42,7 @@ def add_collision_level(
     return SemanticIds(np.column_stack([codes, number]).astype(np.int64), all_sizes)
 
 
-def reassign_last_level(quantised: Quantised) -> Int[np.ndarray, "items levels"]:
+def reassign_last_level(quantised: Quantised) -> Codes:
     """Codes whose last level tells apart the items that share all other codes.
 
     Among those items the sum of squared distances from the residuals to their codes is the least

@@ -4,12 +4,11 @@ from dataclasses import asdict, replace
 from math import ceil
 
 import numpy as np
-from jaxtyping import Float
 
 from scoter.config import SemanticIdConfig
 from scoter.errors import DataError
 from scoter.seeding import derive_seed
-from scoter.semantic_ids.assign import Quantised, add_collision_level, reassign_last_level
+from scoter.semantic_ids.assign import Quantised, Vectors, add_collision_level, reassign_last_level
 from scoter.semantic_ids.diagnostics import check_collapse, check_spread, diagnose, group_sizes
 from scoter.semantic_ids.rqkmeans import fit_rqkmeans
 from scoter.types import SemanticIds
@@ -18,7 +17,7 @@ ITEMS_PER_CODE = 8
 
 
 def build_semantic_ids(
-    vectors: Float[np.ndarray, "items dim"], config: SemanticIdConfig, seed: int
+    vectors: Vectors, config: SemanticIdConfig, seed: int
 ) -> tuple[SemanticIds, dict[str, object]]:
     """Unique semantic IDs of all items with their codebooks, and a report for JSON.
 
@@ -58,9 +57,7 @@ def build_semantic_ids(
     return ids, {**report, **asdict(diagnose(quantised.codes, sizes))}
 
 
-def _quantise(
-    vectors: Float[np.ndarray, "items dim"], config: SemanticIdConfig, seed: int
-) -> Quantised:
+def _quantise(vectors: Vectors, config: SemanticIdConfig, seed: int) -> Quantised:
     if config.method == "rqkmeans":
         return fit_rqkmeans(vectors, config, derive_seed(seed, "rqkmeans"))
     from scoter.semantic_ids.rqvae import fit_rqvae  # loads torch

@@ -5,6 +5,7 @@ from jaxtyping import Float, Float32
 from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
 
+from scoter.semantic_ids.assign import Vectors
 from scoter.types import InteractionLog
 
 WINDOW = 5  # events of one user at most so far apart are a pair
@@ -24,9 +25,7 @@ def cooccurrence_vectors(
 
 
 def beside(
-    text: Float[np.ndarray, "items text_dim"],
-    cooccurrence: Float[np.ndarray, "items dim"],
-    weight: float,
+    text: Float[np.ndarray, "items text_dim"], cooccurrence: Vectors, weight: float
 ) -> Float32[np.ndarray, "items both"]:
     """Text and `directions` of co-occurrence as one vector, the second times `weight`.
 
@@ -41,7 +40,7 @@ def beside(
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def directions(cooccurrence: Float[np.ndarray, "items dim"]) -> Float[np.ndarray, "items dim"]:
+def directions(cooccurrence: Vectors) -> Vectors:
     """Each item's vector at unit norm, then centred; zeros for an item that is beside no other.
 
     The norm grows with popularity, and k-means on it puts most of a large catalogue into one cell.
@@ -56,7 +55,7 @@ def directions(cooccurrence: Float[np.ndarray, "items dim"]) -> Float[np.ndarray
     return np.where(known[:, None], unit - unit[known].mean(axis=0), 0) if known.any() else unit
 
 
-def _unit(centred: Float[np.ndarray, "items dim"]) -> Float[np.ndarray, "items dim"]:
+def _unit(centred: Vectors) -> Vectors:
     return centred / max(float(np.sqrt(np.square(centred).sum(axis=1).mean())), 1e-12)
 
 

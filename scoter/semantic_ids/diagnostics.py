@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from scoter.errors import CollapseError
+from scoter.semantic_ids.assign import Codes, Vectors
 
 LEAST_PERPLEXITY = 0.1  # as a share of what a level can reach
 LEAST_SPREAD = 1e-3  # as a share of the norm
@@ -22,9 +23,7 @@ class IdDiagnostics:
     largest_group: int  # most items on one tuple of codes
 
 
-def diagnose(
-    codes: Int[np.ndarray, "items levels"], codebook_sizes: Sequence[int]
-) -> IdDiagnostics:
+def diagnose(codes: Codes, codebook_sizes: Sequence[int]) -> IdDiagnostics:
     """Usage, perplexity and collisions of codes.
 
     Example:
@@ -42,7 +41,7 @@ def diagnose(
     )
 
 
-def check_collapse(codes: Int[np.ndarray, "items levels"], codebook_sizes: Sequence[int]) -> None:
+def check_collapse(codes: Codes, codebook_sizes: Sequence[int]) -> None:
     """Raise a `CollapseError` where some level of codes tells almost nothing apart.
 
     A level is judged on the m items that the levels before it leave together with another: the
@@ -63,7 +62,7 @@ def check_collapse(codes: Int[np.ndarray, "items levels"], codebook_sizes: Seque
         together = group_sizes(codes[:, : level + 1]) > 1
 
 
-def check_spread(vectors: Float[np.ndarray, "items dim"]) -> None:
+def check_spread(vectors: Vectors) -> None:
     """Raise a `CollapseError` where item vectors are all nearly equal: codes would encode noise.
 
     The root mean square distance from the mean must be at least `LEAST_SPREAD` times the root mean
@@ -79,7 +78,7 @@ def check_spread(vectors: Float[np.ndarray, "items dim"]) -> None:
         )
 
 
-def group_sizes(codes: Int[np.ndarray, "items levels"]) -> Int[np.ndarray, " items"]:
+def group_sizes(codes: Codes) -> Int[np.ndarray, " items"]:
     """How many items share each item's codes, itself included."""
     _, group, sizes = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
     return sizes[group.reshape(-1)]

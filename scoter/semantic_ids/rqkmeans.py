@@ -1,27 +1,24 @@
 """Residual k-means: each level clusters what the levels before it left over."""
 
 import warnings
-from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float32, Int
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from scoter.config import SemanticIdConfig
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
-from scoter.semantic_ids.assign import Quantised
+from scoter.semantic_ids.assign import Quantised, Vectors
 
 ROUNDS = 50  # of Lloyd's algorithm
 AT_ONCE = 1 << 16  # points whose distances are held in memory
 
-Start = Literal["spread", "mean"]
+Points = Float32[np.ndarray, "_ dim"]
 
 
-def fit_rqkmeans(
-    vectors: Float[np.ndarray, "items dim"], config: SemanticIdConfig, seed: int
-) -> Quantised:
+def fit_rqkmeans(vectors: Vectors, config: SemanticIdConfig, seed: int) -> Quantised:
     """The nearest of `config.codebook_size` centroids of each item's residual, level by level.
 
     Vectors are turned into their leading principal axes first, but not whitened: that lost category
@@ -45,16 +42,14 @@ def fit_rqkmeans(
     codes, codebooks = np.empty((len(vectors), levels), np.int64), []
     for level in range(levels):
         level_seed = derive_seed(seed, "rqkmeans", level)
-        centroids = kmeans(residual, size, level_seed, start_of(level)).astype(np.float32)
+        centroids = kmeans(residual, size, level_seed, grouped=level == 0).astype(np.float32)
         codebooks.append(centroids)
         codes[:, level] = nearest(residual, centroids)
         before, residual = residual, residual - centroids[codes[:, level]]
     return Quantised(codes, np.stack(codebooks), before)
 
 
-def principal_axes(
-    vectors: Float[np.ndarray, "items dim"], components: int
-) -> Float32[np.ndarray, "items kept"]:
+def principal_axes(vectors: Vectors, components: int) -> Float32[np.ndarray, "items kept"]:
     """Centred vectors in their leading principal axes, unscaled; at most `components` of them."""
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     _, axes = np.linalg.eigh(centred.T @ centred)
@@ -63,23 +58,16 @@ def principal_axes(
     return (centred @ (leading * signs)).astype(np.float32)
 
 
-def start_of(level: int) -> Start:
-    """The start of `kmeans` that suits a level: only the first has points that lie in groups."""
-    return "spread" if level == 0 else "mean"
-
-
-def kmeans(
-    points: Float32[np.ndarray, "items dim"], clusters: int, seed: int, start: Start = "spread"
-) -> Float32[np.ndarray, "clusters dim"]:
+def kmeans(points: Points, clusters: int, seed: int, grouped: bool = True) -> Points:
     """Centroids after Lloyd's rounds.
 
-    `spread` starts by k-means++, for points that lie in groups. `mean` starts from the means of a
-    random partition, for residuals without groups, where k-means++ ends with one giant cluster and
-    outliers at no lower error (perplexity of Beauty's level 3: 195 from `spread`, 244 from `mean`).
+    Points that lie in groups start by k-means++. Residuals have no groups, and k-means++ ends with
+    one giant cluster and outliers at no lower error; they start from the means of a random
+    partition (perplexity of Beauty's level 3: 244 instead of 195).
     """
     rng = np.random.default_rng(seed)
     init = "k-means++"
-    if start == "mean":
+    if not grouped:
         init = _partition_means(points, rng.permutation(len(points)) % clusters)
     drawn = int(rng.integers(2**32))
     model = KMeans(clusters, max_iter=ROUNDS, random_state=drawn).set_params(init=init, n_init=1)
@@ -88,18 +76,14 @@ def kmeans(
         return model.fit(points).cluster_centers_
 
 
-def nearest(
-    points: Float32[np.ndarray, "items dim"], centroids: Float32[np.ndarray, "clusters dim"]
-) -> Int[np.ndarray, " items"]:
+def nearest(points: Points, centroids: Points) -> Int[np.ndarray, " items"]:
     """The index of each point's nearest centroid; the lowest one wins a tie."""
     parts = [points[start : start + AT_ONCE] for start in range(0, len(points), AT_ONCE)]
     squares = np.square(centroids).sum(axis=1)
     return np.concatenate([(squares - 2 * part @ centroids.T).argmin(axis=1) for part in parts])
 
 
-def _partition_means(
-    points: Float32[np.ndarray, "items dim"], part: Int[np.ndarray, " items"]
-) -> Float32[np.ndarray, "parts dim"]:
+def _partition_means(points: Points, part: Int[np.ndarray, " points"]) -> Points:
     sums = np.zeros((part.max() + 1, points.shape[1]))
     np.add.at(sums, part, points)
     return (sums / np.bincount(part)[:, None]).astype(np.float32)

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from scoter.config import SemanticIdConfig
 from scoter.seeding import derive_seed
-from scoter.semantic_ids.assign import Quantised
-from scoter.semantic_ids.rqkmeans import kmeans, start_of
+from scoter.semantic_ids.assign import Quantised, Vectors
+from scoter.semantic_ids.rqkmeans import kmeans
 
 HIDDEN = (512, 256, 128)  # widths of the encoder's hidden layers
 BETA = 0.25  # weight of the commitment loss
@@ -28,9 +28,7 @@ RESET_UNTIL = 0.7  # share of the epochs after which none is moved
 CONSTANT = 1e-4  # a dimension that varies less, relative to the largest deviation, is dead
 
 
-def fit_rqvae(
-    vectors: Float[np.ndarray, "items dim"], config: SemanticIdConfig, seed: int
-) -> Quantised:
+def fit_rqvae(vectors: Vectors, config: SemanticIdConfig, seed: int) -> Quantised:
     """Codes of each item and codebooks of the latent space, after `config.epochs` of AdamW.
 
     Codes may differ between machines and thread counts (bf16 where the processor has it).
@@ -52,7 +50,7 @@ def fit_rqvae(
     return Quantised(codes.numpy(), model.codebooks.detach().numpy(), residuals[-1].numpy())
 
 
-def standardise(vectors: Float[np.ndarray, "items dim"]) -> Float32[np.ndarray, "items dim"]:
+def standardise(vectors: Vectors) -> Float32[np.ndarray, "items dim"]:
     """Each dimension with mean 0 and variance 1; a dead one becomes 0 (all-MiniLM-L6-v2 has 3)."""
     values = vectors.astype(np.float64)
     deviation = values.std(axis=0)
@@ -134,7 +132,7 @@ def _start_from_kmeans(model: RqVae, inputs: Tensor, seed: int) -> None:
     residual = latents
     for level, book in enumerate(model.codebooks):
         level_seed = derive_seed(seed, "codebook", level)
-        centroids = kmeans(residual.numpy(), len(book), level_seed, start_of(level))
+        centroids = kmeans(residual.numpy(), len(book), level_seed, grouped=level == 0)
         book.copy_(torch.from_numpy(centroids))
         residual = residual - book[model.quantise(latents)[0][:, level]]
 

@@ -12,6 +12,8 @@ from scoter.data.sources import Source
 from scoter.errors import DataError
 from scoter.types import Catalog, Cell, InteractionLog
 
+Events = Int[np.ndarray, " events"]
+
 CORE = 5  # least interactions of each user and item
 
 
@@ -30,7 +32,10 @@ def prepare(source: Source, raw_folder: Path) -> tuple[InteractionLog, Catalog]:
     if source.release == "amazon-2018":
         metadata = read_metadata(metadata_path, source.release, frozenset(reviews.item_keys))
         described = np.asarray([key in metadata for key in reviews.item_keys])
-        once = _first_of_each(reviews)
+        columns = (reviews.times, reviews.items, reviews.users)
+        order = np.lexsort(columns)
+        is_new = np.any([np.diff(column[order], prepend=-1) != 0 for column in columns], axis=0)
+        once = order[is_new]  # where each distinct review comes first
         keep = np.sort(once[described[reviews.items[once]]])
         keep = keep[k_core(reviews.users[keep], reviews.items[keep], CORE)]
     else:
@@ -47,9 +52,7 @@ def prepare(source: Source, raw_folder: Path) -> tuple[InteractionLog, Catalog]:
     return log, Catalog(keys, _columns(keys, metadata))
 
 
-def k_core(
-    users: Int[np.ndarray, " events"], items: Int[np.ndarray, " events"], k: int
-) -> Bool[np.ndarray, " events"]:
+def k_core(users: Events, items: Events, k: int) -> Bool[np.ndarray, " events"]:
     """The events that remain once every user and item with fewer than `k` events is removed.
 
     The result is the largest such set and does not depend on the order of removal.
@@ -66,14 +69,6 @@ def k_core(
         if survives.sum() == alive.sum():
             return alive
         alive = survives
-
-
-def _first_of_each(reviews: RawReviews) -> Int[np.ndarray, " distinct"]:
-    """Where each distinct (user, item, time) comes first."""
-    columns = (reviews.times, reviews.items, reviews.users)
-    order = np.lexsort(columns)
-    new = np.any([np.diff(column[order], prepend=-1) != 0 for column in columns], axis=0)
-    return order[new]
 
 
 def _log(
