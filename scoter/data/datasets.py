@@ -128,9 +128,6 @@ def load_dataset(
             `$SCOTER_DATA`, then `data-cache/`.
         seed: decides the sample, and the simulated shop.
 
-    Raises:
-        DataError: it is found nowhere; the message says how to get it.
-
     Example:
         >>> shop = load_dataset("simulated", users=40)
         >>> len(shop.users), shop.interactions.columns.tolist()
@@ -147,11 +144,8 @@ def open_dataset(config: DataConfig, data_dir: Path | None = None, seed: int = 0
     """The dataset that a config names, or `max_users` of its users drawn at random.
 
     `seed` decides the simulated shop and the sample of users, nothing else. A plug-in comes before
-    a folder of the same name.
-
-    Raises:
-        DataError: it is found nowhere, or a public dataset has other counts than published.
-        ConfigError: the config contradicts itself.
+    a folder of the same name. Raises `DataError` where it is found nowhere, or a public dataset has
+    other counts than published, and `ConfigError` where the config contradicts itself.
     """
     if config.max_users < 0:
         raise ConfigError(f"data.max_users is {config.max_users}; use 0 (all users) or more")

@@ -14,6 +14,9 @@ from scoter.errors import DataError
 from scoter.storage.untrusted import parse_json, parse_literal
 from scoter.types import Cell
 
+Nanoseconds = Int[np.ndarray, " rows"]  # since 1970
+RowName = Callable[[int], str]
+
 TEXT_COLUMNS = ("title", "brand", "phrase", "description")
 LIST_COLUMN = "categories"
 SECOND = 10**9  # nanoseconds
@@ -24,7 +27,7 @@ _LISTS = (list, tuple, np.ndarray)
 _NUMPY_LIST = re.compile(r"""['"]\s+['"]""")
 
 
-def nanoseconds_of(values: pd.Series, place: str) -> Int[np.ndarray, " rows"]:
+def nanoseconds_of(values: pd.Series, place: str) -> Nanoseconds:
     """Nanoseconds since 1970 of seconds or ISO 8601 dates (UTC where they name no zone).
 
     They are exact, so that events within one second keep their order. What is no time, or no
@@ -67,9 +70,7 @@ def _is_numeric(values: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
-def _of_dates(
-    dates: pd.Series, written: pd.Series, row_name: Callable[[int], str]
-) -> Int[np.ndarray, " rows"]:
+def _of_dates(dates: pd.Series, written: pd.Series, row_name: RowName) -> Nanoseconds:
     zoned = dates.dt.tz_convert("UTC").dt.tz_localize(None) if dates.dt.tz is not None else dates
     moments = zoned.to_numpy()
     seconds = moments.astype("datetime64[s]").astype(np.int64)
@@ -77,7 +78,7 @@ def _of_dates(
     return moments.astype("datetime64[ns]").astype(np.int64)
 
 
-def _of_numbers(seconds: np.ndarray, row_name: Callable[[int], str]) -> Int[np.ndarray, " rows"]:
+def _of_numbers(seconds: np.ndarray, row_name: RowName) -> Nanoseconds:
     check_seconds(seconds, row_name)
     whole = np.floor(seconds).astype(np.int64)
     fraction = np.rint((seconds - whole) * SECOND).astype(np.int64)
@@ -102,8 +103,7 @@ def _number(text: str) -> float:
 def keys_of(values: pd.Series, place: str) -> pd.Series:
     """The keys of a column as text; whole numbers that became floats are whole again.
 
-    Raises:
-        DataError: a key is blank, an inexact number, or written in two ways.
+    A key that is blank, an inexact number, or written in two ways is a `DataError`.
     """
     if pd.api.types.is_float_dtype(values):
         unsafe = np.flatnonzero((values % 1 != 0) | (values.abs() > _EXACT_FLOAT))

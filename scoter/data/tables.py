@@ -40,11 +40,8 @@ def load_table(
 ) -> tuple[InteractionLog, Catalog]:
     """The log and catalogue of `.csv`, `.csv.gz`, `.tsv`, `.tsv.gz` or `.parquet` files.
 
-    Items without interactions stay in the catalogue. Without `items_path` it holds keys only.
-
-    Raises:
-        DataError: a table, a value or a policy that says `error`. The message names the line or
-            row (counted without the header) and the remedy.
+    Items without interactions stay in the catalogue. Without `items_path` it holds keys only. A
+    `DataError` names the line or row (counted without the header) and the remedy.
     """
     items = None if items_path is None else Table.from_file(items_path)
     return from_tables(Table.from_file(interactions_path), items, **policies)

@@ -44,10 +44,6 @@ def directions(cooccurrence: Vectors) -> Vectors:
     """Each item's vector at unit norm, then centred; zeros for an item that is beside no other.
 
     The norm grows with popularity, and k-means on it puts most of a large catalogue into one cell.
-
-    Example:
-        >>> directions(np.array([[9.0, 0.0], [0.0, 0.1], [0.0, 0.0]])).tolist()
-        [[0.5, -0.5], [-0.5, 0.5], [0.0, 0.0]]
     """
     norms = np.linalg.norm(cooccurrence, axis=1, keepdims=True)
     known = norms[:, 0] > 0

@@ -24,13 +24,7 @@ class IdDiagnostics:
 
 
 def diagnose(codes: Codes, codebook_sizes: Sequence[int]) -> IdDiagnostics:
-    """Usage, perplexity and collisions of codes.
-
-    Example:
-        >>> health = diagnose(np.array([[0], [0], [1], [2]]), (4,))
-        >>> health.usage, health.collision_rate, health.largest_group
-        ((0.75,), 0.5, 2)
-    """
+    """Usage, perplexity and collisions of codes."""
     shared = group_sizes(codes)
     levels = list(zip(codes.T, codebook_sizes, strict=True))
     return IdDiagnostics(

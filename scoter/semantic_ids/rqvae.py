@@ -9,8 +9,10 @@ from itertools import pairwise
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int
+from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import AdamW, Optimizer
 
 from scoter.config import SemanticIdConfig
 from scoter.seeding import derive_seed
@@ -37,9 +39,8 @@ def fit_rqvae(vectors: Vectors, config: SemanticIdConfig, seed: int) -> Quantise
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = RqVae(inputs.shape[1], config)
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
-    )
+    weights = model.parameters()
+    optimiser = AdamW(weights, LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     _start_from_kmeans(model, inputs, seed)
     for epoch in range(config.epochs):
         rng = np.random.default_rng(derive_seed(seed, "epoch", epoch))
@@ -116,9 +117,7 @@ def _autocast() -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16, enabled=has_bf16)
 
 
-def _train_epoch(
-    model: RqVae, optimiser: torch.optim.Optimizer, inputs: Tensor, rng: np.random.Generator
-) -> None:
+def _train_epoch(model: RqVae, optimiser: Optimizer, inputs: Tensor, rng: Generator) -> None:
     count = max(len(inputs) // LARGEST_BATCH, min(STEPS_PER_EPOCH, len(inputs)))
     for rows in np.array_split(rng.permutation(len(inputs)), count):
         optimiser.zero_grad(set_to_none=True)
@@ -138,9 +137,7 @@ def _start_from_kmeans(model: RqVae, inputs: Tensor, seed: int) -> None:
 
 
 @torch.no_grad()
-def _move_dead_codes(
-    model: RqVae, optimiser: torch.optim.Optimizer, inputs: Tensor, rng: np.random.Generator
-) -> None:
+def _move_dead_codes(model: RqVae, optimiser: Optimizer, inputs: Tensor, rng: Generator) -> None:
     """Put every unused code onto the residual of some item, and forget its optimiser moments."""
     codes, residuals = model.quantise(model.latents(inputs))
     state = optimiser.state[model.codebooks]

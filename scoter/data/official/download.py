@@ -19,6 +19,8 @@ from scoter.storage.store import hash_file
 from scoter.storage.untrusted import parse_json
 from scoter.storage.writing import replacing, writing
 
+Wait = Callable[[int], float]  # seconds to pause after so many failures before the last
+
 _CHUNK = 1 << 18  # bytes
 _TIMEOUT_S = 30.0
 _WORTH_A_RETRY = (408, 416, 429)  # beside every status from 500 on
@@ -47,16 +49,12 @@ def fetch(source: Source, folder: Path) -> list[Path]:
 
 
 def download(
-    address: str,
-    path: Path,
-    *,
-    attempts: int = 6,
-    wait_s: Callable[[int], float] = lambda n: 2.0**n,
+    address: str, path: Path, *, attempts: int = 6, wait_s: Wait = lambda failures: 2.0**failures
 ) -> None:
     """Fetch one file to `path`; an interrupted download goes on later from `PATH.part`.
 
-    Attempt n (from 0) is followed by a pause of `wait_s(n)` seconds; bytes that arrive start the
-    count anew. A transfer starts again where the remote file has changed.
+    Bytes that arrive start the count of failures anew. A transfer starts again where the remote
+    file has changed.
 
     Raises:
         DataError: every attempt failed, the address does not exist, or the file is another one.

@@ -94,11 +94,6 @@ def _columns(
     absent: dict[str, Cell] = {"title": "", "brand": "", "categories": (), "price": float("nan")}
     names = next(iter(metadata.values())).keys()
     columns = {name: tuple(metadata.get(key, absent)[name] for key in keys) for name in names}
-    return {**columns, "categories": _without_shared_root(columns["categories"])}
-
-
-def _without_shared_root(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
-    """Category paths without a first level that all of them share, such as `Beauty`."""
-    roots = {cell[0] for cell in cells if isinstance(cell, tuple) and cell}
-    start = 1 if len(roots) == 1 else 0
-    return tuple(cell[start:] if isinstance(cell, tuple) else cell for cell in cells)
+    paths = [path for path in columns["categories"] if isinstance(path, tuple)]
+    start = 1 if len({path[0] for path in paths if path}) == 1 else 0  # not where all share a root
+    return {**columns, "categories": tuple(path[start:] for path in paths)}

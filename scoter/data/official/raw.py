@@ -157,7 +157,11 @@ def _python_or_json(line: str) -> object:
 
 
 def _amazon_review(record: Record) -> tuple[str, str, int]:
-    return _key(record["reviewerID"]), _key(record["asin"]), _second(record["unixReviewTime"])
+    time = record["unixReviewTime"]
+    if not isinstance(time, (int, float, str)):
+        raise TypeError(f"a time is a number, and {str(time)[:40]!r} is not")
+    second = max(-_LONGEST_SECOND, min(int(time), _LONGEST_SECOND))
+    return _key(record["reviewerID"]), _key(record["asin"]), second
 
 
 def _yelp_review(record: Record) -> tuple[str, str, int] | None:
@@ -178,12 +182,6 @@ def _key(value: object) -> str:
         raise TypeError(f"a key is text, and {str(value)[:40]!r} is not")
     value.encode()  # half of a character pair is a UnicodeError, which is a ValueError
     return value
-
-
-def _second(value: object) -> int:
-    if not isinstance(value, (int, float, str)):
-        raise TypeError(f"a time is a number, and {str(value)[:40]!r} is not")
-    return max(-_LONGEST_SECOND, min(int(value), _LONGEST_SECOND))
 
 
 def _amazon_2014_item(record: Record) -> dict[str, Cell]:
