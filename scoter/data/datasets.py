@@ -168,10 +168,8 @@ def _whole(
         identity = f"simulated {to_json(settings)} seed={seed}"
         return shop.log, shop.catalog, identity, f"simulated shop, seed {seed}"
     if config.simulated is not None:
-        raise ConfigError(
-            f"data.simulated is set but data.name is {name!r}; name it {SIMULATED!r} or set "
-            "data.simulated=null"
-        )
+        remedy = f"name it {SIMULATED!r} or set data.simulated=null"
+        raise ConfigError(f"data.simulated is set but data.name is {name!r}; {remedy}")
     if name in DATASETS.names():
         made = DATASETS.get(name)()
         shop = made if isinstance(made, Dataset) else Dataset.from_pandas(*made)

@@ -123,10 +123,8 @@ def _column(table: pa.Table, name: str, path: Path, wanted: str, *kinds: Kind) -
     values = table[name]
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     if not any(is_kind(kind) for is_kind in kinds):
-        raise DataError(
-            f"column {name!r} of {path} holds {kind}, not {wanted}; use `scoter data prepare` for "
-            "keys, or convert it"
-        )
+        remedy = "use `scoter data prepare` for keys, or convert it"
+        raise DataError(f"column {name!r} of {path} holds {kind}, not {wanted}; {remedy}")
     if values.null_count:
         row = np.flatnonzero(values.is_null().to_numpy())[0]
         empty = f"is empty in {values.null_count} rows (first: row {row})"
@@ -144,8 +142,7 @@ def _log(table: pa.Table, path: Path, item_count: int) -> InteractionLog:
     if len(outside):
         raise DataError(
             f"row {outside[0]} of {path} names item {items[outside[0]]}, which items.parquet does "
-            f"not have (it has 0..{item_count - 1}); {len(outside)} such rows. Add the item or "
-            "remove the rows"
+            f"not have (it has 0..{item_count - 1}); {len(outside)} such rows. Add the item"
         )
     times = _times(table, path) if _holds(table, "timestamp") else None
     numbers, first, codes = np.unique(users, return_index=True, return_inverse=True)

@@ -29,9 +29,9 @@ def leave_one_out(log: InteractionLog) -> Split:
     """
     users = np.flatnonzero(log.lengths >= MIN_EVENTS)
     if not len(users):
-        raise DataError(
-            f"none of the {log.user_count} users has {MIN_EVENTS} events; leave-one-out needs one"
-        )
+        short = f"none of the {log.user_count} users"
+        short = f"none of the {log.user_count} users has {MIN_EVENTS} events"
+        raise DataError(f"{short}; leave-one-out needs one who has")
     ends = log.offsets[1:][users]
     keep = np.ones(len(log.items), bool)
     keep[ends - 1] = keep[ends - 2] = False

@@ -117,10 +117,8 @@ def keys_of(values: pd.Series, place: str) -> pd.Series:
     keys = values.astype(str)
     blank = np.flatnonzero(keys.str.strip() == "")
     if len(blank):
-        raise DataError(
-            f"column {values.name!r} of {place} is blank in {len(blank)} rows (first: row "
-            f"{blank[0] + 1}); fill them in or remove the rows"
-        )
+        rows = f"{len(blank)} rows (first: row {blank[0] + 1})"
+        raise DataError(f"column {values.name!r} of {place} is blank in {rows}; fill them in")
     first: dict[str, str] = {}
     for key in pd.unique(keys).tolist():
         known = first.setdefault(plain_key(key), key)
@@ -128,8 +126,7 @@ def keys_of(values: pd.Series, place: str) -> pd.Series:
             rows = [np.flatnonzero(keys == spelling)[0] + 1 for spelling in (key, known)]
             raise DataError(
                 f"row {rows[0]} of {place} has {values.name} {key!r}, but row {rows[1]} has "
-                f"{known!r}: they differ only in blanks, '.0' after a number, or Unicode form; "
-                "write each key in one way"
+                f"{known!r}: other blanks, '.0' or Unicode form; write each key in one way"
             )
     return keys
 
@@ -159,9 +156,7 @@ def _list_cell(value: object, name: str, place: str) -> tuple[str, ...]:
         value = _written_list(value, name, place)
     if isinstance(value, _LISTS):
         return tuple(str(part) for part in value if part is not None)
-    raise DataError(
-        f"column {name!r} of {place} holds {value!r}, which is no list; separate by '|'"
-    )
+    raise DataError(f"column {name!r} of {place} holds {value!r}, which is no list; use '|'")
 
 
 def _written_list(text: str, name: str, place: str) -> object:

@@ -87,15 +87,15 @@ class Table:
             hint = f"; write {near!r} as {name!r}" if near else ""
             if name == "timestamp" and not near:
                 hint = "; if rows stand oldest first and have no times, say order='file'"
+            known = f"it has {', '.join(names)}"
             raise DataError(
-                f"{self.place} has no column {name!r} (it has {', '.join(names)}); rename or add "
-                f"it{hint}"
+                f"{self.place} has no column {name!r} ({known}); rename or add it{hint}"
             )
         empty = np.flatnonzero(self.cells[name].isna())
         if len(empty):
+            rows = f"{len(empty)} rows (first: row {empty[0] + 1})"
             raise DataError(
-                f"column {name!r} of {self.place} is empty or NaN in {len(empty)} rows (first: row "
-                f"{empty[0] + 1}); fill them in or remove the rows"
+                f"column {name!r} of {self.place} is empty or NaN in {rows}; fill them in"
             )
 
 
@@ -148,10 +148,9 @@ def _check_rows(path: Path, delimiter: str) -> None:
         elif len(row) == 1 and not row[0].strip():
             continue  # a blank line
         elif len(row) != width:
-            raise DataError(
-                f"line {number} of {path} has {len(row)} fields, but the header has {width}; "
-                f"{_hint(row, width, delimiter)}"
-            )
+            counts = f"{len(row)} fields, but the header has {width}"
+            hint = _hint(row, width, delimiter)
+            raise DataError(f"line {number} of {path} has {counts}; {hint}")
         elif all(len(line.split(delimiter)) == width for line in lines):
             raise DataError(
                 f"lines {number} to {number + len(lines) - 1} of {path} are one quoted cell, "
@@ -171,13 +170,13 @@ def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str], list[str
             except csv.Error as error:
                 is_open = "end of data" in str(error)
                 reason = "a quote is opened and never closed" if is_open else error
+                remedy = "close every quote, and double those in a cell's text"
                 raise DataError(
-                    f"{path} cannot be read (line {number}: {reason}); close every quote, and "
-                    "double those that belong to a cell's text"
+                    f"{path} cannot be read (line {number}: {reason}); {remedy}"
                 ) from None
         else:
             row = line.rstrip("\r\n").split(delimiter)
-        yield number, row, list(taken)
+        yield number, row, taken  # valid until the next row
         number += len(taken)
         taken.clear()
 
@@ -218,9 +217,7 @@ def _check_header(names: list[str], path: Path, delimiter: str) -> None:
             f"header is {names[0][:80]!r}); save it with commas as .csv or with tabs as .tsv"
         )
     if delimiter == "\t" and any(name.startswith('"') for name in names):
-        raise DataError(
-            f"the header of {path} has quotes, which TSV does not have; save it as .csv"
-        )
+        raise DataError(f"header of {path} has quotes, which TSV does not have; save it as .csv")
     _check_names(names, str(path))
 
 

@@ -88,16 +88,12 @@ def _catalog(items: Table) -> Catalog:
     place = items.place
     items.require("item")
     if "key" in items.cells.columns:
-        raise DataError(
-            f"column 'key' of {place} has a reserved name; rename it, as 'item' perhaps"
-        )
+        raise DataError(f"column 'key' of {place} has a reserved name; rename it (to 'item'?)")
     keys = keys_of(items.column("item"), place)
     repeated = np.flatnonzero(keys.duplicated())
     if len(repeated):
-        raise DataError(
-            f"row {repeated[0] + 1} of {place} describes item {keys.iloc[repeated[0]]!r} again "
-            f"({len(repeated)} such rows); keep one row per item"
-        )
+        again = f"describes item {keys.iloc[repeated[0]]!r} again ({len(repeated)} such rows)"
+        raise DataError(f"row {repeated[0] + 1} of {place} {again}; keep one row per item")
     described = items.cells.columns.drop("item")
     columns = {name: cells_of(items.column(name), name, place) for name in described}
     return Catalog(tuple(keys), columns)

@@ -24,11 +24,7 @@ def check_seconds(
 
     A number such as 20190101 is a second in August 1970 as well as a date, so dates written as
     numbers are refused where most of the values look like one. The `DataError` names the first bad
-    value, what it probably is, and the remedy.
-
-    Args:
-        place: names where the value of a row stands, such as `row 3 of log.csv`.
-        written: the text of a row whose value was written as a date.
+    row by `place`, its value (by `written` where it was a date), and the remedy.
     """
     bad = np.flatnonzero(~((seconds >= 0) & (seconds < LATEST)))
     if not len(bad):

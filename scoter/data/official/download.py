@@ -72,9 +72,8 @@ def download(
         failures = 1 if _size(part) > before else failures + 1
         if failures >= attempts:
             raise DataError(
-                f"{address} could not be downloaded after {attempts} attempts ({failure}); {part} "
-                "keeps what arrived. Run the same command again to go on, or fetch the file by "
-                f"hand into {path.parent}"
+                f"{address} could not be downloaded after {attempts} attempts ({failure}). Run the "
+                f"same command again to go on, or fetch the file by hand into {path.parent}"
             )
         time.sleep(wait_s(failures - 1))
     _check_or_record(part, path, address)

@@ -42,9 +42,7 @@ def prepare(source: Source, raw_folder: Path) -> tuple[InteractionLog, Catalog]:
         metadata = None
         keep = np.flatnonzero(k_core(reviews.users, reviews.items, CORE))
     if not len(keep):
-        raise DataError(
-            f"nothing of {reviews_path} survives the {CORE}-core; check that it is the whole file"
-        )
+        raise DataError(f"nothing of {reviews_path} survives the {CORE}-core; check the file")
     log, keys = _log(reviews, keep, source.name)
     del reviews  # most of it may be outside the core, and the metadata takes as much memory again
     if metadata is None:
@@ -53,9 +51,7 @@ def prepare(source: Source, raw_folder: Path) -> tuple[InteractionLog, Catalog]:
 
 
 def k_core(users: Events, items: Events, k: int) -> Bool[np.ndarray, " events"]:
-    """The events that remain once every user and item with fewer than `k` events is removed.
-
-    The result is the largest such set and does not depend on the order of removal.
+    """The events that remain once users and items with fewer than `k` are removed, again and again.
 
     Example:
         >>> k_core(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 1]), 2).tolist()

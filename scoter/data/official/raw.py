@@ -119,9 +119,7 @@ def _records(
 ) -> Iterator[Result]:
     """What `read` makes of each line that is not skipped."""
     if not path.is_file():
-        raise DataError(
-            f"{path} does not exist; download it with `scoter data prepare`, or put it there"
-        )
+        raise DataError(f"{path} does not exist; download it with `scoter data prepare`")
     number = 0
     try:
         check_text(path)
