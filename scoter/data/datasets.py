@@ -68,8 +68,8 @@ class Dataset:
             >>> Dataset.from_pandas(rows).interactions["item"].tolist()
             ['y', 'z', 'x']
         """
-        described = None if items is None else Table.from_frame(items, "the items")
-        table = Table.from_frame(interactions, "the interactions")
+        described = None if items is None else Table.from_frame(items, "the table of items")
+        table = Table.from_frame(interactions, "the table of interactions")
         log, catalog = from_tables(table, described, **policies)
         return cls(log, catalog, _content_digest(log, catalog), "DataFrames", name)
 

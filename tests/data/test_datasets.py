@@ -70,16 +70,32 @@ def test_a_frame_is_copied_and_its_content_is_the_identity() -> None:
 @pytest.mark.parametrize(
     ("rows", "items", "message"),
     [
-        (ROWS.drop(columns="item"), None, "the interactions has no column 'item'"),
+        (ROWS.drop(columns="item"), None, "the table of interactions has no column 'item'"),
         (ROWS.drop(columns="timestamp"), None, "no column 'timestamp' .* say order='file'"),
-        (ROWS.assign(user=None), None, "column 'user' of the interactions is empty or NaN in 6"),
-        (ROWS.assign(item=["x", 1, *"zxyx"]), None, "the interactions cannot be read .* one type"),
-        (ROWS.head(0), None, "the interactions has no rows"),
-        (ROWS.head(5), None, "1 users of the interactions have fewer than 3 events"),
-        (pd.concat([ROWS, ROWS.head(1)]), None, "row 7 of the interactions has the user, item and"),
-        (ROWS, ITEMS.head(2), "row 1 of the interactions names item 'x', which the items does not"),
-        (ROWS, ITEMS.assign(key="k"), "column 'key' of the items has a reserved name"),
-        (ROWS, ITEMS.assign(categories=[1, 2, 3]), "'categories' of the items holds 1, which is"),
+        (
+            ROWS.assign(user=None),
+            None,
+            "column 'user' of the table of interactions is empty or NaN in 6",
+        ),
+        (
+            ROWS.assign(item=["x", 1, *"zxyx"]),
+            None,
+            "the table of interactions cannot be read .* one type",
+        ),
+        (ROWS.head(0), None, "the table of interactions has no rows"),
+        (ROWS.head(5), None, "1 users of the table of interactions have fewer than 3 events"),
+        (
+            pd.concat([ROWS, ROWS.head(1)]),
+            None,
+            "row 7 of the table of interactions has the user, item and",
+        ),
+        (
+            ROWS,
+            ITEMS.head(2),
+            "row 1 of the table of interactions names item .x., which the table of items",
+        ),
+        (ROWS, ITEMS.assign(key="k"), "column 'key' of the table of items has a reserved name"),
+        (ROWS, ITEMS.assign(categories=[1, 2, 3]), "'categories' of the table of items holds 1"),
         (ROWS.set_axis(["user", "item", "item"], axis=1), None, "two columns 'item'"),
     ],
 )
