@@ -32,11 +32,8 @@ _is_integer: Kind = pa.types.is_integer
 def load_prepared(folder: Path) -> tuple[InteractionLog, Catalog]:
     """The log and catalogue of a prepared folder. A user's rows need not be adjacent.
 
-    A null timestamp becomes `UNKNOWN_TIME` (-1); where all are null, the log has no times.
-
-    Raises:
-        DataError: a file or column is missing or unreadable, an item is unknown, a value is null, a
-            time is no plausible one, or a key belongs to two users or items.
+    A null timestamp becomes `UNKNOWN_TIME` (-1); where all are null, the log has none. Unreadable
+    files, unknown items, null values, implausible times and shared keys are a `DataError`.
     """
     interactions, items = (_read(folder / name) for name in PREPARED_FILES)
     path = folder / PREPARED_FILES[1]
@@ -54,9 +51,8 @@ def load_prepared(folder: Path) -> tuple[InteractionLog, Catalog]:
 def save_prepared(log: InteractionLog, catalog: Catalog, folder: Path) -> None:
     """Write a prepared folder that `load_prepared` reads back to the same values.
 
-    Raises:
-        DataError: a catalogue column has a name that the format keeps for itself (`item`, `key`).
-        StoreError: the folder cannot be written; what was there before is still there.
+    A folder that cannot be written is a `StoreError`; what was there before is still there. The
+    column names `item` and `key` are reserved.
     """
     taken = {"item", "key"} & set(catalog.columns)
     if taken:

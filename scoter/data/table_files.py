@@ -40,9 +40,8 @@ class Table:
     def from_file(cls, path: Path) -> "Table":
         """The table in a `.csv`, `.tsv` (either with `.gz`) or `.parquet` file.
 
-        Raises:
-            DataError: it is missing, empty or damaged, a line has more or fewer fields than the
-                header, or two columns have one name.
+        A file that is damaged, a line with more or fewer fields than the header, or two columns of
+        one name is a `DataError`.
         """
         if not path.is_file():
             raise DataError(f"{path} does not exist; check the path")

@@ -57,7 +57,7 @@ def from_tables(
     min_events: int = 3,
     seed: int = 0,
 ) -> tuple[InteractionLog, Catalog]:
-    """The log and catalogue of two tables; arguments and errors as `load_table` has them."""
+    """The log and catalogue of two tables; policies and errors as in `load_table`."""
     cells, place = interactions.cells, interactions.place
     timed = order == "timestamp" or "timestamp" in cells.columns
     for name in ("user", "item", *(["timestamp"] if timed else [])):

@@ -48,21 +48,13 @@ def reassign_last_level(quantised: Quantised) -> Codes:
     Among those items the sum of squared distances from the residuals to their codes is the least
     possible, so an item that was alone keeps its nearest code. After LC-Rec (Zheng et al. 2024,
     section 3.1), which uses optimal transport.
-
-    Example:
-        >>> books = np.array([[[0.0], [9.0]], [[0.0], [1.0]]], np.float32)
-        >>> residual = np.array([[0.6], [0.9], [0.8]], np.float32)
-        >>> near = Quantised(np.array([[0, 1], [0, 1], [1, 1]]), books, residual)
-        >>> reassign_last_level(near).tolist()
-        [[0, 0], [0, 1], [1, 1]]
     """
     codes, book = quantised.codes.copy(), quantised.codebooks[-1]
     _, group, sizes = np.unique(codes[:, :-1], axis=0, return_inverse=True, return_counts=True)
     if sizes.max(initial=0) > len(book):
         raise ConfigError(
-            f"{sizes.max()} items share all codes but the last, whose codebook has {len(book)}: "
-            "raise semantic_ids.codebook_size or semantic_ids.levels, or set "
-            "semantic_ids.collisions=level"
+            f"{sizes.max()} items share all codes but the last, whose codebook has {len(book)}: set "
+            "a larger semantic_ids.codebook_size or .levels, or set semantic_ids.collisions=level"
         )
     order = np.argsort(group.reshape(-1), kind="stable")
     for members in np.split(order, np.cumsum(sizes)[:-1]):

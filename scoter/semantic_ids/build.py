@@ -79,10 +79,6 @@ def codebook_size_for(items: int, config: SemanticIdConfig) -> int:
     """`config.codebook_size`, cut for a small catalogue to one code per `ITEMS_PER_CODE` items.
 
     There are never fewer codes than could name all items apart (items ** (1 / levels)).
-
-    Example:
-        >>> [codebook_size_for(items, SemanticIdConfig()) for items in (12101, 512, 20, 1)]
-        [256, 64, 3, 1]
     """
     enough = ceil(round(items ** (1 / config.levels), 9))
     return min(config.codebook_size, max(items // ITEMS_PER_CODE, enough), items)

@@ -30,11 +30,6 @@ def beside(
     """Text and `directions` of co-occurrence as one vector, the second times `weight`.
 
     Each is centred and scaled to a root mean square norm of 1 first.
-
-    Example:
-        >>> near = np.array([[9.0, 0.0], [0.0, 2.0]])
-        >>> (beside(np.array([[1.0, 0.0], [3.0, 0.0]]), near, weight=0.5) ** 2).round(4).tolist()
-        [[1.0, 0.0, 0.125, 0.125], [1.0, 0.0, 0.125, 0.125]]
     """
     parts = [_unit(text - text.mean(axis=0)), weight * _unit(directions(cooccurrence))]
     return np.concatenate(parts, axis=1).astype(np.float32)

@@ -27,11 +27,7 @@ _WORTH_A_RETRY = (408, 416, 429)  # beside every status from 500 on
 
 
 def fetch(source: Source, folder: Path) -> list[Path]:
-    """The raw files of a dataset in `folder`: downloaded where missing, else verified.
-
-    Raises:
-        DataError: the terms ask for a download by hand, a download failed, or a file was altered.
-    """
+    """The raw files of a dataset in `folder`: downloaded where missing, else verified."""
     paths = [raw_file(folder, name) for name in source.files]
     missing = [path for path in paths if not path.is_file()]
     if missing and not source.addresses:
@@ -54,11 +50,7 @@ def download(
     """Fetch one file to `path`; an interrupted download goes on later from `PATH.part`.
 
     Bytes that arrive start the count of failures anew. A transfer starts again where the remote
-    file has changed.
-
-    Raises:
-        DataError: every attempt failed, the address does not exist, or the file is another one.
-        StoreError: the file cannot be written here; what arrived is kept.
+    file has changed. Failure is a `DataError`; a full or read-only disk is a `StoreError`.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

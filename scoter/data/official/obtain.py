@@ -16,10 +16,7 @@ def obtain(
 ) -> tuple[InteractionLog, Catalog]:
     """Log and catalogue of a registered dataset from the files in `raw` (data-cache/raw/NAME).
 
-    The citation and the terms are printed first.
-
-    Raises:
-        DataError: a file cannot be fetched or was altered, or `published` and other counts.
+    The citation and the terms are printed first. Where `published`, other counts are refused.
     """
     source = source_named(name)
     raw = raw or CACHE / "raw" / name

@@ -22,10 +22,7 @@ def prepare(source: Source, raw_folder: Path) -> tuple[InteractionLog, Catalog]:
 
     Reviews of equal time keep their file order, as in the published sequences. For Amazon 2018, as
     in its published counts, a review given twice (same user, item and time) counts once and items
-    without metadata are left out.
-
-    Raises:
-        DataError: a raw file is missing, damaged or malformed, or nothing survives the five-core.
+    without metadata are left out. Damaged files, or an empty five-core, are a `DataError`.
     """
     reviews_path, metadata_path = (raw_file(raw_folder, name) for name in source.files)
     reviews = read_reviews(reviews_path, source.release)
