@@ -53,8 +53,8 @@ def reassign_last_level(quantised: Quantised) -> Codes:
     _, group, sizes = np.unique(codes[:, :-1], axis=0, return_inverse=True, return_counts=True)
     if sizes.max(initial=0) > len(book):
         raise ConfigError(
-            f"{sizes.max()} items share all codes but the last, whose codebook has {len(book)}: set "
-            "a larger semantic_ids.codebook_size or .levels, or set semantic_ids.collisions=level"
+            f"{sizes.max()} items share all codes but the last, whose codebook has {len(book)}: "
+            "raise semantic_ids.codebook_size or .levels, or set semantic_ids.collisions=level"
         )
     order = np.argsort(group.reshape(-1), kind="stable")
     for members in np.split(order, np.cumsum(sizes)[:-1]):
