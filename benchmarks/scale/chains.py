@@ -13,6 +13,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import click
+
+from benchmarks.studies.study import dataset_option, results_option
 from benchmarks.suite.collect import RESULTS
 from scoter.errors import DataError
 from scoter.storage.store import git_commit
@@ -88,6 +91,26 @@ def _in_a_process(dataset: str, chains: int) -> dict[str, Any]:
             f"writing {chains} chains of {dataset} failed: {done.stderr.strip()[-300:]}"
         )
     return json.loads(done.stdout)
+
+
+@click.command()
+@click.option(
+    "--chains",
+    "sizes",
+    type=click.IntRange(1),
+    multiple=True,
+    default=SIZES,
+    show_default=True,
+    help="How many; repeatable.",
+)
+@dataset_option
+@results_option
+def command(sizes: tuple[int, ...], dataset: str, results: Path) -> None:
+    for row in main(sizes, dataset, results)["rows"]:
+        click.echo(
+            "{chains:9,} chains: {seconds:.1f} s, {chains_per_second:,.0f} a second, peak "
+            "{peak_mib:.0f} MiB ({data_peak_mib:.0f} before the first chain)".format(**row)
+        )
 
 
 if __name__ == "__main__":

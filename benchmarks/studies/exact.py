@@ -1,24 +1,36 @@
-"""How far a trained TIGER's beam search is from the truth: its exact top ten over the whole
-catalogue, for a sample of users.
+"""How often the beam search of a trained TIGER finds the exact ten best items of all.
 
-`results/exact.json` holds one row for each dataset, method, seed and beam width. Measuring a method
-again replaces its rows.
+`results/exact.json` holds one row for each dataset, method, seed and beam width, over a sample of
+test users of a finished run. Measuring a method again replaces its rows.
 """
 
-import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
+import click
 import numpy as np
 
+from benchmarks.studies.study import (
+    Row,
+    merged,
+    read,
+    results_option,
+    run_argument,
+    users_option,
+    write,
+)
 from benchmarks.suite.collect import RESULTS
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
-from scoter.stages.finished import FinishedRun
+from scoter.stages.finished import FinishedMethod, FinishedRun
 from scoter.storage.store import git_commit
 
-KEY = ("dataset", "method", "seed", "beams")
+if TYPE_CHECKING:
+    from scoter.models.backbones.tiger import Tiger
+
+FILE = "exact.json"
+BEAMS = (10, 20, 50)
 
 
 def measure(
@@ -27,14 +39,13 @@ def measure(
     users: int = 100,
     sample_seed: int = 0,
     results: Path = RESULTS,
-) -> list[dict[str, Any]]:
-    """Measure one method of a finished run's folder, put the rows into `results/exact.json` and
-    return them.
+) -> list[Row]:
+    """Measure one method of the finished run in a folder, and put its rows into `exact.json`.
 
-    The users are a sample of the test users by `sample_seed`. `overlap`, `identical` and `first`
-    are explained at `scoter.models.decoding.exact.agreement`; `exact_cpu_seconds` is what the exact
-    scores of one user took, `beam_cpu_seconds` what a search took. `encoder_influence` is explained
-    there too: near zero, the decoder ignores its encoder.
+    Returns:
+        A row for each beam width. `scoter.models.decoding.exact` explains `overlap`, `identical`,
+        `first` and `encoder_influence` (near zero, the decoder ignores its encoder);
+        `exact_cpu_seconds` and `beam_cpu_seconds` are those of one user.
 
     Raises:
         DataError: the folder holds no finished run.
@@ -43,57 +54,56 @@ def measure(
     from scoter.models.decoding.exact import agreement, encoder_influence, log_likelihoods
 
     finished = FinishedRun.at(run)
-    model, reader, histories = _open(finished, method)
+    model, reader, _ = _method(finished, method).trained()
+    tiger = cast("Tiger", model)
+    histories = finished.split.histories("test")
     rng = np.random.default_rng(derive_seed(sample_seed, "exact"))
     some = histories.select(np.sort(rng.permutation(len(histories))[:users]))
     began = time.process_time()
-    scores = log_likelihoods(model, some, reader)
+    scores = log_likelihoods(tiger, some, reader)
     exact_seconds = (time.process_time() - began) / len(some)
-    shared = {
-        "dataset": finished.outcome["dataset"],
-        "method": method,
-        "seed": finished.outcome["seed"],
+    outcome, commit = finished.outcome, git_commit()
+    about = {"dataset": outcome["dataset"], "method": method, "seed": outcome["seed"]}
+    shared = about | {
         "run": finished.artefact.key,
-        "commit": git_commit(),
+        "commit": commit,
         "users": len(some),
         "sample_seed": sample_seed,
         "exact_cpu_seconds": exact_seconds,
-        "encoder_influence": encoder_influence(model, some, reader),
-        "encoder_influence_of_another": encoder_influence(model, some, reader, instead="another"),
+        "encoder_influence": encoder_influence(tiger, some, reader),
+        "encoder_influence_of_another": encoder_influence(tiger, some, reader, instead="another"),
     }
     rows = []
-    for beams in (10, 20, 50):
+    for beams in BEAMS:
         began = time.process_time()
-        found = model.recommend(some, 10, reader, beams=beams).items
+        items = tiger.recommend(some, 10, reader, beams=beams).items
         seconds = (time.process_time() - began) / len(some)
-        rows.append(
-            {**shared, "beams": beams, **agreement(scores, found), "beam_cpu_seconds": seconds}
-        )
-    _merge(rows, results / "exact.json")
+        agreed = agreement(scores, items)
+        rows.append({**shared, "beams": beams, **agreed, "beam_cpu_seconds": seconds})
+    path, key = results / FILE, ("dataset", "method", "seed", "beams")
+    write(path, merged(read(path, []), rows, key))
     return rows
 
 
-def _open(run: FinishedRun, method: str) -> tuple[Any, Any, Any]:
-    """The trained model, its users' chains if it reads any, and the test histories."""
+def _method(run: FinishedRun, method: str) -> FinishedMethod:
     methods = run.experiment.methods
     tigers = [name for name, config in methods.items() if config.model.kind == "tiger"]
     if method not in tigers:
-        raise ConfigError(
-            f"method = {method!r} is no TIGER of this run; choose from: "
-            f"{', '.join(tigers) or 'none'}"
+        known = ", ".join(tigers) or "none"
+        raise ConfigError(f"method = {method!r} is no TIGER of this run; choose from: {known}")
+    return run.method(method)
+
+
+@click.command()
+@run_argument
+@click.option("--method", default="tiger", show_default=True, help="Which TIGER of the run.")
+@users_option(100)
+@click.option("--sample-seed", default=0, show_default=True, help="Which test users.")
+@results_option
+def command(run: Path, method: str, users: int, sample_seed: int, results: Path) -> None:
+    for row in measure(run, method, users, sample_seed, results):
+        click.echo(
+            "{beams} beams: {overlap:.4f} of the exact top ten, all ten for {identical:.4f} of "
+            "{users} users; exact {exact_cpu_seconds:.3f}, beam {beam_cpu_seconds:.4f} "
+            "CPU-seconds a user".format(**row)
         )
-    model, reader, _ = run.method(method).trained()
-    return model, reader, run.split.histories("test")
-
-
-def _merge(rows: list[dict[str, Any]], path: Path) -> None:
-    before = json.loads(path.read_text()) if path.exists() else []
-    made = {tuple(row[name] for name in KEY) for row in rows}
-    kept = [row for row in before if tuple(row[name] for name in KEY) not in made]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(
-        json.dumps(sorted([*kept, *rows], key=lambda row: [row[name] for name in KEY]), indent=1)
-        + "\n"
-    )
-    partial.replace(path)

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.studies.latency import latencies, measure, ratio
+from benchmarks.studies.latency import latencies, measure
+from benchmarks.studies.training_cost import ratio
 from scoter.errors import ConfigError, DataError
 from scoter.stages.finished import find_methods
 from scoter.storage.store import Artefact, Store
