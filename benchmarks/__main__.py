@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.studies.study import PATH, data_option, results_option, store_option
+from benchmarks.studies import study
 from benchmarks.suite.collect import collect as collect_run
 from benchmarks.tables.render import FORMS, render
 from benchmarks.tables.tables import cpu_hours, datasets
@@ -56,8 +56,8 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("runs", nargs=-1, required=True, type=PATH)
-@results_option
+@click.argument("runs", nargs=-1, required=True, type=study.PATH)
+@study.results_option
 def collect(runs: tuple[Path, ...], results: Path) -> None:
     """Put the folders of finished RUNS into the results, in place of equal methods and seeds."""
     for run in runs:
@@ -79,7 +79,7 @@ def collect(runs: tuple[Path, ...], results: Path) -> None:
     help="Stop after so many minutes; the next call goes on.",
 )
 @click.option("--list", "only_list", is_flag=True, help="Show the cells and what they may cost.")
-@data_option
+@study.data_option
 @click.option(
     "--methods",
     default="",
@@ -97,22 +97,12 @@ def collect(runs: tuple[Path, ...], results: Path) -> None:
     default=1.0,
     help="With your own --data: every method's share of the usual epochs.",
 )
-@store_option
-@click.option(
-    "--threads",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Processor threads of a cell.",
+@study.store_option
+@study.option("--threads", type=click.IntRange(1), default=1, help="Processor threads of a cell.")
+@study.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where cells are trained."
 )
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="Where cells are trained.",
-)
-@results_option
+@study.results_option
 def run(
     only: tuple[str, ...],
     budget_minutes: float | None,
@@ -157,8 +147,8 @@ def run(
 
 @main.command()
 @click.option("--dataset", help="One dataset [default: all that have results].")
-@click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
-@results_option
+@study.option("--format", "form", type=click.Choice(FORMS), default="text")
+@study.results_option
 def tables(dataset: str | None, form: str, results: Path) -> None:
     """Print the main table of each dataset; `documents` puts them into the pages."""
     for name in [dataset] if dataset else datasets(results):
@@ -170,8 +160,8 @@ def tables(dataset: str | None, form: str, results: Path) -> None:
 
 
 @main.command()
-@click.option("--dataset", default="beauty-quarter", show_default=True, help="Whose results.")
-@results_option
+@study.option("--dataset", default="beauty-quarter", help="Whose results.")
+@study.results_option
 def controls(dataset: str, results: Path) -> None:
     """Print every control beside TIGER and SCoTER: parameters, and differences with intervals."""
     from benchmarks.tables.controls import as_markdown
@@ -182,7 +172,7 @@ def controls(dataset: str, results: Path) -> None:
 @main.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--check", is_flag=True, help="Write nothing; fail where a page is out of date.")
-@results_option
+@study.results_option
 def documents(paths: tuple[Path, ...], check: bool, results: Path) -> None:
     """Renew the measured parts of the Markdown files PATHS [default: all pages of the project]."""
     from benchmarks.documents import pages, renew
@@ -199,9 +189,7 @@ def documents(paths: tuple[Path, ...], check: bool, results: Path) -> None:
 
 
 @main.command()
-@click.option(
-    "--out", type=PATH, default=Path("suite.html"), show_default=True, help="The file to write."
-)
+@study.option("--out", type=study.PATH, default=Path("suite.html"), help="The file to write.")
 @click.option(
     "--run",
     "runs",
@@ -209,8 +197,8 @@ def documents(paths: tuple[Path, ...], check: bool, results: Path) -> None:
     metavar="RUN",
     help="Also explore users of this finished run of the store; repeatable.",
 )
-@store_option
-@results_option
+@study.store_option
+@study.results_option
 def report(out: Path, runs: tuple[str, ...], store: Path | None, results: Path) -> None:
     """Write the suite as one HTML file: tables, figures, gaps and the source of each number."""
     from paper_figures.suite_report import write_suite_report

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from benchmarks.studies.study import dataset_option, results_option
+from benchmarks.studies import study
 from benchmarks.suite.collect import RESULTS
 from scoter.errors import DataError
 from scoter.storage.store import git_commit
@@ -94,17 +94,16 @@ def _in_a_process(dataset: str, chains: int) -> dict[str, Any]:
 
 
 @click.command()
-@click.option(
+@study.option(
     "--chains",
     "sizes",
     type=click.IntRange(1),
     multiple=True,
     default=SIZES,
-    show_default=True,
     help="How many; repeatable.",
 )
-@dataset_option
-@results_option
+@study.dataset_option
+@study.results_option
 def command(sizes: tuple[int, ...], dataset: str, results: Path) -> None:
     for row in main(sizes, dataset, results)["rows"]:
         click.echo(

@@ -11,7 +11,6 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 
 from benchmarks.speed.timing import Clock, Sample
 from benchmarks.speed.work import Work
@@ -19,25 +18,22 @@ from scoter.models.backbones.t5 import item_causal_mask, to_transformers
 from scoter.models.backbones.tiger import Tiger
 from scoter.models.decoding.tiger_decoder import BeamDecoder
 from scoter.seeding import derive_seed
-from scoter.types import Histories
+from scoter.types import Histories, Rankings
 
 TOLERANCE = 1e-4  # difference of scores, in nats, up to which two items may change places
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """What a beam search returns."""
-
-    items: Int[np.ndarray, "users beams"]  # best first
-    scores: Float[np.ndarray, "users beams"]  # in nats
-
-
 class OurDecoding:
     """`recommend` with as many beams as items asked for."""
 
-    def __init__(self, work: Work, model: Tiger, beams: int, users: int) -> None:
-        self.work, self.model, self.beams, self.users = work, model, beams, users
-        self.decode(sample(work.histories, 4, 0))
+    work: Work
+    model: Tiger
+    beams: int
+    users: int  # decoded in a repeat
+
+    def __post_init__(self) -> None:
+        self.decode(sample(self.work.histories, 4, 0))
 
     def __call__(self, repeat: int) -> Sample:
         requests = sample(self.work.histories, self.users, repeat)
@@ -45,9 +41,8 @@ class OurDecoding:
         self.decode(requests)
         return clock.stop(len(requests))
 
-    def decode(self, requests: Histories) -> Found:
-        rankings = self.model.recommend(requests, self.beams)
-        return Found(rankings.items, rankings.scores)
+    def decode(self, requests: Histories) -> Rankings:
+        return self.model.recommend(requests, self.beams)
 
     def positions(self, requests: Histories) -> list[float]:
         """Decoder positions per user at each level: undecided beams, and padding to a batch."""
@@ -89,7 +84,7 @@ class ReferenceDecoding:
         return clock.stop(len(requests))
 
     @torch.inference_mode()
-    def decode(self, requests: Histories) -> Found:
+    def decode(self, requests: Histories) -> Rankings:
         lengths = torch.from_numpy(np.minimum(requests.lengths, self.max_items).astype(np.int64))
         items = torch.full((len(requests), int(lengths.max())), -1)
         for row, length in enumerate(lengths.tolist()):
@@ -117,7 +112,7 @@ class ReferenceDecoding:
         ranked = [self.item_of.get(tuple(row[1:]), -1) for row in generated.sequences.tolist()]
         shape = (len(requests), self.beams)
         scores = generated.sequences_scores.view(shape).numpy()
-        return Found(np.array(ranked).reshape(shape), scores)
+        return Rankings(requests.users, np.array(ranked).reshape(shape), scores)
 
 
 def prefix_function(rows: Sequence[Sequence[int]]) -> Callable[[int, torch.Tensor], list[int]]:
@@ -136,7 +131,7 @@ def sample(histories: Histories, users: int, repeat: int) -> Histories:
     return histories.select(order[:users])
 
 
-def agreement(ours: Found, theirs: Found) -> dict[str, float]:
+def agreement(ours: Rankings, theirs: Rankings) -> dict[str, float]:
     """How far two beam searches agree.
 
     Returns:
@@ -153,7 +148,7 @@ def agreement(ours: Found, theirs: Found) -> dict[str, float]:
     }
 
 
-def _equal_but_for_ties(ours: Found, theirs: Found, row: int) -> bool:
+def _equal_but_for_ties(ours: Rankings, theirs: Rankings, row: int) -> bool:
     a, b = (
         dict(zip(side.items[row].tolist(), side.scores[row].tolist(), strict=True))
         for side in (ours, theirs)

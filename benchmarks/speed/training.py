@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,13 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks.speed.timing import Clock, Sample
-from benchmarks.speed.work import (
-    SIZE,
-    SlidingWindows,
-    Work,
-    reference_batch,
-    sliding_windows,
-)
+from benchmarks.speed.work import SIZE, SlidingWindows, Work, reference_batch, sliding_windows
 from scoter.config import TigerConfig, TrainingConfig
 from scoter.models.backbones.t5 import item_causal_mask, to_transformers
 from scoter.models.backbones.tiger import Tiger
@@ -36,6 +31,7 @@ def build(ids: SemanticIds, size: TigerConfig = SIZE, seed: int = 0) -> Tiger:
     return Tiger(size, ids)
 
 
+@dataclass(frozen=True, eq=False)
 class OurTraining:
     """scoter's training loop, on some of an epoch's batches that hold all lengths in proportion.
 
@@ -43,22 +39,17 @@ class OurTraining:
     Checkpoints are not timed.
     """
 
-    def __init__(
-        self,
-        work: Work,
-        model: Tiger,
-        precision: str,
-        batches: int,
-        budget: int = CONFIG.batch_targets,
-    ) -> None:
-        self.log, self.model, self.precision, self.count = work.log, model, precision, batches
-        self.windows, self.budget = cut_windows(work.log, model.config.max_items), budget
+    work: Work
+    model: Tiger
+    precision: str
+    batches: int  # in a repeat
+    budget: int = CONFIG.batch_targets  # targets in a batch
 
     def __call__(self, repeat: int) -> Sample:
+        log, most = self.work.log, self.model.config.max_items
         order = derive_seed(0, "batches", repeat)
-        epoch = training_batches(self.log, self.windows, self.budget, order)
-        batches = [warm_up(self.log, self.model.config.max_items)]
-        batches += in_proportion(epoch, self.count, repeat)
+        epoch = training_batches(log, cut_windows(log, most), self.budget, order)
+        batches = [warm_up(log, most), *in_proportion(epoch, self.batches, repeat)]
         return time_steps(self.model, batches, self.precision)
 
 

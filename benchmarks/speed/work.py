@@ -121,8 +121,4 @@ def reference_batch(
     items = log.items[np.minimum(places, len(log.items) - 1)]
     history = torch.from_numpy(np.where(places < target[:, None], items, -1))
     inputs, targets = tokens[history].flatten(1), torch.from_numpy(log.items[target].astype(int))
-    return {
-        "input_ids": inputs,
-        "attention_mask": (inputs != 0).long(),
-        "labels": tokens[targets],
-    }
+    return {"input_ids": inputs, "attention_mask": (inputs != 0).long(), "labels": tokens[targets]}

@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 import numpy as np
 
-from benchmarks.studies.study import Row, merged, read, results_option, runs_argument, write
+from benchmarks.studies import study
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS, dataset_of
 from scoter.errors import DataError
 from scoter.evaluation.significance import bootstrap_mean
@@ -32,10 +33,12 @@ def measure(runs: Sequence[Path], results: Path = RESULTS) -> list[Row]:
         DataError: a folder without a finished run, or a run none of whose methods reads chains.
     """
     path = Path(results) / FILE
-    rows = read(path, {"rows": []})["rows"]
+    rows = study.read(path, {"rows": []})["rows"]
     for run in runs:
-        rows = merged(rows, _rows_of(run), ("dataset", "method", "seed"), ("kind", "place"))
-    write(path, {"unit": "share of 1", "interval": "95 % bootstrap over test users", "rows": rows})
+        rows = study.merged(rows, _rows_of(run), ("dataset", "method", "seed"), ("kind", "place"))
+    study.write(
+        path, {"unit": "share of 1", "interval": "95 % bootstrap over test users", "rows": rows}
+    )
     return rows
 
 
@@ -68,8 +71,8 @@ def _rows_of(folder: Path) -> list[Row]:
 
 
 @click.command()
-@runs_argument
-@results_option
+@study.runs_argument
+@study.results_option
 def command(runs: tuple[Path, ...], results: Path) -> None:
     for row in measure(runs, results):
         slot = "{dataset}, {method}, seed {seed}, {kind} {slot}".format(**row)

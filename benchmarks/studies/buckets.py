@@ -1,11 +1,10 @@
 """Where SCoTER helps: users with short histories, rare targets, and missing or old chains.
 
-Groups of test users give paired differences to TIGER, from the ranks of finished runs. Ages: the
-trained arm ranks a sample of test users again, each time with the chain of an older prefix of the
-same user. Users whose history is too short for the oldest chain are left out, so that ages differ
-in nothing else. `without` reads the learned null alone, as for an unseen user. Intervals are
-bootstraps over users; the models are those of one seed. The groups were fixed before any result was
-seen, and nothing is chosen by them.
+Groups of test users give paired differences to TIGER, from the ranks of finished runs; they were
+fixed before any result was seen. Ages: the trained arm ranks a sample of test users again, each
+time with the chain of an older prefix of the same user. Users whose history is too short for the
+oldest chain are left out, so that ages differ in nothing else. `without` reads the learned null
+alone, as for an unseen user. Intervals are bootstraps over users; the models are of one seed.
 
 `results/buckets.json` holds the last measurement under each label, so that an arm can be trained in
 several ways; `docs/cold-and-stale.md` shows them.
@@ -20,15 +19,8 @@ import click
 import numpy as np
 from jaxtyping import Bool, Int
 
-from benchmarks.studies.study import (
-    Row,
-    arm_option,
-    interval,
-    put,
-    results_option,
-    runs_argument,
-    users_option,
-)
+from benchmarks.studies import study
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from benchmarks.tables.buckets_page import FILE, spoken
 from scoter.evaluation.evaluator import Evaluator, load_user_metrics
@@ -56,7 +48,6 @@ def measure(
     runs: Sequence[Path],
     arm: str = "scoter",
     users: int = 2000,
-    seed: int = 0,
     results: Path = RESULTS,
     label: str = "",
 ) -> Row:
@@ -65,30 +56,31 @@ def measure(
     It replaces what `buckets.json` holds under the same `label`, by default the arm's name.
     """
     methods = find_methods(runs, ("tiger", arm))
-    outcome = methods[arm].run.outcome
-    valid = outcome["methods"][arm]["metrics"]["valid"]
+    valid = methods[arm].run.outcome["methods"][arm]["metrics"]["valid"]
     measured = {
-        "dataset": outcome["dataset"],
-        "seed": outcome["seed"],
-        "arm": arm,
-        "runs": {name: method.run.artefact.key for name, method in methods.items()},
-        "epochs": epochs_of(methods),
+        **described(methods, arm),
         "valid": {metric: valid[metric] for metric in METRICS},
         "commit": git_commit(),
-        "groups": group_differences(methods, arm, seed),
-        "ages": age_rows(methods[arm], users, seed, methods["tiger"]),
+        "groups": group_differences(methods, arm),
+        "ages": age_rows(methods[arm], users, methods["tiger"]),
     }
-    put(results / FILE, label or arm, measured, sort_keys=False)
+    study.put(results / FILE, label or arm, measured, sort_keys=False)
     return measured
 
 
-def epochs_of(methods: Mapping[str, FinishedMethod]) -> dict[str, int]:
-    """How long each method was trained."""
-    outcomes = {name: method.run.outcome["methods"] for name, method in methods.items()}
-    return {name: made[name]["epochs"] for name, made in outcomes.items()}
+def described(methods: Mapping[str, FinishedMethod], arm: str) -> Row:
+    """What the arm and TIGER were trained on, in which runs, and how long."""
+    runs = {name: method.run for name, method in methods.items()}
+    return {
+        "dataset": runs[arm].outcome["dataset"],
+        "seed": runs[arm].outcome["seed"],
+        "arm": arm,
+        "runs": {name: run.artefact.key for name, run in runs.items()},
+        "epochs": {name: run.outcome["methods"][name]["epochs"] for name, run in runs.items()},
+    }
 
 
-def group_differences(methods: Mapping[str, FinishedMethod], arm: str, seed: int) -> list[Row]:
+def group_differences(methods: Mapping[str, FinishedMethod], arm: str) -> list[Row]:
     """One row per group and metric: both means, and the paired difference with its interval."""
     ours, theirs = _test_ranks(methods[arm]), _test_ranks(methods["tiger"])
     groups = {"all": {"all": np.ones(len(ours.users), bool)}, **_groups(methods[arm])}
@@ -96,7 +88,7 @@ def group_differences(methods: Mapping[str, FinishedMethod], arm: str, seed: int
     for kind, members in groups.items():
         for label, chosen in members.items():
             for metric in METRICS if chosen.any() else ():
-                draws = derive_seed(seed, kind, label, metric)
+                draws = derive_seed(0, kind, label, metric)
                 a, b = (per_user(ranks, metric)[chosen] for ranks in (ours, theirs))
                 row = {"kind": kind, "group": label, "users": int(chosen.sum()), "metric": metric}
                 row |= {arm: float(a.mean()), "tiger": float(b.mean())}
@@ -104,26 +96,22 @@ def group_differences(methods: Mapping[str, FinishedMethod], arm: str, seed: int
     return rows
 
 
-def age_rows(
-    method: FinishedMethod, users: int, seed: int, tiger: FinishedMethod | None = None
-) -> list[Row]:
+def age_rows(method: FinishedMethod, users: int, tiger: FinishedMethod) -> list[Row]:
     """One row per age and metric: the mean with chains so old, and its difference to fresh ones.
 
-    With `tiger`, a last age of that name: what TIGER reaches for the same users.
+    The last age, `tiger`, is what TIGER reaches for the same users.
     """
     lengths = method.run.split.histories("test").lengths
     able = np.flatnonzero(lengths > max(AGES))
-    chosen = np.sort(np.random.default_rng(derive_seed(seed, "ages")).permutation(able)[:users])
+    chosen = np.sort(np.random.default_rng(derive_seed(0, "ages")).permutation(able)[:users])
     by_age = _metrics_by_age(method, chosen)
-    if tiger is not None:
-        ranks = _test_ranks(tiger)
-        by_age["tiger"] = {metric: per_user(ranks, metric)[chosen] for metric in METRICS}
+    ranks = _test_ranks(tiger)
+    by_age["tiger"] = {metric: per_user(ranks, metric)[chosen] for metric in METRICS}
     rows = []
     for age, measured in by_age.items():
         for metric, values in measured.items():
-            draws = derive_seed(seed, "age", age, metric)
-            row = {"age": age, "users": len(chosen), "metric": metric}
-            row["value"] = float(values.mean())
+            draws = derive_seed(0, "age", age, metric)
+            row = {"age": age, "users": len(chosen), "metric": metric, "value": values.mean()}
             rows.append(row | asdict(paired_bootstrap(values, by_age["0"][metric], seed=draws)))
     return rows
 
@@ -203,18 +191,20 @@ def as_text(measured: Row) -> str:
     for row in measured["groups"]:
         where = f"{row['kind']}, {row['group']} ({row['users']:,} users)"
         means = f"{row['tiger']:.4f} -> {row[arm]:.4f}"
-        lines.append(f"{where:52} {row['metric']:10} {means}  {interval(row)}")
+        lines.append(f"{where:52} {row['metric']:10} {means}  {study.interval(row)}")
     for row in measured["ages"]:
         where = f"{spoken(row['age'])} ({row['users']:,} users)"
-        lines.append(f"{where:52} {row['metric']:10} {row['value']:.4f}  {interval(row)} to fresh")
+        lines.append(
+            f"{where:52} {row['metric']:10} {row['value']:.4f}  {study.interval(row)} to fresh"
+        )
     return "\n".join(lines)
 
 
 @click.command()
-@runs_argument
-@arm_option
-@users_option(2000)
+@study.runs_argument
+@study.arm_option
+@study.users_option(2000)
 @click.option("--label", default="", help="Name to keep it under [default: the arm].")
-@results_option
+@study.results_option
 def command(runs: tuple[Path, ...], arm: str, users: int, label: str, results: Path) -> None:
     click.echo(as_text(measure(runs, arm, users, results=results, label=label)))

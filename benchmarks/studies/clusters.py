@@ -5,14 +5,14 @@ to vary the mined patterns instead of drawing new ones. The catalogue reasoner w
 stands in for a language model. `results/clusters.json` also holds the points of one picture.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 
+from benchmarks.studies import study
 from benchmarks.studies.discovery import PATTERNS, DiscoveryInputs, experiment_of
-from benchmarks.studies.study import REASONER, Row, results_option, write
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from scoter.seeding import derive_seed
 from scoter.storage.store import git_commit
@@ -22,12 +22,7 @@ ROUNDS = (1, 2, 4)
 SEEDS = (0, 1, 2)
 
 
-def measure(
-    results: Path = RESULTS,
-    rounds: Sequence[int] = ROUNDS,
-    seeds: Sequence[int] = SEEDS,
-    patterns: int = PATTERNS,
-) -> Row:
+def measure(results: Path = RESULTS) -> Row:
     """Discover on the simulated shop for each seed and number of rounds; write `clusters.json`.
 
     Returns:
@@ -38,29 +33,29 @@ def measure(
     from scoter.reasoning.discovery.mine import discover
 
     base = experiment_of("simulated")
-    base = replace(base, discover=replace(base.discover, patterns=patterns))
-    outcome: Row = {"dataset": "simulated", "commit": git_commit(), "reasoner": REASONER}
+    base = replace(base, discover=replace(base.discover, patterns=PATTERNS))
+    outcome: Row = {"dataset": "simulated", "commit": git_commit(), "reasoner": study.REASONER}
     rows: list[Row] = []
-    for seed in seeds:
+    for seed in SEEDS:
         given, discover_seed = DiscoveryInputs.of(base, seed), derive_seed(seed, "discover")
         data = (given.split, given.catalog)
-        for count in rounds:
+        for count in ROUNDS:
             config = replace(base.discover, rounds=count)
             mined = discover(*data, config, given.encode, given.item_vectors, discover_seed)
-            row: Row = {"seed": seed, "rounds": count, "patterns": patterns}
+            row: Row = {"seed": seed, "rounds": count, "patterns": PATTERNS}
             row |= {"steps": list(labels(mined.pattern)), "best_possible": given.best_recall}
             rows.append(row | asdict(mined.recall))
-            if seed == seeds[0]:
+            if seed == SEEDS[0]:
                 points = [asdict(point) for point in mined.points]
                 outcome["points"] = {"rounds": count, "seed": seed, "rows": points}
                 outcome["silhouette"] = mined.silhouette
     outcome |= {"config": asdict(base.discover), "rows": rows}
-    write(results / FILE, outcome)
+    study.write(results / FILE, outcome)
     return outcome
 
 
 @click.command()
-@results_option
+@study.results_option
 def command(results: Path) -> None:
     for row in measure(results)["rows"]:
         click.echo("seed {seed}, {rounds} rounds: {mean:.4f} [{low:.4f}, {high:.4f}]".format(**row))

@@ -1,10 +1,9 @@
 """Whether mining finds the planted pattern, and beats other ways to a pattern at equal calls.
 
 Each seed draws its own shoppers and patterns, and its own simulated shop. The catalogue reasoner
-writes the chains; it stands in for a language model. The rival `best generated` is best of n
-without mining: it tries as many patterns on the same shoppers. The other rivals choose nothing, so
-they use no calls to choose. Every arm writes one chain for each fresh shopper. Over several seeds
-an interval is Student's, with seeds as the sample.
+writes the chains in place of a language model, one for each fresh shopper. The rival `best
+generated` tries as many patterns as mining on the same shoppers; the others choose nothing, so they
+use no calls to choose. Over several seeds an interval is Student's.
 """
 
 import json
@@ -16,17 +15,8 @@ from pathlib import Path
 import click
 import numpy as np
 
-from benchmarks.studies.study import (
-    PATH,
-    REASONER,
-    Row,
-    interval,
-    put,
-    read,
-    results_option,
-    shop_option,
-    write,
-)
+from benchmarks.studies import study
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from scoter.config import DiscoverConfig, Experiment
 from scoter.errors import ConfigError
@@ -48,9 +38,8 @@ def measure(
 ) -> Row:
     """Run discovery with the seeds `first_seed`, ... and write each into `discovery.json`.
 
-    Seeds that the file holds for the same configuration and version are not run again, and are part
-    of what is returned. Seeds from another `first_seed` than 0 are kept apart: the method was made
-    while looking at the seeds 0 to 9.
+    Seeds that the file holds for the same configuration and version are not run again. Seeds from
+    another `first_seed` than 0 are kept apart: the method was made while looking at the first ten.
     """
     from scoter.stages.context import VERSIONS
     from scoter.storage.store import git_commit
@@ -64,12 +53,12 @@ def measure(
     config = config or replace(chosen.discover, patterns=PATTERNS, rounds=ROUNDS)
     chosen = replace(chosen, discover=config)
     name = f"{dataset} from seed {first_seed}" if first_seed else dataset
-    about = {"reasoner": REASONER, "config": asdict(config), "version": VERSIONS["discover"]}
+    about = {"reasoner": study.REASONER, "config": asdict(config), "version": VERSIONS["discover"]}
     rows = {row["seed"]: row for row in kept_rows(results / FILE, name, about)}
     for seed in range(first_seed, first_seed + seeds):
         if seed not in rows:
             rows[seed] = {"commit": git_commit(), **one_seed(chosen, seed)}
-            put(results / FILE, name, summed_up(about, rows))
+            study.put(results / FILE, name, summed_up(about, rows))
     return summed_up(about, rows)
 
 
@@ -82,7 +71,7 @@ def summed_up(about: Row, rows: Mapping[int, Row]) -> Row:
 
 def kept_rows(path: Path, name: str, about: Row) -> list[Row]:
     """The rows of an earlier measurement `about` the same thing, each with its commit."""
-    kept = read(path, {}).get(name, {})
+    kept = study.read(path, {}).get(name, {})
     if any(kept.get(part) != value for part, value in json.loads(json.dumps(about)).items()):
         return []
     return [{"commit": kept["commit"], **row} for row in kept["rows"]]
@@ -207,7 +196,7 @@ def keep_model_run(folder: Path, results: Path = RESULTS) -> Row:
         raise ConfigError(
             f"artefact = {folder} is no discovery with a language model ({why})"
         ) from None
-    write(results / MODEL_FILE, kept, sort_keys=True)
+    study.write(results / MODEL_FILE, kept, sort_keys=True)
     return kept
 
 
@@ -226,22 +215,22 @@ def as_text(dataset: str, outcome: Row) -> str:
     for name, gain in summary["gains"].items():
         used = "{choosing:,} + {fresh:,}".format(**rows[0]["rivals"][name]["calls"])
         above = gain["seeds_with_low_above_zero"]
-        lines.append(f"{name:24}{interval(gain):>38} {above:>18} {used:>22}")
+        lines.append(f"{name:24}{study.interval(gain):>38} {above:>18} {used:>22}")
     calls = "mined: {choosing:,} calls to choose, {fresh:,} at fresh shoppers"
     return "\n".join([*lines, calls.format(**rows[0]["calls"])])
 
 
 @click.command()
-@shop_option
-@click.option("--seeds", type=click.IntRange(1), default=10, show_default=True, help="How many.")
-@click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True)
+@study.shop_option
+@study.option("--seeds", type=click.IntRange(1), default=10, help="How many.")
+@study.option("--first-seed", type=click.IntRange(0), default=0)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option(
     "--artefact",
-    type=PATH,
+    type=study.PATH,
     help="Instead: keep what `scoter discover --language-model local` made here.",
 )
-@results_option
+@study.results_option
 def command(
     dataset: str, seeds: int, first_seed: int, as_json: bool, artefact: Path | None, results: Path
 ) -> None:

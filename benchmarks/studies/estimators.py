@@ -19,7 +19,8 @@ from jaxtyping import Float
 from scipy.integrate import quad
 from scipy.special import digamma, gammaln, logsumexp
 
-from benchmarks.studies.study import Row, read, results_option, write
+from benchmarks.studies import study
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from benchmarks.tables.estimators_page import FILE, as_table
 from scoter.storage.store import git_commit
@@ -101,14 +102,14 @@ def measure(
         All `rows`, and how many of the cells asked for are still `missing`.
     """
     path, began, every, commit = results / FILE, time.process_time(), laws(), git_commit()
-    rows = read(path, {"rows": []})["rows"]
+    rows = study.read(path, {"rows": []})["rows"]
     done = set(map(itemgetter("law", "n", "estimator", "seed"), rows))
     wanted = [cell for cell in cells(seeds, sizes) if not only or cell[2] in only]
     for cell in wanted:
         if cell not in done and time.process_time() - began <= budget:
             rows.append({**measure_cell(every[cell[0]], *cell), "commit": commit})
             done.add(cell)
-            write(path, {"unit": "nats", "rows": rows}, indent=0)
+            study.write(path, {"unit": "nats", "rows": rows}, indent=0)
     return {"rows": rows, "missing": len(set(wanted) - done)}
 
 
@@ -272,21 +273,12 @@ def _channel(view: str) -> Law:
 
 
 @click.command()
-@click.option(
-    "--seeds",
-    type=click.IntRange(1),
-    default=2,
-    show_default=True,
-    help="How many samples of each law.",
-)
-@click.option(
-    "--budget",
-    default=1500.0,
-    show_default=True,
-    help="Stop after so many CPU-seconds; the next call goes on.",
+@study.option("--seeds", type=click.IntRange(1), default=2, help="How many samples of each law.")
+@study.option(
+    "--budget", default=1500.0, help="Stop after so many CPU-seconds; the next call goes on."
 )
 @click.option("--estimator", "only", multiple=True, help="Only this one; repeatable.")
-@results_option
+@study.results_option
 def command(seeds: int, budget: float, only: tuple[str, ...], results: Path) -> None:
     measured = measure(seeds, results, budget, only=only)
     missing = measured["missing"]

@@ -11,15 +11,8 @@ from typing import TYPE_CHECKING, cast
 import click
 import numpy as np
 
-from benchmarks.studies.study import (
-    Row,
-    merged,
-    read,
-    results_option,
-    run_argument,
-    users_option,
-    write,
-)
+from benchmarks.studies import study
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
@@ -46,10 +39,6 @@ def measure(
         A row for each beam width. `scoter.models.decoding.exact` explains `overlap`, `identical`,
         `first` and `encoder_influence` (near zero, the decoder ignores its encoder);
         `exact_cpu_seconds` and `beam_cpu_seconds` are those of one user.
-
-    Raises:
-        DataError: the folder holds no finished run.
-        ConfigError: the run has no such method, or it is no TIGER.
     """
     from scoter.models.decoding.exact import agreement, encoder_influence, log_likelihoods
 
@@ -81,7 +70,7 @@ def measure(
         agreed = agreement(scores, items)
         rows.append({**shared, "beams": beams, **agreed, "beam_cpu_seconds": seconds})
     path, key = results / FILE, ("dataset", "method", "seed", "beams")
-    write(path, merged(read(path, []), rows, key))
+    study.write(path, study.merged(study.read(path, []), rows, key))
     return rows
 
 
@@ -95,11 +84,11 @@ def _method(run: FinishedRun, method: str) -> FinishedMethod:
 
 
 @click.command()
-@run_argument
-@click.option("--method", default="tiger", show_default=True, help="Which TIGER of the run.")
-@users_option(100)
-@click.option("--sample-seed", default=0, show_default=True, help="Which test users.")
-@results_option
+@study.run_argument
+@study.option("--method", default="tiger", help="Which TIGER of the run.")
+@study.users_option(100)
+@study.option("--sample-seed", default=0, help="Which test users.")
+@study.results_option
 def command(run: Path, method: str, users: int, sample_seed: int, results: Path) -> None:
     for row in measure(run, method, users, sample_seed, results):
         click.echo(

@@ -1,22 +1,17 @@
 """Information in the order of the steps of real chains, over each collapsed form, in nats.
 
-A finished run with a structured arm gives the chains, the items' semantic-ID tokens and the split.
-Targets are those of validation, decoders are fitted on other users (cross-fitting), and no test
-target is read.
-
-Given is a pooled history: the mean vector of a user's last twenty items beside the vector of the
-last one. A recommender sees more, so a chain is worth more here than there (F1). A step is its
-sentence's principal axes beside the vector of the item that it ends by naming, zeros where it names
-none. A form that keeps steps apart also names their items, with one weight a step in the decoder; a
-pooled form names nothing.
+The chains are those of a finished run. Targets are those of validation, decoders are fitted on
+other users, and no test target is read. Given is a pooled history, which is less than a recommender
+sees, so that a chain is worth more here (F1). A step is its sentence's principal axes beside the
+vector of the item that it ends by naming. A form that keeps steps apart also names their items,
+with one weight a step in the decoder; a pooled form names nothing.
 
 Rows of kind `over` are I(Y; ordered chain | form, history) by the nested paired V-information of
-`theory.estimators.token_choice`; T1 says that the form loses as much log-loss. It is what a linear
-reader beside random features can use, not a bound. The null form is the ordered chain itself: what
-is measured over it is noise of the second fit. Rows of kind `prefix` are what each further step
-adds. Rows of kind `cap` put T7's largest recall beside the observed lift of the recommenders. T7
-holds for the Bayes recall of the collapsed form and the true information; both are estimates here,
-so the row is an illustration and no certificate.
+`theory.estimators.token_choice`: what a linear reader beside random features can use, not a bound.
+T1 says that the form loses as much log-loss. The null form is the ordered chain itself: what is
+measured over it is noise of the second fit. `prefix` is what each further step adds. `cap` puts
+T7's largest recall beside the observed lift. T7 holds for Bayes recall and true information; both
+are estimates here, so the row is an illustration and no certificate.
 """
 
 import time
@@ -29,15 +24,8 @@ import click
 import numpy as np
 from jaxtyping import Float, Int
 
-from benchmarks.studies.study import (
-    Row,
-    interval,
-    results_option,
-    run_argument,
-    seed_option,
-    users_option,
-    write,
-)
+from benchmarks.studies import study
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS, ranks_path
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
@@ -77,33 +65,20 @@ class Chains:
 
 
 def measure(run: Path, users: int = USERS, seed: int = 0, results: Path = RESULTS) -> Row:
-    """Measure the finished run in a folder; write `information.json` and return it.
-
-    Raises:
-        DataError: the folder holds no finished run.
-        ConfigError: the run has no chains.
-    """
+    """Measure the finished run in a folder; write `information.json` and return it."""
     from scoter.stages.finished import FinishedRun
 
     began, finished = time.process_time(), FinishedRun.at(run)
     chains = open_chains(finished, users, seed)
     dataset, rows = finished.outcome["dataset"], list(rows_of(chains, seed))
-    result = {
-        "dataset": dataset,
-        "run": finished.artefact.key,
-        "chains": finished.made_from("chains").key,
-        "commit": git_commit(),
-        "seed": seed,
-        "users": len(chains.targets),
-        "split": "valid",
-        "reasoner": finished.outcome["reasoner"],
-        "pattern": list(chains.pattern),
-        "given": X_SEEN,
-        "estimator": ESTIMATOR,
-        "rows": rows + caps(rows, dataset, results, seed),
-        "cpu_seconds": time.process_time() - began,
-    }
-    write(results / FILE, result)
+    result: Row = {"dataset": dataset, "run": finished.artefact.key}
+    result |= {"chains": finished.made_from("chains").key, "commit": git_commit(), "seed": seed}
+    result |= {"users": len(chains.targets), "split": "valid"}
+    result |= {"reasoner": finished.outcome["reasoner"], "pattern": list(chains.pattern)}
+    result |= {"given": X_SEEN, "estimator": ESTIMATOR}
+    result["rows"] = rows + caps(rows, dataset, results, seed)
+    result["cpu_seconds"] = time.process_time() - began
+    study.write(results / FILE, result)
     return result
 
 
@@ -125,9 +100,8 @@ def open_chains(finished: "FinishedRun", users: int, seed: int) -> Chains:
     _, catalog, split = finished.data
     ids, written = finished.made_from("semantic-ids"), finished.made_from("chains")
     embedded = finished.store.find("items", ids.manifest()["inputs"][0])
-    items = principal_axes(
-        load_arrays(embedded.file("vectors.safetensors"))["vectors"], VECTOR_DIMS
-    )
+    vectors = load_arrays(embedded.file("vectors.safetensors"))["vectors"]
+    items = principal_axes(vectors, VECTOR_DIMS)
     sentences = load_chains(written.folder()).sentences
     steps = with_named_items(open_steps(written), sentences, item_names(catalog), items)
     histories = split.histories("valid")
@@ -299,15 +273,15 @@ def _seen(items: np.ndarray, some: Histories) -> np.ndarray:
 
 
 @click.command()
-@run_argument
-@users_option(USERS, least=100)
-@seed_option
-@results_option
+@study.run_argument
+@study.users_option(USERS, least=100)
+@study.seed_option
+@study.results_option
 def command(run: Path, users: int, seed: int, results: Path) -> None:
     for row in measure(run, users, seed, results)["rows"]:
         if row["kind"] == "cap":
             cap = "cap     {name}: {recall_cap:.4f}; observed {recall:.4f}"
             click.echo(cap.format(**row))
         else:
-            nats = interval(row | {"mean": row["nats"]})
+            nats = study.interval(row | {"mean": row["nats"]})
             click.echo(f"{row['kind']:7} {row['name']}: {nats} of {row['n']} users")

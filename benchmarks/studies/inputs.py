@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from benchmarks.studies.study import PATH, Row, merged, read, results_option, write
+from benchmarks.studies import study
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS, dataset_of
 from scoter.errors import DataError
 from scoter.storage.run_files import RUN_FILE, run_at
@@ -35,12 +36,12 @@ def measure(runs: Sequence[Path] = (), results: Path = RESULTS) -> Row:
         DataError: a folder without a finished run that has semantic IDs.
     """
     path = Path(results) / FILE
-    kept = read(path, {"datasets": [], "semantic_ids": []})
-    kept["datasets"] = merged(kept["datasets"], _described(), ["dataset"])
+    kept = study.read(path, {"datasets": [], "semantic_ids": []})
+    kept["datasets"] = study.merged(kept["datasets"], _described(), ["dataset"])
     for run in runs:
         made = [_semantic_ids(Path(run))]
-        kept["semantic_ids"] = merged(kept["semantic_ids"], made, ("dataset", "run"))
-    write(path, kept)
+        kept["semantic_ids"] = study.merged(kept["semantic_ids"], made, ("dataset", "run"))
+    study.write(path, kept)
     return kept
 
 
@@ -74,8 +75,8 @@ def _semantic_ids(folder: Path) -> Row:
 
 
 @click.command()
-@click.argument("runs", nargs=-1, type=PATH)
-@results_option
+@click.argument("runs", nargs=-1, type=study.PATH)
+@study.results_option
 def command(runs: tuple[Path, ...], results: Path) -> None:
     kept = measure(runs, results)
     for row in kept["datasets"]:

@@ -1,15 +1,12 @@
 """Patterns chosen by a short transfer, against patterns chosen by recall, at equal compute.
 
-Two arms start from the same mining. *Joint* trains the mined pattern and its best competitors by
-successive halving on held-in targets, then the one that is left on all training targets
-(`scoter.stages.joint`). *Recall-only* trains the mined pattern alone, for as many epochs as joint
-spent on all of them. Both then rank the test targets of *fresh* shoppers, whose held-in targets had
-no part in mining or choosing. Validation and test choose no epoch and no setting.
-
-Compute is counted in target-steps (one target trained on once). It is equal up to the held-in
-targets, which joint leaves out while it chooses. CPU-seconds stand beside it; joint's also hold the
-writing of its candidates' chains. The catalogue reasoner writes the chains; it stands in for a
-language model.
+*Joint* trains the mined pattern and its best competitors by successive halving on held-in targets,
+then the one that is left on all training targets (`scoter.stages.joint`). *Recall-only* trains the
+mined pattern alone, for as many epochs as joint spent on all of them. Both then rank the test
+targets of *fresh* shoppers, whose held-in targets had no part in mining or choosing. Validation and
+test choose nothing. Compute is counted in target-steps (one target trained on once); it is equal up
+to the held-in targets, which joint leaves out while it chooses. Joint's CPU-seconds include the
+writing of its candidates' chains, by the catalogue reasoner in place of a language model.
 """
 
 import json
@@ -22,22 +19,15 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
+from benchmarks.studies import study
 from benchmarks.studies.discovery import over_seeds
-from benchmarks.studies.study import (
-    Row,
-    interval,
-    merged,
-    put,
-    read,
-    results_option,
-    seeds_option,
-    shop_option,
-)
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from scoter.config import DiscoverConfig, Experiment, MethodConfig
 from scoter.errors import ConfigError
+from scoter.evaluation.metrics import mean_metrics, per_user
 from scoter.evaluation.significance import paired_bootstrap
-from scoter.types import ReasoningPattern, Split
+from scoter.types import ReasoningPattern, Split, UserMetrics
 
 if TYPE_CHECKING:
     from scoter.stages.joint import Chosen
@@ -60,10 +50,7 @@ class Cell:
 
 
 def cell_of(dataset: str) -> Cell:
-    """The simulated shop with its small TIGER, or all of Beauty with the benchmark's.
-
-    Steps are vectors, without votes.
-    """
+    """The simulated shop with its small TIGER, or all of Beauty with the benchmark's."""
     from scoter.experiments import experiment, methods, simulated
 
     if dataset == "simulated":
@@ -79,17 +66,11 @@ def cell_of(dataset: str) -> Cell:
     return Cell(chosen, "scoter", method, candidates=4, first_epochs=2, more_epochs=4)
 
 
-def measure(
-    dataset: str, seeds: Sequence[int], results: Path = RESULTS, cell: Cell | None = None
-) -> Row:
-    """Measure the seeds that are missing, and keep each row as soon as it is there.
-
-    Raises:
-        ConfigError: an unknown dataset, or rows of another configuration in `results`.
-    """
-    chosen, path = cell or cell_of(dataset), results / FILE
+def measure(dataset: str, seeds: Sequence[int], results: Path = RESULTS) -> Row:
+    """Measure the seeds that are missing, and keep each row as soon as it is there."""
+    chosen, path = cell_of(dataset), results / FILE
     config = json.loads(json.dumps(asdict(chosen)))
-    outcome = read(path, {}).get(dataset, {"config": config, "rows": []})
+    outcome = study.read(path, {}).get(dataset, {"config": config, "rows": []})
     if outcome["config"] != config:
         raise ConfigError(
             f"{path} holds rows of {dataset} with another configuration; remove its {dataset!r} "
@@ -97,9 +78,9 @@ def measure(
         )
     for seed in seeds:
         if seed not in [row["seed"] for row in outcome["rows"]]:
-            rows = merged(outcome["rows"], [one_seed(chosen, seed)], ["seed"])
+            rows = study.merged(outcome["rows"], [one_seed(chosen, seed)], ["seed"])
             outcome = {"config": config, "rows": rows, "summary": summarise(rows)}
-            put(path, dataset, outcome)
+            study.put(path, dataset, outcome)
     return outcome
 
 
@@ -112,12 +93,12 @@ class Arm:
     target_steps: int
     cpu_seconds: float  # after mining
 
-    def row(self, ranks: np.ndarray) -> Row:
+    def row(self, ranks: UserMetrics) -> Row:
         from scoter.reasoning.discovery.generate import labels
 
         row: Row = {"pattern": list(labels(self.pattern)), "epochs": self.transfer.epochs}
         row |= {"target_steps": self.target_steps, "cpu_seconds_after_mining": self.cpu_seconds}
-        return row | {metric: float(hits.mean()) for metric, hits in per_user(ranks).items()}
+        return row | mean_metrics(ranks, METRICS)
 
 
 def one_seed(cell: Cell, seed: int) -> Row:
@@ -128,7 +109,10 @@ def one_seed(cell: Cell, seed: int) -> Row:
     chosen, split, arms = _trained(cell, seed)
     fresh = np.flatnonzero(~np.isin(split.test.users, chosen.users))
     histories, targets = split.histories("test").select(fresh), split.test.items[fresh]
-    ranks = {name: arm.transfer.ranks(histories, targets, 10) for name, arm in arms.items()}
+    ranks = {
+        name: UserMetrics(histories.users, arm.transfer.ranks(histories, targets, 10), depth=10)
+        for name, arm in arms.items()
+    }
     return {
         "seed": seed,
         "commit": git_commit(),
@@ -170,22 +154,10 @@ def _trained(cell: Cell, seed: int) -> "tuple[Chosen, Split, dict[str, Arm]]":
     return chosen, split, arms
 
 
-def per_user(ranks: np.ndarray) -> dict[str, np.ndarray]:
-    """Recall@10 and NDCG@10 of each user, from ranks that are 0 for a miss.
-
-    Example:
-        >>> {name: values.tolist() for name, values in per_user(np.array([1, 0, 3])).items()}
-        {'recall@10': [1.0, 0.0, 1.0], 'ndcg@10': [1.0, 0.0, 0.5]}
-    """
-    hit = ranks > 0
-    discounted = np.where(hit, 1 / np.log2(1.0 + np.maximum(ranks, 1)), 0.0)
-    return {"recall@10": hit.astype(float), "ndcg@10": discounted}
-
-
-def gains(joint: np.ndarray, alone: np.ndarray, seed: int) -> dict[str, dict[str, float]]:
+def gains(joint: UserMetrics, alone: UserMetrics, seed: int) -> dict[str, dict[str, float]]:
     """Joint minus recall-only with paired 95 % bootstrap intervals over users."""
-    a, b = per_user(joint), per_user(alone)
-    return {name: asdict(paired_bootstrap(a[name], b[name], seed=seed)) for name in METRICS}
+    pairs = {name: (per_user(joint, name), per_user(alone, name)) for name in METRICS}
+    return {name: asdict(paired_bootstrap(a, b, seed=seed)) for name, (a, b) in pairs.items()}
 
 
 def summarise(rows: Sequence[Row]) -> Row:
@@ -204,16 +176,19 @@ def as_text(dataset: str, outcome: Row) -> str:
             cost += "{cpu_seconds_after_mining:.0f} CPU-s  {pattern}"
             recall = f"recall@10 {arm['recall@10']:.4f}"
             lines.append(f"{seed} {name:12} {recall}, {cost.format(**arm)}")
-        gain, users = interval(row["gains"]["recall@10"]), f"{row['fresh_users']:,} fresh users"
+        gain, users = (
+            study.interval(row["gains"]["recall@10"]),
+            f"{row['fresh_users']:,} fresh users",
+        )
         lines.append(f"{seed} difference   {gain} of {users}{same}")
     for metric, gain in outcome["summary"].items():
-        lines.append(f"over seeds, {metric}: {interval(gain)}")
+        lines.append(f"over seeds, {metric}: {study.interval(gain)}")
     return "\n".join(lines)
 
 
 @click.command()
-@shop_option
-@seeds_option
-@results_option
+@study.shop_option
+@study.seeds_option
+@study.results_option
 def command(dataset: str, seeds: tuple[int, ...], results: Path) -> None:
     click.echo(as_text(dataset, measure(dataset, seeds, results)))

@@ -20,9 +20,9 @@ from unittest.mock import patch
 import click
 import numpy as np
 
-from benchmarks.studies import training_cost
-from benchmarks.studies.buckets import epochs_of
-from benchmarks.studies.study import Row, arm_option, results_option, runs_argument, write
+from benchmarks.studies import study, training_cost
+from benchmarks.studies.buckets import described
+from benchmarks.studies.study import Row
 from benchmarks.studies.training_cost import STEPS, ratio, step_costs, steps_option
 from benchmarks.suite.collect import RESULTS
 from scoter.seeding import derive_seed
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from scoter.reasoning.language.openai_model import OpenAIModel
 
 FILE = "latency.json"
-REQUESTS, WARM_UP = 300, 30
+REQUESTS, WARM_UP, THREADS = 300, 30, (1, 2)
 
 _PEAK = """
 import sys, torch
 from pathlib import Path
 from scoter.models.training.memory import peak_mib
 from scoter.serving.bundle_reader import open_bundle
-torch.set_num_threads(int(sys.argv[2]))
+torch.set_num_threads(1)
 bundle = open_bundle(Path(sys.argv[1]))
 for user in list(bundle.user_rows)[:50]: bundle.rank(user)
 print(peak_mib())
@@ -53,40 +53,31 @@ def measure(
     arm: str = "scoter",
     requests: int = REQUESTS,
     steps: int = STEPS,
-    threads: Sequence[int] = (1, 2),
-    seed: int = 0,
     results: Path = RESULTS,
 ) -> Row:
     """Measure `arm` against `tiger` of the finished `runs`; write `latency.json` and return it."""
     methods = find_methods(runs, ("tiger", arm))
     with TemporaryDirectory() as folder:
         bundles = {name: _export(method, Path(folder) / name) for name, method in methods.items()}
-        rows = [latencies(bundles, arm, requests, count, seed) for count in threads]
-        memory = {name: _peak_mib(path, threads[0]) for name, path in bundles.items()}
-        sizes = {
-            name: sum(file.stat().st_size for file in path.iterdir())
-            for name, path in bundles.items()
-        }
-    outcome = methods[arm].run.outcome
+        rows = [latencies(bundles, arm, requests, count) for count in THREADS]
+        memory = {name: _peak_mib(path) for name, path in bundles.items()}
+        files = {name: path.iterdir() for name, path in bundles.items()}
+        sizes = {name: sum(file.stat().st_size for file in some) for name, some in files.items()}
     measured = {
-        "dataset": outcome["dataset"],
-        "seed": outcome["seed"],
-        "arm": arm,
-        "runs": {name: method.run.artefact.key for name, method in methods.items()},
-        "epochs": epochs_of(methods),
+        **described(methods, arm),
         "commit": git_commit(),
         "beams": 20,
         "language_model_calls": sum(row["language_model_calls"] for row in rows),
         "latency": rows,
         "peak_mib": memory,
         "bundle_bytes": sizes,
-        "training": step_costs(methods[arm], steps, seed),
+        "training": step_costs(methods[arm], steps),
     }
-    write(results / FILE, measured)
+    study.write(results / FILE, measured)
     return measured
 
 
-def latencies(bundles: Mapping[str, Path], arm: str, requests: int, threads: int, seed: int) -> Row:
+def latencies(bundles: Mapping[str, Path], arm: str, requests: int, threads: int) -> Row:
     """Median and 99th percentile of both bundles in milliseconds, and the ratio of the medians."""
     import torch
 
@@ -95,7 +86,7 @@ def latencies(bundles: Mapping[str, Path], arm: str, requests: int, threads: int
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     opened = {name: open_bundle(path) for name, path in bundles.items()}
-    everybody, order = sorted(opened["tiger"].user_rows), derive_seed(seed, "latency")
+    everybody, order = sorted(opened["tiger"].user_rows), derive_seed(0, "latency")
     users = np.random.default_rng(order).permutation(everybody)[: requests + WARM_UP].tolist()
     wall: dict[str, list[float]] = {name: [] for name in opened}
     spent: dict[str, list[float]] = {name: [] for name in opened}
@@ -113,8 +104,8 @@ def latencies(bundles: Mapping[str, Path], arm: str, requests: int, threads: int
         "requests": len(users) - WARM_UP,
         "language_model_calls": len(calls),
         **{name: {**_quantiles(wall[name]), "cpu": _quantiles(spent[name])} for name in opened},
-        "p50_ratio": ratio(wall[arm], wall["tiger"], np.median, seed),
-        "p50_ratio_cpu": ratio(spent[arm], spent["tiger"], np.median, seed),
+        "p50_ratio": ratio(wall[arm], wall["tiger"], np.median),
+        "p50_ratio_cpu": ratio(spent[arm], spent["tiger"], np.median),
     }
 
 
@@ -148,9 +139,9 @@ def _export(method: FinishedMethod, out: Path) -> Path:
     return out
 
 
-def _peak_mib(bundle: Path, threads: int) -> float:
+def _peak_mib(bundle: Path) -> float:
     """Peak resident memory of a process that opens the bundle and answers fifty requests."""
-    command = [sys.executable, "-c", _PEAK, str(bundle), str(threads)]
+    command = [sys.executable, "-c", _PEAK, str(bundle)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
@@ -172,10 +163,10 @@ def as_text(measured: Row) -> str:
 
 
 @click.command()
-@runs_argument
-@arm_option
-@click.option("--requests", type=click.IntRange(1), default=REQUESTS, show_default=True)
+@study.runs_argument
+@study.arm_option
+@study.option("--requests", type=click.IntRange(1), default=REQUESTS)
 @steps_option
-@results_option
+@study.results_option
 def command(runs: tuple[Path, ...], arm: str, requests: int, steps: int, results: Path) -> None:
     click.echo(as_text(measure(runs, arm, requests, steps, results=results)))

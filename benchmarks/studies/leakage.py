@@ -1,11 +1,9 @@
 """How often each step of a chain names the target in training, validation and test.
 
 A chain that leaks would name validation or test targets more often than training targets. All roles
-of the hand-written pattern and every user take part. `results/leakage.json` holds the rows of
-`scoter.reasoning.chains.leakage` for each dataset; `benchmarks.tables.leakage_page` prints them.
-
-The parts of one split are not equally informed: at a test target everybody's statistics lack two
-interactions, at the last training target none. `equally_informed` splits the log anew for each
+of the hand-written pattern and every user take part; `scoter.reasoning.chains.leakage` explains the
+rows. The parts of one split are not equally informed: at a test target everybody's statistics lack
+two interactions, at the last training target none. `equally_informed` splits the log anew for each
 part, so that the statistics lack that interaction of everybody and all later ones. A difference
 that is left between the parts is the users' behaviour, or a leak.
 """
@@ -18,7 +16,8 @@ import click
 import numpy as np
 import pandas as pd
 
-from benchmarks.studies.study import REASONER, Row, put, results_option, seed_option
+from benchmarks.studies import study
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from benchmarks.tables.leakage_page import FILE, PARTS, tables_of
 from scoter.data.split import leave_one_out
@@ -38,10 +37,8 @@ def measure(
 ) -> Row:
     """Measure a dataset and put it beside the others in `leakage.json`.
 
-    Args:
-        shuffled: puts each user's interactions of one time in random order first, where the order
-            of ties is that of a file; the measurement has a name of its own.
-        equal: measures each part on a split of its own, with statistics as fresh as every other's.
+    `shuffled` first puts each user's interactions of one time in random order; `equal` measures
+    each part on a split of its own. Either has a name of its own in the file.
     """
     from scoter.config import DataConfig
     from scoter.data.datasets import open_dataset
@@ -64,12 +61,12 @@ def measure(
     measured = {
         "commit": git_commit(),
         "seed": seed,
-        "reasoner": REASONER,
+        "reasoner": study.REASONER,
         "rows": json.loads(rows or "[]"),
         "cpu_seconds": round(time.process_time() - began, 1),
     }
     name = dataset + "-shuffled-ties" * shuffled + "-equally-informed" * equal
-    put(results / FILE, name, measured)
+    study.put(results / FILE, name, measured)
     return measured
 
 
@@ -99,19 +96,16 @@ def equally_informed(log: InteractionLog) -> dict[str, Split]:
 
 @click.command()
 @click.option(
-    "--dataset",
-    "measured",
-    multiple=True,
-    help="Measure this dataset (repeatable); by default none is.",
+    "--dataset", "measured", multiple=True, help="Measure this dataset; repeatable [default: none]."
 )
-@seed_option
+@study.seed_option
 @click.option(
     "--shuffle-ties", is_flag=True, help="Put interactions of one time in random order first."
 )
 @click.option(
     "--equally-informed", is_flag=True, help="Measure each part with equally fresh statistics."
 )
-@results_option
+@study.results_option
 def command(
     measured: tuple[str, ...], seed: int, shuffle_ties: bool, equally_informed: bool, results: Path
 ) -> None:

@@ -1,20 +1,16 @@
 """A *simulated* A/B test of TIGER against SCoTER on the simulated shop; no real shopper took part.
 
-Both arms are those of the experiment `simulated-smoke`. Every shopper of the shop arrives once,
-with the history that the test split shows, is put into one of two arms by a fair coin, and sees the
-ten recommendations of that arm.
-
-**Clicks and purchases.** The shopper wants one item, drawn from the shop's own true distribution of
-the next purchase after this history (`SimulatedShop.item_probabilities`). If it is shown at place
-r, it is seen with probability `attention` to the power r - 1, then clicked and bought at its price;
-otherwise nothing is bought. So recommendations only bring forward what is wanted anyway: they
-persuade nobody, and there is no basket, no return and no second visit.
+Both arms are those of the experiment `simulated-smoke`. Every shopper arrives once with the history
+of the test split, and sees the ten recommendations of one arm, chosen by a fair coin. The shopper
+wants one item, drawn from the shop's true distribution of the next purchase after this history
+(`SimulatedShop.item_probabilities`). If it is shown at place r, it is seen with probability
+`attention` to the power r - 1, then bought at its price; otherwise nothing is bought. So
+recommendations persuade nobody, and there is no basket, no return and no second visit.
 
 Gross merchandise value (GMV) is in the shop's currency for each shopper who arrives; conversion is
 the share who buy. Intervals are percentile bootstraps over shoppers. The split test compares
-different shoppers, as a real one must. The paired test shows each shopper both lists with common
-random numbers (the same wanted item and patience), which only a simulation can do. `expected` is
-the exact mean over the wanted item and the patience, for these shoppers and lists.
+different shoppers, as a real one must. The paired test shows each shopper both lists with the same
+wanted item and patience, which only a simulation can do. `expected` is the exact mean over both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,16 +21,9 @@ import click
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from benchmarks.studies import study
 from benchmarks.studies.discovery import MODEL_FILE
-from benchmarks.studies.study import (
-    Row,
-    interval,
-    merged,
-    read,
-    results_option,
-    seeds_option,
-    write,
-)
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
@@ -128,12 +117,10 @@ def language_model_cost(
 ) -> Row:
     """What writing a chain for every visit *online* would cost; SCoTER writes its chains before.
 
-    Args:
-        prices: of a million prompt and completion tokens: an assumption, as is `tokens_per_second`
-            of writing. Tokens of a chain are those that SmolLM2 used on Beauty, sent-back replies
-            included.
+    Prices (of a million prompt and completion tokens) and the speed of writing are assumptions.
+    Tokens of a chain are those that SmolLM2 used on Beauty, sent-back replies included.
     """
-    counts = read(results / MODEL_FILE, {})["counts"]
+    counts = study.read(results / MODEL_FILE, {})["counts"]
     asked, names = counts["requests"], ("prompt_tokens", "completion_tokens")
     prompt, completion = (counts[name] / asked for name in names)
     cost = (prompt * prices[0] + completion * prices[1]) / 1e6
@@ -227,17 +214,17 @@ def measure(
             f"{tokens_per_second} above 0"
         )
     path = results / FILE
-    kept = read(path, {"rows": [], "attention": attention})
+    kept = study.read(path, {"rows": [], "attention": attention})
     rows = kept["rows"] if kept["attention"] == attention else []
     for seed in seeds:
         if seed in [row["seed"] for row in rows]:
             continue
-        rows = merged(rows, [one_seed(seed, attention)], ["seed"])
+        rows = study.merged(rows, [one_seed(seed, attention)], ["seed"])
         visits = sum(row["shoppers"] for row in rows)
         cost = language_model_cost(visits, results, prices, tokens_per_second)
         about = {"what": "a simulation, no real shoppers", "control": ARMS[0], "treated": ARMS[1]}
         kept = {**about, "attention": attention, "rows": rows, "online_language_model": cost}
-        write(path, kept)
+        study.write(path, kept)
     return kept
 
 
@@ -252,7 +239,7 @@ def as_text(outcome: Row) -> str:
             for kind in ("split", "paired"):
                 gain, relative = row[kind][name], ", lift {mean:+.1%} [{low:+.1%}, {high:+.1%}]"
                 lift = relative.format(**gain["lift"]) if gain["lift"] else ""
-                lines.append(f"  {kind:>21} {interval(gain)}{lift}")
+                lines.append(f"  {kind:>21} {study.interval(gain)}{lift}")
     cost = outcome["online_language_model"]
     lines.append(
         "a chain online for each visit: {prompt_tokens_per_chain:.0f} + "
@@ -264,23 +251,13 @@ def as_text(outcome: Row) -> str:
 
 
 @click.command()
-@seeds_option
-@click.option("--attention", default=0.95, show_default=True, help="Chance to look one place on.")
-@click.option(
-    "--prices",
-    type=float,
-    nargs=2,
-    default=(0.15, 0.6),
-    show_default=True,
-    help="Of a million tokens in and out.",
+@study.seeds_option
+@study.option("--attention", default=0.95, help="Chance to look one place on.")
+@study.option(
+    "--prices", type=float, nargs=2, default=(0.15, 0.6), help="Of a million tokens in and out."
 )
-@click.option(
-    "--tokens-per-second",
-    default=50.0,
-    show_default=True,
-    help="How fast a language model writes.",
-)
-@results_option
+@study.option("--tokens-per-second", default=50.0, help="How fast a language model writes.")
+@study.results_option
 def command(
     seeds: tuple[int, ...],
     attention: float,

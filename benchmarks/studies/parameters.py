@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import click
 import numpy as np
 
-from benchmarks.studies.study import results_option, write
+from benchmarks.studies import study
 from benchmarks.suite.cells import CONTROLLED
 from benchmarks.tables.controls import FILE
 from scoter.config import TigerConfig
@@ -26,7 +26,7 @@ WORDS = 384  # dimensions of a sentence vector
 def measure(results: Path) -> dict[str, dict[str, int]]:
     """Count each dataset that has every control; write `parameters.json` and return it."""
     counts = {dataset: count_parameters(dataset) for dataset in CONTROLLED}
-    write(results / FILE, counts)
+    study.write(results / FILE, counts)
     return counts
 
 
@@ -77,7 +77,7 @@ def _size(module: "nn.Module") -> int:
 
 
 @click.command()
-@results_option
+@study.results_option
 def command(results: Path) -> None:
     for dataset, counts in measure(results).items():
         for name, parameters in counts.items():

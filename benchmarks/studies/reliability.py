@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from benchmarks.studies.study import results_option
+from benchmarks.studies import study
 from benchmarks.suite.collect import RESULTS
 from scoter.errors import ConfigError
 from scoter.storage.store import git_commit
@@ -114,7 +114,7 @@ def _cell(value: str | int | float) -> str:
 )
 @click.option("--quick", is_flag=True, help="A fraction of the trials; for a first look.")
 @click.option("--kills", type=click.IntRange(1), help="With --only kills: how many [default: 50].")
-@results_option
+@study.results_option
 def command(only: tuple[str, ...], quick: bool, kills: int | None, results: Path) -> None:
     options = {"quick": quick} | ({} if kills is None else {"kills": kills})
     sections = measure(only, results, **options)

@@ -15,24 +15,12 @@ import click
 import numpy as np
 from jaxtyping import Int
 
-from benchmarks.studies.study import (
-    Row,
-    data_option,
-    dataset_option,
-    put,
-    results_option,
-    store_option,
-)
+from benchmarks.studies import study
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS, load_rows, ranks_path
 from benchmarks.tables.sensitivity_page import BUCKETS, FILE, METRICS, as_markdown
-from scoter.config import (
-    DataConfig,
-    Experiment,
-    MethodConfig,
-    PopularityConfig,
-    SasrecConfig,
-    TrainingConfig,
-)
+from scoter import config
+from scoter.config import DataConfig, MethodConfig
 from scoter.data.datasets import open_dataset
 from scoter.data.split import leave_one_out, shuffle_ties
 from scoter.errors import DataError
@@ -61,14 +49,42 @@ def measure(dataset: str, results: Path = RESULTS, given: TieDraws = TieDraws())
     """Measure a dataset and put it beside the others in `sensitivity.json`."""
     opened = open_dataset(DataConfig(dataset), given.data)
     split = leave_one_out(opened.log)
-    measured = {
-        "commit": git_commit(),
-        "buckets": buckets(split, opened.catalog, dataset, results),
-        "drop": drop(dataset, results),
-        "ties": ties(opened.log, opened.catalog, dataset, given),
-    }
-    put(results / FILE, dataset, measured)
+    measured: Row = {"commit": git_commit(), "drop": drop(dataset, results)}
+    measured["buckets"] = buckets(split, opened.catalog, dataset, results)
+    measured["ties"] = ties(opened.log, opened.catalog, dataset, given)
+    study.put(results / FILE, dataset, measured)
     return measured
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The collected ranks of a method on a dataset."""
+
+    results: Path
+    dataset: str
+    method: str
+    seeds: tuple[int, ...]
+
+    @classmethod
+    def collected(cls, dataset: str, results: Path) -> "list[Ranks]":
+        """Those of every method that has ranks."""
+        rows, seeds_of = load_rows(results), dict[str, list[int]]()
+        pairs = {(row["method"], row["seed"]) for row in rows if row["dataset"] == dataset}
+        for method, seed in sorted(pairs):
+            if ranks_path(results, dataset, method, seed, "test").exists():
+                seeds_of.setdefault(method, []).append(seed)
+        return [cls(results, dataset, method, tuple(seeds)) for method, seeds in seeds_of.items()]
+
+    def values(self, part: Part, metric: str, users: np.ndarray | None = None) -> np.ndarray:
+        """A metric of every user, averaged over the seeds; the ranks must be those of `users`."""
+        names = (self.results, self.dataset, self.method)
+        kept = [load_user_metrics(ranks_path(*names, seed, part)) for seed in self.seeds]
+        if users is not None and not all(np.array_equal(ranks.users, users) for ranks in kept):
+            raise DataError(
+                f"the ranks of {self.method} are not of the users of this {self.dataset}; point "
+                "--data at the data that it ran on"
+            )
+        return np.mean([per_user(ranks, metric) for ranks in kept], axis=0)
 
 
 def buckets(split: Split, catalog: Catalog, dataset: str, results: Path) -> list[Row]:
@@ -84,13 +100,13 @@ def buckets(split: Split, catalog: Catalog, dataset: str, results: Path) -> list
     if any(repeats):
         numbers_of["repeat"] = np.array(repeats, int)
     rows = []
-    for method, seeds in _methods(dataset, results).items():
-        values = _values(dataset, method, seeds, "test", "recall@10", results, split.test.users)
+    for ranks in Ranks.collected(dataset, results):
+        values = ranks.values("test", "recall@10", split.test.users)
         for kind, numbers in numbers_of.items():
             for low, high in BUCKETS[kind][1]:
                 inside = bucket(numbers, low, high)
                 if inside.any():
-                    row: Row = {"method": method, "kind": kind, "low": low, "high": high}
+                    row: Row = {"method": ranks.method, "kind": kind, "low": low, "high": high}
                     row["users"] = int(inside.sum())
                     row["recall@10"] = asdict(bootstrap_mean(values[inside], seed=0))
                     rows.append(row)
@@ -110,12 +126,10 @@ def bucket(numbers: Int[np.ndarray, " users"], low: int, high: int | None) -> np
 def drop(dataset: str, results: Path) -> list[Row]:
     """Test minus validation of every collected method, paired by user."""
     rows = []
-    for method, seeds in _methods(dataset, results).items():
+    for ranks in Ranks.collected(dataset, results):
         for metric in METRICS:
-            valid, test = (
-                _values(dataset, method, seeds, part, metric, results) for part in SPLITS
-            )
-            row: Row = {"method": method, "seeds": len(seeds), "metric": metric}
+            valid, test = (ranks.values(part, metric) for part in SPLITS)
+            row: Row = {"method": ranks.method, "seeds": len(ranks.seeds), "metric": metric}
             row |= {"valid": float(valid.mean()), "test": float(test.mean())}
             rows.append({**row, "difference": asdict(paired_bootstrap(test, valid, seed=0))})
     return rows
@@ -129,11 +143,11 @@ def ties(log: InteractionLog, catalog: Catalog, dataset: str, given: TieDraws) -
     """
     if log.times is None:
         return None
-    methods = {"popularity": MethodConfig(PopularityConfig())}
+    methods = {"popularity": MethodConfig(config.PopularityConfig())}
     if given.sasrec_epochs:
         epochs = given.sasrec_epochs
-        budget = TrainingConfig(epochs=epochs, evaluate_every=epochs)
-        methods["sasrec-ce"] = MethodConfig(SasrecConfig(loss="ce"), budget)
+        budget = config.TrainingConfig(epochs=epochs, evaluate_every=epochs)
+        methods["sasrec-ce"] = MethodConfig(config.SasrecConfig(loss="ce"), budget)
     before = leave_one_out(log).test.items
     rows = []
     for draw in (None, *range(given.draws)):
@@ -143,8 +157,7 @@ def ties(log: InteractionLog, catalog: Catalog, dataset: str, given: TieDraws) -
         for name, method in methods.items():
             metrics = _trained_again(order, name, method, given)
             rows.append({"draw": draw, "method": name, "other_targets": other, **metrics})
-    within = np.repeat(np.arange(log.user_count), log.lengths)
-    neighbours = np.diff(within) == 0
+    neighbours = np.diff(np.repeat(np.arange(log.user_count), log.lengths)) == 0
     tied = (np.diff(log.times) == 0) & neighbours
     share = float(tied.sum() / max(1, neighbours.sum()))
     return {"share_of_tied_steps": share, "epochs": given.sasrec_epochs, "rows": rows}
@@ -187,7 +200,7 @@ def _rankings(
         return {part: model.recommend(split.histories(part), 20) for part in SPLITS}
     drawn = "" if order.draw is None else f"-ties-{order.draw}"
     data = DataConfig(order.dataset + drawn)
-    experiment = Experiment(f"{order.dataset}-ties", data, {name: method})
+    experiment = config.Experiment(f"{order.dataset}-ties", data, {name: method})
     context = Context(experiment, Store(given.store), 0, given.say)
     if order.draw is None:
         prepared = stages.prepare(context, given.data)
@@ -200,62 +213,22 @@ def _rankings(
     return {part: networks.open_rankings(ranked, part) for part in SPLITS}
 
 
-def _methods(dataset: str, results: Path) -> dict[str, list[int]]:
-    """The collected methods of a dataset that have ranks, with their seeds."""
-    rows, seeds_of = load_rows(results), dict[str, list[int]]()
-    pairs = {(row["method"], row["seed"]) for row in rows if row["dataset"] == dataset}
-    for method, seed in sorted(pairs):
-        if ranks_path(results, dataset, method, seed, "test").exists():
-            seeds_of.setdefault(method, []).append(seed)
-    return seeds_of
-
-
-def _values(
-    dataset: str,
-    method: str,
-    seeds: list[int],
-    part: str,
-    metric: str,
-    results: Path,
-    users: np.ndarray | None = None,
-) -> np.ndarray:
-    """A metric of every user, averaged over the seeds; the ranks must be those of `users`."""
-    paths = [ranks_path(results, dataset, method, seed, part) for seed in seeds]
-    kept = [load_user_metrics(path) for path in paths]
-    if users is not None and not all(np.array_equal(ranks.users, users) for ranks in kept):
-        raise DataError(
-            f"the ranks of {method} are not of the users of this {dataset}; point --data at the "
-            "data that it ran on"
-        )
-    return np.mean([per_user(ranks, metric) for ranks in kept], axis=0)
-
-
 @click.command()
-@dataset_option
-@data_option
-@store_option
-@click.option(
-    "--draws",
-    type=click.IntRange(2),
-    default=5,
-    show_default=True,
-    help="Random orders of ties in time.",
-)
+@study.dataset_option
+@study.data_option
+@study.store_option
+@study.option("--draws", type=click.IntRange(2), default=5, help="Random orders of ties in time.")
 @click.option(
     "--sasrec-epochs",
+    "epochs",
     type=click.IntRange(0),
     default=0,
-    help="Also train SASRec so long on each draw.",
+    help="Also train SASRec on each draw.",
 )
-@results_option
+@study.results_option
 def command(
-    dataset: str,
-    data: Path | None,
-    store: Path | None,
-    draws: int,
-    sasrec_epochs: int,
-    results: Path,
+    dataset: str, data: Path | None, store: Path | None, draws: int, epochs: int, results: Path
 ) -> None:
-    say = click.echo if sasrec_epochs else lambda line: None
-    given = TieDraws(draws, sasrec_epochs, store, data, say)
+    say = click.echo if epochs else lambda line: None
+    given = TieDraws(draws, epochs, store, data, say)
     click.echo(as_markdown(measure(dataset, results, given)))

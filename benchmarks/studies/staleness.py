@@ -18,16 +18,8 @@ from pathlib import Path
 import click
 import numpy as np
 
-from benchmarks.studies.study import (
-    REASONER,
-    Row,
-    dataset_option,
-    interval,
-    results_option,
-    seed_option,
-    users_option,
-    write,
-)
+from benchmarks.studies import study
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from scoter.errors import ConfigError
 from scoter.reasoning.discovery.validate import EmbeddedSteps, Encode, ground, wilson
@@ -64,14 +56,14 @@ def measure(dataset: str, users: int = 2000, seed: int = 0, results: Path = RESU
         "dataset": dataset,
         "commit": git_commit(),
         "seed": seed,
-        "reasoner": REASONER,
+        "reasoner": study.REASONER,
         "pattern": [step.label() for step in pattern.steps],
         "metric": f"recall@{DEPTH} of the linear probe on held-in targets",
         "rows": rows,
         "anchors": [ages_read(split, distance) for distance in DISTANCES],
         "cpu_seconds": time.process_time() - began,
     }
-    write(results / FILE, result)
+    study.write(results / FILE, result)
     return result
 
 
@@ -142,13 +134,13 @@ def ages_read(split: Split, distance: int) -> Row:
 
 
 @click.command()
-@dataset_option
-@users_option(2000)
-@seed_option
-@results_option
+@study.dataset_option
+@study.users_option(2000)
+@study.seed_option
+@study.results_option
 def command(dataset: str, users: int, seed: int, results: Path) -> None:
     for row in measure(dataset, users, seed, results)["rows"]:
         recall = "recall@10 {mean:.4f} [{low:.4f}, {high:.4f}] of {users} users"
         name, lost = list(row.items())[-1]
         recall = recall.format(**row["recall"])
-        click.echo(f"age {row['age']:2}: {recall}, {name} {interval(lost)}")
+        click.echo(f"age {row['age']:2}: {recall}, {name} {study.interval(lost)}")

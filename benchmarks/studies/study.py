@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -17,34 +18,23 @@ Option = Callable[[Callable[..., None]], Callable[..., None]]
 PATH = click.Path(path_type=Path)
 REASONER = "catalog-reasoner (symbolic)"  # who writes the chains of the studies that need new ones
 
-results_option = click.option(
-    "--results", type=PATH, default=RESULTS, help="Folder of collected results."
-)
+option = partial(click.option, show_default=True)  # for an option with a default worth telling
+results_option = click.option("--results", type=PATH, default=RESULTS, help="Folder of results.")
 store_option = click.option(
     "--store", type=PATH, help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]."
 )
 data_option = click.option(
     "--data",
     type=click.Path(path_type=Path, exists=True),
-    help="Your prepared folder, or one that holds the datasets.",
+    help="A prepared folder, or one that holds the datasets.",
 )
-seed_option = click.option("--seed", default=0, show_default=True)
-seeds_option = click.option(
-    "--seed",
-    "seeds",
-    type=click.IntRange(0),
-    multiple=True,
-    default=(0,),
-    show_default=True,
-    help="Repeatable.",
+seed_option = option("--seed", default=0)
+seeds_option = option(
+    "--seed", "seeds", type=click.IntRange(0), multiple=True, default=(0,), help="Repeatable."
 )
-arm_option = click.option(
-    "--arm", default="scoter", show_default=True, help="Method to measure, in the finished RUNS."
-)
-dataset_option = click.option("--dataset", default="beauty", show_default=True)
-shop_option = click.option(
-    "--dataset", type=click.Choice(["simulated", "beauty"]), default="simulated", show_default=True
-)
+arm_option = option("--arm", default="scoter", help="The method of the runs to measure.")
+dataset_option = option("--dataset", default="beauty")
+shop_option = option("--dataset", type=click.Choice(["simulated", "beauty"]), default="simulated")
 run_argument = click.argument("run", type=PATH)
 runs_argument = click.argument("runs", nargs=-1, required=True, type=PATH)
 
@@ -52,9 +42,7 @@ runs_argument = click.argument("runs", nargs=-1, required=True, type=PATH)
 def users_option(default: int, least: int = 1) -> Option:
     """`--users`: the most users that a study measures."""
     kind = click.IntRange(least)
-    return click.option(
-        "--users", type=kind, default=default, show_default=True, help="Most users to measure."
-    )
+    return option("--users", type=kind, default=default, help="Most users to measure.")
 
 
 def read(path: Path, otherwise: Any) -> Any:

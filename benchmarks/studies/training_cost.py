@@ -13,13 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 import numpy as np
 
-from benchmarks.studies.study import (
-    Row,
-    arm_option,
-    results_option,
-    run_argument,
-    write,
-)
+from benchmarks.studies import study
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from scoter.config import MethodConfig, TigerConfig
 from scoter.seeding import derive_seed
@@ -31,14 +26,12 @@ if TYPE_CHECKING:
 FILE = "training_cost.json"
 STEPS, WARM_UP, DRAWS = 60, 3, 2000
 
-steps_option = click.option(
-    "--steps", type=click.IntRange(1), default=STEPS, show_default=True, help="Steps of each model."
+steps_option = study.option(
+    "--steps", type=click.IntRange(1), default=STEPS, help="Training steps of each model."
 )
 
 
-def measure(
-    run: Path, arm: str = "scoter", steps: int = STEPS, seed: int = 0, results: Path = RESULTS
-) -> Row:
+def measure(run: Path, arm: str, steps: int = STEPS, results: Path = RESULTS) -> Row:
     """Time training steps of `arm` of a finished run; write `training_cost.json` and return it."""
     from benchmarks.speed.timing import machine
 
@@ -47,20 +40,20 @@ def measure(
         "dataset": method.run.outcome["dataset"],
         "run": method.run.artefact.key,
         "machine": machine(1),
-        "training": step_costs(method, steps, seed),
+        "training": step_costs(method, steps),
     }
-    write(results / FILE, measured)
+    study.write(results / FILE, measured)
     return measured
 
 
-def step_costs(method: FinishedMethod, steps: int, seed: int) -> Row:
+def step_costs(method: FinishedMethod, steps: int) -> Row:
     """CPU-seconds of training steps of the method, and of the same method without a chain."""
     from scoter.models.training.batches import cut_windows, training_batches
     from scoter.models.training.precision import resolve_precision
 
     split, config = method.run.split, method.config.training
     windows = cut_windows(split.train, cast(TigerConfig, method.config.model).max_items)
-    order = derive_seed(seed, "training")
+    order = derive_seed(0, "training")
     epoch = training_batches(split.train, windows, config.batch_targets, order)
     advance = {
         "tiger": _stepper(method, replace(method.config, fusion=None)),
@@ -79,21 +72,19 @@ def step_costs(method: FinishedMethod, steps: int, seed: int) -> Row:
         "batch_targets": config.batch_targets,
         "precision": resolve_precision(config.precision),
         **{name: {"cpu_seconds_a_step": float(np.mean(times))} for name, times in spent.items()},
-        "cost_ratio": ratio(spent[method.name], spent["tiger"], np.mean, seed),
+        "cost_ratio": ratio(spent[method.name], spent["tiger"], np.mean),
     }
 
 
-def ratio(
-    a: Sequence[float], b: Sequence[float], of: Callable[..., Any], seed: int
-) -> dict[str, float]:
+def ratio(a: Sequence[float], b: Sequence[float], of: Callable[..., Any]) -> dict[str, float]:
     """`of(a) / of(b)` with its 95 % interval, by a bootstrap that resamples pairs (a[i], b[i]).
 
     Example:
-        >>> ratio([2.0, 4.0], [1.0, 2.0], np.mean, seed=0)
+        >>> ratio([2.0, 4.0], [1.0, 2.0], np.mean)
         {'mean': 2.0, 'low': 2.0, 'high': 2.0}
     """
     x, y = np.array(a), np.array(b)
-    chosen = np.random.default_rng(seed).integers(0, len(x), (DRAWS, len(x)))
+    chosen = np.random.default_rng(0).integers(0, len(x), (DRAWS, len(x)))
     draws = of(x[chosen], axis=1) / of(y[chosen], axis=1)
     low, high = np.quantile(draws, [0.025, 0.975])
     return {"mean": float(of(x) / of(y)), "low": float(low), "high": float(high)}
@@ -125,9 +116,9 @@ def _stepper(method: FinishedMethod, config: MethodConfig) -> "Callable[[ItemBat
 
 
 @click.command()
-@run_argument
-@arm_option
+@study.run_argument
+@study.arm_option
 @steps_option
-@results_option
+@study.results_option
 def command(run: Path, arm: str, steps: int, results: Path) -> None:
     click.echo(as_text(measure(run, arm, steps, results=results)["training"]))

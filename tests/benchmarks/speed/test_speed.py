@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.scale import growth
 from benchmarks.speed import __main__ as command
 from benchmarks.speed import limits, peers, suite, timing
-from benchmarks.speed.decoding import Found, OurDecoding, ReferenceDecoding, agreement, sample
+from benchmarks.speed.decoding import OurDecoding, ReferenceDecoding, agreement, sample
 from benchmarks.speed.report import table
 from benchmarks.speed.training import (
     OurTraining,
@@ -37,7 +37,7 @@ from benchmarks.speed.work import (
 from scoter.config import TigerConfig
 from scoter.models.backbones.t5 import to_transformers
 from scoter.models.training.batches import cut_windows, training_batches
-from scoter.types import InteractionLog
+from scoter.types import InteractionLog, Rankings
 
 SMALL = TigerConfig(
     dim=16, layers=2, heads=3, head_dim=8, feed_forward=24, dropout=0.1, max_items=4, beams=10
@@ -172,8 +172,8 @@ def test_beams_of_equal_weights_are_equal() -> None:
 
 
 def test_agreement_forgives_ties_and_nothing_else() -> None:
-    def found(items: list[int], scores: list[float]) -> Found:
-        return Found(np.array([items]), np.array([scores]))
+    def found(items: list[int], scores: list[float]) -> Rankings:
+        return Rankings(np.arange(1), np.array([items]), np.array([scores]))
 
     ours = found([1, 2, 3], [-1.0, -2.0, -3.0])
     swapped = agreement(
