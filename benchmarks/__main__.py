@@ -39,15 +39,11 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         helps = {name: command.help or "" for name, command in self.commands.items()}
-        helps |= {name: _first_line(module) for name, module in STUDIES.items()}
+        for name, module in STUDIES.items():
+            spec = find_spec(module)  # the docstring's first line, read without an import
+            helps[name] = linecache.getline(str(spec and spec.origin), 1).strip('"\n')
         with formatter.section("Commands"):
             formatter.write_dl([(name, helps[name].split("\n\n")[0]) for name in sorted(helps)])
-
-
-def _first_line(module: str) -> str:
-    """The first line of a module's docstring, read without importing it."""
-    spec = find_spec(module)
-    return linecache.getline(str(spec and spec.origin), 1).strip('"\n')
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,8 +1,8 @@
 """What further rounds of discovery add on the simulated shop, and the clusters of one discovery.
 
-The number of patterns tried is the same for one, two and four rounds, so a row shows what it gains
-to vary the mined patterns instead of drawing new ones. The catalogue reasoner writes the chains; it
-stands in for a language model. `results/clusters.json` also holds the points of one picture.
+As many patterns are tried in one, two and four rounds, so a row shows what it gains to vary mined
+patterns instead of drawing new ones. The catalogue reasoner writes the chains. `clusters.json` also
+holds the points of one picture.
 """
 
 from dataclasses import asdict, replace

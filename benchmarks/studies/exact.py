@@ -16,7 +16,7 @@ from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
-from scoter.stages.finished import FinishedMethod, FinishedRun
+from scoter.stages.finished import FinishedRun
 from scoter.storage.store import git_commit
 
 if TYPE_CHECKING:
@@ -43,19 +43,26 @@ def measure(
     from scoter.models.decoding.exact import agreement, encoder_influence, log_likelihoods
 
     finished = FinishedRun.at(run)
-    model, reader, _ = _method(finished, method).trained()
-    tiger = cast("Tiger", model)
+    methods = finished.experiment.methods
+    tigers = [name for name, config in methods.items() if config.model.kind == "tiger"]
+    if method not in tigers:
+        known = ", ".join(tigers) or "none"
+        raise ConfigError(f"method = {method!r} is no TIGER of this run; choose from: {known}")
+    model, reader, _ = finished.method(method).trained()
+    tiger = cast("Tiger", model)  # as its kind says
     histories = finished.split.histories("test")
     rng = np.random.default_rng(derive_seed(sample_seed, "exact"))
     some = histories.select(np.sort(rng.permutation(len(histories))[:users]))
     began = time.process_time()
     scores = log_likelihoods(tiger, some, reader)
     exact_seconds = (time.process_time() - began) / len(some)
-    outcome, commit = finished.outcome, git_commit()
-    about = {"dataset": outcome["dataset"], "method": method, "seed": outcome["seed"]}
-    shared = about | {
+    outcome = finished.outcome
+    shared = {
+        "dataset": outcome["dataset"],
+        "method": method,
+        "seed": outcome["seed"],
         "run": finished.artefact.key,
-        "commit": commit,
+        "commit": git_commit(),
         "users": len(some),
         "sample_seed": sample_seed,
         "exact_cpu_seconds": exact_seconds,
@@ -67,20 +74,11 @@ def measure(
         began = time.process_time()
         items = tiger.recommend(some, 10, reader, beams=beams).items
         seconds = (time.process_time() - began) / len(some)
-        agreed = agreement(scores, items)
-        rows.append({**shared, "beams": beams, **agreed, "beam_cpu_seconds": seconds})
+        row = {**shared, "beams": beams, **agreement(scores, items)}
+        rows.append({**row, "beam_cpu_seconds": seconds})
     path, key = results / FILE, ("dataset", "method", "seed", "beams")
     study.write(path, study.merged(study.read(path, []), rows, key))
     return rows
-
-
-def _method(run: FinishedRun, method: str) -> FinishedMethod:
-    methods = run.experiment.methods
-    tigers = [name for name, config in methods.items() if config.model.kind == "tiger"]
-    if method not in tigers:
-        known = ", ".join(tigers) or "none"
-        raise ConfigError(f"method = {method!r} is no TIGER of this run; choose from: {known}")
-    return run.method(method)
 
 
 @click.command()

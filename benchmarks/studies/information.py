@@ -30,7 +30,7 @@ from benchmarks.suite.collect import RESULTS, ranks_path
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
 from scoter.storage.store import git_commit
-from scoter.types import Histories, StepEmbeddings
+from scoter.types import StepEmbeddings
 
 if TYPE_CHECKING:
     from scoter.stages.finished import FinishedRun
@@ -109,13 +109,15 @@ def open_chains(finished: "FinishedRun", users: int, seed: int) -> Chains:
     rng = np.random.default_rng(derive_seed(seed, "information"))
     chosen = np.sort(rng.permutation(there)[:users])
     some = histories.select(chosen)
+    rows = [some.sequence(row) for row in range(len(some))]
+    pooled = [items[row[-20:]].mean(0) for row in rows]
     asked = (torch.from_numpy(values.astype(np.int64)) for values in (some.users, some.lengths))
     dense = steps.dense(steps.chain_rows(some.users, some.lengths))[0]
     return Chains(
         [step.label() for step in steps.pattern.steps],
-        centred(dense),
+        dense - dense.mean(0, dtype=float).astype(dense.dtype),  # as a fusion reads them
         StepReader(steps).named(*asked).numpy(),
-        _seen(items, some),
+        np.c_[np.array(pooled), items[[row[-1] for row in rows]]],
         split.valid.items[chosen],
         some.users,
         open_semantic_ids(ids).codes,
@@ -175,7 +177,10 @@ def collapsed_forms(
     length = max(float(np.linalg.norm(steps, axis=2).mean()), 1e-9)
     waves = rng.standard_normal((dim, 256)) * 2 / length
     shift = rng.uniform(0, 2 * np.pi, 256)
-    order, donor = rng.random((n, count)).argsort(1), _donors(n, seed)
+    order = rng.random((n, count)).argsort(1)
+    circle = np.random.default_rng([seed, 3]).permutation(n)
+    donor = np.empty(n, dtype=int)
+    donor[circle] = np.roll(circle, 1)  # each user's next one on a random circle
     shuffled = np.take_along_axis(steps, order[..., None], axis=1)
     in_any_order = np.take_along_axis(named, order, axis=1)
     tagged = [steps[:, k, axes] * signs for k, (axes, signs) in enumerate(turns)]
@@ -205,11 +210,6 @@ def principal_axes(values: np.ndarray, most: int) -> np.ndarray:
     spread, axes = np.linalg.eigh(middle.T @ middle / len(middle))
     kept = np.argsort(-spread)[: min(most, int((spread > 1e-9 * max(spread.max(), 1e-300)).sum()))]
     return middle @ axes[:, kept] / np.sqrt(max(spread.max(), 1e-300))
-
-
-def centred(steps: np.ndarray) -> np.ndarray:
-    """Each step minus the mean of its position, as a fusion reads it."""
-    return steps - steps.mean(0, dtype=float).astype(steps.dtype)
 
 
 def caps(rows: Sequence[Row], dataset: str, results: Path, seed: int) -> list[Row]:
@@ -256,20 +256,6 @@ def _row(kind: str, name: str, after: "Decoder", before: "Decoder") -> Row:
 
 def _flat(steps: np.ndarray) -> np.ndarray:
     return steps.reshape(len(steps), -1)
-
-
-def _donors(count: int, seed: int) -> np.ndarray:
-    """Each user's next one on a random circle."""
-    circle = np.random.default_rng([seed, 3]).permutation(count)
-    donor = np.empty(count, dtype=int)
-    donor[circle] = np.roll(circle, 1)
-    return donor
-
-
-def _seen(items: np.ndarray, some: Histories) -> np.ndarray:
-    rows = [some.sequence(row) for row in range(len(some))]
-    pooled = [items[row[-20:]].mean(0) for row in rows]
-    return np.c_[np.array(pooled), items[[row[-1] for row in rows]]]
 
 
 @click.command()

@@ -79,7 +79,9 @@ def measure(dataset: str, seeds: Sequence[int], results: Path = RESULTS) -> Row:
     for seed in seeds:
         if seed not in [row["seed"] for row in outcome["rows"]]:
             rows = study.merged(outcome["rows"], [one_seed(chosen, seed)], ["seed"])
-            outcome = {"config": config, "rows": rows, "summary": summarise(rows)}
+            gains = {name: [row["gains"][name] for row in rows] for name in METRICS}
+            summary = {name: over_seeds(some) for name, some in gains.items()}
+            outcome = {"config": config, "rows": rows, "summary": summary}
             study.put(path, dataset, outcome)
     return outcome
 
@@ -113,13 +115,17 @@ def one_seed(cell: Cell, seed: int) -> Row:
         name: UserMetrics(histories.users, arm.transfer.ranks(histories, targets, 10), depth=10)
         for name, arm in arms.items()
     }
+    gains = {}
+    for metric in METRICS:
+        a, b = (per_user(ranks[name], metric) for name in ("joint", "recall-only"))
+        gains[metric] = asdict(paired_bootstrap(a, b, seed=seed))
     return {
         "seed": seed,
         "commit": git_commit(),
         "fresh_users": len(fresh),
         "same_pattern": labels(chosen.pattern) == labels(chosen.mined),
         "arms": {name: arm.row(ranks[name]) for name, arm in arms.items()},
-        "gains": gains(ranks["joint"], ranks["recall-only"], seed),
+        "gains": gains,
         "choosing": chosen.as_json(),
     }
 
@@ -152,17 +158,6 @@ def _trained(cell: Cell, seed: int) -> "tuple[Chosen, Split, dict[str, Arm]]":
     spent = time.process_time() - began
     arms = {"joint": joint, "recall-only": Arm(chosen.mined, alone, alone.target_steps, spent)}
     return chosen, split, arms
-
-
-def gains(joint: UserMetrics, alone: UserMetrics, seed: int) -> dict[str, dict[str, float]]:
-    """Joint minus recall-only with paired 95 % bootstrap intervals over users."""
-    pairs = {name: (per_user(joint, name), per_user(alone, name)) for name in METRICS}
-    return {name: asdict(paired_bootstrap(a, b, seed=seed)) for name, (a, b) in pairs.items()}
-
-
-def summarise(rows: Sequence[Row]) -> Row:
-    """The mean gain over seeds with Student's interval; of one seed its own over users."""
-    return {metric: over_seeds([row["gains"][metric] for row in rows]) for metric in METRICS}
 
 
 def as_text(dataset: str, outcome: Row) -> str:

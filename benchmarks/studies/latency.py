@@ -26,7 +26,7 @@ from benchmarks.studies.study import Row
 from benchmarks.studies.training_cost import STEPS, ratio, step_costs, steps_option
 from benchmarks.suite.collect import RESULTS
 from scoter.seeding import derive_seed
-from scoter.stages.finished import FinishedMethod, find_methods
+from scoter.stages.finished import find_methods
 from scoter.storage.store import git_commit
 
 if TYPE_CHECKING:
@@ -56,9 +56,13 @@ def measure(
     results: Path = RESULTS,
 ) -> Row:
     """Measure `arm` against `tiger` of the finished `runs`; write `latency.json` and return it."""
+    from scoter.serving.bundle import export_run
+
     methods = find_methods(runs, ("tiger", arm))
     with TemporaryDirectory() as folder:
-        bundles = {name: _export(method, Path(folder) / name) for name, method in methods.items()}
+        bundles = {name: Path(folder) / name for name in methods}
+        for name, method in methods.items():
+            export_run(method.run.store, method.run.artefact, name, bundles[name], texts=False)
         rows = [latencies(bundles, arm, requests, count) for count in THREADS]
         memory = {name: _peak_mib(path) for name, path in bundles.items()}
         files = {name: path.iterdir() for name, path in bundles.items()}
@@ -130,13 +134,6 @@ def _offline() -> "Iterator[list[CompletionRequest]]":
 def _quantiles(milliseconds: Sequence[float]) -> dict[str, float]:
     p50, p99 = np.quantile(milliseconds, [0.5, 0.99])
     return {"p50": float(p50), "p99": float(p99)}
-
-
-def _export(method: FinishedMethod, out: Path) -> Path:
-    from scoter.serving.bundle import export_run
-
-    export_run(method.run.store, method.run.artefact, method.name, out, texts=False)
-    return out
 
 
 def _peak_mib(bundle: Path) -> float:

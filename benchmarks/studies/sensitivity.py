@@ -155,8 +155,13 @@ def ties(log: InteractionLog, catalog: Catalog, dataset: str, given: TieDraws) -
         other = float(np.mean(leave_one_out(shuffled).test.items != before))
         order = Order(dataset, shuffled, catalog, draw)
         for name, method in methods.items():
-            metrics = _trained_again(order, name, method, given)
-            rows.append({"draw": draw, "method": name, "other_targets": other, **metrics})
+            row: Row = {"draw": draw, "method": name, "other_targets": other}
+            for part, ranked in _rankings(order, name, method, given).items():
+                measured = Evaluator().evaluate(ranked, leave_one_out(shuffled).targets(part))
+                prefix = "valid " if part == "valid" else ""
+                means = mean_metrics(measured, METRICS)
+                row |= {prefix + metric: value for metric, value in means.items()}
+            rows.append(row)
     neighbours = np.diff(np.repeat(np.arange(log.user_count), log.lengths)) == 0
     tied = (np.diff(log.times) == 0) & neighbours
     share = float(tied.sum() / max(1, neighbours.sum()))
@@ -171,17 +176,6 @@ class Order:
     log: InteractionLog
     catalog: Catalog
     draw: int | None  # None: as prepared
-
-
-def _trained_again(order: Order, name: str, method: MethodConfig, given: TieDraws) -> Row:
-    """Metrics of a method on one order of the interactions, those of validation by name."""
-    split, rankings = leave_one_out(order.log), _rankings(order, name, method, given)
-    metrics: dict[str, dict[str, float]] = {}
-    for part in SPLITS:
-        measured = Evaluator().evaluate(rankings[part], split.targets(part))
-        metrics[part] = mean_metrics(measured, METRICS)
-    valid = {f"valid {metric}": value for metric, value in metrics["valid"].items()}
-    return {**metrics["test"], **valid}
 
 
 def _rankings(
