@@ -1,5 +1,4 @@
-"""How long `scoter reason` takes, and how much memory, as the number of chains grows: it should not
-grow with it.
+"""Time and memory of `scoter reason` as the number of chains grows; memory should not grow.
 
 Each size runs in a process of its own, which writes chains of the catalogue reasoner (symbolic: no
 language model's time is in this) for the first so many prefixes of a dataset. `results/chains.json`
@@ -28,14 +27,9 @@ def main(
 ) -> dict[str, Any]:
     """Measure every size, write `results/chains.json` and return what stands in it."""
     rows = [_in_a_process(dataset, size) for size in sizes]
-    result = {
-        "dataset": dataset,
-        "commit": git_commit(),
-        "reasoner": "catalog-reasoner (symbolic)",
-        "rows": rows,
-    }
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "chains.json").write_text(json.dumps(result, indent=1) + "\n")
+    about = {"dataset": dataset, "commit": git_commit(), "reasoner": study.REASONER}
+    result = {**about, "rows": rows}
+    study.write(results / "chains.json", result)
     return result
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.speed [--quick] [--json]`: what scoter does in a CPU-second, and others."""
+"""`python -m benchmarks.speed [--quick] [--json]`: work of scoter and others in a CPU-second."""
 
 import json
 import os

@@ -144,9 +144,9 @@ def _cornac(work: Work, python: str, repeats: int) -> list[Row]:
 def _rectools(work: Work, python: str, repeats: int, users: int = 1000) -> list[Row]:
     """SASRec with the full softmax: training epochs over some users, and their best ten items."""
     rng = np.random.default_rng(derive_seed(0, "rectools"))
-    some = users_of(work.log, np.sort(rng.permutation(work.log.user_count)[:users]))
-    items, numbers = np.unique(some.items, return_inverse=True)
-    log = InteractionLog(numbers, some.offsets, some.user_keys)
+    chosen = users_of(work.log, np.sort(rng.permutation(work.log.user_count)[:users]))
+    items, numbers = np.unique(chosen.items, return_inverse=True)
+    log = InteractionLog(numbers, chosen.offsets, chosen.user_keys)
     sizes = {"n_blocks": SASREC.layers, "n_heads": SASREC.heads, "n_factors": SASREC.dim}
     sizes |= {"dropout_rate": SASREC.dropout, "session_max_len": SASREC.max_items}
     sizes |= {"loss": "softmax", "lr": CONFIG.learning_rate, "batch_size": 128}

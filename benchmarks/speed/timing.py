@@ -34,12 +34,7 @@ Contender = Callable[[int], Sample]  # the repeat's number to what it took
 
 
 class Clock:
-    """CPU and wall time since it was made.
-
-    Example:
-        >>> Clock().stop(3).units
-        3
-    """
+    """CPU and wall time since it was made."""
 
     def __init__(self) -> None:
         self.cpu, self.wall = time.process_time(), time.perf_counter()
@@ -64,12 +59,7 @@ def alternate(contenders: Mapping[str, Contender], repeats: int) -> dict[str, li
 
 
 def summary(samples: Sequence[Sample]) -> dict[str, float | int]:
-    """Median, least and greatest rates of a contender's repeats.
-
-    Example:
-        >>> summary([Sample(units, 1.0, 2.0) for units in (10, 30, 20)])["per_cpu_second"]
-        20.0
-    """
+    """Median, least and greatest rates of a contender's repeats."""
     rates = [sample.rate for sample in samples]
     return {
         "per_cpu_second": median(rates),

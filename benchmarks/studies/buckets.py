@@ -124,13 +124,13 @@ def _metrics_by_age(method: FinishedMethod, chosen: np.ndarray) -> dict[str, dic
     assert reader is not None
     assert table is not None
     targets = method.run.split.targets("test")
-    some = method.run.split.histories("test").select(chosen)
+    sampled = method.run.split.histories("test").select(chosen)
     wanted = Targets(targets.users[chosen], targets.items[chosen])
     readers: dict[str, StepSource] = {str(age): Older(reader, age) for age in AGES}
     readers["without"] = NoSteps(table.step_count, table.dim)
     by_age = {}
     for age, source in readers.items():
-        measured = Evaluator().evaluate(model.recommend(some, 20, source), wanted)
+        measured = Evaluator().evaluate(model.recommend(sampled, 20, source), wanted)
         by_age[age] = {metric: per_user(measured, metric) for metric in METRICS}
     return by_age
 

@@ -169,8 +169,8 @@ def over_seeds(gains: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
     Example:
         >>> gains = [{"mean": mean, "low": mean - 0.1, "high": mean + 0.1} for mean in (0.2, 0.4)]
-        >>> found = over_seeds(gains)
-        >>> round(found["low"], 4), round(found["mean"], 4), found["seeds_with_low_above_zero"]
+        >>> mean = over_seeds(gains)
+        >>> round(mean["low"], 4), round(mean["mean"], 4), mean["seeds_with_low_above_zero"]
         (-0.9706, 0.3, 2)
     """
     from scipy.stats import t

@@ -21,6 +21,7 @@ from scoter.storage.store import git_commit
 
 if TYPE_CHECKING:
     from scoter.models.backbones.tiger import Tiger
+    from scoter.protocols import StepSource
 
 FILE = "exact.json"
 BEAMS = (10, 20, 50)
@@ -43,19 +44,13 @@ def measure(
     from scoter.models.decoding.exact import agreement, encoder_influence, log_likelihoods
 
     finished = FinishedRun.at(run)
-    methods = finished.experiment.methods
-    tigers = [name for name, config in methods.items() if config.model.kind == "tiger"]
-    if method not in tigers:
-        known = ", ".join(tigers) or "none"
-        raise ConfigError(f"method = {method!r} is no TIGER of this run; choose from: {known}")
-    model, reader, _ = finished.method(method).trained()
-    tiger = cast("Tiger", model)  # as its kind says
+    tiger, reader = _trained_tiger(finished, method)
     histories = finished.split.histories("test")
     rng = np.random.default_rng(derive_seed(sample_seed, "exact"))
-    some = histories.select(np.sort(rng.permutation(len(histories))[:users]))
+    sampled = histories.select(np.sort(rng.permutation(len(histories))[:users]))
     began = time.process_time()
-    scores = log_likelihoods(tiger, some, reader)
-    exact_seconds = (time.process_time() - began) / len(some)
+    scores = log_likelihoods(tiger, sampled, reader)
+    exact_seconds = (time.process_time() - began) / len(sampled)
     outcome = finished.outcome
     shared = {
         "dataset": outcome["dataset"],
@@ -63,22 +58,32 @@ def measure(
         "seed": outcome["seed"],
         "run": finished.artefact.key,
         "commit": git_commit(),
-        "users": len(some),
+        "users": len(sampled),
         "sample_seed": sample_seed,
         "exact_cpu_seconds": exact_seconds,
-        "encoder_influence": encoder_influence(tiger, some, reader),
-        "encoder_influence_of_another": encoder_influence(tiger, some, reader, instead="another"),
+        "encoder_influence": encoder_influence(tiger, sampled, reader),
+        "encoder_influence_of_another": encoder_influence(tiger, sampled, reader, "another"),
     }
     rows = []
     for beams in BEAMS:
         began = time.process_time()
-        items = tiger.recommend(some, 10, reader, beams=beams).items
-        seconds = (time.process_time() - began) / len(some)
+        items = tiger.recommend(sampled, 10, reader, beams=beams).items
+        seconds = (time.process_time() - began) / len(sampled)
         row = {**shared, "beams": beams, **agreement(scores, items)}
         rows.append({**row, "beam_cpu_seconds": seconds})
     path, key = results / FILE, ("dataset", "method", "seed", "beams")
     study.write(path, study.merged(study.read(path, []), rows, key))
     return rows
+
+
+def _trained_tiger(run: FinishedRun, method: str) -> "tuple[Tiger, StepSource | None]":
+    methods = run.experiment.methods
+    tigers = [name for name, config in methods.items() if config.model.kind == "tiger"]
+    if method not in tigers:
+        known = ", ".join(tigers) or "none"
+        raise ConfigError(f"method = {method!r} is no TIGER of this run; choose from: {known}")
+    model, reader, _ = run.method(method).trained()
+    return cast("Tiger", model), reader
 
 
 @click.command()

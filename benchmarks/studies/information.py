@@ -108,18 +108,18 @@ def open_chains(finished: "FinishedRun", users: int, seed: int) -> Chains:
     there = np.flatnonzero(steps.chain_rows(histories.users, histories.lengths) >= 0)
     rng = np.random.default_rng(derive_seed(seed, "information"))
     chosen = np.sort(rng.permutation(there)[:users])
-    some = histories.select(chosen)
-    rows = [some.sequence(row) for row in range(len(some))]
+    sampled = histories.select(chosen)
+    rows = [sampled.sequence(row) for row in range(len(sampled))]
     pooled = [items[row[-20:]].mean(0) for row in rows]
-    asked = (torch.from_numpy(values.astype(np.int64)) for values in (some.users, some.lengths))
-    dense = steps.dense(steps.chain_rows(some.users, some.lengths))[0]
+    asked = (torch.from_numpy(x.astype(np.int64)) for x in (sampled.users, sampled.lengths))
+    dense = steps.dense(steps.chain_rows(sampled.users, sampled.lengths))[0]
     return Chains(
         [step.label() for step in steps.pattern.steps],
         dense - dense.mean(0, dtype=float).astype(dense.dtype),  # as a fusion reads them
         StepReader(steps).named(*asked).numpy(),
         np.c_[np.array(pooled), items[[row[-1] for row in rows]]],
         split.valid.items[chosen],
-        some.users,
+        sampled.users,
         open_semantic_ids(ids).codes,
         items,
         np.bincount(split.train.items, minlength=catalog.item_count),

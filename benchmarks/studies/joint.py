@@ -80,7 +80,7 @@ def measure(dataset: str, seeds: Sequence[int], results: Path = RESULTS) -> Row:
         if seed not in [row["seed"] for row in outcome["rows"]]:
             rows = study.merged(outcome["rows"], [one_seed(chosen, seed)], ["seed"])
             gains = {name: [row["gains"][name] for row in rows] for name in METRICS}
-            summary = {name: over_seeds(some) for name, some in gains.items()}
+            summary = {name: over_seeds(each) for name, each in gains.items()}
             outcome = {"config": config, "rows": rows, "summary": summary}
             study.put(path, dataset, outcome)
     return outcome

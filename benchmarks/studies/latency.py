@@ -65,8 +65,9 @@ def measure(
             export_run(method.run.store, method.run.artefact, name, bundles[name], texts=False)
         rows = [latencies(bundles, arm, requests, count) for count in THREADS]
         memory = {name: _peak_mib(path) for name, path in bundles.items()}
-        files = {name: path.iterdir() for name, path in bundles.items()}
-        sizes = {name: sum(file.stat().st_size for file in some) for name, some in files.items()}
+        sizes = dict.fromkeys(bundles, 0)
+        for name, path in bundles.items():
+            sizes[name] += sum(file.stat().st_size for file in path.iterdir())
     measured = {
         **described(methods, arm),
         "commit": git_commit(),

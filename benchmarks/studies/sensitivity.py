@@ -152,10 +152,10 @@ def ties(log: InteractionLog, catalog: Catalog, dataset: str, given: TieDraws) -
     rows = []
     for draw in (None, *range(given.draws)):
         shuffled = log if draw is None else shuffle_ties(log, draw)
-        other = float(np.mean(leave_one_out(shuffled).test.items != before))
+        moved = float(np.mean(leave_one_out(shuffled).test.items != before))
         order = Order(dataset, shuffled, catalog, draw)
         for name, method in methods.items():
-            row: Row = {"draw": draw, "method": name, "other_targets": other}
+            row: Row = {"draw": draw, "method": name, "other_targets": moved}
             for part, ranked in _rankings(order, name, method, given).items():
                 measured = Evaluator().evaluate(ranked, leave_one_out(shuffled).targets(part))
                 prefix = "valid " if part == "valid" else ""

@@ -1,12 +1,10 @@
-"""What an old chain is worth: recall of a held-in target by chains 0, 1, 2, 5 and 10 purchases old.
+"""Recall of a held-in target by chains that are 0, 1, 2, 5 and 10 interactions old.
 
-The same shoppers are measured at every age, so that ages differ in nothing else. Their last
-training item is the target, and the catalogue reasoner writes a chain of age a from all but the
-last a of the purchases before it. Only shoppers with more than ten such purchases take part. The
-probe is the linear one of `scoter.reasoning.discovery.validate`: it orders ages, but a trained
-recommender reaches other recalls. No validation or test target is read.
-
-`results/staleness.json` also holds the ages of the chains that validation would read at each
+The same users are measured at every age, so that ages differ in nothing else. Their last training
+item is the target, and the catalogue reasoner writes a chain of age a from all but the last a of
+the items before it. Only users with more than ten such items take part. The probe is the linear one
+of `scoter.reasoning.discovery.validate`: it orders ages, but a trained recommender reaches other
+recalls. `staleness.json` also holds the ages of the chains that validation would read at each
 distance between anchors.
 """
 
@@ -80,7 +78,7 @@ def recall_by_age(
     """Recall@10 at each age with Wilson's interval, and its paired difference to the first age.
 
     Raises:
-        ConfigError: fewer than eight shoppers have a history long enough for the oldest chain.
+        ConfigError: fewer than eight users have a history long enough for the oldest chain.
     """
     from scoter.evaluation.significance import paired_bootstrap
     from scoter.reasoning.catalogue.reasoner import CatalogReasoner
@@ -91,7 +89,7 @@ def recall_by_age(
     able = np.flatnonzero(split.train.lengths >= least)
     if len(able) < 8:
         raise ConfigError(
-            f"only {len(able)} shoppers have {least} training purchases, which chains so old need; "
+            f"only {len(able)} users have {least} training interactions, which chains so old need; "
             "use others"
         )
     chosen = np.random.default_rng(derive_seed(seed, "staleness")).permutation(able)[:users]
@@ -113,8 +111,7 @@ def recall_by_age(
 def ages_read(split: Split, distance: int) -> Row:
     """Share of validation histories without a chain, and the mean age of the others' chains.
 
-    Args:
-        distance: interactions between two anchors, prefixes that have a chain.
+    Anchors, the prefixes that have a chain, are `distance` interactions apart.
 
     Example:
         >>> from scoter.types import InteractionLog, Targets

@@ -111,7 +111,7 @@ def _stepper(method: FinishedMethod, config: MethodConfig) -> "Callable[[ItemBat
     descent = Descent(model, config.training, total_steps=1)
     smoothing = config.training.label_smoothing
     return lambda batch: descent.step(
-        0, lambda some: total_loss(model, some, reader, smoothing), batch
+        0, lambda placed: total_loss(model, placed, reader, smoothing), batch
     )
 
 

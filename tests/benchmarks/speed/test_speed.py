@@ -219,6 +219,7 @@ def test_ratios_and_spreads_by_hand() -> None:
     theirs = [timing.Sample(units, 1.0, 2.0) for units in (10, 20, 40)]
     assert timing.ratio(ours, theirs) == {"value": 2.0, "min": 1.0, "max": 3.0}
     assert timing.summary(ours)["per_wall_second"] == 20.0
+    assert timing.summary(ours)["per_cpu_second"] == 40.0
 
 
 def test_a_tiny_run_has_every_number_and_a_table(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def test_ages_are_those_that_counting_gives(shop):
 
 def test_chains_too_old_for_everybody_are_refused(shop):
     split, catalog = shop
-    with pytest.raises(ConfigError, match="only 0 shoppers have 52 training purchases"):
+    with pytest.raises(ConfigError, match="only 0 users have 52 training interactions"):
         recall_by_age(
             split,
             catalog,
