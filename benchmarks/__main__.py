@@ -48,7 +48,10 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Benchmark runs as committed data, and the tables made from them."""
+    """Benchmark runs as committed data, tables made from them, and studies.
+
+    A RUN is the folder of a finished run, below the store's run/.
+    """
 
 
 @main.command()
