@@ -1,5 +1,4 @@
-"""How long `scoter reason` takes, and how much memory, as the number of chains grows: it should not
-grow with it.
+"""Time and memory of `scoter reason` as the number of chains grows; memory should not grow.
 
 Each size runs in a process of its own, which writes chains of the catalogue reasoner (symbolic: no
 language model's time is in this) for the first so many prefixes of a dataset. `results/chains.json`
@@ -13,6 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import click
+
+from benchmarks.studies import study
 from benchmarks.suite.collect import RESULTS
 from scoter.errors import DataError
 from scoter.storage.store import git_commit
@@ -25,14 +27,9 @@ def main(
 ) -> dict[str, Any]:
     """Measure every size, write `results/chains.json` and return what stands in it."""
     rows = [_in_a_process(dataset, size) for size in sizes]
-    result = {
-        "dataset": dataset,
-        "commit": git_commit(),
-        "reasoner": "catalog-reasoner (symbolic)",
-        "rows": rows,
-    }
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "chains.json").write_text(json.dumps(result, indent=1) + "\n")
+    about = {"dataset": dataset, "commit": git_commit(), "reasoner": study.REASONER}
+    result = {**about, "rows": rows}
+    study.write(results / "chains.json", result)
     return result
 
 
@@ -88,6 +85,25 @@ def _in_a_process(dataset: str, chains: int) -> dict[str, Any]:
             f"writing {chains} chains of {dataset} failed: {done.stderr.strip()[-300:]}"
         )
     return json.loads(done.stdout)
+
+
+@click.command()
+@study.option(
+    "--chains",
+    "sizes",
+    type=click.IntRange(1),
+    multiple=True,
+    default=SIZES,
+    help="How many; repeatable.",
+)
+@study.dataset_option
+@study.results_option
+def command(sizes: tuple[int, ...], dataset: str, results: Path) -> None:
+    for row in main(sizes, dataset, results)["rows"]:
+        click.echo(
+            "{chains:9,} chains: {seconds:.1f} s, {chains_per_second:,.0f} a second, peak "
+            "{peak_mib:.0f} MiB ({data_peak_mib:.0f} before the first chain)".format(**row)
+        )
 
 
 if __name__ == "__main__":

@@ -1,17 +1,9 @@
-"""Peak memory of one side alone: the batches that need most, training and decoding, in this
-process."""
+"""Peak memory of one side alone, in this process, on the batches that need most."""
 
 import numpy as np
 
 from benchmarks.speed.decoding import OurDecoding, ReferenceDecoding
-from benchmarks.speed.training import (
-    CONFIG,
-    REFERENCE_BATCH,
-    ReferenceTraining,
-    build,
-    time_steps,
-    warm_up,
-)
+from benchmarks.speed.training import CONFIG, ReferenceTraining, build, time_steps, warm_up
 from benchmarks.speed.work import open_work
 from scoter.models.training.batches import cut_windows, training_batches
 from scoter.models.training.memory import peak_mib
@@ -21,26 +13,20 @@ BEAMS, OUR_USERS, THEIR_USERS = 50, 128, 8
 
 
 def peak(side: str) -> dict[str, float]:
-    """Peak resident memory in MiB after loading, after training on the longest batches, and after
-    decoding with 50 beams."""
+    """Peak resident memory in MiB after loading, after training, and after decoding."""
     work = open_work()
-    model = build(work.ids)
-    found = {"loaded_mib": peak_mib()}
+    model, loaded = build(work.ids), peak_mib()
+    most = model.config.max_items
     if side == "ours":
-        windows = cut_windows(work.log, model.config.max_items)
-        batches = training_batches(work.log, windows, CONFIG.batch_targets, 0)
+        batches = training_batches(work.log, cut_windows(work.log, most), CONFIG.batch_targets, 0)
         largest = max(batches, key=lambda batch: batch.items.shape[-1])
-        time_steps(
-            model,
-            [warm_up(work.log, model.config.max_items), largest, largest],
-            resolve_precision("auto"),
-        )
-        found["training_mib"] = peak_mib()
-        OurDecoding(work, model, BEAMS, OUR_USERS)(0)
+        batches = [warm_up(work.log, most), largest, largest]
+        time_steps(model, batches, resolve_precision("auto"))
+        trained, decoding = peak_mib(), OurDecoding(work, model, BEAMS, OUR_USERS)
     else:
-        training = ReferenceTraining(work, model, "fp32", 1, REFERENCE_BATCH)
+        training = ReferenceTraining(work, model, "fp32", 1)
         training(0)
-        found["training_mib"] = peak_mib()
-        assert np.max(training.padded_to) == 4 * model.config.max_items
-        ReferenceDecoding(work, model, BEAMS, THEIR_USERS)(0)
-    return {**found, "peak_mib": peak_mib()}
+        assert np.max(training.padded_to) == 4 * most
+        trained, decoding = peak_mib(), ReferenceDecoding(work, model, BEAMS, THEIR_USERS)
+    decoding(0)
+    return {"loaded_mib": loaded, "training_mib": trained, "peak_mib": peak_mib()}

@@ -14,6 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import click
+
+from benchmarks.studies import study
 from benchmarks.suite.collect import RESULTS
 from scoter.errors import ConfigError
 from scoter.storage.store import git_commit
@@ -100,3 +103,22 @@ def _cell(value: str | int | float) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) else value.replace("|", "\\|")
+
+
+@click.command()
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="SECTION",
+    help="Measure this section; repeatable [default: all].",
+)
+@click.option("--quick", is_flag=True, help="A fraction of the trials; for a first look.")
+@click.option("--kills", type=click.IntRange(1), help="With --only kills: how many [default: 50].")
+@study.results_option
+def command(only: tuple[str, ...], quick: bool, kills: int | None, results: Path) -> None:
+    options = {"quick": quick} | ({} if kills is None else {"kills": kills})
+    sections = measure(only, results, **options)
+    for name in sections:
+        click.echo(tables_of(results)[name])
+    if not all(section.passed for section in sections.values()):
+        raise SystemExit(1)

@@ -82,7 +82,7 @@ def test_the_measurement_agrees_with_the_run(
 
 def test_a_fresh_chain_ranks_as_the_run_did(finished: tuple[Store, Artefact]) -> None:
     method = find_methods([finished[1].path], ("scoter",))["scoter"]
-    rows = age_rows(method, 10_000, 0, find_methods([finished[1].path], ("tiger",))["tiger"])
+    rows = age_rows(method, 10_000, find_methods([finished[1].path], ("tiger",))["tiger"])
     histories = method.run.split.histories("test")
     ranks = method.run.artefact.path / "ranks" / "scoter-test.parquet"
     from scoter.evaluation.evaluator import load_user_metrics
