@@ -21,6 +21,7 @@ from benchmarks.tables import (
     sensitivity_page,
 )
 from benchmarks.tables.render import render
+from benchmarks.tables.table import Page
 from scoter.errors import DataError
 
 ROOT = Path(__file__).parents[1]
@@ -37,14 +38,14 @@ class Kind:
     made: Callable[[str, Path], str]
 
 
-def _named(file: str, tables_of: Callable[[Path], Mapping[str, str]]) -> Kind:
+def _named(file: str, pages_of: Callable[[Path], Mapping[str, Page]]) -> Kind:
     """A kind all of whose parts are made of one file."""
 
     def made(name: str, results: Path) -> str:
-        tables = tables_of(results)
-        if name not in tables:
-            raise DataError(f"{file} has nothing of {name!r}; choose from: {', '.join(tables)}")
-        return tables[name]
+        known = pages_of(results)
+        if name not in known:
+            raise DataError(f"{file} has nothing of {name!r}; choose from: {', '.join(known)}")
+        return known[name].markdown()
 
     return Kind(file, made)
 
@@ -53,14 +54,14 @@ KINDS: dict[str, Kind] = {
     "table": Kind("main.parquet, ranks", lambda name, results: render(results, name, "markdown")),
     "controls": Kind(
         f"main.parquet, ranks, {controls.FILE}",
-        lambda name, results: controls.as_markdown(results, name),
+        lambda name, results: controls.page(results, name).markdown(),
     ),
-    "leakage": _named(leakage_page.FILE, leakage_page.tables_of),
-    "sensitivity": _named(sensitivity_page.FILE, sensitivity_page.tables_of),
-    "buckets": _named(buckets_page.FILE, buckets_page.tables_of),
-    "estimators": _named(estimators_page.FILE, estimators_page.tables_of),
-    "reliability": _named(reliability.FILE, reliability.tables_of),
-    "scale": _named(", ".join(scale_plan.FILES), scale_plan.tables_of),
+    "leakage": _named(leakage_page.FILE, leakage_page.pages),
+    "sensitivity": _named(sensitivity_page.FILE, sensitivity_page.pages),
+    "buckets": _named(buckets_page.FILE, buckets_page.pages),
+    "estimators": _named(estimators_page.FILE, estimators_page.pages),
+    "reliability": _named(reliability.FILE, reliability.pages),
+    "scale": _named(", ".join(scale_plan.FILES), scale_plan.pages),
 }
 """Every kind of marker."""
 

@@ -5,7 +5,6 @@ Templates, style and script are those of a run's report (`scoter.report`).
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,14 +18,9 @@ from benchmarks.suite.collect import load_rows
 from benchmarks.suite.plan import plan
 from benchmarks.tables import leakage_page, sensitivity_page
 from benchmarks.tables.comparisons import METRICS, compare
-from benchmarks.tables.tables import (
-    cpu_hours,
-    datasets,
-    main_table,
-    mean_over_users,
-    notes,
-    sources,
-)
+from benchmarks.tables.notes import notes
+from benchmarks.tables.table import Page, Table
+from benchmarks.tables.tables import cpu_hours, datasets, main_table, mean_over_users, sources
 from paper_figures.figures import FIGURES, draw
 from paper_figures.inline import inline_svg
 from paper_figures.measured import RESULTS, NotMeasuredError
@@ -156,41 +150,27 @@ def _figure(results: Path, name: str) -> dict[str, Any]:
 
 
 def _pages(results: Path) -> Iterator[dict[str, Any]]:
-    """What was measured beside the tables, one entry for each dataset or section: a heading, a
-    source, tables and sentences."""
-    for kind, module in (
-        ("Leakage", leakage_page),
-        ("Sensitivity", sensitivity_page),
-        ("Reliability", reliability),
-    ):
+    """What was measured beside the tables: a heading, a source, tables and sentences of each."""
+    kinds = {"Leakage": leakage_page, "Sensitivity": sensitivity_page, "Reliability": reliability}
+    for kind, module in kinds.items():
         if (results / module.FILE).exists():
-            for name, text in module.tables_of(results).items():
+            for name, page in module.pages(results).items():
                 heading = f"{kind}: {dataset_name(name)}"
-                yield {"heading": heading, "source": module.FILE, "parts": markdown_parts(text)}
+                yield {"heading": heading, "source": module.FILE, "parts": list(_parts(page))}
 
 
-def markdown_parts(text: str) -> list[dict[str, Any]]:
-    r"""The paragraphs and pipe tables of a Markdown text, in order; marks within a line are taken
-    away.
-
-    >>> markdown_parts("Shares of `x`:\n\n| step | test |\n|---|---:|\n| a | .25 |\n")
-    [{'said': 'Shares of x:'}, {'columns': ['step', 'test'], 'rows': [['a', '.25']]}]
-    """
-    parts: list[dict[str, Any]] = []
-    for block in re.split(r"\n\s*\n", text.strip()):
-        lines = [line.strip() for line in block.splitlines()]
-        if len(lines) > 1 and lines[0].startswith("|") and set(lines[1]) <= set("|-: "):
-            columns, _, *rows = (
-                [_bare(cell) for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in lines
-            )
-            parts.append({"columns": columns, "rows": rows})
-        elif not lines[0].startswith("#"):
-            parts.append({"said": _bare(" ".join(line.removeprefix("- ") for line in lines))})
-    return parts
+def _parts(page: Page) -> Iterator[dict[str, Any]]:
+    """Tables and sentences without their marks; the heading is above them already."""
+    for part in page.parts:
+        if isinstance(part, Table):
+            columns, *rows = ([_plain(cell) for cell in row] for row in (part.columns, *part.rows))
+            yield {"columns": columns, "rows": rows}
+        elif not (text := part if isinstance(part, str) else " ".join(part)).startswith("#"):
+            yield {"sentence": _plain(text)}
 
 
-def _bare(text: str) -> str:
-    return re.sub(r"`|\*\*", "", text).replace("\\|", "|").strip()
+def _plain(text: str) -> str:
+    return text.replace("`", "").replace("**", "")
 
 
 def _cells(results: Path) -> list[tuple[Any, ...]]:

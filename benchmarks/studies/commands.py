@@ -86,12 +86,12 @@ def leakage(
 ) -> None:
     """How often each step of a chain names the target, in training, validation and test."""
     from benchmarks.studies.leakage import main as measure
-    from benchmarks.tables.leakage_page import tables_of
+    from benchmarks.tables.leakage_page import pages
 
     for dataset in measured:
         measure(dataset, seed, results, shuffle_ties, equally_informed)
-    for dataset, table in tables_of(results).items():
-        click.echo(f"{dataset}\n\n{table}")
+    for dataset, page in pages(results).items():
+        click.echo(f"{dataset}\n\n{page.markdown()}")
 
 
 @measurements.command()
@@ -200,9 +200,9 @@ def parameters(results: Path) -> None:
 @results_option
 def controls(dataset: str, results: Path) -> None:
     """Every control beside TIGER and SCoTER: parameters, and differences to both with intervals."""
-    from benchmarks.tables.controls import as_markdown
+    from benchmarks.tables.controls import page
 
-    click.echo(as_markdown(results, dataset))
+    click.echo(page(results, dataset).markdown())
 
 
 @measurements.command()
@@ -403,10 +403,10 @@ def online(
 def estimators(seeds: int, budget: float, only: tuple[str, ...], results: Path) -> None:
     """Error and time of every estimator of information on laws whose information is known."""
     from benchmarks.studies.estimator_errors import main as measure
-    from benchmarks.tables.estimators_page import as_table
+    from benchmarks.tables.estimators_page import page
 
     found = measure(seeds, results, budget, only=only)
-    click.echo(as_table(found["rows"]), nl=False)
+    click.echo(page(found["rows"]).markdown(), nl=False)
     click.echo(
         f"{found['missing']} cells are still to be measured"
         if found["missing"]
@@ -451,11 +451,11 @@ def sensitivity(
     """Ties in time, lengths of histories, popularity of targets, cold items, and the drop from
     validation to test."""
     from benchmarks.studies.sensitivity import main as measure
-    from benchmarks.tables.sensitivity_page import as_markdown
+    from benchmarks.tables.sensitivity_page import page
 
     say = click.echo if sasrec_epochs else lambda line: None
     options = {"data": data, "store": store, "draws": draws, "sasrec_epochs": sasrec_epochs}
-    click.echo(as_markdown(measure(dataset, results, **options, say=say)))
+    click.echo(page(measure(dataset, results, **options, say=say)).markdown())
 
 
 @measurements.command()
@@ -472,11 +472,11 @@ def reliability(only: tuple[str, ...], quick: bool, kills: int | None, results: 
     """Kills, faults, fuzzed inputs, determinism, loads: try to break scoter, and keep what came of
     it."""
     from benchmarks.studies.reliability import measure as try_to_break
-    from benchmarks.studies.reliability import tables_of
+    from benchmarks.studies.reliability import pages
 
     options = {"quick": quick} | ({} if kills is None else {"kills": kills})
     sections = try_to_break(only, results, **options)
     for name in sections:
-        click.echo(tables_of(results)[name])
+        click.echo(pages(results)[name].markdown())
     if not all(section.passed for section in sections.values()):
         raise SystemExit(1)

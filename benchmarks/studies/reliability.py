@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from benchmarks.suite.collect import RESULTS
+from benchmarks.tables.table import Page, Table
 from scoter.errors import ConfigError
 from scoter.storage.store import git_commit
 
@@ -94,27 +95,24 @@ def keep(name: str, section: Section, results: Path = RESULTS) -> None:
     path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
 
-def tables_of(results: Path = RESULTS) -> dict[str, str]:
+def pages(results: Path = RESULTS) -> dict[str, Page]:
     """Every kept section, in the order of the page."""
     kept = json.loads((results / FILE).read_text())
-    return {name: as_markdown(name, kept[name]) for name in SECTIONS if name in kept}
+    return {name: page(name, kept[name]) for name in SECTIONS if name in kept}
 
 
-def as_markdown(name: str, section: Mapping[str, Any]) -> str:
+def page(name: str, section: Mapping[str, Any]) -> Page:
     """One section with its table, and the command that measures it again."""
-    lines = [f"## {section['title']}", "", section["said"], ""]
-    lines += ["| " + " | ".join(section["columns"]) + " |", "|" + "---|" * len(section["columns"])]
-    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in section["rows"]]
-    lines += ["", *(f"- {note}" for note in section["notes"])]
+    rows = [[_cell(value) for value in row] for row in section["rows"]]
+    columns = section["columns"]
     verdict = "All of it passed" if section["passed"] else "**Not all of it passed**"
-    lines.append(
-        f"- {verdict} at commit `{section['commit'][:12]}`; {section['machine']}. Again: "
-        f"`{COMMAND} {name}`"
-    )
-    return "\n".join(lines) + "\n"
+    made = f"at commit `{section['commit'][:12]}`; {section['machine']}"
+    again = f"{verdict} {made}. Again: `{COMMAND} {name}`"
+    table = Table(columns, rows, "l" * len(columns))
+    return Page([f"## {section['title']}", section["said"], table, (*section["notes"], again)])
 
 
 def _cell(value: str | int | float) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else value.replace("|", "\\|")
+    return f"{value:,}" if isinstance(value, int) else value

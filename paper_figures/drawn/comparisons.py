@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from benchmarks.suite.collect import load_rows
-from benchmarks.tables.tables import ORDER, difference, main_table, mean_over_users
+from benchmarks.tables.comparisons import difference
+from benchmarks.tables.tables import ORDER, main_table, mean_over_users
 from benchmarks.tables.tables import datasets as measured_datasets
 from paper_figures.measured import NotMeasuredError, whiskers
 from paper_figures.style import (

@@ -8,7 +8,7 @@ import pytest
 from fuzz import mutated
 
 from benchmarks.studies import reliability
-from benchmarks.studies.reliability import FILE, SECTIONS, Section, keep, measure, tables_of
+from benchmarks.studies.reliability import FILE, SECTIONS, Section, keep, measure, pages
 from scoter.errors import ConfigError
 
 
@@ -18,7 +18,7 @@ def test_a_section_that_failed_says_so(tmp_path: Path) -> None:
         Section("Kills", "Said.", ("what", "count"), [["a|b", 12345]], False, ["one differs"]),
         tmp_path,
     )
-    page = tables_of(tmp_path)["kills"]
+    page = pages(tmp_path)["kills"].markdown()
     assert "| a\\|b | 12,345 |" in page
     assert "**Not all of it passed**" in page
     assert "--only kills" in page

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.testing.compare import compare_images
 
 from benchmarks.suite.collect import ranks_path
-from benchmarks.tables.tables import difference, main_table
+from benchmarks.tables.comparisons import difference
+from benchmarks.tables.tables import main_table
 from paper_figures.__main__ import main
 from paper_figures.drawn import efficiency, theory_figures
 from paper_figures.figures import FIGURES, draw
