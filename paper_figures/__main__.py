@@ -42,7 +42,7 @@ def main(out: Path, only: tuple[str, ...], forms: tuple[str, ...], results: Path
     absent = []
     for name in only or FIGURES:
         try:
-            figure = draw(name, results)
+            figure = draw(name, results).figure
         except NotMeasuredError as reason:
             absent.append(str(reason))
             continue

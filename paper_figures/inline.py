@@ -19,7 +19,7 @@ def inline_svg(figure: Figure, name: str, told: str) -> Markup:
     `name` keeps its ids apart.
 
     >>> from paper_figures.figures import draw
-    >>> svg = inline_svg(draw("beams"), "beams", "beams <beside> exact search")
+    >>> svg = inline_svg(draw("beams").figure, "beams", "beams <beside> exact search")
     >>> (
     ...     svg.startswith(
     ...         '<svg role="img" aria-label="beams &lt;beside&gt; exact search" style="width:'

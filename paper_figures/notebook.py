@@ -9,7 +9,6 @@ from typing import Any
 
 from paper_figures.figures import FIGURES, draw
 from paper_figures.measured import RESULTS, NotMeasuredError
-from paper_figures.plotted import plotted
 from paper_figures.style import save
 from scoter.errors import ConfigError
 
@@ -42,16 +41,16 @@ def show(name: str, results: Path = RESULTS) -> Any:
     from IPython.display import Image
 
     try:
-        figure = draw(name, results)
+        picture = draw(name, results)
     except NotMeasuredError as reason:
         print(reason)
         return None
-    print("\n".join(filter(None, (FIGURES[name].caption, plotted(figure)))))
+    print("\n".join(filter(None, (FIGURES[name].caption, picture.numbers()))))
     with tempfile.TemporaryDirectory() as folder:
-        (path,) = save(figure, Path(folder), name, ("png",))
+        (path,) = save(picture.figure, Path(folder), name, ("png",))
         return Image(
             data=path.read_bytes(),
-            width=int(110 * figure.get_figwidth()),
+            width=int(110 * picture.figure.get_figwidth()),
             alt=FIGURES[name].caption,
         )
 

@@ -24,7 +24,6 @@ from benchmarks.tables.tables import cpu_hours, datasets, main_table, mean_over_
 from paper_figures.figures import FIGURES, draw
 from paper_figures.inline import inline_svg
 from paper_figures.measured import RESULTS, NotMeasuredError
-from paper_figures.plotted import plotted
 from paper_figures.style import dataset_name
 from scoter.evaluation.significance import Estimate
 from scoter.report.charts import whiskers
@@ -139,13 +138,13 @@ def _figure(results: Path, name: str) -> dict[str, Any]:
     entry = FIGURES[name]
     told = {"name": name, "caption": entry.caption, "sources": ", ".join(entry.sources)}
     try:
-        figure = draw(name, results)
+        picture = draw(name, results)
     except NotMeasuredError as reason:
         return {**told, "svg": None, "reason": str(reason)}
     return {
         **told,
-        "svg": inline_svg(figure, f"figure-{name}", entry.caption),
-        "numbers": plotted(figure),
+        "svg": inline_svg(picture.figure, f"figure-{name}", entry.caption),
+        "numbers": picture.numbers(),
     }
 
 
