@@ -181,7 +181,7 @@ def chosen(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
 
 
 def experiment_of(cell: Cell) -> Experiment:
-    """The experiment that makes a cell: at the usual budget, that of `scoter run DATASET-METHOD`."""
+    """The experiment of a cell: at the usual budget, that of `scoter run DATASET-METHOD`."""
     made = benchmark(cell.dataset, cell.method)
     if cell.budget.share == 1 and not cell.budget.name:
         return made

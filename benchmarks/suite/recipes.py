@@ -143,6 +143,5 @@ def _without_use_of_chains(config: Config, with_origin: bool) -> dict[str, Any]:
 
 
 def _configs(rows: Sequence[Config], method: str) -> list[dict[str, Any]]:
-    return [
-        json.loads(text) for text in sorted({r["config"] for r in rows if r["method"] == method})
-    ]
+    texts = {row["config"] for row in rows if row["method"] == method}
+    return [json.loads(text) for text in sorted(texts)]
