@@ -50,8 +50,8 @@ def write(dataset: str, chains: int, out: Path) -> dict[str, Any]:
 
     shop = open_dataset(DataConfig(dataset))
     split, pattern = leave_one_out(shop.log), hand_written_pattern(shop.catalog)
-    settings = {"fold_seed": derive_seed(0, "folds"), "limit": chains}
-    job = ChainJob(split, shop.catalog, pattern, shop.identity, **settings)
+    folds = derive_seed(0, "folds")
+    job = ChainJob(split, shop.catalog, pattern, shop.identity, fold_seed=folds, limit=chains)
     before, began, cpu = peak_mib(), time.perf_counter(), time.process_time()
     written = sum(run_job(job, ChainFolder(out), None).values())
     seconds = time.perf_counter() - began
