@@ -146,10 +146,8 @@ def panels(
     **options: Any,
 ) -> tuple[Picture, list[Panel]]:
     """An empty picture and its panels, row by row; `height` and `width` in inches."""
-    spaces: dict[str, Any] = {"w_pad": 0.03, "h_pad": 0.03} | (
-        {} if wspace is None else {"wspace": wspace}
-    )
-    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(**spaces))
+    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=wspace)
+    figure = Figure(figsize=(width, height), layout=layout)
     grid = figure.subplots(rows, columns, squeeze=False, **options)
     made = [Panel(axes) for axes in grid.flat]
     return Picture(figure, made), made

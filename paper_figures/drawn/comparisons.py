@@ -115,11 +115,7 @@ def shops(results: Path) -> Picture:
             for method, mean in zip(methods, means, strict=True)
         ]
         ends = ([each.low for each in known], means, [each.high for each in known])
-        look: Look = {
-            "edgecolor": BLACK,
-            "linewidth": 0.4,
-            "error_kw": {"linewidth": 0.8},
-        }
+        look: Look = {"edgecolor": BLACK, "linewidth": 0.4, "error_kw": {"linewidth": 0.8}}
         look["color"] = [METHODS[method][1] for method in methods]
         _halo(panel.bars(range(len(names)), ends, 0.62, names, across=True, **look))
         best, unordered = best_possible(results, dataset)

@@ -155,8 +155,8 @@ def staleness(results: Path) -> Picture:
     panel.axes.set_ylim(0, None)
     panel.axes.set_xlabel("age of the chain, purchases")
     panel.axes.set_ylabel("Recall@10 of a linear probe")
-    title = f"{dataset_name(measured['dataset'])}, {recalls[0]['users']:,} shoppers"
-    panel.axes.set_title(title)
+    shoppers = f"{recalls[0]['users']:,} shoppers"
+    panel.axes.set_title(f"{dataset_name(measured['dataset'])}, {shoppers}")
     return picture
 
 

@@ -27,10 +27,7 @@ SIZES = (8, 9, 10, 12, 16, 24, 48, 96)
 REPETITIONS = 4000
 ESTIMATED = (2000, 5000)  # sample sizes of the estimators' errors
 CHAIN = GaussianChain(weights=(0.25, 0.5, 0.75, 1.0), rho=0.6)
-READERS = {
-    "ordered": (BLUE, "D", "-", "four steps"),
-    "mean": (GREEN, "s", "--", "their mean"),
-}
+READERS = {"ordered": (BLUE, "D", "-", "four steps"), "mean": (GREEN, "s", "--", "their mean")}
 
 
 def solvable_points(seeds: Sequence[int] = tuple(range(4))) -> list[tuple[str, float, float]]:
@@ -51,8 +48,7 @@ def solvable_points(seeds: Sequence[int] = tuple(range(4))) -> list[tuple[str, f
 
 @styled
 def bounds(results: Path) -> Picture:
-    """Best Recall@3 of solvable models between the floor and the ceiling that their conditional
-    entropy gives."""
+    """Best Recall@3 of solvable models between the bounds that their conditional entropy gives."""
     picture, (panel,) = panels(2.5)
     axes = panel.axes
     entropies = np.linspace(0.0, np.log(ITEMS), 241)
@@ -65,14 +61,8 @@ def bounds(results: Path) -> Picture:
     for view, (colour, mark, name) in VIEWS.items():
         mine = [(entropy, recall) for seen, entropy, recall in points if seen == view]
         x, y = zip(*mine, strict=True)
-        look: Look = {
-            "s": 12,
-            "color": colour,
-            "marker": mark,
-            "linewidths": 0.4,
-            "edgecolors": BLACK,
-        }
-        panel.cloud(x, y, name, zorder=3, **look)
+        look: Look = {"s": 12, "color": colour, "marker": mark, "linewidths": 0.4}
+        panel.cloud(x, y, name, zorder=3, edgecolors=BLACK, **look)
     axes.set_xlabel("conditional entropy of the next item, nats")
     axes.set_ylabel(f"best Recall@{K} of {ITEMS} items")
     axes.set_ylim(0.28, 1.03)
@@ -88,20 +78,14 @@ def order_points(seeds: Sequence[int] = tuple(range(8))) -> list[tuple[float, fl
         for weight in WEIGHTS
         for seed in seeds
     ]
-    return [
-        (
-            model.order_weight,
-            model.order_information(),
-            model.recall(ORDER_K) - model.recall(ORDER_K, "multiset"),
-        )
-        for model in models
-    ]
+    gains = (model.recall(ORDER_K) - model.recall(ORDER_K, "multiset") for model in models)
+    informed = ((model.order_weight, model.order_information()) for model in models)
+    return [(*pair, gain) for pair, gain in zip(informed, gains, strict=True)]
 
 
 @styled
 def order(results: Path) -> Picture:
-    """What order is worth in recall against its information: some, and never more than sqrt(I/2)
-    (T7)."""
+    """What order adds to recall, against its information I: at most sqrt(I/2) (T7)."""
     picture, (panel,) = panels(2.3)
     axes = panel.axes
     points = order_points()
@@ -109,14 +93,8 @@ def order(results: Path) -> Picture:
     for weight, shade, mark in zip(WEIGHTS, shades, "ovsD^", strict=True):
         mine = [(information, gain) for w, information, gain in points if w == weight]
         x, y = zip(*mine, strict=True)
-        look: Look = {
-            "s": 16,
-            "color": shade,
-            "marker": mark,
-            "linewidths": 0.5,
-            "edgecolors": BLACK,
-        }
-        panel.cloud(x, y, f"{weight:g}", **look)
+        look: Look = {"s": 16, "color": shade, "marker": mark, "linewidths": 0.5}
+        panel.cloud(x, y, f"{weight:g}", edgecolors=BLACK, **look)
     span = np.linspace(0, max(information for _, information, _ in points) * 1.05, 200)
     axes.set_ylim(-0.03, 0.85)
     panel.curve(span, np.sqrt(span / 2), "at most", color=GREY, linestyle="--")
