@@ -44,8 +44,7 @@ _COLUMNS = {
 @click.option("--repeats", default=5, show_default=True, help="Repeats of each point, in turn.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the JSON to this file.")
 def main(as_json: bool, threads: int, repeats: int, out: Path | None) -> None:
-    """Measure the three curves, print them as tables, and compare the catalogue's with the
-    logarithm."""
+    """Measure and print the three curves; compare the catalogue's with the logarithm."""
     # Torch reads them when it is loaded.
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     import torch
@@ -78,8 +77,7 @@ def catalogue_curve(
     contenders, rows = {}, []
     for items in catalogues:
         rng = np.random.default_rng(items)
-        log = uniform_log(np.full(4 * decoded, HISTORY), items, rng)
-        ids = random_ids(items, seed=0)
+        log, ids = uniform_log(np.full(4 * decoded, HISTORY), items, rng), random_ids(items, seed=0)
         histories = Histories(np.arange(log.user_count), log.items, log.offsets)
         model = build(ids)
         work = Work(log, histories, ids, "simulated")
@@ -120,10 +118,8 @@ def history_curve(
         return work
 
     samples = alternate({str(items): contender(items) for items in histories}, repeats)
-    return [
-        {"curve": "history", "history": items, **_seconds(samples[str(items)], "target")}
-        for items in histories
-    ]
+    costs = {items: _seconds(samples[str(items)], "target") for items in histories}
+    return [{"curve": "history", "history": items, **cost} for items, cost in costs.items()]
 
 
 def users_curve(repeats: int, users: tuple[int, ...] = USERS) -> list[dict[str, Any]]:

@@ -17,8 +17,7 @@ Config = Mapping[str, Any]  # JSON
 
 
 def recipe_of(cell: Cell) -> dict[str, Any]:
-    """What a cell's numbers depend on besides data and seed: method, semantic IDs, and the origin
-    of its chains if it reads any."""
+    """The method, semantic IDs and origin of chains of a cell; its data and seed are not here."""
     if cell.own:
         return own_config(cell.own)
     config = json.loads(to_json(experiment_of(cell)))

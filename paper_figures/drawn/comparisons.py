@@ -97,8 +97,7 @@ def _lifts(results: Path) -> tuple[list[Lift], list[str]]:
 
 @styled
 def shops(results: Path) -> Picture:
-    """Recall@10 of each method on the simulated shop, with 95 % intervals over users, beside the
-    best possible with and without order."""
+    """Recall@10 on the simulated shop, 95 % over users, beside the best with and without order."""
     there = [dataset for dataset in SHOPS if dataset in measured_datasets(results)]
     if not there:
         raise NotMeasuredError(

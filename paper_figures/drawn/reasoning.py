@@ -78,8 +78,7 @@ def _attention(panel: Panel, rows: Rows) -> None:
 
 @styled
 def clusters(results: Path) -> Picture:
-    """One discovery's patterns on their plane by cluster and recall, and what further rounds bring
-    at as many patterns."""
+    """One discovery's patterns by cluster and recall; the effect of further rounds."""
     measured = read(results, "clusters.json")
     about, points = measured["points"], measured["points"]["rows"]
     picture, (plane, rounds) = panels(2.5, 2, width=PAGE, wspace=0.08)
@@ -123,8 +122,7 @@ def _rounds(panel: Panel, rows: Rows) -> None:
 
 @styled
 def discovery(results: Path) -> Picture:
-    """The mined pattern's Recall@10 minus each rival's at fresh shoppers, with 95 % intervals:
-    Beauty over shoppers, the shop over seeds."""
+    """The mined pattern's Recall@10 minus each rival's, 95 % over shoppers or over seeds."""
     measured = read(results, "discovery.json")
     names = [name for name in (UNSEEN, "beauty") if name in measured]
     picture, drawn = panels(1.5, len(names), width=PAGE, sharey=True)
@@ -144,8 +142,7 @@ def discovery(results: Path) -> Picture:
 
 @styled
 def staleness(results: Path) -> Picture:
-    """Recall@10 of a linear probe that reads chains written some purchases ago, with 95 % intervals
-    over shoppers."""
+    """Recall@10 of a linear probe that reads older chains, with 95 % intervals over shoppers."""
     measured = read(results, "staleness.json")
     picture, (panel,) = panels(1.9)
     ages = [row["age"] for row in measured["rows"]]
@@ -162,8 +159,10 @@ def staleness(results: Path) -> Picture:
 
 @styled
 def prefixes(results: Path) -> Picture:
-    """Usable information in real chains, in nats with 95 % intervals over shoppers: what each step
-    adds to those before it, and what the ordered chain adds to each form that loses something."""
+    """Usable information of each step over those before it, and of the chain over reduced forms.
+
+    In nats, with 95 % intervals over shoppers.
+    """
     measured = read(results, "information.json")
     titles = {
         "prefix": f"{dataset_name(measured['dataset'])}: a step, over those before",

@@ -31,8 +31,7 @@ READERS = {"ordered": (BLUE, "D", "-", "four steps"), "mean": (GREEN, "s", "--",
 
 
 def solvable_points(seeds: Sequence[int] = tuple(range(4))) -> list[tuple[str, float, float]]:
-    """(view, H(Y|view) in nats, best Recall@K) of exactly solvable models with ITEMS items, by
-    summation."""
+    """(view, H(Y|view) in nats, best Recall@K) of solvable models, by summation."""
     models = [
         OrderChannel(alphabet=3, steps=3, items=ITEMS, order_weight=weight, noise=noise, seed=seed)
         for weight in WEIGHTS
@@ -71,8 +70,7 @@ def bounds(results: Path) -> Picture:
 
 
 def order_points(seeds: Sequence[int] = tuple(range(8))) -> list[tuple[float, float, float]]:
-    """(order weight, I(Y; order | multiset) in nats, Recall@1 with order minus without), by
-    summation."""
+    """(order weight, I(Y; order | multiset) in nats, gain in Recall@1 by order), by summation."""
     models = [
         OrderChannel(alphabet=3, steps=3, items=ITEMS, order_weight=weight, noise=0.1, seed=seed)
         for weight in WEIGHTS
@@ -108,8 +106,7 @@ def order(results: Path) -> Picture:
 def crossover_risks(
     repetitions: int = REPETITIONS,
 ) -> dict[str, list[tuple[int, float, float, float]]]:
-    """By view: (rows n, exact risk, simulated risk, its standard error) of least squares on n
-    rows."""
+    """By view: (rows n, exact risk, simulated risk, its standard error) of least squares."""
     risks = {}
     for view, dims in (("ordered", 4), ("mean", 1)):
         variance = CHAIN.residual_variance(view)
@@ -122,8 +119,7 @@ def crossover_risks(
 
 @styled
 def crossover(results: Path) -> Picture:
-    """Risk of a structured and of a pooled reader by training rows: closed form, simulation with
-    its error, and n*."""
+    """Risk of a structured and a pooled reader by training rows: closed form, simulation, n*."""
     picture, (panel,) = panels(2.2)
     axes = panel.axes
     fine, coarse = CHAIN.residual_variance("ordered"), CHAIN.residual_variance("mean")
