@@ -163,9 +163,9 @@ def tables(dataset: str | None, form: str, results: Path) -> None:
 @study.results_option
 def controls(dataset: str, results: Path) -> None:
     """Print every control beside TIGER and SCoTER: parameters, and differences with intervals."""
-    from benchmarks.tables.controls import as_markdown
+    from benchmarks.tables.controls import page
 
-    click.echo(as_markdown(results, dataset))
+    click.echo(page(results, dataset).markdown())
 
 
 @main.command()
