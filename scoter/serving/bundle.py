@@ -131,10 +131,7 @@ def _write(
         offsets=log.offsets.astype(np.int64),
     )
     if chains is not None and service.pattern is not None:
-        about["pattern"] = [
-            {"role": step.role, "parameters": dict(step.parameters)}
-            for step in service.pattern.steps
-        ]
+        about["pattern"] = service.pattern.to_json()
         about["step_dim"], about["step_type"] = chains.steps.dim, kind
         _save_chains(folder, chains, kind, texts)
     (folder / MODEL).write_text(json.dumps(about, indent=1))

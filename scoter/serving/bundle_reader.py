@@ -32,7 +32,7 @@ from scoter.serving.service import answers
 from scoter.storage.arrays import load_arrays
 from scoter.storage.store import MANIFEST, hash_file
 from scoter.storage.untrusted import parse_json, read_parquet
-from scoter.types import Histories, ReasoningPattern, SemanticIds, Step
+from scoter.types import Histories, ReasoningPattern, SemanticIds
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,11 +148,7 @@ def open_bundle(folder: Path) -> Bundle:
         if {name: about.get(name) for name in FORMAT} != FORMAT:
             raise ValueError(f"it is not of {FORMAT}")
         config: MethodConfig = from_json(json.dumps(about["config"]), MethodConfig)
-        pattern = None
-        if "pattern" in about:
-            pattern = ReasoningPattern(
-                tuple(Step(step["role"], step["parameters"]) for step in about["pattern"])
-            )
+        pattern = ReasoningPattern.from_json(about["pattern"]) if "pattern" in about else None
         items, users, method = int(about["items"]), int(about["users"]), str(about["method"])
         if (config.fusion is None) != (pattern is None):
             raise ValueError("it has a fusion without a pattern, or a pattern without a fusion")

@@ -74,11 +74,7 @@ def choose_by_transfer(
     def build(out: Path, scratch: Path) -> None:
         chosen = search(context, method, data, ids, budget)
         (out / ROUNDS_FILE).write_text(json.dumps({"method": name, **chosen.as_json()}, indent=1))
-        from scoter.reasoning.discovery.report import steps_as_json
-
-        told = {
-            "pattern": {"steps": steps_as_json(chosen.pattern), "chosen_by": f"transfer to {name}"}
-        }
+        told = {"pattern": {"steps": chosen.pattern.to_json(), "chosen_by": f"transfer to {name}"}}
         (out / PATTERN_FILE).write_text(json.dumps(told, indent=1))
 
     recipe = {

@@ -117,10 +117,8 @@ def _unmined(context: Context, origin: str, pattern: ReasoningPattern, words: st
     """A pattern that was not mined, in the form of a mined one."""
 
     def build(out: Path, scratch: Path) -> None:
-        steps = [{"role": step.role, "parameters": dict(step.parameters)} for step in pattern.steps]
-        (out / "pattern.json").write_text(
-            json.dumps({"pattern": {"steps": steps, "origin": words}})
-        )
+        told = {"steps": pattern.to_json(), "origin": words}
+        (out / "pattern.json").write_text(json.dumps({"pattern": told}))
 
     return context.stage(
         "discover",

@@ -7,13 +7,13 @@ patterns and histories give equal requests, and a stored reply is found again.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 from scoter.errors import ConfigError
 from scoter.reasoning.language import prompts
 from scoter.reasoning.language.language_model import CompletionRequest, Message, schema_text
 from scoter.reasoning.language.structured import chain_schema
-from scoter.types import ReasoningPattern, Step
+from scoter.types import Json, ReasoningPattern, Step
 
 BRIEF_PROMPT_VERSION = "lm-brief-1"
 RECOMMENDATION = "recommendation"
@@ -21,40 +21,34 @@ RECOMMENDATION = "recommendation"
 
 @dataclass(frozen=True)
 class WritingConfig:
-    """How a language model is asked. Lengths are in characters.
+    """How a language model is asked."""
 
-    `prompt` brief leaves the explanations out, for models too small to follow them. `schema` says
-    what the server is asked to keep to: `ordered` fixes each step's role at its place (llama.cpp
-    and vLLM take it), `any` the set of roles (hosted servers take it), `none` nothing. `sample`
-    numbers a further chain for the same history. `retries` is how often a reply that cannot be used
-    is sent back.
-    """
-
-    model: str
+    model: str  # its name, as the server knows it
+    # brief leaves the explanations out, for models too small to follow them
     prompt: Literal["full", "brief"] = "full"
+    # what the server is asked to keep to: ordered fixes each step's role at its place (llama.cpp,
+    # vLLM), any the set of roles (hosted servers), none nothing
     schema: Literal["ordered", "any", "none"] = "any"
-    history_characters: int = 3000
-    title_characters: int = 160
-    step_characters: int = 300
-    name_characters: int = 200
-    recommendations: int = 5
+    history_characters: int = 3000  # of all titles together, the newest kept
+    title_characters: int = 160  # of one title
+    step_characters: int = 300  # of one step's sentence, from 1 on
+    name_characters: int = 200  # of one recommended name, from 1 on
+    recommendations: int = 5  # names a chain
     temperature: float = 0.8
-    top_p: float = 0.95
-    max_tokens: int = 512
+    top_p: float = 0.95  # the share of probability that is sampled from, in (0, 1]
+    max_tokens: int = 512  # of a reply
     seed: int = 0
-    sample: int = 0
-    retries: int = 2
+    sample: int = 0  # numbers further chains for the same history
+    retries: int = 2  # how often a reply that cannot be used is sent back
 
     def __post_init__(self) -> None:
         self.prompt_config()  # refuses what a prompt cannot hold
         if not self.model:
             raise ConfigError("the language model has no name; pass --language-model NAME")
-        lengths = {"step_characters": self.step_characters, "name_characters": self.name_characters}
-        for name, value in lengths.items():
-            if value < 1:
-                raise ConfigError(f"{name} = {value}; it must be 1 or more")
-        if self.retries < 0:
-            raise ConfigError(f"retries = {self.retries}; it must be 0 or more")
+        least = {"step_characters": 1, "name_characters": 1, "retries": 0}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ConfigError(f"{name} = {getattr(self, name)}; it must be {bound} or more")
 
     @property
     def prompt_version(self) -> str:
@@ -73,10 +67,22 @@ class WritingConfig:
             seed=self.seed,
         )
 
+    def request(self, prompt: str, json_schema: str) -> CompletionRequest:
+        """The request with that prompt; its reply keeps to the schema, unless `schema` is none."""
+        return CompletionRequest(
+            messages=(Message("user", prompt),),
+            model=self.model,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+            sample=self.sample,
+            json_schema="" if self.schema == "none" else json_schema,
+        )
+
 
 def small_model(model: str, seed: int = 0) -> WritingConfig:
-    """Short prompts and short chains, for a model of some hundred million parameters on one
-    processor core."""
+    """Short prompts and chains, for some hundred million parameters on one processor core."""
     return WritingConfig(
         model,
         prompt="brief",
@@ -94,17 +100,13 @@ def small_model(model: str, seed: int = 0) -> WritingConfig:
 
 
 def asked_steps(pattern: ReasoningPattern) -> tuple[Step, ...]:
-    """The steps that a model is asked for: all but a final recommendation, which every chain ends
-    in anyway.
+    """The steps a model is asked for: all but a final recommendation, which ends every chain.
 
     Raises:
         ConfigError: nothing is left.
     """
-    steps = (
-        pattern.steps[:-1]
-        if len(pattern) and pattern.steps[-1].role == RECOMMENDATION
-        else pattern.steps
-    )
+    ended = len(pattern) > 0 and pattern.steps[-1].role == RECOMMENDATION
+    steps = pattern.steps[:-1] if ended else pattern.steps
     if not steps:
         raise ConfigError(
             "the pattern asks for no step before the recommendation; give it at least one"
@@ -130,9 +132,8 @@ def chain_request(
     """The request for one chain after a history of `titles`, oldest first.
 
     Example:
-        >>> request = chain_request(
-        ...     ["Soap"], ReasoningPattern((Step("likes"),)), small_model("some-model")
-        ... )
+        >>> pattern = ReasoningPattern((Step("likes"),))
+        >>> request = chain_request(["Soap"], pattern, small_model("some-model"))
         >>> print(request.messages[0].content)  # doctest: +ELLIPSIS
         A shopper bought, oldest first:
         "Soap"
@@ -144,50 +145,43 @@ def chain_request(
         prompt = _brief(titles, steps, settings)
     else:
         prompt = prompts.render(titles, "", settings, ReasoningPattern(steps))
-    return CompletionRequest(
-        messages=(Message("user", prompt),),
-        model=config.model,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        max_tokens=config.max_tokens,
-        seed=config.seed,
-        sample=config.sample,
-        json_schema=_schema(tuple(step.label() for step in steps), config),
-    )
+    return config.request(prompt, _schema(tuple(step.label() for step in steps), config))
 
 
 def _brief(titles: Sequence[str], steps: Sequence[Step], settings: prompts.PromptConfig) -> str:
     named = ", ".join(prompts.quote(step.label(), 80) for step in steps)
-    return "\n".join(
-        [
-            "A shopper bought, oldest first:",
-            *prompts.history_lines(titles, settings),
-            f"Reply with JSON on one line: a short sentence for each of the steps {named}, then "
-            f"{settings.recommendations} products to buy next.",
-        ]
+    reply = (
+        f"Reply with JSON on one line: a short sentence for each of the steps {named}, then "
+        f"{settings.recommendations} products to buy next."
     )
+    history = prompts.history_lines(titles, settings)
+    return "\n".join(["A shopper bought, oldest first:", *history, reply])
 
 
 @lru_cache(maxsize=16)
 def _schema(roles: tuple[str, ...], config: WritingConfig) -> str:
-    if config.schema == "none":
-        return ""
-    if config.schema == "any":
+    if config.schema != "ordered":
         return chain_schema(roles, len(roles), config.recommendations, config.step_characters)
-    text = {"type": "string", "minLength": 1, "maxLength": config.step_characters}
-    name = {"type": "string", "minLength": 1, "maxLength": config.name_characters}
-    steps = [_closed({"role": {"const": role}, "text": text}) for role in roles]
-    names = {"type": "array", "items": name, "minItems": 1, "maxItems": config.recommendations}
-    return schema_text(
-        _closed({"steps": {"type": "array", "prefixItems": steps}, "recommendations": names})
-    )
+    text: Json = {"type": "string", "minLength": 1, "maxLength": config.step_characters}
+    name: Json = {"type": "string", "minLength": 1, "maxLength": config.name_characters}
+    steps: list[Json] = [closed_object({"role": {"const": role}, "text": text}) for role in roles]
+    chain: dict[str, Json] = {
+        "steps": {"type": "array", "prefixItems": steps},
+        "recommendations": array_of(name, config.recommendations),
+    }
+    return schema_text(closed_object(chain))
 
 
-def _closed(properties: dict[str, Any]) -> dict[str, Any]:
-    """An object with exactly these properties, in this order."""
+def closed_object(properties: dict[str, Json]) -> dict[str, Json]:
+    """The JSON schema of an object with exactly these properties, in this order."""
     return {
         "type": "object",
         "properties": properties,
-        "required": list(properties),
+        "required": [*properties],
         "additionalProperties": False,
     }
+
+
+def array_of(item: Json, most: int) -> dict[str, Json]:
+    """The JSON schema of 1 to `most` such items."""
+    return {"type": "array", "items": item, "minItems": 1, "maxItems": most}

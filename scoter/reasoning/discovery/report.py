@@ -12,7 +12,7 @@ from scoter.errors import DataError
 from scoter.reasoning.catalogue.reasoner import MODEL, PROMPT_VERSION
 from scoter.reasoning.discovery.clusters import mean_over_users
 from scoter.reasoning.discovery.validate import Recall, agresti_min, ndcg, wilson
-from scoter.types import ReasoningPattern, Step
+from scoter.types import ReasoningPattern
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Discovery:
         """A readable `pattern.json`; the picture's points are a file of their own."""
         tree = {
             "pattern": {
-                "steps": steps_as_json(self.pattern),
+                "steps": self.pattern.to_json(),
                 "support": self.support,
                 "recall": asdict(self.recall),
                 "ndcg": asdict(self.ndcg),
@@ -174,16 +174,6 @@ def compare(
     )
 
 
-def steps_as_json(pattern: ReasoningPattern) -> list[dict[str, Any]]:
-    """The steps as plain values: `[{"role": ..., "parameters": {...}}, ...]`."""
-    return [{"role": step.role, "parameters": dict(step.parameters)} for step in pattern.steps]
-
-
-def steps_from_json(steps: Sequence[Any]) -> ReasoningPattern:
-    """The inverse of `steps_as_json`; `parameters` may be left out."""
-    return ReasoningPattern(tuple(Step(step["role"], step.get("parameters", {})) for step in steps))
-
-
 def _rival_as_json(rival: Rival) -> dict[str, Any]:
     return {
         **asdict(rival.recall),
@@ -205,7 +195,7 @@ def pattern_from_json(text: str) -> ReasoningPattern:
         'recommendation'
     """
     try:
-        return steps_from_json(json.loads(text)["pattern"]["steps"])
+        return ReasoningPattern.from_json(json.loads(text)["pattern"]["steps"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"this is no pattern file ({type(error).__name__}: {error}); it should read "

@@ -18,7 +18,7 @@ from scoter.reasoning.chains.requests import RECOMMENDATION
 from scoter.reasoning.chains.table import ChainTable
 from scoter.reasoning.writing.folder import JOB, ChainFolder, history_digests
 from scoter.reasoning.writing.job import recommending, visible_items
-from scoter.types import Catalog, ReasoningPattern, Split, Step
+from scoter.types import Catalog, ReasoningPattern, Split
 
 
 def read_folder(folder: ChainFolder, split: Split, catalog: Catalog) -> ChainTable:
@@ -62,19 +62,16 @@ def folder_pattern(folder: ChainFolder) -> ReasoningPattern:
     """The pattern of a folder's chains."""
     job = folder.job()
     try:
-        steps = [Step(str(step["role"]), dict(step["parameters"])) for step in job["pattern"]]
-        if (
-            not steps
-            or not isinstance(job["model"], str)
-            or not isinstance(job["prompt_version"], str)
-        ):
+        pattern = ReasoningPattern.from_json(job["pattern"])
+        texts = (job["model"], job["prompt_version"])
+        if not len(pattern) or not all(isinstance(text, str) for text in texts):
             raise ValueError("it lacks steps, model or prompt version")
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise DataError(
             f"{folder.path / JOB} is not that of a job ({error}); write the chains with `scoter "
             f"reason`"
         ) from None
-    return ReasoningPattern(tuple(steps))
+    return pattern
 
 
 def _checked_rows(
