@@ -172,10 +172,8 @@ def offered_steps(catalog: Catalog) -> list[Step]:
     steps = []
     for role in ROLES.values():
         tried = {name: values for name, values in role.parameters.items() if len(values) > 1}
-        combinations = [
-            dict(zip(tried, values, strict=True)) for values in product(*tried.values())
-        ]
-        steps += [Step(role.name, parameters) for parameters in combinations]
+        combinations = (zip(tried, values, strict=True) for values in product(*tried.values()))
+        steps += [Step(role.name, dict(parameters)) for parameters in combinations]
     return [step for step in steps if lacking(step, catalog) is None]
 
 
