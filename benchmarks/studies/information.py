@@ -85,7 +85,8 @@ def open_run(run: Path, users: int, seed: int) -> dict[str, Any]:
     import torch
 
     from scoter.models.step_reader import StepReader
-    from scoter.reasoning.chains.table import item_names, load_chains
+    from scoter.reasoning.catalogue.facets import item_names
+    from scoter.reasoning.chains.table import load_chains
     from scoter.stages.data import open_semantic_ids
     from scoter.stages.finished import FinishedRun
     from scoter.stages.reasoning import open_steps

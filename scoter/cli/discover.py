@@ -83,12 +83,13 @@ def discover(
     """
     from scoter.config import with_overrides
     from scoter.experiments import experiment
+    from scoter.reasoning.language.server import ServerConfig
     from scoter.stages.context import Context
     from scoter.stages.data import prepare
     from scoter.stages.discovery import discover_pattern, language_model_of, sized_for
     from scoter.storage.store import Store
 
-    model = language_model_of(language_model, server)
+    model = language_model_of(language_model, ServerConfig(**server))
     chosen = with_overrides(sized_for(experiment(dataset, data), model), overrides)
     context = Context(chosen, Store(store), seed, say)
     if select == "transfer":

@@ -73,7 +73,7 @@ def is_served(method: MethodConfig) -> bool:
 def run_service(method: FinishedMethod) -> Service:
     """The trained model of a run, in fp32, so that it answers alike on every machine and small
     contributions count."""
-    from scoter.reasoning.chains.table import item_names
+    from scoter.reasoning.catalogue.facets import item_names
 
     model, _, table = method.trained()
     model.precision = "fp32"
@@ -103,7 +103,7 @@ def _as_trained(method: FinishedMethod, chains: NewestChains) -> NewestChains:
     Their vectors are in half precision, as in the stage `chains` and in a bundle, so that a run and
     its bundle answer alike.
     """
-    from scoter.reasoning.chains.table import item_names
+    from scoter.reasoning.catalogue.facets import item_names
     from scoter.transfer.grounded import ground_steps, one_step_per_sentence, sentence_widths
 
     fusion, run, steps = method.config.fusion, method.run, chains.steps

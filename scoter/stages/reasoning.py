@@ -101,7 +101,7 @@ def stored_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]
 
 
 def open_pattern(artefact: Artefact) -> ReasoningPattern:
-    from scoter.reasoning.discovery.mine import pattern_from_json
+    from scoter.reasoning.discovery.report import pattern_from_json
 
     return pattern_from_json(artefact.file("pattern.json").read_text())
 

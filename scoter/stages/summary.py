@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from scoter.config import FusionConfig, to_json
-from scoter.reasoning.chains.table import item_names, load_chains
+from scoter.reasoning.catalogue.facets import item_names
+from scoter.reasoning.chains.table import load_chains
 from scoter.seeding import derive_seed
 from scoter.stages.context import PARTS, Context
 from scoter.stages.data import open_data

@@ -44,13 +44,8 @@ RECOMMENDS_SURELY = "The recommendation, {}, is {}."
 _DEGREES = "a guess, unsure, barely sure, somewhat sure, fairly sure, sure, very sure, certain"
 CERTAINTY = tuple(_DEGREES.split(", "))
 # The catalogue column that each facet is read from; "" where any catalogue has it.
-COLUMNS = {
-    "item": "",
-    "brand": "brand",
-    "category": "categories",
-    "department": "categories",
-    "price": "price",
-}
+COLUMNS = {"item": "", "brand": "brand", "price": "price"}
+COLUMNS |= {"category": "categories", "department": "categories"}
 
 Parameters = Mapping[str, int | float | str]
 # One row per prefix: numbers of sentences, -1 where there is nothing to say.
@@ -100,12 +95,7 @@ class CatalogReasoner:
         object.__setattr__(self, "facets", read_facets(self.catalog))
 
     def write(self, view: View, step: Step) -> Spoken:
-        """The sentences of `step` for each row of `view`.
-
-        Raises:
-            ConfigError: no such role or parameter, a value out of range, or a column that this
-                catalogue lacks.
-        """
+        """The sentences of `step` for each row of `view`; `check_step` says what is refused."""
         role = check_step(step, self.catalog)
         parameters, name = role.filled(step.parameters), role.facet_of(step.parameters)
         facet = self.facets[name]
@@ -117,11 +107,7 @@ class CatalogReasoner:
 
 
 def check_step(step: Step, catalog: Catalog) -> Role:
-    """The role of a step.
-
-    Raises:
-        ConfigError: the reasoner cannot write the step with this catalogue; the message says why.
-    """
+    """The role of a step, or a `ConfigError` that says why this catalogue cannot fill it."""
     if step.role not in ROLES:
         raise ConfigError(f"there is no role {step.role!r}; choose from: {', '.join(ROLES)}")
     role = ROLES[step.role]
@@ -223,47 +209,25 @@ def _recommended(
     return np.where(best >= 0, degree * len(facet.labels) + best, -1)[:, rank - 1 :]
 
 
+_FIELDS = ("item", "brand", "category")
+_PREFERENCES = {"level": ("category", "department"), "count": (2, 1, 3)}
+_NEXT = {"what": ("category", "brand", "item"), "count": (3, 1, 5), "window": (3, 1)}
+_BEST = {"count": (5, 1, 3, 10), "window": (3, 1), "rank": (1,), "degrees": (1,)}
+_MOST = {"degrees": len(CERTAINTY)}
 _ROLES = (
     # The last `count` items.
     Role("history_summary", CHOSE, "item", _last_items, {"count": (10, 5, 20)}),
     # The item, or its brand or category, `lag` interactions ago.
-    Role(
-        "recent_item",
-        CHOSE,
-        "field",
-        _item_at_lag,
-        {"lag": (1, 2, 3, 4, 5), "field": ("item", "brand", "category")},
-    ),
+    Role("recent_item", CHOSE, "field", _item_at_lag, {"lag": (1, 2, 3, 4, 5), "field": _FIELDS}),
     # The commonest categories of the visible history.
-    Role(
-        "long_term_preference",
-        PREFERS,
-        "level",
-        _commonest,
-        {"level": ("category", "department"), "count": (2, 1, 3)},
-    ),
+    Role("long_term_preference", PREFERS, "level", _commonest, _PREFERENCES),
     # The commonest brand, where it was chosen twice.
     Role("brand_loyalty", LOYAL, "brand", _repeated),
     # The commonest price band of the visible history.
     Role("price_band", PAYS, "price", _commonest),
     # What other users' next items most often are, after the last `window` items.
-    Role(
-        "likely_next",
-        WANTS,
-        "what",
-        _likely,
-        {"what": ("category", "brand", "item"), "count": (3, 1, 5), "window": (3, 1)},
-        final=True,
-    ),
+    Role("likely_next", WANTS, "what", _likely, _NEXT, final=True),
     # The `count` items with the best transition score from the `rank`-th on, with their certainty.
-    Role(
-        "recommendation",
-        RECOMMENDS,
-        "item",
-        _recommended,
-        {"count": (5, 1, 3, 10), "window": (3, 1), "rank": (1,), "degrees": (1,)},
-        final=True,
-        most={"degrees": len(CERTAINTY)},
-    ),
+    Role("recommendation", RECOMMENDS, "item", _recommended, _BEST, final=True, most=_MOST),
 )
 ROLES = {role.name: role for role in _ROLES}

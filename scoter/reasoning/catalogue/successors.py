@@ -9,17 +9,13 @@ from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import View
 
 LAG_DECAY = 0.5  # weight of an item relative to the next newer one
+Best = Int[np.ndarray, "rows count"]
 _CHUNK = 8192  # rows at a time; below 2 ** 16, so that rows sort by radix
 
 
 def likely_next(
-    view: View,
-    statistics: FoldedStatistics,
-    facet: Facet,
-    count: int,
-    window: int,
-    new_only: bool = False,
-) -> tuple[Int[np.ndarray, "rows count"], Float[np.ndarray, "rows count"]]:
+    view: View, statistics: FoldedStatistics, facet: Facet, count: int, window: int, new_only: bool
+) -> tuple[Best, Float[np.ndarray, "rows count"]]:
     """The codes of `facet` that other users' next items most often have, best first; and strengths.
 
     The score of a code is the sum, over the last `window` visible items and over the items with
@@ -53,7 +49,7 @@ def popular_in(
     groups: Int[np.ndarray, " items"],
     chosen: Int[np.ndarray, " rows"],
     count: int,
-) -> Int[np.ndarray, "rows count"]:
+) -> Best:
     """The most popular items, not visible in the row, of its group (-1: of the whole catalogue)."""
     best = np.full((len(view), count), -1, np.int64)
     folds = statistics.user_folds[view.users]
@@ -69,9 +65,7 @@ def popular_in(
     return best
 
 
-def commonest(
-    codes: Int[np.ndarray, "rows items"], count: int, least: int = 1
-) -> Int[np.ndarray, "rows count"]:
+def commonest(codes: Int[np.ndarray, "rows items"], count: int, least: int = 1) -> Best:
     """The `count` most common codes of each row, seen `least` times or more; the leftmost of a tie.
 
     Example:
@@ -112,7 +106,7 @@ def _tie_breaks(popularity: Float[np.ndarray, " codes"]) -> Float[np.ndarray, " 
 
 def _best_columns(
     scores: csr_array, ties: Float[np.ndarray, " codes"], count: int
-) -> tuple[Int[np.ndarray, "rows count"], Float[np.ndarray, "rows count"]]:
+) -> tuple[Best, Float[np.ndarray, "rows count"]]:
     """The columns with the best scores, -1 where there are fewer, and these scores."""
     row_count = len(scores.indptr) - 1
     keep = scores.data > 1e-6

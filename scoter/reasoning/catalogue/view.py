@@ -8,26 +8,22 @@ from jaxtyping import Int
 from scoter.types import Split
 
 MAX_ITEMS = 20
+Rows = Int[np.ndarray, " rows"]
 
 
 @dataclass(frozen=True, eq=False)
 class View:
     """One row per (user, prefix length)."""
 
-    users: Int[np.ndarray, " rows"]
-    prefix_lengths: Int[np.ndarray, " rows"]
+    users: Rows
+    prefix_lengths: Rows
     recent: Int[np.ndarray, "rows max_items"]  # the newest item first; -1 where there is none
 
     def __len__(self) -> int:
         return len(self.users)
 
 
-def look(
-    split: Split,
-    users: Int[np.ndarray, " rows"],
-    prefix_lengths: Int[np.ndarray, " rows"],
-    max_items: int = MAX_ITEMS,
-) -> View:
+def look(split: Split, users: Rows, prefix_lengths: Rows, max_items: int = MAX_ITEMS) -> View:
     """The last `max_items` of each prefix: training items and, one longer, the validation item.
 
     Example:
@@ -50,9 +46,7 @@ def look(
     return View(users, prefix_lengths, np.where(positions >= 0, items, -1))
 
 
-def every_prefix(
-    split: Split,
-) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"], Int[np.ndarray, " users_plus_1"]]:
+def every_prefix(split: Split) -> tuple[Rows, Rows, Int[np.ndarray, " users_plus_1"]]:
     """Users, prefix lengths and starts of all chains of a split, as `StepEmbeddings` wants them.
 
     A user with n training items has the prefix lengths 1..n, and n + 1 where there is a validation

@@ -21,6 +21,8 @@ from scoter.types import Catalog, Split
 
 PARTS = ("train", "last-train", "valid", "test")
 EDGES = (1, 2, 3, 5, 8, 13, 21, 34, 55)
+Rows = Int[np.ndarray, " rows"]
+Shares = Float[np.ndarray, " rows"]
 _UNKNOWN = (float("nan"), float("nan"))
 
 
@@ -59,7 +61,8 @@ def mention_table(
             numbers, counts = np.unique(cells, return_counts=True)
             mix = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
         for place, step in enumerate(table.pattern.steps):
-            texts = _texts(table, chains * len(table.pattern) + place)
+            bags = (chains * len(table.pattern) + place).tolist()
+            texts = ["\n".join(table.bag(bag)) for bag in bags]
             item = _named(texts, facets["item"], targets)
             values = dict(zip(("item", "item_error"), _mean(item), strict=True))
             values["item_alike"], values["item_alike_error"] = _standardised(item, cells, mix)
@@ -81,7 +84,7 @@ def _check(table: ChainTable, split: Split) -> None:
 
 def _targets(
     split: Split, part: str, order: Int[np.ndarray, " users"], sample: int, seed: int
-) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
+) -> tuple[Rows, Rows, Rows]:
     """Users, prefix lengths and the items that follow those prefixes."""
     lengths = split.train.lengths
     if part in ("train", "last-train"):
@@ -100,12 +103,7 @@ def _targets(
     return users, prefixes[users], items[users]
 
 
-def _cells(
-    split: Split,
-    users: Int[np.ndarray, " rows"],
-    lengths: Int[np.ndarray, " rows"],
-    targets: Int[np.ndarray, " rows"],
-) -> Int[np.ndarray, " rows"]:
+def _cells(split: Split, users: Rows, lengths: Rows, targets: Rows) -> Rows:
     """The cell of each prefix: how many *other* users bought its last item, and its target."""
     last = look(split, users, lengths, 1).recent[:, 0]
     width = max(int(items.max(initial=0)) for items in (split.train.items, last, targets)) + 1
@@ -116,15 +114,13 @@ def _cells(
     return np.digitize(counts[0], EDGES) * (len(EDGES) + 1) + np.digitize(counts[1], EDGES)
 
 
-def _mean(named: Float[np.ndarray, " rows"]) -> tuple[float, float]:
+def _mean(named: Shares) -> tuple[float, float]:
     if not len(named):
         return _UNKNOWN
     return float(named.mean()), float(named.std() / len(named) ** 0.5)
 
 
-def _standardised(
-    named: Float[np.ndarray, " rows"], cells: Int[np.ndarray, " rows"], mix: dict[int, int]
-) -> tuple[float, float]:
+def _standardised(named: Shares, cells: Rows, mix: dict[int, int]) -> tuple[float, float]:
     """The mean share over cells in the proportions of `mix`, and its standard error."""
     inside = [(count, named[cells == cell]) for cell, count in mix.items()]
     inside = [(count, values) for count, values in inside if len(values)]
@@ -136,13 +132,7 @@ def _standardised(
     return float(sum(weight * values.mean() for weight, values in parts)), float(error)
 
 
-def _texts(table: ChainTable, bags: Int[np.ndarray, " rows"]) -> list[str]:
-    return ["\n".join(table.bag(bag)) for bag in bags.tolist()]
-
-
-def _named(
-    texts: list[str], facet: Facet | None, targets: Int[np.ndarray, " rows"]
-) -> Float[np.ndarray, " known"]:
+def _named(texts: list[str], facet: Facet | None, targets: Rows) -> Float[np.ndarray, " known"]:
     if facet is None:
         return np.zeros(0)
     known = [(code, text) for code, text in zip(facet.codes[targets], texts, strict=True)]

@@ -16,6 +16,7 @@ from scoter.errors import ConfigError
 from scoter.types import Split
 
 DISTANCE = 5
+Rows = Int[np.ndarray, " rows"]
 _FORM = re.compile(r"every|anchors(?::(\d+))?(?::(\d+))?")
 
 
@@ -48,9 +49,7 @@ class PrefixPolicy:
             return "every"
         return f"anchors:{self.distance}" + (f":{self.most}" if self.most else "")
 
-    def rows(
-        self, split: Split, users: Int[np.ndarray, " chosen"]
-    ) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
+    def rows(self, split: Split, users: Int[np.ndarray, " chosen"]) -> tuple[Rows, Rows]:
         """Users and prefix lengths of all chains, in the order of `users` and then of length.
 
         The longest prefix holds all training items, and the validation item where there is one.
@@ -92,9 +91,7 @@ class AnchorTable:
         [-1, 0, 1, -1, 2]
     """
 
-    def __init__(
-        self, users: Int[np.ndarray, " anchors"], prefix_lengths: Int[np.ndarray, " anchors"]
-    ) -> None:
+    def __init__(self, users: Rows, prefix_lengths: Rows) -> None:
         self._base = int(prefix_lengths.max(initial=0)) + 1
         self._keys = users.astype(np.int64) * self._base + prefix_lengths
         sound = (np.diff(self._keys) > 0).all() and (prefix_lengths >= 1).all()
@@ -105,9 +102,7 @@ class AnchorTable:
             )
         self._users = users
 
-    def latest(
-        self, users: Int[np.ndarray, " rows"], prefix_lengths: Int[np.ndarray, " rows"]
-    ) -> Int[np.ndarray, " rows"]:
+    def latest(self, users: Rows, prefix_lengths: Rows) -> Rows:
         """The number of the user's latest anchor at or before each prefix length; -1 for none."""
         if not len(self._keys):
             return np.full(len(users), -1)

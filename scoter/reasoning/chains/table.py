@@ -9,23 +9,12 @@ import pyarrow as pa
 from jaxtyping import Float, Int
 
 from scoter.errors import ConfigError, DataError
-from scoter.reasoning.catalogue.facets import item_names
 from scoter.reasoning.catalogue.reasoner import MODEL, PROMPT_VERSION, CatalogReasoner, check_step
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import MAX_ITEMS, View, every_prefix, look
 from scoter.storage.untrusted import read_parquet
 from scoter.storage.writing import write_parquet
 from scoter.types import Catalog, ReasoningChain, ReasoningPattern, Split, Step, StepEmbeddings
-
-__all__ = [
-    "ChainTable",
-    "hand_written_pattern",
-    "item_names",
-    "load_chains",
-    "save_chains",
-    "write_chains",
-    "write_rows",
-]
 
 CHAINS_FILE, SENTENCES_FILE = "chains.parquet", "sentences.parquet"
 

@@ -32,6 +32,7 @@ from scoter.types import Json, ReasoningPattern
 
 MEDOIDS = 3
 FEWEST_CHAINS = 6
+Chains = Int[np.ndarray, " chains"]
 _ROLE_CHARACTERS = 60
 
 
@@ -73,8 +74,8 @@ def chain_features(
 
 def cluster_chains(
     points: Float[np.ndarray, "chains features"],
-    rows: Int[np.ndarray, " chains"],
-    ranks: Int[np.ndarray, " chains"],
+    rows: Chains,
+    ranks: Chains,
     config: DiscoverConfig,
     seed: int,
 ) -> tuple[list[ChainCluster], float]:
@@ -99,17 +100,13 @@ def cluster_chains(
         members = np.flatnonzero(numbers == number)
         distances = ((points[members] - points[members].mean(axis=0)) ** 2).sum(axis=1)
         inside = members[np.argsort(distances, kind="stable")]
-        recall, gain = (
-            wilson(mean_by_user(values[inside], rows[inside])) for values in (hits, gains)
-        )
-        clusters.append(ChainCluster(inside, recall, gain))
+        means = (mean_by_user(values[inside], rows[inside]) for values in (hits, gains))
+        clusters.append(ChainCluster(inside, *map(wilson, means)))
     clusters.sort(key=lambda each: (-each.recall.low, -each.ndcg.low, -len(each.members)))
     return clusters, silhouette
 
 
-def mean_by_user(
-    values: np.ndarray, rows: Int[np.ndarray, " chains"]
-) -> Float[np.ndarray, " users"]:
+def mean_by_user(values: np.ndarray, rows: Chains) -> Float[np.ndarray, " users"]:
     """Each user's mean over chains: users are the sample, however many chains one has.
 
     Example:
@@ -177,10 +174,8 @@ def template_request(
     outlines: Sequence[Sequence[str]], writing: WritingConfig, most: int
 ) -> CompletionRequest:
     """The request for one template of at most `most` steps, greedy."""
-    shown = [
-        f"{number}. {', '.join(quote(role, 80) for role in roles)}"
-        for number, roles in enumerate(outlines, start=1)
-    ]
+    named = [", ".join(quote(role, 80) for role in roles) for roles in outlines]
+    shown = [f"{number}. {roles}" for number, roles in enumerate(named, start=1)]
     # A word changed here changes the key of every stored reply.
     before = (
         "These are outlines of arguments that predicted well what shoppers buy next: the roles of "

@@ -27,6 +27,7 @@ in 97, 100 and 88. Products of two other shops (Toys, Sports) score below .45 in
 Beauty products that are *not* among these 2,500 names score .56 in the median, and are grounded in
 the nearest one."""
 
+Chains = Int[np.ndarray, " chains"]
 _BATCH = 256
 
 
@@ -38,9 +39,7 @@ class Grounded:
     scores: Float[np.ndarray, " names"]  # of the best item, meant or not
 
 
-def target_ranks(
-    ranked: Int[np.ndarray, "chains k"], targets: Int[np.ndarray, " chains"]
-) -> Int[np.ndarray, " chains"]:
+def target_ranks(ranked: Int[np.ndarray, "chains k"], targets: Chains) -> Chains:
     """The 1-based place of each chain's target among its items, k + 1 where it is not among them.
 
     Example:

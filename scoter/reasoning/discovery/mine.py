@@ -4,12 +4,13 @@ Scores choose patterns, never a user's chain: chains are written afresh afterwar
 prefix, and no chain is kept or dropped because it hit its target. Only training items are read.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from scoter.config import DiscoverConfig
 from scoter.errors import ConfigError
@@ -17,12 +18,7 @@ from scoter.reasoning.catalogue.reasoner import CatalogReasoner
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import look
 from scoter.reasoning.chains.table import hand_written_pattern
-from scoter.reasoning.discovery.clusters import (
-    Cluster,
-    cluster_patterns,
-    features,
-    mean_over_users,
-)
+from scoter.reasoning.discovery.clusters import Cluster, cluster_patterns, features, mean_over_users
 from scoter.reasoning.discovery.generate import generate, hold_in, labels, vary
 from scoter.reasoning.discovery.progress import Progress, silent
 from scoter.reasoning.discovery.report import (
@@ -33,16 +29,16 @@ from scoter.reasoning.discovery.report import (
     Optimism,
     compare,
     draw_points,
-    pattern_from_json,
 )
-from scoter.reasoning.discovery.validate import EmbeddedSteps, Encode, Trial, ndcg, wilson
+from scoter.reasoning.discovery.validate import EmbeddedSteps, Encode, Ranks, Trial, ndcg, wilson
 from scoter.seeding import derive_seed
 from scoter.types import Catalog, ReasoningPattern, Split, Step
 
 _SEEDS = 3
 _FINALISTS = 16
 
-__all__ = ["Discovery", "discover", "distil", "pattern_from_json", "planned_patterns"]
+Patterns = Sequence[ReasoningPattern]
+Hits = Bool[np.ndarray, "patterns users"]
 
 
 def discover(
@@ -128,9 +124,7 @@ class _Search:
     used: int = 0  # of `drawn`
     counted: int = 0  # patterns tried in all, templates and shed ones included
 
-    def hits(
-        self, patterns: Sequence[ReasoningPattern], part: str
-    ) -> Bool[np.ndarray, "patterns users"]:
+    def hits(self, patterns: Patterns, part: str) -> Hits:
         return self.trial.ranks(patterns, part) <= self.config.top_k
 
     def round(self, size: int, last: bool) -> None:
@@ -167,9 +161,8 @@ class _Search:
         config, patterns = self.config, self.patterns
         hits = self.hits(patterns, part)
         points = features(patterns, self.trial.steps, config.max_steps)
-        seed = derive_seed(self.seed, "clusters")
         clusters, silhouette = cluster_patterns(
-            points, hits, config.max_clusters, seed, config.clustering
+            points, hits, config.max_clusters, derive_seed(self.seed, "clusters"), config.clustering
         )
         members = clusters[0].members
         template, votes = distil(patterns, hits, clusters[0])
@@ -192,8 +185,13 @@ def _report(search: _Search, mined: _Mined, fresh: Trial) -> Discovery:
     recall = wilson(fresh_ranks[0] <= k)
     ranks = search.trial.ranks(patterns)
     tried = (ranks <= k).mean(axis=1)
+    best_first = [mined.pattern, *(patterns[row] for row in np.argsort(-tried, kind="stable"))]
+    members = [cluster.members for cluster in last.clusters]
     calls = Calls(search.counted * users, len(fresh.sample))
-    free = replace(calls, choosing=0)
+    compared = {}
+    for (name, pattern), rank in zip(rivals.items(), fresh_ranks[1:], strict=True):
+        paid = calls if name == "best generated" else replace(calls, choosing=0)
+        compared[name] = compare(fresh_ranks[0], rank, labels(pattern), k, paid)
     return Discovery(
         pattern=mined.pattern,
         support=len(mined.clusters[0].members) / len(mined.points),
@@ -204,28 +202,14 @@ def _report(search: _Search, mined: _Mined, fresh: Trial) -> Discovery:
         votes=tuple(mined.votes.get(label, 0.0) for label in labels(mined.pattern)),
         clusters=tuple(_cluster(cluster, patterns, ranks, k) for cluster in last.clusters),
         silhouette=last.silhouette,
-        rivals={
-            name: compare(
-                fresh_ranks[0],
-                rank,
-                labels(pattern),
-                k,
-                calls if name == "best generated" else free,
-            )
-            for (name, pattern), rank in zip(rivals.items(), fresh_ranks[1:], strict=True)
-        },
+        rivals=compared,
         optimism=Optimism(
             bound=float(np.sqrt(np.log(config.patterns) / (2 * users))),
             measured=float(mined.hits.mean() - recall.mean),
             measured_best_generated=float(drawn_recall[best] - (fresh_ranks[-1] <= k).mean()),
         ),
         calls=calls,
-        points=draw_points(
-            last.points,
-            [cluster.members for cluster in last.clusters],
-            tried,
-            [labels(pattern) for pattern in patterns],
-        ),
+        points=draw_points(last.points, members, tried, [*map(labels, patterns)]),
         provenance={
             "seed": search.seed,
             "patterns": config.patterns,
@@ -235,12 +219,12 @@ def _report(search: _Search, mined: _Mined, fresh: Trial) -> Discovery:
             "top_k": k,
             "target": TARGET,
         },
-        finalists=_finalists(mined.pattern, patterns, tried),
+        finalists=tuple({labels(pattern): pattern for pattern in best_first}.values())[:_FINALISTS],
     )
 
 
 def distil(
-    patterns: Sequence[ReasoningPattern], hits: Bool[np.ndarray, "patterns users"], cluster: Cluster
+    patterns: Patterns, hits: Hits, cluster: Cluster
 ) -> tuple[ReasoningPattern, dict[str, float]]:
     """One template from a cluster's best patterns, by vote; and each step's share of the votes.
 
@@ -272,10 +256,7 @@ def distil(
     return template, {name: votes[name] + finals[name] for name in known}
 
 
-def shed(
-    pattern: ReasoningPattern,
-    hits: Callable[[Sequence[ReasoningPattern]], Bool[np.ndarray, "patterns users"]],
-) -> ReasoningPattern:
+def shed(pattern: ReasoningPattern, hits: Callable[[Patterns], Hits]) -> ReasoningPattern:
     """The pattern without the steps that it validates no worse without.
 
     One step is removed at a time, the one whose removal costs least, as long as the loss is within
@@ -288,10 +269,8 @@ def shed(
         True
     """
     while len(pattern) > 1:
-        shorter = [
-            ReasoningPattern(pattern.steps[:place] + pattern.steps[place + 1 :])
-            for place in range(len(pattern))
-        ]
+        left = itertools.combinations(pattern.steps, len(pattern) - 1)
+        shorter = [ReasoningPattern(steps) for steps in left][::-1]
         now, *then = hits([pattern, *shorter]).astype(float)
         best = max(range(len(then)), key=lambda place: then[place].mean())
         lost = now - then[best]
@@ -299,15 +278,6 @@ def shed(
             break
         pattern = shorter[best]
     return pattern
-
-
-def _finalists(
-    mined: ReasoningPattern,
-    patterns: Sequence[ReasoningPattern],
-    recall: Float[np.ndarray, " patterns"],
-) -> tuple[ReasoningPattern, ...]:
-    best_first = [mined, *(patterns[row] for row in np.argsort(-recall, kind="stable"))]
-    return tuple({labels(pattern): pattern for pattern in best_first}.values())[:_FINALISTS]
 
 
 def _rivals(search: _Search) -> dict[str, ReasoningPattern]:
@@ -326,12 +296,7 @@ def _weighted_median(values: Sequence[int], weights: Float[np.ndarray, " values"
     return int(np.asarray(values)[order][reached.argmax()])
 
 
-def _cluster(
-    cluster: Cluster,
-    patterns: Sequence[ReasoningPattern],
-    ranks: Int[np.ndarray, "patterns users"],
-    k: int,
-) -> ClusterReport:
+def _cluster(cluster: Cluster, patterns: Patterns, ranks: Ranks, k: int) -> ClusterReport:
     recall = (ranks[cluster.members] <= k).mean(axis=1)
     best_first = cluster.members[np.argsort(-recall, kind="stable")]
     return ClusterReport(

@@ -1,25 +1,16 @@
 """A picture of a discovery: its patterns or chains on a plane, by cluster and by recall."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
 
 import pandas as pd
+
+from scoter.types import Json
 
 _MARKS = "osD^vP*X<>hd"
 
 
-class PointRow(TypedDict):
-    """One row of `points.json`; see `report.Point`."""
-
-    x: float
-    y: float
-    cluster: int
-    recall: float
-    label: str
-
-
-def draw(points: Sequence[PointRow], of: str, path: Path) -> None:
+def draw(points: Sequence[Mapping[str, Json]], of: str, path: Path) -> None:
     """Draw `points.json`: mark and edge of a point show its cluster, its colour its recall.
 
     Args:

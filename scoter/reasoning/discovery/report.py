@@ -111,23 +111,17 @@ class Discovery:
 
     def to_json(self) -> str:
         """A readable `pattern.json`; the picture's points are a file of their own."""
+        parts = asdict(self)
+        mined = ("support", "recall", "ndcg", "chosen_on", "distilled_by", "votes")
         tree = {
             "pattern": {
                 "steps": self.pattern.to_json(),
-                "support": self.support,
-                "recall": asdict(self.recall),
-                "ndcg": asdict(self.ndcg),
-                "chosen_on": asdict(self.chosen_on),
-                "distilled_by": self.distilled_by,
-                "votes": list(self.votes),
+                **{name: parts[name] for name in mined},
             },
-            "clusters": [asdict(cluster) for cluster in self.clusters],
+            "clusters": parts["clusters"],
             "silhouette": self.silhouette,
             "rivals": {name: rival.to_json() for name, rival in self.rivals.items()},
-            "optimism": asdict(self.optimism),
-            "calls": asdict(self.calls),
-            "counts": self.counts,
-            "note": self.note,
+            **{name: parts[name] for name in ("optimism", "calls", "counts", "note")},
             "provenance": {"model": MODEL, "prompt_version": PROMPT_VERSION, **self.provenance},
         }
         return json.dumps(tree, indent=1)
@@ -171,7 +165,7 @@ def compare(
 
 def draw_points(
     features: Float[np.ndarray, "rows features"],
-    clusters: Sequence[Int[np.ndarray, " members"]],
+    clusters: Sequence[Int[np.ndarray, " _"]],
     recalls: Float[np.ndarray, " rows"],
     names: Sequence[tuple[str, ...]],
 ) -> tuple[Point, ...]:

@@ -174,7 +174,7 @@ def outline(roles: Sequence[str]) -> ReasoningPattern:
 
 
 def seeded_instructions(pattern: ReasoningPattern) -> tuple[str, ...]:
-    """The instructions of a later round: each of the first one's, then one to start from a pattern."""
+    """The instructions of a later round: half of them start from the steps of a mined pattern."""
     named = ", ".join(quote(step.label(), 80) for step in pattern.steps[:-1])
     seeded = (
         f"These steps served other shoppers: {named}. Start from them; change, add or drop one "

@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 
-from scoter.reasoning.catalogue.reasoner import CatalogReasoner, Spoken
+from scoter.reasoning.catalogue.reasoner import CatalogReasoner
 from scoter.reasoning.catalogue.view import View
 from scoter.reasoning.discovery.generate import HeldIn, labels
 from scoter.reasoning.discovery.progress import Progress, silent
@@ -34,6 +34,9 @@ from scoter.types import ReasoningPattern, Step
 
 Encode = Callable[[list[str]], np.ndarray]
 Ranks = Int[np.ndarray, "patterns users"]
+# Several samples of users meet in one function, so these two do not name their rows.
+Vectors, Steps = Float[np.ndarray, "_ dim"], Float[np.ndarray, "steps _ dim"]
+Users = Int[np.ndarray, " users"]
 
 SHARPNESS = 3.0
 RIDGE = 3.0
@@ -110,7 +113,8 @@ class EmbeddedSteps:
         if not new:
             return
         written = {label: self.reasoner.write(self.view, step) for label, step in new.items()}
-        used = {label: _used(spoken) for label, spoken in written.items()}
+        used = {label: np.unique(spoken.numbers) for label, spoken in written.items()}
+        used = {label: numbers[numbers >= 0] for label, numbers in used.items()}
         texts = [written[label].sentences[number] for label in new for number in used[label]]
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         vectors = np.asarray(self.encode(list(places)), np.float32)
@@ -176,13 +180,7 @@ def ground(
     return ranks
 
 
-def _queries(
-    fit: Float[np.ndarray, "steps fitted dim"],
-    score: Float[np.ndarray, "steps scored dim"],
-    items: Float[np.ndarray, "items dim"],
-    targets: Int[np.ndarray, " fitted"],
-    negatives: Float[np.ndarray, "negatives dim"],
-) -> Float[np.ndarray, "scored dim"]:
+def _queries(fit: Steps, score: Steps, items: Vectors, targets: Users, others: Vectors) -> Vectors:
     """One vector per user; its inner product with an item's vector is that item's score."""
     wanted = items[targets]
     mean = wanted.mean(axis=0)
@@ -194,7 +192,7 @@ def _queries(
     predicted = mean + _kernel(score, fit) @ dual
     known = np.concatenate([fit, _unit(left_out.astype(np.float32))[None]])
     own = (known * wanted).sum(axis=2)[:, :, None]
-    choices = np.concatenate([own, known @ negatives.T], axis=2)
+    choices = np.concatenate([own, known @ others.T], axis=2)
     weights = _conditional_logit(np.moveaxis(choices, 0, 2).astype(np.float64))
     asked = np.concatenate([score, _unit(predicted.astype(np.float32))[None]])
     return np.tensordot(weights.astype(np.float32), asked, axes=1)
@@ -218,45 +216,31 @@ def _conditional_logit(
     return weights
 
 
-def _kernel(
-    left: Float[np.ndarray, "steps a dim"], right: Float[np.ndarray, "steps b dim"]
-) -> Float[np.ndarray, "a b"]:
+def _kernel(left: Steps, right: Steps) -> Float[np.ndarray, "_ _"]:
     mean_cosine = sum(a @ b.T for a, b in zip(left, right, strict=True)) / len(left)
     return np.exp(SHARPNESS * (np.asarray(mean_cosine, np.float64) - 1))
 
 
-def _ranks(
-    queries: Float[np.ndarray, "users dim"],
-    items: Float[np.ndarray, "items dim"],
-    targets: Int[np.ndarray, " users"],
-) -> Int[np.ndarray, " users"]:
+def _ranks(queries: Vectors, items: Vectors, targets: Users) -> Users:
     scores = queries @ items.T
     own = scores[np.arange(len(targets)), targets][:, None]
     earlier = np.arange(len(items)) < targets[:, None]
     return 1 + (scores > own).sum(axis=1) + ((scores == own) & earlier).sum(axis=1)
 
 
-def _used(spoken: Spoken) -> Int[np.ndarray, " used"]:
-    return np.unique(spoken.numbers[spoken.numbers >= 0])
-
-
-def _mean_of_sentences(
-    numbers: Int[np.ndarray, "users width"], vectors: Float[np.ndarray, "sentences dim"]
-) -> Float[np.ndarray, "users dim"]:
+def _mean_of_sentences(numbers: Int[np.ndarray, "users width"], vectors: Vectors) -> Vectors:
     rows, columns = np.nonzero(numbers >= 0)
     counts, shape = np.bincount(rows, minlength=len(numbers)), (len(numbers), len(vectors))
     share = csr_array((1 / counts[rows], (rows, numbers[rows, columns])), shape=shape)
     return (share.astype(np.float32) @ vectors).astype(np.float32)
 
 
-def _centred(
-    vectors: Float[np.ndarray, "rows dim"], present: Bool[np.ndarray, " rows"]
-) -> Float[np.ndarray, "rows dim"]:
+def _centred(vectors: Vectors, present: Bool[np.ndarray, " rows"]) -> Vectors:
     if not present.any():
         return vectors
     centred = np.where(present[:, None], vectors - vectors[present].mean(axis=0), 0)
     return _unit(centred.astype(np.float32))
 
 
-def _unit(vectors: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray, "rows dim"]:
+def _unit(vectors: Vectors) -> Vectors:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)

@@ -233,10 +233,13 @@ def _report(
 ) -> Discovery:
     config, last, users = search.config, search.mined[-1], len(search.tried.sample)
     k, chosen = config.top_k, last.clusters[0]
+    members = [cluster.members for cluster in last.clusters]
+    hits, names = (last.ranks <= k).astype(float), [each.roles for each in search.chains]
     ranks = {name: fresh.by_user(arm) for name, arm in arms.items()}
     mined = ranks.pop("mined")
     recall = wilson(mined <= k)
-    choosing, fewest = config.rounds * config.sampling.samples * users, _fewest(last.clusters)
+    choosing = config.rounds * config.sampling.samples * users
+    fewest = min(cluster.recall.users for cluster in last.clusters)
     templates = [mined_round.template for mined_round in search.mined]
     replies = sum(len(template.replies) for template in templates)
     rivals = {}
@@ -261,12 +264,7 @@ def _report(
             measured_best_generated=search.best_hit - rivals["best generated"].recall.mean,
         ),
         calls=Calls(choosing + replies, len(fresh.sample)),
-        points=draw_points(
-            last.points,
-            [cluster.members for cluster in last.clusters],
-            (last.ranks <= k).astype(float),
-            [each.roles for each in search.chains],
-        ),
+        points=draw_points(last.points, members, hits, names),
         provenance={
             "model": fresh.sampler.writing.model,
             "prompt_version": fresh.sampler.writing.prompt_version,
@@ -285,10 +283,6 @@ def _report(
 
 def _rows(chains: Sequence[SampledChain]) -> Int[np.ndarray, " chains"]:
     return np.array([each.row for each in chains], np.int64)
-
-
-def _fewest(clusters: Sequence[ChainCluster]) -> int:
-    return min(cluster.recall.users for cluster in clusters)
 
 
 def _cluster(cluster: ChainCluster, search: _Search) -> ClusterReport:

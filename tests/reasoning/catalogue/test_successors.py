@@ -94,4 +94,6 @@ def test_popular_in_leaves_out_what_the_row_shows(scene):
 def test_rows_without_transitions_get_nothing(scene):
     _, statistics, facets = scene
     empty = View(np.array([0]), np.array([1]), np.full((1, 6), -1))
-    assert likely_next(empty, statistics, facets["item"], 2, 3)[0].tolist() == [[-1, -1]]
+    assert likely_next(empty, statistics, facets["item"], 2, 3, new_only=False)[0].tolist() == [
+        [-1, -1]
+    ]
