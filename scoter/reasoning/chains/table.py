@@ -47,11 +47,7 @@ class ChainTable:
         return tuple(self.sentences[sentence] for sentence in used)
 
     def chain(self, user: int, prefix_length: int) -> ReasoningChain:
-        """The chain that a user gets after the first `prefix_length` items.
-
-        Raises:
-            DataError: there is no such chain.
-        """
+        """The chain that a user gets after the first `prefix_length` items."""
         known = 0 <= user < len(self.starts) - 1
         count = int(self.starts[user + 1] - self.starts[user]) if known else 0
         if not 1 <= prefix_length <= count:

@@ -20,12 +20,7 @@ from scoter.reasoning.chains.requests import WritingConfig, array_of, closed_obj
 from scoter.reasoning.discovery.clusters import in_blocks, partition
 from scoter.reasoning.discovery.sampling import SampledChain, outline
 from scoter.reasoning.discovery.validate import Encode, Recall, ndcg, wilson
-from scoter.reasoning.language.language_model import (
-    Completion,
-    CompletionRequest,
-    LanguageModel,
-    schema_text,
-)
+from scoter.reasoning.language import language_model as lm
 from scoter.reasoning.language.prompts import ask_again, clean, quote
 from scoter.reasoning.language.structured import json_objects, without_thoughts
 from scoter.types import Json, ReasoningPattern
@@ -123,11 +118,11 @@ class Template:
 
     pattern: ReasoningPattern
     distilled_by: str  # "language model" or "medoid"
-    replies: tuple[Completion, ...]  # what was asked for on the way
+    replies: tuple[lm.Completion, ...]  # what was asked for on the way
 
 
 def write_template(
-    model: LanguageModel,
+    model: lm.LanguageModel,
     writing: WritingConfig,
     chains: Sequence[SampledChain],
     cluster: ChainCluster,
@@ -150,7 +145,7 @@ def write_template(
             "pattern to mine"
         )
     request = template_request(outlines, writing, most)
-    replies: list[Completion] = []
+    replies: list[lm.Completion] = []
     asked = request
     for _ in range(writing.retries + 1):
         try:
@@ -172,7 +167,7 @@ def outlined(sampled: SampledChain, most: int) -> tuple[str, ...]:
 
 def template_request(
     outlines: Sequence[Sequence[str]], writing: WritingConfig, most: int
-) -> CompletionRequest:
+) -> lm.CompletionRequest:
     """The request for one template of at most `most` steps, greedy."""
     named = [", ".join(quote(role, 80) for role in roles) for roles in outlines]
     shown = [f"{number}. {roles}" for number, roles in enumerate(named, start=1)]
@@ -187,7 +182,7 @@ def template_request(
         '"steps" lists the roles in a few words.'
     )
     role: Json = {"type": "string", "minLength": 1, "maxLength": _ROLE_CHARACTERS}
-    schema = schema_text(closed_object({"steps": array_of(role, most)}))
+    schema = lm.schema_text(closed_object({"steps": array_of(role, most)}))
     request = replace(writing, sample=0).request("\n".join([before, *shown, after]), schema)
     return replace(request, temperature=0.0, top_p=1.0)
 

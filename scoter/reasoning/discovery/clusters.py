@@ -8,10 +8,10 @@ gather users who are easy to predict (one niche, say), and choosing a cluster wo
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import silhouette_score
@@ -25,9 +25,8 @@ Clustering = Literal["kmeans", "hdbscan"]
 Points = Float[np.ndarray, "rows features"]
 
 _LEAST_DENSE = 5  # points that HDBSCAN takes for a cluster, sklearn's default
-# The stubs of scikit-learn do not know the types of these two.
-_KMEANS: dict[str, object] = {"n_init": 10}  # k-means++ starts for each k
-_DENSE: dict[str, object] = {"copy": True}
+_STARTS: Any = 10  # k-means++ starts for each k; the stubs of KMeans do not know a number
+_COPY: Any = True  # the stubs of HDBSCAN do not know a flag
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +78,7 @@ def partition(
         )
     best_score, best = -np.inf, np.zeros(len(points), np.int64)
     for count in range(2, largest + 1):
-        model = KMeans(count, random_state=seed % 2**32, **_KMEANS)
+        model = KMeans(count, n_init=_STARTS, random_state=seed % 2**32)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # says what the next line asks
             numbers = model.fit_predict(points)
@@ -100,9 +99,7 @@ def on_a_plane(points: Points) -> Float[np.ndarray, "rows 2"]:
     return plane * np.where(longest < 0, -1.0, 1.0)  # fixes the sign of each axis
 
 
-def mean_over_users(
-    values: Bool[np.ndarray, "rows users"] | Float[np.ndarray, "rows users"],
-) -> Recall:
+def mean_over_users(values: Shaped[np.ndarray, "rows users"]) -> Recall:
     """The mean with a 95 % normal interval over users; a user's rows are averaged first.
 
     Example:
@@ -149,7 +146,7 @@ def _by_density(points: Points, distinct: int) -> tuple[Int[np.ndarray, " rows"]
     smallest = min(_LEAST_DENSE, max(2, len(points) // 4))
     numbers = np.full(len(points), -1)
     if distinct > smallest:
-        numbers = HDBSCAN(smallest, **_DENSE).fit_predict(points).astype(np.int64)
+        numbers = HDBSCAN(smallest, copy=_COPY).fit_predict(points).astype(np.int64)
     inside = numbers >= 0
     if not inside.any():
         raise ConfigError(

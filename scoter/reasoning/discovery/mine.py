@@ -18,18 +18,10 @@ from scoter.reasoning.catalogue.reasoner import CatalogReasoner
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import look
 from scoter.reasoning.chains.table import hand_written_pattern
+from scoter.reasoning.discovery import report
 from scoter.reasoning.discovery.clusters import Cluster, cluster_patterns, features, mean_over_users
 from scoter.reasoning.discovery.generate import generate, hold_in, labels, vary
 from scoter.reasoning.discovery.progress import Progress, silent
-from scoter.reasoning.discovery.report import (
-    TARGET,
-    Calls,
-    ClusterReport,
-    Discovery,
-    Optimism,
-    compare,
-    draw_points,
-)
 from scoter.reasoning.discovery.validate import EmbeddedSteps, Encode, Ranks, Trial, ndcg, wilson
 from scoter.seeding import derive_seed
 from scoter.types import Catalog, ReasoningPattern, Split, Step
@@ -49,7 +41,7 @@ def discover(
     item_vectors: Float[np.ndarray, "items dim"],
     seed: int,
     progress: Progress = silent,
-) -> Discovery:
+) -> report.Discovery:
     """Generate patterns, validate them on some users, mine the best cluster, confirm on others.
 
     A round mines the best cluster's template (see `distil`), or that cluster's best member where
@@ -173,7 +165,7 @@ class _Search:
         return _Mined(*chosen, by_vote, votes, clusters, silhouette, points)
 
 
-def _report(search: _Search, mined: _Mined, fresh: Trial) -> Discovery:
+def _report(search: _Search, mined: _Mined, fresh: Trial) -> report.Discovery:
     """The mined pattern and its rivals at fresh users, and the clusters of the last round."""
     config, patterns, last = search.config, search.patterns, search.mined[-1]
     k, users = config.top_k, len(search.trial.sample)
@@ -187,12 +179,12 @@ def _report(search: _Search, mined: _Mined, fresh: Trial) -> Discovery:
     tried = (ranks <= k).mean(axis=1)
     best_first = [mined.pattern, *(patterns[row] for row in np.argsort(-tried, kind="stable"))]
     members = [cluster.members for cluster in last.clusters]
-    calls = Calls(search.counted * users, len(fresh.sample))
+    calls = report.Calls(search.counted * users, len(fresh.sample))
     compared = {}
     for (name, pattern), rank in zip(rivals.items(), fresh_ranks[1:], strict=True):
         paid = calls if name == "best generated" else replace(calls, choosing=0)
-        compared[name] = compare(fresh_ranks[0], rank, labels(pattern), k, paid)
-    return Discovery(
+        compared[name] = report.compare(fresh_ranks[0], rank, labels(pattern), k, paid)
+    return report.Discovery(
         pattern=mined.pattern,
         support=len(mined.clusters[0].members) / len(mined.points),
         recall=recall,
@@ -203,13 +195,13 @@ def _report(search: _Search, mined: _Mined, fresh: Trial) -> Discovery:
         clusters=tuple(_cluster(cluster, patterns, ranks, k) for cluster in last.clusters),
         silhouette=last.silhouette,
         rivals=compared,
-        optimism=Optimism(
+        optimism=report.Optimism(
             bound=float(np.sqrt(np.log(config.patterns) / (2 * users))),
             measured=float(mined.hits.mean() - recall.mean),
             measured_best_generated=float(drawn_recall[best] - (fresh_ranks[-1] <= k).mean()),
         ),
         calls=calls,
-        points=draw_points(last.points, members, tried, [*map(labels, patterns)]),
+        points=report.draw_points(last.points, members, tried, [*map(labels, patterns)]),
         provenance={
             "seed": search.seed,
             "patterns": config.patterns,
@@ -217,7 +209,7 @@ def _report(search: _Search, mined: _Mined, fresh: Trial) -> Discovery:
             "users": users,
             "fresh_users": len(fresh.sample),
             "top_k": k,
-            "target": TARGET,
+            "target": report.TARGET,
         },
         finalists=tuple({labels(pattern): pattern for pattern in best_first}.values())[:_FINALISTS],
     )
@@ -296,10 +288,10 @@ def _weighted_median(values: Sequence[int], weights: Float[np.ndarray, " values"
     return int(np.asarray(values)[order][reached.argmax()])
 
 
-def _cluster(cluster: Cluster, patterns: Patterns, ranks: Ranks, k: int) -> ClusterReport:
+def _cluster(cluster: Cluster, patterns: Patterns, ranks: Ranks, k: int) -> report.ClusterReport:
     recall = (ranks[cluster.members] <= k).mean(axis=1)
     best_first = cluster.members[np.argsort(-recall, kind="stable")]
-    return ClusterReport(
+    return report.ClusterReport(
         patterns=tuple(labels(patterns[member]) for member in best_first),
         recalls=tuple(np.sort(recall)[::-1].tolist()),
         support=len(best_first) / len(patterns),

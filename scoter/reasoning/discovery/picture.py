@@ -24,7 +24,7 @@ def draw(points: Sequence[Mapping[str, Json]], of: str, path: Path) -> None:
         figure = Figure(figsize=(7.2, 5.4), layout="constrained")
         axes = figure.add_subplot()
         rows = pd.DataFrame(points, columns=["x", "y", "cluster", "recall"])
-        highest, drawn = max(rows["recall"].max(), 1e-9) if len(rows) else 1e-9, None
+        highest, drawn = max([*rows["recall"].tolist(), 1e-9]), None
         for _, members in rows.groupby("cluster"):
             number = int(members["cluster"].iloc[0])
             name = f"cluster {number + 1}{' (chosen)' if number == 0 else ''}"

@@ -12,16 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from scoter.config import DiscoverConfig
 from scoter.reasoning.chains.requests import RECOMMENDATION, WritingConfig, chain_request
 from scoter.reasoning.discovery.progress import Progress, silent
+from scoter.reasoning.language import structured
 from scoter.reasoning.language.language_model import Answer, CompletionRequest, LanguageModel
 from scoter.reasoning.language.prompts import INSTRUCTIONS, history_lines, quote, render
-from scoter.reasoning.language.structured import (
-    ChainCounts,
-    ChainOutcome,
-    ChainReply,
-    ask_for_chains,
-    chain_schema,
-    count_chains,
-)
 from scoter.types import ReasoningPattern, Step
 
 STEP_BY_STEP = "Let's think step by step."
@@ -39,7 +32,7 @@ class SampledChain:
 
     row: int  # the user's row in the sample
     sample: int  # the index of the sample for that user
-    chain: ChainReply
+    chain: structured.ChainReply
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -57,7 +50,7 @@ class Arm:
     """The result of a batch of requests."""
 
     chains: tuple[SampledChain, ...]  # in the order of rows and samples
-    counts: ChainCounts
+    counts: structured.ChainCounts
     prompt_tokens: int
     completion_tokens: int
     problem: str = ""  # the commonest reason why a request gave no chain, '' where all gave one
@@ -116,7 +109,7 @@ class ChainSampler:
             lines = [*history, instruction, f"Reply with JSON on one line:{steps} {names}"]
             prompt = "\n".join(line for line in lines if line)
         roles, lengths = None if free else (), (settings.recommendations, writing.step_characters)
-        return writing.request(prompt, chain_schema(roles, most, *lengths))
+        return writing.request(prompt, structured.chain_schema(roles, most, *lengths))
 
     def _ask(
         self,
@@ -125,8 +118,9 @@ class ChainSampler:
         roles: Sequence[str] | None,
         name: str,
     ) -> Arm:
-        answers: list[Answer[ChainOutcome]] = []
-        for answer in ask_for_chains(self.model, iter(requests), roles, self.writing.retries):
+        answers: list[Answer[structured.ChainOutcome]] = []
+        retries = self.writing.retries
+        for answer in structured.ask_for_chains(self.model, iter(requests), roles, retries):
             answers.append(answer)
             self.progress(name, len(answers), len(asked))
         answers.sort(key=lambda answer: answer.index)
@@ -139,14 +133,14 @@ class ChainSampler:
                 for index, outcome in outcomes
                 if outcome.chain is not None
             ),
-            counts=count_chains(answers),
+            counts=structured.count_chains(answers),
             prompt_tokens=sum(reply.prompt_tokens for reply in replies),
             completion_tokens=sum(reply.completion_tokens for reply in replies),
             problem=next((problem for problem, _ in problems.most_common(1)), ""),
         )
 
 
-def _problem(answer: Answer[ChainOutcome]) -> str:
+def _problem(answer: Answer[structured.ChainOutcome]) -> str:
     if answer.reply is None:
         return answer.error
     return "" if answer.reply.chain is not None else answer.reply.problems[-1]

@@ -35,7 +35,8 @@ from scoter.types import ReasoningPattern, Step
 Encode = Callable[[list[str]], np.ndarray]
 Ranks = Int[np.ndarray, "patterns users"]
 # Several samples of users meet in one function, so these two do not name their rows.
-Vectors, Steps = Float[np.ndarray, "_ dim"], Float[np.ndarray, "steps _ dim"]
+Vectors = Float[np.ndarray, "_ dim"]
+Steps = Float[np.ndarray, "steps _ dim"]
 Users = Int[np.ndarray, " users"]
 
 SHARPNESS = 3.0

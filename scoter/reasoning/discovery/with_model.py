@@ -20,36 +20,12 @@ from scoter.config import DiscoverConfig
 from scoter.errors import ConfigError, LanguageModelError
 from scoter.reasoning.catalogue.facets import item_names
 from scoter.reasoning.catalogue.view import look
-from scoter.reasoning.discovery.chain_mining import (
-    ChainCluster,
-    Template,
-    chain_features,
-    cluster_chains,
-    outlined,
-    write_template,
-)
+from scoter.reasoning.discovery import chain_mining as mining
+from scoter.reasoning.discovery import report, sampling
 from scoter.reasoning.discovery.generate import HeldIn, hold_in, labels
 from scoter.reasoning.discovery.grounding import Grounding, target_ranks
 from scoter.reasoning.discovery.progress import Progress, silent
-from scoter.reasoning.discovery.report import (
-    TARGET,
-    Calls,
-    ClusterReport,
-    Discovery,
-    Optimism,
-    compare,
-    draw_points,
-)
-from scoter.reasoning.discovery.sampling import (
-    HAND_WRITTEN,
-    STEP_BY_STEP,
-    Arm,
-    ChainSampler,
-    SampledChain,
-    outline,
-    seeded_instructions,
-    writing_config,
-)
+from scoter.reasoning.discovery.sampling import Arm, ChainSampler, SampledChain, outline
 from scoter.reasoning.discovery.validate import Encode, ndcg, wilson
 from scoter.reasoning.language.language_model import LanguageModel
 from scoter.reasoning.language.prompts import INSTRUCTIONS
@@ -69,10 +45,10 @@ def discover_with_model(
     encode: Encode,
     seed: int,
     progress: Progress = silent,
-) -> Discovery:
+) -> report.Discovery:
     """Mine a pattern from chains that the language model `name` writes.
 
-    Calls: those of `planned_chains`, one template a round, and replies that are sent back.
+    report.Calls: those of `planned_chains`, one template a round, and replies that are sent back.
 
     Raises:
         ConfigError: too few users for `config`.
@@ -87,7 +63,7 @@ def discover_with_model(
         )
     samples = hold_in(split, config, seed)
     names = item_names(catalog)
-    writing = writing_config(name, config, derive_seed(seed, "language model") % 2**31)
+    writing = sampling.writing_config(name, config, derive_seed(seed, "language model") % 2**31)
     grounding = Grounding(names, np.asarray(encode(names), np.float32), encode)
 
     def panel(sample: HeldIn) -> _Panel:
@@ -144,8 +120,8 @@ class _Panel:
 class _Round:
     """What a round's mining gave, over the chains of all rounds so far."""
 
-    template: Template
-    clusters: list[ChainCluster]
+    template: mining.Template
+    clusters: list[mining.ChainCluster]
     silhouette: float
     points: Float[np.ndarray, "chains features"]
     ranks: Int[np.ndarray, " chains"]
@@ -171,7 +147,9 @@ class _Search:
         """Ask for another round's chains and mine all chains."""
         number, each = len(self.mined), self.config.sampling.samples
         part, samples = f"round {number + 1}", range(number * each, (number + 1) * each)
-        seeded = seeded_instructions(self.mined[-1].template.pattern) if number else INSTRUCTIONS
+        seeded = INSTRUCTIONS
+        if number:
+            seeded = sampling.seeded_instructions(self.mined[-1].template.pattern)
         arm = self.arms[part] = self.tried.sampler.free(samples, seeded, part)
         if not arm.chains:
             raise LanguageModelError(
@@ -184,10 +162,11 @@ class _Search:
     def _mine(self) -> _Round:
         chains, config, sampler = self.chains, self.config, self.tried.sampler
         ranks = self.tried.ranks(chains)
-        points = chain_features(chains, self.encode, config.max_steps)
+        points = mining.chain_features(chains, self.encode, config.max_steps)
         seed = derive_seed(self.seed, "clusters")
-        clusters, silhouette = cluster_chains(points, _rows(chains), ranks, config, seed)
-        template = write_template(sampler.model, sampler.writing, chains, clusters[0], config)
+        clusters, silhouette = mining.cluster_chains(points, _rows(chains), ranks, config, seed)
+        asked = (sampler.model, sampler.writing)
+        template = mining.write_template(*asked, chains, clusters[0], config)
         return _Round(template, clusters, silhouette, points, ranks)
 
     def choose(self) -> dict[str, ReasoningPattern]:
@@ -198,13 +177,13 @@ class _Search:
             part = "best generated, choosing"
             self.arms[part] = self.tried.sampler.free(rest, name=part)
             unseeded += self.arms[part].chains
-        outlines = [outlined(each, config.max_steps - 1) for each in unseeded]
+        outlines = [mining.outlined(each, config.max_steps - 1) for each in unseeded]
         able = np.flatnonzero([bool(roles) for roles in outlines])
         drawn = np.random.default_rng(derive_seed(self.seed, "random rival")).integers(len(able))
         best = self._best(unseeded, able)
         return {
             "mined": self.mined[-1].template.pattern,
-            "hand-written": outline(HAND_WRITTEN),
+            "hand-written": outline(sampling.HAND_WRITTEN),
             "random": outline(outlines[able[int(drawn)]]),
             "best generated": outline(outlines[best]),
         }
@@ -224,13 +203,13 @@ def _confirm(patterns: dict[str, ReasoningPattern], fresh: _Panel) -> dict[str, 
     """Each arm's chains of the fresh users: one for each pattern, and two without any."""
     sampler, direct, free = fresh.sampler, "direct recommendation", "think step by step"
     arms = {name: sampler.following(pattern, name) for name, pattern in patterns.items()}
-    arms[free] = sampler.free(range(1), (STEP_BY_STEP,), free)
+    arms[free] = sampler.free(range(1), (sampling.STEP_BY_STEP,), free)
     return {**arms, direct: sampler.direct(direct)}
 
 
 def _report(
     search: _Search, patterns: dict[str, ReasoningPattern], fresh: _Panel, arms: dict[str, Arm]
-) -> Discovery:
+) -> report.Discovery:
     config, last, users = search.config, search.mined[-1], len(search.tried.sample)
     k, chosen = config.top_k, last.clusters[0]
     members = [cluster.members for cluster in last.clusters]
@@ -240,14 +219,14 @@ def _report(
     recall = wilson(mined <= k)
     choosing = config.rounds * config.sampling.samples * users
     fewest = min(cluster.recall.users for cluster in last.clusters)
-    templates = [mined_round.template for mined_round in search.mined]
+    templates = [each.template for each in search.mined]
     replies = sum(len(template.replies) for template in templates)
     rivals = {}
     for name, rank in ranks.items():
         steps = labels(patterns[name]) if name in patterns else (name,)
-        calls = Calls(choosing if name == "best generated" else 0, len(fresh.sample))
-        rivals[name] = compare(mined, rank, steps, k, calls)
-    return Discovery(
+        calls = report.Calls(choosing if name == "best generated" else 0, len(fresh.sample))
+        rivals[name] = report.compare(mined, rank, steps, k, calls)
+    return report.Discovery(
         pattern=last.template.pattern,
         support=len(chosen.members) / len(search.chains),
         recall=recall,
@@ -258,13 +237,13 @@ def _report(
         clusters=tuple(_cluster(cluster, search) for cluster in last.clusters),
         silhouette=last.silhouette,
         rivals=rivals,
-        optimism=Optimism(
+        optimism=report.Optimism(
             bound=float(np.sqrt(np.log(len(last.clusters)) / (2 * fewest))),
             measured=chosen.recall.mean - recall.mean,
             measured_best_generated=search.best_hit - rivals["best generated"].recall.mean,
         ),
-        calls=Calls(choosing + replies, len(fresh.sample)),
-        points=draw_points(last.points, members, hits, names),
+        calls=report.Calls(choosing + replies, len(fresh.sample)),
+        points=report.draw_points(last.points, members, hits, names),
         provenance={
             "model": fresh.sampler.writing.model,
             "prompt_version": fresh.sampler.writing.prompt_version,
@@ -275,7 +254,7 @@ def _report(
             "users": users,
             "fresh_users": len(fresh.sample),
             "top_k": k,
-            "target": TARGET,
+            "target": report.TARGET,
         },
         counts=_counts(search.arms | arms, fresh, templates),
     )
@@ -285,10 +264,10 @@ def _rows(chains: Sequence[SampledChain]) -> Int[np.ndarray, " chains"]:
     return np.array([each.row for each in chains], np.int64)
 
 
-def _cluster(cluster: ChainCluster, search: _Search) -> ClusterReport:
+def _cluster(cluster: mining.ChainCluster, search: _Search) -> report.ClusterReport:
     central, chains = cluster.members[:LISTED], search.chains
     hits = search.mined[-1].ranks[central] <= search.config.top_k
-    return ClusterReport(
+    return report.ClusterReport(
         patterns=tuple(chains[member].roles for member in central),
         recalls=tuple(hits.astype(float).tolist()),
         support=len(cluster.members) / len(chains),
@@ -297,7 +276,9 @@ def _cluster(cluster: ChainCluster, search: _Search) -> ClusterReport:
     )
 
 
-def _counts(arms: dict[str, Arm], panel: _Panel, templates: list[Template]) -> dict[str, Json]:
+def _counts(
+    arms: dict[str, Arm], panel: _Panel, templates: list[mining.Template]
+) -> dict[str, Json]:
     """How all requests ended and what they used, in all and by part."""
     parts: dict[str, dict[str, int]] = {}
     for name, arm in arms.items():

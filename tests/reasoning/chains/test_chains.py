@@ -1,3 +1,4 @@
+import json
 import re
 
 import numpy as np
@@ -263,3 +264,19 @@ def test_degrees_of_certainty_are_doublings_of_strength(random_shop):
         )
         seen.add(len(bound))
     assert len(seen) > 1
+
+
+def test_steps_are_read_as_they_were_written_and_anything_else_is_refused():
+    pattern = ReasoningPattern((Step("recent_item", {"lag": 1, "field": "item"}), Step("likes")))
+    assert ReasoningPattern.from_json(json.loads(json.dumps(pattern.to_json()))) == pattern
+    assert ReasoningPattern.from_json([{"role": "likes"}]).steps == (Step("likes"),)
+    for steps in (
+        None,
+        3,
+        [3],
+        [{"parameters": {}}],
+        [{"role": 1}],
+        [{"role": "a", "parameters": 1}],
+    ):
+        with pytest.raises(ValueError, match="no list of steps"):
+            ReasoningPattern.from_json(steps)
