@@ -20,6 +20,8 @@ from scoter.seeding import derive_seed
 from scoter.types import Catalog, Split
 
 PARTS = ("train", "last-train", "valid", "test")
+COLUMNS = ["step", "part", "item", "item_error", "item_alike", "item_alike_error"]
+COLUMNS += ["category", "category_error", "chains"]
 EDGES = (1, 2, 3, 5, 8, 13, 21, 34, 55)
 Rows = Int[np.ndarray, " rows"]
 Shares = Float[np.ndarray, " rows"]
@@ -64,12 +66,10 @@ def mention_table(
             bags = (chains * len(table.pattern) + place).tolist()
             texts = ["\n".join(table.bag(bag)) for bag in bags]
             item = _named(texts, facets["item"], targets)
-            values = dict(zip(("item", "item_error"), _mean(item), strict=True))
-            values["item_alike"], values["item_alike_error"] = _standardised(item, cells, mix)
             category = _named(texts, facets.get("category"), targets)
-            values["category"], values["category_error"] = _mean(category)
-            rows.append({"step": step.label(), "part": part, **values, "chains": len(chains)})
-    return pd.DataFrame(rows)
+            shares = (*_mean(item), *_standardised(item, cells, mix), *_mean(category))
+            rows.append((step.label(), part, *shares, len(chains)))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _check(table: ChainTable, split: Split) -> None:
