@@ -219,8 +219,7 @@ def _report(
     recall = wilson(mined <= k)
     choosing = config.rounds * config.sampling.samples * users
     fewest = min(cluster.recall.users for cluster in last.clusters)
-    templates = [each.template for each in search.mined]
-    replies = sum(len(template.replies) for template in templates)
+    replies = sum(len(each.template.replies) for each in search.mined)
     rivals = {}
     for name, rank in ranks.items():
         steps = labels(patterns[name]) if name in patterns else (name,)
@@ -256,7 +255,7 @@ def _report(
             "top_k": k,
             "target": report.TARGET,
         },
-        counts=_counts(search.arms | arms, fresh, templates),
+        counts=_counts(search.arms | arms, fresh, [each.template for each in search.mined]),
     )
 
 
