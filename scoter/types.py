@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from pydantic import TypeAdapter, ValidationError
 
 from scoter.errors import DataError
 
@@ -231,6 +232,32 @@ class ReasoningPattern:
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    def to_json(self) -> list[Json]:
+        """The steps as plain values, in the one form that every file of scoter uses.
+
+        Example:
+            >>> ReasoningPattern((Step("recent_item", {"lag": 1}),)).to_json()
+            [{'role': 'recent_item', 'parameters': {'lag': 1}}]
+        """
+        return [{"role": step.role, "parameters": {**step.parameters}} for step in self.steps]
+
+    @classmethod
+    def from_json(cls, steps: object) -> "ReasoningPattern":
+        """The inverse of `to_json`; `parameters` may be left out.
+
+        Raises:
+            ValueError: `steps` is not a list of steps; the message says where it differs.
+        """
+        try:
+            return cls(_STEPS.validate_python(steps))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "the whole"
+            raise ValueError(f"no list of steps: {place}: {first['msg']}") from None
+
+
+_STEPS = TypeAdapter(tuple[Step, ...])
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from scipy.special import digamma, gammaln, logsumexp
 from benchmarks.studies import study
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
-from benchmarks.tables.estimators_page import FILE, as_table
+from benchmarks.tables.estimators_page import FILE, page
 from scoter.storage.store import git_commit
 from theory.exact import OrderChannel, mutual_information
 
@@ -282,5 +282,5 @@ def _channel(view: str) -> Law:
 def command(seeds: int, budget: float, only: tuple[str, ...], results: Path) -> None:
     measured = measure(seeds, results, budget, only=only)
     missing = measured["missing"]
-    click.echo(as_table(measured["rows"]), nl=False)
+    click.echo(page(measured["rows"]).markdown(), nl=False)
     click.echo(f"{missing} cells are still to be measured" if missing else "every cell is measured")

@@ -87,7 +87,8 @@ def open_chains(finished: "FinishedRun", users: int, seed: int) -> Chains:
     import torch
 
     from scoter.models.step_reader import StepReader
-    from scoter.reasoning.chains.table import item_names, load_chains
+    from scoter.reasoning.catalogue.facets import item_names
+    from scoter.reasoning.chains.table import load_chains
     from scoter.stages.data import open_semantic_ids
     from scoter.stages.reasoning import open_steps
     from scoter.storage.arrays import load_arrays

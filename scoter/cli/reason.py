@@ -174,13 +174,10 @@ def pattern_of(path: Path) -> "ReasoningPattern":
         ConfigError: it cannot be read, or is something else.
     """
     from scoter.storage.untrusted import parse_json
-    from scoter.types import ReasoningPattern, Step
+    from scoter.types import ReasoningPattern
 
     try:
-        steps = parse_json(path.read_bytes())["pattern"]["steps"]
-        return ReasoningPattern(
-            tuple(Step(str(step["role"]), dict(step.get("parameters", {}))) for step in steps)
-        )
+        return ReasoningPattern.from_json(parse_json(path.read_bytes())["pattern"]["steps"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"--pattern {path} cannot be read ({error}); pass a pattern.json of `scoter discover`"

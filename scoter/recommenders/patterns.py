@@ -29,8 +29,12 @@ def discover(
     config: DiscoverConfig = DiscoverConfig(),
     text: TextConfig = TextConfig(),
     seed: int = 0,
+    progress: bool = True,
 ) -> "Discovery":
     """Generate, validate and mine a reasoning pattern on training interactions alone.
+
+    Args:
+        progress: whether an estimate of the time and, on a terminal, bars are shown on stderr.
 
     Returns:
         The mined `pattern`, its clusters, its rivals, and what it was measured on.
@@ -39,11 +43,14 @@ def discover(
         ConfigError: too few users, patterns or clusters for `config`.
     """
     from scoter.reasoning.discovery.mine import discover as mine
+    from scoter.reasoning.discovery.mine import planned_patterns
+    from scoter.reasoning.discovery.progress import ProgressBars, on_stderr, silent
 
     encode = encoder_of(text)
     vectors = encode(spoken_items(dataset.catalog, text.fields))
+    bars = ProgressBars(on_stderr, planned_patterns(config), "patterns") if progress else silent
     drawn = derive_seed(seed, "discover")
-    return mine(dataset.split, dataset.catalog, config, encode, vectors, drawn)
+    return mine(dataset.split, dataset.catalog, config, encode, vectors, drawn, bars)
 
 
 def write_chains(

@@ -106,7 +106,7 @@ def _write(
     items, offsets = log.items.astype(np.int32), log.offsets.astype(np.int64)
     save_arrays(folder / HISTORIES, items=items, offsets=offsets)
     if model.pattern is not None:
-        about |= {"pattern": _steps_as_json(model.pattern), "step_type": kind}
+        about |= {"pattern": model.pattern.to_json(), "step_type": kind}
         about["step_dim"] = _save_chains(folder, model, kind, texts)
     (folder / MODEL).write_text(json.dumps(about, indent=1))
 

@@ -92,7 +92,7 @@ def stored_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]
 
 
 def open_pattern(artefact: Artefact) -> ReasoningPattern:
-    from scoter.reasoning.discovery.mine import pattern_from_json
+    from scoter.reasoning.discovery.report import pattern_from_json
 
     return pattern_from_json(artefact.file("pattern.json").read_text())
 
@@ -124,11 +124,10 @@ def open_chains(context: Context, chains: Artefact, dataset: "Dataset") -> "Chai
 
 def _unmined(context: Context, origin: str, pattern: ReasoningPattern, words: str) -> Artefact:
     """A pattern that was not mined, in the form of a mined one."""
-    steps = [{"role": step.role, "parameters": dict(step.parameters)} for step in pattern.steps]
 
     def build(out: Path, scratch: Path) -> None:
-        text = json.dumps({"pattern": {"steps": steps, "origin": words}})
-        (out / "pattern.json").write_text(text)
+        about = {"steps": pattern.to_json(), "origin": words}
+        (out / "pattern.json").write_text(json.dumps({"pattern": about}))
 
     recipe = {origin: [[step.role, dict(step.parameters)] for step in pattern.steps]}
     return context.stage("discover", recipe, [], build)

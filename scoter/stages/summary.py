@@ -11,7 +11,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 
 from scoter.config import FusionConfig, to_json
-from scoter.reasoning.chains.table import item_names
+from scoter.reasoning.catalogue.facets import item_names
 from scoter.seeding import derive_seed
 from scoter.stages.context import PARTS, Context
 from scoter.stages.data import open_data

@@ -147,7 +147,7 @@ def test_the_budget_counts_every_epoch():
 @pytest.mark.slow
 def test_discover_select_transfer_keeps_a_pattern_and_tells_how(tmp_path: Path):
     from scoter.cli.main import main
-    from scoter.reasoning.discovery.mine import pattern_from_json
+    from scoter.reasoning.discovery.report import pattern_from_json
 
     small = (
         "data.simulated.users=300",

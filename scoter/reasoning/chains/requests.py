@@ -7,14 +7,13 @@ patterns and histories give equal requests, and a stored reply is found again.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from scoter.config import AskingConfig, Count
 from scoter.errors import ConfigError
 from scoter.reasoning.language import prompts
 from scoter.reasoning.language.language_model import CompletionRequest, Message, schema_text
 from scoter.reasoning.language.structured import chain_schema
-from scoter.types import ReasoningPattern, Step
+from scoter.types import Json, ReasoningPattern, Step
 
 BRIEF_PROMPT_VERSION = "lm-brief-1"
 RECOMMENDATION = "recommendation"
@@ -43,10 +42,22 @@ class WritingConfig(AskingConfig):
         """What the chains name as their prompt's version."""
         return BRIEF_PROMPT_VERSION if self.prompt == "brief" else prompts.PROMPT_VERSION
 
+    def request(self, prompt: str, json_schema: str) -> CompletionRequest:
+        """The request with that prompt; its reply keeps to the schema, unless `schema` is none."""
+        return CompletionRequest(
+            messages=(Message("user", prompt),),
+            model=self.model,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+            sample=self.sample,
+            json_schema="" if self.schema == "none" else json_schema,
+        )
+
 
 def small_model(model: str, seed: int = 0) -> WritingConfig:
-    """Short prompts and short chains, for a model of some hundred million parameters on one
-    processor core."""
+    """Short prompts and chains, for some hundred million parameters on one processor core."""
     return WritingConfig(
         model,
         prompt="brief",
@@ -64,17 +75,13 @@ def small_model(model: str, seed: int = 0) -> WritingConfig:
 
 
 def asked_steps(pattern: ReasoningPattern) -> tuple[Step, ...]:
-    """The steps that a model is asked for: all but a final recommendation, which every chain ends
-    in anyway.
+    """The steps a model is asked for: all but a final recommendation, which ends every chain.
 
     Raises:
         ConfigError: nothing is left.
     """
-    steps = (
-        pattern.steps[:-1]
-        if len(pattern) and pattern.steps[-1].role == RECOMMENDATION
-        else pattern.steps
-    )
+    ended = len(pattern) > 0 and pattern.steps[-1].role == RECOMMENDATION
+    steps = pattern.steps[:-1] if ended else pattern.steps
     if not steps:
         raise ConfigError(
             "the pattern asks for no step before the recommendation; give it at least one"
@@ -100,9 +107,8 @@ def chain_request(
     """The request for one chain after a history of `titles`, oldest first.
 
     Example:
-        >>> request = chain_request(
-        ...     ["Soap"], ReasoningPattern((Step("likes"),)), small_model("some-model")
-        ... )
+        >>> pattern = ReasoningPattern((Step("likes"),))
+        >>> request = chain_request(["Soap"], pattern, small_model("some-model"))
         >>> print(request.messages[0].content)  # doctest: +ELLIPSIS
         A shopper bought, oldest first:
         "Soap"
@@ -113,50 +119,43 @@ def chain_request(
         prompt = _brief(titles, steps, config)
     else:
         prompt = prompts.render(titles, "", config, ReasoningPattern(steps))
-    return CompletionRequest(
-        messages=(Message("user", prompt),),
-        model=config.model,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        max_tokens=config.max_tokens,
-        seed=config.seed,
-        sample=config.sample,
-        json_schema=_schema(tuple(step.label() for step in steps), config),
-    )
+    return config.request(prompt, _schema(tuple(step.label() for step in steps), config))
 
 
 def _brief(titles: Sequence[str], steps: Sequence[Step], config: WritingConfig) -> str:
     named = ", ".join(prompts.quote(step.label(), 80) for step in steps)
-    return "\n".join(
-        [
-            "A shopper bought, oldest first:",
-            *prompts.history_lines(titles, config),
-            f"Reply with JSON on one line: a short sentence for each of the steps {named}, then "
-            f"{config.recommendations} products to buy next.",
-        ]
+    reply = (
+        f"Reply with JSON on one line: a short sentence for each of the steps {named}, then "
+        f"{config.recommendations} products to buy next."
     )
+    history = prompts.history_lines(titles, config)
+    return "\n".join(["A shopper bought, oldest first:", *history, reply])
 
 
 @lru_cache(maxsize=16)
 def _schema(roles: tuple[str, ...], config: WritingConfig) -> str:
-    if config.schema == "none":
-        return ""
-    if config.schema == "any":
+    if config.schema != "ordered":
         return chain_schema(roles, len(roles), config.recommendations, config.step_characters)
-    text = {"type": "string", "minLength": 1, "maxLength": config.step_characters}
-    name = {"type": "string", "minLength": 1, "maxLength": config.name_characters}
-    steps = [_closed({"role": {"const": role}, "text": text}) for role in roles]
-    names = {"type": "array", "items": name, "minItems": 1, "maxItems": config.recommendations}
-    return schema_text(
-        _closed({"steps": {"type": "array", "prefixItems": steps}, "recommendations": names})
-    )
+    text: Json = {"type": "string", "minLength": 1, "maxLength": config.step_characters}
+    name: Json = {"type": "string", "minLength": 1, "maxLength": config.name_characters}
+    steps: list[Json] = [closed_object({"role": {"const": role}, "text": text}) for role in roles]
+    chain: dict[str, Json] = {
+        "steps": {"type": "array", "prefixItems": steps},
+        "recommendations": array_of(name, config.recommendations),
+    }
+    return schema_text(closed_object(chain))
 
 
-def _closed(properties: dict[str, Any]) -> dict[str, Any]:
-    """An object with exactly these properties, in this order."""
+def closed_object(properties: dict[str, Json]) -> dict[str, Json]:
+    """The JSON schema of an object with exactly these properties, in this order."""
     return {
         "type": "object",
         "properties": properties,
-        "required": list(properties),
+        "required": [*properties],
         "additionalProperties": False,
     }
+
+
+def array_of(item: Json, most: int) -> dict[str, Json]:
+    """The JSON schema of 1 to `most` such items."""
+    return {"type": "array", "items": item, "minItems": 1, "maxItems": most}

@@ -124,9 +124,7 @@ class ChainJob:
         return {
             "format": FORMAT,
             "dataset": self.identity,
-            "pattern": [
-                {"role": step.role, "parameters": dict(step.parameters)} for step in pattern.steps
-            ],
+            "pattern": pattern.to_json(),
             "prefixes": str(self.policy),
             "model": self.model,
             "prompt_version": self.prompt_version,
