@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from scoter.evaluation.evaluate import Evaluation, compare, evaluate
     from scoter.evaluation.evaluator import Evaluator
     from scoter.experiments import experiment
-    from scoter.models.backbones.registry import register_backbone
+    from scoter.plugins import register_backbone, register_fusion
     from scoter.recommenders.chains import Chains
     from scoter.recommenders.estimators import TIGER, GRU4Rec, Popularity, SASRec, SCoTER, load
     from scoter.recommenders.patterns import discover, load_chains, write_chains
@@ -50,7 +50,8 @@ _HOME = {
     "run": "scoter.runs",
     "Run": "scoter.runs",
     "experiment": "scoter.experiments",
-    "register_backbone": "scoter.models.backbones.registry",
+    "register_backbone": "scoter.plugins",
+    "register_fusion": "scoter.plugins",
     "StructuredFusion": "scoter.transfer.fusion",
 }
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -16,7 +16,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -27,6 +27,9 @@ from scoter.seeding import derive_seed
 from scoter.stages.finished import FinishedMethod, find_methods
 from scoter.storage.store import git_commit
 from scoter.types import Split
+
+if TYPE_CHECKING:
+    from scoter.protocols import StepSource
 
 METRICS = ("recall@10", "ndcg@10")
 AGES = (0, 1, 2, 5)
@@ -127,7 +130,7 @@ def age_rows(
     able = np.flatnonzero(histories.lengths > max(AGES))
     chosen = np.sort(np.random.default_rng(derive_seed(seed, "ages")).permutation(able)[:users])
     some, wanted = histories.select(chosen), Targets(targets.users[chosen], targets.items[chosen])
-    readers: dict[str, Any] = {str(age): Older(reader, age) for age in AGES}
+    readers: dict[str, Any] = {str(age): older(reader, age) for age in AGES}
     readers["without"] = NoSteps(table.step_count, table.dim)
     metrics = {
         age: Evaluator().evaluate(model.recommend(some, 20, found), wanted)
@@ -159,18 +162,11 @@ def age_rows(
     return rows
 
 
-class Older:
-    """A reader of chains that were written `age` purchases ago; who had bought nothing then has
-    none."""
+def older(reader: "StepSource", age: int) -> "StepSource":
+    """A reader of chains written `age` interactions ago; who had none then has no chain."""
+    from scoter.models.step_reader import Redirected
 
-    def __init__(self, reader: Any, age: int) -> None:
-        self.reader, self.age = reader, age
-
-    def read(self, users: Any, prefix_lengths: Any) -> Any:
-        return self.reader.read(users, prefix_lengths - self.age)
-
-    def named(self, users: Any, prefix_lengths: Any) -> Any:
-        return self.reader.named(users, prefix_lengths - self.age)
+    return Redirected(reader, lambda users, lengths: (users, lengths - age))
 
 
 def by_length(split: Split) -> dict[str, Bool[np.ndarray, " users"]]:

@@ -59,10 +59,9 @@ def count_parameters(dataset: str = "beauty") -> dict[str, int]:
     found = {"tiger": _size(Tiger(replace(tiger, embedding_start="random"), ids))}
     for name, method in chosen.items():
         fusion = method.fusion
-        if fusion is None or method.model.kind != "tiger" or fusion.without > len(pattern):
-            continue
-        if fusion.kind == "scores":
+        if method.mixed_scores:
             found[name] = 0
+        if fusion is None or method.model.kind != "tiger" or fusion.without > len(pattern):
             continue
         width = WORDS + (
             LEVEL_WIDTH * len(ids.codebook_sizes) + FRAME_WIDTH if fusion.grounded else 0

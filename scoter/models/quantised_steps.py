@@ -73,6 +73,15 @@ class QuantisedSteps:
             shape
         )
 
+    def read_shared(
+        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
+    ) -> tuple[
+        Float[Tensor, "distinct dim"], Int[Tensor, "rows steps"], Bool[Tensor, "rows steps"]
+    ]:
+        """The same; nothing is shared, since few users are read at once."""
+        values, mask = self.read(users, prefix_lengths)
+        return values.flatten(0, 1), torch.arange(mask.numel()).view(mask.shape), mask
+
     def means(self, bags: Int[np.ndarray, " bags"]) -> Float[np.ndarray, "bags dim"]:
         """The mean vector of the sentences of each bag, which is one step of one user; zeros where
         there are none."""
@@ -135,7 +144,7 @@ class QuantisedSteps:
 
 
 class NoSteps:
-    """A reader that has no chain for anybody."""
+    """A source that has no chain for anybody."""
 
     def __init__(self, step_count: int, dim: int) -> None:
         self.step_count, self.dim = step_count, dim
@@ -146,6 +155,16 @@ class NoSteps:
         """Zeros, and nothing that exists."""
         shape = (len(users), self.step_count)
         return torch.zeros(*shape, self.dim), torch.zeros(shape, dtype=torch.bool)
+
+    def read_shared(
+        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
+    ) -> tuple[
+        Float[Tensor, "distinct dim"], Int[Tensor, "rows steps"], Bool[Tensor, "rows steps"]
+    ]:
+        """The same, with one row of zeros."""
+        shape = (len(users), self.step_count)
+        place = torch.zeros(shape, dtype=torch.long)
+        return torch.zeros(1, self.dim), place, torch.zeros(shape, dtype=torch.bool)
 
     def named(
         self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]

@@ -1,7 +1,8 @@
 """`StepEmbeddings` as tensors: what recommenders read of chains."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scoter.errors import ConfigError
-from scoter.protocols import StepSource
+from scoter.protocols import Fusion, StepSource
 from scoter.types import StepEmbeddings
 
 NOT_GROUNDED = (
@@ -17,24 +18,37 @@ NOT_GROUNDED = (
 )
 
 
-def encode_chains(
-    fusion: Any,
+@dataclass
+class ChainMemory:
+    """Encoded slots of a batch of chains, with the attention bias that hides missing steps."""
+
+    slots: Float[Tensor, "rows slots dim"]
+    bias: Float[Tensor, "rows 1 1 slots"]
+    keys_values: dict[int, tuple[Tensor, Tensor]]  # of each layer, kept for the next read
+    named: Int[Tensor, "rows steps"] | None = None  # items named, -1 for none; where steps vote
+
+    def of(self, chosen: Bool[Tensor, " rows"]) -> "ChainMemory":
+        """The memory of some rows."""
+        named = None if self.named is None else self.named[chosen]
+        return ChainMemory(self.slots[chosen], self.bias[chosen], {}, named)
+
+
+def read_chains(
+    fusion: Fusion | None,
     steps: StepSource | None,
     users: Int[Tensor, " rows"],
     prefix_lengths: Int[Tensor, " rows"],
-) -> Any:
-    """What `fusion` makes of the chains of these users' prefixes; what several steps say is read
-    once where that can be.
+) -> ChainMemory | None:
+    """The encoded chains of these users' prefixes; None without a fusion.
 
     Raises:
-        ConfigError: `steps` is None.
+        ConfigError: there is a fusion, but `steps` is None.
     """
+    if fusion is None:
+        return None
     if steps is None:
         raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
-    named = () if fusion.votes is None else (steps.named(users, prefix_lengths),)
-    if fusion.shares_steps and isinstance(steps, StepReader):
-        return fusion.encode_shared(*steps.read_shared(users, prefix_lengths), *named)
-    return fusion.encode(*steps.read(users, prefix_lengths), *named)
+    return fusion.read(steps, users, prefix_lengths)
 
 
 class StepReader:
@@ -124,21 +138,27 @@ class StepReader:
         return low, (self.offsets[bags + 1] - low) * known.repeat_interleave(self.step_count)
 
 
-class NewestReader:
-    """A reader of one chain a user, which it finds whatever the prefix length."""
+class Redirected:
+    """A reader that looks up other users or prefix lengths in `source` than it is asked for."""
 
-    def __init__(self, reader: StepSource) -> None:
-        self.reader = reader
+    def __init__(
+        self, source: StepSource, where: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    ) -> None:
+        self.source, self.where = source, where
 
-    def read(
-        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
-    ) -> tuple[Float[Tensor, "rows steps dim"], Bool[Tensor, "rows steps"]]:
-        return self.reader.read(users, torch.ones_like(prefix_lengths))
+    def read(self, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        return self.source.read(*self.where(users, prefix_lengths))
 
-    def named(
-        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
-    ) -> Int[Tensor, "rows steps"]:
-        return self.reader.named(users, torch.ones_like(prefix_lengths))
+    def read_shared(self, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.source.read_shared(*self.where(users, prefix_lengths))
+
+    def named(self, users: Tensor, prefix_lengths: Tensor) -> Tensor:
+        return self.source.named(*self.where(users, prefix_lengths))
+
+
+def newest_reader(source: StepSource) -> StepSource:
+    """A reader of tables with one chain a user, which it finds whatever the prefix length."""
+    return Redirected(source, lambda users, lengths: (users, torch.ones_like(lengths)))
 
 
 def distinct_bags(
