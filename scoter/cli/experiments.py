@@ -32,17 +32,11 @@ def ls(as_json: bool) -> None:
     from scoter.experiments import EXPERIMENTS
 
     made = [make() for make in EXPERIMENTS.values()]
-    rows = [
-        {
-            "experiment": one.name,
-            "dataset": one.data.name,
-            "methods": list(one.methods),
-            "about": _about(one),
-        }
-        for one in sorted(
-            made, key=lambda one: [known.data.name for known in made].index(one.data.name)
-        )
-    ]
+    datasets = list(dict.fromkeys(one.data.name for one in made))
+    rows = []
+    for one in sorted(made, key=lambda one: datasets.index(one.data.name)):
+        row = {"experiment": one.name, "dataset": one.data.name, "methods": list(one.methods)}
+        rows.append(row | {"about": _about(one)})
     if as_json:
         show_rows(rows, as_json)
         return

@@ -12,7 +12,7 @@ from scoter.report.charts import Bars, bars, line_chart, verdict, whiskers
 from scoter.report.page import flat, write_page
 from scoter.report.pattern import described
 from scoter.report.shoppers import shoppers
-from scoter.storage.run_files import NEEDED
+from scoter.storage.run_files import NEEDED, Difference, MethodOutcome, RunOutcome
 from scoter.storage.untrusted import parse_json
 
 METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
@@ -62,7 +62,7 @@ def write_report(
     )
 
 
-def _methods(run: Mapping, folder: Path) -> dict[str, object]:
+def _methods(run: RunOutcome, folder: Path) -> dict[str, object]:
     """One row per method: its metrics with intervals and its cost; and where its whiskers go."""
     rows = []
     for index, (name, made) in enumerate(run["methods"].items()):
@@ -72,7 +72,7 @@ def _methods(run: Mapping, folder: Path) -> dict[str, object]:
     return {"rows": rows, "whiskers": whiskers([row["cells"]["recall@10"] for row in rows], 200)}
 
 
-def _differences(differences: Sequence[Mapping]) -> list[dict[str, object]]:
+def _differences(differences: Sequence[Difference]) -> list[dict[str, object]]:
     """One table for each metric, on its own scale; the metric that is open on the page is first."""
     metrics = {row["metric"] for row in differences}
     order = [*OPEN, *sorted(metrics - set(OPEN))]
@@ -96,7 +96,7 @@ def compared(metric: str, differences: Sequence[Mapping]) -> dict[str, object]:
     return {"metric": metric, "rows": rows, "whiskers": whiskers(intervals, 260), "tested": tested}
 
 
-def _curves(methods: Mapping) -> dict[str, object]:
+def _curves(methods: Mapping[str, MethodOutcome]) -> dict[str, object]:
     """One chart of the validation metric; a loss chart per method, as losses differ in unit."""
     named = [(index % 8, name, made["curve"]) for index, (name, made) in enumerate(methods.items())]
     validation = [(colour, name, _points(curve, PLOTTED)) for colour, name, curve in named]
@@ -108,7 +108,7 @@ def _curves(methods: Mapping) -> dict[str, object]:
     }
 
 
-def _points(curve: Sequence[Mapping], key: str) -> list[tuple[float, float]]:
+def _points(curve: Sequence[Mapping[str, float]], key: str) -> list[tuple[float, float]]:
     entries = [entry for entry in curve if entry.get(key) is not None]
     points = [(float(entry["epoch"]), float(entry[key])) for entry in entries]
     return [point for point in points if math.isfinite(point[1])]

@@ -72,6 +72,9 @@ class RunOutcome(TypedDict):
     versions: NotRequired[dict[str, str]]  # of libraries, and the processor
 
 
+NEEDED = [name for name in RunOutcome.__annotations__ if name in RunOutcome.__required_keys__]
+
+
 def run_at(folder: Path) -> Artefact:
     """The finished run in a folder of a store.
 
@@ -84,10 +87,8 @@ def run_at(folder: Path) -> Artefact:
     except (OSError, ValueError, KeyError, TypeError):
         whole, key = False, ""
     if not whole:
-        raise DataError(
-            f"{folder} holds no finished run (a {RUN_FILE} and a {MANIFEST}); pass a folder below "
-            f"the store's run/, or run it again to its end"
-        )
+        remedy = "pass a folder below the store's run/, or run it again to its end"
+        raise DataError(f"{folder} holds no finished run (a {RUN_FILE} and a {MANIFEST}); {remedy}")
     return Artefact(folder, "run", key)
 
 
@@ -98,10 +99,7 @@ def outcome_of(run: Artefact) -> RunOutcome:
         StoreError: it lacks what runs of this version have.
     """
     outcome = json.loads(run.file(RUN_FILE).read_text())
-    required = [name for name in RunOutcome.__annotations__ if name in RunOutcome.__required_keys__]
-    if absent := [name for name in required if name not in outcome]:
-        raise StoreError(
-            f"{run.path / RUN_FILE} has no {absent[0]!r}, so another version of scoter made it; "
-            f"run the experiment again, or delete that folder"
-        )
+    if absent := [name for name in NEEDED if name not in outcome]:
+        made = f"{run.path / RUN_FILE} has no {absent[0]!r}, so another version of scoter made it"
+        raise StoreError(f"{made}; run the experiment again, or delete that folder")
     return cast(RunOutcome, outcome)
