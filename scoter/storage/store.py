@@ -287,7 +287,10 @@ def git_commit() -> str:
 
 
 def _identity(
-    stage: str, version: int, config: "DataclassInstance | Mapping[str, object]", inputs: Sequence[Artefact | str]
+    stage: str,
+    version: int,
+    config: "DataclassInstance | Mapping[str, object]",
+    inputs: Sequence[Artefact | str],
 ) -> tuple[Recipe, str]:
     names = [part if isinstance(part, str) else part.key for part in inputs]
     plain = json.loads(to_json(config))
