@@ -84,7 +84,7 @@ def config(name: str, options: ExperimentOptions) -> None:
         return
     for row in shared(rows, list(chosen.methods)):
         line = f"{row['path']}={json.dumps(row['value'])}"
-        click.echo(f"{line:60} {'# ' if row['comment'] else ''}{row['comment']}".rstrip())
+        click.echo(f"{line:58}  # {row['comment']}" if row["comment"] else line)
 
 
 @dataclass(frozen=True)

@@ -221,8 +221,10 @@ class Store:
 
     def verify_all(self) -> tuple[int, list[str]]:
         """How many artefacts there are, and the problems of all, also those without a manifest."""
+        from tqdm import tqdm
+
         folders, problems = self._folders(), []
-        for folder in folders:
+        for folder in tqdm(folders, "checking artefacts", leave=False, disable=None):
             problems += self.verify(Artefact(folder, folder.parent.name, ""))
         for path in sorted(self.root.glob("*/*")):
             if path not in folders and _looks_like_a_key(path):
