@@ -9,7 +9,7 @@ from scoter.evaluation.evaluator import load_user_metrics
 from scoter.evaluation.metrics import per_user
 from scoter.evaluation.significance import Estimate, bootstrap_mean
 from scoter.report.charts import Bars, bars, line_chart, verdict, whiskers
-from scoter.report.page import flat, write_page
+from scoter.report.page import Number, flat, write_page
 from scoter.report.pattern import described
 from scoter.report.shoppers import shoppers
 from scoter.storage.run_files import NEEDED, Difference, MethodOutcome, RunOutcome
@@ -108,7 +108,7 @@ def _curves(methods: Mapping[str, MethodOutcome]) -> dict[str, object]:
     }
 
 
-def _points(curve: Sequence[Mapping[str, float]], key: str) -> list[tuple[float, float]]:
+def _points(curve: Sequence[Mapping[str, Number | None]], key: str) -> list[tuple[float, float]]:
     entries = [entry for entry in curve if entry.get(key) is not None]
     points = [(float(entry["epoch"]), float(entry[key])) for entry in entries]
     return [point for point in points if math.isfinite(point[1])]
