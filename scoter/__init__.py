@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from scoter.evaluation.evaluator import Evaluator
     from scoter.experiments import experiment
     from scoter.plugins import register_backbone, register_fusion
+    from scoter.reasoning.language.registry import register_language_model
     from scoter.recommenders.chains import Chains
     from scoter.recommenders.estimators import TIGER, GRU4Rec, Popularity, SASRec, SCoTER, load
     from scoter.recommenders.patterns import discover, load_chains, write_chains
@@ -52,6 +53,7 @@ _HOME = {
     "experiment": "scoter.experiments",
     "register_backbone": "scoter.plugins",
     "register_fusion": "scoter.plugins",
+    "register_language_model": "scoter.reasoning.language.registry",
     "StructuredFusion": "scoter.transfer.fusion",
 }
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

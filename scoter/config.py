@@ -83,22 +83,43 @@ class SemanticIdConfig:
     latent_dim: Count = 32  # RQ-VAE only
 
 
-@dataclass(frozen=True)
-class SamplingConfig:
-    """How a language model is asked for chains, by nucleus sampling."""
+@dataclass(frozen=True, kw_only=True)
+class AskingConfig:
+    """How a language model is asked for a chain: the prompt, the sampler, the form of a reply."""
 
     __pydantic_config__ = _FORBID
-    samples: int = 4  # chains a user and round
-    prompt: Literal["full", "brief"] = "full"  # brief: for models too small for explanations
-    schema: Literal["ordered", "any", "none"] = "any"  # JSON schema of replies
-    temperature: float = 0.8  # of sampling, at least 0
-    top_p: float = 0.95  # probability mass that is sampled from, in (0, 1]
-    max_tokens: int = 512  # tokens of a reply
-    recommendations: int = 10  # items that a reply may recommend
-    text_characters: int = 300  # characters of a step
-    history_characters: int = 3000  # characters of a history in a prompt
-    title_characters: int = 160  # characters of a title in a prompt
-    retries: int = 2  # how often an unusable reply is sent back
+    prompt: Literal["full", "brief"] = "full"  # brief has no explanations, for small models
+    # What the server holds a reply to: each role at its place (ordered; llama.cpp and vLLM take
+    # it), the set of roles (any; hosted servers take it) or nothing (none).
+    schema: Literal["ordered", "any", "none"] = "any"
+    history_characters: Count = 3000  # of all titles in a prompt; the oldest are left out first
+    title_characters: Annotated[int, Ge(16)] = 160  # of one title
+    recommendations: Count = 5  # items that a reply names, at most
+    temperature: NotNegative = 0.8  # of the sampler; 0 is greedy
+    top_p: Annotated[float, Gt(0), Le(1)] = 0.95  # probability mass of nucleus sampling
+    max_tokens: Count = 512  # of a reply
+    retries: Annotated[int, Ge(0)] = 2  # how often an unusable reply is sent back
+
+    def __post_init__(self) -> None:
+        if self.title_characters < 16:
+            raise ConfigError(f"title_characters = {self.title_characters}; it must be 16 or more")
+        if self.history_characters < self.title_characters + 3:
+            raise ConfigError(
+                f"history_characters = {self.history_characters} holds no quoted title of "
+                f"title_characters = {self.title_characters}; set it to "
+                f"{self.title_characters + 3} or more"
+            )
+        if self.recommendations < 1:
+            raise ConfigError(f"recommendations = {self.recommendations}; it must be 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig(AskingConfig):
+    """How discovery asks a language model for chains."""
+
+    samples: int = 4  # chains of a user and round
+    text_characters: int = 300  # of a step's sentence or an item's name
+    recommendations: Count = 10  # items that a reply names, at most
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,8 @@ def run(
         ids = data.make_semantic_ids(context, data.embed_items(context, prepared))
     if any(method.fusion for method in methods):
         pattern, steps = reasoning.pattern_and_chains(context, prepared)
-    inputs, made = networks.Inputs(prepared, ids, steps), {}
+    inputs, made = networks.Inputs(prepared, ids, steps, pattern), {}
     for name, method in experiment.methods.items():
         trained = models.train(context, name, method, inputs)
         made[name] = summary.Made(trained, models.rank(context, method, trained, inputs))
-    return summary.summarise(context, inputs, pattern, made)
+    return summary.summarise(context, inputs, made)

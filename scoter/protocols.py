@@ -113,6 +113,7 @@ class Fusion(Protocol):
         ...
 
 
+@runtime_checkable
 class LanguageModel(Protocol):
     """A language model: a frozen request goes in, a completion comes out."""
 
@@ -121,4 +122,11 @@ class LanguageModel(Protocol):
         """How many requests may be under way at once."""
         ...
 
-    def complete(self, request: "CompletionRequest") -> "Completion": ...
+    def complete(self, request: "CompletionRequest") -> "Completion":
+        """The reply to one request; called from several threads.
+
+        Raises:
+            ReplyError: this request got no usable reply; others may.
+            LanguageModelError: no request will get one.
+        """
+        ...

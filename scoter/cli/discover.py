@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import click
 
 from scoter.cli.options import (
+    LANGUAGE_MODELS,
     ServerCommand,
     TrainingOptions,
+    chosen,
     interval,
     option,
     say,
@@ -30,7 +32,7 @@ Report: TypeAlias = Mapping  # a `pattern.json`, or a part of one
 class DiscoverOptions(TrainingOptions):
     """What chooses the pattern, who writes the chains, and where the picture goes."""
 
-    language_model: str = option("catalog (symbolic), local (SmolLM2), or a server's", "catalog")
+    language_model: str = option(LANGUAGE_MODELS, "catalog")
     prices: tuple[float, float] | None = option(
         "Of a million tokens each, for the cost", metavar="PROMPT COMPLETION"
     )
@@ -53,14 +55,16 @@ def discover(dataset: str, options: DiscoverOptions, **server: object) -> None:
     users of a real dataset that takes hours: set data.max_users.
     """
     from scoter.experiments import experiment
+    from scoter.reasoning.language.registry import choose_language_model
+    from scoter.reasoning.language.server import ServerConfig
     from scoter.stages.context import Context
     from scoter.stages.data import prepare
-    from scoter.stages.discovery import discover_pattern, language_model_of, sized_for
+    from scoter.stages.discovery import discover_pattern, sized_for
 
     use_threads(options.threads)
-    model = language_model_of(options.language_model, server)
-    chosen = options.changed(sized_for(experiment(dataset, options.data), model))
-    context = Context(chosen, options.open_store(), options.seed, say)
+    model = choose_language_model(options.language_model, chosen(ServerConfig, server))
+    sized = options.changed(sized_for(experiment(dataset, options.data), model))
+    context = Context(sized, options.open_store(), options.seed, say)
     if options.select == "transfer":
         _refuse_with_transfer(options)
         click.echo(_chosen_by_transfer(context, options))

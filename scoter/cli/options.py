@@ -128,6 +128,9 @@ def takes(kind: type[Options]) -> Callable[[Callable[..., None]], Callable[..., 
     return decorate
 
 
+LANGUAGE_MODELS = "catalog (symbolic), local (SmolLM2), a server's model, or a plug-in's NAME:REST"
+
+
 class ServerCommand(click.Command):
     """A command with the options of a language model's server: the fields of `ServerConfig`.
 

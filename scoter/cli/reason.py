@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from scoter.cli.options import ExperimentOptions, ServerCommand, chosen, option, say, takes
+from scoter.cli.options import (
+    LANGUAGE_MODELS,
+    ExperimentOptions,
+    ServerCommand,
+    chosen,
+    option,
+    say,
+    takes,
+)
 from scoter.errors import ConfigError, LanguageModelError
 
 if TYPE_CHECKING:  # at run time these bring numpy along, and help would be slow
     from scoter.reasoning.chains.requests import WritingConfig
     from scoter.reasoning.language.metering import Prices
+    from scoter.reasoning.language.registry import ModelChoice
     from scoter.reasoning.language.replies import RequestStore
-    from scoter.reasoning.language.server import ServerConfig
     from scoter.reasoning.writing.folder import ChainFolder
     from scoter.reasoning.writing.job import ChainJob
     from scoter.stages.context import Context
@@ -27,7 +35,7 @@ class ReasonOptions(ExperimentOptions):
 
     out: Path = option("The folder of chains; run again to continue", required=True)
     pattern: Path | None = option("A pattern.json of `scoter discover` [default: hand-written]")
-    language_model: str = option("catalog (symbolic), local (SmolLM2), or a server's", "catalog")
+    language_model: str = option(LANGUAGE_MODELS, "catalog")
     prefixes: str = option("every, or anchors[:K[:M]]: each K items, the first M", "every")
     users: int = option("A fixed sample of so many users [default: all]", 0, least=0)
     limit: int = option("Only the first so many chains [default: all]", 0, least=0)
@@ -51,16 +59,19 @@ class ReasonOptions(ExperimentOptions):
 def reason(dataset: str, options: ReasonOptions, **server: object) -> None:
     """Write the chains of a dataset's users (or of 'simulated') with a pattern, offline."""
     from scoter.experiments import experiment
+    from scoter.reasoning.language.registry import choose_language_model
     from scoter.reasoning.language.replies import RequestStore
     from scoter.reasoning.language.server import ServerConfig
     from scoter.reasoning.writing.engine import missing_shards
     from scoter.reasoning.writing.folder import REPLIES, ChainFolder
     from scoter.stages.context import Context
 
+    offline = bool(options.forecast or options.export_batch or options.import_batch)
     asked = chosen(ServerConfig, server)
+    choice = choose_language_model(options.language_model, asked, offline=offline)
     chosen_experiment = options.changed(experiment(dataset, options.data))
     context = Context(chosen_experiment, options.open_store(), options.seed, say)
-    job = _job(context, options, _writing(options, asked.base_url))
+    job = _job(context, options, _writing(options, choice))
     folder, replies = ChainFolder(options.out), RequestStore(options.out / REPLIES)
     if options.forecast:
         shards = [shard for shard in range(job.shard_count) if not folder.shard(shard).exists()]
@@ -79,7 +90,7 @@ def reason(dataset: str, options: ReasonOptions, **server: object) -> None:
         shards = missing_shards(job, folder, options.retry_unanswered)
         say(f"forecast: {_forecast(job, shards, replies, options)}")
         chains = sum(len(job.places(shard)) for shard in shards)
-        outcome = _written(job, folder, replies, asked, options, chains)
+        outcome = _written(job, folder, replies, choice, options, chains)
     _report(options.as_json, {"chains": len(job), **outcome, "out": str(options.out)})
 
 
@@ -99,28 +110,27 @@ def _written(
     job: "ChainJob",
     folder: "ChainFolder",
     replies: "RequestStore",
-    server: "ServerConfig",
+    choice: "ModelChoice | None",
     options: ReasonOptions,
     chains: int,
 ) -> dict[str, object]:
     from scoter.reasoning.writing.engine import run_job
     from scoter.reasoning.writing.forecast import Progress
 
-    retry, symbolic = options.retry_unanswered, job.writing is None
+    retry = options.retry_unanswered
     if options.engine == "ray":
         from scoter.reasoning.writing.ray_engine import run_job_on_ray
 
-        where = (None if symbolic else server, options.workers, options.ray_address)
+        where = (choice, options.workers, options.ray_address)
         ended = run_job_on_ray(job, folder, *where, retry, Progress(chains, say))
         _check_ended(folder, ended)
         return {"outcomes": ended}
-    if symbolic:
+    if choice is None:
         return {"outcomes": run_job(job, folder, None, retry, Progress(chains, say))}
-    with server.open() as model:
-        model.answered_before = len(replies) > 0
+    with choice.recording(replies) as model:
         progress = Progress(chains, say, lambda: model.usage, _prices(options))
         try:
-            ended = run_job(job, folder, replies.recording(model), retry, progress)
+            ended = run_job(job, folder, model, retry, progress)
         except LanguageModelError:
             folder.reopen()
             raise
@@ -177,37 +187,24 @@ def pattern_of(path: Path) -> "ReasoningPattern":
         ) from None
 
 
-def _writing(options: ReasonOptions, address: str) -> "WritingConfig | None":
+def _writing(options: ReasonOptions, choice: "ModelChoice | None") -> "WritingConfig | None":
     """How the language model is asked; None for the catalogue reasoner."""
     from scoter.config import with_overrides
     from scoter.reasoning.chains.requests import WritingConfig, small_model
-    from scoter.reasoning.language.local_server import LOCAL_MODEL
 
-    name, batch = options.language_model, options.export_batch or options.import_batch
-    if name == "catalog":
+    if choice is None:
         if options.write:
             raise ConfigError(
                 "--write says how a language model is asked; name one with --language-model"
             )
-        if batch:
+        if options.export_batch or options.import_batch:
             raise ConfigError(
                 "--export-batch and --import-batch are for a language model; name one with "
                 "--language-model"
             )
         return None
-    if name != "local" and not (address or batch or options.forecast):
-        raise ConfigError(
-            f"--language-model {name} needs the address of its server: --base-url "
-            f"http://HOST:PORT/v1"
-        )
-    if name == "local" and address:
-        raise ConfigError(
-            "--language-model local starts a server of its own; leave --base-url out, or name "
-            "the server's model"
-        )
-    local = name == "local"
-    seed = options.seed
-    plain = small_model(LOCAL_MODEL, seed) if local else WritingConfig(name, seed=seed)
+    name, seed = choice.name, options.seed
+    plain = small_model(name, seed) if choice.small else WritingConfig(name, seed=seed)
     return with_overrides(plain, options.write)
 
 

@@ -8,9 +8,9 @@ networks with the same functions; it adds files, caching and the comparison of m
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -42,6 +42,7 @@ from scoter.types import SemanticIds, StepEmbeddings
 if TYPE_CHECKING:
     from scoter.models.training.loop import TrainingLog
 
+Made = TypeVar("Made", bound="Estimator")
 DEPTH = 20  # items ranked for each validation user
 
 
@@ -75,7 +76,7 @@ class Estimator(Fitted):
         self.log: TrainingLog | None = None
 
     def fit(
-        self,
+        self: Made,
         dataset: Dataset,
         chains: Chains | None = None,
         *,
@@ -85,21 +86,17 @@ class Estimator(Fitted):
         threads: int | None = None,
         progress: bool = True,
         checkpoints: str | Path | None = None,
-    ) -> Self:
+    ) -> Made:
         """Learn from the training part of `dataset`; validation chooses the epoch that is kept.
 
         Args:
-            chains: what `scoter.write_chains` made of this dataset; for recommenders that read
-                chains.
+            chains: of this dataset, for recommenders that read chains.
             seed: decides initial weights, batches and dropout.
-            epochs: at most so many, instead of the configuration's.
+            epochs: the most epochs; default: the configuration's.
             device: `cpu` or `cuda`.
-            threads: processor threads; by default torch's own choice.
+            threads: processor threads; default: torch's own choice.
             progress: whether bars are shown.
             checkpoints: a folder from which an interrupted training goes on; default: none is kept.
-
-        Returns:
-            The estimator itself.
 
         Raises:
             ConfigError: chains are missing, or are given to a recommender that reads none.
@@ -170,11 +167,7 @@ class Estimator(Fitted):
 
     @property
     def fitted_parts(self) -> Parts:
-        """What it was fitted on, but the weights.
-
-        Raises:
-            ConfigError: it was not fitted.
-        """
+        """All that it was fitted on and with."""
         _ = self.network  # refuses what was not fitted
         assert self.parts is not None
         return self.parts
@@ -208,24 +201,16 @@ class Estimator(Fitted):
     ) -> None:
         from scoter.models.step_reader import StepReader
         from scoter.models.training.precision import device_of
-        from scoter.recommenders.fitting import fit_network
+        from scoter.recommenders.fitting import Training, fit_network
 
         network, parts = self.network, self.fitted_parts
         reader = None if table is None else StepReader(table, device_of(network))
         with tempfile.TemporaryDirectory() as nowhere:
             scratch = Path(checkpoints or nowhere)
             scratch.mkdir(parents=True, exist_ok=True)
-            self.log = fit_network(
-                network,
-                parts.dataset.split,
-                reader,
-                self.config.training,
-                seed=parts.seed,
-                depth=DEPTH,
-                label=self.preset,
-                scratch=scratch,
-                progress=progress,
-            )
+            training = Training(parts.seed, DEPTH, self.preset, scratch, progress=progress)
+            split, config = parts.dataset.split, self.config.training
+            self.log = fit_network(network, split, reader, config, training)
 
 
 class Popularity(Estimator):
@@ -296,17 +281,6 @@ CLASSES = {made.__name__: made for made in (Popularity, SASRec, GRU4Rec, TIGER, 
 BY_KIND = {"popularity": Popularity, "sasrec": SASRec, "gru4rec": GRU4Rec, "tiger": TIGER}
 
 
-def opened(parts: Parts, weights: Callable[[], Path], name: str) -> Estimator:
-    """A trained method as an estimator.
-
-    Args:
-        weights: says where its weights are; called only if the network has any.
-        name: what the method is called in answers.
-    """
-    plain = BY_KIND.get(parts.config.model.kind, Estimator)
-    return _restored(plain if parts.config.fusion is None else SCoTER, parts, weights, name)
-
-
 def load(folder: str | Path) -> Estimator:
     """The estimator that `save` wrote into a folder; it recommends what it did before.
 
@@ -317,17 +291,23 @@ def load(folder: str | Path) -> Estimator:
     if name not in CLASSES:
         known = ", ".join(CLASSES)
         raise StoreError(f"{folder} holds a {name!r}; this version knows {known}")
-    return _restored(CLASSES[name], parts, lambda: Path(folder) / saved.WEIGHTS, "")
+    return opened(parts, lambda: Path(folder) / saved.WEIGHTS, CLASSES[name])
 
 
-def _restored(
-    kind: type[Estimator], parts: Parts, weights: Callable[[], Path], name: str
+def opened(
+    parts: Parts, weights: Callable[[], Path], kind: type[Estimator] | None = None
 ) -> Estimator:
+    """A trained method as an estimator of the class `kind`, by default that of its configuration.
+
+    `weights` says where its weights are, and is called only if the network has any.
+    """
     from scoter.models.training.loop import load_weights
 
+    if kind is None:
+        plain = BY_KIND.get(parts.config.model.kind, Estimator)
+        kind = plain if parts.config.fusion is None else SCoTER
     model = kind(semantic_ids=parts.semantic_ids, text=parts.text)
     model.open(parts)
-    model.name = name or model.preset
     if model.network.trains:
         load_weights(model.network, weights())
     return model
@@ -344,12 +324,11 @@ def with_options(method: MethodConfig, options: Mapping[str, object]) -> MethodC
         >>> with_options(methods()["sasrec-ce"], {"dim": 32, "epochs": 2}).model.dim
         32
     """
-    model = {field.name for field in fields(method.model)} - {"kind"}
-    training = {field.name for field in fields(method.training)}
+    whole = asdict(method)
+    model, training = whole["model"].keys() - {"kind"}, whole["training"].keys()
     if unknown := [name for name in options if name not in model | training]:
         known = ", ".join(sorted(model | training))
         raise ConfigError(f"option {unknown[0]!r} is unknown; choose from: {known}")
-    whole = asdict(method)
     for part, names in (("model", model), ("training", training)):
         whole[part] |= {name: value for name, value in options.items() if name in names}
     return from_json(to_json(whole), MethodConfig)

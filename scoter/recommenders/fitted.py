@@ -44,9 +44,8 @@ class Fitted:
         """
         if self._network is None:
             name = type(self).__name__
-            raise ConfigError(
-                f"this {name} was not fitted; call fit(dataset) first, or scoter.load"
-            )
+            remedy = "call fit(dataset) first, or scoter.load"
+            raise ConfigError(f"this {name} was not fitted; {remedy}")
         return self._network
 
     @property
@@ -56,15 +55,9 @@ class Fitted:
         return self._dataset
 
     @cached_property
-    def item_names(self) -> Sequence[str]:
+    def item_names(self) -> list[str]:
         """What each item is called."""
         return item_names(self.dataset.catalog)
-
-    def requests(
-        self, users: Sequence[str] | None, histories: Sequence[Sequence[str]] | None
-    ) -> Requests:
-        """What `recommend` is asked, as numbers."""
-        return requests_of(self.dataset, users, histories)
 
     def read(self, asked: Requests) -> Reading | None:
         """The chains of some requests; None where it reads none."""
@@ -82,15 +75,14 @@ class Fitted:
 
         Args:
             users: keys of users of the dataset, each with the whole history there; default: all.
-            histories: items' keys, oldest first, one list a request, instead of what the dataset
-                knows. With `users`, list i is what user i has; without, the users of the answer are
-                the numbers of the lists.
+            histories: items' keys, oldest first, one list a request, instead of the dataset's.
+                With `users`, list i is what user i has; without, users are the lists' numbers.
             filter_seen: leave out what stands in the history.
 
         Raises:
             ConfigError: it was not fitted, or a user or an item is unknown.
         """
-        network, asked = self.network, self.requests(users, histories)
+        network, asked = self.network, requests_of(self.dataset, users, histories)
         seen = int(asked.histories.lengths.max(initial=0)) if filter_seen else 0
         reading = self.read(asked)
         steps = None if reading is None else reading.steps

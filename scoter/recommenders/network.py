@@ -45,7 +45,7 @@ def build_model(
     model = build_network(method, items, chains, seed, device)
     if not model.trains:
         return model
-    if chains is not None and steps is not None:
+    if model.fusion is not None and steps is not None:
         model.fusion.set_statistics(*training_steps(split, steps))
     return model.to(resolve_device(device))
 
@@ -105,6 +105,7 @@ def rank_with_readings(
         Rankings; the mean `gate` [rows], and the mean `attention` [rows, slots and nothing].
     """
     rows, fusion = len(histories), model.fusion
+    assert fusion is not None
     gate = np.zeros(rows, np.float32)
     attention = np.zeros((rows, fusion.slot_count + 1), np.float32)
 

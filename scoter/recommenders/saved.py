@@ -92,10 +92,8 @@ def read(folder: Path) -> tuple[str, Parts]:
         named = (str(known["identity"]), str(known["origin"]), str(known["name"]))
         shop_seed = int(known["seed"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ScoterError) as error:
-        raise StoreError(
-            f"{folder} holds no saved recommender ({type(error).__name__}: {error}); pass a folder "
-            f"that `model.save` wrote"
-        ) from None
+        why = f"{folder} holds no saved recommender ({type(error).__name__}: {error})"
+        raise StoreError(f"{why}; pass a folder that `model.save` wrote") from None
     dataset = Dataset(*load_prepared(folder / DATASET), *named, shop_seed)
     ids = chains = None
     if (folder / IDS).exists():

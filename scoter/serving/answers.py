@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
 from scoter.recommenders.fitted import Fitted
-from scoter.recommenders.requests import Requests
+from scoter.recommenders.requests import Requests, requests_of
 from scoter.types import Rankings
 
 GIVEN = "(items given)"  # the user of a history that was given by its items
@@ -45,8 +45,9 @@ def requests_for(model: Fitted, users: Sequence[str], items: Sequence[str]) -> R
         ConfigError: an unknown user or item.
     """
     if items:
-        return model.requests(None, [list(items)])
-    return model.requests(list(dict.fromkeys(users)) or model.dataset.users[:3], None)
+        return requests_of(model.dataset, None, [items])
+    dataset = model.dataset
+    return requests_of(dataset, list(dict.fromkeys(users)) or dataset.users[:3], None)
 
 
 def answered(model: Fitted, asked: Requests, rankings: Rankings) -> list[Answer]:
@@ -54,16 +55,12 @@ def answered(model: Fitted, asked: Requests, rankings: Rankings) -> list[Answer]
     keys, names = model.dataset.catalog.keys, model.item_names
     rows: list[Answer] = []
     for row, (items, scores) in enumerate(zip(rankings.items, rankings.scores, strict=True)):
-        rows.append(
-            {
-                "user": asked.who[row] if asked.users[row] >= 0 else GIVEN,
-                "method": model.name,
-                "history": [names[item] for item in asked.histories.sequence(row)],
-                "items": [
-                    {"key": keys[item], "title": names[item], "score": float(score)}
-                    for item, score in zip(items, scores, strict=True)
-                    if item >= 0
-                ],
-            }
-        )
+        user = asked.who[row] if asked.users[row] >= 0 else GIVEN
+        history = [names[item] for item in asked.histories.sequence(row)]
+        best = [
+            AnsweredItem(key=keys[item], title=names[item], score=float(score))
+            for item, score in zip(items, scores, strict=True)
+            if item >= 0
+        ]
+        rows.append(Answer(user=user, method=model.name, history=history, items=best))
     return rows

@@ -25,6 +25,7 @@ import pyarrow as pa
 from scoter.errors import ConfigError, StoreError
 from scoter.models.quantised_steps import StepType, quantise
 from scoter.recommenders.estimators import Estimator
+from scoter.recommenders.requests import requests_of
 from scoter.serving.service import open_method
 from scoter.stages.finished import FinishedRun
 from scoter.storage.arrays import save_arrays
@@ -33,16 +34,11 @@ from scoter.storage.writing import write_parquet, writing
 from scoter.types import ReasoningPattern, SemanticIds
 
 FORMAT = {"format": "scoter bundle", "version": 1}
-MODEL, WEIGHTS, IDS, ITEMS, USERS, HISTORIES, STEPS, SENTENCES = FILES = (
-    "model.json",
-    "weights.safetensors",
-    "semantic_ids.safetensors",
-    "items.parquet",
-    "users.parquet",
-    "histories.safetensors",
-    "steps.safetensors",
-    "sentences.parquet",
-)
+MODEL, WEIGHTS, IDS = "model.json", "weights.safetensors", "semantic_ids.safetensors"
+ITEMS, USERS, HISTORIES = "items.parquet", "users.parquet", "histories.safetensors"
+STEPS, SENTENCES = "steps.safetensors", "sentences.parquet"
+ALWAYS = (MODEL, WEIGHTS, ITEMS, USERS, HISTORIES)
+FILES = (*ALWAYS, IDS, STEPS, SENTENCES)
 TRIE = ("first_child", "child_count", "code", "item")
 
 
@@ -130,7 +126,7 @@ def _save_ids(path: Path, ids: SemanticIds) -> None:
 
 def _save_chains(folder: Path, model: Estimator, kind: StepType, texts: bool) -> int:
     """Everybody's newest chain; returns how many numbers a sentence's vector has."""
-    steps, sentences = model.steps_of(model.requests(None, None))
+    steps, sentences = model.steps_of(requests_of(model.dataset, None, None))
     used, numbers = np.unique(steps.indices, return_inverse=True)
     save_arrays(
         folder / STEPS,

@@ -2,61 +2,51 @@
 model."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
-from scoter.config import MethodConfig, TigerConfig, from_json
+from scoter.config import MethodConfig, ModelConfig, from_json
 from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError, ScoterError, StoreError
 from scoter.recommenders.chains import entries_of, step_bounds, step_texts
+from scoter.recommenders.estimators import with_options
 from scoter.recommenders.fitted import Fitted, Reading
-from scoter.recommenders.requests import Requests
-from scoter.serving.bundle import (
-    FILES,
-    FORMAT,
-    HISTORIES,
-    IDS,
-    ITEMS,
-    MODEL,
-    SENTENCES,
-    STEPS,
-    TRIE,
-    USERS,
-    WEIGHTS,
-)
+from scoter.recommenders.requests import Requests, requests_of
+from scoter.serving import bundle as written
 from scoter.storage.arrays import load_arrays
 from scoter.storage.store import MANIFEST, hash_file
 from scoter.storage.untrusted import parse_json, read_parquet
 from scoter.types import Catalog, InteractionLog, ReasoningPattern, SemanticIds, Step
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
     from scoter.models.backbones.backbone import Backbone
     from scoter.models.backbones.single import SingleRequests
     from scoter.models.backbones.tiger import Tiger
     from scoter.models.quantised_steps import QuantisedSteps
+    from scoter.transfer.fusion import StructuredFusion
 
 AGAIN = "export the bundle again with `scoter export`"
 
 
 @dataclass(frozen=True)
 class _File:
+    """What the manifest says of a file."""
+
     bytes: int
     sha256: str
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` says of each file."""
+    """What `manifest.json` holds."""
 
-    files: dict[str, _File]
+    files: dict[str, _File]  # by name
     format: str = ""
     version: int = 0
 
@@ -99,7 +89,7 @@ class Bundle(Fitted):
         self.user_rows = {key: row for row, key in enumerate(dataset.log.user_keys)}
 
     @cached_property
-    def item_names(self) -> Sequence[str]:
+    def item_names(self) -> list[str]:
         return [str(title) for title in self.dataset.catalog.columns["title"]]
 
     def read(self, asked: Requests) -> Reading | None:
@@ -117,10 +107,8 @@ class Bundle(Fitted):
 
         def texts(row: int) -> list[list[str]]:
             if self.sentences is None:
-                raise ConfigError(
-                    f"{self.dataset.origin} has no {SENTENCES} to explain with; export it again "
-                    f"without --no-texts"
-                )
+                lacks = f"{self.dataset.origin} has no {written.SENTENCES} to explain with"
+                raise ConfigError(f"{lacks}; export it again without --no-texts")
             return step_texts(self.sentences, chosen.indices, offsets, chosen.step_count, row)
 
         return Reading(chosen, texts)
@@ -131,14 +119,13 @@ class Bundle(Fitted):
         from scoter.transfer.prepared import PreparedFusion
 
         if self.config.model.kind != "tiger":
-            raise ConfigError(
-                f"rank answers for TIGER, and this bundle's model is {self.config.model.kind!r}; "
-                f"use recommend"
-            )
+            kind = f"this bundle's model is {self.config.model.kind!r}"
+            raise ConfigError(f"rank answers for TIGER, and {kind}; use recommend")
         network = cast("Tiger", self.network)
         if self.steps is None:
             return SingleRequests(network)
-        return SingleRequests(network, PreparedFusion(network.fusion).of_table(self.steps))
+        fusion = cast("StructuredFusion", network.fusion)
+        return SingleRequests(network, PreparedFusion(fusion).of_table(self.steps))
 
     def rank(self, user: str, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """(item numbers, scores in nats) of one user's `count` best, by the shortest way: what a
@@ -153,7 +140,7 @@ class Bundle(Fitted):
 
         single = self._single
         if user not in self.user_rows:
-            self.requests([user], None)  # its error names the user
+            requests_of(self.dataset, [user], None)  # its error names the user
         row = self.user_rows[user]
         history = torch.from_numpy(self.dataset.log.sequence(row).copy())
         items, scores = single.best(history, count, row)
@@ -168,13 +155,13 @@ def open_bundle(folder: Path) -> Bundle:
             message names it.
     """
     manifest = _checked(folder)
-    with _reading(folder, MODEL):
-        about: About = from_json((folder / MODEL).read_text(), About)
+    with _reading(folder, written.MODEL):
+        about: About = from_json((folder / written.MODEL).read_text(), About)
         config: MethodConfig = from_json(json.dumps(about.config), MethodConfig)
         pattern = None if about.pattern is None else ReasoningPattern(tuple(about.pattern))
         if (config.fusion is None) != (pattern is None):
             raise ValueError("it has a fusion without a pattern, or a pattern without a fusion")
-    dataset = _dataset(folder, about, manifest.files[HISTORIES].sha256)
+    dataset = _dataset(folder, about, manifest.files[written.HISTORIES].sha256)
     network = _network(folder, about, config, pattern)
     if pattern is None:
         return Bundle(about.method, config, dataset, network)
@@ -192,53 +179,51 @@ def _checked(folder: Path) -> Manifest:
         manifest: Manifest = from_json(place.read_text(), Manifest)
     except (OSError, ValueError, ScoterError) as error:
         raise StoreError(f"{place} is no manifest of a bundle ({error}); {AGAIN}") from None
-    if {name: getattr(manifest, name) for name in FORMAT} != FORMAT:
-        raise StoreError(f"{place} is not of {FORMAT}, so another version wrote it; {AGAIN}")
+    if {name: getattr(manifest, name) for name in written.FORMAT} != written.FORMAT:
+        raise StoreError(
+            f"{place} is not of {written.FORMAT}, so another version wrote it; {AGAIN}"
+        )
     for name, file in manifest.files.items():
         _check_file(folder, name, file)
-    foreign = [name for name in FILES if name not in manifest.files and (folder / name).exists()]
-    if foreign:
-        path = folder / foreign[0]
-        raise StoreError(f"{path} is not in the manifest: it is another bundle's; {AGAIN}")
-    missing = {MODEL, WEIGHTS, ITEMS, USERS, HISTORIES} - set(manifest.files)
-    if missing:
-        name = sorted(missing)[0]
-        raise StoreError(f"{place} does not name {name}, which every bundle has; {AGAIN}")
+    for name in written.FILES:
+        if name not in manifest.files and (folder / name).exists():
+            path = folder / name
+            raise StoreError(f"{path} is not in the manifest: it is another bundle's; {AGAIN}")
+    for name in written.ALWAYS:
+        if name not in manifest.files:
+            raise StoreError(f"{place} does not name {name}, which every bundle has; {AGAIN}")
     return manifest
 
 
 def _check_file(folder: Path, name: str, file: _File) -> None:
     path = folder / name
-    if name not in FILES:
-        raise StoreError(
-            f"{folder / MANIFEST} names {name!r}, which is no file of a bundle; nothing was read; "
-            f"{AGAIN}"
-        )
+    if name not in written.FILES:
+        named = f"{folder / MANIFEST} names {name!r}, which is no file of a bundle"
+        raise StoreError(f"{named}; nothing was read; {AGAIN}")
     if path.is_symlink() or not path.is_file():
         raise StoreError(f"{path} is missing, or is no plain file; {AGAIN}")
     size = path.stat().st_size
     if size != file.bytes:
-        raise StoreError(
-            f"{path} has {size:,} bytes instead of {file.bytes:,}: copied in part? {AGAIN}"
-        )
+        cut = f"{path} has {size:,} bytes instead of {file.bytes:,}: copied in part?"
+        raise StoreError(f"{cut} {AGAIN}")
     if hash_file(path) != file.sha256:
         raise StoreError(f"{path} was altered since it was exported; {AGAIN}")
 
 
 def _dataset(folder: Path, about: About, identity: str) -> Dataset:
     """The items, users and histories of a bundle; nothing says what was held out."""
-    with _reading(folder, ITEMS):
-        table = read_parquet(folder / ITEMS)
+    with _reading(folder, written.ITEMS):
+        table = read_parquet(folder / written.ITEMS)
         keys, titles = table["key"].to_pylist(), table["title"].to_pylist()
         _same(len(keys), about.items, "items")
         if not all(isinstance(text, str) for text in (*keys, *titles)):
             raise ValueError("a key or a title is no text")
-    with _reading(folder, USERS):
-        users = read_parquet(folder / USERS)["key"].to_pylist()
+    with _reading(folder, written.USERS):
+        users = read_parquet(folder / written.USERS)["key"].to_pylist()
         _same(len(set(users)), about.users, "users")
         _same(len(users), about.users, "users")
-    with _reading(folder, HISTORIES):
-        arrays = load_arrays(folder / HISTORIES)
+    with _reading(folder, written.HISTORIES):
+        arrays = load_arrays(folder / written.HISTORIES)
         _ragged(arrays["offsets"], about.users, arrays["items"], about.items)
         log = InteractionLog(arrays["items"].astype(np.int64), arrays["offsets"], tuple(users))
     catalog = Catalog(tuple(keys), {"title": tuple(titles)})
@@ -253,39 +238,37 @@ def _network(
     from scoter.recommenders.network import build_network
 
     ids = None
-    if isinstance(config.model, TigerConfig):
-        with _reading(folder, IDS):
-            ids = _semantic_ids(load_arrays(folder / IDS), about.codebook_sizes)
-        # Trained weights follow, so where embeddings start does not matter; the codebooks are not
-        # here.
-        config = replace(config, model=replace(config.model, embedding_start="random"))
-    with _reading(folder, WEIGHTS):
-        _check_size(config.model, about.step_dim, (folder / WEIGHTS).stat().st_size)
+    if config.model.kind == "tiger":
+        with _reading(folder, written.IDS):
+            ids = _semantic_ids(load_arrays(folder / written.IDS), about.codebook_sizes)
+        # The codebooks where embeddings may start are not here; trained weights replace them.
+        config = with_options(config, {"embedding_start": "random"})
+    with _reading(folder, written.WEIGHTS):
+        _check_size(config.model, about.step_dim, (folder / written.WEIGHTS).stat().st_size)
         chains = None if pattern is None else (pattern, about.step_dim)
         network = build_network(config, ItemSpace(about.items, ids), chains, seed=0)
-        load_weights(network, folder / WEIGHTS)
+        load_weights(network, folder / written.WEIGHTS)
         network.precision = "fp32"
     return network.eval()
 
 
-def _check_size(model: "DataclassInstance", step_dim: int, weights_bytes: int) -> None:
+def _check_size(model: ModelConfig, step_dim: int, weights_bytes: int) -> None:
     """Refuse a model whose matrices would be far larger than the file of its weights, before memory
     is taken for it."""
-    sizes = asdict(model)
+    sizes = vars(model)
     heads = sizes.get("heads", 0) * sizes.get("head_dim", 1)
     widest = max(sizes["dim"], sizes.get("feed_forward", 0), heads, step_dim)
     needed, longest = 4 * sizes["layers"] * sizes["dim"] * widest, sizes["max_items"]
     if needed > 4 * weights_bytes + (64 << 20) or max(longest, sizes.get("beams", 0)) > 100_000:
-        raise ValueError(
-            f"its {weights_bytes:,} bytes are too few for the model that {MODEL} describes"
-        )
+        model_of = f"the model that {written.MODEL} describes"
+        raise ValueError(f"its {weights_bytes:,} bytes are too few for {model_of}")
 
 
 def _semantic_ids(arrays: dict[str, np.ndarray], sizes: tuple[int, ...]) -> SemanticIds:
     from scoter.models.decoding.trie import Trie
 
     ids = SemanticIds(arrays["codes"], sizes)
-    trie = Trie(*(arrays[f"trie_{name}"] for name in TRIE), max_children=())
+    trie = Trie(*(arrays[f"trie_{name}"] for name in written.TRIE), max_children=())
     if not trie.spells(ids):
         raise ValueError("the trie does not spell these semantic IDs")
     return ids
@@ -294,8 +277,8 @@ def _semantic_ids(arrays: dict[str, np.ndarray], sizes: tuple[int, ...]) -> Sema
 def _steps(folder: Path, about: About, steps: int) -> "QuantisedSteps":
     from scoter.models.quantised_steps import QuantisedSteps
 
-    with _reading(folder, STEPS):
-        arrays = load_arrays(folder / STEPS)
+    with _reading(folder, written.STEPS):
+        arrays = load_arrays(folder / written.STEPS)
         vectors, offsets, indices = (arrays[name] for name in ("vectors", "offsets", "indices"))
         _ragged(offsets, about.users * steps, indices, len(vectors))
         _same(vectors.shape[1], about.step_dim, "numbers in a step")
@@ -308,10 +291,10 @@ def _steps(folder: Path, about: About, steps: int) -> "QuantisedSteps":
 
 
 def _sentences(folder: Path, count: int) -> list[str] | None:
-    if not (folder / SENTENCES).exists():
+    if not (folder / written.SENTENCES).exists():
         return None
-    with _reading(folder, SENTENCES):
-        sentences = read_parquet(folder / SENTENCES)["sentence"].to_pylist()
+    with _reading(folder, written.SENTENCES):
+        sentences = read_parquet(folder / written.SENTENCES)["sentence"].to_pylist()
         _same(len(sentences), count, "sentences")
     return sentences
 
@@ -323,10 +306,8 @@ def _same(count: int, wanted: int, what: str) -> None:
 
 def _ragged(offsets: np.ndarray, rows: int, entries: np.ndarray, most: int) -> None:
     if offsets.dtype.kind not in "iu" or entries.dtype.kind not in "iu":
-        raise ValueError(
-            f"its offsets and entries are {offsets.dtype} and {entries.dtype} where whole "
-            f"numbers belong"
-        )
+        kinds = f"{offsets.dtype} and {entries.dtype}"
+        raise ValueError(f"its offsets and entries are {kinds} where whole numbers belong")
     _same(len(offsets), rows + 1, "offsets")
     if int(offsets[0]) != 0 or int(offsets[-1]) != len(entries) or (np.diff(offsets) < 0).any():
         raise ValueError("its offsets do not describe its entries")

@@ -25,7 +25,7 @@ def open_method(run: FinishedRun, method: str | None) -> Estimator:
 def answers(
     model: Fitted, users: Sequence[str], items: Sequence[str], count: int, explain: bool = False
 ) -> list[Answer]:
-    """The `count` best next items for some users, or after a history of `items` (keys, oldest first).
+    """The `count` best next items for some users, or after `items` (keys, oldest first).
 
     A user's history is the whole one, with the held-out items: this is for use, not for
     measurement.

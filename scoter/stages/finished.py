@@ -106,7 +106,7 @@ class FinishedRun:
 
     def if_made(self, stage: SharedStage) -> Artefact | None:
         """The same, or None where the run needed no such stage."""
-        key = self.outcome.get("artefacts", {}).get(stage)
+        key = self.outcome["artefacts"].get(stage)
         return None if key is None else self.store.find(stage, str(key))
 
     @property
@@ -187,17 +187,15 @@ class FinishedMethod:
 
         run, experiment = self.run, self.run.experiment
         if not self.answers:
-            raise ConfigError(
-                f"{self.name!r} is a control that takes something else than a user's own chain; it "
-                f"is for measuring only"
-            )
+            control = f"{self.name!r} is a control that does not read a user's own chain"
+            raise ConfigError(f"{control}; it is for measuring only")
         chains = None
         if self.config.fusion is not None:
             chains = open_chains(run.context, run.made_from("chains"), run.dataset)
         settings, ids = (experiment.semantic_ids, experiment.text), run.if_made("semantic-ids")
         parts = Parts(self.config, *settings, run.dataset, run.seed, codes_of(ids), chains)
-        model = opened(parts, lambda: self.weights.file("weights.safetensors"), self.name)
-        model.network.precision = "fp32"
+        model = opened(parts, lambda: self.weights.file("weights.safetensors"))
+        model.name, model.network.precision = self.name, "fp32"
         return model
 
 
@@ -239,10 +237,8 @@ def find_methods(folders: Sequence[Path], names: Sequence[str]) -> dict[str, Fin
     known = {name: run.method(name) for run in runs for name in run.methods}
     missing = [name for name in names if name not in known]
     if missing:
-        raise ConfigError(
-            f"no run given has a method {missing[0]!r}; pass the folder of one that has, beside "
-            f"the others"
-        )
+        remedy = "pass the folder of one that has, beside the others"
+        raise ConfigError(f"no run given has a method {missing[0]!r}; {remedy}")
     chosen = {name: known[name] for name in names}
     made = [method.run.outcome for method in chosen.values()]
     shared = {
@@ -250,8 +246,5 @@ def find_methods(folders: Sequence[Path], names: Sequence[str]) -> dict[str, Fin
         for run in made
     }
     if len(shared) > 1:
-        raise DataError(
-            "the runs differ in data, semantic IDs or seed, so their methods cannot be compared; "
-            "pass runs of one setting"
-        )
+        raise DataError("the runs differ in data, semantic IDs or seed; pass runs of one setting")
     return chosen

@@ -51,7 +51,7 @@ def _train(
     context: Context, name: str, method: MethodConfig, inputs: Inputs, out: Path, scratch: Path
 ) -> None:
     from scoter.models.training.loop import save_weights
-    from scoter.recommenders.fitting import fit_network
+    from scoter.recommenders.fitting import Training, fit_network
 
     if not BACKBONES.get(method.model.kind).trains:
         (out / "training.json").write_text(json.dumps(UNTRAINED))
@@ -59,17 +59,8 @@ def _train(
     split = open_data(inputs.data)[2]
     check_trainable(split)
     model, reader, _ = open_network(context, method, inputs)
-    log = fit_network(
-        model,
-        split,
-        reader,
-        method.training,
-        seed=context.seed,
-        depth=context.experiment.depth,
-        label=name,
-        scratch=scratch,
-        workers=context.workers,
-    )
+    training = Training(context.seed, context.experiment.depth, name, scratch, context.workers)
+    log = fit_network(model, split, reader, method.training, training)
     save_weights(model, out / "weights.safetensors")
     parameters = sum(parameter.numel() for parameter in model.parameters())
     (out / "training.json").write_text(json.dumps({**vars(log), "parameters": parameters}))

@@ -31,6 +31,7 @@ class Inputs:
     data: Artefact  # of the stage `prepare`
     ids: Artefact | None = None  # semantic IDs, where a method needs them
     steps: Artefact | None = None  # chains, where a method reads them
+    pattern: Artefact | None = None  # of the chains
 
     def needed(self, method: MethodConfig) -> list[Artefact | str]:
         """Those that the weights of a method depend on."""

@@ -55,9 +55,7 @@ class Example(TypedDict):
     read: NotRequired[dict[str, dict[str, object]]]  # by method, in the explorer alone
 
 
-def summarise(
-    context: Context, inputs: Inputs, pattern: Artefact | None, made: Mapping[str, Made]
-) -> Artefact:
+def summarise(context: Context, inputs: Inputs, made: Mapping[str, Made]) -> Artefact:
     """Everything that tables and the report need: `run.json`, `ranks/`, `attention/`,
     `examples.json`."""
     config = json.loads(to_json(context.experiment))
@@ -69,29 +67,28 @@ def summarise(
             for name, method in made.items()
         }
         metrics = {name: measure(rankings[name], split, out / "ranks", name) for name in rankings}
-        _save_readings(context, inputs, pattern, made, out / "attention")
+        _save_readings(context, inputs, made, out / "attention")
         tests = {name: parts["test"] for name, parts in rankings.items()}
         few = evenly(len(split.targets("test")), EXAMPLE_USERS)
         shown = examples(tests, split, catalog, inputs.steps, few)
         (out / "examples.json").write_text(json.dumps(shown, indent=1))
+        reached = {name: parts["test"] for name, parts in metrics.items()}
         outcome = {
             **_described(context, inputs),
             "methods": {
                 name: _method(context, name, made[name].trained, metrics[name]) for name in metrics
             },
-            "differences": differences(
-                {name: parts["test"] for name, parts in metrics.items()}, context.seed
-            ),
-            **_origins(inputs, pattern),
+            "differences": differences(reached, context.seed),
+            **_origins(inputs),
             "versions": versions(),
             "config": config,
-            "artefacts": _keys(inputs, pattern, made),
+            "artefacts": _keys(inputs, made),
         }
         (out / RUN_FILE).write_text(json.dumps(outcome, indent=1))
 
     trained = [method.trained for method in made.values()]
     ranked = [method.ranked for method in made.values()]
-    needed = [inputs.data, inputs.ids, *trained, *ranked, pattern, inputs.steps]
+    needed = [inputs.data, inputs.ids, *trained, *ranked, inputs.pattern, inputs.steps]
     given = [artefact for artefact in needed if artefact is not None]
     return context.stage("run", {"experiment": config, "seed": context.seed}, given, build)
 
@@ -111,9 +108,9 @@ def _described(context: Context, inputs: Inputs) -> dict[str, object]:
     }
 
 
-def _origins(inputs: Inputs, pattern: Artefact | None) -> dict[str, object]:
+def _origins(inputs: Inputs) -> dict[str, object]:
     """How semantic IDs, pattern and chains came about; None for what the run did without."""
-    ids, steps = inputs.ids, inputs.steps
+    ids, pattern, steps = inputs.ids, inputs.pattern, inputs.steps
     report = None if ids is None else json.loads(ids.file("report.json").read_text())
     mined = None if pattern is None else json.loads(pattern.file("pattern.json").read_text())
     writer = reasoner = None
@@ -125,18 +122,15 @@ def _origins(inputs: Inputs, pattern: Artefact | None) -> dict[str, object]:
     return {**origins, "reasoner": reasoner, "chains_model": writer}
 
 
-def _keys(
-    inputs: Inputs, pattern: Artefact | None, made: Mapping[str, Made]
-) -> dict[str, str | dict[str, str]]:
-    keys: dict[str, str | dict[str, str]] = {"prepare": inputs.data.key}
-    if inputs.ids is not None:
-        keys["semantic-ids"] = inputs.ids.key
-    keys["train"] = {name: method.trained.key for name, method in made.items()}
-    if pattern is not None:
-        keys["discover"] = pattern.key
-    if inputs.steps is not None:
-        keys["chains"] = inputs.steps.key
-    return keys
+def _keys(inputs: Inputs, made: Mapping[str, Made]) -> dict[str, str | dict[str, str]]:
+    """The keys of the artefacts that the run was made from, by stage."""
+    shared = {"discover": inputs.pattern, "chains": inputs.steps}
+    return {
+        "prepare": inputs.data.key,
+        **({} if inputs.ids is None else {"semantic-ids": inputs.ids.key}),
+        "train": {name: method.trained.key for name, method in made.items()},
+        **{stage: artefact.key for stage, artefact in shared.items() if artefact is not None},
+    }
 
 
 def measured_rankings(store: Store, run: Artefact) -> dict[str, Artefact]:
@@ -159,7 +153,9 @@ def measure(
     from scoter.evaluation.evaluator import Evaluator, save_user_metrics
 
     folder.mkdir(exist_ok=True)
-    metrics = {part: Evaluator().evaluate(rankings[part], split.targets(part)) for part in PARTS}
+    metrics: dict[Part, UserMetrics] = {
+        part: Evaluator().evaluate(rankings[part], split.targets(part)) for part in PARTS
+    }
     for part in PARTS:
         save_user_metrics(metrics[part], folder / f"{name}-{part}.parquet")
     return metrics
@@ -170,13 +166,11 @@ def _method(
 ) -> MethodOutcome:
     from scoter.evaluation.metrics import mean_metrics
 
-    return {
-        **json.loads(trained.file("training.json").read_text()),
-        "metrics": {part: mean_metrics(metrics[part]) for part in PARTS},
-        "config": json.loads(to_json(context.experiment.methods[name])),
-        "train": trained.key,
-        "trained_at": trained.manifest()["commit"],
-    }
+    outcome: MethodOutcome = json.loads(trained.file("training.json").read_text())
+    outcome["metrics"] = {part: mean_metrics(metrics[part]) for part in PARTS}
+    outcome["config"] = json.loads(to_json(context.experiment.methods[name]))
+    outcome["train"], outcome["trained_at"] = trained.key, trained.manifest()["commit"]
+    return outcome
 
 
 def differences(metrics: Mapping[str, UserMetrics], seed: int) -> list[Difference]:
@@ -193,17 +187,14 @@ def differences(metrics: Mapping[str, UserMetrics], seed: int) -> list[Differenc
         for better, worse in pairs:
             drawn = derive_seed(seed, "bootstrap", better, worse, metric)
             gap = paired_bootstrap(values[better], values[worse], seed=drawn)
-            interval = {"mean": float(gap.mean), "low": float(gap.low), "high": float(gap.high)}
-            rows.append({"better": better, "worse": worse, "metric": metric, **interval})
+            mean, low, high = float(gap.mean), float(gap.low), float(gap.high)
+            pair = {"better": better, "worse": worse, "metric": metric}
+            rows.append(Difference(**pair, mean=mean, low=low, high=high))
     return rows
 
 
 def _save_readings(
-    context: Context,
-    inputs: Inputs,
-    pattern: Artefact | None,
-    made: Mapping[str, Made],
-    folder: Path,
+    context: Context, inputs: Inputs, made: Mapping[str, Made], folder: Path
 ) -> None:
     """What each method read of its chains, or of transition scores."""
     from scoter.transfer.build import slot_labels
@@ -211,8 +202,8 @@ def _save_readings(
     for name, method in context.experiment.methods.items():
         if method.mixed_scores:
             _save_attention(folder, name, ["transition scores"], made[name].ranked)
-        elif method.fusion is not None and pattern is not None:
-            read = _slot_pattern(method.fusion, open_pattern(pattern), inputs.steps)
+        elif method.fusion is not None and inputs.pattern is not None:
+            read = _slot_pattern(method.fusion, open_pattern(inputs.pattern), inputs.steps)
             _save_attention(folder, name, slot_labels(method.fusion, read), made[name].ranked)
 
 

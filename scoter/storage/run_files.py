@@ -50,6 +50,13 @@ RunArtefacts = TypedDict(
 """The keys of the artefacts that a run was made from."""
 
 
+NEEDED = (
+    *("experiment", "dataset", "seed", "commit", "users", "items", "note", "full_data"),
+    *("methods", "differences", "config"),
+)
+"""What the file of every run of this version holds."""
+
+
 class RunOutcome(TypedDict):
     """What stands in `run.json`."""
 
@@ -64,7 +71,7 @@ class RunOutcome(TypedDict):
     methods: dict[str, MethodOutcome]
     differences: list[Difference]
     config: dict[str, Json]  # of the experiment
-    artefacts: NotRequired[RunArtefacts]
+    artefacts: RunArtefacts
     semantic_ids: NotRequired[dict[str, Json] | None]  # their report
     pattern: NotRequired[dict[str, Json] | None]  # as `pattern.json` has it
     reasoner: NotRequired[str | None]  # who wrote the chains, and which encoder embedded them

@@ -13,6 +13,7 @@ from wiped import Without
 from scoter.cli.main import main
 from scoter.models.decoding.exact import log_likelihoods
 from scoter.protocols import StepSource
+from scoter.serving.answers import requests_for
 from scoter.serving.bundle import export_run
 from scoter.serving.bundle_reader import Bundle, open_bundle
 from scoter.serving.explanation import contributions
@@ -29,7 +30,7 @@ def bundle(bundles: dict[str, Path]) -> Bundle:
 
 def asked(bundle: Bundle, rows: int = 4) -> tuple[Histories, StepSource]:
     """The histories of some users, and the reader of their chains."""
-    requests = bundle.requests(list(bundle.user_rows)[:rows], None)
+    requests = requests_for(bundle, list(bundle.user_rows)[:rows], ())
     reading = bundle.read(requests)
     assert reading is not None
     return requests.histories, reading.steps
