@@ -90,7 +90,8 @@ def config(name: str, options: ExperimentOptions) -> None:
         return
     for row in shared(rows, list(chosen.methods)):
         line = f"{row['path']}={json.dumps(row['value'])}"
-        click.echo(f"{line:60} {'# ' if row['comment'] else ''}{row['comment']}".rstrip())
+        beside = f"  # {row['comment']}" if row["comment"] else ""
+        click.echo(f"{line:60}{beside}".rstrip())
 
 
 @dataclass(frozen=True)
