@@ -60,7 +60,12 @@ def test_a_comment_stands_beside_its_field() -> None:
         label: str = "#1"
         kind: tuple[int, ...] = ()  # of corners
 
+    @dataclass
+    class Square(Shape):
+        side: int = 1  # in feet
+
     assert comments(Shape) == {"width": "in metres", "label": "", "kind": "of corners"}
+    assert comments(Square) == {**comments(Shape), "side": "in feet"}
 
 
 def test_runs_are_listed_with_their_best_method(tmp_path: Path) -> None:
