@@ -70,7 +70,7 @@ def _words(path: str, value: "Json") -> str:
 @click.argument("name")
 @takes(ExperimentOptions)
 def config(name: str, options: ExperimentOptions) -> None:
-    """Show every value of an experiment: the path that `--set` takes, the value, and what it is.
+    """Show what `--set` can change: every path of an experiment, its value and meaning.
 
     A `*` in a path stands for every method: they agree there.
     """
@@ -100,7 +100,7 @@ class RunOptions(TrainingOptions):
 @click.argument("name")
 @takes(RunOptions)
 def run(name: str, options: RunOptions) -> None:
-    """Run an experiment, or SCoTER on a dataset, and print the outcome; `scoter ls` names them."""
+    """Run an experiment, or SCoTER on a dataset, and print the outcome."""
     from scoter import pipeline
     from scoter.experiments import experiment
     from scoter.stages.finished import FinishedRun

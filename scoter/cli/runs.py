@@ -24,7 +24,7 @@ HEADLINE = "recall@10"
 @click.command()
 @takes(StoreOptions)
 def runs(options: StoreOptions) -> None:
-    """List the finished runs of a store, oldest first, with the best method of each."""
+    """List the finished runs, oldest first, with the best method of each."""
     rows = []
     for run in _readable(options.open_store()):
         methods = run.outcome["methods"]
@@ -59,7 +59,7 @@ def show(run_name: str, options: ShowOptions) -> None:
 @click.argument("name")
 @takes(StoreOptions)
 def table(name: str, options: StoreOptions) -> None:
-    """Compare the finished runs of a dataset or experiment, one row per method and seed."""
+    """Compare finished runs of a dataset, one row per method and seed."""
     rows, known = [], []
     for run in _readable(options.open_store()):
         outcome = run.outcome

@@ -109,8 +109,8 @@ def _curves(methods: Mapping[str, MethodOutcome]) -> dict[str, object]:
 
 
 def _points(curve: Sequence[Mapping[str, Number | None]], key: str) -> list[tuple[float, float]]:
-    entries = [entry for entry in curve if entry.get(key) is not None]
-    points = [(float(entry["epoch"]), float(entry[key])) for entry in entries]
+    known = ((entry["epoch"], entry.get(key)) for entry in curve)
+    points = [(float(x), float(y)) for x, y in known if x is not None and y is not None]
     return [point for point in points if math.isfinite(point[1])]
 
 
