@@ -89,9 +89,8 @@ class AskingConfig:
 
     __pydantic_config__ = _FORBID
     prompt: Literal["full", "brief"] = "full"  # brief has no explanations, for small models
-    # What the server holds a reply to: each role at its place (ordered; llama.cpp and vLLM take
-    # it), the set of roles (any; hosted servers take it) or nothing (none).
-    schema: Literal["ordered", "any", "none"] = "any"
+    # ordered: each role at its place (llama.cpp, vLLM); any: the set of roles (hosted servers too)
+    schema: Literal["ordered", "any", "none"] = "any"  # the form that the server enforces
     history_characters: Count = 3000  # of all titles in a prompt; the oldest are left out first
     title_characters: Annotated[int, Ge(16)] = 160  # of one title
     recommendations: Count = 5  # items that a reply names, at most

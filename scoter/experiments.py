@@ -58,8 +58,8 @@ _FUSIONS = {
 CONTROLS = tuple(_FUSIONS)
 
 
-# Written by hand, not mined: mined patterns end in a list of items, and a step that averages a list
-# says little. Here each of the ten likeliest items is a step of its own, said with how sure it is.
+# Written by hand: mined patterns end in a list of items, and the average of a list says little.
+# Here each of the ten likeliest items is a step of its own, with how certain it is.
 RANKED_PATTERN = (
     Step("long_term_preference", {"count": 2, "level": "category"}),
     Step("recent_item", {"field": "item", "lag": 2}),
@@ -78,31 +78,29 @@ def methods(
     sasrec: TrainingConfig = TrainingConfig(epochs=48, evaluate_every=2, patience=6),
     grounded: bool = False,
 ) -> dict[str, MethodConfig]:
-    """Every method of the comparison. The TIGER arms share model, budget and semantic IDs; the
-    others share a budget.
+    """Every method of the comparison; the TIGER arms share model, budget and semantic IDs.
 
-    `grounded` has every arm read its chains with the semantic IDs of the items that they name, the
-    controls among them which read chains of the reasoner's own words; and gives steps that are kept
-    apart and name an item a vote for it.
+    Args:
+        grounded: whether chains are read with the semantic IDs of the items that they name; ordered
+            steps that name an item then vote for it.
     """
-    found = {
+    chains, gru = FusionConfig("structured"), Gru4RecConfig()
+    bce, ce = (SasrecConfig(loss=loss, dropout=0.5) for loss in ("bce", "ce"))
+    arms = {
         "popularity": MethodConfig(PopularityConfig()),
-        "sasrec-bce": MethodConfig(SasrecConfig(loss="bce", dropout=0.5), sasrec),
-        "sasrec-ce": MethodConfig(SasrecConfig(loss="ce", dropout=0.5), sasrec),
-        "sasrec-ce-scoter": MethodConfig(
-            SasrecConfig(loss="ce", dropout=0.5), sasrec, FusionConfig("structured")
-        ),
-        "gru4rec": MethodConfig(Gru4RecConfig(), sasrec),
-        "gru4rec-scoter": MethodConfig(Gru4RecConfig(), sasrec, FusionConfig("structured")),
+        "sasrec-bce": MethodConfig(bce, sasrec),
+        "sasrec-ce": MethodConfig(ce, sasrec),
+        "sasrec-ce-scoter": MethodConfig(ce, sasrec, chains),
+        "gru4rec": MethodConfig(gru, sasrec),
+        "gru4rec-scoter": MethodConfig(gru, sasrec, chains),
         "tiger": MethodConfig(tiger, training),
         "tiger-meanpool": MethodConfig(tiger, training, FusionConfig("meanpool")),
     }
-    found |= {name: control(name, found["tiger"]) for name in CONTROLS}
-    found["scoter"] = MethodConfig(tiger, training, FusionConfig("structured"))
-    return {
-        name: _grounded(method, name != NO_VOTES) if grounded else method
-        for name, method in found.items()
-    }
+    arms |= {name: control(name, arms["tiger"]) for name in CONTROLS}
+    arms["scoter"] = MethodConfig(tiger, training, chains)
+    if grounded:
+        return {name: _grounded(arm, name != NO_VOTES) for name, arm in arms.items()}
+    return arms
 
 
 def control(name: str, arm: MethodConfig) -> MethodConfig:
@@ -124,19 +122,14 @@ def _grounded(method: MethodConfig, votes: bool) -> MethodConfig:
 
 
 def quickstart() -> Experiment:
-    """A few minutes: five methods on a fixed sample of Beauty's users. Not the benchmark, and
-    labelled so."""
+    """Five methods on a fixed sample of Beauty's users, in minutes; a demonstration."""
     short = replace(TIGER_TRAINING, epochs=4, evaluate_every=2, batch_targets=256)
-    chosen = methods(
-        short, sasrec=TrainingConfig(epochs=24, evaluate_every=8, batch_targets=512), grounded=True
-    )
+    sasrec = TrainingConfig(epochs=24, evaluate_every=8, batch_targets=512)
+    names = ("popularity", "sasrec-ce", "tiger", "tiger-meanpool", "scoter")
     return Experiment(
         name="quickstart",
         data=DataConfig("beauty", max_users=1200),
-        methods={
-            name: chosen[name]
-            for name in ("popularity", "sasrec-ce", "tiger", "tiger-meanpool", "scoter")
-        },
+        methods=_chosen(methods(short, sasrec=sasrec, grounded=True), names),
         semantic_ids=TIGER_IDS,
         discover=DiscoverConfig(patterns=32, users=500, fresh_users=500),
         note="a fixed sample of 1,200 Beauty users and their items: a demonstration, not the "
@@ -144,20 +137,20 @@ def quickstart() -> Experiment:
     )
 
 
+def _chosen(arms: dict[str, MethodConfig], names: tuple[str, ...]) -> dict[str, MethodConfig]:
+    return {name: arms[name] for name in names}
+
+
 def simulated(order: float, epochs: int = 4, learning_rate: float = 4e-3) -> Experiment:
-    """The simulated shop, where `order` (lambda) says how much of the next purchase depends on the
-    plan's order."""
+    """The simulated shop; `order` (lambda) is how much of the next item depends on the order."""
     short = TrainingConfig(
         epochs=epochs, evaluate_every=epochs, batch_targets=256, learning_rate=learning_rate
     )
     small = TigerConfig(dim=64, layers=1, heads=2, head_dim=32, feed_forward=512, max_items=12)
-    chosen = methods(short, small)
     return Experiment(
         name="simulated",
         data=DataConfig("simulated", simulated=SimulatedConfig(order=order)),
-        methods={
-            name: chosen[name] for name in ("popularity", "tiger", "tiger-meanpool", "scoter")
-        },
+        methods=_chosen(methods(short, small), ("popularity", "tiger", "tiger-meanpool", "scoter")),
         text=TextConfig(fields=("title", "categories")),
         semantic_ids=SemanticIdConfig(codebook_size=32, levels=1),
         discover=DiscoverConfig(patterns=96, users=800, fresh_users=2000, rounds=4),
@@ -171,25 +164,21 @@ def simulated(order: float, epochs: int = 4, learning_rate: float = 4e-3) -> Exp
 
 
 def simulated_smoke() -> Experiment:
-    """The simulated shop with lambda = 1, where order is worth most; four epochs, so that it ends
-    within a minute."""
+    """The simulated shop with lambda = 1, where order is worth most; within a minute."""
     return replace(simulated(order=1.0), name="simulated-smoke")
 
 
 def simulated_unordered() -> Experiment:
-    """The simulated shop with lambda = 0: order is worth nothing, so structure should be worth
-    nothing over a pool.
+    """The simulated shop with lambda = 0: structure should gain nothing over a pool.
 
-    Twenty-four epochs at half the rate, since what is compared is what the arms can learn: after
-    few, the pool with its fewer parameters leads, and at the full rate one seed of three stayed on
-    a plateau.
+    Twenty-four epochs at half the rate: after few epochs the pool leads, as it has fewer
+    parameters, and at the full rate one seed of three stayed on a plateau.
     """
     return replace(simulated(order=0.0, epochs=24, learning_rate=2e-3), name="simulated-unordered")
 
 
 def simulated_controls() -> Experiment:
-    """lambda = 1 with another user's chains beside TIGER and SCoTER: chains in the wrong hands
-    should not help."""
+    """lambda = 1 with another user's chains beside TIGER and SCoTER: these should not help."""
     shop = simulated(order=1.0)
     tiger, arm, other = shop.methods["tiger"], shop.methods["scoter"], "control-other-user"
     chosen = {"tiger": tiger, other: control(other, arm), "scoter": arm}
@@ -197,8 +186,7 @@ def simulated_controls() -> Experiment:
 
 
 def simulated_controls_all() -> Experiment:
-    """lambda = 1 with every control, in the budget of `simulated-smoke`: what each loses is known
-    here beforehand."""
+    """lambda = 1 with every control, where it is known beforehand what each loses."""
     shop = simulated(order=1.0)
     arm = shop.methods["scoter"]
     chosen = {**shop.methods, **{name: control(name, arm) for name in CONTROLS}}
@@ -217,19 +205,16 @@ def simulated_controls_all() -> Experiment:
 
 
 def beauty_smollm2() -> Experiment:
-    """Chains of a real language model, SmolLM2-135M, all the way to a table. A model that small
-    proves the plumbing only.
+    """Chains of SmolLM2-135M, a real language model, on a sample of Beauty: a test of the way.
 
-    The chains lie in the store, where these commands put them (the pattern file is in the
-    documentation): `scoter reason beauty --set data.max_users=1000 --pattern P.json
-    --language-model local --prefixes anchors:3:1 --out artifacts/reason/beauty-smollm2`.
+    They lie in the store, written by `scoter reason beauty --set data.max_users=1000 --pattern
+    P.json --language-model local --prefixes anchors:3:1 --out artifacts/reason/beauty-smollm2`.
     """
     short = replace(TIGER_TRAINING, epochs=6, evaluate_every=3, batch_targets=256)
-    chosen = methods(short)
     return Experiment(
         name="beauty-smollm2",
         data=DataConfig("beauty", max_users=1000),
-        methods={name: chosen[name] for name in ("tiger", "scoter")},
+        methods=_chosen(methods(short), ("tiger", "scoter")),
         chains=ChainsConfig("reason/beauty-smollm2"),
         note="a fixed sample of 1,000 Beauty users and their items; chains by a model of 135 "
         "million parameters: "
@@ -238,8 +223,7 @@ def beauty_smollm2() -> Experiment:
 
 
 def benchmark(dataset: str, method: str) -> Experiment:
-    """One cell of the benchmark: one method on all users of one dataset; chains follow
-    `RANKED_PATTERN`, grounded."""
+    """One method on all users of a dataset; chains follow `RANKED_PATTERN`, grounded."""
     chosen = methods(grounded=True)[method]
     return Experiment(
         name=_cell_name(dataset, method),
@@ -278,8 +262,8 @@ EXPERIMENTS = _registry()
 def experiment(name: str, data_dir: Path | None = None) -> Experiment:
     """The experiment of that name, or of a dataset: `DATASET-METHOD`, or `DATASET` for SCoTER.
 
-    A dataset of one's own is named as its plug-in, or as its prepared folder, which is `data_dir`,
-    or lies in `data_dir` or in `$SCOTER_DATA`.
+    Your own dataset has the name of its plug-in, or of its prepared folder: `data_dir`, or one in
+    it or in `$SCOTER_DATA`.
 
     Raises:
         ConfigError: there is neither; the message names what is most like it.

@@ -2,19 +2,22 @@
 
     prepare -> item vectors -> semantic IDs -> discover -> chains -> train -> rank -> run
 
-Every stage is a cached function of files, so a second run of the same thing takes seconds. Data,
-semantic IDs, pattern and chains are made with seed 0 (for the simulated shop: with the run's seed),
-so that runs of several seeds differ in training alone.
+Every stage is a cached function of files, so a second run takes seconds. Data, semantic IDs,
+pattern and chains are made with seed 0 (for the simulated shop: with the run's seed), so that runs
+of several seeds differ in training alone.
 """
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from scoter.config import Experiment
 from scoter.plugins import BACKBONES
 from scoter.stages.context import Context
 from scoter.storage.store import Artefact, Store
+
+if TYPE_CHECKING:
+    from scoter.models.training.workers import DataParallel
 
 
 def run(
@@ -24,23 +27,20 @@ def run(
     store: Store | None = None,
     data_dir: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
-    workers: Any = None,
+    workers: "DataParallel | None" = None,
     device: str = "cpu",
 ) -> Artefact:
-    """Run an experiment from raw interactions to a finished run folder: `run.json`, `ranks/`,
-    `examples.json`.
+    """Run an experiment, from interactions to a run folder: `run.json`, `ranks/`, `examples.json`.
 
     Args:
-        data_dir: a prepared folder, or a folder that holds one per dataset; default:
+        data_dir: a prepared folder, or one that holds a folder per dataset; default:
             `$SCOTER_DATA`.
         say: called with one line per stage.
-        workers: the processes that train together, each of which calls this
-            (`scoter.models.training.workers`); None for this one alone.
+        workers: the processes that train together, each of which calls this.
         device: `cpu` or `cuda`, where models are trained and ranked.
 
     Raises:
-        DataError: the dataset is nowhere to be found (the message says where it was sought), or
-            nobody in it has bought enough to train on.
+        DataError: the dataset is not found, or its users have too few items to train on.
     """
     from scoter.data.split import check_trainable
     from scoter.stages import data, models, networks, reasoning, summary

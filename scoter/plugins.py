@@ -1,8 +1,8 @@
 """Plug-ins: what other packages and files add to a table of names, such as the backbones.
 
-There are three ways in, and all reach the command line: a decorator in a module that was imported,
-an entry point of an installed package, and a file or module named in `SCOTER_PLUGINS` (which
-`scoter --plugin` sets, so that worker processes see it too).
+There are three ways in: a decorator in an imported module, an entry point of an installed package,
+and a file or module named in `SCOTER_PLUGINS`, which `scoter --plugin` sets, so that worker
+processes load it too.
 """
 
 import os
@@ -81,8 +81,7 @@ class Plugins(Generic[Plugin]):
 
 
 def load_plugins() -> None:
-    """Import every file and module named in `SCOTER_PLUGINS`, separated by the system's path
-    separator; each once a process.
+    """Import each file and module named in `SCOTER_PLUGINS`, once a process.
 
     Raises:
         ConfigError: one does not exist or cannot be imported.

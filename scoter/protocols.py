@@ -1,8 +1,8 @@
-"""Every plug-in point of scoter as a protocol. This file imports nothing of ours at run time.
+"""Every plug-in point of scoter as a protocol; nothing of ours is imported at run time.
 
-A class is a citizen wherever one of these is asked for if it has the methods; it need not derive
-from anything. Backbones alone derive from `scoter.models.backbones.backbone.Backbone`, a torch
-module.
+A class with the methods of a protocol can be used wherever the protocol is asked for; it need not
+derive from anything. Only backbones derive from a class, the torch module
+`scoter.models.backbones.backbone.Backbone`.
 """
 
 from collections.abc import Sequence

@@ -42,6 +42,12 @@ def test_differences_agree_with_the_evaluations(run: "scoter.Run") -> None:
     assert gap.loc[first["metric"], "mean"] == pytest.approx(first["mean"])
 
 
+def test_a_method_recommends_as_an_estimator(run: "scoter.Run") -> None:
+    answers = run.model("scoter").recommend(list(run.data[0].user_keys[:2]), k=3)
+    assert list(answers["rank"]) == [1, 2, 3] * 2
+    assert set(answers["item"]) <= set(run.data[1].keys)
+
+
 def test_an_unknown_experiment_is_answered_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'simulated-smoke'"):
         scoter.run("simulated-smok")

@@ -27,7 +27,7 @@ class LeakageOptions(StoreOptions):
 @click.argument("run_name", metavar="RUN")
 @takes(LeakageOptions)
 def leakage(run_name: str, options: LeakageOptions) -> None:
-    """How often each step of a run's chains names the target; training and test should agree."""
+    """Measure how often the steps of a run's chains name the target."""
     import numpy as np
 
     from scoter.reasoning.chains.leakage import mention_table
@@ -65,7 +65,7 @@ def leakage(run_name: str, options: LeakageOptions) -> None:
 @click.argument("run_name", metavar="[RUN]", required=False)
 @takes(StoreOptions)
 def verify(run_name: str | None, options: StoreOptions) -> None:
-    """Hash every file of the store (or of one run) again and name what was altered."""
+    """Hash the files of the store (or of one run) again, to find changes."""
     from scoter.stages.verification import verify_store
 
     store = options.open_store()

@@ -32,17 +32,11 @@ def ls(as_json: bool) -> None:
     from scoter.experiments import EXPERIMENTS
 
     made = [make() for make in EXPERIMENTS.values()]
-    rows = [
-        {
-            "experiment": one.name,
-            "dataset": one.data.name,
-            "methods": list(one.methods),
-            "about": _about(one),
-        }
-        for one in sorted(
-            made, key=lambda one: [known.data.name for known in made].index(one.data.name)
-        )
-    ]
+    datasets = list(dict.fromkeys(one.data.name for one in made))
+    rows = []
+    for one in sorted(made, key=lambda one: datasets.index(one.data.name)):
+        row = {"experiment": one.name, "dataset": one.data.name, "methods": list(one.methods)}
+        rows.append(row | {"about": _about(one)})
     if as_json:
         show_rows(rows, as_json)
         return
@@ -76,7 +70,7 @@ def _words(path: str, value: "Json") -> str:
 @click.argument("name")
 @takes(ExperimentOptions)
 def config(name: str, options: ExperimentOptions) -> None:
-    """Show every value of an experiment: the path that `--set` takes, the value, and what it is.
+    """Show what `--set` can change: every path of an experiment, its value and meaning.
 
     A `*` in a path stands for every method: they agree there.
     """
@@ -90,7 +84,7 @@ def config(name: str, options: ExperimentOptions) -> None:
         return
     for row in shared(rows, list(chosen.methods)):
         line = f"{row['path']}={json.dumps(row['value'])}"
-        click.echo(f"{line:60} {'# ' if row['comment'] else ''}{row['comment']}".rstrip())
+        click.echo(f"{line:58}  # {row['comment']}" if row["comment"] else line)
 
 
 @dataclass(frozen=True)
@@ -106,7 +100,7 @@ class RunOptions(TrainingOptions):
 @click.argument("name")
 @takes(RunOptions)
 def run(name: str, options: RunOptions) -> None:
-    """Run an experiment, or SCoTER on a dataset, and print the outcome; `scoter ls` names them."""
+    """Run an experiment, or SCoTER on a dataset, and print the outcome."""
     from scoter import pipeline
     from scoter.experiments import experiment
     from scoter.stages.finished import FinishedRun

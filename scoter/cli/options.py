@@ -101,6 +101,7 @@ class Commands(click.Group):
 
 def use_threads(threads: int | None) -> None:
     """Have torch use that many threads; by default `$OMP_NUM_THREADS`, or every processor."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Threads that spin while they wait are ruinous on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch

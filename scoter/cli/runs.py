@@ -1,7 +1,7 @@
 """`scoter runs | show | table`: the finished runs of a store, and their tables and reports."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,19 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scoter.cli.options import (
-    StoreOptions,
-    interval,
-    option,
-    say,
-    show_rows,
-    takes,
-    use_threads,
-)
+from scoter.cli.options import StoreOptions, interval, option, say, show_rows, takes, use_threads
 from scoter.errors import ScoterError, StoreError, closest
 
 if TYPE_CHECKING:  # at run time it brings numpy along, and help would be slow
     from scoter.stages.finished import FinishedRun
+    from scoter.storage.run_files import MethodOutcome
     from scoter.storage.store import Store
 
 COLUMNS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
@@ -31,25 +24,15 @@ HEADLINE = "recall@10"
 @click.command()
 @takes(StoreOptions)
 def runs(options: StoreOptions) -> None:
-    """List the finished runs of a store, oldest first, with the best method of each."""
+    """List the finished runs, oldest first, with the best method of each."""
     rows = []
     for run in _readable(options.open_store()):
-        outcome = run.outcome
-        reached = {
-            name: made["metrics"]["test"][HEADLINE] for name, made in outcome["methods"].items()
-        }
+        methods = run.outcome["methods"]
+        reached = {name: made["metrics"]["test"][HEADLINE] for name, made in methods.items()}
         best = max(reached, key=lambda name: reached[name])
-        rows.append(
-            {
-                "run": run.name,
-                "dataset": outcome["dataset"],
-                "seed": outcome["seed"],
-                "finished": run.artefact.manifest()["created"],
-                "best": best,
-                HEADLINE: reached[best],
-                "methods": list(reached),
-            }
-        )
+        row = {"run": run.name, "dataset": run.outcome["dataset"], "seed": run.seed}
+        row |= {"finished": run.artefact.manifest()["created"], "best": best}
+        rows.append({**row, HEADLINE: reached[best], "methods": list(reached)})
     show_rows(rows, options.as_json, "no finished runs; `scoter run simulated-smoke` makes one")
 
 
@@ -76,22 +59,17 @@ def show(run_name: str, options: ShowOptions) -> None:
 @click.argument("name")
 @takes(StoreOptions)
 def table(name: str, options: StoreOptions) -> None:
-    """Compare the finished runs of a dataset or experiment, one row per method and seed."""
+    """Compare finished runs of a dataset, one row per method and seed."""
     rows, known = [], []
     for run in _readable(options.open_store()):
         outcome = run.outcome
         known += [outcome["dataset"], outcome["experiment"]]
-        if name not in known[-2:]:
-            continue
-        size = "all users" if outcome["full_data"] else "sample or simulated"
-        stored = run.experiment.chains.source
-        for method, made in outcome["methods"].items():
-            by = (
-                f", chains by {outcome.get('chains_model')}"
-                if stored and made["config"]["fusion"]
-                else ""
-            )
-            rows.append(_row(f"{method}{by} (seed {outcome['seed']}, {size})", made))
+        if name in known[-2:]:
+            size = "all users" if outcome["full_data"] else "sample or simulated"
+            writer = outcome.get("chains_model") if run.experiment.chains.source else None
+            for method, made in outcome["methods"].items():
+                by = f", chains by {writer}" if writer and made["config"]["fusion"] else ""
+                rows.append(_row(f"{method}{by} (seed {run.seed}, {size})", made))
     if not rows:
         raise ScoterError(
             f"no finished run of {name!r} in the store; `scoter run` makes one, `scoter ls` names "
@@ -113,8 +91,8 @@ def print_run(run: "FinishedRun", as_json: bool) -> None:
     click.echo(f"\n{run.name}: {outcome['dataset']}, {sizes}, test")
     if outcome["note"]:
         click.echo(f"({outcome['note']})")
-    if outcome.get("chains_model"):
-        click.echo(f"chains by {outcome.get('chains_model')}")
+    if model := outcome.get("chains_model"):
+        click.echo(f"chains by {model}")
     show_rows([_row(name, made) for name, made in outcome["methods"].items()], False)
     if outcome["differences"]:
         click.echo("\ndifferences with 95 % intervals, paired over users")
@@ -163,7 +141,7 @@ def _readable(store: "Store") -> "Iterator[FinishedRun]":
         yield run
 
 
-def _row(label: str, made: Mapping) -> dict[str, object]:
+def _row(label: str, made: "MethodOutcome") -> dict[str, object]:
     from scoter.report.page import cpu_time
 
     values = {column: made["metrics"]["test"][column] for column in COLUMNS}

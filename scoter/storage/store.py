@@ -19,12 +19,15 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 from scoter.config import to_json
 from scoter.errors import StoreError
 from scoter.storage.untrusted import parse_json
 from scoter.types import Json
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 MANIFEST = "manifest.json"
 _OUTPUTS = (":(top,exclude)benchmarks/results",)
@@ -131,7 +134,7 @@ class Store:
         self,
         stage: str,
         version: int,
-        config: object,
+        config: "DataclassInstance | Mapping[str, object]",
         inputs: Sequence[Artefact | str],
         build: Build,
     ) -> Artefact:
@@ -168,7 +171,7 @@ class Store:
         self,
         stage: str,
         version: int,
-        config: object,
+        config: "DataclassInstance | Mapping[str, object]",
         inputs: Sequence[Artefact | str],
         build: Build,
     ) -> Artefact:
@@ -218,8 +221,10 @@ class Store:
 
     def verify_all(self) -> tuple[int, list[str]]:
         """How many artefacts there are, and the problems of all, also those without a manifest."""
+        from tqdm import tqdm
+
         folders, problems = self._folders(), []
-        for folder in folders:
+        for folder in tqdm(folders, "checking artefacts", leave=False, disable=None):
             problems += self.verify(Artefact(folder, folder.parent.name, ""))
         for path in sorted(self.root.glob("*/*")):
             if path not in folders and _looks_like_a_key(path):
@@ -284,7 +289,10 @@ def git_commit() -> str:
 
 
 def _identity(
-    stage: str, version: int, config: object, inputs: Sequence[Artefact | str]
+    stage: str,
+    version: int,
+    config: "DataclassInstance | Mapping[str, object]",
+    inputs: Sequence[Artefact | str],
 ) -> tuple[Recipe, str]:
     names = [part if isinstance(part, str) else part.key for part in inputs]
     plain = json.loads(to_json(config))

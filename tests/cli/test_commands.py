@@ -41,7 +41,7 @@ def test_every_path_that_config_shows_can_be_set(name: str) -> None:
     for row in rows:
         again = with_overrides(chosen, [f"{row['path']}={json.dumps(row['value'])}"])
         assert again == chosen, row["path"]
-    shown = [line.partition("  ")[0] for line in scoter("config", name).splitlines()]
+    shown = [line.partition("  #")[0].strip() for line in scoter("config", name).splitlines()]
     assert with_overrides(chosen, shown) == chosen
     assert len(shown) <= len(rows)
 
@@ -60,7 +60,12 @@ def test_a_comment_stands_beside_its_field() -> None:
         label: str = "#1"
         kind: tuple[int, ...] = ()  # of corners
 
+    @dataclass
+    class Square(Shape):
+        side: int = 1  # in feet
+
     assert comments(Shape) == {"width": "in metres", "label": "", "kind": "of corners"}
+    assert comments(Square) == {**comments(Shape), "side": "in feet"}
 
 
 def test_runs_are_listed_with_their_best_method(tmp_path: Path) -> None:
