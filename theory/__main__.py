@@ -1,45 +1,61 @@
-"""`python -m theory verify`: every statement by its id. `python -m theory estimate FILE.npz`:
-information from samples."""
+"""Command line of theory: verify the statements, evaluate a bound, estimate information."""
 
 import argparse
 import io
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+
+from theory.errors import PremiseError
+from theory.plugins import load_plugins
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit status is 1 where a statement fails, 2 where an argument
-    cannot be honoured."""
+    """Run the command line: status 1 where a statement fails, 2 for a refused argument."""
     options = _parser().parse_args(arguments)
-    return options.run(options)
+    try:
+        load_plugins(options.plugin)
+        return options.run(options)
+    except PremiseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m theory", description=__doc__)
-    commands = parser.add_subparsers(required=True)
-    verify = commands.add_parser(
-        "verify", help="check every theorem and every false claim by its id"
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="FILE_OR_MODULE",
+        help="import it first, for the estimators and bounds that it registers",
     )
+    commands = parser.add_subparsers(required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], about: str):
+        made = commands.add_parser(name, help=about, description=about)
+        made.set_defaults(run=run)
+        return made
+
+    verify = command("verify", _verify, "check every theorem and every false claim by its id")
     effort = verify.add_mutually_exclusive_group()
     effort.add_argument("--quick", action="store_true", help="fewer small models: under a minute")
     effort.add_argument("--full", action="store_true", help="ten times the random joints")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
-    verify.set_defaults(run=_verify)
-    estimate = commands.add_parser(
-        "estimate", help="I(X;Y), or I(X;Y|cond), in nats, of the arrays x, y, cond of a file"
-    )
-    estimate.add_argument(
-        "file",
-        metavar="FILE.npz",
-        help="arrays x [n, ...], y [n, ...] and, if wanted, cond [n, ...]",
-    )
+
+    bound = command("bound", _bound, "the value of a bound; without a name, all of them")
+    bound.add_argument("name", nargs="?", help="a function of theory.bounds, or a registered one")
+    bound.add_argument("values", nargs="*", metavar="ARGUMENT=VALUE", help="e.g. items=12101 k=10")
+
+    estimate = command("estimate", _estimate, "I(X;Y), or I(X;Y|cond), in nats, from a file")
+    arrays = "arrays x [n, ...], y [n, ...] and, if wanted, cond [n, ...]"
+    estimate.add_argument("file", metavar="FILE.npz", help=arrays)
     estimate.add_argument("--estimator", help="a name; chosen by the kinds of data when left out")
     estimate.add_argument("--seed", type=int, default=0)
-    estimate.set_defaults(run=_estimate)
-    laws = commands.add_parser("selfcheck", help="which laws of information each estimator obeys")
+
+    laws = command("selfcheck", _selfcheck, "which laws of information each estimator obeys")
     laws.add_argument("--estimator", help="one name; all when left out")
-    laws.set_defaults(run=_selfcheck)
     return parser
 
 
@@ -51,63 +67,73 @@ def _verify(options: argparse.Namespace) -> int:
         results.append(result)
         if not options.json:
             verdict = "holds" if result.ok else "FAILS"
-            print(
-                f"{result.id:5} {verdict}  slack {result.slack:+.2e}  cases {result.cases:7,}  "
-                f"{result.statement}",
-                flush=True,
-            )
-    ok = all(result.ok for result in results)
+            measured = f"slack {result.slack:+.2e}  cases {result.cases:7,}"
+            print(f"{result.id:5} {verdict}  {measured}  {result.statement}", flush=True)
+    failed = [result.id for result in results if not result.ok]
     if options.json:
-        rows = [
-            {key: value for key, value in asdict(result).items() if key != "seconds"}
-            for result in results
-        ]
-        print(json.dumps({"ok": ok, "results": rows}))
-    elif not ok:
-        print("Failed: " + ", ".join(result.id for result in results if not result.ok))
-    return 0 if ok else 1
+        rows = [asdict(result) for result in results]
+        for row in rows:
+            del row["seconds"]
+        print(json.dumps({"ok": not failed, "results": rows}))
+    elif failed:
+        print("Failed: " + ", ".join(failed))
+    return 1 if failed else 0
+
+
+def _bound(options: argparse.Namespace) -> int:
+    from theory import bounds
+    from theory.errors import require
+
+    known = {name: getattr(bounds, name) for name in bounds.__all__ if name.islower()}
+    known |= {name: added.run for name, added in bounds.REGISTERED.items()}
+    del known["register_bound"]
+    if options.name is None:
+        for name, function in known.items():
+            print(f"{name:30} {(function.__doc__ or '').strip().splitlines()[0]}")
+        return 0
+    require(options.name in known, f"choose one of {sorted(known)}", name=options.name)
+    try:
+        pairs = [text.split("=", 1) for text in options.values]
+        value = known[options.name](**{name: json.loads(text) for name, text in pairs})
+    except (TypeError, ValueError) as error:
+        if isinstance(error, PremiseError):
+            raise
+        raise PremiseError(f"values = {options.values}: write ARGUMENT=VALUE ({error})") from None
+    print(json.dumps(value, default=lambda other: getattr(other, "tolist", lambda: vars(other))()))
+    return 0
 
 
 def _estimate(options: argparse.Namespace) -> int:
-    from theory.errors import PremiseError
     from theory.estimators import estimate
     from theory.npz import read_arrays
 
-    try:
-        arrays = read_arrays(options.file, needed=("x", "y"), known=("x", "y", "cond"))
-        x, y, cond = arrays["x"], arrays["y"], arrays.get("cond")
-        found = estimate(x, y, cond=cond, seed=options.seed, estimator=options.estimator)
-    except PremiseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(asdict(found)))
+    arrays = read_arrays(options.file, needed=("x", "y"), known=("x", "y", "cond"))
+    x, y, cond = arrays["x"], arrays["y"], arrays.get("cond")
+    result = estimate(x, y, cond=cond, seed=options.seed, estimator=options.estimator)
+    print(json.dumps(asdict(result)))
     return 0
 
 
 def _selfcheck(options: argparse.Namespace) -> int:
+    from theory.errors import require
     from theory.estimators import ESTIMATORS
     from theory.selfcheck import KNOWN_BREAKS, selfcheck
 
-    if options.estimator is not None and options.estimator not in ESTIMATORS:
-        print(
-            f"error: estimator = {options.estimator!r}: choose one of {sorted(ESTIMATORS)}",
-            file=sys.stderr,
-        )
-        return 2
+    names = list(ESTIMATORS) if options.estimator is None else [options.estimator]
+    known = names[0] in ESTIMATORS
+    require(known, f"choose one of {sorted(ESTIMATORS)}", estimator=options.estimator)
     expected = True
-    for name in ESTIMATORS if options.estimator is None else [options.estimator]:
+    for name in names:
         for result in selfcheck(name):
             expected &= result.expected
             why = KNOWN_BREAKS.get((name, result.law), "") if result.verdict == "breaks" else ""
-            told = f"{name:18} {result.law:16} {result.verdict:14} gap {result.gap:+.4f}  {why}"
-            print(told.rstrip(), flush=True)
+            line = f"{name:18} {result.law:16} {result.verdict:14} gap {result.gap:+.4f}  {why}"
+            print(line.rstrip(), flush=True)
     return 0 if expected else 1
 
 
 if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # what the console's encoding lacks is escaped
+        if isinstance(stream, io.TextIOWrapper):  # what the console's encoding lacks is escaped
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main())

@@ -1,14 +1,18 @@
 """The one error of theory: a premise of a statement that the arguments do not meet."""
 
-from typing import Any
-
 
 class PremiseError(ValueError):
-    """An argument outside the premises of the statement used; the message names it, its value and
-    the remedy."""
+    """An argument outside the premises of the statement; the message has name, value, remedy."""
 
 
-def require(holds: Any, argument: str, value: object, remedy: str) -> None:
-    """Raise PremiseError unless the premise holds."""
+def require(holds: object, remedy: str, /, **given: object) -> None:
+    """Raise PremiseError unless the premise holds; `given` names the arguments it speaks of.
+
+    >>> require(1.5 <= 1, "a recall lies in [0, 1]", recall=1.5)
+    Traceback (most recent call last):
+    ...
+    theory.errors.PremiseError: recall = 1.5: a recall lies in [0, 1]
+    """
     if not holds:
-        raise PremiseError(f"{argument} = {value!r}: {remedy}")
+        values = ", ".join(f"{name} = {value!r}" for name, value in given.items())
+        raise PremiseError(f"{values}: {remedy}")

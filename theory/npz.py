@@ -1,5 +1,4 @@
-"""Arrays of an `.npz` file that somebody else wrote: nothing in it is executed, and nothing unpacks
-without bound."""
+"""Arrays of an `.npz` file from outside: nothing is executed, and size is bounded."""
 
 import zipfile
 from collections.abc import Sequence
@@ -31,18 +30,13 @@ def read_arrays(
     try:
         with open(path, "rb") as file:
             packed = zipfile.is_zipfile(file)
-            unpacked = (
-                sum(member.file_size for member in zipfile.ZipFile(file).infolist())
-                if packed
-                else 0
-            )
+            members = zipfile.ZipFile(file).infolist() if packed else []
+            unpacked = sum(member.file_size for member in members)
         if not packed and str(path).endswith(".npy"):
             raise PremiseError(f"{path}: holds one array; write x and y by numpy.savez")
         if unpacked > max(SMALL, EXPANSION * Path(path).stat().st_size):
-            raise PremiseError(
-                f"{path}: unpacks to {unpacked:,} bytes, over {EXPANSION} times its size; write "
-                f"it by numpy.savez"
-            )
+            size = f"unpacks to {unpacked:,} bytes, over {EXPANSION} times its size"
+            raise PremiseError(f"{path}: {size}; write it by numpy.savez")
         with np.load(path, allow_pickle=False) as arrays:
             missing = sorted(set(needed) - set(arrays))
             if missing:
@@ -50,7 +44,5 @@ def read_arrays(
             return {name: arrays[name] for name in known if name in arrays}
     except PremiseError:
         raise
-    except (
-        Exception
-    ) as error:  # zipfile and numpy complain of damaged files by nearly every exception there is
+    except Exception as error:  # a damaged file can raise nearly every exception
         raise PremiseError(f"{path}: cannot be read ({error}); write it by numpy.savez") from None

@@ -242,10 +242,10 @@ def test_command_line_estimates_a_file(tmp_path, capsys):
         ({"x": np.zeros(9), "y": np.zeros(9), "estimator": "gaussian"}, "singular"),
         (
             {"x": np.arange(9.0), "y": np.arange(9.0), "cond": np.ones(9), "estimator": "ksg_2"},
-            "conditional estimates",
+            "with cond, choose one of",
         ),
-        ({"x": np.arange(90.0), "y": np.zeros(90, int)}, "constant target"),
-        ({"x": np.arange(9.0), "y": np.arange(9) % 2}, "at least 50 rows"),
+        ({"x": np.arange(90.0), "y": np.zeros(90, int)}, "two values or more"),
+        ({"x": np.arange(9.0), "y": np.arange(9) % 2}, "5 folds need 50 rows"),
     ],
 )
 def test_data_that_cannot_be_read_is_named(arguments, message):
@@ -295,3 +295,51 @@ def test_intervals_cover_what_a_family_that_holds_the_truth_can_extract():
         low, high = estimate(x, y, cond=label, seed=seed, estimator="usable_information").ci
         covered.append(low <= truth <= high)
     assert np.mean(covered) >= 0.9 - 3 * np.sqrt(0.9 * 0.1 / len(covered))
+
+
+def test_a_plugin_that_cannot_be_imported_is_named(tmp_path, capsys):
+    from theory.__main__ import main
+
+    (tmp_path / "broken.py").write_text("1 / 0")
+    for place in (str(tmp_path / "broken.py"), "no_such_module_of_anybody"):
+        assert main(["--plugin", place, "bound"]) == 2
+        assert "cannot be imported" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (["bound", "recall_ceiling", "conditional_entropy=8.0", "items=12101", "k=10"], "0.280947"),
+        (["bound", "pinsker_gain", "information=0.02"], "0.1"),
+        (["bound"], "Highest recall@k of any decoder"),
+    ],
+)
+def test_the_command_line_evaluates_bounds(arguments, printed, capsys):
+    from theory.__main__ import main
+
+    assert main(arguments) == 0
+    assert printed in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bound", "recal_ceiling"], "choose one of"),
+        (["bound", "pinsker_gain", "information"], "ARGUMENT=VALUE"),
+        (["bound", "pinsker_gain", "nats=1"], "ARGUMENT=VALUE"),
+        (["bound", "pinsker_gain", "information=-1.0"], "number >= 0"),
+    ],
+)
+def test_the_command_line_refuses_in_one_line(arguments, message, capsys):
+    from theory.__main__ import main
+
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_import_theory_lists_and_loads_what_there_is():
+    import theory
+
+    assert {"bounds", "exact", "estimate", "verify"} <= set(dir(theory))
+    assert theory.bounds.pinsker_gain(0.02) == pytest.approx(0.1)
+    assert theory.exact.OrderChannel.__name__ == "OrderChannel"

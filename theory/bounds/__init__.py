@@ -1,5 +1,4 @@
-"""Bounds of STATEMENTS.md as functions. Each names its premises and raises PremiseError where one
-fails. Units: nats."""
+"""Bounds of STATEMENTS.md as functions, in nats. A failed premise raises PremiseError."""
 
 from theory.bounds.certificates import CrossEntropyCertificate, certify_cross_entropy
 from theory.bounds.crossover import (
@@ -21,6 +20,7 @@ from theory.bounds.list_bounds import (
     recall_floor,
 )
 from theory.bounds.ndcg import ndcg_ceiling, ndcg_floor, ndcg_from_recalls, ndcg_weights
+from theory.bounds.registry import REGISTERED, register_bound
 from theory.bounds.selection import (
     best_of_n_gain,
     best_of_n_kl,
@@ -30,6 +30,7 @@ from theory.bounds.selection import (
 )
 
 __all__ = [
+    "REGISTERED",
     "CrossEntropyCertificate",
     "best_of_n_gain",
     "best_of_n_kl",
@@ -53,6 +54,7 @@ __all__ = [
     "recall_ceiling",
     "recall_ceiling_weak",
     "recall_floor",
+    "register_bound",
     "rows_for_gap",
     "selection_optimism",
     "selection_optimism_by_entropy",

@@ -1,5 +1,4 @@
-"""What a test cross-entropy proves (T9): a floor of the information and of the Bayes recall, at a
-stated confidence."""
+"""What a test cross-entropy certifies (T9): floors of information and of Bayes recall."""
 
 from dataclasses import dataclass
 
@@ -30,8 +29,7 @@ def certify_cross_entropy(
     k: int,
     confidence: float = 0.95,
 ) -> CrossEntropyCertificate:
-    """Turn the log-losses -log q(y_i|w_i) of independent test rows into lower bounds of I(Y;W) and
-    Bayes recall@k (T9).
+    """Lower bounds of I(Y;W) and Bayes recall@k from log-losses -log q(y_i|w_i) (T9).
 
     Premises: the model q was fixed before these rows were seen; every q(y|w) >=
     smallest_probability > 0, so that a loss lies in [0, -log smallest_probability] (mix q with a
@@ -46,35 +44,16 @@ def certify_cross_entropy(
     True
     """
     losses = np.asarray(log_losses, dtype=float)
-    require(
-        losses.ndim == 1 and losses.size >= 2,
-        "log_losses",
-        losses.shape,
-        "give one loss per test row, two at least",
-    )
-    require(
-        0 < smallest_probability <= 1,
-        "smallest_probability",
-        smallest_probability,
-        "mix q with the uniform",
-    )
-    largest = -np.log(smallest_probability)
+    require(losses.ndim == 1 and losses.size >= 2, "give two or more", log_losses=losses.shape)
+    least = smallest_probability
+    require(0 < least <= 1, "mix q with the uniform", smallest_probability=least)
+    largest = -np.log(least)
     inside = np.all((losses >= 0) & (losses <= largest + 1e-9))
-    require(
-        bool(inside),
-        "log_losses",
-        float(losses.max()),
-        f"losses must lie in [0, {largest:.4f}]: lower smallest_probability",
-    )
-    require(
-        0 <= marginal_entropy <= np.log(items) + 1e-9,
-        "marginal_entropy",
-        marginal_entropy,
-        "H(Y) lies in [0, log items]",
-    )
-    require(
-        0 < confidence < 1, "confidence", confidence, "a confidence lies strictly between 0 and 1"
-    )
+    remedy = f"losses lie in [0, {largest:.4f}]: lower smallest_probability"
+    require(inside, remedy, log_losses=float(losses.max()))
+    possible = 0 <= marginal_entropy <= np.log(items) + 1e-9
+    require(possible, "H(Y) lies in [0, log items]", marginal_entropy=marginal_entropy)
+    require(0 < confidence < 1, "lies strictly between 0 and 1", confidence=confidence)
     risk = np.log(4 / (1 - confidence))  # log(2 / (delta/2)), and log(1 / (delta/2)) <= it
     n = losses.size
     hoeffding = largest * np.sqrt((risk - np.log(2)) / (2 * n))

@@ -1,5 +1,4 @@
-"""How much recall a given amount of information can buy (T7), and what a lift certifies (C7a). No
-catalogue size enters."""
+"""How much recall information can buy (T7), and what a lift certifies (C7a)."""
 
 from typing import Any
 
@@ -11,8 +10,7 @@ from theory.errors import require
 
 
 def recall_cap(baseline_recall: Numbers, information: Numbers) -> Any:
-    """Largest recall of the structured model when the collapsed Bayes recall and I(Y;Z|T,X) in nats
-    are given (T7).
+    """Largest structured recall, given the collapsed Bayes recall and I(Y;Z|T,X) (T7).
 
     Premises: baseline_recall in [0, 1] is the *Bayes* recall of the collapsed representation or an
     upper bound of it (a trained model's recall is below it and gives no cap); information >= 0.
@@ -23,15 +21,8 @@ def recall_cap(baseline_recall: Numbers, information: Numbers) -> Any:
     base, nats = np.broadcast_arrays(
         np.asarray(baseline_recall, float), np.asarray(information, float)
     )
-    require(
-        bool(np.all((base >= 0) & (base <= 1))),
-        "baseline_recall",
-        baseline_recall,
-        "a recall lies in [0, 1]",
-    )
-    require(
-        bool(np.all(nats >= 0)), "information", information, "I(Y;Z|T,X) in nats is a number >= 0"
-    )
+    require(np.all((base >= 0) & (base <= 1)), "lies in [0, 1]", baseline_recall=baseline_recall)
+    require(np.all(nats >= 0), "I(Y;Z|T,X) in nats is a number >= 0", information=information)
     low, high = base.copy(), np.ones_like(base)
     for _ in range(80):  # the upper end keeps the cap valid under rounding
         middle = (low + high) / 2
@@ -42,20 +33,14 @@ def recall_cap(baseline_recall: Numbers, information: Numbers) -> Any:
 
 
 def certified_information(recall: float, baseline_recall: float) -> float:
-    """Nats of I(Y;Z|T,X) that a recall above the collapsed Bayes recall proves (C7a). Both are
-    population values.
+    """Nats of I(Y;Z|T,X) that a recall above the collapsed Bayes recall proves (C7a).
 
     >>> f"{certified_information(0.0648 * 1.0375, 0.0648):.1e}"
     '4.8e-05'
     """
     for name, value in (("recall", recall), ("baseline_recall", baseline_recall)):
-        require(0 <= value <= 1, name, value, "a recall lies in [0, 1]")
-    require(
-        recall >= baseline_recall,
-        "recall",
-        recall,
-        f"C7a speaks of a lift: needs recall >= {baseline_recall}",
-    )
+        require(0 <= value <= 1, "a recall lies in [0, 1]", **{name: value})
+    require(recall >= baseline_recall, f"C7a needs a lift over {baseline_recall}", recall=recall)
     return float(binary_kl(recall, baseline_recall))
 
 
@@ -65,7 +50,7 @@ def pinsker_gain(information: float) -> float:
     >>> round(pinsker_gain(0.02), 3)
     0.1
     """
-    require(information >= 0, "information", information, "I(Y;Z|T,X) in nats is a number >= 0")
+    require(information >= 0, "I(Y;Z|T,X) in nats is a number >= 0", information=information)
     return float(np.sqrt(information / 2))
 
 
@@ -77,7 +62,5 @@ def binary_kl(p: Numbers, q: Numbers) -> Any:
     """
     p, q = np.asarray(p, float), np.asarray(q, float)
     for name, value in (("p", p), ("q", q)):
-        require(
-            bool(np.all((value >= 0) & (value <= 1))), name, value, "a probability lies in [0, 1]"
-        )
+        require(np.all((value >= 0) & (value <= 1)), "lies in [0, 1]", **{name: value})
     return np.maximum(rel_entr(p, q) + rel_entr(1 - p, 1 - q), 0)

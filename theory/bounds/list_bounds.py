@@ -1,5 +1,4 @@
-"""What a conditional entropy says about the best recall of a list: the ceiling of T5, the floor of
-T6."""
+"""The best recall of a list, from a conditional entropy: ceiling (T5) and floor (T6)."""
 
 from functools import lru_cache
 from typing import Any
@@ -11,8 +10,7 @@ from theory.errors import require
 
 
 def recall_ceiling(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
-    """Highest recall@k that any decoder can have (T5, list Fano), from H(Y|W) in nats; float, or
-    array like the argument.
+    """Highest recall@k of any decoder at this H(Y|W) in nats (T5, list Fano).
 
     Premises: 1 <= k < items and 0 <= H(Y|W) <= log items. H must be the entropy itself or a lower
     bound of it: a cross-entropy is an upper bound and certifies no ceiling (T9).
@@ -22,9 +20,8 @@ def recall_ceiling(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
     """
     entropy = _checked_entropy(conditional_entropy, items, k)
     low, high = np.zeros_like(entropy), np.full_like(entropy, 1 - k / items)
-    for _ in range(
-        80
-    ):  # g_k increases on [0, 1 - k/M]; the lower end keeps the ceiling valid under rounding
+    # g_k increases on [0, 1 - k/M]; the lower end keeps the ceiling valid under rounding
+    for _ in range(80):
         middle = (low + high) / 2
         below = fano_entropy(middle, items=items, k=k) < entropy
         low, high = np.where(below, middle, low), np.where(below, high, middle)
@@ -32,60 +29,40 @@ def recall_ceiling(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
 
 
 def fano_entropy(error: Numbers, *, items: int, k: int) -> Any:
-    """g_k(e) = h(e) + e log(M-k) + (1-e) log k: the largest H(Y|W) at which some list of k errs
-    with probability e.
+    """g_k(e) = h(e) + e log(M-k) + (1-e) log k: the largest H(Y|W) at error e.
 
     >>> bool(np.isclose(fano_entropy(1 - 3 / 10, items=10, k=3), np.log(10)))
     True
     """
-    require(1 <= k < items, "k", k, f"a list of T5 holds 1 <= k < items = {items}")
+    require(1 <= k < items, f"a list of T5 holds 1 <= k < items = {items}", k=k)
     error = np.asarray(error, dtype=float)
-    require(
-        bool(np.all((error >= 0) & (error <= 1))),
-        "error",
-        error,
-        "an error probability lies in [0, 1]",
-    )
+    require(np.all((error >= 0) & (error <= 1)), "an error probability lies in [0, 1]", error=error)
     return binary_entropy(error) + error * np.log(items - k) + (1 - error) * np.log(k)
 
 
 def recall_ceiling_weak(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
-    """The closed, looser form of T5: 1 - (H - log 2 - log k) / log((M-k)/k). It needs items > 2k
-    (else the sign turns).
+    """The looser closed form of T5: 1 - (H - log 2 - log k) / log((M-k)/k).
 
-    >>> bool(
-    ...     recall_ceiling_weak(8.0, items=12_101, k=10) >= recall_ceiling(8.0, items=12_101, k=10)
-    ... )
-    True
+    >>> round(float(recall_ceiling_weak(8.0, items=12_101, k=10)), 3)
+    0.295
     """
-    require(
-        items > 2 * k,
-        "items",
-        items,
-        f"the weak form divides by log((items-k)/k) > 0: needs items > 2k = {2 * k}",
-    )
+    require(items > 2 * k, f"the weak form needs items > 2k = {2 * k}", items=items)
     entropy = _checked_entropy(conditional_entropy, items, k)
     error = (entropy - np.log(2) - np.log(k)) / np.log((items - k) / k)
     return _like(conditional_entropy, np.clip(1 - error, 0, 1))
 
 
 def recall_floor(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
-    """Lowest Bayes recall@k at this H(Y|W) (T6, list Feder-Merhav); any upper bound of H, as a
-    cross-entropy, may stand in.
+    """Lowest Bayes recall@k at this H(Y|W), or at an upper bound of it (T6, Feder-Merhav).
 
     Premises: 1 <= k < items, H >= 0. Above log items the floor is that of chance, k / items.
 
     >>> round(float(recall_floor(8.0, items=12_101, k=10)), 4)
     0.0034
     """
-    require(1 <= k < items, "k", k, f"a list of T6 holds 1 <= k < items = {items}")
+    require(1 <= k < items, f"a list of T6 holds 1 <= k < items = {items}", k=k)
     entropy = np.asarray(conditional_entropy, dtype=float)
-    require(
-        bool(np.all(entropy >= 0)),
-        "conditional_entropy",
-        conditional_entropy,
-        "an entropy in nats is a number >= 0",
-    )
+    require(np.all(entropy >= 0), "needs >= 0", conditional_entropy=conditional_entropy)
     errors, entropies = list_envelope(items, k)
     return _like(conditional_entropy, 1 - np.interp(entropy, entropies, errors))
 
@@ -98,7 +75,7 @@ def list_envelope(items: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     >>> float(errors[1]), round(float(entropies[1]), 4)
     (0.5, 0.6931)
     """
-    require(1 <= k < items, "k", k, f"a list of T6 holds 1 <= k < items = {items}")
+    require(1 <= k < items, f"a list of T6 holds 1 <= k < items = {items}", k=k)
     sizes = np.arange(k + 1, items + 1)
     points = [(0.0, 0.0), *zip((1 - k / sizes).tolist(), np.log(sizes).tolist(), strict=True)]
     hull: list[tuple[float, float]] = []
@@ -116,10 +93,9 @@ def hellman_raviv_constant(k: int, *, items: int | None = None) -> float:
     >>> [round(hellman_raviv_constant(k), 4) for k in (1, 5, 10, 20)]
     [0.7213, 0.2504, 0.2045, 0.1741]
     """
-    require(k >= 1 and (items is None or items > k), "k", k, "needs 1 <= k < items")
-    sizes = np.arange(
-        k + 1, (40 * k + 40 if items is None else items) + 1
-    )  # the maximum lies near 6k
+    require(k >= 1 and (items is None or items > k), "needs 1 <= k < items", k=k)
+    most = 40 * k + 40 if items is None else items  # the maximum lies near 6k
+    sizes = np.arange(k + 1, most + 1)
     return float(np.max((1 - k / sizes) / np.log(sizes)))
 
 
@@ -136,15 +112,10 @@ def binary_entropy(p: Numbers) -> Any:
 
 
 def _checked_entropy(value: Numbers, items: int, k: int) -> np.ndarray:
-    require(1 <= k < items, "k", k, f"a list of T5 holds 1 <= k < items = {items}")
+    require(1 <= k < items, f"a list of T5 holds 1 <= k < items = {items}", k=k)
     entropy = np.asarray(value, dtype=float)
     inside = np.all((entropy >= -1e-12) & (entropy <= np.log(items) + 1e-9))
-    require(
-        bool(inside),
-        "conditional_entropy",
-        value,
-        f"H(Y|W) in nats lies in [0, log items = {np.log(items):.4f}]",
-    )
+    require(inside, f"lies in [0, log items = {np.log(items):.4f}]", conditional_entropy=value)
     return np.asarray(np.clip(entropy, 0, np.log(items)))
 
 

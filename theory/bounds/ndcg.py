@@ -1,5 +1,4 @@
-"""NDCG of one relevant item as a weighted sum of recalls (T8), which carries the bounds of T5 and
-T6 over."""
+"""NDCG of one relevant item as a weighted sum of recalls (T8), and its bounds."""
 
 import numpy as np
 
@@ -9,23 +8,15 @@ from theory.errors import require
 
 
 def ndcg_from_recalls(recalls: Numbers) -> float:
-    """NDCG@K from Recall@1..Recall@K by Abel summation (T8). Premise: one relevant item, so recalls
-    in [0, 1] rise.
+    """NDCG@K from Recall@1..Recall@K by Abel summation (T8); one item is relevant.
 
     >>> round(ndcg_from_recalls([0.0, 1.0]), 4)
     0.6309
     """
     recalls = np.asarray(recalls, dtype=float)
-    require(
-        recalls.ndim == 1 and recalls.size > 0,
-        "recalls",
-        recalls,
-        "give Recall@1..Recall@K as one vector",
-    )
+    require(recalls.ndim == 1 and recalls.size > 0, "give Recall@1..K, a vector", recalls=recalls)
     rising = np.all((recalls >= 0) & (recalls <= 1)) and np.all(np.diff(recalls) >= -1e-12)
-    require(
-        bool(rising), "recalls", recalls, "recalls of growing lists lie in [0, 1] and do not fall"
-    )
+    require(rising, "recalls of growing lists lie in [0, 1] and do not fall", recalls=recalls)
     return float(recalls @ ndcg_weights(recalls.size))
 
 
@@ -35,32 +26,28 @@ def ndcg_weights(k: int) -> np.ndarray:
     >>> ndcg_weights(1).tolist()
     [1.0]
     """
-    require(k >= 1, "k", k, "a list holds at least one item")
+    require(k >= 1, "a list holds at least one item", k=k)
     discounts = 1 / np.log2(np.arange(1, k + 1) + 1)
     return discounts - np.append(discounts[1:], 0)
 
 
 def ndcg_ceiling(conditional_entropy: float, *, items: int, k: int) -> float:
-    """Highest NDCG@k at this H(Y|W): the ceilings of T5 under the weights of T8 (valid, not jointly
-    tight).
+    """Highest NDCG@k at this H(Y|W): T5 under the weights of T8 (valid, not jointly tight).
 
     >>> 0.9 < ndcg_ceiling(0.5, items=20, k=5) <= 1
     True
     """
-    return float(
-        ndcg_weights(k)
-        @ [recall_ceiling(conditional_entropy, items=items, k=r) for r in range(1, k + 1)]
-    )
+    lists = range(1, k + 1)
+    ceilings = [recall_ceiling(conditional_entropy, items=items, k=size) for size in lists]
+    return float(ndcg_weights(k) @ ceilings)
 
 
 def ndcg_floor(conditional_entropy: float, *, items: int, k: int) -> float:
-    """Lowest Bayes NDCG@k at this H(Y|W): the floors of T6 under the weights of T8; a cross-entropy
-    may stand in.
+    """Lowest Bayes NDCG@k at this H(Y|W), or at an upper bound of it: T6 under T8.
 
     >>> ndcg_floor(0.5, items=20, k=5) < ndcg_ceiling(0.5, items=20, k=5)
     True
     """
-    return float(
-        ndcg_weights(k)
-        @ [recall_floor(conditional_entropy, items=items, k=r) for r in range(1, k + 1)]
-    )
+    lists = range(1, k + 1)
+    floors = [recall_floor(conditional_entropy, items=items, k=size) for size in lists]
+    return float(ndcg_weights(k) @ floors)

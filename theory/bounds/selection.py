@@ -1,5 +1,4 @@
-"""The price of choosing: among patterns on validation data (G2), among samples by a verifier
-(G3)."""
+"""The price of choosing: among patterns (G2), among samples by a verifier (G3)."""
 
 import numpy as np
 from scipy.integrate import quad
@@ -9,8 +8,7 @@ from theory.errors import require
 
 
 def selection_optimism(patterns: int, validation_rows: int) -> float:
-    """sqrt(log N / (2 n_v)): cap on the winner's curse and on the regret of the pick, both in
-    expectation (G2).
+    """sqrt(log N / (2 n_v)): cap on expected winner's curse and regret of the pick (G2).
 
     Premises: N patterns fixed before the n_v independent validation rows are seen; scores in [0,
     1]; the best is picked.
@@ -18,24 +16,18 @@ def selection_optimism(patterns: int, validation_rows: int) -> float:
     >>> round(selection_optimism(50, 100), 3)
     0.14
     """
-    require(patterns >= 1, "patterns", patterns, "needs at least one pattern")
+    require(patterns >= 1, "needs at least one pattern", patterns=patterns)
     return selection_optimism_by_entropy(np.log(patterns), validation_rows)
 
 
 def selection_optimism_by_entropy(entropy: float, validation_rows: int) -> float:
-    """sqrt(H(sel) / (2 n_v)), with I(sel;D) or any upper bound of it in place of H: caps the
-    winner's curse only (G2).
+    """sqrt(H(sel) / (2 n_v)), H or a cap of it: caps the winner's curse only (G2).
 
     >>> selection_optimism_by_entropy(0.0, 10)
     0.0
     """
-    require(entropy >= 0, "entropy", entropy, "an entropy in nats is a number >= 0")
-    require(
-        validation_rows >= 1,
-        "validation_rows",
-        validation_rows,
-        "needs at least one validation row",
-    )
+    require(entropy >= 0, "an entropy in nats is a number >= 0", entropy=entropy)
+    require(validation_rows >= 1, "needs at least one", validation_rows=validation_rows)
     return float(np.sqrt(entropy / (2 * validation_rows)))
 
 
@@ -45,37 +37,30 @@ def best_of_n_kl(n: int) -> float:
     >>> round(best_of_n_kl(4), 4)
     0.6363
     """
-    require(n >= 1, "n", n, "needs at least one sample")
+    require(n >= 1, "needs at least one sample", n=n)
     return float(np.log(n) - (n - 1) / n)
 
 
 def best_of_n_gain(n: int, *, sub_gaussian: float) -> float:
-    """sqrt(2 s^2 KL): cap on the mean score won. Premise: the score is s-sub-Gaussian under the
-    policy (G3).
+    """sqrt(2 s^2 KL): cap on the mean score won by an s-sub-Gaussian score (G3).
 
     >>> best_of_n_gain(1, sub_gaussian=1.0)
     0.0
     """
-    require(
-        sub_gaussian > 0,
-        "sub_gaussian",
-        sub_gaussian,
-        "needs s > 0; half the range of a bounded score",
-    )
+    require(sub_gaussian > 0, "s > 0; half the range of a score", sub_gaussian=sub_gaussian)
     return float(np.sqrt(2 * sub_gaussian**2 * best_of_n_kl(n)))
 
 
 def noisy_verifier_gain(n: int, correlation: float) -> float:
-    """True gain of best of n, in standard deviations: correlation * E max of n normals, exactly
-    (G3).
+    """Gain of best of n in standard deviations: correlation * E max of n normals (G3).
 
     Premise: true score and verifier are jointly Gaussian with this correlation.
 
     >>> round(noisy_verifier_gain(4, 0.6), 4)
     0.6176
     """
-    require(n >= 1, "n", n, "needs at least one sample")
-    require(-1 <= correlation <= 1, "correlation", correlation, "a correlation lies in [-1, 1]")
+    require(n >= 1, "needs at least one sample", n=n)
+    require(-1 <= correlation <= 1, "a correlation lies in [-1, 1]", correlation=correlation)
     return correlation * _expected_maximum(n)
 
 

@@ -1,7 +1,7 @@
 """Estimators of information from samples, in nats, each with the certificate that it deserves."""
 
 from theory.estimators.order import OrderTest, ShuffleContrast, order_test, shuffle_contrast
-from theory.estimators.registry import ESTIMATORS, Estimator, estimate
+from theory.estimators.registry import ESTIMATORS, Estimator, estimate, register_estimator
 from theory.estimators.result import Certificate, MIResult
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "ShuffleContrast",
     "estimate",
     "order_test",
+    "register_estimator",
     "shuffle_contrast",
 ]

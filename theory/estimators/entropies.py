@@ -1,5 +1,4 @@
-"""Entropy in nats from counts: plug-in, Miller-Madow, Chao-Shen, Grassberger, James-Stein
-shrinkage, NSB. None is a bound."""
+"""Entropy in nats from counts, by six estimators. None is a bound."""
 
 from collections.abc import Callable
 
@@ -40,34 +39,27 @@ def grassberger(counts: np.ndarray, cells: int) -> float:
 
 
 def shrinkage(counts: np.ndarray, cells: int) -> float:
-    """Frequencies shrunk towards the uniform law on all cells (Hausser and Strimmer 2009, equations
-    4 to 6)."""
+    """Frequencies shrunk towards the uniform law (Hausser and Strimmer 2009, eq. 4 to 6)."""
     n, p = counts.sum(), np.zeros(cells)
     seen = counts[counts > 0]
     p[: len(seen)] = seen / n
     spread = ((p - 1 / cells) ** 2).sum()
-    weight = (
-        1.0 if n < 2 or spread == 0 else min(1.0, float((1 - (p**2).sum()) / ((n - 1) * spread)))
-    )
+    known = n >= 2 and spread > 0
+    weight = min(1.0, float((1 - (p**2).sum()) / ((n - 1) * spread))) if known else 1.0
     return float(entr(weight / cells + (1 - weight) * p).sum())
 
 
 def nsb(counts: np.ndarray, cells: int) -> float:
-    """Posterior mean entropy under a mixture of Dirichlet priors flat in expected entropy (Nemenman
-    et al. 2002)."""
+    """Posterior mean under Dirichlet priors flat in expected entropy (Nemenman et al. 2002)."""
     if cells == 1:
         return 0.0
     n, seen = counts.sum(), counts[counts > 0]
     sizes, times = np.unique(seen, return_counts=True)
-    strength = np.exp(np.linspace(np.log(1e-6), np.log(1e5), 600))[
-        :, None
-    ]  # beta; the integral runs over log beta
+    log_strength = np.linspace(np.log(1e-6), np.log(1e5), 600)  # the integral runs over log beta
+    strength = np.exp(log_strength)[:, None]
     total = cells * strength[:, 0]
-    evidence = (
-        gammaln(total)
-        - gammaln(n + total)
-        + ((gammaln(sizes + strength) - gammaln(strength)) * times).sum(1)
-    )
+    evidence = gammaln(total) - gammaln(n + total)
+    evidence += ((gammaln(sizes + strength) - gammaln(strength)) * times).sum(1)
     flat = cells * polygamma(1, total + 1) - polygamma(1, strength[:, 0] + 1)
     log_weight = evidence + np.log(np.maximum(flat, 1e-300)) + np.log(strength[:, 0])
     weight = np.exp(log_weight - log_weight.max())
@@ -94,21 +86,16 @@ def codes(values: np.ndarray) -> np.ndarray:
     [1, 0, 1]
     """
     values = np.asarray(values)
-    require(
-        values.dtype.kind in "iub",
-        "values",
-        values.dtype,
-        "discrete estimators read whole numbers: use a continuous one",
-    )
+    whole = values.dtype.kind in "iub"
+    require(whole, "whole numbers only: use a continuous estimator", values=values.dtype)
     return np.unique(values.reshape(len(values), -1), axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def discrete_information(
     x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, *, entropy: str
 ) -> tuple[float, np.ndarray]:
-    """I(X;Y|C) as four entropies of codes, and the n plug-in log ratios whose spread gives the
-    standard error."""
-    require(entropy in ENTROPIES, "entropy", entropy, f"choose one of {sorted(ENTROPIES)}")
+    """I(X;Y|C) as four entropies of codes, and the n plug-in log ratios."""
+    require(entropy in ENTROPIES, f"choose one of {sorted(ENTROPIES)}", entropy=entropy)
     c = np.zeros(len(x), dtype=int) if cond is None else codes(cond)
     x, y = codes(x), codes(y)
     sizes = [int(v.max()) + 1 for v in (x, y, c)]
@@ -121,9 +108,8 @@ def discrete_information(
     ]
     value, density = 0.0, np.zeros(len(x))
     for (columns, cells), sign in zip(parts, (1, 1, -1, -1), strict=True):
-        _, place, counts = np.unique(
-            codes(np.stack(columns, 1)), return_inverse=True, return_counts=True
-        )
+        cell = codes(np.stack(columns, 1))
+        _, place, counts = np.unique(cell, return_inverse=True, return_counts=True)
         value += sign * estimate(counts, cells)
         density -= sign * np.log(counts[place] / len(x))
     return value, density

@@ -1,5 +1,4 @@
-"""Information of jointly Gaussian data, unbiased by an exact digamma correction; the copula form
-after normal scores."""
+"""Information of Gaussian data without bias; the copula form after normal scores."""
 
 import numpy as np
 from scipy.special import digamma, ndtri
@@ -24,19 +23,15 @@ def gaussian_information(
     x, y = _centred(x), _centred(y)
     c = np.zeros((len(x), 0)) if cond is None else _centred(cond)
     n, dims = len(x), x.shape[1] + y.shape[1] + c.shape[1]
-    require(n > dims + 2, "x, y, cond", (n, dims), "needs more rows than columns in all, plus two")
+    require(n > dims + 2, f"needs more than {dims + 2} rows", rows=n, columns=dims)
     value, density = 0.0, np.zeros(n)
     for block, sign in ((np.c_[x, c], 1), (np.c_[y, c], 1), (np.c_[x, y, c], -1), (c, -1)):
         if block.shape[1] == 0:
             continue
         covariance = block.T @ block / (n - 1)
         determinant_sign, log_determinant = np.linalg.slogdet(covariance)
-        require(
-            determinant_sign > 0 and np.linalg.cond(covariance) < 1e13,
-            "x, y, cond",
-            "a singular covariance",
-            "drop copies",
-        )
+        regular = determinant_sign > 0 and np.linalg.cond(covariance) < 1e13
+        require(regular, "the covariance is singular: drop copies", columns=block.shape[1])
         value += sign * 0.5 * (log_determinant - _log_determinant_bias(block.shape[1], n - 1))
         form = np.einsum("ni,ij,nj->n", block, np.linalg.inv(covariance), block)
         density += sign * 0.5 * (log_determinant + form)
@@ -44,8 +39,7 @@ def gaussian_information(
 
 
 def normal_scores(values: np.ndarray) -> np.ndarray:
-    """Each column through its ranks to standard normal quantiles; strictly rising maps of a column
-    change nothing.
+    """Columns through their ranks to normal quantiles; rising maps change nothing.
 
     >>> normal_scores(np.array([[3.0], [1.0], [2.0]]))[:, 0].round(3).tolist()
     [0.674, -0.674, 0.0]

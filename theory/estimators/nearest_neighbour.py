@@ -1,5 +1,4 @@
-"""Nearest-neighbour information: KSG for continuous data, given a third variable too; mixed KSG for
-ties, Ross for labels.
+"""Nearest neighbours: KSG and its conditional form, mixed KSG for ties, Ross for labels.
 
 None is a bound; beyond about five dimensions all fall far below the truth (F8)."""
 
@@ -13,8 +12,7 @@ _ROUNDING = 1e-10  # sums of a point and a radius round; far below any distance 
 
 
 def ksg(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4, variant: int = 1) -> float:
-    """KSG estimate of I(X;Y) in nats from x [n, dx], y [n, dy] (Kraskov et al. 2004, equations 8
-    and 9).
+    """KSG estimate of I(X;Y) from x [n, dx], y [n, dy] (Kraskov et al. 2004, eq. 8, 9).
 
     Premise: continuous data, so no two equal rows; use `mixed_ksg` otherwise.
 
@@ -28,41 +26,31 @@ def ksg(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4, variant: int = 1) 
 
 def ksg_terms(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4, variant: int = 1) -> np.ndarray:
     """The n terms whose mean is the KSG estimate."""
-    require(variant in (1, 2), "variant", variant, "Kraskov et al. give variants 1 and 2")
+    require(variant in (1, 2), "Kraskov et al. give variants 1 and 2", variant=variant)
     x, y = _columns(x), _columns(y)
     n = len(x)
-    require(len(y) == n, "y", len(y), f"x and y need the same rows: {n}")
-    require(1 <= neighbours < n, "neighbours", neighbours, f"needs 1 <= neighbours < rows = {n}")
+    require(len(y) == n, f"x and y need the same rows: {n}", y=len(y))
+    require(1 <= neighbours < n, f"needs 1 <= neighbours < rows = {n}", neighbours=neighbours)
     both = np.concatenate([x, y], axis=1)
     distances, rows = KDTree(both).query(both, k=neighbours + 1, p=np.inf)
-    require(
-        bool(np.all(distances[:, 1] > 0)),
-        "x, y",
-        "equal rows",
-        "KSG needs continuous data: use mixed_ksg",
-    )
+    apart = np.all(distances[:, 1] > 0)
+    require(apart, "KSG needs continuous data: use mixed_ksg", rows="equal rows of x, y")
     if variant == 1:
         radius = distances[:, -1] * (1 - _ROUNDING)  # strictly inside
-        return (
-            digamma(neighbours)
-            + digamma(n)
-            - digamma(_within(x, radius))
-            - digamma(_within(y, radius))
-        )
+        around = digamma(_within(x, radius)) + digamma(_within(y, radius))
+        return digamma(neighbours) + digamma(n) - around
     inside = np.asarray(rows)[:, 1:]
-    radius_x = np.abs(x[inside] - x[:, None]).max((1, 2))
-    radius_y = np.abs(y[inside] - y[:, None]).max((1, 2))
-    counts = digamma(_within(x, radius_x * (1 + _ROUNDING)) - 1) + digamma(
-        _within(y, radius_y * (1 + _ROUNDING)) - 1
-    )
+    counts = np.zeros(n)
+    for side in (x, y):
+        radius = np.abs(side[inside] - side[:, None]).max((1, 2)) * (1 + _ROUNDING)
+        counts += digamma(_within(side, radius) - 1)
     return digamma(neighbours) - 1 / neighbours + digamma(n) - counts
 
 
 def conditional_ksg_terms(
     x: np.ndarray, y: np.ndarray, cond: np.ndarray, *, neighbours: int = 4
 ) -> np.ndarray:
-    """The n terms whose mean estimates I(X;Y|C) (Frenzel and Pompe 2007); tied points as Mesner and
-    Shalizi count them.
+    """Terms of I(X;Y|C) (Frenzel and Pompe 2007; ties as Mesner and Shalizi count them).
 
     >>> rng = np.random.default_rng(0)
     >>> c = rng.standard_normal((400, 1))
@@ -72,13 +60,9 @@ def conditional_ksg_terms(
     """
     x, y, c = _columns(x), _columns(y), _columns(cond)
     n = len(x)
-    require(
-        len(y) == n and len(c) == n,
-        "y, cond",
-        (len(y), len(c)),
-        f"x, y and cond need the same rows: {n}",
-    )
-    require(1 <= neighbours < n, "neighbours", neighbours, f"needs 1 <= neighbours < rows = {n}")
+    equal = len(y) == len(c) == n
+    require(equal, f"x, y and cond need the same rows: {n}", y=len(y), cond=len(c))
+    require(1 <= neighbours < n, f"needs 1 <= neighbours < rows = {n}", neighbours=neighbours)
     both = np.concatenate([x, y, c], axis=1)
     reach, local = _reach(both, neighbours)
     sides = digamma(_within(np.c_[x, c], reach)) + digamma(_within(np.c_[y, c], reach))
@@ -86,22 +70,19 @@ def conditional_ksg_terms(
 
 
 def ross_terms(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4) -> np.ndarray:
-    """The terms whose mean estimates I(X;Y) of continuous x and labels y (Ross 2014); a label seen
-    once has no term.
+    """Terms of I(X;Y) of continuous x and labels y (Ross 2014); a single label has no term.
 
     >>> rng = np.random.default_rng(0)
     >>> y = np.repeat([0, 1], 200)
-    >>> bool(
-    ...     abs(ross_terms(y[:, None] * 9.0 + rng.standard_normal((400, 1)), y).mean() - np.log(2))
-    ...     < 0.05
-    ... )
+    >>> terms = ross_terms(y[:, None] * 9.0 + rng.standard_normal((400, 1)), y)
+    >>> bool(abs(terms.mean() - np.log(2)) < 0.05)
     True
     """
     x = _columns(x)
     labels, group = np.unique(y, return_inverse=True)
     size = np.bincount(group)
     kept = size[group] > 1
-    require(bool(kept.any()), "y", len(labels), "each label occurs once: nothing is near anything")
+    require(kept.any(), "each label occurs once: nothing is near anything", y=len(labels))
     reach, near = np.zeros(len(x)), np.zeros(len(x), dtype=int)
     for label in np.flatnonzero(size > 1):
         mine = group == label
@@ -113,8 +94,7 @@ def ross_terms(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4) -> np.ndarr
 
 
 def mixed_ksg(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4) -> float:
-    """Estimate of Gao et al. (arXiv 1709.06212) for any mixture of discrete and continuous parts,
-    in nats.
+    """Mixed KSG for discrete and continuous parts (Gao et al., arXiv 1709.06212), in nats.
 
     >>> y = np.repeat([0, 1], 100)
     >>> bool(abs(mixed_ksg(y, y) - np.log(2)) < 0.05)
@@ -127,16 +107,15 @@ def mixed_ksg_terms(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4) -> np.
     """The n terms whose mean is the mixed estimate."""
     x, y = _columns(x), _columns(y)
     n = len(x)
-    require(len(y) == n, "y", len(y), f"x and y need the same rows: {n}")
-    require(1 <= neighbours < n, "neighbours", neighbours, f"needs 1 <= neighbours < rows = {n}")
+    require(len(y) == n, f"x and y need the same rows: {n}", y=len(y))
+    require(1 <= neighbours < n, f"needs 1 <= neighbours < rows = {n}", neighbours=neighbours)
     both = np.concatenate([x, y], axis=1)
     reach, local = _reach(both, neighbours)
     return digamma(local) + np.log(n) - digamma(_within(x, reach)) - digamma(_within(y, reach))
 
 
 def _reach(both: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
-    """Just less than the distance to the k-th neighbour, and k; where k neighbours coincide, 0 and
-    how many there are."""
+    """Just less than the k-th distance, and k; for k ties, 0 and how many there are."""
     radius = KDTree(both).query(both, k=neighbours + 1, p=np.inf)[0][:, -1]
     tied, local = radius == 0, np.full(len(both), neighbours)
     if tied.any():
@@ -149,9 +128,8 @@ def _within(points: np.ndarray, radius: np.ndarray) -> np.ndarray:
     if points.shape[1] == 1:
         line = points[:, 0]
         ordered = np.sort(line)
-        return np.searchsorted(ordered, line + radius, "right") - np.searchsorted(
-            ordered, line - radius, "left"
-        )
+        beyond = np.searchsorted(ordered, line + radius, "right")
+        return beyond - np.searchsorted(ordered, line - radius, "left")
     return np.asarray(KDTree(points).query_ball_point(points, radius, p=np.inf, return_length=True))
 
 

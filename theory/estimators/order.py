@@ -1,5 +1,4 @@
-"""Is there order information at all (an exact test), and how much (the shuffle contrast, corrected
-by C2b)?"""
+"""Is there order information (an exact test), and how much (the shuffle contrast, C2b)?"""
 
 from dataclasses import dataclass
 
@@ -12,8 +11,7 @@ from theory.estimators.entropies import ENTROPIES, codes
 
 @dataclass(frozen=True)
 class OrderTest:
-    """p_value is valid at any sample size. `informative_rows` share their multiset with another
-    arrangement."""
+    """p_value is valid at any n; `informative_rows` share their multiset with other orders."""
 
     p_value: float
     statistic: float
@@ -21,8 +19,7 @@ class OrderTest:
 
 
 def order_test(steps: np.ndarray, y: np.ndarray, *, seed: int, permutations: int = 99) -> OrderTest:
-    """Test of Y independent of the arrangement given the multiset of steps [n, K], y [n], both
-    whole numbers.
+    """Test of Y independent of the arrangement given the multiset of steps [n, K].
 
     Under it the targets of rows with the same multiset are exchangeable, so p = (1 + #{as large}) /
     (1 + permutations) is valid for any statistic and any n. Statistic: plug-in I(Y;Pi|S) in nats.
@@ -34,7 +31,7 @@ def order_test(steps: np.ndarray, y: np.ndarray, *, seed: int, permutations: int
     0.01
     """
     steps, target = _checked(steps, y)
-    require(permutations >= 1, "permutations", permutations, "needs at least one")
+    require(permutations >= 1, "needs at least one", permutations=permutations)
     rng = np.random.default_rng(seed)
     sequence, bag = codes(steps), codes(np.sort(steps, axis=1))
     by_bag = np.argsort(bag, kind="stable")
@@ -45,15 +42,13 @@ def order_test(steps: np.ndarray, y: np.ndarray, *, seed: int, permutations: int
         larger += _score(sequence, shuffled) >= observed - 1e-12
     arrangements = np.bincount(bag[np.unique(sequence, return_index=True)[1]])
     statistic = shuffle_contrast(steps, y).corrected
-    return OrderTest(
-        (1 + int(larger)) / (1 + permutations), statistic, int((arrangements[bag] > 1).sum())
-    )
+    p_value = (1 + int(larger)) / (1 + permutations)
+    return OrderTest(p_value, statistic, int((arrangements[bag] > 1).sum()))
 
 
 @dataclass(frozen=True)
 class ShuffleContrast:
-    """`naive` D1 over-states the order information by `order_alone` D0; `corrected` = D1 - D0
-    (C2b), in nats."""
+    """`naive` D1, `order_alone` D0 and `corrected` D1 - D0, the order information (C2b)."""
 
     naive: float
     order_alone: float
@@ -63,15 +58,14 @@ class ShuffleContrast:
 def shuffle_contrast(
     steps: np.ndarray, y: np.ndarray, *, entropy: str = "plug_in"
 ) -> ShuffleContrast:
-    """Divergence of (y, ordered) from (y, shuffled), of ordered from shuffled, and their
-    difference, from counts.
+    """Divergence of (y, ordered) from (y, shuffled), of ordered from shuffled, and the rest.
 
     >>> steps = np.array([[0, 1], [1, 0]] * 50)
     >>> round(shuffle_contrast(steps, steps[:, 0]).corrected, 4)
     0.6931
     """
     steps, target = _checked(steps, y)
-    require(entropy in ENTROPIES, "entropy", entropy, f"choose one of {sorted(ENTROPIES)}")
+    require(entropy in ENTROPIES, f"choose one of {sorted(ENTROPIES)}", entropy=entropy)
     sequence, bag = codes(steps), codes(np.sort(steps, axis=1))
     spread = _mean_log_arrangements(np.sort(steps, axis=1))
 
@@ -86,13 +80,9 @@ def shuffle_contrast(
 
 def _checked(steps: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     steps = np.asarray(steps)
-    require(
-        steps.ndim == 2,
-        "steps",
-        steps.shape,
-        "give whole numbers [rows, steps]; number continuous steps by clusters",
-    )
-    require(len(y) == len(steps), "y", len(y), f"needs one target per row: {len(steps)}")
+    remedy = "give whole numbers [rows, steps]; number continuous steps by clusters"
+    require(steps.ndim == 2, remedy, steps=steps.shape)
+    require(len(y) == len(steps), f"needs one target per row: {len(steps)}", y=len(y))
     return steps, codes(np.asarray(y))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.special import entr, ndtri
@@ -19,22 +20,21 @@ from theory.estimators.result import Certificate, MIResult
 from theory.estimators.usable_information import paired_log_ratios
 from theory.estimators.variational import VARIATIONAL, variational_terms
 
-Data = tuple[np.ndarray, np.ndarray, np.ndarray | None, int]
+Kind = Literal["discrete", "continuous", "any"]
+Estimate = tuple[float, np.ndarray]
+Run = Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], Estimate]
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """Kinds are "discrete", "continuous" or "any"; `run` returns the value and the terms whose
-    spread gives the interval.
+    """What an estimator reads, and how it runs."""
 
-    `certificate` is that of an estimate without `cond`."""
-
-    x_kind: str
-    y_kind: str
-    conditional: bool
-    symmetric: bool
-    run: Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], tuple[float, np.ndarray]]
-    certificate: Certificate = "none"
+    x_kind: Kind
+    y_kind: Kind
+    conditional: bool  # whether it takes `cond`
+    symmetric: bool  # whether I(X;Y) and I(Y;X) are the same to it
+    run: Run  # from x, y, cond and seed: the value, and terms whose spread gives the interval
+    certificate: Certificate = "none"  # of an estimate without `cond`
 
 
 def estimate(
@@ -46,8 +46,7 @@ def estimate(
     estimator: str | None = None,
     confidence: float = 0.95,
 ) -> MIResult:
-    """Estimate I(X;Y), or I(X;Y|cond), in nats from independent rows x [n, ...], y [n, ...], cond
-    [n, ...].
+    """Estimate I(X;Y), or I(X;Y|cond), in nats from independent rows of x, y and cond.
 
     Without a name: Chao-Shen where all is whole numbers, usable information where only y is (a
     vector), else Gaussian copula. Raises PremiseError where rows differ, values are not finite, or
@@ -63,13 +62,11 @@ def estimate(
     cond = None if cond is None else _checked(cond, "cond")
     n = len(x)
     for name, values in (("y", y), ("cond", x if cond is None else cond)):
-        require(len(values) == n, name, len(values), f"needs the rows of x: {n}")
-    require(n >= 2, "x", n, "needs at least two rows")
-    require(
-        0 < confidence < 1, "confidence", confidence, "a confidence lies strictly between 0 and 1"
-    )
+        require(len(values) == n, f"needs the rows of x: {n}", **{name: len(values)})
+    require(n >= 2, "needs at least two rows", x=n)
+    require(0 < confidence < 1, "lies strictly between 0 and 1", confidence=confidence)
     name = _choose(x, y, cond) if estimator is None else estimator
-    require(name in ESTIMATORS, "estimator", name, f"choose one of {sorted(ESTIMATORS)}")
+    require(name in ESTIMATORS, f"choose one of {sorted(ESTIMATORS)}", estimator=name)
     chosen = ESTIMATORS[name]
     _check_kinds(name, chosen, x, y, cond)
     diagnostics: dict[str, object] = {"estimator": name, "rows": n}
@@ -85,100 +82,101 @@ def estimate(
     )
 
 
-def _entropy_estimator(name: str) -> Estimator:
-    return Estimator(
-        "discrete",
-        "discrete",
-        True,
-        True,
-        lambda x, y, c, seed: discrete_information(x, y, c, entropy=name),
-    )
-
-
-def _nearest(
-    variant: int,
-) -> Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], tuple[float, np.ndarray]]:
-    def run(
-        x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
-    ) -> tuple[float, np.ndarray]:
-        terms = (
-            ksg_terms(x, y, variant=variant) if cond is None else conditional_ksg_terms(x, y, cond)
-        )
-        return float(terms.mean()), terms
-
-    return run
-
-
-def _mixed(
-    x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
-) -> tuple[float, np.ndarray]:
-    terms = mixed_ksg_terms(x, y) if cond is None else conditional_ksg_terms(x, y, cond)
+def _mean(terms: np.ndarray) -> Estimate:
     return float(terms.mean()), terms
 
 
-def _ross(
-    x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
-) -> tuple[float, np.ndarray]:
-    terms = ross_terms(x, y)
-    return float(terms.mean()), terms
+def _counts(entropy: str) -> Run:
+    return lambda x, y, cond, seed: discrete_information(x, y, cond, entropy=entropy)
 
 
-def _variational(
-    name: str,
-) -> Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], tuple[float, np.ndarray]]:
-    def run(
-        x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
-    ) -> tuple[float, np.ndarray]:
-        terms = variational_terms(x, y, method=name, seed=seed)
-        return float(terms.mean()), terms
-
-    return run
+def _learned(method: str) -> Run:
+    return lambda x, y, cond, seed: _mean(variational_terms(x, y, method=method, seed=seed))
 
 
-def _copula(
-    x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
-) -> tuple[float, np.ndarray]:
-    return gaussian_information(
-        normal_scores(x), normal_scores(y), None if cond is None else normal_scores(cond)
-    )
+def _copula(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
+    scores = None if cond is None else normal_scores(cond)
+    return gaussian_information(normal_scores(x), normal_scores(y), scores)
 
 
-def _usable(
-    x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int
-) -> tuple[float, np.ndarray]:
+def _usable(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
     gains, own = paired_log_ratios(x, y, cond, seed=seed)
     if cond is not None:
-        return float(gains.mean()), gains
+        return _mean(gains)
     # E of the plug-in H(Y) is <= H(Y), and a held-out cross-entropy is >= H(Y|X) in expectation: a
     # lower bound (T9)
-    share = np.bincount(np.unique(y, return_inverse=True)[1]) / len(y)
-    marginal = np.log(share)[np.unique(y, return_inverse=True)[1]]
-    return float(entr(share).sum() + own.mean()), own - marginal
+    label = np.unique(y, return_inverse=True)[1]
+    share = np.bincount(label) / len(y)
+    return float(entr(share).sum() + own.mean()), own - np.log(share)[label]
 
 
+def _ksg(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
+    return _mean(ksg_terms(x, y) if cond is None else conditional_ksg_terms(x, y, cond))
+
+
+def _mixed(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
+    return _mean(mixed_ksg_terms(x, y) if cond is None else conditional_ksg_terms(x, y, cond))
+
+
+def _ross(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
+    return _mean(ross_terms(x, y))
+
+
+def _ksg_2(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
+    return _mean(ksg_terms(x, y, variant=2))
+
+
+def _gaussian(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
+    return gaussian_information(x, y, cond)
+
+
+def _bound(lower: bool) -> Certificate:
+    return "lower" if lower else "none"
+
+
+_COUNTS: tuple[Kind, Kind] = ("discrete", "discrete")
+_FLOATS: tuple[Kind, Kind] = ("continuous", "continuous")
 ESTIMATORS: dict[str, Estimator] = {
-    **{name: _entropy_estimator(name) for name in ENTROPIES},
-    "ksg_1": Estimator("continuous", "continuous", True, True, _nearest(1)),
-    "ksg_2": Estimator("continuous", "continuous", False, True, _nearest(2)),
+    **{name: Estimator(*_COUNTS, True, True, _counts(name)) for name in ENTROPIES},
+    "ksg_1": Estimator(*_FLOATS, True, True, _ksg),
+    "ksg_2": Estimator(*_FLOATS, False, True, _ksg_2),
     "mixed_ksg": Estimator("any", "any", True, True, _mixed),
     "ross": Estimator("continuous", "discrete", False, False, _ross),
-    "gaussian": Estimator(
-        "continuous", "continuous", True, True, lambda x, y, c, seed: gaussian_information(x, y, c)
-    ),
-    "gaussian_copula": Estimator("continuous", "continuous", True, True, _copula),
+    "gaussian": Estimator(*_FLOATS, True, True, _gaussian),
+    "gaussian_copula": Estimator(*_FLOATS, True, True, _copula),
     "usable_information": Estimator("any", "discrete", True, False, _usable, "lower"),
     **{
-        name: Estimator(
-            "continuous",
-            "continuous",
-            False,
-            False,
-            _variational(name),
-            "lower" if lower else "none",
-        )
+        name: Estimator(*_FLOATS, False, False, _learned(name), _bound(lower))
         for name, lower in VARIATIONAL.items()
     },
 }
+
+
+def register_estimator(
+    name: str,
+    x_kind: Kind = "any",
+    y_kind: Kind = "any",
+    *,
+    conditional: bool = False,
+    symmetric: bool = False,
+    certificate: Certificate = "none",
+) -> Callable[[Run], Run]:
+    """A decorator that adds an estimator: from x, y, cond and seed, its value and its terms.
+
+    >>> @register_estimator("half_the_log", "discrete", "discrete")
+    ... def half(x, y, cond, seed):
+    ...     return 0.5 * np.log(len(x)), np.zeros(len(x))
+    >>> rows = np.arange(4)
+    >>> bool(estimate(rows, rows, seed=0, estimator="half_the_log").value == np.log(2))
+    True
+    >>> del ESTIMATORS["half_the_log"]
+    """
+
+    def add(run: Run) -> Run:
+        ESTIMATORS[name] = Estimator(x_kind, y_kind, conditional, symmetric, run, certificate)
+        return run
+
+    return add
 
 
 def _choose(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None) -> str:
@@ -195,28 +193,20 @@ def _check_kinds(
 ) -> None:
     for argument, values, kind in (("x", x, chosen.x_kind), ("y", y, chosen.y_kind)):
         whole = values.dtype.kind in "iub"
-        require(
-            kind != "discrete" or whole,
-            argument,
-            values.dtype,
-            f"{name} reads whole numbers: choose a continuous estimator",
+        fits = kind == "any" or whole == (kind == "discrete")
+        read, other = (
+            ("whole numbers", "continuous") if kind == "discrete" else ("floats", "discrete")
         )
-        require(
-            kind != "continuous" or not whole,
-            argument,
-            values.dtype,
-            f"{name} reads floats: choose a discrete estimator",
-        )
-    remedy = (
-        "conditional estimates: gaussian, gaussian_copula, ksg_1, mixed_ksg, usable_information "
-        "or a discrete one"
-    )
-    require(cond is None or chosen.conditional, "estimator", name, remedy)
+        remedy = f"{name} reads {read}: choose a {other} estimator"
+        require(fits, remedy, **{argument: values.dtype})
+    able = sorted(name for name, known in ESTIMATORS.items() if known.conditional)
+    remedy = f"with cond, choose one of {able}"
+    require(cond is None or chosen.conditional, remedy, estimator=name)
 
 
 def _checked(values: np.ndarray, name: str) -> np.ndarray:
     values = np.asarray(values)
-    require(values.ndim >= 1 and values.size > 0, name, values.shape, "give one row per sample")
-    require(values.dtype.kind in "iubf", name, values.dtype, "give whole numbers or floats")
-    require(np.isfinite(values).all(), name, "not finite", "drop rows with nan or infinity")
+    require(values.ndim >= 1 and values.size > 0, "give one row per sample", **{name: values.shape})
+    require(values.dtype.kind in "iubf", "give whole numbers or floats", **{name: values.dtype})
+    require(np.isfinite(values).all(), "drop rows with nan or infinity", **{name: "not finite"})
     return values

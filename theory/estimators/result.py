@@ -1,5 +1,4 @@
-"""What every estimator returns, with a certificate so that "bound" is never claimed where it does
-not hold."""
+"""What every estimator returns, with a certificate of what it bounds."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal

@@ -1,5 +1,4 @@
-"""Usable information about items named by semantic-ID tokens: nested, paired and cross-fitted,
-summed by the chain rule.
+"""Usable information about items named by semantic-ID tokens, summed by the chain rule.
 
 A token is a choice among the children of the tokens before it, so log q(item) is the sum of the
 levels' log q(token), and I(Y;Z|T) is a sum over levels. The decoder of a level is a conditional
@@ -23,8 +22,7 @@ _SCALES = (0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that choose among the same children (children [c]), or each among its own (children
-    [rows, c], -1 beyond the last).
+    """Rows that choose among the same children [c], or each among its own [rows, c].
 
     `leads` [rows, k] says which child leads to the k-th item that was named, -1 where none does.
     """
@@ -43,8 +41,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Level:
-    """One token of the items: its choices, a vector for each child [children, r], log popularity
-    [children], items' children."""
+    """One token: its choices, vectors [children, r], log popularity, each item's child."""
 
     blocks: tuple[Block, ...]
     vectors: np.ndarray
@@ -52,8 +49,7 @@ class Level:
     child_of: np.ndarray
 
     def utilities(self, block: Block, readings: np.ndarray, votes: np.ndarray) -> np.ndarray:
-        r"""eadings [n, r] times the vectors of each row's children, plus the votes [k] of named
-        items that a child leads to."""
+        """Readings [n, r] times the children's vectors, plus the votes [k] of items named."""
         mine = readings[block.rows]
         if block.children.ndim == 1:
             total = mine @ self.vectors[block.children].T
@@ -65,12 +61,9 @@ class Level:
 
     def naming(self, named: np.ndarray) -> "Level":
         """The same choices, where items named [n, k] were named; -1 is none."""
-        return replace(
-            self,
-            blocks=tuple(
-                replace(block, leads=self._leads(block, named[block.rows])) for block in self.blocks
-            ),
-        )
+        leads = (self._leads(block, named[block.rows]) for block in self.blocks)
+        blocks = zip(self.blocks, leads, strict=True)
+        return replace(self, blocks=tuple(replace(block, leads=lead) for block, lead in blocks))
 
     def _leads(self, block: Block, named: np.ndarray) -> np.ndarray:
         child = np.where(named >= 0, self.child_of[named], -2)
@@ -85,16 +78,14 @@ class Level:
         """Log popularity of the children of each row of a block, -inf where there is none."""
         if block.children.ndim == 1:
             return np.tile(self.popularity[block.children], (len(block.rows), 1))
-        return np.where(block.children >= 0, self.popularity[block.children], -np.inf).astype(
-            np.float32
-        )
+        known = block.children >= 0
+        return np.where(known, self.popularity[block.children], -np.inf).astype(np.float32)
 
 
 def token_levels(
     codes: np.ndarray, targets: np.ndarray, vectors: np.ndarray, counts: np.ndarray
 ) -> list[Level]:
-    """The levels of items with codes [items, levels], item vectors [items, r] and training counts
-    [items], for targets [n].
+    """Levels of items with codes [items, levels], vectors [items, r] and training counts.
 
     >>> levels = token_levels(
     ...     np.array([[0, 0], [0, 1], [1, 0]]), np.array([0, 1, 2]), np.eye(3), np.ones(3)
@@ -102,22 +93,15 @@ def token_levels(
     >>> [sorted(len(block.rows) for block in level.blocks) for level in levels]
     [[3], [2]]
     """
-    require(
-        len(np.unique(codes, axis=0)) == len(codes),
-        "codes",
-        codes.shape,
-        "two items share their tokens: make them unique",
-    )
+    unique = len(np.unique(codes, axis=0)) == len(codes)
+    require(unique, "two items share their tokens: make them unique", codes=codes.shape)
     levels, parents = [], np.zeros(len(codes), dtype=int)
     for level in range(codes.shape[1]):
-        _, first, nodes = np.unique(
-            codes[:, : level + 1], axis=0, return_index=True, return_inverse=True
-        )
+        prefixes = codes[:, : level + 1]
+        _, first, nodes = np.unique(prefixes, axis=0, return_index=True, return_inverse=True)
         nodes = nodes.reshape(-1)
         size = np.bincount(nodes)
-        means = np.stack(
-            [np.bincount(nodes, weights=column) / size for column in vectors.T], axis=1
-        )
+        means = np.stack([np.bincount(nodes, weights=column) / size for column in vectors.T], 1)
         popularity = np.log(np.bincount(nodes, weights=counts + 1.0))
         blocks = _blocks(parents[first], nodes[targets], parents[targets])
         levels.append(Level(blocks, means.astype(np.float32), popularity.astype(np.float32), nodes))
@@ -146,9 +130,8 @@ def _blocks(parent_of: np.ndarray, target: np.ndarray, parent: np.ndarray) -> tu
         for mine, some in alone:
             children[start : start + len(mine), : len(some)] = some
             start += len(mine)
-        blocks.append(
-            Block(rows, children, (children == target[rows][:, None]).argmax(1), _nothing(rows))
-        )
+        chosen = (children == target[rows][:, None]).argmax(1)
+        blocks.append(Block(rows, children, chosen, _nothing(rows)))
     return tuple(blocks)
 
 
@@ -172,44 +155,33 @@ class Decoder:
 
     @cached_property
     def held_out(self) -> np.ndarray:
-        """log q of each level's token by the decoder that has not seen the row's group: [levels,
-        rows], 0 for a forced token."""
-        found = np.zeros((len(self.levels), len(self.fold)))
+        """log q of each token by the decoder blind to the row's group: [levels, rows]."""
+        log_q = np.zeros((len(self.levels), len(self.fold)))
         for fold, by_level in enumerate(self.logits):
             for number, (level, values) in enumerate(zip(self.levels, by_level, strict=True)):
                 for block, block_logits in zip(level.blocks, values, strict=True):
                     mine = self.fold[block.rows] == fold
-                    found[number, block.rows[mine]] = _log_choice(
+                    log_q[number, block.rows[mine]] = _log_choice(
                         block_logits[mine], block.chosen[mine]
                     )
-        return found
+        return log_q
 
     def extend(self, features: np.ndarray, named: np.ndarray | None = None) -> "Decoder":
-        """The decoder with a residual linear in features [n, d] added to what is frozen here;
-        before it, where items are named [n, k] (-1: none), one linear in whether a child leads to
-        each: so few weights are not to be scaled with so many."""
-        require(
-            len(features) == len(self.fold),
-            "features",
-            len(features),
-            f"needs one row per target: {len(self.fold)}",
-        )
+        """This decoder, frozen, and a residual linear in features [n, d].
+
+        Where items are named [n, k] (-1: none), one in whether a child leads to each comes first:
+        so few weights are not to be scaled with so many.
+        """
         items = np.zeros((len(features), 0), dtype=int) if named is None else named
-        require(
-            len(items) == len(self.fold),
-            "named",
-            len(items),
-            f"needs one row per target: {len(self.fold)}",
-        )
+        for name, values in (("features", features), ("named", items)):
+            remedy = f"needs one row per target: {len(self.fold)}"
+            require(len(values) == len(self.fold), remedy, **{name: len(values)})
         spread = features.std(0)
-        x = np.c_[
-            (features - features.mean(0)) / np.where(spread > 0, spread, 1), np.ones(len(features))
-        ].astype(np.float32)
-        voted = (
-            self._grown([level.naming(items) for level in self.levels], x[:, :0])
-            if items.shape[1]
-            else self
-        )
+        scaled = (features - features.mean(0)) / np.where(spread > 0, spread, 1)
+        x = np.c_[scaled, np.ones(len(features))].astype(np.float32)
+        if not items.shape[1]:
+            return self._grown(self.levels, x)
+        voted = self._grown([level.naming(items) for level in self.levels], x[:, :0])
         return voted._grown(self.levels, x)
 
     def _grown(self, levels: Sequence[Level], x: np.ndarray) -> "Decoder":
@@ -217,32 +189,23 @@ class Decoder:
         for fold, by_level in enumerate(self.logits):
             check = np.random.default_rng([self.seed, fold]).random(len(x)) < 0.25
             train = self.fold != fold
-            grown.append(
-                [
-                    _grow(*pair, x, train & ~check, train & check)
-                    for pair in zip(levels, by_level, strict=True)
-                ]
-            )
+            pairs = zip(levels, by_level, strict=True)
+            grown.append([_grow(*pair, x, train & ~check, train & check) for pair in pairs])
         return Decoder(self.levels, self.fold, grown, self.seed)
 
 
 def popularity_decoder(
     levels: Sequence[Level], groups: np.ndarray, *, seed: int, folds: int = 4
 ) -> Decoder:
-    """The decoder before any stage. Rows of one group (a user) are never split between training and
-    test.
+    """The decoder before any stage; folds never split the rows of one group (a user).
 
     >>> levels = token_levels(np.array([[0], [1]]), np.array([0, 1, 1, 0]), np.eye(2), np.zeros(2))
     >>> popularity_decoder(levels, np.arange(4), seed=0, folds=2).held_out.round(3).tolist()
     [[-0.693, -0.693, -0.693, -0.693]]
     """
     names, group = np.unique(groups, return_inverse=True)
-    require(
-        len(names) >= folds >= 2,
-        "folds",
-        folds,
-        f"needs 2 folds or more, and at most the {len(names)} groups",
-    )
+    enough = len(names) >= folds >= 2
+    require(enough, f"needs 2 or more, at most the {len(names)} groups", folds=folds)
     fold = (np.random.default_rng(seed).permutation(len(names)) % folds)[group]
     start = [[level.start(block) for block in level.blocks] for level in levels]
     return Decoder(tuple(levels), fold, [start] * folds, seed)
@@ -252,9 +215,7 @@ def _grow(
     level: Level, frozen: list[np.ndarray], x: np.ndarray, train: np.ndarray, check: np.ndarray
 ) -> list[np.ndarray]:
     fitting, checking = (_only(level, frozen, wanted) for wanted in (train, check))
-    place = (
-        np.cumsum(train) - 1
-    )  # of a row among those to fit, so that no other row costs anything there
+    place = np.cumsum(train) - 1  # of a row among those to fit: no other row costs anything
     fitting = [replace(block, rows=place[block.rows]) for block in fitting[0]], fitting[1]
     fitted, named = x[train], level.blocks[0].leads.shape[1] if level.blocks else 0
     weights = np.zeros(x.shape[1] * level.vectors.shape[1] + named)
@@ -279,19 +240,17 @@ def _grow(
 
 def _parts(flat: np.ndarray, x: np.ndarray, level: Level) -> tuple[np.ndarray, np.ndarray]:
     """The matrix from features to readings, and the votes."""
-    size = x.shape[1] * level.vectors.shape[1]
-    return flat[:size].reshape(x.shape[1], level.vectors.shape[1]).astype(np.float32), flat[
-        size:
-    ].astype(np.float32)
+    shape = (x.shape[1], level.vectors.shape[1])
+    matrix, votes = np.split(flat.astype(np.float32), [shape[0] * shape[1]])
+    return matrix.reshape(shape), votes
 
 
 def _only(
     level: Level, frozen: list[np.ndarray], wanted: np.ndarray
 ) -> tuple[list[Block], list[np.ndarray]]:
     blocks = [block.keep(wanted) for block in level.blocks]
-    return blocks, [
-        logits[wanted[block.rows]] for block, logits in zip(level.blocks, frozen, strict=True)
-    ]
+    pairs = zip(level.blocks, frozen, strict=True)
+    return blocks, [logits[wanted[block.rows]] for block, logits in pairs]
 
 
 def _score(

@@ -1,5 +1,4 @@
-"""The primary estimator: usable information about a discrete target, nested, paired and
-cross-fitted.
+"""Usable information about a discrete target: nested, paired and cross-fitted.
 
 The collapsed model is fitted first and frozen; the structured one adds a residual to its logits,
 from zero, scaled by a factor in [0, 1] that an inner split chooses. So every collapsed decoder is
@@ -35,19 +34,11 @@ def paired_log_ratios(
     True
     """
     y = np.asarray(y)
-    require(
-        y.ndim == 1 and y.dtype.kind in "iub",
-        "y",
-        (y.dtype, y.shape),
-        "usable information reads one whole number per row",
-    )
+    whole = y.ndim == 1 and y.dtype.kind in "iub"
+    require(whole, "give one whole number per row", y=(y.dtype, y.shape))
     values, target = np.unique(y, return_inverse=True)
-    require(
-        len(values) >= 2, "y", len(values), "a constant target has no information: needs two values"
-    )
-    require(
-        len(y) >= 10 * folds, "rows", len(y), f"needs at least {10 * folds} rows for {folds} folds"
-    )
+    require(len(values) >= 2, "a target needs two values or more", y=len(values))
+    require(len(y) >= 10 * folds, f"{folds} folds need {10 * folds} rows", rows=len(y))
     rng = np.random.default_rng(seed)
     fold = rng.permutation(len(y)) % folds
     coarse = np.zeros((len(y), 0)) if cond is None else _columns(cond)
@@ -70,8 +61,7 @@ def paired_log_ratios(
 def _residual(
     inputs: np.ndarray, offset: np.ndarray, target: np.ndarray, train: np.ndarray
 ) -> np.ndarray:
-    """Logits to add for all rows: fitted on training rows, its scale chosen on every fourth of
-    them."""
+    """Logits to add for all rows; scale and ridge are chosen on every fourth training row."""
     if inputs.shape[1] == 0:
         return np.zeros_like(offset)
     inner, check = np.delete(train, np.s_[::4]), train[::4]
@@ -80,9 +70,8 @@ def _residual(
     for ridge in (1.0, 10.0, 100.0):
         added = inputs @ _fit(inputs[inner], offset[inner], target[inner], ridge)
         for scale in scales:
-            score = log_softmax(offset[check] + scale * added[check], axis=1)[
-                np.arange(len(check)), target[check]
-            ].mean()
+            log_q = log_softmax(offset[check] + scale * added[check], axis=1)
+            score = log_q[np.arange(len(check)), target[check]].mean()
             if score > best[0] + 1e-12:
                 best = (score, scale, ridge)
     if best[1] == 0:
@@ -100,17 +89,15 @@ def _fit(inputs: np.ndarray, offset: np.ndarray, target: np.ndarray, ridge: floa
         value = -(log_p * one_hot).sum() + ridge / 2 * (flat @ flat)
         return float(value), (inputs.T @ (np.exp(log_p) - one_hot) + ridge * weights).reshape(-1)
 
-    return minimize(
-        loss, np.zeros(shape[0] * shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 60}
-    ).x.reshape(shape)
+    start, options = np.zeros(shape[0] * shape[1]), {"maxiter": 60}
+    return minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x.reshape(shape)
 
 
 def _columns(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values).reshape(len(values), -1)
     if values.dtype.kind in "iub" and all(len(np.unique(column)) <= 64 for column in values.T):
-        return np.concatenate(
-            [(column[:, None] == np.unique(column)).astype(float) for column in values.T], axis=1
-        )
+        one_hot = [column[:, None] == np.unique(column) for column in values.T]
+        return np.concatenate(one_hot, axis=1).astype(float)
     spread = values.std(0)
     return (values - values.mean(0)) / np.where(spread > 0, spread, 1)
 
@@ -120,7 +107,5 @@ def _expand(columns: np.ndarray, features: int, seed: int) -> np.ndarray:
         return columns
     rng = np.random.default_rng(seed)
     waves = columns @ rng.standard_normal((columns.shape[1], features)) / np.sqrt(columns.shape[1])
-    return np.concatenate(
-        [columns, np.sqrt(2 / features) * np.cos(waves + rng.uniform(0, 2 * np.pi, features))],
-        axis=1,
-    )
+    shifted = waves + rng.uniform(0, 2 * np.pi, features)
+    return np.concatenate([columns, np.sqrt(2 / features) * np.cos(shifted)], axis=1)

@@ -1,5 +1,4 @@
-"""Variational estimators: a network is trained on half of the rows, what is reported is measured on
-the other half.
+"""Variational estimators: a network trains on half of the rows and is judged on the rest.
 
 With the network frozen, a score is averaged over rows that it has not seen, so the mean of `nwj`,
 `js_nwj`, `mine` and `infonce` is at most I(X;Y): "lower", in expectation; the interval has its
@@ -31,22 +30,17 @@ _BATCH, _ROUNDS, _EVERY, _WIDTH, _CLIP = 128, 800, 50, 64, 5.0
 
 
 def variational_terms(x: np.ndarray, y: np.ndarray, *, method: str, seed: int) -> np.ndarray:
-    """The terms whose mean estimates I(X;Y) in nats from x [n, dx], y [n, dy]: one per row or batch
-    held out.
+    """Terms whose mean estimates I(X;Y) from x [n, dx], y [n, dy]: one per row or batch.
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.standard_normal((1500, 1))
-    >>> bool(
-    ...     variational_terms(
-    ...         x, x + rng.standard_normal((1500, 1)), method="infonce", seed=0
-    ...     ).mean()
-    ...     > 0.15
-    ... )
+    >>> y = x + rng.standard_normal((1500, 1))
+    >>> bool(variational_terms(x, y, method="infonce", seed=0).mean() > 0.15)
     True
     """
-    require(method in VARIATIONAL, "method", method, f"choose one of {sorted(VARIATIONAL)}")
+    require(method in VARIATIONAL, f"choose one of {sorted(VARIATIONAL)}", method=method)
     x, y = (np.asarray(values, dtype=np.float32).reshape(len(values), -1) for values in (x, y))
-    require(len(x) >= 100, "rows", len(x), "a network needs at least 100 rows")
+    require(len(x) >= 100, "a network needs at least 100 rows", rows=len(x))
     order = np.random.default_rng(seed).permutation(len(x))
     train, check, test = np.split(order, [int(0.4 * len(x)), len(x) // 2])
     x, y = (_normalised(values, train) for values in (x, y))
@@ -64,50 +58,39 @@ def variational_terms(x: np.ndarray, y: np.ndarray, *, method: str, seed: int) -
 
 
 def nwj_terms(scores: np.ndarray) -> np.ndarray:
-    """Terms with mean E f - E' exp(f - 1), E' over all pairs of different rows, of scores[i, j] =
-    f(x_i, y_j).
+    """Terms with mean E f - E' exp(f - 1) of scores[i, j] = f(x_i, y_j); E' over pairs i != j.
 
     Their spread is that of the first-order (Hajek) projection, since a row takes part in many
     pairs.
     >>> nwj_terms(np.ones((3, 3))).tolist()
     [0.0, 0.0, 0.0]
     """
-    own, rest = _split(np.exp(np.clip(scores, -700, 700) - 1)), np.diagonal(scores)
-    return (
-        rest
-        - (own.sum(1) + own.sum(0)) / (len(scores) - 1)
-        + own.sum() / (len(scores) * (len(scores) - 1))
-    )
+    n, pairs = len(scores), _split(np.exp(np.clip(scores, -700, 700) - 1))
+    sides = (pairs.sum(1) + pairs.sum(0)) / (n - 1)
+    return np.diagonal(scores) - sides + pairs.sum() / (n * (n - 1))
 
 
 def infonce_terms(scores: np.ndarray, batch: int = _BATCH) -> np.ndarray:
-    """One term for each disjoint batch, each of mean at most I(X;Y) and never above log batch (Oord
-    et al. 2018)."""
+    """One term a batch, each of mean at most I(X;Y) and log batch (Oord et al. 2018)."""
     count = max(1, len(scores) // batch)
     terms = []
     for rows in np.array_split(np.arange(len(scores)), count):
         block = scores[np.ix_(rows, rows)]
-        terms.append(
-            float(np.mean(np.diagonal(block) - logsumexp(block, axis=1))) + float(np.log(len(rows)))
-        )
+        own = np.mean(np.diagonal(block) - logsumexp(block, axis=1))
+        terms.append(float(own) + float(np.log(len(rows))))
     return np.array(terms if count > 1 else terms * 2)
 
 
 def smile_terms(scores: np.ndarray, clip: float = _CLIP) -> np.ndarray:
-    """Terms with mean E f - log E' of exp(f) clipped to exp(-clip)..exp(clip) (Song and Ermon
-    2020); no bound."""
+    """Terms with mean E f - log E' of the clipped exp(f) (Song and Ermon 2020); no bound."""
     pairs = _split(np.exp(np.clip(scores, -clip, clip)))
     mean = pairs.sum() / (len(scores) * (len(scores) - 1))
-    return (
-        np.diagonal(scores)
-        - np.log(mean)
-        - ((pairs.sum(1) + pairs.sum(0)) / (len(scores) - 1) / mean - 2)
-    )
+    sides = (pairs.sum(1) + pairs.sum(0)) / (len(scores) - 1)
+    return np.diagonal(scores) - np.log(mean) - (sides / mean - 2)
 
 
 def sandwich_terms(log_conditional: np.ndarray, method: str = "club") -> np.ndarray:
-    """Terms of CLUB or the leave-one-out bound from log_conditional[i, j] = log p(y_j | x_i); upper
-    bounds if p is the true one.
+    """Terms of CLUB or leave-one-out from log p(y_j | x_i); upper bounds if p is the true one.
 
     >>> sandwich_terms(np.zeros((4, 4)), "leave_one_out").tolist()
     [0.0, 0.0, 0.0, 0.0]
@@ -121,8 +104,7 @@ def sandwich_terms(log_conditional: np.ndarray, method: str = "club") -> np.ndar
 
 
 def _normalised(values: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Each column through the ranks of its training rows to normal quantiles, so that heavy tails
-    and bent scales do not matter.
+    """Each column through the ranks of its training rows to normal quantiles.
 
     A strictly rising map but beyond the training rows' extremes, where it is flat: a lower bound
     stays one."""
@@ -144,16 +126,13 @@ def _critic(
     method: str,
     seed: int,
 ) -> tuple[np.ndarray, float]:
-    """Scores of all held-out pairs, and the log mean of exp(score) over pairs of *other* rows (1
-    where none is needed)."""
+    """Scores of all held-out pairs, and the constant that the bound subtracts."""
     import torch
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         left, right = _network(x.shape[1], 32), _network(y.shape[1], 32)
-        tail = torch.nn.Linear(
-            x.shape[1], y.shape[1], bias=False
-        )  # the bilinear part of Gaussian data
+        tail = torch.nn.Linear(x.shape[1], y.shape[1], bias=False)  # bilinear, as Gaussians are
         torch.nn.init.zeros_(tail.weight)
 
         def scores(rows: Any) -> Any:
@@ -166,10 +145,8 @@ def _critic(
             if method == "infonce":
                 return -(own - s.logsumexp(1)).mean()
             if method in ("js_nwj", "smile"):
-                return (
-                    torch.nn.functional.softplus(-own).mean()
-                    + torch.nn.functional.softplus(pairs).mean()
-                )
+                softplus = torch.nn.functional.softplus
+                return softplus(-own).mean() + softplus(pairs).mean()
             if method == "nwj":
                 return -(own.mean() - (pairs - 1).clamp(max=20).exp().mean())
             return -(own.mean() - pairs.logsumexp(0) + float(np.log(len(pairs))))
@@ -177,26 +154,17 @@ def _critic(
         _train([left, right, tail], loss, train, check, seed)
         with torch.no_grad():
             held_out, held_in = scores(test).double().numpy(), scores(check).double().numpy()
-    constant = 1.0
-    if (
-        method == "mine"
-        # Donsker-Varadhan's log-mean by its tangent at a constant of other rows: linear, so
-        # unbiased
-    ):
-        constant = float(
-            logsumexp(held_in[~np.eye(len(held_in), dtype=bool)])
-            - np.log(len(held_in) * (len(held_in) - 1))
-        )
-    if method == "js_nwj":
-        constant = 0.0  # JS learns f = log ratio, NWJ wants 1 + log ratio
-    return held_out, constant
+    if method == "mine":  # Donsker-Varadhan's log-mean, tangent at other rows': unbiased
+        pairs = held_in[~np.eye(len(held_in), dtype=bool)]
+        return held_out, float(logsumexp(pairs) - np.log(pairs.size))
+    # JS learns f = log ratio, NWJ wants 1 + log ratio
+    return held_out, 0.0 if method == "js_nwj" else 1.0
 
 
 def _conditional(
     x: np.ndarray, y: np.ndarray, train: np.ndarray, check: np.ndarray, test: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """log q(y_j | x_i) of all held-out pairs, normal with learned mean and deviations, and the log
-    of a fitted normal m(y)."""
+    """log q(y_j | x_i) of held-out pairs under a learned normal, and log m(y) of a fitted one."""
     import torch
 
     dims = y.shape[1]
@@ -211,25 +179,16 @@ def _conditional(
 
         def loss(rows: Any) -> Any:
             mean, log_deviation = law(rows)
-            return (
-                (
-                    ((torch.from_numpy(y[rows]) - mean) * (-log_deviation).exp()) ** 2 / 2
-                    + log_deviation
-                )
-                .sum(1)
-                .mean()
-            )
+            z = (torch.from_numpy(y[rows]) - mean) * (-log_deviation).exp()
+            return (z**2 / 2 + log_deviation).sum(1).mean()
 
         _train([body, line], loss, train, check, seed)
         with torch.no_grad():
             mean, log_deviation = (part.double().numpy() for part in law(test))
     held = y[test].astype(float)
     precision = np.exp(-2 * log_deviation)
-    squares = (
-        precision @ (held**2).T
-        - 2 * (precision * mean) @ held.T
-        + (precision * mean**2).sum(1, keepdims=True)
-    )
+    squares = precision @ (held**2).T - 2 * (precision * mean) @ held.T
+    squares += (precision * mean**2).sum(1, keepdims=True)
     log_q = -squares / 2 - log_deviation.sum(1, keepdims=True) - dims / 2 * np.log(2 * np.pi)
     known = y[np.concatenate([train, check])].astype(float)
     covariance = np.atleast_2d(np.cov(known.T)) + 1e-6 * np.eye(dims)
@@ -241,38 +200,25 @@ def _conditional(
 def _network(inputs: int, outputs: int) -> Any:
     from torch import nn
 
-    return nn.Sequential(
-        nn.Linear(inputs, _WIDTH),
-        nn.ReLU(),
-        nn.Linear(_WIDTH, _WIDTH),
-        nn.ReLU(),
-        nn.Linear(_WIDTH, outputs),
-    )
+    first, second = nn.Linear(inputs, _WIDTH), nn.Linear(_WIDTH, _WIDTH)
+    return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Linear(_WIDTH, outputs))
 
 
 def _train(modules: list[Any], loss: Any, train: np.ndarray, check: np.ndarray, seed: int) -> None:
-    """Adam until the loss on the check rows, looked at now and then, has not fallen four times; the
-    best weights are kept."""
+    """Adam until the check loss has not fallen four times; the best weights are kept."""
     import copy
 
     import torch
 
     rng = np.random.default_rng([seed, 7])
-    optimiser = torch.optim.Adam(
-        [p for module in modules for p in module.parameters()], lr=2e-3, weight_decay=1e-5
-    )
+    weights = [p for module in modules for p in module.parameters()]
+    optimiser = torch.optim.Adam(weights, lr=2e-3, weight_decay=1e-5)
+    parts = np.array_split(check, max(1, len(check) // _BATCH))
     best, kept, waited = np.inf, None, 0
     for step in range(_ROUNDS + 1):
         if step % _EVERY == 0:
             with torch.no_grad():
-                now = float(
-                    np.mean(
-                        [
-                            float(loss(rows))
-                            for rows in np.array_split(check, max(1, len(check) // _BATCH))
-                        ]
-                    )
-                )
+                now = float(np.mean([float(loss(rows)) for rows in parts]))
             waited = 0 if now < best - 1e-4 else waited + 1
             if now < best - 1e-4:
                 best, kept = now, copy.deepcopy([module.state_dict() for module in modules])

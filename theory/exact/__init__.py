@@ -1,5 +1,4 @@
-"""Models whose information, Bayes recall and NDCG are known: by summation, in closed form, or by
-Monte Carlo with its error."""
+"""Models with known information, Bayes recall and NDCG, exact or with their error."""
 
 from theory.exact.bottleneck import bottleneck_point
 from theory.exact.enumeration import (

@@ -1,5 +1,4 @@
-"""The information bottleneck of a finite joint: the most I(Y;Z) that a channel X -> Z of rate
-I(X;Z) keeps (G1)."""
+"""The information bottleneck of a finite joint (G1)."""
 
 import numpy as np
 
@@ -10,8 +9,7 @@ from theory.exact.enumeration import mutual_information
 def bottleneck_point(
     joint: np.ndarray, *, trade: float, letters: int, seed: int, rounds: int = 300
 ) -> tuple[float, float, np.ndarray]:
-    """Rate I(X;Z), kept I(Y;Z) and channel P(z|x) after Blahut-Arimoto rounds that lower I(X;Z) -
-    trade * I(Y;Z).
+    """Rate I(X;Z), kept I(Y;Z), channel P(z|x) that Blahut-Arimoto reaches.
 
     A point found is feasible, so it lies on or below the optimal curve; the fixed point need not be
     the optimum.
@@ -20,8 +18,8 @@ def bottleneck_point(
     >>> kept <= rate + 1e-12
     True
     """
-    require(trade > 0, "trade", trade, "the price of a nat of rate is positive")
-    require(letters >= 1, "letters", letters, "Z has at least one letter")
+    require(trade > 0, "the price of a nat of rate is positive", trade=trade)
+    require(letters >= 1, "Z has at least one letter", letters=letters)
     p_x = joint.sum(1)
     p_y_x = joint / p_x[:, None]
     channel = np.random.default_rng(seed).dirichlet(np.ones(letters), size=len(p_x))

@@ -1,5 +1,4 @@
-"""Information and Bayes decisions of finite models by summation. A joint is an array of
-probabilities that sum to 1."""
+"""Information and Bayes decisions of finite joints by summation."""
 
 import numpy as np
 from scipy.special import entr
@@ -22,7 +21,7 @@ def mutual_information(joint: np.ndarray) -> float:
     >>> round(mutual_information(np.eye(2) / 2), 4)
     0.6931
     """
-    require(np.ndim(joint) == 2, "joint", np.shape(joint), "I(W;Y) reads an array [w, y]")
+    require(np.ndim(joint) == 2, "I(W;Y) reads an array [w, y]", joint=np.shape(joint))
     joint = _checked(joint)
     return conditional_mutual_information(joint[None])
 
@@ -33,18 +32,12 @@ def conditional_mutual_information(joint: np.ndarray) -> float:
     >>> conditional_mutual_information(np.full((2, 2, 2), 0.125))
     0.0
     """
-    require(np.ndim(joint) == 3, "joint", np.shape(joint), "I(W;Y|C) reads an array [c, w, y]")
+    require(np.ndim(joint) == 3, "I(W;Y|C) reads an array [c, w, y]", joint=np.shape(joint))
     joint = _checked(joint)
     seen = joint > 0
-    parts = (
-        joint,
-        joint.sum((1, 2), keepdims=True),
-        joint.sum(2, keepdims=True),
-        joint.sum(1, keepdims=True),
-    )
-    logs = [
-        np.log(np.broadcast_to(part, joint.shape)[seen]) for part in parts
-    ]  # a product of tiny margins is 0
+    parts = [joint, *(joint.sum(axes, keepdims=True) for axes in ((1, 2), 2, 1))]
+    # logs first, since a product of tiny margins is 0
+    logs = [np.log(np.broadcast_to(part, joint.shape)[seen]) for part in parts]
     return float(joint[seen] @ (logs[0] + logs[1] - logs[2] - logs[3]))
 
 
@@ -54,7 +47,7 @@ def conditional_entropy(joint: np.ndarray) -> float:
     >>> conditional_entropy(np.eye(2) / 2)
     0.0
     """
-    require(np.ndim(joint) == 2, "joint", np.shape(joint), "H(Y|W) reads an array [w, y]")
+    require(np.ndim(joint) == 2, "H(Y|W) reads an array [w, y]", joint=np.shape(joint))
     joint = _checked(joint)
     return float(entr(joint).sum() - entr(joint.sum(1)).sum())
 
@@ -65,9 +58,7 @@ def merge_rows(joint: np.ndarray, labels: np.ndarray) -> np.ndarray:
     >>> merge_rows(np.eye(2) / 2, np.array([0, 0])).tolist()
     [[0.5, 0.5]]
     """
-    require(
-        len(labels) == len(joint), "labels", len(labels), f"needs one label per row: {len(joint)}"
-    )
+    require(len(labels) == len(joint), f"needs one label per row: {len(joint)}", labels=len(labels))
     merged = np.zeros((int(np.max(labels)) + 1, joint.shape[1]))
     np.add.at(merged, labels, joint)
     return merged
@@ -92,19 +83,13 @@ def bayes_ndcg(joint: np.ndarray, k: int) -> float:
 
 
 def _sorted_mass(joint: np.ndarray, k: int) -> np.ndarray:
-    require(
-        np.ndim(joint) == 2 and 1 <= k <= joint.shape[1],
-        "k",
-        k,
-        "needs joint[w, y] and 1 <= k <= items",
-    )
+    inside = np.ndim(joint) == 2 and 1 <= k <= joint.shape[1]
+    require(inside, "needs joint[w, y] and 1 <= k <= items", k=k)
     return -np.sort(-_checked(joint), axis=1)[:, :k]
 
 
 def _checked(probabilities: np.ndarray) -> np.ndarray:
     p = np.asarray(probabilities, dtype=float)
-    require(
-        bool(np.all(p >= 0)), "probabilities", float(p.min(initial=0)), "probabilities are >= 0"
-    )
-    require(abs(p.sum() - 1) < 1e-9, "probabilities", float(p.sum()), "probabilities sum to 1")
+    require(np.all(p >= 0), "probabilities are >= 0", probabilities=float(p.min(initial=0)))
+    require(abs(p.sum() - 1) < 1e-9, "probabilities sum to 1", probabilities=float(p.sum()))
     return p

@@ -1,5 +1,4 @@
-"""G, the Gaussian chain: linear in the steps, so that ordered and mean are closed forms; the
-multiset posterior is exact."""
+"""G, the Gaussian chain: ordered and mean in closed form, the multiset posterior exact."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,22 +31,12 @@ class GaussianChain:
     noise_variance: float = 0.5
 
     def __post_init__(self) -> None:
-        require(
-            1 <= len(self.weights) <= 7,
-            "weights",
-            self.weights,
-            "K! arrangements are enumerated: 1 to 7 steps",
-        )
-        require(
-            -1 < self.rho < 1, "rho", self.rho, "a correlation below 1 in size keeps R invertible"
-        )
-        require(
-            self.noise_variance > 0,
-            "noise_variance",
-            self.noise_variance,
-            "without noise the information is infinite",
-        )
-        require(self.dims >= 1, "dims", self.dims, "steps have at least one coordinate")
+        few = 1 <= len(self.weights) <= 7
+        require(few, "K! arrangements are enumerated: 1 to 7 steps", weights=self.weights)
+        require(-1 < self.rho < 1, "a correlation below 1 in size keeps R invertible", rho=self.rho)
+        noise = self.noise_variance
+        require(noise > 0, "without noise the information is infinite", noise_variance=noise)
+        require(self.dims >= 1, "steps have at least one coordinate", dims=self.dims)
 
     @cached_property
     def correlation(self) -> np.ndarray:
@@ -78,7 +67,7 @@ class GaussianChain:
         """Variance of Y given a linear view: "ordered", "mean" or "last"."""
         w, total = np.array(self.weights), self.signal_variance + self.noise_variance
         readers = {"ordered": w, "mean": np.full(len(w), 1 / len(w)), "last": np.eye(len(w))[-1]}
-        require(view in readers, "view", view, f"choose one of {[*sorted(readers), 'multiset']}")
+        require(view in readers, f"choose one of {[*sorted(readers), 'multiset']}", view=view)
         reader = readers[view]
         variance = float(reader @ self.correlation @ reader)
         covariance = float(reader @ self.correlation @ w)

@@ -1,5 +1,4 @@
-"""N, the hidden-Markov mixture: continuous steps, discrete items, posteriors exact; only the outer
-mean is Monte Carlo."""
+"""N, the hidden-Markov mixture: continuous steps, discrete items, exact posteriors."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +14,7 @@ from theory.exact.order_channel import OrderChannel
 
 @dataclass(frozen=True)
 class HiddenMarkovMixture:
-    """Hidden states and item from an OrderChannel; Z_k = mean of state C_k + spread * noise in
-    R^dims.
+    """States and item from an OrderChannel; Z_k = mean of state C_k + spread * noise.
 
     Views: "ordered", "multiset" (mixture over K! assignments), "mean" (normal around the mean of
     the states' means), "last".
@@ -34,19 +32,10 @@ class HiddenMarkovMixture:
     spread: float = 0.6
 
     def __post_init__(self) -> None:
-        require(
-            self.states.steps <= 6,
-            "states.steps",
-            self.states.steps,
-            "K! assignments are summed: at most 6 steps",
-        )
-        require(
-            self.spread > 0,
-            "spread",
-            self.spread,
-            "without noise the steps are the states: use OrderChannel",
-        )
-        require(self.dims >= 1, "dims", self.dims, "steps have at least one coordinate")
+        steps, spread = self.states.steps, self.spread
+        require(steps <= 6, "K! assignments are summed: at most 6 steps", steps=steps)
+        require(spread > 0, "the steps are the states: use OrderChannel", spread=spread)
+        require(self.dims >= 1, "steps have at least one coordinate", dims=self.dims)
 
     @cached_property
     def means(self) -> np.ndarray:
@@ -68,8 +57,7 @@ class HiddenMarkovMixture:
         return weights @ self.states.channel
 
     def information(self, view: str = "ordered", *, n: int = 20_000, seed: int = 0) -> Measured:
-        """I(Y;view) = H(Y) - E H(Y|view = v): Monte Carlo over n rows of exact conditional
-        entropies."""
+        """I(Y;view): Monte Carlo over n rows of exact conditional entropies."""
         p = self._posteriors(view, n, seed)
         rows = -(p * np.log(np.maximum(p, 1e-300))).sum(1)
         return Measured.mean(entropy(self.states.joint().sum(0)) - rows)
@@ -98,24 +86,19 @@ class HiddenMarkovMixture:
         if view == "last":
             return by_step[:, -1][:, sequences[:, -1]]
         if view == "ordered":
-            return sum(
-                (by_step[:, k, sequences[:, k]] for k in range(1, steps)),
-                by_step[:, 0, sequences[:, 0]],
-            )
-        require(view == "multiset", "view", view, "choose ordered, multiset, mean or last")
-        labels = self.states.labels(
-            "multiset"
-        )  # the assignments of a sequence sum to a permanent, equal on its multiset
+            later = (by_step[:, k, sequences[:, k]] for k in range(1, steps))
+            return sum(later, by_step[:, 0, sequences[:, 0]])
+        require(view == "multiset", "choose ordered, multiset, mean or last", view=view)
+        # The assignments of a sequence sum to a permanent, equal on its multiset; scaled so that
+        # the multiset of likeliest states keeps a weight >= 1.
+        labels = self.states.labels("multiset")
         first = np.unique(labels, return_index=True)[1]
-        scaled = np.exp(
-            by_step - by_step.max(2, keepdims=True)
-        )  # the multiset of likeliest states keeps a weight >= 1
+        scaled = np.exp(by_step - by_step.max(2, keepdims=True))
         return np.log(_permanents(scaled, sequences[first]) + 1e-300)[:, labels]
 
 
 def _permanents(likelihood: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """sum_pi prod_k likelihood[:, pi(k), states[m, k]] for every row m, by the subset recursion:
-    [n, m]."""
+    """sum_pi prod_k likelihood[n, pi(k), states[m, k]], [n, m], by the subset recursion."""
     steps = states.shape[1]
     partial = {0: np.ones((len(likelihood), len(states)))}
     for k in range(steps):

@@ -23,8 +23,7 @@ class Measured:
 
 
 def ranks_of(posteriors: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Rank from 1 of each chosen column in its row; a tie counts half, so that the mean recall
-    stays that of a fair list.
+    """Rank from 1 of each chosen column in its row; a tie counts half.
 
     >>> ranks_of(np.array([[0.2, 0.5, 0.3]]), np.array([2])).tolist()
     [2.0]

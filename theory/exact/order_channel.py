@@ -1,5 +1,4 @@
-"""D1, the order-sensitive channel: a finite Markov chain of steps, an item that depends on their
-order as much as asked."""
+"""D1, the order channel: an item depends on the order of its steps as much as asked."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +12,7 @@ from theory.exact.enumeration import bayes_ndcg, bayes_recall, merge_rows, mutua
 
 @dataclass(frozen=True)
 class OrderChannel:
-    """Z_1..Z_K Markov on `alphabet` symbols; P(y|z) = (1-noise) [w 1{y=f(z)} + (1-w)
-    1{y=g(multiset)}] + noise / items.
+    """Markov steps Z_1..Z_K and an item drawn from their order or from their multiset.
 
     `order_weight` w dials how much order matters: 0 = not at all. f, g and the chain are drawn from
     `seed`. Views: "ordered", "multiset", "shuffled", "sum" (of the symbols' numbers), "last",
@@ -33,33 +31,18 @@ class OrderChannel:
     seed: int
 
     def __post_init__(self) -> None:
-        require(
-            self.alphabet >= 2 and self.steps >= 1 and self.items >= 2,
-            "alphabet, steps, items",
-            self,
-            "too small a model",
-        )
-        require(
-            self.alphabet**self.steps <= 1_000_000,
-            "steps",
-            self.steps,
-            "all alphabet**steps are enumerated: use fewer",
-        )
-        require(
-            0 <= self.order_weight <= 1,
-            "order_weight",
-            self.order_weight,
-            "a weight lies in [0, 1]",
-        )
-        require(0 <= self.noise <= 1, "noise", self.noise, "a probability lies in [0, 1]")
+        for name, least in (("alphabet", 2), ("steps", 1), ("items", 2)):
+            require(getattr(self, name) >= least, f"needs {least}", **{name: getattr(self, name)})
+        few = self.alphabet**self.steps <= 1_000_000
+        require(few, "all alphabet**steps are enumerated: use fewer", steps=self.steps)
+        weight = self.order_weight
+        require(0 <= weight <= 1, "a weight lies in [0, 1]", order_weight=weight)
+        require(0 <= self.noise <= 1, "a probability lies in [0, 1]", noise=self.noise)
 
     @cached_property
     def sequences(self) -> np.ndarray:
         """All sequences, [alphabet**steps, steps]."""
-        return np.stack(
-            np.unravel_index(np.arange(self.alphabet**self.steps), (self.alphabet,) * self.steps),
-            axis=1,
-        )
+        return np.indices((self.alphabet,) * self.steps).reshape(self.steps, -1).T
 
     @cached_property
     def sequence_probabilities(self) -> np.ndarray:
@@ -95,19 +78,16 @@ class OrderChannel:
             "last": z[:, -1:],
             "first": z[:, :1],
         }
-        require(view in columns, "view", view, f"choose one of {sorted(columns)}")
+        require(view in columns, f"choose one of {sorted(columns)}", view=view)
         return np.unique(columns[view], axis=0, return_inverse=True)[1].reshape(-1)
 
     def joint(self, view: str = "ordered") -> np.ndarray:
-        """P(view, y). "shuffled" draws a fresh uniform arrangement of the steps of each row
-        (C2a)."""
+        """P(view, y); "shuffled" arranges the steps of each row anew (C2a)."""
         ordered = self.sequence_probabilities[:, None] * self.channel
         if view == "shuffled":
             multisets = self.labels("multiset")
-            return (
-                merge_rows(ordered, multisets)[multisets]
-                / np.bincount(multisets)[multisets][:, None]
-            )
+            merged = merge_rows(ordered, multisets)[multisets]
+            return merged / np.bincount(multisets)[multisets][:, None]
         return merge_rows(ordered, self.labels(view))
 
     def information(self, view: str = "ordered") -> float:
@@ -130,9 +110,8 @@ class OrderChannel:
         """E log(K! / prod m_a!) of T2."""
         counts = np.stack([(self.sequences == a).sum(1) for a in range(self.alphabet)], axis=1)
         factorials = np.array([factorial(m) for m in range(self.steps + 1)], dtype=float)
-        return float(
-            self.sequence_probabilities @ np.log(factorial(self.steps) / factorials[counts].prod(1))
-        )
+        arrangements = factorial(self.steps) / factorials[counts].prod(1)
+        return float(self.sequence_probabilities @ np.log(arrangements))
 
     def sample(self, n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """n independent rows: steps [n, K] and items [n]."""

@@ -11,11 +11,12 @@ from theory.bounds.list_bounds import binary_entropy
 from theory.errors import require
 from theory.exact.enumeration import bayes_ndcg, bayes_recall, merge_rows
 
+_VIEWS = ("ordered", "multiset", "shuffled")
+
 
 @dataclass(frozen=True)
 class PermutationChannel:
-    """Z is a uniform permutation of `symbols`; Y is Z_1, or with probability `noise` one of the
-    other symbols.
+    """Z is a uniform permutation; Y is Z_1, or with probability `noise` another symbol.
 
     >>> round(PermutationChannel(symbols=5, noise=0.2).information("ordered"), 6)
     0.831777
@@ -27,13 +28,9 @@ class PermutationChannel:
     noise: float
 
     def __post_init__(self) -> None:
-        require(
-            2 <= self.symbols <= 9,
-            "symbols",
-            self.symbols,
-            "all permutations are enumerated: 2 to 9 symbols",
-        )
-        require(0 <= self.noise <= 1, "noise", self.noise, "a probability lies in [0, 1]")
+        few = 2 <= self.symbols <= 9
+        require(few, "all permutations are enumerated: 2 to 9 symbols", symbols=self.symbols)
+        require(0 <= self.noise <= 1, "a probability lies in [0, 1]", noise=self.noise)
 
     @cached_property
     def sequences(self) -> np.ndarray:
@@ -42,12 +39,7 @@ class PermutationChannel:
 
     def joint(self, view: str = "ordered") -> np.ndarray:
         """P(view, y) for "ordered", "multiset" and "shuffled" (C2a)."""
-        require(
-            view in ("ordered", "multiset", "shuffled"),
-            "view",
-            view,
-            "choose ordered, multiset or shuffled",
-        )
+        require(view in _VIEWS, f"choose one of {_VIEWS}", view=view)
         p = np.full((factorial(self.symbols), self.symbols), self.noise / (self.symbols - 1))
         p[np.arange(len(p)), self.sequences[:, 0]] = 1 - self.noise
         p /= len(p)
@@ -57,14 +49,8 @@ class PermutationChannel:
         return p if view == "ordered" else np.repeat(merged / len(p), len(p), axis=0)
 
     def information(self, view: str = "ordered") -> float:
-        """I(Y;view) in closed form: log K - h(noise) - noise log(K-1) for the order, 0 without
-        it."""
-        require(
-            view in ("ordered", "multiset", "shuffled"),
-            "view",
-            view,
-            "choose ordered, multiset or shuffled",
-        )
+        """I(Y;view) in closed form: log K - h(noise) - noise log(K-1), or 0."""
+        require(view in _VIEWS, f"choose one of {_VIEWS}", view=view)
         if view != "ordered":
             return 0.0
         lost = float(binary_entropy(self.noise)) + self.noise * float(np.log(self.symbols - 1))

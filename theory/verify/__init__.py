@@ -1,5 +1,4 @@
-"""Every statement of STATEMENTS.md, checked by its id: `run()` gives worst slack, cases and verdict
-of each."""
+"""Every statement of STATEMENTS.md, checked by its id."""
 
 from theory.verify.comparison import Check, Comparison, Effort, at_most, equal, within_errors
 from theory.verify.runner import DEFAULT, FULL, QUICK, Result, all_checks, check, run

@@ -1,5 +1,6 @@
-"""T1 to T3: identities of collapse, order and steps, on random joints and on the enumerable
-models."""
+"""T1 to T3: identities of collapse, order and steps."""
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -31,10 +32,9 @@ def _collapse(effort: Effort) -> list[Comparison]:
     for _ in range(effort.models):
         x, z, y, t = 3, 5, 4, 3
         p = random_joint(rng, x, z, y)
+        random = rng.random() < 0.5
         noisy = (
-            rng.dirichlet(np.full(t, 0.3), size=z)
-            if rng.random() < 0.5
-            else np.eye(t)[rng.integers(t, size=z)]
+            rng.dirichlet(np.full(t, 0.3), size=z) if random else np.eye(t)[rng.integers(t, size=z)]
         )
         full = p[:, :, None, :] * noisy[None, :, :, None]  # [x, z, t, y]
         collapsed = full.sum(1)
@@ -44,31 +44,20 @@ def _collapse(effort: Effort) -> list[Comparison]:
         parts.append(kept + lost)
         losses.append(lost)
         with np.errstate(invalid="ignore"):  # a value of T that never occurs
-            ratio = (
-                np.log(p / p.sum(2, keepdims=True))[:, :, None]
-                - np.log(collapsed / collapsed.sum(2, keepdims=True))[:, None]
-            )
+            fine = np.log(p / p.sum(2, keepdims=True))[:, :, None]
+            ratio = fine - np.log(collapsed / collapsed.sum(2, keepdims=True))[:, None]
         divergences.append(float((full * np.where(full > 0, ratio, 0)).sum()))
-        gaps.append(
-            conditional_entropy(collapsed.reshape(-1, y)) - conditional_entropy(p.reshape(-1, y))
-        )
-    return [
-        equal(totals, parts),
-        equal(divergences, losses),
-        equal(gaps, losses),
-        at_most(0, losses),
-    ]
+        entropies = [conditional_entropy(joint.reshape(-1, y)) for joint in (collapsed, p)]
+        gaps.append(entropies[0] - entropies[1])
+    equalities = [equal(totals, parts), equal(divergences, losses), equal(gaps, losses)]
+    return [*equalities, at_most(0, losses)]
 
 
 def order_models(count: int) -> list[OrderChannel]:
     """Small order channels over all weights of order."""
     sizes = [(2, 3, 4), (3, 3, 6), (4, 3, 8), (3, 4, 5)]
-    return [
-        OrderChannel(
-            *sizes[i % 4], order_weight=(i % 5) / 4, noise=0.02 + 0.3 * (i % 3) / 2, seed=i
-        )
-        for i in range(count)
-    ]
+    dials = [((i % 5) / 4, 0.02 + 0.3 * (i % 3) / 2) for i in range(count)]
+    return [OrderChannel(*sizes[i % 4], *dials[i], seed=i) for i in range(count)]
 
 
 def _order_and_pool(effort: Effort) -> list[Comparison]:
@@ -82,22 +71,14 @@ def _order_and_pool(effort: Effort) -> list[Comparison]:
         parts.append(order[-1] + _given(joint, sums, multisets))
     sure = PermutationChannel(symbols=5, noise=0.2)
     closed = equal(mutual_information(sure.joint()), sure.information())
-    return [
-        equal(order, direct),
-        at_most(order, caps),
-        equal(whole, parts),
-        at_most(0, order),
-        closed,
-    ]
+    inequalities = [at_most(order, caps), at_most(0, order)]
+    return [equal(order, direct), equal(whole, parts), *inequalities, closed]
 
 
 def _shuffle(effort: Effort) -> list[Comparison]:
     models = order_models(effort.models // 4)
-    return [
-        equal(
-            [m.information("shuffled") for m in models], [m.information("multiset") for m in models]
-        )
-    ]
+    shuffled, bags = ([m.information(view) for m in models] for view in ("shuffled", "multiset"))
+    return [equal(shuffled, bags)]
 
 
 def _contrast(effort: Effort) -> list[Comparison]:
@@ -120,10 +101,7 @@ def _steps(effort: Effort) -> list[Comparison]:
             for k in range(1, model.steps + 1)
         ]
         none = np.zeros(len(z), dtype=int)
-        terms = [
-            _given(joint, before, after)
-            for before, after in zip([none, *prefixes[:-1]], prefixes, strict=True)
-        ]
+        terms = [_given(joint, before, after) for before, after in pairwise([none, *prefixes])]
         comparisons += [equal(np.sum(terms), model.information()), at_most(0, terms)]
     bits = np.array([[a, b] for a in range(2) for b in range(2)])
     synergy = np.eye(2)[bits.sum(1) % 2] / 4  # Y = exclusive or: no step alone informs

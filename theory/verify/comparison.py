@@ -1,5 +1,4 @@
-"""What a check yields: comparisons with their worst slack. They hold values, so that a test can
-reverse one."""
+"""What a check yields: comparisons of values, so that a test can reverse one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,8 +19,7 @@ class Comparison:
 
     @property
     def slack(self) -> float:
-        """Least of larger - smaller; negative beyond the tolerance means that the statement
-        fails."""
+        """Least of larger - smaller; below -tolerance the statement fails."""
         return float(np.min(self.larger - self.smaller))
 
     @property
@@ -53,15 +51,13 @@ def within_errors(
 ) -> Comparison:
     """A Monte-Carlo value within 4 standard errors of the truth."""
     gap = np.abs(np.asarray(measured, float) - np.asarray(truth, float))
-    return Comparison(
-        gap, errors * np.asarray(standard_error, float) * np.ones_like(gap), TOLERANCE
-    )
+    allowed = errors * np.asarray(standard_error, float) * np.ones_like(gap)
+    return Comparison(gap, allowed, TOLERANCE)
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How many cases: random joints for the vectorised bounds, small models for the rest,
-    repetitions of Monte Carlo."""
+    """How many random joints, small models and Monte-Carlo repetitions."""
 
     joints: int
     models: int

@@ -40,10 +40,7 @@ def _markov(effort: Effort) -> list[Comparison]:
     rng, given_all, given_part = np.random.default_rng(21), [], []
     for _ in range(effort.models // 4):
         p_x = rng.dirichlet(np.ones(8))
-        steps, items = (
-            rng.dirichlet(np.full(5, 0.3), size=8),
-            rng.dirichlet(np.full(4, 0.3), size=8),
-        )
+        steps, items = (rng.dirichlet(np.full(size, 0.3), size=8) for size in (5, 4))
         cube = p_x[:, None, None] * steps[:, :, None] * items[:, None, :]
         given_all.append(conditional_mutual_information(cube))
         given_part.append(conditional_mutual_information(cube.reshape(2, 4, 5, 4).sum(1)))
@@ -56,9 +53,8 @@ def _injective_pool(effort: Effort) -> list[Comparison]:
         words = rng.standard_normal((model.alphabet, 2))
         tags = rng.standard_normal((model.steps, 2))
         pool = words[model.sequences].mean(1)
-        tagged = np.einsum("nkd,ke->nde", words[model.sequences], tags).reshape(
-            len(pool), -1
-        )  # step times position tag, summed
+        # step times position tag, summed
+        tagged = np.einsum("nkd,ke->nde", words[model.sequences], tags).reshape(len(pool), -1)
         multisets = len(list(combinations_with_replacement(range(model.alphabet), model.steps)))
         seen, bags = np.unique(np.round(pool, 9), axis=0, return_inverse=True)
         comparisons.append(equal(len(seen), multisets))
@@ -98,9 +94,8 @@ def _vacuous_fano(effort: Effort) -> list[Comparison]:
     catalogue = {"items": 12_101, "k": 10}
     ceiling, floor = bounds.recall_ceiling(8.0, **catalogue), bounds.recall_floor(8.0, **catalogue)
     step = bounds.recall_ceiling(7.9, **catalogue) - ceiling
-    needed = 8.0 - max(
-        h for h in np.linspace(0, 8, 4001) if bounds.recall_floor(h, **catalogue) > ceiling
-    )
+    entropies = np.linspace(0, 8, 4001)
+    needed = 8.0 - entropies[bounds.recall_floor(entropies, **catalogue) > ceiling].max()
     return [
         equal([floor, ceiling, step], [0.0034, 0.281, 0.016], 5e-4),
         at_most(4.4, needed),
@@ -119,24 +114,17 @@ def _small_sample(effort: Effort) -> list[Comparison]:
 
 
 def usable_information(features: np.ndarray, label: np.ndarray) -> float:
-    """V-information in nats of a linear logistic decoder, rows equally likely: the loss is convex,
-    so this is its infimum."""
+    """V-information in nats of a linear logistic decoder; the convex loss gives its infimum."""
     x = np.concatenate([features, np.ones((len(features), 1))], axis=1)
     sign = 2.0 * label - 1
 
     def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
         margin = sign * (x @ w)
-        return float(np.logaddexp(0, -margin).mean()), -(x * (sign * expit(-margin))[:, None]).mean(
-            0
-        )
+        gradient = -(x * (sign * expit(-margin))[:, None]).mean(0)
+        return float(np.logaddexp(0, -margin).mean()), gradient
 
-    fitted = minimize(
-        loss,
-        np.zeros(x.shape[1]),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": 2000, "ftol": 1e-16, "gtol": 1e-10},
-    )
+    start, options = np.zeros(x.shape[1]), {"maxiter": 2000, "ftol": 1e-16, "gtol": 1e-10}
+    fitted = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
     return float(bounds.binary_entropy(label.mean())) - float(fitted.fun)
 
 
@@ -144,18 +132,11 @@ def _usable_information(effort: Effort) -> list[Comparison]:
     pairs = np.array(list(product(range(4), repeat=2)))
     label = (pairs[:, 0] == pairs[:, 1]).astype(float)
     one_hot = np.eye(4)[pairs]
-    ordered = usable_information(one_hot.reshape(16, 8), label)
-    pooled = usable_information(one_hot.max(1), label)
-    nested = usable_information(
-        np.concatenate([one_hot.reshape(16, 8), one_hot.max(1)], axis=1), label
-    )
-    entropy_of_label = float(bounds.binary_entropy(0.25))
-    return [
-        equal(ordered, 0, 1e-9),
-        at_most(0.56, pooled),
-        at_most(pooled, entropy_of_label),
-        at_most(0.56, nested),
-    ]
+    steps, pool = one_hot.reshape(16, 8), one_hot.max(1)
+    ordered, pooled = usable_information(steps, label), usable_information(pool, label)
+    nested = usable_information(np.concatenate([steps, pool], axis=1), label)
+    most = at_most(pooled, float(bounds.binary_entropy(0.25)))
+    return [equal(ordered, 0, 1e-9), at_most(0.56, pooled), most, at_most(0.56, nested)]
 
 
 def _estimators(effort: Effort) -> list[Comparison]:
@@ -173,11 +154,8 @@ def _estimators(effort: Effort) -> list[Comparison]:
         words = z @ 3 ** np.arange(3)
         bags = np.unique(np.sort(z, 1), axis=0, return_inverse=True)[1].reshape(-1)
         inflated.append(_counted(words, y) - _counted(bags, y))
-    return [
-        *comparisons,
-        at_most(0, inflated),
-        at_most(model.order_information() + 0.05, np.mean(inflated)),
-    ]
+    mean = at_most(model.order_information() + 0.05, np.mean(inflated))
+    return [*comparisons, at_most(0, inflated), mean]
 
 
 def _counted(words: np.ndarray, y: np.ndarray) -> float:
@@ -193,19 +171,14 @@ def _saturation(effort: Effort) -> list[Comparison]:
         r = np.sqrt(-np.expm1(-2 * nats))
         x = rng.standard_normal((max(effort.repetitions // 10, 50), batch))
         y = r * x + np.sqrt(1 - r**2) * rng.standard_normal(x.shape)
-        critic = (
-            -((y[:, None] - r * x[..., None]) ** 2) / (2 * (1 - r**2)) + y[:, None] ** 2 / 2
-        )  # the true log ratio
+        residual = y[:, None] - r * x[..., None]
+        critic = -(residual**2) / (2 * (1 - r**2)) + y[:, None] ** 2 / 2  # the true log ratio
         scores = np.diagonal(critic, axis1=1, axis2=2) - logsumexp(critic, axis=2) + np.log(batch)
         terms[nats] = scores
-    gap = terms[10.0].mean() - terms[8.0].mean()
+    low, high, higher = (scores.mean() for scores in terms.values())
     capped = [at_most(scores, np.log(batch)) for scores in terms.values()]
-    return [
-        *capped,
-        at_most(abs(gap), 0.1),
-        at_most(np.log(batch) - 0.1, terms[8.0].mean()),
-        at_most(terms[1.0].mean(), 1.0),
-    ]
+    saturated = [at_most(abs(higher - high), 0.1), at_most(np.log(batch) - 0.1, high)]
+    return [*capped, *saturated, at_most(low, 1.0)]
 
 
 def _low_order(effort: Effort) -> list[Comparison]:

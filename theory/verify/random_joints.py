@@ -7,8 +7,7 @@ from scipy.special import entr
 
 
 def random_joint(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """One joint of this shape: symmetric Dirichlet of a random concentration, a fifth of the cells
-    empty half the time."""
+    """One joint: Dirichlet of random concentration, at times a fifth of its cells empty."""
     return random_joints(rng, 1, *shape)[0]
 
 
@@ -25,17 +24,8 @@ def random_joints(rng: np.random.Generator, count: int, *shape: int) -> np.ndarr
 def joint_batches(seed: int, total: int) -> Iterator[tuple[np.ndarray, int]]:
     """Batches p[case, w, y] of `total` joints in all over several sizes, with a list size each."""
     rng = np.random.default_rng(seed)
-    settings = [
-        (4, 3, 1),
-        (6, 8, 1),
-        (6, 8, 3),
-        (4, 20, 5),
-        (6, 12, 10),
-        (2, 50, 7),
-        (4, 6, 5),
-        (6, 16, 2),
-    ]
-    for words, items, k in settings:
+    settings = ["4 3 1", "6 8 1", "6 8 3", "4 20 5", "6 12 10", "2 50 7", "4 6 5", "6 16 2"]
+    for words, items, k in (map(int, setting.split()) for setting in settings):
         yield random_joints(rng, total // len(settings), words, items), k
 
 

@@ -1,5 +1,4 @@
-"""T4 to T9: recall and NDCG against information, on thousands of random joints and at the
-extremals."""
+"""T4 to T9: recall and NDCG against information, on random joints and extremals."""
 
 from itertools import pairwise
 
@@ -40,39 +39,28 @@ def _decisions(effort: Effort) -> list[Comparison]:
 def _ceiling(effort: Effort) -> list[Comparison]:
     comparisons = []
     for p, k in joint_batches(5, effort.joints):
-        items, entropies, recalls = (
-            p.shape[2],
-            np.maximum(batch_conditional_entropy(p), 0),
-            batch_recall(p, k),
-        )
+        items, recalls = p.shape[2], batch_recall(p, k)
+        entropies = np.maximum(batch_conditional_entropy(p), 0)
         comparisons.append(at_most(recalls, bounds.recall_ceiling(entropies, items=items, k=k)))
         if items > 2 * k:
-            comparisons.append(
-                at_most(recalls, bounds.recall_ceiling_weak(entropies, items=items, k=k))
-            )
+            weak = bounds.recall_ceiling_weak(entropies, items=items, k=k)
+            comparisons.append(at_most(recalls, weak))
     for items, k in ((5, 1), (12, 3), (100, 10), (12, 8)):  # the posterior that attains it
         for error in np.linspace(0.01, 0.95, 20) * (1 - k / items):
-            p = np.concatenate(
-                [np.full(k, (1 - error) / k), np.full(items - k, error / (items - k))]
-            )
-            comparisons.append(
-                equal(bounds.recall_ceiling(entropy(p), items=items, k=k), 1 - error)
-            )
+            p = np.repeat([(1 - error) / k, error / (items - k)], [k, items - k])
+            ceiling = bounds.recall_ceiling(entropy(p), items=items, k=k)
+            comparisons.append(equal(ceiling, 1 - error))
     return comparisons
 
 
 def _floor(effort: Effort) -> list[Comparison]:
     comparisons = []
     for p, k in joint_batches(6, effort.joints):
-        items, entropies, recalls = (
-            p.shape[2],
-            np.maximum(batch_conditional_entropy(p), 0),
-            batch_recall(p, k),
-        )
+        items, recalls = p.shape[2], batch_recall(p, k)
+        entropies = np.maximum(batch_conditional_entropy(p), 0)
         comparisons.append(at_most(bounds.recall_floor(entropies, items=items, k=k), recalls))
-        comparisons.append(
-            at_most(1 - recalls, bounds.hellman_raviv_constant(k, items=items) * entropies)
-        )
+        constant = bounds.hellman_raviv_constant(k, items=items)
+        comparisons.append(at_most(1 - recalls, constant * entropies))
     for items, k in ((5, 1), (12, 3), (100, 10)):  # time-sharing between two vertices attains it
         errors, _ = bounds.list_envelope(items, k)
         for left, right in pairwise(errors):
@@ -87,9 +75,8 @@ def _cap(effort: Effort) -> list[Comparison]:
     comparisons = []
     for p, k in joint_batches(7, effort.joints):
         collapsed = merge_pairs(p)
-        information = np.maximum(
-            batch_conditional_entropy(collapsed) - batch_conditional_entropy(p), 0
-        )
+        lost = batch_conditional_entropy(collapsed) - batch_conditional_entropy(p)
+        information = np.maximum(lost, 0)
         fine, coarse = batch_recall(p, k), batch_recall(collapsed, k)
         gain = np.maximum(fine, coarse)  # equal up to rounding where nothing is gained
         comparisons += [
@@ -106,9 +93,8 @@ def _lift(effort: Effort) -> list[Comparison]:
         collapsed = merge_pairs(p)
         information = batch_conditional_entropy(collapsed) - batch_conditional_entropy(p)
         coarse = batch_recall(collapsed, k)
-        noisy = np.take_along_axis(
-            p, np.argsort(-p * np.exp(0.5 * rng.standard_normal(p.shape)), axis=2)[:, :, :k], axis=2
-        )
+        order = np.argsort(-p * np.exp(0.5 * rng.standard_normal(p.shape)), axis=2)
+        noisy = np.take_along_axis(p, order[:, :, :k], axis=2)
         reached = np.minimum(noisy.sum((1, 2)), 1.0)  # any decoder of Z, not the best one
         for r, base, nats in zip(reached, coarse, information, strict=True):
             if r >= base:
@@ -125,12 +111,10 @@ def _ndcg(effort: Effort) -> list[Comparison]:
         recalls = np.minimum([bayes_recall(p, r) for r in range(1, k + 1)], 1.0)
         direct.append(bayes_ndcg(p, k))
         summed.append(bounds.ndcg_from_recalls(recalls))
-        low.append(
-            bounds.ndcg_from_recalls(np.minimum.accumulate((recalls * rng.random(k))[::-1])[::-1])
-        )
-        high.append(
-            bounds.ndcg_from_recalls(np.maximum.accumulate(recalls + (1 - recalls) * rng.random(k)))
-        )
+        below = np.minimum.accumulate((recalls * rng.random(k))[::-1])[::-1]
+        above = np.maximum.accumulate(recalls + (1 - recalls) * rng.random(k))
+        low.append(bounds.ndcg_from_recalls(below))
+        high.append(bounds.ndcg_from_recalls(above))
     return [equal(direct, summed), at_most(low, direct), at_most(direct, high)]
 
 

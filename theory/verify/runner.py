@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from theory.bounds import REGISTERED
 from theory.verify.collapse_checks import collapse_checks
 from theory.verify.comparison import Check, Effort
 from theory.verify.false_claims import false_claim_checks
@@ -17,8 +18,7 @@ FULL = Effort(joints=200_000, models=1_000, repetitions=20_000)
 
 @dataclass(frozen=True)
 class Result:
-    """Verdict on one statement. Slack is the least room left, tolerance included: it is negative
-    iff the statement fails."""
+    """Verdict on one statement; slack (tolerance included) is negative iff it fails."""
 
     id: str
     statement: str
@@ -29,28 +29,30 @@ class Result:
 
 
 def all_checks() -> list[Check]:
-    """T1 to T12 with their corollaries, G1 to G3, F1 to F10.
+    """T1 to T12 with their corollaries, G1 to G3, F1 to F10, and those of registered bounds.
 
     >>> [check.id for check in all_checks()][:5]
     ['T1', 'T2', 'C2a', 'C2b', 'T3']
     """
-    return [*collapse_checks(), *recall_checks(), *learning_checks(), *false_claim_checks()]
+    ours = [*collapse_checks(), *recall_checks(), *learning_checks(), *false_claim_checks()]
+    added = REGISTERED.items()
+    return ours + [Check(name, b.statement, b.check) for name, b in added if b.check is not None]
 
 
 def run(effort: Effort = DEFAULT, checks: Iterable[Check] | None = None) -> Iterator[Result]:
     """Yield the verdicts as they come."""
-    for one in all_checks() if checks is None else checks:
-        yield check(one, effort)
+    for statement in all_checks() if checks is None else checks:
+        yield check(statement, effort)
 
 
-def check(one: Check, effort: Effort) -> Result:
+def check(statement: Check, effort: Effort) -> Result:
     """Run one check."""
     start = time.perf_counter()
-    comparisons = one.run(effort)
+    comparisons = statement.run(effort)
     slack = min(comparison.slack + comparison.tolerance for comparison in comparisons)
     return Result(
-        id=one.id,
-        statement=one.statement,
+        id=statement.id,
+        statement=statement.statement,
         ok=all(comparison.ok for comparison in comparisons),
         slack=slack,
         cases=sum(comparison.cases for comparison in comparisons),

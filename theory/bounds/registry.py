@@ -1,0 +1,42 @@
+"""Bounds of others: callable by name beside ours, and checked by `theory.verify`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from theory.verify.comparison import Comparison, Effort
+
+
+@dataclass(frozen=True)
+class RegisteredBound:
+    """A bound that was registered, and what would refute it."""
+
+    run: Callable[..., object]  # the bound itself, from numbers to a number
+    statement: str  # one line for the verifier
+    check: "Callable[[Effort], list[Comparison]] | None"  # comparisons that must hold
+
+
+REGISTERED: dict[str, RegisteredBound] = {}
+
+
+def register_bound(
+    name: str,
+    statement: str = "",
+    check: "Callable[[Effort], list[Comparison]] | None" = None,
+) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    """A decorator that adds a bound under `name`; `check` is run by `theory.verify`.
+
+    >>> import numpy as np
+    >>> @register_bound("coin_entropy", "h <= log 2")
+    ... def most(sides: int = 2) -> float:
+    ...     return float(np.log(sides))
+    >>> REGISTERED.pop("coin_entropy").statement
+    'h <= log 2'
+    """
+
+    def add(run: Callable[..., object]) -> Callable[..., object]:
+        REGISTERED[name] = RegisteredBound(run, statement or (run.__doc__ or name), check)
+        return run
+
+    return add
