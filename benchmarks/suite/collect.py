@@ -33,7 +33,7 @@ KEY = ("dataset", "method", "seed", "split", "metric")
 COLUMNS = (*KEY, "value", "epochs", "cpu_hours", "peak_mib", "run", "commit", "config", "versions")
 
 Row = Mapping[str, Any]
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_@.+-]*")
 _CLEAN_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -260,8 +260,8 @@ def _check_rows(rows: Sequence[Row]) -> None:
         ):
             named = {name: row[name] for name in ("dataset", "method", "split")}
             raise DataError(
-                f"{named} will not do: names are small letters, digits, '-' and '_', splits are "
-                f"{' and '.join(SPLITS)}"
+                f"{named} will not do: names are small letters, digits and any of @ . + _ -, "
+                f"splits are {' and '.join(SPLITS)}"
             )
         if not isinstance(row["value"], int | float) or not math.isfinite(row["value"]):
             raise DataError(
