@@ -1,8 +1,7 @@
 """TIGER as a `transformers` T5 and back: the same weights under other names, the same function.
 
 T5 attends over whole sequences, so its encoder has to be given the `item_causal_mask`; its decoder
-then takes the encoder's output with an ordinary padding mask. Call `Tiger.to_transformers` and
-`Tiger.from_transformers`.
+then takes the encoder's output with an ordinary padding mask.
 """
 
 from typing import TYPE_CHECKING
@@ -13,15 +12,14 @@ from torch import Tensor
 
 from scoter.config import TigerConfig
 from scoter.errors import ConfigError
+from scoter.models.backbones.tiger import Tiger
 from scoter.types import SemanticIds
 
 if TYPE_CHECKING:
     from transformers import T5ForConditionalGeneration
 
-    from scoter.models.backbones.tiger import Tiger
 
-
-def to_transformers(model: "Tiger") -> "T5ForConditionalGeneration":
+def to_transformers(model: Tiger) -> "T5ForConditionalGeneration":
     """A `T5ForConditionalGeneration` with this model's weights, in evaluation mode.
 
     Raises:
@@ -29,7 +27,6 @@ def to_transformers(model: "Tiger") -> "T5ForConditionalGeneration":
 
     Example:
         >>> import numpy as np
-        >>> from scoter.models.backbones.tiger import Tiger
         >>> ids = SemanticIds(np.array([[0, 1], [1, 0]]), (2, 2))
         >>> model = Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)
         >>> to_transformers(model).config.vocab_size
@@ -65,11 +62,9 @@ def to_transformers(model: "Tiger") -> "T5ForConditionalGeneration":
 
 
 def from_transformers(
-    reference: "T5ForConditionalGeneration", ids: SemanticIds, max_items: int, beams: int
-) -> tuple[TigerConfig, dict[str, Tensor]]:
-    """The config and the weights of the TIGER over `ids` that a T5 with our tokens is.
-
-    The T5 is of version 1.0: ReLU, tied embeddings.
+    reference: "T5ForConditionalGeneration", ids: SemanticIds, max_items: int = 20, beams: int = 20
+) -> Tiger:
+    """The TIGER over `ids` that a T5 (version 1.0) is whose tokens are numbered as ours.
 
     Raises:
         ConfigError: the T5 has another vocabulary size or architecture; the message says which.
@@ -97,7 +92,9 @@ def from_transformers(
         beams=beams,
     )
     weights = reference.state_dict()
-    return config, {ours: weights[name] for ours, name in _names(config).items()}
+    model = Tiger(config, ids)
+    model.load_state_dict({ours: weights[name] for ours, name in _names(config).items()})
+    return model
 
 
 def item_causal_mask(
