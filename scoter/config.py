@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, TypeAdapter
     from pydantic_core import CoreSchema
 
-    Config = TypeVar("Config", bound=DataclassInstance)
 else:
-    Config = TypeVar("Config")
+
+    @runtime_checkable
+    class DataclassInstance(Protocol):
+        """Any dataclass, as type checkers know it."""
+
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 _FORBID = {"extra": "forbid", "strict": True}
 
@@ -127,7 +132,7 @@ class ChainsConfig:
 
 
 @runtime_checkable
-class ModelConfig(Protocol):
+class ModelConfig(DataclassInstance, Protocol):
     """What every backbone's config has; a frozen dataclass."""
 
     @property

@@ -36,7 +36,7 @@ def build_model(
     model = build_network(method, items, chains, seed, device)
     if not model.trains:
         return model
-    if chains is not None and steps is not None:
+    if model.fusion is not None and steps is not None:
         model.fusion.set_statistics(*training_steps(split, steps))
     return model.to(resolve_device(device))
 

@@ -72,6 +72,7 @@ def contributions(
     with all of them.
     """
     assert service.pattern is not None
+    assert question.reader is not None
     rows, variants = len(question.histories), len(service.pattern) + 1
     repeated = question.histories.select(np.repeat(np.arange(rows), variants))
     numbered = Histories(np.arange(rows * variants), repeated.items, repeated.offsets)
