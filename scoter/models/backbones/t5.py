@@ -120,10 +120,10 @@ def _names(config: TigerConfig) -> dict[str, str]:
         names[f"{stack}.norm.weight"] = f"{stack}.final_layer_norm.weight"
         for layer in range(config.layers):
             ours, theirs = f"{stack}.layers.{layer}", f"{stack}.block.{layer}.layer"
-            parts = [("self_norm", "self_attention", "SelfAttention", "qkvo")]
+            parts = [("self_norm", "self_attention", "SelfAttention", list("qkvo"))]
             if stack == "decoder":
-                parts.append(("cross_norm", "cross", "EncDecAttention", "qkvo"))
-            parts.append(("ff_norm", "ff", "DenseReluDense", ("wi", "wo")))
+                parts.append(("cross_norm", "cross", "EncDecAttention", list("qkvo")))
+            parts.append(("ff_norm", "ff", "DenseReluDense", ["wi", "wo"]))
             for place, (norm, part, name, maps) in enumerate(parts):
                 names[f"{ours}.{norm}.weight"] = f"{theirs}.{place}.layer_norm.weight"
                 for map_ in maps:
