@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, TypeAdapter
     from pydantic_core import CoreSchema
 
-    Config = TypeVar("Config", bound=DataclassInstance)
 else:
-    Config = TypeVar("Config")
+
+    @runtime_checkable
+    class DataclassInstance(Protocol):
+        """Any dataclass, as type checkers know it."""
+
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 _FORBID = {"extra": "forbid", "strict": True}
 
@@ -147,7 +152,7 @@ class ChainsConfig:
 
 
 @runtime_checkable
-class ModelConfig(Protocol):
+class ModelConfig(DataclassInstance, Protocol):
     """What every backbone's config has; a frozen dataclass."""
 
     @property
@@ -395,29 +400,20 @@ def _renamed_fusion(fusion: Mapping[str, object]) -> dict[str, object]:
     return {_RENAMED.get(name, name): value for name, value in fusion.items()}
 
 
-def _renamed_experiment(tree: Mapping[str, object]) -> dict[str, object]:
-    methods = tree.get("methods")
-    if not isinstance(methods, dict):
-        return dict(tree)
-    new = {name: renamed(m) if isinstance(m, dict) else m for name, m in methods.items()}
-    return {**tree, "methods": new}
-
-
-_RENAMERS: dict[type, Callable[[Mapping[str, object]], dict[str, object]]] = {
-    Experiment: _renamed_experiment,
-    MethodConfig: renamed,
-    FusionConfig: _renamed_fusion,
-}
+def _renamed_below(tree: object) -> object:
+    if not isinstance(tree, dict):
+        return tree
+    tree = {name: _renamed_below(value) for name, value in tree.items()}
+    return renamed(tree) if "fusion" in tree else tree
 
 
 def _with_new_names(text: str, kind: type) -> str:
-    if kind not in _RENAMERS:
-        return text
     try:
-        tree: object = json.loads(text)
+        tree = json.loads(text)
+        whole = isinstance(tree, dict) and kind is FusionConfig
+        return json.dumps(_renamed_fusion(tree) if whole else _renamed_below(tree))
     except (ValueError, RecursionError):
         return text  # whose fault the reader names
-    return json.dumps(_RENAMERS[kind](tree)) if isinstance(tree, dict) else text
 
 
 def with_overrides(config: Config, assignments: Sequence[str]) -> Config:

@@ -35,7 +35,7 @@ _NUMBERS |= {"cpu_hours": "float64", "peak_mib": "float64"}
 COLUMNS = (*KEY, "value", "epochs", "cpu_hours", "peak_mib", "run", "commit", "config", "versions")
 
 Row = Mapping[str, Any]
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_@.+-]*")
 _CLEAN_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -227,7 +227,7 @@ def _check_rows(rows: Sequence[Row]) -> None:
             raise DataError(f"{where}: a result needs its seed; run again with --seed N")
         named = {name: row[name] for name in ("dataset", "method", "split")}
         if named["split"] not in SPLITS or not all(_NAME.fullmatch(str(n)) for n in named.values()):
-            rule = "names are small letters, digits, '-' and '_', splits are"
+            rule = "names are small letters, digits and any of @ . + _ -, splits are"
             raise DataError(f"{named} will not do: {rule} {' and '.join(SPLITS)}")
         if not isinstance(row["value"], int | float) or not math.isfinite(row["value"]):
             what = f"its {row['split']} {row['metric']} is {row['value']}"

@@ -69,7 +69,7 @@ def build_network(
     from scoter.transfer.build import build_fusion
 
     config, fusion = method.model, method.fusion
-    dim = getattr(config, "dim", 0)
+    dim = config.dim
     torch.manual_seed(derive_seed(seed, "weights"))
     precision = resolve_precision(method.training.precision, resolve_device(device))
     model = BACKBONES.get(config.kind).build(config, items, precision)

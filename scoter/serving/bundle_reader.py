@@ -264,7 +264,7 @@ def _semantic_ids(arrays: dict[str, np.ndarray], sizes: tuple[int, ...]) -> Sema
     from scoter.models.decoding.trie import Trie
 
     ids = SemanticIds(arrays["codes"], sizes)
-    trie = Trie(*(arrays[f"trie_{name}"] for name in written.TRIE), max_children=())
+    trie = Trie(*(arrays[f"trie_{name}"] for name in written.TRIE))
     if not trie.spells(ids):
         raise ValueError("the trie does not spell these semantic IDs")
     return ids

@@ -13,7 +13,6 @@ Shape legend: B rows, L items in a row, T = L - 1 targets, C codes per item, D w
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -36,9 +35,6 @@ from scoter.models.training.batches import HistoryBatch, ItemBatch
 from scoter.models.training.precision import device_of
 from scoter.protocols import Fusion, StepSource
 from scoter.types import Histories, Rankings, SemanticIds
-
-if TYPE_CHECKING:
-    from transformers import T5ForConditionalGeneration
 
 BLUR = 0.1  # noise added to codebooks at the start, in units of T5's own
 BATCH_ROWS = 24  # users ranked together on a processor: what a core's cache holds
@@ -211,28 +207,6 @@ class Tiger(Backbone[TigerConfig]):
     ) -> Float[np.ndarray, "histories k"]:
         """log P(item | history) in nats of given items; -inf where an item is -1."""
         return rescore(self, histories, items, steps)
-
-    def to_transformers(self) -> "T5ForConditionalGeneration":
-        """A T5 of the same weights, and so of the same logits (`scoter.models.backbones.t5`)."""
-        from scoter.models.backbones.t5 import to_transformers
-
-        return to_transformers(self)
-
-    @classmethod
-    def from_transformers(
-        cls,
-        reference: "T5ForConditionalGeneration",
-        ids: SemanticIds,
-        max_items: int = 20,
-        beams: int = 20,
-    ) -> "Tiger":
-        """A TIGER over `ids` with the weights of a T5 whose tokens are numbered as ours."""
-        from scoter.models.backbones.t5 import from_transformers
-
-        config, weights = from_transformers(reference, ids, max_items, beams)
-        model = cls(config, ids)
-        model.load_state_dict(weights)
-        return model
 
     @property
     def repeat_logits(self) -> Float[Tensor, " C"] | None:

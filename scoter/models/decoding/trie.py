@@ -1,8 +1,8 @@
 """A prefix tree of semantic IDs in flat arrays: the children of a node are neighbours in memory.
 
 Nodes are numbered level by level, and within a level in lexicographic order, so that the children
-of node n are `first_child[n] .. first_child[n] + child_count[n] - 1`. Three integers per node:
-memory grows with the number of distinct prefixes, never with codebook size.
+of node n are `first_child[n] .. first_child[n] + child_count[n] - 1`. Memory grows with the number
+of distinct prefixes, never with codebook size.
 """
 
 from dataclasses import dataclass
@@ -15,33 +15,31 @@ from scoter.types import SemanticIds
 
 @dataclass(frozen=True, eq=False)
 class Trie:
-    """`code[n]` leads from n's parent to n; the root is node 0; `item[n]` is the item of a leaf,
-    else -1."""
+    """The tree; the root is node 0."""
 
     first_child: Int[np.ndarray, " nodes"]
     child_count: Int[np.ndarray, " nodes"]
-    code: Int[np.ndarray, " nodes"]
-    item: Int[np.ndarray, " nodes"]
-    max_children: tuple[int, ...]
+    code: Int[np.ndarray, " nodes"]  # leads from the parent to the node
+    item: Int[np.ndarray, " nodes"]  # of a leaf, else -1
 
     @property
     def nbytes(self) -> int:
-        return sum(
-            array.nbytes for array in (self.first_child, self.child_count, self.code, self.item)
-        )
+        return sum(array.nbytes for array in self.arrays)
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        return self.first_child, self.child_count, self.code, self.item
 
     def paths(self, levels: int) -> Int[np.ndarray, "items levels"]:
         """The nodes on the way to each item, from the root on; the leaf is left out.
 
         Example:
-            >>> build_trie(SemanticIds(np.array([[0, 1], [0, 0], [2, 1]]), (3, 2))).paths(
-            ...     2
-            ... ).tolist()
+            >>> trie = build_trie(SemanticIds(np.array([[0, 1], [0, 0], [2, 1]]), (3, 2)))
+            >>> trie.paths(2).tolist()
             [[0, 1], [0, 1], [0, 2]]
         """
-        parent = np.concatenate(
-            [[0], np.repeat(np.arange(len(self.child_count)), self.child_count)]
-        )
+        counts = self.child_count
+        parent = np.concatenate([[0], np.repeat(np.arange(len(counts)), counts)])
         leaves = np.flatnonzero(self.item >= 0)
         nodes = np.empty(len(leaves), np.int64)
         nodes[self.item[leaves]] = leaves
@@ -59,9 +57,8 @@ class Trie:
             >>> build_trie(ids).spells(ids), build_trie(ids).spells(other)
             (True, False)
         """
-        ours = build_trie(ids)
-        names = ("first_child", "child_count", "code", "item")
-        return all(np.array_equal(getattr(self, name), getattr(ours, name)) for name in names)
+        pairs = zip(self.arrays, build_trie(ids).arrays, strict=True)
+        return all(np.array_equal(ours, theirs) for ours, theirs in pairs)
 
 
 def build_trie(ids: SemanticIds) -> Trie:
@@ -79,7 +76,7 @@ def build_trie(ids: SemanticIds) -> Trie:
     changed[1:] = False
     node_of_row = np.zeros(items, np.int64)
     first, count, code = [], [], [np.array([-1])]
-    next_node, max_children = 1, []
+    next_node = 1
     for level in range(levels):
         parents = node_of_row
         starts = changed | (np.diff(codes[:, level], prepend=-1) != 0)
@@ -90,16 +87,14 @@ def build_trie(ids: SemanticIds) -> Trie:
         first.append(next_node + np.concatenate([[0], np.cumsum(children)[:-1]]))
         count.append(children)
         code.append(codes[starts, level])
-        max_children.append(int(children.max()))
         next_node += int(starts.sum())
         changed = starts
     leaves = np.zeros(items, np.int32)
-    item = np.full(next_node, -1, np.int32)
+    item = np.full(next_node, -1)
     item[node_of_row] = order
-    return Trie(
-        np.concatenate([*first, leaves]).astype(np.int32),
-        np.concatenate([*count, leaves]).astype(np.int32),
-        np.concatenate(code).astype(np.int32),
-        item,
-        tuple(max_children),
+    parts = (
+        np.concatenate([*first, leaves]),
+        np.concatenate([*count, leaves]),
+        np.concatenate(code),
     )
+    return Trie(*(part.astype(np.int32) for part in (*parts, item)))
