@@ -126,6 +126,7 @@ def age_rows(
 
     split, (model, reader, table) = method.run.split, method.trained()
     assert table is not None
+    assert reader is not None
     histories, targets = split.histories("test"), split.targets("test")
     able = np.flatnonzero(histories.lengths > max(AGES))
     chosen = np.sort(np.random.default_rng(derive_seed(seed, "ages")).permutation(able)[:users])

@@ -214,8 +214,9 @@ def _trained_again(
                 with tempfile.TemporaryDirectory() as folder:
                     save_prepared(log, catalog, Path(folder))
                     prepared = stages.prepare(context, Path(folder))
-            trained = models.train(context, name, method, prepared, None, None)
-            ranked = models.rank(context, method, trained, prepared, None, None)
+            inputs = networks.Inputs(prepared)
+            trained = models.train(context, name, method, inputs)
+            ranked = models.rank(context, method, trained, inputs)
             rankings = {part: networks.open_rankings(ranked, part) for part in PARTS}
         metrics = {
             part: mean_metrics(Evaluator().evaluate(rankings[part], split.targets(part)), METRICS)

@@ -84,10 +84,10 @@ def table(name: str, options: StoreOptions) -> None:
         if name not in known[-2:]:
             continue
         size = "all users" if outcome["full_data"] else "sample or simulated"
-        stored = outcome["config"].get("chains", {}).get("source")
+        stored = run.experiment.chains.source
         for method, made in outcome["methods"].items():
             by = (
-                f", chains by {outcome['chains_model']}"
+                f", chains by {outcome.get('chains_model')}"
                 if stored and made["config"]["fusion"]
                 else ""
             )
@@ -114,7 +114,7 @@ def print_run(run: "FinishedRun", as_json: bool) -> None:
     if outcome["note"]:
         click.echo(f"({outcome['note']})")
     if outcome.get("chains_model"):
-        click.echo(f"chains by {outcome['chains_model']}")
+        click.echo(f"chains by {outcome.get('chains_model')}")
     show_rows([_row(name, made) for name, made in outcome["methods"].items()], False)
     if outcome["differences"]:
         click.echo("\ndifferences with 95 % intervals, paired over users")
@@ -152,10 +152,9 @@ def write_run_report(run: "FinishedRun", out: Path) -> None:
 
 def _readable(store: "Store") -> "Iterator[FinishedRun]":
     """The finished runs of a store; those of another version are named on standard error."""
-    from scoter.stages.finished import FinishedRun
+    from scoter.stages.finished import finished_runs
 
-    for artefact in store.artefacts("run"):
-        run = FinishedRun(store, artefact)
+    for run in finished_runs(store):
         try:
             run.outcome  # noqa: B018
         except StoreError as error:

@@ -59,16 +59,14 @@ def recommend(run_name: str | None, options: RecommendOptions) -> None:
             f"--method {method} chooses among a run's methods, but a bundle holds one; leave it out"
         )
     use_threads(None)
-    asked = (options.users, options.items, options.count, options.explain)
+    from scoter.serving.bundle_reader import open_bundle
+    from scoter.serving.service import answers, open_method
+
     if bundle is not None:
-        from scoter.serving.bundle_reader import open_bundle
-
-        rows = open_bundle(bundle).recommend(*asked)
+        model = open_bundle(bundle)
     else:
-        from scoter.serving.service import recommend_from_run
-
-        run = options.find_run(run_name or "")
-        rows = recommend_from_run(run.store, run.artefact, method, *asked)
+        model = open_method(options.find_run(run_name or ""), method)
+    rows = answers(model, options.users, options.items, options.count, options.explain)
     if options.as_json:
         click.echo(json.dumps(rows))
         return
