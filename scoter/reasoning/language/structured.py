@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, NoReturn
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -215,9 +216,8 @@ def ask_for_chains(
     retries: int = 2,
 ) -> Iterator[Answer[ChainOutcome]]:
     """`ask_for_chain` for many requests at once, in no fixed order; see `answer_many`."""
-    return answer_many(
-        lambda request: ask_for_chain(model, request, roles, retries), requests, model.concurrency
-    )
+    ask = partial(ask_for_chain, model, roles=roles, retries=retries)
+    return answer_many(ask, requests, model.concurrency)
 
 
 @dataclass(frozen=True)
@@ -244,14 +244,9 @@ def outcome_of(answer: Answer[ChainOutcome]) -> str:
 def count_chains(answers: Sequence[Answer[ChainOutcome]]) -> ChainCounts:
     """How the requests ended, and how many replies they took."""
     ends = Counter(outcome_of(answer) for answer in answers)
-    return ChainCounts(
-        requests=len(answers),
-        at_once=ends["valid"],
-        mended=ends["mended"],
-        rejected=ends["rejected"],
-        unanswered=ends["unanswered"],
-        replies=sum(len(answer.reply.replies) for answer in answers if answer.reply is not None),
-    )
+    counts = [ends[end] for end in ("valid", "mended", "rejected", "unanswered")]
+    replies = sum(len(answer.reply.replies) for answer in answers if answer.reply is not None)
+    return ChainCounts(len(answers), *counts, replies)
 
 
 def json_objects(text: str) -> Iterator[dict[str, Json]]:
