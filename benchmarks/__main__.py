@@ -204,13 +204,14 @@ def report(out: Path, runs: tuple[str, ...], store: Path | None, results: Path) 
 
     explored = {}
     if runs:
-        from scoter.cli.runs import find_run, open_store, run_name_of
         from scoter.serving.explorer import explore
+        from scoter.stages.finished import find_run
+        from scoter.storage.store import Store
 
-        opened = open_store(store)
-        for artefact in [find_run(opened, name) for name in runs]:
-            page = explore(opened, artefact).file("explorer.json")
-            explored[run_name_of(artefact)] = page
+        opened = Store(store)
+        for finished in [find_run(opened, name) for name in runs]:
+            page = explore(opened, finished.artefact).file("explorer.json")
+            explored[finished.name] = page
     write_suite_report(out, results, explored)
     click.echo(f"{out}  from {results}")
 

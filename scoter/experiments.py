@@ -34,27 +34,28 @@ TIGER_MODEL = TigerConfig(
 TIGER_TRAINING = TrainingConfig(epochs=30, batch_targets=512, embedding_rate=10.0)
 TIGER_IDS = SemanticIdConfig(source="text+cooccurrence", collisions="reassign", components=512)
 
-NO_VOTES = "control-no-votes"
+NO_VOTES, MIXED_SCORES = "control-no-votes", "control-mixed-scores"
 # What each can and cannot show stands in docs/controls.md.
-CONTROLS = {
+_FUSIONS = {
     "control-tagged-pool": FusionConfig("tagged-pool"),
     "control-concatenation": FusionConfig("concatenation"),
     "control-last-step": FusionConfig(last_only=True),
     "control-bag": FusionConfig("bag"),
     "control-shuffled": FusionConfig("shuffled"),
-    "control-other-user": FusionConfig("structured", chains="other-user"),
+    "control-other-user": FusionConfig(source="other-user"),
     "control-noise": FusionConfig("noise"),
     "control-no-gate": FusionConfig(gate=False),
     NO_VOTES: FusionConfig(),
-    "control-every-layer": FusionConfig(reads="every-layer"),
+    "control-every-layer": FusionConfig(placement="every-layer"),
     "control-causal-steps": FusionConfig(encoder="causal"),
     "control-infonce": FusionConfig(alignment=0.1),
     "control-meanpool-infonce": FusionConfig("meanpool", alignment=0.1),
-    "control-item-text": FusionConfig(chains="item-text"),
-    "control-features": FusionConfig(chains="features"),
-    "control-mixed-scores": FusionConfig("scores"),
+    "control-item-text": FusionConfig(source="item-text"),
+    "control-features": FusionConfig(source="features"),
+    MIXED_SCORES: None,
     **{f"control-without-step-{step}": FusionConfig(without=step) for step in range(1, 15)},
 }
+CONTROLS = tuple(_FUSIONS)
 
 
 # Written by hand, not mined: mined patterns end in a list of items, and a step that averages a list
@@ -96,7 +97,7 @@ def methods(
         "tiger": MethodConfig(tiger, training),
         "tiger-meanpool": MethodConfig(tiger, training, FusionConfig("meanpool")),
     }
-    found |= {name: MethodConfig(tiger, training, fusion) for name, fusion in CONTROLS.items()}
+    found |= {name: control(name, found["tiger"]) for name in CONTROLS}
     found["scoter"] = MethodConfig(tiger, training, FusionConfig("structured"))
     return {
         name: _grounded(method, name != NO_VOTES) if grounded else method
@@ -104,13 +105,22 @@ def methods(
     }
 
 
+def control(name: str, arm: MethodConfig) -> MethodConfig:
+    """The control of that name, with the model and the training of `arm`.
+
+    Example:
+        >>> control("control-bag", methods()["scoter"]).fusion.module
+        'bag'
+    """
+    return replace(arm, fusion=_FUSIONS[name], mixed_scores=name == MIXED_SCORES)
+
+
 def _grounded(method: MethodConfig, votes: bool) -> MethodConfig:
     fusion = method.fusion
-    if fusion is None or fusion.kind == "scores" or fusion.chains in ("item-text", "features"):
+    if fusion is None or fusion.source in ("item-text", "features"):
         return method
-    return replace(
-        method, fusion=replace(fusion, grounded=True, votes=votes and fusion.kind == "structured")
-    )
+    votes = votes and fusion.module == "structured"
+    return replace(method, fusion=replace(fusion, grounded=True, votes=votes))
 
 
 def quickstart() -> Experiment:
@@ -181,13 +191,9 @@ def simulated_controls() -> Experiment:
     """lambda = 1 with another user's chains beside TIGER and SCoTER: chains in the wrong hands
     should not help."""
     shop = simulated(order=1.0)
-    control = replace(shop.methods["scoter"], fusion=CONTROLS["control-other-user"])
-    methods_in_order = {
-        "tiger": shop.methods["tiger"],
-        "control-other-user": control,
-        "scoter": shop.methods["scoter"],
-    }
-    return replace(shop, name="simulated-controls", methods=methods_in_order)
+    tiger, arm, other = shop.methods["tiger"], shop.methods["scoter"], "control-other-user"
+    chosen = {"tiger": tiger, other: control(other, arm), "scoter": arm}
+    return replace(shop, name="simulated-controls", methods=chosen)
 
 
 def simulated_controls_all() -> Experiment:
@@ -195,10 +201,7 @@ def simulated_controls_all() -> Experiment:
     here beforehand."""
     shop = simulated(order=1.0)
     arm = shop.methods["scoter"]
-    chosen = {
-        **shop.methods,
-        **{name: replace(arm, fusion=fusion) for name, fusion in CONTROLS.items()},
-    }
+    chosen = {**shop.methods, **{name: control(name, arm) for name in CONTROLS}}
     # Nothing votes here, since these chains name no items.
     left = [
         name
@@ -243,7 +246,7 @@ def benchmark(dataset: str, method: str) -> Experiment:
         data=DataConfig(dataset),
         methods={method: chosen},
         semantic_ids=TIGER_IDS,
-        pattern=() if chosen.fusion is None else RANKED_PATTERN,
+        pattern=() if chosen.fusion is None and not chosen.mixed_scores else RANKED_PATTERN,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scoter.config import Experiment
+from scoter.plugins import BACKBONES
 from scoter.stages.context import Context
 from scoter.storage.store import Artefact, Store
 
@@ -47,15 +48,15 @@ def run(
     context = Context(experiment, store or Store(), seed, say, workers, device)
     prepared = data.prepare(context, data_dir)
     methods = experiment.methods.values()
-    if any(method.model.kind != "popularity" for method in methods):
+    if any(BACKBONES.get(method.model.kind).trains for method in methods):
         check_trainable(data.open_data(prepared)[2])
     ids = pattern = steps = None
     if any(networks.needs_semantic_ids(method) for method in methods):
         ids = data.make_semantic_ids(context, data.embed_items(context, prepared))
     if any(method.fusion for method in methods):
         pattern, steps = reasoning.pattern_and_chains(context, prepared)
-    trained, ranked = {}, {}
+    inputs, made = networks.Inputs(prepared, ids, steps, pattern), {}
     for name, method in experiment.methods.items():
-        trained[name] = models.train(context, name, method, prepared, ids, steps)
-        ranked[name] = models.rank(context, method, trained[name], prepared, ids, steps)
-    return summary.summarise(context, prepared, ids, pattern, steps, trained, ranked)
+        trained = models.train(context, name, method, inputs)
+        made[name] = summary.Made(trained, models.rank(context, method, trained, inputs))
+    return summary.summarise(context, inputs, made)

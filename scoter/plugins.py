@@ -12,9 +12,13 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from scoter.errors import ConfigError, closest
+
+if TYPE_CHECKING:
+    from scoter.models.backbones.backbone import Backbone
+    from scoter.protocols import Fusion
 
 Plugin = TypeVar("Plugin")
 VARIABLE = "SCOTER_PLUGINS"
@@ -103,3 +107,30 @@ def _imported(place: str) -> None:
             f"the plug-in {place!r} cannot be imported ({type(error).__name__}: {error}); name a "
             "Python file or an installed module"
         ) from error
+
+
+BACKBONES: "Plugins[type[Backbone]]" = Plugins(
+    "a backbone (model.kind)",
+    "scoter.backbones",
+    {
+        "popularity": "scoter.models.backbones.popularity:Popularity",
+        "sasrec": "scoter.models.backbones.sasrec:SASRec",
+        "gru4rec": "scoter.models.backbones.gru4rec:GRU4Rec",
+        "tiger": "scoter.models.backbones.tiger:Tiger",
+    },
+)
+FUSIONS: "Plugins[type[Fusion]]" = Plugins(
+    "a fusion (fusion.module)",
+    "scoter.fusions",
+    {
+        "structured": "scoter.transfer.fusion:StructuredFusion",
+        "meanpool": "scoter.transfer.collapse:MeanPoolFusion",
+        "tagged-pool": "scoter.transfer.collapse:TaggedPoolFusion",
+        "concatenation": "scoter.transfer.collapse:ConcatenationFusion",
+        "bag": "scoter.transfer.collapse:BagFusion",
+        "shuffled": "scoter.transfer.randomise:ShuffledFusion",
+        "noise": "scoter.transfer.randomise:NoiseFusion",
+    },
+)
+register_backbone = BACKBONES.register
+register_fusion = FUSIONS.register

@@ -181,12 +181,12 @@ def _only_lacks(whole: Path, damaged: Path) -> bool:
 
 def read_artefact(root: Path, name: str) -> str:
     """A digest of what a stage's readers give, of the artefact that the file `name` belongs to."""
-    from scoter.cli.runs import outcome_of
     from scoter.stages.context import PARTS
     from scoter.stages.data import open_data, open_semantic_ids
     from scoter.stages.networks import open_rankings
     from scoter.stages.reasoning import open_pattern, open_steps
     from scoter.storage.arrays import load_arrays
+    from scoter.storage.run_files import outcome_of
 
     def weights(artefact: Artefact) -> Any:
         told = json.loads(artefact.file("training.json").read_text())

@@ -32,8 +32,6 @@ from scoter.storage.store import git_commit
 from scoter.types import Split, Targets, UserMetrics
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from scoter.protocols import StepSource
 
 METRICS = ("recall@10", "ndcg@10")
@@ -126,7 +124,7 @@ def _metrics_by_age(method: FinishedMethod, chosen: np.ndarray) -> dict[str, dic
     targets = method.run.split.targets("test")
     sampled = method.run.split.histories("test").select(chosen)
     wanted = Targets(targets.users[chosen], targets.items[chosen])
-    readers: dict[str, StepSource] = {str(age): Older(reader, age) for age in AGES}
+    readers: dict[str, StepSource] = {str(age): older(reader, age) for age in AGES}
     readers["without"] = NoSteps(table.step_count, table.dim)
     by_age = {}
     for age, source in readers.items():
@@ -135,17 +133,11 @@ def _metrics_by_age(method: FinishedMethod, chosen: np.ndarray) -> dict[str, dic
     return by_age
 
 
-class Older:
+def older(reader: "StepSource", age: int) -> "StepSource":
     """A reader of the chains written `age` interactions ago; shorter histories have none."""
+    from scoter.models.step_reader import Redirected
 
-    def __init__(self, reader: "StepSource", age: int) -> None:
-        self.reader, self.age = reader, age
-
-    def read(self, users: "Tensor", prefix_lengths: "Tensor") -> "tuple[Tensor, Tensor]":
-        return self.reader.read(users, prefix_lengths - self.age)
-
-    def named(self, users: "Tensor", prefix_lengths: "Tensor") -> "Tensor":
-        return self.reader.named(users, prefix_lengths - self.age)
+    return Redirected(reader, lambda users, lengths: (users, lengths - age))
 
 
 def by_length(split: Split) -> dict[str, Members]:

@@ -144,7 +144,7 @@ def one_seed(seed: int, attention: float) -> Row:
     from scoter.stages.context import Context
     from scoter.stages.data import embed_items, make_semantic_ids, open_data, prepare
     from scoter.stages.models import rank, train
-    from scoter.stages.networks import open_rankings
+    from scoter.stages.networks import Inputs, open_rankings
     from scoter.stages.reasoning import pattern_and_chains
     from scoter.storage.store import Store, git_commit
 
@@ -153,11 +153,11 @@ def one_seed(seed: int, attention: float) -> Row:
     data = prepare(context, None)
     ids = make_semantic_ids(context, embed_items(context, data))
     _, steps = pattern_and_chains(context, data)
-    lists = {}
+    inputs, lists = Inputs(data, ids, steps), {}
     for name in ARMS:
         method = chosen.methods[name]
-        trained = train(context, name, method, data, ids, steps)
-        rankings = open_rankings(rank(context, method, trained, data, ids, steps), "test")
+        trained = train(context, name, method, inputs)
+        rankings = open_rankings(rank(context, method, trained, inputs), "test")
         lists[name] = rankings.items[:, :SHOWN]
     _, catalog, split = open_data(data)
     if chosen.data.simulated is None:

@@ -61,14 +61,14 @@ def count_parameters(dataset: str = "beauty") -> dict[str, int]:
     grounded_width = LEVEL_WIDTH * len(ids.codebook_sizes) + FRAME_WIDTH
     for name, method in chosen.items():
         fusion = method.fusion
+        if method.mixed_scores:
+            counts[name] = 0
         if fusion is None or method.model.kind != "tiger" or fusion.without > len(pattern):
             continue
-        counts[name] = 0
-        if fusion.kind != "scores":
-            width = WORDS + grounded_width * fusion.grounded
-            counts[name] += _size(build_fusion(fusion, pattern, width, tiger.dim, tiger.layers))
-            if fusion.alignment:
-                counts[name] += _size(Alignment(tiger.dim, fusion.alignment, fusion.temperature))
+        width = WORDS + grounded_width * fusion.grounded
+        counts[name] = _size(build_fusion(fusion, pattern, width, tiger.dim, tiger.layers))
+        if fusion.alignment:
+            counts[name] += _size(Alignment(tiger.dim, fusion.alignment, fusion.temperature))
     return counts
 
 

@@ -202,8 +202,9 @@ def _rankings(
         with tempfile.TemporaryDirectory() as folder:
             save_prepared(order.log, order.catalog, Path(folder))
             prepared = stages.prepare(context, Path(folder))
-    trained = models.train(context, name, method, prepared, None, None)
-    ranked = models.rank(context, method, trained, prepared, None, None)
+    inputs = networks.Inputs(prepared)
+    trained = models.train(context, name, method, inputs)
+    ranked = models.rank(context, method, trained, inputs)
     return {part: networks.open_rankings(ranked, part) for part in SPLITS}
 
 

@@ -204,10 +204,7 @@ def _inputs_of(run: Mapping[str, Any], method: Mapping[str, Any]) -> dict[str, A
 
 def _reads_stored(run: Mapping[str, Any], method: Mapping[str, Any]) -> bool:
     """Whether a method reads chains of a folder, which a language model may have written."""
-    return (
-        bool(run.get("config", {}).get("chains", {}).get("source"))
-        and method.get("fusion") is not None
-    )
+    return bool(run.get("config", {}).get("chains", {}).get("source")) and reads_chains(method)
 
 
 def _collected_name(run: Mapping[str, Any], method: str) -> str:

@@ -11,8 +11,13 @@ import numpy as np
 
 from benchmarks.suite.cells import Cell, experiment_of
 from benchmarks.suite.collect import gpu_of, load_rows
-from benchmarks.suite.recipes import differences, mixes_scores, recipe_of, stored_recipe
-from scoter.config import to_json
+from benchmarks.suite.recipes import (
+    differences,
+    mixes_scores,
+    reads_chains,
+    recipe_of,
+    stored_recipe,
+)
 from scoter.data.sources import REGISTRY, locate
 
 Row = Mapping[str, Any]
@@ -72,10 +77,8 @@ def forecast(cell: Cell, rows: Sequence[Row], data: Path | None = None) -> float
     if cell.own:
         return None
     method = experiment_of(cell).methods[cell.method]
-    if method.model.kind == "popularity" or mixes_scores(
-        json.loads(to_json(method))
-    ):  # whose recommender is trained already, as TIGER
-        return 0.0
+    if method.model.kind == "popularity" or method.mixed_scores:
+        return 0.0  # mixed scores are those of a recommender that TIGER's cell trains
     recipe, rates = recipe_of(cell), {"recipe": [], "method": [], "kind": [], "model": []}
     for row in rows:
         config, targets = json.loads(row["config"]), training_targets(row["dataset"])
@@ -85,7 +88,8 @@ def forecast(cell: Cell, rows: Sequence[Row], data: Path | None = None) -> float
         alike = config.get("model", {}).get("kind") == method.model.kind
         if alike:
             rates["model"].append(rate)
-        if alike and (config.get("fusion") is None) == (method.fusion is None):
+        reads = reads_chains(config) or mixes_scores(config)
+        if alike and reads == (method.fusion is not None):
             rates["kind"].append(rate)
         if alike and row["method"] == cell.method:
             rates["method"].append(rate)

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.suite.cells import Cell, experiment_of
-from scoter.config import DiscoverConfig, MethodConfig, SemanticIdConfig, from_json, to_json
+from scoter.config import (
+    DiscoverConfig,
+    MethodConfig,
+    SemanticIdConfig,
+    from_json,
+    renamed,
+    to_json,
+)
 from scoter.errors import ConfigError
 from scoter.storage.store import hash_file
 
@@ -55,15 +62,13 @@ def own_config(own: str) -> dict[str, Any]:
 
 
 def reads_chains(method: Mapping[str, Any]) -> bool:
-    """Whether a method's config has it read chains; mixed scores need none."""
-    return method.get("fusion") is not None and not mixes_scores(method)
+    """Whether a method's config has it read chains."""
+    return renamed(method).get("fusion") is not None
 
 
 def mixes_scores(method: Mapping[str, Any]) -> bool:
-    """Whether a method is a trained recommender's scores mixed with others, so that it trains
-    nothing of its own."""
-    fusion = method.get("fusion")
-    return isinstance(fusion, Mapping) and fusion.get("kind") == "scores"
+    """Whether a method mixes the scores of a recommender that another method trains."""
+    return bool(renamed(method).get("mixed_scores"))
 
 
 def origin_of_chains(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,13 +86,13 @@ def stored_recipe(config: Mapping[str, Any]) -> dict[str, Any]:
     as it was."""
     if config.get("model", {}).get("kind") == "own":
         return dict(config)
+    config = renamed(config)
     parts = {"method": {name: config.get(name) for name in ("model", "training", "fusion")}}
+    parts["method"]["mixed_scores"] = mixes_scores(config)
     model = config.get("model", {})
     if reads_chains(config) and model.get("kind") == "tiger" and model.get("layers", 1) > 1:
-        parts["method"]["fusion"] = {
-            "reads": "every-layer",
-            **config["fusion"],
-        }  # all there was before there was a choice
+        # "every-layer" is all there was before there was a choice
+        parts["method"]["fusion"] = {"placement": "every-layer", **config["fusion"]}
     parts |= {"semantic_ids": config["semantic_ids"]} if config.get("semantic_ids") else {}
     parts |= origin_of_chains(config) if reads_chains(config) else {}
     try:
@@ -151,7 +156,7 @@ def _brief(value: Any) -> Any:
 
 
 def _without_use_of_chains(config: Mapping[str, Any], with_origin: bool) -> dict[str, Any]:
-    parts = stored_recipe({**config, "fusion": None})
+    parts = stored_recipe({**config, "fusion": None, "mixed_scores": False})
     return parts | (origin_of_chains(config) if with_origin else {})
 
 

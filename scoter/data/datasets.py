@@ -13,7 +13,7 @@ from scoter.data.prepared import fingerprint, load_prepared
 from scoter.data.simulated import simulate
 from scoter.data.sources import REGISTRY, check_counts, locate
 from scoter.data.split import leave_one_out, sample_users
-from scoter.errors import ConfigError, DataError
+from scoter.errors import ConfigError, DataError, closest
 from scoter.types import Catalog, InteractionLog, Split, Targets
 
 SIMULATED = "simulated"
@@ -189,6 +189,7 @@ def _whole(
         raise DataError(
             f"dataset {config.name!r} is neither in $SCOTER_DATA nor in data-cache/; {how}oint "
             f"--data or SCOTER_DATA at a prepared folder, or use the dataset {SIMULATED!r}"
+            f"{'' if config.name in REGISTRY else closest(config.name, REGISTRY)}"
         )
     log, catalog = load_prepared(folder)
     check_counts(config.name, log, catalog)

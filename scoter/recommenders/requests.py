@@ -14,12 +14,12 @@ from scoter.types import Histories, Rankings
 
 @dataclass(frozen=True, eq=False)
 class Requests:
-    """Histories, one a row, whose users are numbered by row, and who stands behind each."""
+    """Histories, whose users are numbered by row, and who asks for each."""
 
     dataset: Dataset
     who: Sequence[str]  # the name of each row in the answer
     users: Int[np.ndarray, " rows"]  # the row's user in the dataset, -1 for somebody else
-    histories: Histories
+    histories: Histories  # one a row
 
     @property
     def is_prefix(self) -> Bool[np.ndarray, " rows"]:
@@ -44,20 +44,13 @@ class Requests:
         rank = np.cumsum(kept, axis=1)
         row, column = np.nonzero(kept & (rank <= k))
         keys = np.asarray(self.dataset.catalog.keys, dtype=object)
-        return pd.DataFrame(
-            {
-                "user": np.asarray(self.who, dtype=object)[row],
-                "item": keys[items[row, column]],
-                "score": scores[row, column].astype(np.float64),
-                "rank": rank[row, column],
-            }
-        )
+        users, best = np.asarray(self.who, dtype=object)[row], scores[row, column]
+        answers = {"user": users, "item": keys[items[row, column]], "score": best.astype(float)}
+        return pd.DataFrame({**answers, "rank": rank[row, column]})
 
 
 def requests_of(
-    dataset: Dataset,
-    users: Sequence[str] | None,
-    histories: Sequence[Sequence[str]] | None,
+    dataset: Dataset, users: Sequence[str] | None, histories: Sequence[Sequence[str]] | None
 ) -> Requests:
     """Requests for users, for histories, or for histories of users; see `Estimator.recommend`.
 
@@ -73,18 +66,14 @@ def requests_of(
     else:
         chosen = np.full(len(histories), -1) if numbers is None else numbers
         if len(chosen) != len(histories):
-            raise ConfigError(
-                f"{len(chosen)} users and {len(histories)} histories were given; give one history "
-                f"for each user, or leave users out"
-            )
+            given = f"{len(chosen)} users and {len(histories)} histories were given"
+            raise ConfigError(f"{given}; give one history for each user, or leave users out")
         lengths = np.array([len(history) for history in histories], np.int64)
         if len(lengths) and lengths.min() == 0:
-            raise ConfigError(
-                f"history {int(lengths.argmin())} is empty; give it at least one item"
-            )
-        items = _numbers(
-            dataset.item_numbers, [key for history in histories for key in history], "item"
-        )
+            empty = int(lengths.argmin())
+            raise ConfigError(f"history {empty} is empty; give it at least one item")
+        keys = [key for history in histories for key in history]
+        items = _numbers(dataset.item_numbers, keys, "item")
         asked = Histories(chosen, items, np.concatenate([[0], np.cumsum(lengths)]))
         who = [str(row) for row in range(len(histories))] if users is None else list(users)
     rows = Histories(np.arange(len(who)), asked.items, asked.offsets)
@@ -92,9 +81,9 @@ def requests_of(
 
 
 def _numbers(known: pd.Index, wanted: Sequence[str], what: str) -> Int[np.ndarray, " wanted"]:
-    found = known.get_indexer(pd.Index([str(key) for key in wanted], dtype=object))
-    if len(found) and found.min() < 0:
-        unknown = str(list(wanted)[int(np.argmin(found))])
+    numbers = known.get_indexer(pd.Index([str(key) for key in wanted], dtype=object))
+    if len(numbers) and numbers.min() < 0:
+        unknown = str(list(wanted)[int(np.argmin(numbers))])
         looks = ", ".join(map(str, known[:3]))
         raise ConfigError(f"the dataset has no {what} {unknown!r}; its keys look like {looks}")
-    return found.astype(np.int64)
+    return numbers.astype(np.int64)

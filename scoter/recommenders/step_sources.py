@@ -1,32 +1,29 @@
 """The chains that a method reads: its users' own, or what a control puts in their place."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
 
 from scoter.config import FusionConfig, TextConfig
 from scoter.errors import ConfigError
 from scoter.reasoning.catalogue.facets import item_names
 from scoter.reasoning.catalogue.view import look
+from scoter.recommenders.chains import Encode
 from scoter.seeding import derive_seed
 from scoter.semantic_ids.vectors import text_fields
 from scoter.storage.sentence_vectors import item_texts
 from scoter.types import Catalog, SemanticIds, Split, StepEmbeddings
-
-Encode = Callable[[list[str]], Float32[np.ndarray, "sentences dim"]]
 
 
 @dataclass(frozen=True, eq=False)
 class Sources:
     """What chains may be made from besides their own sentences."""
 
-    catalog: Catalog
-    split: Split
+    catalog: Catalog  # names and texts of items
+    split: Split  # whose training part gives each prefix its last items
     ids: SemanticIds | None  # for chains whose steps carry the codes of the items they name
     encode: Encode  # the sentence encoder of the chains
-    text: TextConfig
+    text: TextConfig  # the catalogue columns that make an item's text
 
 
 def steps_as_read(
@@ -39,10 +36,9 @@ def steps_as_read(
     """The step embeddings that a fusion of this configuration reads.
 
     Args:
-        steps: everybody's own chains.
+        steps: the users' own chains.
         sentences: the text of each row of `steps.vectors`.
-        widths: how many sentences of each step a slot is made for, where each sentence has one; by
-            default as many as these chains have.
+        widths: slots of each step where each sentence has a slot; default: as many as needed.
 
     Raises:
         ConfigError: grounded steps without semantic IDs.
@@ -53,11 +49,11 @@ def steps_as_read(
 
     if fusion.grounded:
         steps = grounded_steps(steps, sentences, sources)
-    if fusion.chains == "other-user":
+    if fusion.source == "other-user":
         steps = other_users_chains(steps, derive_seed(0, "other-user"))
-    elif fusion.chains == "features":
+    elif fusion.source == "features":
         steps = statements_as_features(steps, derive_seed(0, "features"))
-    elif fusion.chains == "item-text":
+    elif fusion.source == "item-text":
         steps = item_text_steps(steps, sources)
     return one_step_per_sentence(steps, like=widths) if fusion.slots == "sentence" else steps
 

@@ -2,13 +2,11 @@
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scoter.config import Experiment, SamplingConfig, to_json
-from scoter.errors import ConfigError
 from scoter.recommenders.step_sources import spoken_items
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context, sentence_encoder
@@ -17,7 +15,7 @@ from scoter.storage.store import Artefact
 
 if TYPE_CHECKING:
     from scoter.reasoning.discovery.report import Discovery
-    from scoter.reasoning.language.server import ServerConfig
+    from scoter.reasoning.language.registry import ModelChoice
 
 REPLIES = "replies"
 SMALL_MODEL_NOTE = (
@@ -26,45 +24,7 @@ SMALL_MODEL_NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class ChosenModel:
-    """A language model's name, as its server knows it, and the server; `small` where it is the
-    packaged SmolLM2."""
-
-    name: str
-    server: "ServerConfig"
-    small: bool
-
-
-def language_model_of(name: str, server: Mapping[str, Any]) -> ChosenModel | None:
-    """What `--language-model` names: None for "catalog", SmolLM2 for "local", else a model of the
-    server at `base_url`.
-
-    Raises:
-        ConfigError: the address is missing, or is given where none is wanted.
-    """
-    from scoter.reasoning.language.local_server import LOCAL_MODEL
-    from scoter.reasoning.language.server import ServerConfig
-
-    address = server.get("base_url", "")
-    if name in ("catalog", "local") and address:
-        raise ConfigError(
-            f"--language-model {name} has no use for --base-url {address}; leave it out, or name "
-            f"the server's model"
-        )
-    if name == "catalog":
-        return None
-    if name != "local" and not address:
-        raise ConfigError(
-            f"--language-model {name} needs the address of its server: --base-url "
-            f"http://HOST:PORT/v1"
-        )
-    return ChosenModel(
-        LOCAL_MODEL if name == "local" else name, ServerConfig(**server), name == "local"
-    )
-
-
-def sized_for(experiment: Experiment, model: ChosenModel | None) -> Experiment:
+def sized_for(experiment: Experiment, model: "ModelChoice | None") -> Experiment:
     """The experiment with samples that a language model's calls allow; with the catalogue reasoner
     it stays as it is.
 
@@ -91,7 +51,7 @@ def sized_for(experiment: Experiment, model: ChosenModel | None) -> Experiment:
 
 
 def discover_pattern(
-    context: Context, data: Artefact, model: ChosenModel | None = None
+    context: Context, data: Artefact, model: "ModelChoice | None" = None
 ) -> Artefact:
     """Generate, validate and mine a reasoning pattern, on training events alone: `pattern.json`,
     `points.json`, `picture.svg`.
@@ -140,7 +100,7 @@ def _with_catalog(context: Context, data: Artefact) -> "Discovery":
     )
 
 
-def _with_model(context: Context, data: Artefact, model: ChosenModel) -> "Discovery":
+def _with_model(context: Context, data: Artefact, model: "ModelChoice") -> "Discovery":
     from scoter.reasoning.discovery.with_model import discover_with_model
     from scoter.reasoning.language.replies import RequestStore
 
@@ -151,8 +111,8 @@ def _with_model(context: Context, data: Artefact, model: ChosenModel) -> "Discov
         if done == total or done % 25 == 0:
             context.say(f"{part}: {done} of {total} chains, {time.monotonic() - started:.0f} s")
 
-    with model.server.open() as server:
-        stored = RequestStore(context.store.root / REPLIES).recording(server)
+    with model.open() as opened:
+        stored = RequestStore(context.store.root / REPLIES).recording(opened)
         found = discover_with_model(
             split,
             catalog,
@@ -163,7 +123,7 @@ def _with_model(context: Context, data: Artefact, model: ChosenModel) -> "Discov
             derive_seed(context.data_seed, "discover"),
             progress,
         )
-        usage = server.usage
+        usage = stored.usage
     context.say(f"used: {usage}")
     spent = {
         "seconds": time.monotonic() - started,

@@ -38,7 +38,7 @@ class TransferProbe:
         from scoter.models.training.loop import Descent
         from scoter.recommenders.network import build_model
 
-        if method.fusion is None or method.fusion.chains != "own" or method.fusion.kind == "scores":
+        if method.fusion is None or method.fusion.source != "own":
             raise ConfigError(
                 f"a transfer is probed with a method that reads its user's own chain; "
                 f"{method.fusion} does not"

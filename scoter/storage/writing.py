@@ -1,10 +1,4 @@
-"""Writing for a user: a file appears whole or not at all, and a place that cannot be written is
-named with a remedy.
-
-A full disk, a read-only folder or a quota is no defect of the program, so whoever writes where a
-user asked for it does so inside `writing` or `replacing`, and the user reads one line. The store
-has such a line of its own.
-"""
+"""Writing for a user: a file appears whole or not at all; a full disk is one line with a remedy."""
 
 import os
 import uuid
@@ -24,8 +18,7 @@ def writing(place: Path | str) -> Iterator[None]:
     """A block that writes to `place`, a file or folder.
 
     Raises:
-        StoreError: the system refuses to write; the message names the place, the reason and the
-            remedy.
+        StoreError: the system refuses; the message names the place, the reason and the remedy.
 
     Example:
         >>> with writing("/dev/full"), open("/dev/full", "w") as file:
@@ -37,18 +30,16 @@ def writing(place: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(
-            f"{place} cannot be written ({error.strerror or error}); free space there, allow "
-            "writing, or name another place, and run again"
-        ) from None
+        remedy = "free space there, allow writing, or name another place, and run again"
+        reason = error.strerror or error
+        raise StoreError(f"{place} cannot be written ({reason}); {remedy}") from None
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """The name of a new file beside `path`, of the same kind, which takes the place of `path` once
-    the block has written it.
+    """The name of a new file that replaces `path` once the block has written it.
 
-    Until then, and where the block fails, what was at `path` stays as it was.
+    Where the block fails, what was at `path` stays.
 
     Raises:
         StoreError: as `writing` does.
@@ -65,8 +56,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_parquet(table: "pa.Table", path: Path, **options: Any) -> None:
-    """`pyarrow.parquet.write_table` to a file that Python opens: Arrow takes a path for UTF-8,
-    whatever the locale says."""
+    """`pyarrow.parquet.write_table` to a file that Python opens: Arrow takes paths for UTF-8."""
     import pyarrow.parquet as pq
 
     with path.open("wb") as file:

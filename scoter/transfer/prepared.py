@@ -15,24 +15,27 @@ Shape legend: S slots that exist (the null last), D width, H heads, E head width
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from scoter.protocols import StepSource
 from scoter.transfer.fusion import StructuredFusion
+from scoter.transfer.reading import GatedAttention
 from scoter.transfer.votes import Votes
 
 CHUNK = 4096
 
 
 @runtime_checkable
-class ShippedSteps(Protocol):
-    """What is asked of a table that holds one chain at most for each user
-    (`scoter.models.quantised_steps.QuantisedSteps`)."""
+class ShippedSteps(StepSource, Protocol):
+    """A table with one chain at most for each user, such as
+    `scoter.models.quantised_steps.QuantisedSteps`."""
 
     step_count: int
 
@@ -43,10 +46,6 @@ class ShippedSteps(Protocol):
     ]: ...
 
     def means(self, bags: Int[np.ndarray, " bags"]) -> Float[np.ndarray, "bags dim"]: ...
-
-    def named(
-        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
-    ) -> Int[Tensor, "rows steps"]: ...
 
 
 class PreparedFusion:
@@ -72,11 +71,30 @@ class PreparedFusion:
         self.votes = None if fusion.votes is None else _votes_multiplied_out(fusion.votes)
         # What the slot of a step has whatever it says, and how much of what it says; None where a
         # fusion has slots of its own.
-        self.own: Any = None
+        self.own: Tensor | None = None
         if fusion.shares_steps and fusion.order is None:
             self.own = fusion.project(-fusion.centre / fusion.scale[:, None]) + fusion.position
             self.gain = fusion.centre.shape[1] ** 0.5 / fusion.scale
             self.null = fusion.norm(fusion.null[0])[0]
+
+    def of_source(self, steps: StepSource) -> "Callable[[int, int], PreparedChain]":
+        """(user, prefix length) -> the chain, made ready when it is asked for."""
+
+        def chain_of(user: int, length: int) -> PreparedChain:
+            asked = torch.tensor([user]), torch.tensor([length])
+            (values, mask), named = steps.read(*asked), None
+            if self.votes is not None:
+                named = steps.named(*asked)[0]
+            return self.chain(values[0], mask[0], named)
+
+        return chain_of
+
+    def of_table(self, table: ShippedSteps) -> "Callable[[int, int], PreparedChain]":
+        """The same for a shipped table, whose chains are all made ready now where they can be."""
+        if self.own is None:
+            return self.of_source(table)
+        chains = self.chains(table)
+        return lambda user, length: chains.of(user)
 
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)
@@ -119,6 +137,7 @@ class PreparedFusion:
     def _slots(
         self, said: Float[Tensor, "rows step_dim"], places: Int[Tensor, " rows"]
     ) -> Float[Tensor, "rows D"]:
+        assert self.own is not None
         lengths = torch.linalg.vector_norm(said, dim=1).clamp(min=1e-12)
         projected = nn.functional.linear(said, self.fusion.project.weight)
         return self.fusion.norm(
@@ -243,7 +262,7 @@ class _VoteWeights(NamedTuple):
     abstain: float
 
 
-def _multiply_out(layer: Any) -> _Layer:
+def _multiply_out(layer: GatedAttention) -> _Layer:
     scale, shift, dim = layer.norm.weight, layer.norm.bias, len(layer.norm.weight)
     width = (dim // layer.heads) ** -0.5
     if layer.gate is None:

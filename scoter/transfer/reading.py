@@ -2,28 +2,13 @@
 hidden states to slots."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from scoter.models.dropout import Dropout
-
-
-@dataclass
-class ChainMemory:
-    """Encoded slots of a batch of chains, with the attention bias that hides missing steps.
-
-    `keys_values` caches what each layer derives from the slots, so that decoding pays for it once.
-    `named` says which item each step names, -1 where it names none; it is there where steps have
-    votes.
-    """
-
-    slots: Float[Tensor, "rows slots dim"]
-    bias: Float[Tensor, "rows 1 1 slots"]
-    keys_values: dict[int, tuple[Tensor, Tensor]]
-    named: Int[Tensor, "rows steps"] | None = None
+from scoter.models.step_reader import ChainMemory
 
 
 class CausalSteps(nn.Module):

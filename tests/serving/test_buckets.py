@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.documents import renewed
-from benchmarks.studies.buckets import Older, age_rows, as_text, by_length, by_popularity, measure
+from benchmarks.studies.buckets import age_rows, as_text, by_length, by_popularity, measure, older
 from benchmarks.tables.buckets_page import as_markdown
 from scoter.stages.finished import find_methods
 from scoter.storage.store import Artefact, Store
@@ -32,7 +32,7 @@ def test_an_old_chain_is_that_of_the_shorter_prefix(finished: tuple[Store, Artef
     _, reader, _ = find_methods([finished[1].path], ("scoter",))["scoter"].untrained()
     assert reader is not None
     users, lengths = torch.tensor([0, 1, 2]), torch.tensor([6, 2, 7])
-    steps, mask = Older(reader, 2).read(users, lengths)
+    steps, mask = older(reader, 2).read(users, lengths)
     wanted, there = reader.read(users[[0, 2]], lengths[[0, 2]] - 2)
     assert torch.equal(steps[[0, 2]], wanted)
     assert torch.equal(mask[[0, 2]], there)

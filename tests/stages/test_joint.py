@@ -112,7 +112,7 @@ def test_held_in_targets_are_taken_out_of_training(shop):
 
 def test_a_method_without_its_users_own_chain_is_refused(shop):
     split, catalog, steps = shop
-    for fusion in (None, FusionConfig(chains="other-user"), FusionConfig("scores")):
+    for fusion in (None, FusionConfig(source="other-user")):
         with pytest.raises(
             ConfigError, match="probed with a method that reads its user's own chain"
         ):

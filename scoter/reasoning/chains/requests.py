@@ -7,8 +7,9 @@ patterns and histories give equal requests, and a stored reply is found again.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
+from scoter.config import AskingConfig, Count
 from scoter.errors import ConfigError
 from scoter.reasoning.language import prompts
 from scoter.reasoning.language.language_model import CompletionRequest, Message, schema_text
@@ -20,58 +21,27 @@ RECOMMENDATION = "recommendation"
 
 
 @dataclass(frozen=True)
-class WritingConfig:
-    """How a language model is asked. Lengths are in characters.
+class WritingConfig(AskingConfig):
+    """How a language model is asked for the chains of a pattern."""
 
-    `prompt` brief leaves the explanations out, for models too small to follow them. `schema` says
-    what the server is asked to keep to: `ordered` fixes each step's role at its place (llama.cpp
-    and vLLM take it), `any` the set of roles (hosted servers take it), `none` nothing. `sample`
-    numbers a further chain for the same history. `retries` is how often a reply that cannot be used
-    is sent back.
-    """
-
-    model: str
-    prompt: Literal["full", "brief"] = "full"
-    schema: Literal["ordered", "any", "none"] = "any"
-    history_characters: int = 3000
-    title_characters: int = 160
-    step_characters: int = 300
-    name_characters: int = 200
-    recommendations: int = 5
-    temperature: float = 0.8
-    top_p: float = 0.95
-    max_tokens: int = 512
+    model: str  # the model's name, as its server knows it
+    step_characters: Count = 300  # of a step's sentence
+    name_characters: Count = 200  # of an item's name
     seed: int = 0
-    sample: int = 0
-    retries: int = 2
+    sample: int = 0  # numbers a further chain for the same history
 
     def __post_init__(self) -> None:
-        self.prompt_config()  # refuses what a prompt cannot hold
+        super().__post_init__()
         if not self.model:
             raise ConfigError("the language model has no name; pass --language-model NAME")
-        lengths = {"step_characters": self.step_characters, "name_characters": self.name_characters}
-        for name, value in lengths.items():
-            if value < 1:
-                raise ConfigError(f"{name} = {value}; it must be 1 or more")
-        if self.retries < 0:
-            raise ConfigError(f"retries = {self.retries}; it must be 0 or more")
+        for name in ("step_characters", "name_characters"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}; it must be 1 or more")
 
     @property
     def prompt_version(self) -> str:
         """What the chains name as their prompt's version."""
         return BRIEF_PROMPT_VERSION if self.prompt == "brief" else prompts.PROMPT_VERSION
-
-    def prompt_config(self) -> prompts.PromptConfig:
-        """The part of this that the prompts know."""
-        return prompts.PromptConfig(
-            history_characters=self.history_characters,
-            title_characters=self.title_characters,
-            recommendations=self.recommendations,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            max_tokens=self.max_tokens,
-            seed=self.seed,
-        )
 
 
 def small_model(model: str, seed: int = 0) -> WritingConfig:
@@ -139,11 +109,10 @@ def chain_request(
         Reply with JSON on one line: a short sentence for each of the steps "likes", then 1 ...
     """
     steps = asked_steps(pattern)
-    settings = config.prompt_config()
     if config.prompt == "brief":
-        prompt = _brief(titles, steps, settings)
+        prompt = _brief(titles, steps, config)
     else:
-        prompt = prompts.render(titles, "", settings, ReasoningPattern(steps))
+        prompt = prompts.render(titles, "", config, ReasoningPattern(steps))
     return CompletionRequest(
         messages=(Message("user", prompt),),
         model=config.model,
@@ -156,14 +125,14 @@ def chain_request(
     )
 
 
-def _brief(titles: Sequence[str], steps: Sequence[Step], settings: prompts.PromptConfig) -> str:
+def _brief(titles: Sequence[str], steps: Sequence[Step], config: WritingConfig) -> str:
     named = ", ".join(prompts.quote(step.label(), 80) for step in steps)
     return "\n".join(
         [
             "A shopper bought, oldest first:",
-            *prompts.history_lines(titles, settings),
+            *prompts.history_lines(titles, config),
             f"Reply with JSON on one line: a short sentence for each of the steps {named}, then "
-            f"{settings.recommendations} products to buy next.",
+            f"{config.recommendations} products to buy next.",
         ]
     )
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scoter.config import DiscoverConfig
 from scoter.errors import LanguageModelError, ReplyError
+from scoter.protocols import LanguageModel
 from scoter.reasoning.chains.requests import WritingConfig
 from scoter.reasoning.discovery.clusters import partition, to_unit_variance
 from scoter.reasoning.discovery.sampling import SampledChain, outline
@@ -23,7 +24,6 @@ from scoter.reasoning.discovery.validate import Encode, Recall, ndcg, wilson
 from scoter.reasoning.language.language_model import (
     Completion,
     CompletionRequest,
-    LanguageModel,
     Message,
     schema_text,
 )

@@ -8,14 +8,14 @@ cost, whoever paid for them and when.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 
-from scoter.config import DiscoverConfig
+from scoter.config import AskingConfig, DiscoverConfig
+from scoter.protocols import LanguageModel
 from scoter.reasoning.chains.requests import WritingConfig, chain_request
 from scoter.reasoning.language.language_model import (
     Answer,
     CompletionRequest,
-    LanguageModel,
     Message,
 )
 from scoter.reasoning.language.prompts import INSTRUCTIONS, history_lines, quote, render
@@ -120,9 +120,8 @@ class ChainSampler:
         self, titles: Sequence[str], instruction: str, sample: int, pattern: ReasoningPattern | None
     ) -> CompletionRequest:
         writing, most = self.writing, self.config.max_steps - 1
-        settings = replace(writing.prompt_config(), max_steps=most)
         if writing.prompt == "full":
-            prompt = render(titles, instruction, settings, pattern)
+            prompt = render(titles, instruction, writing, pattern, most)
         else:
             few = f"2 to {most}" if most > 2 else f"{most}"
             steps = (
@@ -131,25 +130,25 @@ class ChainSampler:
                 else f" {few} steps, each with a role and a short sentence, then"
             )
             reply = (
-                f"Reply with JSON on one line:{steps} {settings.recommendations} products to buy "
+                f"Reply with JSON on one line:{steps} {writing.recommendations} products to buy "
                 f"next."
             )
             shown = [
                 "A shopper bought, oldest first:",
-                *history_lines(titles, settings),
+                *history_lines(titles, writing),
                 instruction,
                 reply,
             ]
             prompt = "\n".join(line for line in shown if line)
         roles = None if pattern is None else ()
-        schema = chain_schema(roles, most, settings.recommendations, writing.step_characters)
+        schema = chain_schema(roles, most, writing.recommendations, writing.step_characters)
         return CompletionRequest(
             messages=(Message("user", prompt),),
             model=writing.model,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            max_tokens=settings.max_tokens,
-            seed=settings.seed,
+            temperature=writing.temperature,
+            top_p=writing.top_p,
+            max_tokens=writing.max_tokens,
+            seed=writing.seed,
             sample=sample,
             json_schema="" if writing.schema == "none" else schema,
         )
@@ -195,20 +194,10 @@ def _problem(answer: Answer[ChainOutcome]) -> str:
 def writing_config(model: str, config: DiscoverConfig, seed: int) -> WritingConfig:
     """How `config.sampling` has chains written by the model of that name."""
     sampling = config.sampling
+    shared = {field.name: getattr(sampling, field.name) for field in fields(AskingConfig)}
+    characters = sampling.text_characters
     return WritingConfig(
-        model,
-        prompt=sampling.prompt,
-        schema=sampling.schema,
-        history_characters=sampling.history_characters,
-        title_characters=sampling.title_characters,
-        step_characters=sampling.text_characters,
-        name_characters=sampling.text_characters,
-        recommendations=sampling.recommendations,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        max_tokens=sampling.max_tokens,
-        seed=seed,
-        retries=sampling.retries,
+        model, step_characters=characters, name_characters=characters, seed=seed, **shared
     )
 
 

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 
 from scoter.config import DiscoverConfig
 from scoter.errors import ConfigError, LanguageModelError
+from scoter.protocols import LanguageModel
 from scoter.reasoning.catalogue.facets import item_names
 from scoter.reasoning.catalogue.view import look
 from scoter.reasoning.discovery.chain_mining import (
@@ -53,7 +54,6 @@ from scoter.reasoning.discovery.sampling import (
     writing_config,
 )
 from scoter.reasoning.discovery.validate import Encode, ndcg, wilson
-from scoter.reasoning.language.language_model import LanguageModel
 from scoter.reasoning.language.prompts import INSTRUCTIONS
 from scoter.seeding import derive_seed
 from scoter.types import Catalog, ReasoningPattern, Split

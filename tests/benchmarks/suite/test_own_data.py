@@ -36,11 +36,12 @@ from scoter.experiments import benchmark
 from scoter.models.backbones.sasrec import SASRec
 from scoter.serving.bundle import export_run
 from scoter.serving.explorer import explore
-from scoter.serving.service import recommend_from_run
+from scoter.serving.service import answers, open_method
 from scoter.stages.context import Context
 from scoter.stages.data import prepare
-from scoter.stages.finished import find_methods
+from scoter.stages.finished import FinishedRun, find_methods
 from scoter.stages.models import train
+from scoter.stages.networks import Inputs
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "your-own-data.md").read_text()
@@ -282,9 +283,7 @@ def test_nothing_to_train_on_is_one_error_before_training(tmp_path):
             context,
             "sasrec-ce",
             context.experiment.methods["sasrec-ce"],
-            prepare(context, shop),
-            None,
-            None,
+            Inputs(prepare(context, shop)),
         )
 
 
@@ -345,7 +344,7 @@ def test_a_run_without_semantic_ids_is_asked_exported_and_shown(tmp_path):
     run_all(shop, ("sasrec-ce", "popularity"))
     store = scoter.storage.store.Store(tmp_path / "store")
     for run in store.artefacts("run"):
-        asked = recommend_from_run(store, run, None, ("0",), (), 10)
+        asked = answers(open_method(FinishedRun(store, run), None), ("0",), (), 10)
         assert len(asked[0]["items"]) == 4
         assert len(json.loads(explore(store, run).file("explorer.json").read_text())) == 3
         if asked[0]["method"] == "sasrec-ce":

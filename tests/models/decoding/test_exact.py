@@ -12,7 +12,7 @@ from scoter.config import TigerConfig
 from scoter.errors import ConfigError
 from scoter.models.backbones.tiger import Tiger
 from scoter.models.decoding.exact import agreement, log_likelihoods
-from scoter.models.step_reader import StepReader, encode_chains
+from scoter.models.step_reader import StepReader, read_chains
 from scoter.models.training.batches import ItemBatch
 from scoter.transfer.fusion import StructuredFusion
 from scoter.types import Histories, ReasoningPattern, SemanticIds, Step, StepEmbeddings
@@ -85,7 +85,7 @@ def each_item_alone(model: Tiger, histories: Histories, steps: StepReader | None
         if steps is not None:
             places = (torch.tensor([row]), torch.tensor([histories.lengths[row]]))
             users, lengths = (place.repeat(ITEMS * len(history)) for place in places)
-            chain = encode_chains(model.fusion, steps, users, lengths)
+            chain = read_chains(model.fusion, steps, users, lengths)
         hidden = model._decode_all(torch.cat([filler, shifted], 1), memory, chain)[:, -1]
         logits = model._logits(hidden)
         if model.config.softmax == "trie":

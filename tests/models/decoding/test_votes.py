@@ -14,10 +14,9 @@ from scoter.models.backbones.sasrec import SASRec
 from scoter.models.backbones.single import SingleRequests
 from scoter.models.backbones.tiger import Tiger
 from scoter.models.decoding.exact import log_likelihoods
-from scoter.models.decoding.rescoring import rescore
 from scoter.models.decoding.votes import elect
 from scoter.models.quantised_steps import QuantisedSteps
-from scoter.models.step_reader import StepReader, encode_chains
+from scoter.models.step_reader import StepReader, read_chains
 from scoter.models.training.batches import cut_windows, training_batches
 from scoter.transfer.build import build_fusion
 from scoter.transfer.prepared import PreparedFusion
@@ -70,7 +69,11 @@ def make_steps() -> StepEmbeddings:
 def make_fusion(dim: int, layers: int, reads: Any = "start"):
     torch.manual_seed(3)
     fusion = build_fusion(
-        FusionConfig(grounded=True, votes=True, heads=2, reads=reads), PATTERN, WIDTH, dim, layers
+        FusionConfig(grounded=True, votes=True, heads=2, placement=reads),
+        PATTERN,
+        WIDTH,
+        dim,
+        layers,
     )
     with torch.no_grad():
         for parameter in fusion.votes.parameters():
@@ -102,9 +105,9 @@ def test_a_catalogue_smaller_than_the_beam_is_recommended_whole(items: int, soft
     np.testing.assert_allclose(
         found.scores[:, :items], np.take_along_axis(exact, order, axis=1), atol=1e-5
     )
-    single = SingleRequests(model, PreparedFusion(model.fusion))
+    single = SingleRequests(model, PreparedFusion(model.fusion).of_source(steps))
     for row in range(3):
-        best, scores = single.best(torch.zeros(2, dtype=torch.long), 5, steps, user=row)
+        best, scores = single.best(torch.zeros(2, dtype=torch.long), 5, user=row)
         known = best >= 0
         assert best[known].tolist() == order[row].tolist()
         np.testing.assert_allclose(scores[known].numpy(), found.scores[row, :items], atol=1e-5)
@@ -177,12 +180,12 @@ def test_every_way_of_scoring_gives_the_same_mixture(reads: Any):
     np.testing.assert_allclose(np.take_along_axis(exact, ranked.items, 1), ranked.scores, atol=1e-5)
     some = np.random.default_rng(0).integers(0, ITEMS, (len(histories), 3))
     np.testing.assert_allclose(
-        rescore(model, histories, some, reader), np.take_along_axis(exact, some, 1), atol=1e-5
+        model.rescore(histories, some, reader), np.take_along_axis(exact, some, 1), atol=1e-5
     )
-    requests = SingleRequests(model, PreparedFusion(model.fusion))
+    requests = SingleRequests(model, PreparedFusion(model.fusion).of_source(reader))
     for row in range(len(histories)):
         items, scores = requests.best(
-            torch.from_numpy(histories.sequence(row).copy()), 4, reader, int(histories.users[row])
+            torch.from_numpy(histories.sequence(row).copy()), 4, int(histories.users[row])
         )
         np.testing.assert_allclose(scores, ranked.scores[row, :4], atol=1e-5)
         np.testing.assert_allclose(exact[row, items], scores, atol=1e-5)
@@ -194,7 +197,7 @@ def first_states(model: Tiger, histories: Histories, reader: StepReader) -> torc
     for row in range(len(histories)):
         items = torch.from_numpy(histories.sequence(row).copy())[None]
         user, length = torch.tensor([histories.users[row]]), torch.tensor([len(items[0])])
-        chain = encode_chains(model.fusion, reader, user, length)
+        chain = read_chains(model.fusion, reader, user, length)
         hidden = model._decode_all(
             torch.zeros(1, 1, model.levels, dtype=torch.long),
             model.encode(model.item_tokens[items]),
@@ -291,7 +294,7 @@ def test_a_shipped_step_table_names_the_same_items():
 def test_votes_need_steps_that_are_apart_and_say_what_they_name():
     with pytest.raises(
         ConfigError,
-        match=r"fusion.kind = 'meanpool' and fusion.grounded = True; set fusion.votes=false",
+        match=r"not fusion.module = 'meanpool' with fusion.grounded = True; set fusion.votes=false",
     ):
         build_fusion(FusionConfig("meanpool", grounded=True, votes=True), PATTERN, WIDTH, 16, 1)
     reader = StepReader(replace(make_steps(), named=None))

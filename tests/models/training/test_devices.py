@@ -16,7 +16,6 @@ from scoter.config import SasrecConfig, TigerConfig
 from scoter.models.backbones.sasrec import SASRec
 from scoter.models.backbones.tiger import Tiger
 from scoter.models.decoding import ranking
-from scoter.models.decoding import tiger_decoder as decoding
 from scoter.models.step_reader import StepReader
 from scoter.models.training.batches import ItemBatch, cut_windows, training_batches
 from scoter.models.training.precision import autocast, resolve_precision
@@ -149,9 +148,8 @@ def test_a_model_on_a_device_of_its_own_equals_the_model_here(
         setattr(reader, table, Remote(getattr(reader, table)))
     reader.distinct = distinct
     monkeypatch.setattr(torch, "inference_mode", torch.no_grad)  # which knows no wrapped tensors
-    for module in (ranking, decoding):
-        monkeypatch.setattr(module, "device_of", lambda model: GPU)
-        monkeypatch.setattr(module, "placed", lambda device: Placed())
+    monkeypatch.setattr(ranking, "device_of", lambda model: GPU)
+    monkeypatch.setattr(ranking, "placed", lambda device: Placed())
     with Placed():
         remote, there, found = outcome(batch.to(GPU))
     assert isinstance(remote, Remote)
