@@ -163,9 +163,9 @@ def tables(dataset: str | None, form: str, results: Path) -> None:
 @study.results_option
 def controls(dataset: str, results: Path) -> None:
     """Print every control beside TIGER and SCoTER: parameters, and differences with intervals."""
-    from benchmarks.tables.controls import as_markdown
+    from benchmarks.tables.controls import page
 
-    click.echo(as_markdown(results, dataset))
+    click.echo(page(results, dataset).markdown())
 
 
 @main.command()
@@ -209,9 +209,8 @@ def report(out: Path, runs: tuple[str, ...], store: Path | None, results: Path) 
         from scoter.storage.store import Store
 
         opened = Store(store)
-        for finished in [find_run(opened, name) for name in runs]:
-            page = explore(opened, finished.artefact).file("explorer.json")
-            explored[finished.name] = page
+        chosen = [find_run(opened, name) for name in runs]
+        explored = {run.name: explore(opened, run.artefact).file("explorer.json") for run in chosen}
     write_suite_report(out, results, explored)
     click.echo(f"{out}  from {results}")
 

@@ -13,14 +13,11 @@ from pathlib import Path
 from benchmarks.scale import plan as scale_plan
 from benchmarks.studies import reliability
 from benchmarks.suite.collect import RESULTS
-from benchmarks.tables import (
-    buckets_page,
-    controls,
-    estimators_page,
-    leakage_page,
-    sensitivity_page,
-)
+from benchmarks.tables import buckets_page, controls, estimators_page
+from benchmarks.tables import leakage_page as leakage
+from benchmarks.tables import sensitivity_page as sensitivity
 from benchmarks.tables.render import render
+from benchmarks.tables.table import Page
 from scoter.errors import DataError
 
 ROOT = Path(__file__).parents[1]
@@ -37,14 +34,14 @@ class Kind:
     made: Callable[[str, Path], str]
 
 
-def _named(file: str, tables_of: Callable[[Path], Mapping[str, str]]) -> Kind:
+def _named(file: str, pages_of: Callable[[Path], Mapping[str, Page]]) -> Kind:
     """A kind all of whose parts are made of one file."""
 
     def made(name: str, results: Path) -> str:
-        tables = tables_of(results)
-        if name not in tables:
-            raise DataError(f"{file} has nothing of {name!r}; choose from: {', '.join(tables)}")
-        return tables[name]
+        known = pages_of(results)
+        if name not in known:
+            raise DataError(f"{file} has nothing of {name!r}; choose from: {', '.join(known)}")
+        return known[name].markdown()
 
     return Kind(file, made)
 
@@ -53,14 +50,14 @@ KINDS: dict[str, Kind] = {
     "table": Kind("main.parquet, ranks", lambda name, results: render(results, name, "markdown")),
     "controls": Kind(
         f"main.parquet, ranks, {controls.FILE}",
-        lambda name, results: controls.as_markdown(results, name),
+        lambda name, results: controls.page(results, name).markdown(),
     ),
-    "leakage": _named(leakage_page.FILE, leakage_page.tables_of),
-    "sensitivity": _named(sensitivity_page.FILE, sensitivity_page.tables_of),
-    "buckets": _named(buckets_page.FILE, buckets_page.tables_of),
-    "estimators": _named(estimators_page.FILE, estimators_page.tables_of),
-    "reliability": _named(reliability.FILE, reliability.tables_of),
-    "scale": _named(", ".join(scale_plan.FILES), scale_plan.tables_of),
+    "leakage": _named(leakage.FILE, leakage.pages),
+    "sensitivity": _named(sensitivity.FILE, sensitivity.pages),
+    "buckets": _named(buckets_page.FILE, buckets_page.pages),
+    "estimators": _named(estimators_page.FILE, estimators_page.pages),
+    "reliability": _named(reliability.FILE, reliability.pages),
+    "scale": _named(", ".join(scale_plan.FILES), scale_plan.pages),
 }
 """Every kind of marker."""
 
@@ -76,8 +73,8 @@ def pages(root: Path = ROOT) -> list[Path]:
 
 def kinds(path: Path) -> list[str]:
     """The kinds of a file's markers, each once."""
-    found = _OPENING.finditer(path.read_text(encoding="utf-8"))
-    return list(dict.fromkeys(marker[1] for marker in found))
+    markers = _OPENING.finditer(path.read_text(encoding="utf-8"))
+    return list(dict.fromkeys(marker[1] for marker in markers))
 
 
 def renew(path: Path, results: Path = RESULTS, check: bool = False) -> bool:
@@ -109,15 +106,15 @@ def renewed(text: str, results: Path = RESULTS) -> str:
         scoter.errors.DataError: <!-- sum:two --> is of no known kind; choose from: table, ...
     """
     openings, closings = _OPENING.findall(text), _CLOSING.findall(text)
-    if unknown := [(kind, name) for kind, name in openings if kind not in KINDS]:
-        marker = "<!-- {}:{} -->".format(*unknown[0])
-        raise DataError(f"{marker} is of no known kind; choose from: {', '.join(KINDS)}")
+    for kind, name in openings:
+        if kind not in KINDS:
+            marker, known = f"<!-- {kind}:{name} -->", ", ".join(KINDS)
+            raise DataError(f"{marker} is of no known kind; choose from: {known}")
     pairs = len(_PART.findall(text))
     if not pairs or not pairs == len(openings) == len(closings):
-        raise DataError(
-            f"found {len(openings)} opening and {len(closings)} closing markers that make {pairs} "
-            "parts; write <!-- table:beauty --> and <!-- /table --> on lines of their own"
-        )
+        counts = f"{len(openings)} opening and {len(closings)} closing markers"
+        remedy = "write <!-- table:beauty --> and <!-- /table --> on lines of their own"
+        raise DataError(f"found {counts} that make {pairs} parts; {remedy}")
 
     def filled(part: re.Match[str]) -> str:
         opening, kind, name, closing = part.groups()

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from paper_figures.picture import Panel, Picture
 
 COLUMN, PAGE = 3.4, 7.0
 """Widths in inches: one column, and both."""
@@ -24,7 +26,7 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
 )
 GREY = "#767676"
 
-RC: dict[str, Any] = {
+RC: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib, so a picture is the same everywhere
     "font.size": 7.5,
     "axes.titlesize": 8,
@@ -118,29 +120,37 @@ def dataset_name(dataset: str) -> str:
     return DATASETS.get(dataset, dataset)
 
 
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+def styled(draw: Callable[[Path], Picture]) -> Callable[[Path], Picture]:
     """Run a figure's function within the style."""
 
     @functools.wraps(draw)
-    def within(*arguments: Any, **named: Any) -> Figure:
+    def within(results: Path) -> Picture:
         with style():
-            return draw(*arguments, **named)
+            return draw(results)
 
     return within
 
 
 def style() -> AbstractContextManager[None]:
     """The style as a context, for drawing and saving."""
-    return rc_context(RC)  # type: ignore[arg-type]
+    return rc_context(RC)
 
 
 def panels(
-    height: float, columns: int = 1, *, width: float = COLUMN, rows: int = 1, **options: Any
-) -> tuple[Figure, list[Axes]]:
-    """An empty figure and its axes, row by row; `height` and `width` in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)  # type: ignore[union-attr]
-    return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+    height: float,
+    columns: int = 1,
+    *,
+    width: float = COLUMN,
+    rows: int = 1,
+    wspace: float | None = None,
+    **options: Any,
+) -> tuple[Picture, list[Panel]]:
+    """An empty picture and its panels, row by row; `height` and `width` in inches."""
+    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=wspace)
+    figure = Figure(figsize=(width, height), layout=layout)
+    grid = figure.subplots(rows, columns, squeeze=False, **options)
+    made = [Panel(axes) for axes in grid.flat]
+    return Picture(figure, made), made
 
 
 def save(
@@ -148,9 +158,9 @@ def save(
 ) -> list[Path]:
     """Write NAME.pdf and NAME.png into `folder`; equal figures give equal files."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
+    paths = {form: folder / f"{name}.{form}" for form in forms}
     with style():
-        for form in forms:
-            figure.savefig(folder / f"{name}.{form}", metadata=METADATA[form])  # type: ignore[arg-type]
-            paths.append(folder / f"{name}.{form}")
-    return paths
+        for form, path in paths.items():
+            options: dict[str, Any] = {"metadata": METADATA[form]}
+            figure.savefig(path, **options)
+    return list(paths.values())

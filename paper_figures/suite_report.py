@@ -1,11 +1,9 @@
-"""The whole suite as one HTML file, from committed results alone: tables with intervals, figures,
-and what is missing.
+"""The whole suite as one HTML file, from committed results alone.
 
 Templates, style and script are those of a run's report (`scoter.report`).
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,18 +17,12 @@ from benchmarks.suite.collect import load_rows
 from benchmarks.suite.plan import plan
 from benchmarks.tables import leakage_page, sensitivity_page
 from benchmarks.tables.comparisons import METRICS, compare
-from benchmarks.tables.tables import (
-    cpu_hours,
-    datasets,
-    main_table,
-    mean_over_users,
-    notes,
-    sources,
-)
+from benchmarks.tables.notes import notes
+from benchmarks.tables.table import Page, Table
+from benchmarks.tables.tables import cpu_hours, datasets, main_table, mean_over_users, sources
 from paper_figures.figures import FIGURES, draw
 from paper_figures.inline import inline_svg
 from paper_figures.measured import RESULTS, NotMeasuredError
-from paper_figures.plotted import plotted
 from paper_figures.style import dataset_name
 from scoter.evaluation.significance import Estimate
 from scoter.report.charts import whiskers
@@ -54,27 +46,29 @@ def write_suite_report(
     Raises:
         DataError: no collected results.
     """
-    rows = load_rows(results)
+    rows, names = load_rows(results), datasets(results)
+    methods = {(row["dataset"], row["method"]) for row in rows}
+    explorers = {
+        name: shoppers(json.loads(path.read_text(encoding="utf-8")))
+        for name, path in (explored or {}).items()
+    }
     write_page(
         out,
         "suite.html",
         Path(__file__).parent,
         metrics=METRICS,
         plotted=PLOTTED,
-        datasets=[_dataset(results, name) for name in datasets(results)],
+        datasets=[_dataset(results, name) for name in names],
         facts=[
-            ("datasets", len(datasets(results))),
-            ("methods, over all datasets", len({(row["dataset"], row["method"]) for row in rows})),
+            ("datasets", len(names)),
+            ("methods, over all datasets", len(methods)),
             ("CPU-hours", f"{cpu_hours(results):.1f}"),
             ("commits", len({row["commit"] for row in rows})),
         ],
         figures=[_figure(results, name) for name in FIGURES],
         pages=list(_pages(results)),
         cells=_cells(results),
-        explorers={
-            name: shoppers(json.loads(path.read_text(encoding="utf-8")))
-            for name, path in (explored or {}).items()
-        },
+        explorers=explorers,
     )
 
 
@@ -90,16 +84,10 @@ def _dataset(results: Path, dataset: str) -> dict[str, Any]:
         ]
         spent = cpu_time(3600 * row["cpu_hours"])
         more.append((spent, row["cpu_hours"] if spent else ""))
-        rows.append(
-            {
-                "name": row["method"],
-                "colour": number % 8 if measured else None,
-                "cells": cells,
-                "more": more,
-            }
-        )
+        colour = number % 8 if measured else None
+        rows.append({"name": row["method"], "colour": colour, "cells": cells, "more": more})
     intervals = [row["cells"][PLOTTED] for row in rows]
-    known = [one if one is not None and np.isfinite(one.low) else None for one in intervals]
+    known = [end if end is not None and np.isfinite(end.low) else None for end in intervals]
     made = sources(results, dataset).to_dict("records")
     return {
         "key": dataset,
@@ -107,99 +95,72 @@ def _dataset(results: Path, dataset: str) -> dict[str, Any]:
         "methods": {"rows": rows, "whiskers": whiskers(known, 200)},
         "differences": _differences(results, dataset),
         "notes": notes(results, dataset),
-        "sources": [
-            (row["method"], row["seed"], row["run"][:16], row["commit"][:12]) for row in made
-        ],
+        "sources": [(r["method"], r["seed"], r["run"][:16], r["commit"][:12]) for r in made],
     }
 
 
 def _cell(
     results: Path, dataset: str, row: Mapping[Any, Any], metric: str, measured: bool
 ) -> Estimate | None:
-    """A metric with its interval over users, without one where no ranks are known, or nothing where
-    the number is not."""
+    """A metric with its interval over users; NaN for ends without ranks, None without a number."""
     if np.isnan(row[metric]):
         return None
-    found = mean_over_users(results, dataset, row["method"], metric) if measured else None
-    return Estimate(row[metric], *((found.low, found.high) if found else (np.nan, np.nan)))
+    mean = mean_over_users(results, dataset, row["method"], metric) if measured else None
+    return Estimate(row[metric], *((mean.low, mean.high) if mean else (np.nan, np.nan)))
 
 
 def _differences(results: Path, dataset: str) -> list[dict[str, Any]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for one in compare(results, dataset):
-        if one.difference is not None and one.corrected is not None:
-            ends = {
-                "mean": one.difference.mean,
-                "low": one.difference.low,
-                "high": one.difference.high,
-            }
-            row = {"better": one.method, "worse": one.baseline, **ends, "p": one.corrected}
-            found.setdefault(one.metric, []).append(row)
-    return [
-        compared(metric, found[metric])
-        for metric in sorted(found, key=lambda metric: metric != PLOTTED)
-    ]
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for pair in compare(results, dataset):
+        gap = pair.difference
+        if gap is not None and pair.corrected is not None:
+            row = {"better": pair.method, "worse": pair.baseline, "p": pair.corrected}
+            row |= {"mean": gap.mean, "low": gap.low, "high": gap.high}
+            rows.setdefault(pair.metric, []).append(row)
+    metrics = sorted(rows, key=lambda metric: metric != PLOTTED)
+    return [compared(metric, rows[metric]) for metric in metrics]
 
 
 def _figure(results: Path, name: str) -> dict[str, Any]:
     entry = FIGURES[name]
-    told = {"name": name, "caption": entry.caption, "sources": ", ".join(entry.sources)}
+    about = {"name": name, "caption": entry.caption, "sources": ", ".join(entry.sources)}
     try:
-        figure = draw(name, results)
+        picture = draw(name, results)
     except NotMeasuredError as reason:
-        return {**told, "svg": None, "reason": str(reason)}
-    return {
-        **told,
-        "svg": inline_svg(figure, f"figure-{name}", entry.caption),
-        "numbers": plotted(figure),
-    }
+        return {**about, "svg": None, "reason": str(reason)}
+    svg = inline_svg(picture.figure, f"figure-{name}", entry.caption)
+    return {**about, "svg": svg, "numbers": picture.numbers()}
 
 
 def _pages(results: Path) -> Iterator[dict[str, Any]]:
-    """What was measured beside the tables, one entry for each dataset or section: a heading, a
-    source, tables and sentences."""
-    for kind, module in (
-        ("Leakage", leakage_page),
-        ("Sensitivity", sensitivity_page),
-        ("Reliability", reliability),
-    ):
+    """What was measured beside the tables: a heading, a source, tables and sentences of each."""
+    kinds = {"Leakage": leakage_page, "Sensitivity": sensitivity_page, "Reliability": reliability}
+    for kind, module in kinds.items():
         if (results / module.FILE).exists():
-            for name, text in module.tables_of(results).items():
+            for name, page in module.pages(results).items():
                 heading = f"{kind}: {dataset_name(name)}"
-                yield {"heading": heading, "source": module.FILE, "parts": markdown_parts(text)}
+                yield {"heading": heading, "source": module.FILE, "parts": list(_parts(page))}
 
 
-def markdown_parts(text: str) -> list[dict[str, Any]]:
-    r"""The paragraphs and pipe tables of a Markdown text, in order; marks within a line are taken
-    away.
-
-    >>> markdown_parts("Shares of `x`:\n\n| step | test |\n|---|---:|\n| a | .25 |\n")
-    [{'said': 'Shares of x:'}, {'columns': ['step', 'test'], 'rows': [['a', '.25']]}]
-    """
-    parts: list[dict[str, Any]] = []
-    for block in re.split(r"\n\s*\n", text.strip()):
-        lines = [line.strip() for line in block.splitlines()]
-        if len(lines) > 1 and lines[0].startswith("|") and set(lines[1]) <= set("|-: "):
-            columns, _, *rows = (
-                [_bare(cell) for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in lines
-            )
-            parts.append({"columns": columns, "rows": rows})
-        elif not lines[0].startswith("#"):
-            parts.append({"said": _bare(" ".join(line.removeprefix("- ") for line in lines))})
-    return parts
+def _parts(page: Page) -> Iterator[dict[str, Any]]:
+    """Tables and sentences without their marks; the heading is above them already."""
+    for part in page.parts:
+        if isinstance(part, Table):
+            columns, *rows = ([_plain(cell) for cell in row] for row in (part.columns, *part.rows))
+            yield {"columns": columns, "rows": rows}
+        elif not (text := part if isinstance(part, str) else " ".join(part)).startswith("#"):
+            yield {"sentence": _plain(text)}
 
 
-def _bare(text: str) -> str:
-    return re.sub(r"`|\*\*", "", text).replace("\\|", "|").strip()
+def _plain(text: str) -> str:
+    return text.replace("`", "").replace("**", "")
 
 
 def _cells(results: Path) -> list[tuple[Any, ...]]:
-    """For each table and method of the suite: how many seeds are done, made by an older recipe, and
-    missing."""
+    """The seeds of each table and method that are done, of an older recipe, and missing."""
     counts: dict[tuple[str, str], Counter[str]] = {}
-    for one in plan(suite(), results):
-        counts.setdefault((one.cell.table, one.cell.method), Counter())[one.state] += 1
-    return [
-        (*place, *(found[state] for state in ("done", "older recipe", "missing")))
-        for place, found in counts.items()
-    ]
+    for planned in plan(suite(), results):
+        place = (planned.cell.table, planned.cell.method)
+        counts.setdefault(place, Counter())[planned.state] += 1
+    states = ("done", "older recipe", "missing")
+    return [(*place, *(count[state] for state in states)) for place, count in counts.items()]

@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scoter.data.datasets import Dataset, load_dataset
+    from scoter.data.datasets import Dataset, load_dataset, register_dataset
     from scoter.evaluation.evaluate import Evaluation, compare, evaluate
     from scoter.evaluation.evaluator import Evaluator
     from scoter.experiments import experiment
@@ -52,6 +52,7 @@ _HOME = {
     "Run": "scoter.runs",
     "experiment": "scoter.experiments",
     "register_backbone": "scoter.plugins",
+    "register_dataset": "scoter.data.datasets",
     "register_fusion": "scoter.plugins",
     "register_language_model": "scoter.reasoning.language.registry",
     "StructuredFusion": "scoter.transfer.fusion",

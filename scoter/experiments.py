@@ -21,7 +21,7 @@ from scoter.config import (
     TigerConfig,
     TrainingConfig,
 )
-from scoter.data.sources import prepared_names
+from scoter.data.sources import DATASETS, prepared_names
 from scoter.errors import ConfigError, closest
 from scoter.types import Step
 
@@ -278,8 +278,8 @@ EXPERIMENTS = _registry()
 def experiment(name: str, data_dir: Path | None = None) -> Experiment:
     """The experiment of that name, or of a dataset: `DATASET-METHOD`, or `DATASET` for SCoTER.
 
-    A dataset of one's own is named as its prepared folder, which is `data_dir`, or lies in
-    `data_dir` or in `$SCOTER_DATA`.
+    A dataset of one's own is named as its plug-in, or as its prepared folder, which is `data_dir`,
+    or lies in `data_dir` or in `$SCOTER_DATA`.
 
     Raises:
         ConfigError: there is neither; the message names what is most like it.
@@ -292,7 +292,7 @@ def experiment(name: str, data_dir: Path | None = None) -> Experiment:
     """
     if name in EXPERIMENTS:
         return EXPERIMENTS[name]()
-    own = prepared_names(data_dir)
+    own = [*DATASETS.names(), *prepared_names(data_dir)]
     cells = {_cell_name(*cell): cell for cell in product(own, methods())}
     cells |= {dataset: (dataset, "scoter") for dataset in (*REAL_DATASETS, *own)}
     if name in cells:

@@ -1,4 +1,4 @@
-"""Time and memory of `scoter reason` as the number of chains grows; memory should not grow.
+"""Time and memory of `scoter reason` by the number of chains; memory should not grow with it.
 
 Each size runs in a process of its own, which writes chains of the catalogue reasoner (symbolic: no
 language model's time is in this) for the first so many prefixes of a dataset. `results/chains.json`
@@ -50,17 +50,10 @@ def write(dataset: str, chains: int, out: Path) -> dict[str, Any]:
     from scoter.reasoning.writing.job import ChainJob
     from scoter.seeding import derive_seed
 
-    found = open_dataset(DataConfig(dataset))
-    split = leave_one_out(found.log)
-    pattern = hand_written_pattern(found.catalog)
-    job = ChainJob(
-        split,
-        found.catalog,
-        pattern,
-        found.identity,
-        fold_seed=derive_seed(0, "folds"),
-        limit=chains,
-    )
+    shop = open_dataset(DataConfig(dataset))
+    split, pattern = leave_one_out(shop.log), hand_written_pattern(shop.catalog)
+    folds = derive_seed(0, "folds")
+    job = ChainJob(split, shop.catalog, pattern, shop.identity, fold_seed=folds, limit=chains)
     before, began, cpu = peak_mib(), time.perf_counter(), time.process_time()
     written = sum(run_job(job, ChainFolder(out), None).values())
     seconds = time.perf_counter() - began
@@ -81,9 +74,8 @@ def _in_a_process(dataset: str, chains: int) -> dict[str, Any]:
         command = [sys.executable, "-m", "benchmarks.scale.chains", dataset, str(chains), folder]
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise DataError(
-            f"writing {chains} chains of {dataset} failed: {done.stderr.strip()[-300:]}"
-        )
+        why = done.stderr.strip()[-300:]
+        raise DataError(f"writing {chains} chains of {dataset} failed: {why}")
     return json.loads(done.stdout)
 
 

@@ -32,20 +32,8 @@ SOURCE = Source(
 REGULAR, FEWEST, ITEMS_PER_CATEGORY, FAVOURITES = 0.3, 5, 1000, 3
 _CHUNK = 200_000
 _WORDS = (
-    "soft",
-    "light",
-    "works",
-    "smells",
-    "the",
-    "skin",
-    "price",
-    "again",
-    "bottle",
-    "would",
-    "buy",
-    "gift",
-    "hair",
-    "daily",
+    *("soft", "light", "works", "smells", "the", "skin", "price", "again", "bottle", "would"),
+    *("buy", "gift", "hair", "daily"),
 )
 
 
@@ -88,9 +76,8 @@ def lengths_of(size: Size, rng: np.random.Generator) -> Int[np.ndarray, " users"
     regular = round(REGULAR * size.users)
     few = rng.choice([1, 2, 3], size.users - regular, p=[0.6, 0.25, 0.15])
     weights = rng.gamma(1.0, size=regular)
-    more = rng.multinomial(
-        size.interactions - few.sum() - FEWEST * regular, weights / weights.sum()
-    )
+    left = size.interactions - few.sum() - FEWEST * regular
+    more = rng.multinomial(left, weights / weights.sum())
     return rng.permutation(np.concatenate([few, FEWEST + more]))
 
 
@@ -143,14 +130,8 @@ def _metadata_lines(items: int, rng: np.random.Generator) -> Iterator[str]:
         path = ["Shop", f"Aisle {category % 37}", f"Category {category}"]
         first, second = _WORDS[rank % len(_WORDS)], _WORDS[rank // len(_WORDS) % len(_WORDS)]
         title = f"{first} {second} no. {rank} of category {category}"
-        about = {
-            "asin": item_key(item),
-            "categories": [path],
-            "title": title,
-            "price": prices[item],
-            "brand": f"Maker {item % 5003}",
-        }
-        yield f"{about!r}\n"
+        about = {"asin": item_key(item), "categories": [path], "title": title}
+        yield f"{about | {'price': prices[item], 'brand': f'Maker {item % 5003}'}!r}\n"
 
 
 def user_key(user: int) -> str:
@@ -164,8 +145,7 @@ def item_key(item: int) -> str:
 
 
 def _write(path: Path, lines: Iterator[str]) -> int:
-    """Compress lines into a file that appears whole or not at all; returns the bytes before
-    compression."""
+    """Compress lines into a file that appears whole or not at all; return their bytes."""
     partial, written = path.with_suffix(".partial"), 0
     with gzip.open(partial, "wt", compresslevel=1, encoding="ascii", newline="\n") as file:
         for line in lines:

@@ -22,28 +22,25 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchmarks.studies.reliability import Section
 from benchmarks.suite.collect import RESULTS
 
+if TYPE_CHECKING:
+    from scoter.types import Catalog, Histories, InteractionLog
+
 LIMIT_MIB = 4096
 BEAMS, DECODED, ENCODED = 20, 64, 512
+_PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option(
-    "--work",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="A folder for the files of this run.",
-)
+@click.option("--work", type=_PATH, required=True, help="A folder for the files of this run.")
 @click.option("--share", default=1.0, show_default=True, help="The share of the full size.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=RESULTS / "scale.json", show_default=True
-)
+@click.option("--out", type=_PATH, default=RESULTS / "scale.json", show_default=True)
 @click.option(
     "--only",
     type=click.Choice(["write", "prepare", "open", "items", "ids", "decode", "encode"]),
@@ -54,19 +51,18 @@ def main(work: Path, share: float, out: Path, only: str | None) -> None:
     if only is not None:
         keep(work, only, share)
         return
-    found = run(work, share, lambda name, said: click.echo(f"{name}: {said}"))
+    measured = run(work, share, lambda name, text: click.echo(f"{name}: {text}"))
     kept = json.loads(out.read_text()) if out.exists() else {}
-    kept[f"{share:g}"] = found
+    kept[f"{share:g}"] = measured
     out.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
 
 def measure(quick: bool = False) -> Section:
-    """The section of the reliability page: a twentieth of the full size (`quick`: a
-    five-hundredth)."""
+    """The section of the reliability page: 1/20 of the full size, or 1/500 where `quick`."""
     share = 0.002 if quick else 0.05
     with TemporaryDirectory() as work:
-        found = run(Path(work), share)
-    made, left = found["write"], found["prepare"]
+        steps = run(Path(work), share)
+    made, left = steps["write"], steps["prepare"]
     return Section(
         title="Loads held",
         said=(
@@ -76,8 +72,8 @@ def measure(quick: bool = False) -> Section:
             "of its own. [Scale](scale.md) has the other sizes and what they add up to."
         ),
         columns=("step", "CPU-seconds", "peak memory, MiB"),
-        rows=[(name, found[name]["cpu_seconds"], round(found[name]["peak_mib"])) for name in STEPS],
-        passed=found["prepare_within_limit"],
+        rows=[(name, steps[name]["cpu_seconds"], round(steps[name]["peak_mib"])) for name in STEPS],
+        passed=steps["prepare_within_limit"],
         notes=(
             f"Passed: preparing stays within {LIMIT_MIB:,} MiB; every decoded item exists and "
             f"none comes twice.",
@@ -86,51 +82,36 @@ def measure(quick: bool = False) -> Section:
 
 
 def run(
-    work: Path, share: float, say: Callable[[str, str], None] = lambda name, said: None
+    work: Path, share: float, say: Callable[[str, str], None] = lambda name, text: None
 ) -> dict[str, Any]:
-    """Run the steps that WORK lacks, each in a process of its own; what each found, by name."""
+    """Run the steps that WORK lacks, each in its own process; what each measured, by name."""
     work.mkdir(parents=True, exist_ok=True)
+    module = [sys.executable, "-m", "benchmarks.scale.scale"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    measured: dict[str, Any] = {}
     for name in STEPS:
-        if not (work / f"{name}.json").exists():
+        path = work / f"{name}.json"
+        if not path.exists():
             say(name, "...")
-            command = [
-                sys.executable,
-                "-m",
-                "benchmarks.scale.scale",
-                "--work",
-                str(work),
-                "--share",
-                str(share),
-                "--only",
-                name,
-            ]
-            subprocess.run(
-                command,
-                check=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            )
-        say(name, (work / f"{name}.json").read_text().strip())
-    found = {name: json.loads((work / f"{name}.json").read_text()) for name in STEPS}
-    return {**found, "prepare_within_limit": found["prepare"]["peak_mib"] <= LIMIT_MIB}
+            options = ["--work", str(work), "--share", str(share), "--only", name]
+            subprocess.run([*module, *options], check=True, env=environment)
+        say(name, path.read_text().strip())
+        measured[name] = json.loads(path.read_text())
+    return {**measured, "prepare_within_limit": measured["prepare"]["peak_mib"] <= LIMIT_MIB}
 
 
 def keep(work: Path, name: str, share: float) -> None:
-    """Run one step in this process and write what it found, its cost and its commit."""
+    """Run one step in this process and write what it measured, its cost and its commit."""
     from benchmarks.speed.timing import Clock
     from scoter.models.training.memory import peak_mib
     from scoter.storage.store import git_commit
 
     clock = Clock()
-    found = STEPS[name](work, share)
+    measured = STEPS[name](work, share)
     spent = clock.stop(1)
-    cost = {
-        "cpu_seconds": spent.cpu_seconds,
-        "wall_seconds": spent.wall_seconds,
-        "peak_mib": peak_mib(),
-    }
-    (work / f"{name}.json").write_text(
-        json.dumps({**found, **cost, "share": share, "commit": git_commit()})
-    )
+    cost = {"cpu_seconds": spent.cpu_seconds, "wall_seconds": spent.wall_seconds}
+    kept = {**measured, **cost, "peak_mib": peak_mib(), "share": share, "commit": git_commit()}
+    (work / f"{name}.json").write_text(json.dumps(kept))
 
 
 def write(work: Path, share: float) -> dict[str, Any]:
@@ -164,9 +145,8 @@ def items(work: Path, share: float) -> dict[str, Any]:
     from scoter.storage.arrays import save_arrays
 
     catalog, train, _ = _open(work)
-    vectors = directions(cooccurrence_vectors(train, catalog.item_count, 128, seed=0)).astype(
-        "float32"
-    )
+    counts = cooccurrence_vectors(train, catalog.item_count, 128, seed=0)
+    vectors = directions(counts).astype("float32")
     save_arrays(work / "vectors.safetensors", vectors=vectors)
     return {"dim": vectors.shape[1]}
 
@@ -176,18 +156,17 @@ def ids(work: Path, share: float) -> dict[str, Any]:
     from scoter.semantic_ids.build import build_semantic_ids
     from scoter.storage.arrays import load_arrays, save_arrays
 
-    found, report = build_semantic_ids(
-        load_arrays(work / "vectors.safetensors")["vectors"], SemanticIdConfig(), seed=0
-    )
-    save_arrays(work / "codes.safetensors", codes=found.codes)
-    return {"items": len(found.codes), **report}
+    vectors = load_arrays(work / "vectors.safetensors")["vectors"]
+    made, report = build_semantic_ids(vectors, SemanticIdConfig(), seed=0)
+    save_arrays(work / "codes.safetensors", codes=made.codes)
+    return {"items": len(made.codes), **report}
 
 
 def decode(work: Path, share: float) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from benchmarks.scale.growth import _tensor_bytes
+    from benchmarks.scale.growth import tensor_bytes
     from benchmarks.speed.timing import Clock
     from benchmarks.speed.work import SIZE
     from scoter.models.backbones.tiger import Tiger
@@ -210,13 +189,13 @@ def decode(work: Path, share: float) -> dict[str, Any]:
     clock = Clock()
     rankings = model.recommend(chosen, BEAMS)
     spent = clock.stop(DECODED)
-    assert all(len(set(row)) == BEAMS and min(row) >= 0 for row in rankings.items.tolist()), (
-        "an item is missing or comes twice"
-    )
+    rows = rankings.items.tolist()
+    whole = all(len(set(row)) == BEAMS and min(row) >= 0 for row in rows)
+    assert whole, "an item is missing or comes twice"
     return {
         "trie_cpu_seconds": built,
         "trie_bytes_per_item": trie.nbytes / len(codes),
-        "trie_tensor_bytes_per_item": _tensor_bytes(model.trie) / len(codes),
+        "trie_tensor_bytes_per_item": tensor_bytes(model.trie) / len(codes),
         "users": DECODED,
         "beams": BEAMS,
         "cpu_seconds_per_user": 1 / spent.rate,
@@ -224,8 +203,6 @@ def decode(work: Path, share: float) -> dict[str, Any]:
 
 
 def encode(work: Path, share: float) -> dict[str, Any]:
-    from tempfile import TemporaryDirectory
-
     import torch
 
     from benchmarks.speed.timing import Clock
@@ -235,11 +212,8 @@ def encode(work: Path, share: float) -> dict[str, Any]:
     torch.set_num_threads(1)
     catalog, _, _ = _open(work)
     config = TextConfig()
-    sentences = list(
-        dict.fromkeys(
-            text.item_texts(catalog, [name for name in config.fields if catalog.has(name)])
-        )
-    )[:ENCODED]
+    titles = text.item_texts(catalog, [name for name in config.fields if catalog.has(name)])
+    sentences = list(dict.fromkeys(titles))[:ENCODED]
     with TemporaryDirectory() as cache:
         text.encode(["a first sentence loads the encoder"], config, Path(cache))
         clock = Clock()
@@ -259,8 +233,8 @@ STEPS: dict[str, Callable[[Path, float], dict[str, Any]]] = {
 }
 
 
-def _open(work: Path) -> Any:
-    """(catalogue, training log, test histories) of the prepared folder."""
+def _open(work: Path) -> tuple["Catalog", "InteractionLog", "Histories"]:
+    """The catalogue, training log and test histories of the prepared folder."""
     from scoter.data.prepared import load_prepared
     from scoter.data.split import leave_one_out
 

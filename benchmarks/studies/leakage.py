@@ -19,7 +19,7 @@ import pandas as pd
 from benchmarks.studies import study
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
-from benchmarks.tables.leakage_page import FILE, PARTS, tables_of
+from benchmarks.tables.leakage_page import FILE, PARTS, pages
 from scoter.data.split import leave_one_out
 from scoter.storage.store import git_commit
 from scoter.types import InteractionLog, Split, Targets
@@ -111,5 +111,5 @@ def command(
 ) -> None:
     for dataset in measured:
         measure(dataset, seed, results, shuffle_ties, equally_informed)
-    for dataset, table in tables_of(results).items():
-        click.echo(f"{dataset}\n\n{table}")
+    for dataset, page in pages(results).items():
+        click.echo(f"{dataset}\n\n{page.markdown()}")

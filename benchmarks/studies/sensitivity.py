@@ -18,7 +18,7 @@ from jaxtyping import Int
 from benchmarks.studies import study
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS, load_rows, ranks_path
-from benchmarks.tables.sensitivity_page import BUCKETS, FILE, METRICS, as_markdown
+from benchmarks.tables.sensitivity_page import BUCKETS, FILE, METRICS, page
 from scoter import config
 from scoter.config import DataConfig, MethodConfig
 from scoter.data.datasets import open_dataset
@@ -203,8 +203,7 @@ def _rankings(
             save_prepared(order.log, order.catalog, Path(folder))
             prepared = stages.prepare(context, Path(folder))
     inputs = networks.Inputs(prepared)
-    trained = models.train(context, name, method, inputs)
-    ranked = models.rank(context, method, trained, inputs)
+    ranked = models.rank(context, method, models.train(context, name, method, inputs), inputs)
     return {part: networks.open_rankings(ranked, part) for part in SPLITS}
 
 
@@ -226,4 +225,4 @@ def command(
 ) -> None:
     say = click.echo if epochs else lambda line: None
     given = TieDraws(draws, epochs, store, data, say)
-    click.echo(as_markdown(measure(dataset, results, given)))
+    click.echo(page(measure(dataset, results, given)).markdown())

@@ -1,11 +1,10 @@
-"""A user's own method: a class that fits a split and ranks histories, run and kept like any other
-method."""
+"""A user's own method: a class that fits and ranks, run and kept like any other method."""
 
 import importlib
 import json
 import time
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,19 +15,22 @@ from scoter.models.training.memory import peak_mib
 from scoter.storage.store import Artefact, git_commit
 from scoter.types import Catalog, Histories, Rankings, Split, Targets
 
+if TYPE_CHECKING:
+    from scoter.stages.context import Context
+
 DEPTH = 20
 
 
 @runtime_checkable
 class Recommender(Protocol):
-    """What a method must do. `fit` gets training sequences and validation targets; test targets are
-    withheld.
+    """What a method must do.
 
-    `recommend` returns, for each history in its order, the `k` best items without repeats, best
-    first; -1 fills the end. An attribute `epochs` is shown in the table where there is one.
+    `fit` gets training sequences and validation targets; test targets are withheld. `recommend`
+    returns, for each history in its order, the `k` best items without repeats, best first; -1 fills
+    the end. An attribute `epochs` is shown in the table where there is one.
     """
 
-    def fit(self, split: Split, catalog: Catalog, *, seed: int) -> Any: ...
+    def fit(self, split: Split, catalog: Catalog, *, seed: int) -> object: ...
 
     def recommend(self, histories: Histories, k: int) -> Rankings: ...
 
@@ -42,17 +44,17 @@ def load_own(own: str) -> Recommender:
     own_config(own)
     module, _, name = own.partition(":")
     made = getattr(importlib.import_module(module), name, None)
+    option = f"--method-class {own!r}"
     if not isinstance(made, type):
-        raise ConfigError(f"--method-class {own!r}: the module has no class {name!r}")
+        raise ConfigError(f"{option}: the module has no class {name!r}")
     model = made()
     if not isinstance(model, Recommender):
-        raise ConfigError(
-            f"--method-class {own!r} needs fit(split, catalog, *, seed) and recommend(histories, k)"
-        )
+        needed = "fit(split, catalog, *, seed) and recommend(histories, k)"
+        raise ConfigError(f"{option} needs {needed}")
     return model
 
 
-def run_own(own: str, context: Any, data: Artefact) -> Artefact:
+def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
     """Fit and rank a user's method, and keep it as a finished run that `collect` takes."""
     from scoter.evaluation.metrics import mean_metrics
     from scoter.stages.data import open_data
@@ -66,9 +68,8 @@ def run_own(own: str, context: Any, data: Artefact) -> Artefact:
         model, began = load_own(own), time.process_time()
         model.fit(Split(split.train, split.valid, nobody), catalog, seed=context.seed)
         spent = time.process_time() - began
-        rankings = {
-            part: model.recommend(split.histories(part), DEPTH) for part in ("valid", "test")
-        }
+        parts = ("valid", "test")
+        rankings = {part: model.recommend(split.histories(part), DEPTH) for part in parts}
         metrics = measure(rankings, split, out / "ranks", method)
         made = {
             "metrics": {part: mean_metrics(found) for part, found in metrics.items()},
@@ -93,6 +94,5 @@ def run_own(own: str, context: Any, data: Artefact) -> Artefact:
         }
         (out / "run.json").write_text(json.dumps(outcome, indent=1))
 
-    return context.store.stage(
-        "own-run", 1, {**config, "seed": context.seed, "depth": DEPTH}, [data], build
-    )
+    key = {**config, "seed": context.seed, "depth": DEPTH}
+    return context.store.stage("own-run", 1, key, [data], build)

@@ -6,16 +6,13 @@ from jaxtyping import Int
 from scoter.seeding import derive_seed
 from scoter.types import Catalog, InteractionLog
 
-UNKNOWN_TIME = -1
-"""The time of an event whose source gives none, in a log where others have one. Seconds are never
-negative here."""
+Events = Int[np.ndarray, " events"]
+
+UNKNOWN_TIME = -1  # of an event without a time in a log with times; seconds are never negative
 
 
 def assemble_log(
-    users: Int[np.ndarray, " events"],
-    items: Int[np.ndarray, " events"],
-    times: Int[np.ndarray, " events"] | None,
-    user_keys: tuple[str, ...],
+    users: Events, items: Events, times: Events | None, user_keys: tuple[str, ...]
 ) -> InteractionLog:
     """Group events by user number, each user's events in the order given (never re-sorted).
 
@@ -26,25 +23,14 @@ def assemble_log(
     """
     order = np.argsort(users, kind="stable")
     offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(user_keys)))])
-    return InteractionLog(
-        items[order].astype(np.int64), offsets, user_keys, None if times is None else times[order]
-    )
-
-
-def time_order(
-    users: Int[np.ndarray, " events"], times: Int[np.ndarray, " events"]
-) -> Int[np.ndarray, " events"]:
-    """The stable order of events by (user, time): events of one user at one time stay in file
-    order."""
-    return np.lexsort((times, users))
+    sorted_times = None if times is None else times[order]
+    return InteractionLog(items[order].astype(np.int64), offsets, user_keys, sorted_times)
 
 
 def random_numbers(count: int, seed: int, name: str) -> Int[np.ndarray, " items"]:
-    """A reproducible random number in 0..count-1 for each item, so that item numbers carry no
-    order.
+    """A reproducible random number in 0..count-1 for each item, so that numbers carry no order.
 
-    Public copies number items by first appearance, which tells a model who bought what next to
-    what.
+    Public copies number items by first appearance, which tells a model what was bought after what.
     """
     return np.random.default_rng(derive_seed(seed, "item numbers", name)).permutation(count)
 

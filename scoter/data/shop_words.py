@@ -1,11 +1,9 @@
-"""The words of the simulated shop. Brand, category and product words are disjoint, so that no text
-gives another away."""
+"""The words of the simulated shop; brand, category and product words share none."""
 
 BRANDS = (
     "Quillmark", "Oriza", "Thundervale", "Pemberton", "Zephyrix", "Kowalski & Sons", "Blue Heron",
-    "Maridiano",
-    "Ironclad", "Sakura House", "Velocitek", "Old Mill", "Nordlys", "Cactus Jack", "Penguin Bay",
-    "Saffron Lane",
+    "Maridiano", "Ironclad", "Sakura House", "Velocitek", "Old Mill", "Nordlys", "Cactus Jack",
+    "Penguin Bay", "Saffron Lane",
 )  # fmt: skip
 
 PRODUCTS = {

@@ -1,10 +1,7 @@
 """Leave-one-out, and smaller or re-ordered versions of a log.
 
-Limit: leave-one-out mixes calendar times across users (see `scoter.types.Split`); it is kept
-because the published tables on these benchmarks use it.
+Limit: leave-one-out mixes calendar times across users (see `scoter.types.Split`).
 """
-
-from typing import Literal
 
 import numpy as np
 
@@ -16,17 +13,11 @@ from scoter.types import Catalog, InteractionLog, Split, Targets
 MIN_EVENTS = 3
 
 
-def leave_one_out(log: InteractionLog, short_users: Literal["train", "error"] = "train") -> Split:
-    """Each user's last item is the test target, the one before it the validation target, the rest
-    is training.
+def leave_one_out(log: InteractionLog) -> Split:
+    """Each user's last item is the test target, the one before it the validation target.
 
-    A user with fewer than three events would have an empty training history. Under the policy
-    `train` such a user keeps all events in training and has no target; under `error` one is
-    refused.
-
-    Raises:
-        DataError: the log is empty, no user has three events, or `short_users='error'` meets a
-            short one.
+    A user with fewer than three events would have an empty training history, so such a user keeps
+    all events in training and has no target.
 
     Example:
         >>> log = InteractionLog(np.array([5, 6, 7, 8, 9]), np.array([0, 4, 5]), ("ann", "bob"))
@@ -38,58 +29,37 @@ def leave_one_out(log: InteractionLog, short_users: Literal["train", "error"] = 
     """
     users = np.flatnonzero(log.lengths >= MIN_EVENTS)
     if not len(users):
-        raise DataError(
-            f"none of the {log.user_count} users has {MIN_EVENTS} events; leave-one-out needs at "
-            f"least one who has"
-        )
-    short = log.user_count - len(users)
-    if short and short_users == "error":
-        key = log.user_keys[int(np.flatnonzero(log.lengths < MIN_EVENTS)[0])]
-        raise DataError(
-            f"{short} users have fewer than {MIN_EVENTS} events (first: {key!r}) and so no "
-            f"validation target; "
-            f"remove them, or pass short_users='train' to keep them in training only"
-        )
+        short = f"none of the {log.user_count} users"
+        short = f"none of the {log.user_count} users has {MIN_EVENTS} events"
+        raise DataError(f"{short}; leave-one-out needs one who has")
     ends = log.offsets[1:][users]
     keep = np.ones(len(log.items), bool)
     keep[ends - 1] = keep[ends - 2] = False
-    lengths = log.lengths.copy()
-    lengths[users] -= 2
-    train = InteractionLog(
-        log.items[keep],
-        np.concatenate([[0], np.cumsum(lengths)]),
-        log.user_keys,
-        None if log.times is None else log.times[keep],
-    )
+    train = keep_events(log, keep)
     return Split(train, Targets(users, log.items[ends - 2]), Targets(users, log.items[ends - 1]))
 
 
-def check_trainable(split: Split) -> None:
-    """Refuse data that no model can be trained on, as no purchase there follows another one.
+def keep_events(log: InteractionLog, keep: np.ndarray) -> InteractionLog:
+    """The log of the events where `keep` is true, with all its users."""
+    offsets = np.concatenate([[0], np.cumsum(keep)])[log.offsets]
+    times = None if log.times is None else log.times[keep]
+    return InteractionLog(log.items[keep], offsets, log.user_keys, times)
 
-    Raises:
-        DataError: no user has two training events.
-    """
+
+def check_trainable(split: Split) -> None:
+    """Refuse data where no user has two training events, as no model can be trained on it."""
     if split.train.lengths.max(initial=0) < 2:
         raise DataError(
-            "there is nothing to train on: leave-one-out keeps each user's last two events for "
-            "validation and test, which leaves none of the "
-            f"{split.train.user_count:,} users two events to train with. Give at least one user "
-            "four events, or run popularity, which needs no training"
+            "there is nothing to train on: without their last two events, which are for validation "
+            f"and test, none of the {split.train.user_count:,} users has two. Give at least one "
+            "user four events, or run popularity, which needs no training"
         )
 
 
 def sample_users(
     log: InteractionLog, catalog: Catalog, count: int, seed: int
 ) -> tuple[InteractionLog, Catalog]:
-    """At most `count` users drawn at random, and the items that they bought, renumbered in their
-    old order.
-
-    The numbers of the whole catalogue carry no order, so neither do these.
-
-    Raises:
-        DataError: `count` is below one.
-    """
+    """At most `count` random users, and the items that they have, renumbered in their old order."""
     if count < 1:
         raise DataError(f"count is {count}; a sample needs at least one user")
     if count >= log.user_count:
@@ -100,22 +70,14 @@ def sample_users(
     items, numbers = np.unique(log.items[take], return_inverse=True)
     offsets = np.concatenate([[0], np.cumsum(log.lengths[users])])
     keys = tuple(log.user_keys[user] for user in users)
-    return InteractionLog(
-        numbers, offsets, keys, None if log.times is None else log.times[take]
-    ), select_items(catalog, items)
+    times = None if log.times is None else log.times[take]
+    return InteractionLog(numbers, offsets, keys, times), select_items(catalog, items)
 
 
 def shuffle_ties(log: InteractionLog, seed: int) -> InteractionLog:
-    """The same log with each user's events of equal time in random order, to see what the order of
-    ties decides.
-
-    Raises:
-        DataError: the log has no times.
-    """
+    """The same log with each user's events of equal time in random order."""
     if log.times is None:
-        raise DataError(
-            "the log has no times, so it has no ties to shuffle; shuffle_ties needs timestamps"
-        )
+        raise DataError("the log has no times, so it has no ties to shuffle; give it timestamps")
     rng = np.random.default_rng(derive_seed(seed, "shuffle ties"))
     users = np.repeat(np.arange(log.user_count), log.lengths)
     starts = np.concatenate([[True], (np.diff(users) != 0) | (np.diff(log.times) != 0)])

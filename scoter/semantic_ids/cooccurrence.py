@@ -1,25 +1,23 @@
-"""Item vectors from who is bought near whom, for catalogues without text, or beside their text."""
+"""Item vectors from items that users have near each other, in place of text or beside it."""
 
 import numpy as np
 from jaxtyping import Float, Float32
 from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
 
+from scoter.semantic_ids.assign import Vectors
 from scoter.types import InteractionLog
 
-WINDOW = 5
+WINDOW = 5  # events of one user at most so far apart are a pair
 
 
 def cooccurrence_vectors(
     train: InteractionLog, item_count: int, dim: int, seed: int
 ) -> Float32[np.ndarray, "items kept"]:
-    """Rank-`dim` factor of the items' positive pointwise mutual information (`ppmi`), U sqrt(S).
+    """Rank-`dim` factor U sqrt(S) of the items' positive pointwise mutual information (`ppmi`).
 
-    Pass the training log and nothing else. An item that the log lacks, or that never appears beside
-    another, has the zero vector. At most `item_count` columns are kept.
-
-    Source: Levy and Goldberg 2014, Neural word embedding as implicit matrix factorization, section
-    3.3.
+    An item that never appears beside another has the zero vector. Source: Levy and Goldberg 2014,
+    Neural word embedding as implicit matrix factorization, section 3.3.
     """
     matrix = ppmi(train, item_count)
     left, values, _ = randomized_svd(matrix, min(dim, item_count), random_state=seed % 2**32)
@@ -27,38 +25,20 @@ def cooccurrence_vectors(
 
 
 def beside(
-    text: Float[np.ndarray, "items text_dim"],
-    cooccurrence: Float[np.ndarray, "items dim"],
-    weight: float,
+    text: Float[np.ndarray, "items text_dim"], cooccurrence: Vectors, weight: float
 ) -> Float32[np.ndarray, "items both"]:
-    """Both views of each item as one vector. Each view is centred and scaled to a root mean square
-    norm of 1, then the second is multiplied by `weight`.
+    """Text and `directions` of co-occurrence as one vector, the second times `weight`.
 
-    Co-occurrence vectors get unit norm first, since theirs grows with an item's popularity; what
-    was never bought beside anything is put at the centre, so that its text alone decides.
-
-    Example:
-        >>> both = beside(
-        ...     np.array([[1.0, 0.0], [3.0, 0.0]]), np.array([[9.0, 0.0], [0.0, 2.0]]), weight=0.5
-        ... )
-        >>> (both**2).round(4).tolist()
-        [[1.0, 0.0, 0.125, 0.125], [1.0, 0.0, 0.125, 0.125]]
+    Each is centred and scaled to a root mean square norm of 1 first.
     """
-    return np.concatenate(
-        [_unit(text - text.mean(axis=0)), weight * _unit(directions(cooccurrence))], axis=1
-    ).astype(np.float32)
+    parts = [_unit(text - text.mean(axis=0)), weight * _unit(directions(cooccurrence))]
+    return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def directions(cooccurrence: Float[np.ndarray, "items dim"]) -> Float[np.ndarray, "items dim"]:
-    """Each item's vector at unit norm, then centred; zeros for an item that was never bought beside
-    anything.
+def directions(cooccurrence: Vectors) -> Vectors:
+    """Each item's vector at unit norm, then centred; zeros for an item that is beside no other.
 
-    Rare items have short vectors, so that k-means on lengths puts most of a large catalogue into
-    one cell.
-
-    Example:
-        >>> directions(np.array([[9.0, 0.0], [0.0, 0.1], [0.0, 0.0]])).tolist()
-        [[0.5, -0.5], [-0.5, 0.5], [0.0, 0.0]]
+    The norm grows with popularity, and k-means on it puts most of a large catalogue into one cell.
     """
     norms = np.linalg.norm(cooccurrence, axis=1, keepdims=True)
     known = norms[:, 0] > 0
@@ -66,7 +46,7 @@ def directions(cooccurrence: Float[np.ndarray, "items dim"]) -> Float[np.ndarray
     return np.where(known[:, None], unit - unit[known].mean(axis=0), 0) if known.any() else unit
 
 
-def _unit(centred: Float[np.ndarray, "items dim"]) -> Float[np.ndarray, "items dim"]:
+def _unit(centred: Vectors) -> Vectors:
     return centred / max(float(np.sqrt(np.square(centred).sum(axis=1).mean())), 1e-12)
 
 
@@ -77,31 +57,24 @@ def ppmi(train: InteractionLog, item_count: int, window: int = WINDOW) -> csr_ma
     j, in both orders; n_i and n are its sums. Pairs of an item with itself do not count.
 
     Example:
-        >>> log = InteractionLog(
-        ...     np.array([0, 1, 0, 1, 2, 3]), np.array([0, 2, 4, 6]), ("a", "b", "c")
-        ... )
-        >>> np.exp(ppmi(log, 4).toarray()[[0, 2], [1, 3]]).round(
-        ...     9
-        ... )  # 2 x 6 / (2 x 2) and 1 x 6 / (1 x 1)
+        >>> items, offsets = np.array([0, 1, 0, 1, 2, 3]), np.array([0, 2, 4, 6])
+        >>> log = InteractionLog(items, offsets, ("a", "b", "c"))
+        >>> ratios = np.exp(ppmi(log, 4).toarray())  # 2 x 6 / (2 x 2) and 1 x 6 / (1 x 1)
+        >>> ratios[[0, 2], [1, 3]].round(9)
         array([3., 6.])
     """
+    shape = (item_count, item_count)
     user = np.repeat(np.arange(train.user_count, dtype=np.int32), train.lengths)
-    found = csr_matrix((item_count, item_count))
-    for gap in range(
-        1, window + 1
-    ):  # one gap's pairs at a time, since all of them are many times the log
+    pairs = csr_matrix(shape)
+    for gap in range(1, window + 1):  # all gaps' pairs at once would be many times the log
         left, right = train.items[:-gap], train.items[gap:]
         near = (user[gap:] == user[:-gap]) & (left != right)
         left, right = left[near].astype(np.int32), right[near].astype(np.int32)
-        found += csr_matrix((np.ones(len(left)), (left, right)), shape=(item_count, item_count))
-    counts = (found + found.T).tocoo()
+        pairs += csr_matrix((np.ones(len(left)), (left, right)), shape=shape)
+    counts = (pairs + pairs.T).tocoo()
     counts.sum_duplicates()
     totals = np.bincount(counts.row, counts.data, minlength=item_count)
-    information = np.log(
-        counts.data * counts.data.sum() / (totals[counts.row] * totals[counts.col])
-    )
-    positive = information > 0
-    return csr_matrix(
-        (information[positive], (counts.row[positive], counts.col[positive])),
-        shape=(item_count, item_count),
-    )
+    ratios = counts.data * counts.data.sum() / (totals[counts.row] * totals[counts.col])
+    information = np.log(ratios)
+    kept = information > 0
+    return csr_matrix((information[kept], (counts.row[kept], counts.col[kept])), shape=shape)

@@ -15,10 +15,7 @@ COOCCURRENCE_DIM = 128
 
 
 def text_fields(catalog: Catalog, wanted: tuple[str, ...]) -> list[str]:
-    """The wanted columns that hold something.
-
-    A machine-made `phrase` stands in for a title, and is left out beside one.
-    """
+    """The wanted columns that hold something; a machine-made `phrase` only in place of a title."""
     fields = [name for name in wanted if catalog.has(name)]
     return [name for name in fields if name != "phrase" or "title" not in fields]
 
@@ -40,16 +37,12 @@ def item_vectors(
     encode: Callable[[list[str]], Float32[np.ndarray, "sentences dim"]],
 ) -> Float32[np.ndarray, "items dim"]:
     """One vector per item; co-occurrence is counted in the training log alone."""
-    source, text, cooccurrence = vector_source(config, fields), None, None
-    if "text" in source:
-        text = encode(item_texts(catalog, fields))
-    if "cooccurrence" in source:
-        cooccurrence = cooccurrence_vectors(
-            train, catalog.item_count, COOCCURRENCE_DIM, derive_seed(0, "cooccurrence")
-        )
-    if text is None:
-        assert cooccurrence is not None
-        return directions(cooccurrence).astype(np.float32)
-    if cooccurrence is None:
+    source = vector_source(config, fields)
+    text = encode(item_texts(catalog, fields)) if "text" in source else None
+    if text is not None and source == "text":
         return text.astype(np.float32)
-    return beside(text, cooccurrence, config.cooccurrence_weight).astype(np.float32)
+    seed = derive_seed(0, "cooccurrence")
+    near = cooccurrence_vectors(train, catalog.item_count, COOCCURRENCE_DIM, seed)
+    if text is None:
+        return directions(near).astype(np.float32)
+    return beside(text, near, config.cooccurrence_weight)

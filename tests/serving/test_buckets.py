@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.documents import renewed
 from benchmarks.studies.buckets import age_rows, as_text, by_length, by_popularity, measure, older
-from benchmarks.tables.buckets_page import as_markdown
+from benchmarks.tables.buckets_page import page as page_of
 from scoter.stages.finished import find_methods
 from scoter.storage.store import Artefact, Store
 
@@ -70,10 +70,8 @@ def test_the_measurement_agrees_with_the_run(
     page = renewed(
         f"before\n<!-- buckets:{found['dataset']} -->\nold\n<!-- /buckets -->\nafter\n", tmp_path
     )
-    assert (
-        page == f"before\n<!-- buckets:{found['dataset']} -->\n{as_markdown(kept)}<!-- /buckets "
-        f"-->\nafter\n"
-    )
+    marker = f"<!-- buckets:{found['dataset']} -->"
+    assert page == f"before\n{marker}\n{page_of(kept).markdown()}<!-- /buckets -->\nafter\n"
     everybody = [
         row for row in found["groups"] if (row["kind"], row["metric"]) == ("all", "ndcg@10")
     ]

@@ -14,14 +14,9 @@ from scoter.types import Catalog, InteractionLog
 def obtain(
     name: str, raw: Path | None = None, published: bool = True
 ) -> tuple[InteractionLog, Catalog]:
-    """Log and catalogue of a registered dataset, made from the official files in `raw` (default
-    data-cache/raw/NAME).
+    """Log and catalogue of a registered dataset from the files in `raw` (data-cache/raw/NAME).
 
-    The citation and the terms are printed first. With `published`, counts must be the published
-    ones.
-
-    Raises:
-        DataError: a file cannot be fetched, is not what it was, or the counts differ.
+    The citation and the terms are printed first. Where `published`, other counts are refused.
     """
     source = source_named(name)
     raw = raw or CACHE / "raw" / name

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.scale.plan import costs, parameters, tables_of
+from benchmarks.scale.plan import costs, pages, parameters
 from benchmarks.scale.raw import SOURCE, Size, write_raw
 from benchmarks.suite.collect import RESULTS
 from scoter.data.official.prepare import k_core, prepare
@@ -53,5 +53,7 @@ def test_the_plan_is_made_of_the_committed_costs() -> None:
         for name in ("growth", "speed", "chains", "scale")
     )
     cost = costs(growth, speed, chains, scale)
-    assert f"{10**8 * cost['trie_bytes'] / 1e9:.3g} GB stored" in tables_of()["planned"]
+    product = f"{10**8 * cost['trie_bytes'] / 1e9:.3g} GB"
+    each = f"{cost['trie_bytes']:.0f} bytes"
+    assert f"| trie, stored | 1e+08 | {each} | {product} |" in pages()["serving"].markdown()
     assert all(value > 0 for value in cost.values())

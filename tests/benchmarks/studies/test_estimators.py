@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.studies.estimators import Law, cells, laws, measure, measure_cell
 from benchmarks.suite.collect import RESULTS
-from benchmarks.tables.estimators_page import as_table, broken_bounds
+from benchmarks.tables.estimators_page import broken_bounds, page
 from theory.estimators.gaussian import gaussian_information
 from theory.estimators.nearest_neighbour import ksg, ross_terms
 
@@ -51,7 +51,7 @@ def test_it_goes_on_where_it_stopped(tmp_path):
     assert measure(1, tmp_path, budget=0.0, sizes=(200,), only=("plug_in",))["missing"] == 1
     again = measure(1, tmp_path, budget=1e9, sizes=(200,), only=("plug_in",))
     assert [row["value"] for row in again["rows"]] == [row["value"] for row in first["rows"]]
-    assert "| plug_in | none |" in as_table(again["rows"])
+    assert "| plug_in | none |" in page(again["rows"]).markdown()
 
 
 def test_a_bound_above_the_truth_is_seen():

@@ -8,7 +8,7 @@ from finished_run import write_run
 
 from benchmarks.studies.sensitivity import TieDraws, buckets, drop, ties
 from benchmarks.suite.collect import collect
-from benchmarks.tables.sensitivity_page import POPULARITY, as_markdown
+from benchmarks.tables.sensitivity_page import POPULARITY, page
 from scoter.data.split import leave_one_out
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics
@@ -146,7 +146,8 @@ def test_without_ties_nothing_moves_and_without_times_nothing_is_measured():
     assert {row["other_targets"] for row in found["rows"]} == {0}
     timeless = InteractionLog(log.items, log.offsets, log.user_keys)
     assert ties(timeless, catalog, "shop", TieDraws(2)) is None
-    assert "no ties" in as_markdown({"commit": "0" * 40, "drop": [], "buckets": [], "ties": None})
+    empty = {"commit": "0" * 40, "drop": [], "buckets": [], "ties": None}
+    assert "no ties" in page(empty).markdown()
 
 
 @pytest.mark.slow
@@ -159,6 +160,5 @@ def test_sasrec_is_trained_on_each_draw(tmp_path):
     assert found is not None
     rows = [row for row in found["rows"] if row["method"] == "sasrec-ce"]
     assert len({row["ndcg@10"] for row in rows}) == 3
-    assert "SASRec was trained for 1 epochs only" in as_markdown(
-        {"commit": "0" * 40, "drop": [], "buckets": [], "ties": found}
-    )
+    kept = {"commit": "0" * 40, "drop": [], "buckets": [], "ties": found}
+    assert "SASRec was trained for 1 epochs only" in page(kept).markdown()

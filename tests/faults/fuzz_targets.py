@@ -330,7 +330,8 @@ def _chains(folder: Path) -> list[Target]:
 
 
 def _bundle(folder: Path) -> list[Target]:
-    from benchmarks.faults.small_store import make_small_store
+    from small_store import make_small_store
+
     from scoter.serving.bundle_reader import open_bundle
 
     good = make_small_store(folder / "small") / "bundle"

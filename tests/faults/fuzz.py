@@ -3,7 +3,7 @@
 
 A target is a reader of one file with a few good files to start from. Inputs that reach lines of
 scoter which no input before them reached are kept and mutated further. With `atheris` installed its
-libFuzzer drives the same targets (`python -m benchmarks.faults.fuzz TARGET`); here the guidance is
+libFuzzer drives the same targets (`python tests/faults/fuzz.py TARGET`); here the guidance is
 Python's own tracing, so that it runs wherever scoter does.
 
 Mutations are of bytes, of lines, and of the tree where a line or file is JSON or a Python dict: a
@@ -28,7 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.fuzz_targets import Target, targets
+from fuzz_targets import Target, targets
+
 from benchmarks.studies.reliability import Section
 
 _ROOT = Path(__file__).parents[2]
@@ -297,7 +298,7 @@ def _kept(target: Target, error: BaseException, content: bytes) -> None:
 
 def _with_atheris(names: Sequence[str]) -> None:
     """Hand one target to libFuzzer:
-    `python -m benchmarks.faults.fuzz NAME [libFuzzer's options]`."""
+    `python tests/faults/fuzz.py NAME [libFuzzer's options]`."""
     import atheris  # pyright: ignore[reportMissingModuleSource]
 
     with tempfile.TemporaryDirectory() as folder:

@@ -42,7 +42,7 @@ class Tried:
 
 def measure(quick: bool = False, seed: int = 0) -> Section:
     """Make the small store, and try everything on copies of it."""
-    from benchmarks.faults.small_store import make_small_store
+    from small_store import make_small_store
 
     found: dict[str, Tried] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -242,7 +242,7 @@ def _digest(value: Any) -> str:
 def limited(root: Path, limits: Callable[[Path], Generator[None, None, None]]) -> Tried:
     """Run under one limit after the other, each wider; every end but the last must be an error that
     says so."""
-    from benchmarks.faults.small_store import run_small
+    from small_store import run_small
 
     told, place = Tried(), root / "limited"
     place.mkdir()
@@ -352,14 +352,14 @@ def _forked(attempt: Callable[[], None], told: Tried) -> None:
 
 
 def _rerun_finished(root: Path, told: Tried) -> None:
-    from benchmarks.faults.small_store import run_small
+    from small_store import run_small
 
     told.tried = 1
     told.unchanged = int(run_small(root / "store").reused)
 
 
 def _new_work(root: Path, told: Tried) -> None:
-    from benchmarks.faults.small_store import run_small
+    from small_store import run_small
 
     told.tried = 1
     try:
@@ -394,7 +394,7 @@ def _unreadable(root: Path, told: Tried) -> None:
 def two_processes(root: Path) -> Tried:
     """Two processes that do the same at the same time in one store: both end, and each stage is
     made once."""
-    from benchmarks.faults.small_store import run_small
+    from small_store import run_small
 
     root.mkdir()
     children = []

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from raw_files import write_raw_amazon
 
-from benchmarks.faults.raw_files import write_raw_amazon
 from benchmarks.studies.reliability import Section
 from scoter.errors import ScoterError
 from scoter.storage.store import MANIFEST, Store
@@ -158,17 +158,17 @@ def _holds_times(path: Path) -> bool:
 
 
 class _Child:
-    """The work of `killable` in a process group of its own, and what it announced so far."""
+    """The work of `killed_work` in a process group of its own, and what it announced so far."""
 
     def __init__(self, root: Path, raw: Path, tree: Path) -> None:
-        from benchmarks.faults import killable  # loaded once, here: children start at once
+        import killed_work  # loaded once, here: children start at once
 
         root.mkdir(exist_ok=True)
         self.announced = root.parent / "announced"
         self.announced.write_text("")
         given = tuple(str(path) for path in (root, raw, tree, self.announced))
         self.process = multiprocessing.get_context("fork").Process(
-            target=killable.run, args=given, daemon=True
+            target=killed_work.run, args=given, daemon=True
         )
         self.process.start()
         self.status: int | None = None

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kills import compare
 
-from benchmarks.faults.kills import compare
 from benchmarks.studies.reliability import Section
 from scoter.storage.arrays import load_arrays
 
@@ -31,7 +31,7 @@ NOT_PROMISED = {"two threads": {**FIRST, "OMP_NUM_THREADS": "2"}}
 _RUN = """
 import sys, torch
 from pathlib import Path
-from benchmarks.faults.small_store import run_small, write_small_chains
+from small_store import run_small, write_small_chains
 torch.set_num_threads(int(sys.argv[2]))
 run_small(Path(sys.argv[1]) / "store")
 write_small_chains(Path(sys.argv[1]) / "store")
@@ -74,8 +74,9 @@ def measure(quick: bool = False) -> Section:
 
 def _made(root: Path, setting: dict[str, str]) -> Path:
     root.mkdir()
-    home = str(Path(__file__).parents[2])
-    environment = {**os.environ, **setting, "PYTHONPATH": home}
+    here = Path(__file__).parent
+    home = str(here.parents[1])
+    environment = {**os.environ, **setting, "PYTHONPATH": os.pathsep.join([home, str(here)])}
     done = subprocess.run(
         [sys.executable, "-c", _RUN, str(root), setting["OMP_NUM_THREADS"]],
         env=environment,

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.faults.small_store import run_small, write_small_chains
+from small_store import run_small, write_small_chains
+
 from benchmarks.suite.cells import Cell, cells_for, experiment_of
 from benchmarks.suite.loop import run_suite
 from scoter import pipeline
