@@ -134,7 +134,7 @@ def _metrics_by_age(method: FinishedMethod, chosen: np.ndarray) -> dict[str, dic
 
 
 def older(reader: "StepSource", age: int) -> "StepSource":
-    """A reader of chains written `age` interactions ago; who had none then has no chain."""
+    """A reader of the chains written `age` interactions ago; shorter histories have none."""
     from scoter.models.step_reader import Redirected
 
     return Redirected(reader, lambda users, lengths: (users, lengths - age))

@@ -66,7 +66,8 @@ def count_parameters(dataset: str = "beauty") -> dict[str, int]:
         if fusion is None or method.model.kind != "tiger" or fusion.without > len(pattern):
             continue
         width = WORDS + grounded_width * fusion.grounded
-        counts[name] = _size(build_fusion(fusion, pattern, width, tiger.dim, tiger.layers))
+        module = build_fusion(fusion, pattern, width, tiger.dim, tiger.layers)
+        counts[name] = _size(cast("nn.Module", module))
         if fusion.alignment:
             counts[name] += _size(Alignment(tiger.dim, fusion.alignment, fusion.temperature))
     return counts
