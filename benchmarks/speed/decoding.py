@@ -66,7 +66,8 @@ class ReferenceDecoding:
 
     def __init__(self, work: Work, model: Tiger, beams: int, users: int, calls: int = 1) -> None:
         self.work, self.beams, self.users, self.calls = work, beams, users, calls
-        self.reference, self.tokens = to_transformers(model), model.item_tokens
+        self.reference: Any = to_transformers(model)
+        self.tokens = model.item_tokens
         self.levels, self.max_items = model.levels, model.config.max_items
         self.renormalise = model.config.softmax == "trie"
         rows = self.tokens[:-1].tolist()
@@ -94,7 +95,7 @@ class ReferenceDecoding:
             attention_mask=item_causal_mask(lengths, items.shape[1], self.levels),
         )
         places = torch.arange(items.shape[1] * self.levels)
-        generated: Any = self.reference.generate(
+        generated = self.reference.generate(
             encoder_outputs=hidden,
             attention_mask=places[None, :] < (lengths * self.levels)[:, None],
             num_beams=self.beams,

@@ -13,7 +13,7 @@ from benchmarks.suite.recipes import own_config
 from scoter.errors import ConfigError
 from scoter.models.training.memory import peak_mib
 from scoter.storage.store import Artefact, git_commit
-from scoter.types import Catalog, Histories, Rankings, Split, Targets
+from scoter.types import Catalog, Histories, Part, Rankings, Split, Targets
 
 if TYPE_CHECKING:
     from scoter.stages.context import Context
@@ -57,6 +57,7 @@ def load_own(own: str) -> Recommender:
 def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
     """Fit and rank a user's method, and keep it as a finished run that `collect` takes."""
     from scoter.evaluation.metrics import mean_metrics
+    from scoter.stages.context import PARTS
     from scoter.stages.data import open_data
     from scoter.stages.summary import measure, versions
 
@@ -68,8 +69,9 @@ def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
         model, began = load_own(own), time.process_time()
         model.fit(Split(split.train, split.valid, nobody), catalog, seed=context.seed)
         spent = time.process_time() - began
-        parts = ("valid", "test")
-        rankings = {part: model.recommend(split.histories(part), DEPTH) for part in parts}
+        rankings: dict[Part, Rankings] = {
+            part: model.recommend(split.histories(part), DEPTH) for part in PARTS
+        }
         metrics = measure(rankings, split, out / "ranks", method)
         made = {
             "metrics": {part: mean_metrics(found) for part, found in metrics.items()},

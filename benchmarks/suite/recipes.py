@@ -4,7 +4,7 @@ import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.suite.cells import Cell, experiment_of
 from scoter.config import (
@@ -76,7 +76,7 @@ def stored_recipe(config: Config) -> dict[str, Any]:
     model = config.get("model", {})
     if model.get("kind") == "own":
         return dict(config)
-    config = renamed(config)
+    config = cast(dict[str, Any], renamed(config))
     parts = {"method": {name: config.get(name) for name in ("model", "training", "fusion")}}
     parts["method"]["mixed_scores"] = mixes_scores(config)
     model = config.get("model", {})

@@ -1,6 +1,6 @@
 """What every stage shares: the experiment, the store, the seed, and how arrays are kept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ from scoter.storage.store import Artefact, Store
 from scoter.types import Part
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from scoter.models.training.workers import Workers
 
 # Bump a stage's version when its output changes for the same inputs.
@@ -54,7 +56,7 @@ class Context:
     def stage(
         self,
         name: str,
-        config: object,
+        config: "DataclassInstance | Mapping[str, object]",
         inputs: Sequence[Artefact | str],
         build: Callable[[Path, Path], None],
     ) -> Artefact:

@@ -79,9 +79,6 @@ class RunOutcome(TypedDict):
     versions: dict[str, str]  # of libraries, and the processor
 
 
-NEEDED = [name for name in RunOutcome.__annotations__ if name in RunOutcome.__required_keys__]
-
-
 def run_at(folder: Path) -> Artefact:
     """The finished run in a folder of a store.
 

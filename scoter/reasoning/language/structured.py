@@ -244,9 +244,10 @@ def outcome_of(answer: Answer[ChainOutcome]) -> str:
 def count_chains(answers: Sequence[Answer[ChainOutcome]]) -> ChainCounts:
     """How the requests ended, and how many replies they took."""
     ends = Counter(outcome_of(answer) for answer in answers)
-    counts = [ends[end] for end in ("valid", "mended", "rejected", "unanswered")]
     replies = sum(len(answer.reply.replies) for answer in answers if answer.reply is not None)
-    return ChainCounts(len(answers), *counts, replies)
+    return ChainCounts(
+        len(answers), ends["valid"], ends["mended"], ends["rejected"], ends["unanswered"], replies
+    )
 
 
 def json_objects(text: str) -> Iterator[dict[str, Json]]:
