@@ -241,10 +241,9 @@ def test_ids_that_codes_cannot_tell_apart_get_a_level_and_methods_without_ids_ma
         assert outcome["semantic_ids"] is None
         assert "semantic-ids" not in outcome["artefacts"]
     made = run_all(shop, ("tiger", "scoter"), lines.append)
-    [told] = {line for line in lines if "extra level" in line}
+    [told] = {line for line in lines if "one more level" in line}
     assert re.match(
-        r"semantic-ids: up to \d+ items share all their codes .* so an extra level of codes "
-        r"numbers them",
+        r"semantic-ids: up to \d+ items share all their codes .* one more level tells them apart",
         told,
     )
     for outcome in made.values():
