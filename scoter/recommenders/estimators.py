@@ -184,15 +184,14 @@ class Estimator(Fitted):
 
     def _semantic_ids(self, dataset: Dataset) -> SemanticIds | None:
         """The semantic IDs of the dataset's items, where the network or the chains need them."""
+        from scoter.recommenders.network import needs_semantic_ids
         from scoter.semantic_ids.build import build_semantic_ids
 
-        fusion = self.config.fusion
-        grounded = fusion is not None and fusion.grounded
-        if not grounded and not BACKBONES.get(self.config.model.kind).needs_ids:
+        if not needs_semantic_ids(self.config):
             return None
-        fields_used, encode = text_fields(dataset.catalog, self.text.fields), encoder_of(self.text)
-        catalog, config = dataset.catalog, self.semantic_ids
-        vectors = item_vectors(dataset.split.train, catalog, config, fields_used, encode)
+        catalog, config, encode = dataset.catalog, self.semantic_ids, encoder_of(self.text)
+        fields = text_fields(catalog, self.text.fields)
+        vectors = item_vectors(dataset.split.train, catalog, config, fields, encode)
         return build_semantic_ids(vectors, config, derive_seed(0, "ids"))[0]
 
     def _train(
@@ -296,10 +295,7 @@ def load(folder: str | Path) -> Estimator:
 def opened(
     parts: Parts, weights: Callable[[], Path], kind: type[Estimator] | None = None
 ) -> Estimator:
-    """A trained method as an estimator of the class `kind`, by default that of its configuration.
-
-    `weights` says where its weights are, and is called only if the network has any.
-    """
+    """A trained method as an estimator; `weights` is called only if the network has any."""
     from scoter.models.training.loop import load_weights
 
     if kind is None:
@@ -315,13 +311,8 @@ def opened(
 def with_options(method: MethodConfig, options: Mapping[str, object]) -> MethodConfig:
     """The method with fields of its model or its training changed by name.
 
-    Raises:
-        ConfigError: neither has a field of that name, or the value is refused.
-
-    Example:
-        >>> from scoter.experiments import methods
-        >>> with_options(methods()["sasrec-ce"], {"dim": 32, "epochs": 2}).model.dim
-        32
+    >>> with_options(methods()["sasrec-ce"], {"dim": 32, "epochs": 2}).model.dim
+    32
     """
     whole = asdict(method)
     model, training = whole["model"].keys() - {"kind"}, whole["training"].keys()
@@ -341,7 +332,7 @@ def _sources(parts: Parts) -> Sources:
 
 @contextmanager
 def _running(threads: int | None) -> Iterator[None]:
-    """So many processor threads for the time being."""
+    """Sets the number of processor threads meanwhile."""
     import torch
 
     before = torch.get_num_threads()

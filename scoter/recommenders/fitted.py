@@ -38,14 +38,9 @@ class Fitted:
 
     @property
     def network(self) -> "Backbone":
-        """
-        Raises:
-            ConfigError: it was not fitted.
-        """
         if self._network is None:
-            name = type(self).__name__
             remedy = "call fit(dataset) first, or scoter.load"
-            raise ConfigError(f"this {name} was not fitted; {remedy}")
+            raise ConfigError(f"this {type(self).__name__} was not fitted; {remedy}")
         return self._network
 
     @property

@@ -52,11 +52,7 @@ class Requests:
 def requests_of(
     dataset: Dataset, users: Sequence[str] | None, histories: Sequence[Sequence[str]] | None
 ) -> Requests:
-    """Requests for users, for histories, or for histories of users; see `Estimator.recommend`.
-
-    Raises:
-        ConfigError: an unknown user or item, an empty history, or lists of different lengths.
-    """
+    """Requests for users, for histories, or for histories of users; see `Fitted.recommend`."""
     numbers = _numbers(dataset.user_numbers, users, "user") if users is not None else None
     if histories is None:
         log = dataset.log

@@ -39,11 +39,7 @@ class Parts:
 
 
 def save(parts: Parts, kind: str, network: "Backbone", folder: Path) -> None:
-    """Write a fitted estimator of the class `kind` into a new folder.
-
-    Raises:
-        StoreError: the folder exists.
-    """
+    """Write a fitted estimator of the class `kind` into a new folder."""
     from scoter.models.training.loop import save_weights
 
     if folder.exists():
@@ -76,11 +72,7 @@ def save(parts: Parts, kind: str, network: "Backbone", folder: Path) -> None:
 
 
 def read(folder: Path) -> tuple[str, Parts]:
-    """The class and the parts that `save` wrote.
-
-    Raises:
-        StoreError: the folder holds no such model, or one that cannot be read.
-    """
+    """The class and the parts that `save` wrote."""
     try:
         about = parse_json((folder / ABOUT).read_bytes())
         if {name: about.get(name) for name in FORMAT} != FORMAT:

@@ -23,12 +23,7 @@ LAG_DECAY = 0.5  # the weight of an item relative to the one after it
 def rank_mixed(
     context: Context, method: MethodConfig, trained: Artefact, inputs: Inputs
 ) -> Artefact:
-    """Rankings by mixed scores; the share of transitions has the best NDCG@10 on all validation
-    users.
-
-    Transition scores are those of the role `likely_next`: cross-fitted counts of what other users
-    take next.
-    """
+    """Rankings by a mix of the recommender's and the role `likely_next`'s scores."""
     depth = context.experiment.depth
 
     def build(out: Path, scratch: Path) -> None:
@@ -57,8 +52,7 @@ def rank_mixed(
 
 
 def best_share(listed: Rankings, scores: csr_array, split: Split, depth: int) -> float:
-    """The share of the transition scores with the best NDCG@10 on all validation users; the
-    smallest one among equals."""
+    """The smallest share of the transition scores with the best NDCG@10 on validation users."""
     from scoter.evaluation.evaluator import Evaluator
     from scoter.evaluation.metrics import mean_metrics
     from scoter.transfer.mixing import WEIGHTS, mix_scores
@@ -70,8 +64,7 @@ def best_share(listed: Rankings, scores: csr_array, split: Split, depth: int) ->
 
 
 def transition_scores(split: Split, item_count: int, histories: Histories, seed: int) -> csr_array:
-    """One row of scores per history: what other users take next after its last items, items of the
-    history among them."""
+    """One row of scores per history: what other users take next after its last items."""
     from scoter.reasoning.catalogue.statistics import FoldedStatistics
 
     statistics = FoldedStatistics(split.train, item_count, seed)

@@ -7,17 +7,11 @@ from pathlib import Path
 from scoter.config import MethodConfig
 from scoter.data.split import check_trainable
 from scoter.plugins import BACKBONES
+from scoter.stages import networks
 from scoter.stages.context import PARTS, Context
 from scoter.stages.data import open_data
 from scoter.stages.mixed_scores import rank_mixed
-from scoter.stages.networks import (
-    Inputs,
-    computation,
-    method_recipe,
-    open_network,
-    open_trained,
-    save_rankings,
-)
+from scoter.stages.networks import Inputs
 from scoter.storage import sentence_vectors
 from scoter.storage.arrays import save_arrays
 from scoter.storage.store import Artefact
@@ -39,7 +33,7 @@ def train(context: Context, name: str, method: MethodConfig, inputs: Inputs) -> 
         text = context.experiment.text
         needed += [sentence_vectors.provenance_key(text), ",".join(text.fields)]
     recipe = {
-        **method_recipe(method, context.device),
+        **networks.method_recipe(method, context.device),
         "name": name,  # which the seed of dropout is derived from
         "seed": context.seed,
         "depth": context.experiment.depth,
@@ -58,7 +52,7 @@ def _train(
         return
     split = open_data(inputs.data)[2]
     check_trainable(split)
-    model, reader, _ = open_network(context, method, inputs)
+    model, reader, _ = networks.open_network(context, method, inputs)
     training = Training(context.seed, context.experiment.depth, name, scratch, context.workers)
     log = fit_network(model, split, reader, method.training, training)
     save_weights(model, out / "weights.safetensors")
@@ -67,8 +61,7 @@ def _train(
 
 
 def rank(context: Context, method: MethodConfig, trained: Artefact, inputs: Inputs) -> Artefact:
-    """The best items for every validation and test user, with gate and attention per user where
-    chains are read."""
+    """The best items for every validation and test user, and what was read of their chains."""
     if method.mixed_scores:
         return rank_mixed(context, method, trained, inputs)
 
@@ -76,16 +69,16 @@ def rank(context: Context, method: MethodConfig, trained: Artefact, inputs: Inpu
         from scoter.recommenders.network import rank_with_readings
 
         split, depth = open_data(inputs.data)[2], context.experiment.depth
-        model, reader, _ = open_trained(context, method, inputs, trained)
+        model, reader, _ = networks.open_trained(context, method, inputs, trained)
         for part in PARTS:
             if reader is None:
                 rankings = model.recommend(split.histories(part), depth)
             else:
                 rankings, readings = rank_with_readings(model, split.histories(part), depth, reader)
                 save_arrays(out / f"readings-{part}.safetensors", **readings)
-            save_rankings(rankings, out, part)
+            networks.save_rankings(rankings, out, part)
 
-    recipe = {"depth": context.experiment.depth, **computation(method, context.device)}
+    recipe = {"depth": context.experiment.depth, **networks.computation(method, context.device)}
     needed = [trained, inputs.data]
     if method.fusion is not None and inputs.steps is not None:
         needed.append(inputs.steps)

@@ -117,8 +117,8 @@ def _origins(inputs: Inputs) -> dict[str, object]:
         writer = open_table(steps).model
         encoder = json.loads(steps.file("encoder.json").read_text())["encoder"]
         reasoner = f"{writer}, embedded by {encoder}"
-    origins = {"semantic_ids": report, "pattern": mined}
-    return {**origins, "reasoner": reasoner, "chains_model": writer}
+    chains = {"reasoner": reasoner, "chains_model": writer}
+    return {"semantic_ids": report, "pattern": mined, **chains}
 
 
 def _keys(inputs: Inputs, made: Mapping[str, Made]) -> dict[str, str | dict[str, str]]:
@@ -133,11 +133,7 @@ def _keys(inputs: Inputs, made: Mapping[str, Made]) -> dict[str, str | dict[str,
 
 
 def measured_rankings(store: Store, run: Artefact) -> dict[str, Artefact]:
-    """The rankings of each method that a run was made from, wherever they were computed.
-
-    Raises:
-        StoreError: one is no longer in the store.
-    """
+    """The rankings of each method that a run was made from, wherever they were computed."""
     outcome = outcome_of(run)
     names = list(outcome["methods"])
     before = 1 + ("semantic-ids" in outcome["artefacts"]) + len(names)  # data, IDs, weights
@@ -268,8 +264,8 @@ def examples(
     return shown
 
 
-def _top(rankings: Rankings, row: int, names: list[str], count: int = 10) -> list[ListedItem]:
-    items, scores = (part[row][:count].tolist() for part in (rankings.items, rankings.scores))
+def _top(rankings: Rankings, row: int, names: list[str]) -> list[ListedItem]:
+    items, scores = (part[row][:10].tolist() for part in (rankings.items, rankings.scores))
     return [
         {"title": names[item], "score": score}
         for item, score in zip(items, scores, strict=True)
