@@ -119,18 +119,13 @@ class Bars:
     ticks: list[Tick]
 
 
-def bars(
-    values: Sequence[tuple[str, Number]], width: int = 200, highest: Number | None = None
-) -> Bars:
-    """Bars in a column `width` pixels wide; what is below zero has no length.
+def bars(values: Sequence[tuple[str, Number]], highest: Number | None = None) -> Bars:
+    """Bars on one scale up to `highest`; what is below zero has no length.
 
-    Args:
-        highest: the end of the scale; by default the first round value that holds every bar.
-
-    Example:
-        >>> bars([("layer 1", 0.25)], highest=1.0).rows
-        [Bar(label='layer 1', value=0.25, length=46.0)]
+    >>> bars([("layer 1", 0.25)], highest=1.0).rows
+    [Bar(label='layer 1', value=0.25, length=46.0)]
     """
+    width = 200
     longest = max([1e-12, *(value for _, value in values)])
     levels = _tick_values(0.0, highest or longest, 3)
     scale = Scale(0.0, highest or levels[-1], 8, width - 8)

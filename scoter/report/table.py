@@ -16,10 +16,9 @@ class Table:
     def of(cls, rows: Sequence[Mapping[str, object]]) -> "Table":
         """The table of some rows, whose columns are those of all rows, in order.
 
-        Example:
-            >>> print(Table.of([{"method": "tiger", "recall@10": 0.08125, "users": 12101}]).text())
-            method  recall@10   users
-            tiger      0.0813  12,101
+        >>> print(Table.of([{"method": "tiger", "recall@10": 0.08125, "users": 12101}]).text())
+        method  recall@10   users
+        tiger      0.0813  12,101
         """
         columns = tuple(dict.fromkeys(name for row in rows for name in row))
         known = [[row.get(name) for row in rows] for name in columns]

@@ -30,7 +30,7 @@ from scoter.stages.finished import FinishedRun
 from scoter.storage.arrays import save_arrays
 from scoter.storage.store import MANIFEST, Artefact, Store, git_commit, hash_file
 from scoter.storage.writing import write_parquet, writing
-from scoter.types import ReasoningPattern, SemanticIds
+from scoter.types import SemanticIds
 
 FORMAT = {"format": "scoter bundle", "version": 1}
 MODEL, WEIGHTS, IDS = "model.json", "weights.safetensors", "semantic_ids.safetensors"
@@ -49,20 +49,11 @@ def export_run(
     steps: StepType = "fp16",
     texts: bool = True,
 ) -> dict[str, int]:
-    """Write the bundle of one method of a finished run into the new folder `out`; returns the size
-    of each file in bytes.
-
-    Each user's newest chain, that of the whole log, is written and embedded here; nothing is
-    written when it is read.
+    """Write the bundle of one method into the new folder `out`; returns each file's bytes.
 
     Args:
         steps: how the step table is kept: half precision, or eight bits with a scale per row.
         texts: whether the sentences come along, without which no step can be explained.
-
-    Raises:
-        StoreError: `out` exists, or cannot be written.
-        ConfigError: an unknown method, a control for measuring only, or popularity, which needs no
-            bundle.
     """
     if out.exists():
         raise StoreError(f"{out} exists; name a new folder, or remove that one first")
@@ -109,10 +100,6 @@ def _write(
         about |= {"pattern": model.pattern.to_json(), "step_type": kind}
         about["step_dim"] = _save_chains(folder, model, kind, texts)
     (folder / MODEL).write_text(json.dumps(about, indent=1))
-
-
-def _steps_as_json(pattern: ReasoningPattern) -> list[dict[str, object]]:
-    return [{"role": step.role, "parameters": dict(step.parameters)} for step in pattern.steps]
 
 
 def _save_ids(path: Path, ids: SemanticIds) -> None:

@@ -127,13 +127,7 @@ class Bundle(Fitted):
         return SingleRequests(network, PreparedFusion(fusion).of_table(self.steps))
 
     def rank(self, user: str, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """One user's `count` best items and their scores (nats), by the fastest way.
-
-        The first call prepares the weights.
-
-        Raises:
-            ConfigError: an unknown user, or a model other than TIGER.
-        """
+        """One TIGER user's `count` best items and scores (nats); the first call prepares."""
         import torch
 
         single = self._single
@@ -146,11 +140,7 @@ class Bundle(Fitted):
 
 
 def open_bundle(folder: Path) -> Bundle:
-    """Check every file of a bundle against its manifest and open it.
-
-    Raises:
-        StoreError: a file is missing, altered or of another bundle; the message names it.
-    """
+    """Check every file of a bundle against its manifest and open it."""
     manifest = _checked(folder)
     with _reading(folder, written.MODEL):
         about: About = from_json((folder / written.MODEL).read_text(), About)
@@ -168,8 +158,7 @@ def open_bundle(folder: Path) -> Bundle:
 
 
 def _checked(folder: Path) -> Manifest:
-    """The manifest, once every file that it names, and no other name than a bundle's own, has its
-    size and its bytes."""
+    """The manifest, once each of its files has its size and bytes and a bundle's own name."""
     place = folder / MANIFEST
     try:
         parse_json(place.read_bytes())  # refuses what no reader should be given
@@ -177,9 +166,8 @@ def _checked(folder: Path) -> Manifest:
     except (OSError, ValueError, ScoterError) as error:
         raise StoreError(f"{place} is no manifest of a bundle ({error}); {AGAIN}") from None
     if {name: getattr(manifest, name) for name in written.FORMAT} != written.FORMAT:
-        raise StoreError(
-            f"{place} is not of {written.FORMAT}, so another version wrote it; {AGAIN}"
-        )
+        foreign = f"{place} is not of {written.FORMAT}, so another version wrote it"
+        raise StoreError(f"{foreign}; {AGAIN}")
     for name, file in manifest.files.items():
         _check_file(folder, name, file)
     for name in written.FILES:
