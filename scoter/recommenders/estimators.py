@@ -52,9 +52,6 @@ class Estimator(Fitted):
         semantic_ids, text: how item vectors and semantic IDs are made.
         options: fields of the backbone's configuration or of `TrainingConfig`, such as `dim=64`,
             `epochs=4` or `learning_rate=3e-4`.
-
-    Raises:
-        ConfigError: an option that neither has.
     """
 
     preset = "tiger"  # the method of `scoter.experiments.methods` with the default configuration
@@ -96,10 +93,6 @@ class Estimator(Fitted):
             threads: processor threads; default: torch's own choice.
             progress: whether bars are shown.
             checkpoints: a folder from which an interrupted training goes on; default: none is kept.
-
-        Raises:
-            ConfigError: chains are missing, or are given to a recommender that reads none.
-            DataError: the chains are of another dataset.
         """
         self._check(dataset, chains)
         if epochs is not None:
@@ -113,12 +106,7 @@ class Estimator(Fitted):
         return self
 
     def save(self, folder: str | Path) -> None:
-        """Write all that recommendations depend on; `scoter.load` reads it.
-
-        Raises:
-            ConfigError: it was not fitted.
-            StoreError: the folder exists.
-        """
+        """Write all that recommendations depend on into a new folder; `scoter.load` reads it."""
         saved.save(self.fitted_parts, type(self).__name__, self.network, Path(folder))
 
     @property
@@ -280,11 +268,7 @@ CLASSES = {made.__name__: made for made in (*BY_KIND.values(), SCoTER, Estimator
 
 
 def load(folder: str | Path) -> Estimator:
-    """The estimator that `save` wrote into a folder; it recommends what it did before.
-
-    Raises:
-        StoreError: the folder holds no such model, or one that cannot be read.
-    """
+    """The estimator that `save` wrote into a folder; it recommends what it did before."""
     name, parts = saved.read(Path(folder))
     if name not in CLASSES:
         known = ", ".join(CLASSES)

@@ -33,14 +33,7 @@ def discover(
 ) -> "Discovery":
     """Generate, validate and mine a reasoning pattern on training interactions alone.
 
-    Args:
-        progress: whether an estimate of the time and, on a terminal, bars are shown on stderr.
-
-    Returns:
-        The mined `pattern`, its clusters, its rivals, and what it was measured on.
-
-    Raises:
-        ConfigError: too few users, patterns or clusters for `config`.
+    `progress` shows an estimate of the time and, on a terminal, bars on stderr.
     """
     from scoter.reasoning.discovery.mine import discover as mine
     from scoter.reasoning.discovery.mine import planned_patterns
@@ -74,10 +67,6 @@ def write_chains(
         prefixes: `every`, or `anchors:K:M` for every K-th item, the first M; any other prefix reads
             the latest chain before it. Only for language models.
         folder: where chains and replies are kept, so that an interrupted writing goes on.
-
-    Raises:
-        ConfigError: the pattern has no steps, or one that this catalogue cannot fill.
-        LanguageModelError: the model could not write a single chain.
 
     Example:
         >>> import scoter
@@ -143,11 +132,7 @@ def _write(
 
 
 def load_chains(folder: str | Path, dataset: Dataset, *, text: TextConfig = TextConfig()) -> Chains:
-    """Chains that `scoter reason` or `write_chains` wrote into a folder, for their dataset.
-
-    Raises:
-        DataError: there are no finished chains, or they were written from other data.
-    """
+    """Chains that `scoter reason` or `write_chains` wrote into a folder, for their dataset."""
     from scoter.reasoning.writing.folder import ChainFolder
     from scoter.reasoning.writing.reader import read_folder
 

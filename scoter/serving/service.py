@@ -69,9 +69,6 @@ def open_method(run: FinishedRun, method: str | None) -> Estimator:
     """One method of a run, by default its last one, ready to answer as its bundle does.
 
     Chains are read in half precision, as a bundle keeps them.
-
-    Raises:
-        ConfigError: the run has no such method, or it is a control that cannot answer.
     """
     model = run.model(method)
     model.half_steps = True
@@ -85,9 +82,6 @@ def answers(
 
     A user's history is the whole one, with the held-out items: this is for use, not for
     measurement.
-
-    Raises:
-        ConfigError: an unknown user or item; with `explain`, a method that reads no chain.
     """
     asked = requests_for(model, users, items)
     if explain:
@@ -104,9 +98,6 @@ def explained(model: Fitted, asked: Requests, count: int) -> list[Answer]:
     the same model gives the same item when the step is hidden; above zero, the step speaks for the
     item. Contributions need not add up to the effect of the whole chain: steps that say the same
     hide each other (T3 of theory/STATEMENTS.md).
-
-    Raises:
-        ConfigError: the method reads no chain.
     """
     from scoter.recommenders.network import rank_with_readings
     from scoter.serving.explanation import contributions

@@ -114,11 +114,7 @@ class FinishedRun:
         return FinishedMethod(self, chosen)
 
     def model(self, name: str | None = None) -> "Estimator":
-        """One of its methods as an estimator: it recommends and can be saved.
-
-        Raises:
-            ConfigError: the run has no such method, or it is a control that cannot answer.
-        """
+        """One of its methods as an estimator: it recommends and can be saved."""
         return self.method(name).estimator()
 
 
