@@ -15,7 +15,7 @@ from scoter.reasoning.catalogue.reasoner import MODEL, CatalogReasoner
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import MAX_ITEMS, View
 from scoter.reasoning.chains.table import ChainTable, write_rows
-from scoter.recommenders.requests import Requests
+from scoter.recommenders.fitted import Requests
 from scoter.seeding import derive_seed
 from scoter.storage.sentence_vectors import encoder_of
 from scoter.types import ReasoningChain, ReasoningPattern, StepEmbeddings

@@ -28,8 +28,7 @@ from scoter.experiments import TIGER_IDS, methods
 from scoter.plugins import BACKBONES
 from scoter.recommenders import saved
 from scoter.recommenders.chains import Chains, step_texts
-from scoter.recommenders.fitted import Fitted, Reading
-from scoter.recommenders.requests import Requests
+from scoter.recommenders.fitted import Fitted, Reading, Requests
 from scoter.recommenders.saved import Parts
 from scoter.recommenders.step_sources import Sources, steps_as_read
 from scoter.seeding import derive_seed

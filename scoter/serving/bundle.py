@@ -24,7 +24,7 @@ import pyarrow as pa
 from scoter.errors import ConfigError, StoreError
 from scoter.models.quantised_steps import StepType, quantise
 from scoter.recommenders.estimators import Estimator
-from scoter.recommenders.requests import requests_of
+from scoter.recommenders.fitted import requests_of
 from scoter.serving.service import open_method
 from scoter.stages.finished import FinishedRun
 from scoter.storage.arrays import save_arrays

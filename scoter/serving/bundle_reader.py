@@ -15,8 +15,7 @@ from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError, ScoterError, StoreError
 from scoter.recommenders.chains import entries_of, step_bounds, step_texts
 from scoter.recommenders.estimators import with_options
-from scoter.recommenders.fitted import Fitted, Reading
-from scoter.recommenders.requests import Requests, requests_of
+from scoter.recommenders.fitted import Fitted, Reading, Requests, requests_of
 from scoter.serving import bundle as written
 from scoter.storage.arrays import load_arrays
 from scoter.storage.store import MANIFEST, hash_file

@@ -5,8 +5,7 @@ from typing import NotRequired, TypedDict
 
 from scoter.errors import ConfigError
 from scoter.recommenders.estimators import Estimator
-from scoter.recommenders.fitted import Fitted
-from scoter.recommenders.requests import Requests, requests_of
+from scoter.recommenders.fitted import Fitted, Requests, requests_of
 from scoter.stages.finished import FinishedRun
 from scoter.types import Rankings
 
