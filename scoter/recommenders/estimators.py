@@ -1,7 +1,6 @@
 """TIGER, SASRec, GRU4Rec, Popularity and SCoTER with one set of verbs: fit, recommend, save.
 
-An estimator holds everything that its recommendations depend on. The pipeline of `scoter.run`
-trains the same networks with the same functions; it adds files, caching and comparisons.
+`scoter.run` trains the same networks by the same functions, and adds files and comparisons.
 """
 
 import tempfile

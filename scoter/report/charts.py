@@ -40,11 +40,7 @@ def whiskers(intervals: Sequence[Estimate | None], width: int) -> Whiskers:
 
 
 def verdict(difference: Estimate) -> str:
-    """What an interval of a difference says.
-
-    >>> verdict(Estimate(0.2, 0.1, 0.3)), verdict(Estimate(0.0, -0.1, 0.1))
-    ('above zero', 'includes zero')
-    """
+    """What an interval of a difference says: above zero, below zero or includes zero."""
     if difference.low > 0:
         return "above zero"
     return "below zero" if difference.high < 0 else "includes zero"
@@ -125,8 +121,7 @@ def bars(values: Sequence[tuple[str, Number]], highest: Number | None = None) ->
     >>> bars([("layer 1", 0.25)], highest=1.0).rows
     [Bar(label='layer 1', value=0.25, length=46.0)]
     """
-    width = 200
-    longest = max([1e-12, *(value for _, value in values)])
+    width, longest = 200, max([1e-12, *(value for _, value in values)])
     levels = _tick_values(0.0, highest or longest, 3)
     scale = Scale(0.0, highest or levels[-1], 8, width - 8)
     rows = [Bar(label, value, max(0.0, round(scale(value) - 8, 2))) for label, value in values]

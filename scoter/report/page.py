@@ -1,7 +1,6 @@
-"""A page as one file: a template with the one style sheet and the one script; nothing is fetched.
+"""A page as one file: a template with the one style sheet and script; nothing is fetched.
 
-All text of the data passes through jinja2's autoescape, and the page's policy lets the browser run
-this script by its hash and no other.
+Data are escaped by jinja2, and the page's policy allows this script alone, by its hash.
 """
 
 import base64

@@ -34,8 +34,6 @@ AGAIN = "export the bundle again with `scoter export`"
 
 @dataclass(frozen=True)
 class _File:
-    """What the manifest says of a file."""
-
     bytes: int
     sha256: str
 
@@ -65,11 +63,7 @@ class About:
 
 
 class Bundle(Fitted):
-    """An open bundle, which knows each user's whole history and newest chain.
-
-    A history that is not the whole one of a user has no chain here: the fusion reads its learned
-    null instead.
-    """
+    """An open bundle, with the newest chain of each user's whole history and none of another."""
 
     def __init__(
         self,

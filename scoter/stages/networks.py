@@ -75,8 +75,7 @@ def open_trained(
 def method_recipe(method: MethodConfig, device: str) -> dict[str, object]:
     """What of a method and of this machine decides its numbers, for the key of a stage.
 
-    The precision that `auto` comes to is named instead of `auto`. Versions of libraries and numbers
-    of threads and processes are recorded by runs, and are no part of the key.
+    It has the precision that `auto` comes to, and no versions, threads or processes.
     """
     config = json.loads(to_json(method))
     del config["training"]["precision"]
