@@ -91,7 +91,6 @@ def write_chains(
 def _opened(
     language_model: "str | LanguageModel", server: "ServerConfig | None"
 ) -> "tuple[AbstractContextManager[LanguageModel], WritingConfig]":
-    """The language model, and how it is asked unless the caller says."""
     from scoter.reasoning.chains.requests import WritingConfig, small_model
     from scoter.reasoning.language.registry import choose_language_model
     from scoter.reasoning.language.server import ServerConfig
@@ -113,7 +112,6 @@ def _write(
     opened: "AbstractContextManager[LanguageModel]",
     place: Path,
 ) -> None:
-    """The chains that `place` lacks, by a language model."""
     from scoter.reasoning.language.replies import RequestStore
     from scoter.reasoning.writing.engine import run_job
     from scoter.reasoning.writing.folder import REPLIES, ChainFolder
@@ -126,9 +124,8 @@ def _write(
     if ended["rejected"] + ended["unanswered"] == len(job):
         (reason, count), *_ = folder.reasons().most_common(1)
         folder.reopen()
-        raise LanguageModelError(
-            f"none of {len(job):,} chains could be written; {count:,} times because {reason}"
-        )
+        none = f"none of {len(job):,} chains could be written"
+        raise LanguageModelError(f"{none}; {count:,} times because {reason}")
 
 
 def load_chains(folder: str | Path, dataset: Dataset, *, text: TextConfig = TextConfig()) -> Chains:

@@ -46,9 +46,7 @@ def steps_as_read(
 
     if fusion.grounded:
         if sources.ids is None:
-            raise ConfigError(
-                "fusion.grounded = True needs semantic IDs, and ids is None; pass them"
-            )
+            raise ConfigError("fusion.grounded = True needs semantic IDs; pass ids, which is None")
         names, seed = item_names(sources.catalog), derive_seed(0, "codes")
         steps = ground_steps(steps, sentences, names, sources.ids, seed)
     if fusion.source == "other-user":

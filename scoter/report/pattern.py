@@ -49,9 +49,8 @@ def described(mined: Mapping | None, picture: Path | None) -> dict[str, object] 
         for key, name in _FACTS.items()
         if key in pattern
     }
-    facts |= {
-        key: value for key, value in pattern.items() if key not in ("steps", "votes", *_FACTS)
-    }
+    elsewhere = {"steps", "votes", *_FACTS}
+    facts |= {key: value for key, value in pattern.items() if key not in elsewhere}
     beside = {key: value for key, value in mined.items() if key not in _SHOWN}
     steps = [in_words(step) for step in pattern.get("steps", ())]
     voted = len(pattern.get("votes", ())) == len(steps) > 0

@@ -99,13 +99,11 @@ def _methods(run: RunOutcome, folder: Path) -> dict[str, object]:
 
 def _differences(differences: Sequence[Difference]) -> list[dict[str, object]]:
     """One table for each metric, on its own scale; the metric that is open on the page is first."""
-    metrics = {row["metric"] for row in differences}
-    order = [*OPEN, *sorted(metrics - set(OPEN))]
-    return [
-        compared(metric, [row for row in differences if row["metric"] == metric])
-        for metric in order
-        if metric in metrics
-    ]
+    tables: dict[str, list[Difference]] = {}
+    for row in differences:
+        tables.setdefault(row["metric"], []).append(row)
+    order = [*OPEN, *sorted(tables.keys() - set(OPEN))]
+    return [compared(metric, tables[metric]) for metric in order if metric in tables]
 
 
 def compared(metric: str, differences: Sequence[Mapping]) -> dict[str, object]:

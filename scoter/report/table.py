@@ -22,9 +22,8 @@ class Table:
         """
         columns = tuple(dict.fromkeys(name for row in rows for name in row))
         known = [[row.get(name) for row in rows] for name in columns]
-        numeric = tuple(
-            all(isinstance(value, int | float | None) for value in values) for values in known
-        )
+        number = int | float | None
+        numeric = tuple(all(isinstance(value, number) for value in values) for values in known)
         cells = tuple(tuple(cell(row.get(name)) for name in columns) for row in rows)
         return cls(columns, cells, numeric)
 

@@ -128,10 +128,9 @@ def _save_chains(folder: Path, model: Estimator, kind: StepType, texts: bool) ->
 
 
 def _write_manifest(folder: Path, run: Artefact) -> dict[str, int]:
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    files = {
-        name: {"bytes": size, "sha256": hash_file(folder / name)} for name, size in sizes.items()
-    }
+    paths = sorted(folder.iterdir())
+    sizes = {path.name: path.stat().st_size for path in paths}
+    files = {path.name: {"bytes": sizes[path.name], "sha256": hash_file(path)} for path in paths}
     made = {**FORMAT, "run": run.key, "commit": git_commit(), "files": files}
     (folder / MANIFEST).write_text(json.dumps(made, indent=1))
     return sizes

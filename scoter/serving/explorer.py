@@ -1,7 +1,4 @@
-"""Test users for the report: what each method recommends, and what each step contributes.
-
-This stage runs when a report asks for it; no table depends on it.
-"""
+"""Test users for the report: what each method recommends, and what each step contributes."""
 
 import json
 from collections.abc import Sequence

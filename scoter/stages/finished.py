@@ -206,10 +206,8 @@ def find_methods(folders: Sequence[Path], names: Sequence[str]) -> dict[str, Fin
         raise ConfigError(f"no run given has a method {missing[0]!r}; {remedy}")
     chosen = {name: known[name] for name in names}
     made = [method.run.outcome for method in chosen.values()]
-    shared = {
-        (run["seed"], run["artefacts"]["prepare"], run["artefacts"].get("semantic-ids"))
-        for run in made
-    }
+    keys = [(run["seed"], run["artefacts"]) for run in made]
+    shared = {(seed, key["prepare"], key.get("semantic-ids")) for seed, key in keys}
     if len(shared) > 1:
         raise DataError("the runs differ in data, semantic IDs or seed; pass runs of one setting")
     return chosen

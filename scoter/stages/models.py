@@ -104,12 +104,9 @@ def _rank_mixed(
         _, catalog, split = open_data(inputs.data)
         model, _, _ = networks.open_trained(context, method, inputs, trained)
         seed = derive_seed(context.data_seed, "folds")
-        histories = {part: split.histories(part) for part in PARTS}
+        histories, count = {part: split.histories(part) for part in PARTS}, catalog.item_count
         listed = {part: model.recommend(histories[part], max(depth, LISTED)) for part in PARTS}
-        scores = {
-            part: transition_scores(split, catalog.item_count, histories[part], seed)
-            for part in PARTS
-        }
+        scores = {part: transition_scores(split, count, histories[part], seed) for part in PARTS}
         share = best_share(listed["valid"], scores["valid"], split, depth)
         for part in PARTS:
             networks.save_rankings(mix_scores(listed[part], scores[part], share, depth), out, part)

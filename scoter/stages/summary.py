@@ -61,10 +61,9 @@ def summarise(context: Context, inputs: Inputs, made: Mapping[str, Made]) -> Art
 
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(inputs.data)
-        rankings: dict[str, dict[Part, Rankings]] = {
-            name: {part: open_rankings(method.ranked, part) for part in PARTS}
-            for name, method in made.items()
-        }
+        rankings: dict[str, dict[Part, Rankings]] = {}
+        for name, method in made.items():
+            rankings[name] = {part: open_rankings(method.ranked, part) for part in PARTS}
         metrics = {name: measure(rankings[name], split, out / "ranks", name) for name in rankings}
         _save_readings(context, inputs, made, out / "attention")
         tests = {name: parts["test"] for name, parts in rankings.items()}
@@ -93,7 +92,6 @@ def summarise(context: Context, inputs: Inputs, made: Mapping[str, Made]) -> Art
 
 
 def _described(context: Context, inputs: Inputs) -> dict[str, object]:
-    """What was run, on which data."""
     experiment, (log, catalog, _) = context.experiment, open_data(inputs.data)
     return {
         "experiment": experiment.name,
@@ -148,10 +146,9 @@ def measure(
     from scoter.evaluation.evaluator import Evaluator, save_user_metrics
 
     folder.mkdir(exist_ok=True)
-    metrics: dict[Part, UserMetrics] = {
-        part: Evaluator().evaluate(rankings[part], split.targets(part)) for part in PARTS
-    }
+    metrics: dict[Part, UserMetrics] = {}
     for part in PARTS:
+        metrics[part] = Evaluator().evaluate(rankings[part], split.targets(part))
         save_user_metrics(metrics[part], folder / f"{name}-{part}.parquet")
     return metrics
 
@@ -202,7 +199,6 @@ def _save_readings(
 
 
 def _save_attention(folder: Path, name: str, slots: Sequence[str], ranked: Artefact) -> None:
-    """Mean gate and mean attention per named slot, and both for every test user."""
     folder.mkdir(exist_ok=True)
     readings = load_arrays(ranked.file("readings-test.safetensors"))
     means = {
@@ -266,11 +262,8 @@ def examples(
 
 def _top(rankings: Rankings, row: int, names: list[str]) -> list[ListedItem]:
     items, scores = (part[row][:10].tolist() for part in (rankings.items, rankings.scores))
-    return [
-        {"title": names[item], "score": score}
-        for item, score in zip(items, scores, strict=True)
-        if item >= 0
-    ]
+    listed = zip(items, scores, strict=True)
+    return [{"title": names[item], "score": score} for item, score in listed if item >= 0]
 
 
 def versions() -> dict[str, str]:
