@@ -49,12 +49,10 @@ class Chains:
 
     @property
     def model(self) -> str:
-        """Who wrote them."""
         return self.table.model
 
     @property
     def steps(self) -> StepEmbeddings:
-        """The embeddings of everybody's steps."""
         return self.table.embed(self.vectors, self.text.encoder)
 
     def chain(self, user: str, prefix_length: int) -> ReasoningChain:

@@ -119,13 +119,11 @@ class Fitted:
 
     @property
     def dataset(self) -> Dataset:
-        """The dataset whose users it knows."""
         assert self._dataset is not None
         return self._dataset
 
     @cached_property
     def item_names(self) -> list[str]:
-        """What each item is called."""
         return item_names(self.dataset.catalog)
 
     def read(self, asked: Requests) -> Reading | None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ABOUT, WEIGHTS, IDS = "model.json", "weights.safetensors", "semantic-ids.safetensors"
 DATASET, CHAINS, VECTORS = "dataset", "chains", "vectors.safetensors"
 FORMAT = {"format": "scoter-model", "version": 1}
+DESCRIBED = ("name", "seed", "identity", "origin")  # attributes of a dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +55,7 @@ def save(parts: Parts, kind: str, network: "Backbone", folder: Path) -> None:
         "method": asdict(parts.config),
         "semantic_ids": asdict(parts.semantic_ids),
         "text": asdict(parts.text),
-        "dataset": {
-            **{"name": dataset.name, "seed": dataset.seed},
-            **{"identity": dataset.identity, "origin": dataset.origin},
-        },
+        "dataset": {name: getattr(dataset, name) for name in DESCRIBED},
     }
     if ids is not None:
         about["codebook_sizes"] = list(ids.codebook_sizes)

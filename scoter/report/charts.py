@@ -1,7 +1,4 @@
-"""Where intervals, curves and bars go in small figures; the templates draw them as SVG.
-
-The marks take the page's colours, light and dark; matplotlib chooses the ticks.
-"""
+"""Where intervals, curves and bars go in small figures; the templates draw them as SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,11 +22,7 @@ class Whiskers:
 
 
 def whiskers(intervals: Sequence[Estimate | None], width: int) -> Whiskers:
-    """Where the intervals go in a column `width` pixels wide.
-
-    >>> whiskers([Estimate(0.5, 0.0, 1.0), None], 116).places
-    [{'low': 8.0, 'mean': 58.0, 'high': 108.0}, None]
-    """
+    """Where the intervals go in a column `width` pixels wide."""
     ends = [end for one in intervals if one is not None for end in (one.low, one.high)]
     scale = Scale(min([0.0, *ends]), max([0.0, *ends]), 8, width - 8)
     places = [

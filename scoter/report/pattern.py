@@ -1,7 +1,4 @@
-"""A run's reasoning pattern, made ready for its template: steps in words, tables and a picture.
-
-A mined pattern comes with its clusters and rivals; a given one has steps and an origin alone.
-"""
+"""A run's reasoning pattern, made ready for its template: steps in words, tables and a picture."""
 
 import base64
 from collections.abc import Mapping

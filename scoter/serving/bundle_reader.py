@@ -189,7 +189,6 @@ def _check_file(folder: Path, name: str, file: _File) -> None:
 
 
 def _dataset(folder: Path, about: About, identity: str) -> Dataset:
-    """The items, users and histories of a bundle; nothing says what was held out."""
     with _reading(folder, written.ITEMS):
         table = read_parquet(folder / written.ITEMS)
         keys, titles = table["key"].to_pylist(), table["title"].to_pylist()
@@ -294,7 +293,6 @@ def _ragged(offsets: np.ndarray, rows: int, entries: np.ndarray, most: int) -> N
 
 @contextmanager
 def _reading(folder: Path, name: str) -> Iterator[None]:
-    """Names the file whose content makes reading impossible."""
     try:
         yield
     except Exception as error:

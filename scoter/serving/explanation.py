@@ -34,10 +34,7 @@ def contributions(
 
 
 class _OneHidden(Redirected):
-    """User u reads the chain of `known[u // variants]` with step number u % variants hidden.
-
-    Steps are counted from 1; 0 hides none.
-    """
+    """User u reads the chain of `known[u // variants]` without step u % variants; 0 hides none."""
 
     def __init__(self, source: StepSource, known: Int[np.ndarray, " rows"], variants: int) -> None:
         numbers = torch.from_numpy(known.astype(np.int64))

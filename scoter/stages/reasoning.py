@@ -118,8 +118,6 @@ def open_chains(context: Context, chains: Artefact, dataset: "Dataset") -> "Chai
 
 
 def _unmined(context: Context, origin: str, pattern: ReasoningPattern, words: str) -> Artefact:
-    """A pattern that was not mined, in the form of a mined one."""
-
     def build(out: Path, scratch: Path) -> None:
         about = {"steps": pattern.to_json(), "origin": words}
         (out / "pattern.json").write_text(json.dumps({"pattern": about}))
@@ -129,7 +127,6 @@ def _unmined(context: Context, origin: str, pattern: ReasoningPattern, words: st
 
 
 def _save(context: Context, table: ChainTable, out: Path) -> None:
-    """A table of chains with the vectors of its sentences."""
     save_chains(table, out)
     vectors = sentence_encoder(context)(table.sentences)
     save_arrays(out / VECTORS_FILE, vectors=vectors.astype(np.float16))

@@ -120,7 +120,6 @@ def _origins(inputs: Inputs) -> dict[str, object]:
 
 
 def _keys(inputs: Inputs, made: Mapping[str, Made]) -> dict[str, str | dict[str, str]]:
-    """The keys of the artefacts that the run was made from, by stage."""
     shared = {"discover": inputs.pattern, "chains": inputs.steps}
     return {
         "prepare": inputs.data.key,
@@ -187,7 +186,6 @@ def differences(metrics: Mapping[str, UserMetrics], seed: int) -> list[Differenc
 def _save_readings(
     context: Context, inputs: Inputs, made: Mapping[str, Made], folder: Path
 ) -> None:
-    """What each method read of its chains, or of transition scores."""
     from scoter.transfer.build import slot_labels
 
     for name, method in context.experiment.methods.items():
