@@ -27,8 +27,7 @@ from paper_figures.style import dataset_name
 from scoter.evaluation.significance import Estimate
 from scoter.report.charts import whiskers
 from scoter.report.page import cpu_time, write_page
-from scoter.report.run_report import compared
-from scoter.report.shoppers import shoppers
+from scoter.report.run_report import compared, shoppers
 
 PLOTTED = "recall@10"
 

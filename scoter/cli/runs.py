@@ -104,7 +104,7 @@ def print_run(run: "FinishedRun", as_json: bool) -> None:
 
 def write_run_report(run: "FinishedRun", out: Path) -> None:
     """The run's report, with the explorer and the discovery's picture where the store has them."""
-    from scoter.report import write_report
+    from scoter.report.run_report import write_report
     from scoter.serving.explorer import explore
     from scoter.storage.store import Store
 

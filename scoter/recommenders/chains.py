@@ -15,7 +15,7 @@ from scoter.reasoning.catalogue.reasoner import MODEL, CatalogReasoner
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import MAX_ITEMS, View
 from scoter.reasoning.chains.table import ChainTable, write_rows
-from scoter.recommenders.requests import Requests
+from scoter.recommenders.fitted import Requests
 from scoter.seeding import derive_seed
 from scoter.storage.sentence_vectors import encoder_of
 from scoter.types import ReasoningChain, ReasoningPattern, StepEmbeddings
@@ -49,12 +49,10 @@ class Chains:
 
     @property
     def model(self) -> str:
-        """Who wrote them."""
         return self.table.model
 
     @property
     def steps(self) -> StepEmbeddings:
-        """The embeddings of everybody's steps."""
         return self.table.embed(self.vectors, self.text.encoder)
 
     def chain(self, user: str, prefix_length: int) -> ReasoningChain:
@@ -63,15 +61,10 @@ class Chains:
         return self.table.chain(int(number), prefix_length)
 
     def check(self, dataset: Dataset) -> None:
-        """
-        Raises:
-            DataError: the chains are of another dataset.
-        """
+        """Refuse chains of another dataset."""
         if dataset.identity != self.dataset.identity:
-            raise DataError(
-                f"the chains are of {self.dataset.origin}, not of {dataset.origin}; write chains "
-                f"of this dataset"
-            )
+            whose = f"the chains are of {self.dataset.origin}, not of {dataset.origin}"
+            raise DataError(f"{whose}; write chains of this dataset")
 
     def of_requests(self, asked: Requests) -> tuple[StepEmbeddings, list[str]]:
         """One chain for each request, and the sentences of its vectors.
@@ -125,8 +118,7 @@ def step_bounds(
     steps: int,
     there: Bool[np.ndarray, " rows"],
 ) -> tuple[Int[np.ndarray, " bags"], Int[np.ndarray, " bags"]]:
-    """Where each step of some chains begins among the entries, and how many it has; none where a
-    chain is not `there`."""
+    """Where each step's entries begin, and how many it has; none where a chain is not `there`."""
     bags = (rows[:, None] * steps + np.arange(steps)).ravel()
     low = offsets[bags].astype(np.int64)
     return low, (offsets[bags + 1] - low) * np.repeat(there, steps)
@@ -137,9 +129,8 @@ def entries_of(
 ) -> tuple[Int[np.ndarray, " entries"], Int[np.ndarray, " bags_plus_1"]]:
     """The numbers of the entries that begin at `low`, `counts` of each, and their new offsets.
 
-    Example:
-        >>> entries_of(np.array([5, 0]), np.array([2, 1]))
-        (array([5, 6, 0]), array([0, 2, 3]))
+    >>> entries_of(np.array([5, 0]), np.array([2, 1]))
+    (array([5, 6, 0]), array([0, 2, 3]))
     """
     offsets = np.concatenate([[0], np.cumsum(counts)])
     return np.repeat(low - offsets[:-1], counts) + np.arange(offsets[-1]), offsets
@@ -154,9 +145,8 @@ def step_texts(
 ) -> list[list[str]]:
     """The sentences of each step of the chain of that row.
 
-    Example:
-        >>> step_texts(["a", "b"], np.array([1, 0, 1]), np.array([0, 1, 1, 2, 3]), steps=2, row=1)
-        [['a'], ['b']]
+    >>> step_texts(["a", "b"], np.array([1, 0, 1]), np.array([0, 1, 1, 2, 3]), steps=2, row=1)
+    [['a'], ['b']]
     """
     bounds = offsets[row * steps : (row + 1) * steps + 1]
     return [[sentences[number] for number in indices[low:high]] for low, high in pairwise(bounds)]

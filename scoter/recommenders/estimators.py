@@ -1,7 +1,6 @@
 """TIGER, SASRec, GRU4Rec, Popularity and SCoTER with one set of verbs: fit, recommend, save.
 
-An estimator holds everything that its recommendations depend on. The pipeline of `scoter.run`
-trains the same networks with the same functions; it adds files, caching and comparisons.
+`scoter.run` trains the same networks by the same functions, and adds files and comparisons.
 """
 
 import tempfile
@@ -28,8 +27,7 @@ from scoter.experiments import TIGER_IDS, methods
 from scoter.plugins import BACKBONES
 from scoter.recommenders import saved
 from scoter.recommenders.chains import Chains, step_texts
-from scoter.recommenders.fitted import Fitted, Reading
-from scoter.recommenders.requests import Requests
+from scoter.recommenders.fitted import Fitted, Reading, Requests
 from scoter.recommenders.saved import Parts
 from scoter.recommenders.step_sources import Sources, steps_as_read
 from scoter.seeding import derive_seed
@@ -52,9 +50,6 @@ class Estimator(Fitted):
         semantic_ids, text: how item vectors and semantic IDs are made.
         options: fields of the backbone's configuration or of `TrainingConfig`, such as `dim=64`,
             `epochs=4` or `learning_rate=3e-4`.
-
-    Raises:
-        ConfigError: an option that neither has.
     """
 
     preset = "tiger"  # the method of `scoter.experiments.methods` with the default configuration
@@ -96,10 +91,6 @@ class Estimator(Fitted):
             threads: processor threads; default: torch's own choice.
             progress: whether bars are shown.
             checkpoints: a folder from which an interrupted training goes on; default: none is kept.
-
-        Raises:
-            ConfigError: chains are missing, or are given to a recommender that reads none.
-            DataError: the chains are of another dataset.
         """
         self._check(dataset, chains)
         if epochs is not None:
@@ -113,12 +104,7 @@ class Estimator(Fitted):
         return self
 
     def save(self, folder: str | Path) -> None:
-        """Write all that recommendations depend on; `scoter.load` reads it.
-
-        Raises:
-            ConfigError: it was not fitted.
-            StoreError: the folder exists.
-        """
+        """Write all that recommendations depend on into a new folder; `scoter.load` reads it."""
         saved.save(self.fitted_parts, type(self).__name__, self.network, Path(folder))
 
     @property
@@ -184,15 +170,14 @@ class Estimator(Fitted):
 
     def _semantic_ids(self, dataset: Dataset) -> SemanticIds | None:
         """The semantic IDs of the dataset's items, where the network or the chains need them."""
+        from scoter.recommenders.network import needs_semantic_ids
         from scoter.semantic_ids.build import build_semantic_ids
 
-        fusion = self.config.fusion
-        grounded = fusion is not None and fusion.grounded
-        if not grounded and not BACKBONES.get(self.config.model.kind).needs_ids:
+        if not needs_semantic_ids(self.config):
             return None
-        fields_used, encode = text_fields(dataset.catalog, self.text.fields), encoder_of(self.text)
-        catalog, config = dataset.catalog, self.semantic_ids
-        vectors = item_vectors(dataset.split.train, catalog, config, fields_used, encode)
+        catalog, config, encode = dataset.catalog, self.semantic_ids, encoder_of(self.text)
+        fields = text_fields(catalog, self.text.fields)
+        vectors = item_vectors(dataset.split.train, catalog, config, fields, encode)
         return build_semantic_ids(vectors, config, derive_seed(0, "ids"))[0]
 
     def _train(
@@ -281,11 +266,7 @@ CLASSES = {made.__name__: made for made in (*BY_KIND.values(), SCoTER, Estimator
 
 
 def load(folder: str | Path) -> Estimator:
-    """The estimator that `save` wrote into a folder; it recommends what it did before.
-
-    Raises:
-        StoreError: the folder holds no such model, or one that cannot be read.
-    """
+    """The estimator that `save` wrote into a folder; it recommends what it did before."""
     name, parts = saved.read(Path(folder))
     if name not in CLASSES:
         known = ", ".join(CLASSES)
@@ -296,10 +277,7 @@ def load(folder: str | Path) -> Estimator:
 def opened(
     parts: Parts, weights: Callable[[], Path], kind: type[Estimator] | None = None
 ) -> Estimator:
-    """A trained method as an estimator of the class `kind`, by default that of its configuration.
-
-    `weights` says where its weights are, and is called only if the network has any.
-    """
+    """A trained method as an estimator; `weights` is called only if the network has any."""
     from scoter.models.training.loop import load_weights
 
     if kind is None:
@@ -315,13 +293,8 @@ def opened(
 def with_options(method: MethodConfig, options: Mapping[str, object]) -> MethodConfig:
     """The method with fields of its model or its training changed by name.
 
-    Raises:
-        ConfigError: neither has a field of that name, or the value is refused.
-
-    Example:
-        >>> from scoter.experiments import methods
-        >>> with_options(methods()["sasrec-ce"], {"dim": 32, "epochs": 2}).model.dim
-        32
+    >>> with_options(methods()["sasrec-ce"], {"dim": 32, "epochs": 2}).model.dim
+    32
     """
     whole = asdict(method)
     model, training = whole["model"].keys() - {"kind"}, whole["training"].keys()
@@ -341,7 +314,7 @@ def _sources(parts: Parts) -> Sources:
 
 @contextmanager
 def _running(threads: int | None) -> Iterator[None]:
-    """So many processor threads for the time being."""
+    """Sets the number of processor threads meanwhile."""
     import torch
 
     before = torch.get_num_threads()

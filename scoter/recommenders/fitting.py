@@ -85,6 +85,5 @@ def total_loss(
     before = torch.arange(batch.items.shape[1]) <= column[:, None]
     histories = torch.where(before, batch.items[row], -1)
     read, mask = steps.read(batch.users[row], batch.prefix_lengths[row, column])
-    return loss + model.alignment(
-        model.fusion, read, mask, model.output_vectors(items), items, histories
-    )
+    targets = model.output_vectors(items)
+    return loss + model.alignment(model.fusion, read, mask, targets, items, histories)

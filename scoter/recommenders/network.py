@@ -59,8 +59,7 @@ def build_network(
 ) -> "Backbone":
     """The same without data and still on the processor; `device` decides its precision.
 
-    Args:
-        chains: the pattern of the chains and the width of a step's embedding, or None.
+    `chains` has the pattern and the width of a step's embedding.
     """
     import torch
 
@@ -78,6 +77,12 @@ def build_network(
         if fusion.alignment:
             model.alignment = Alignment(dim, fusion.alignment, fusion.temperature)
     return model
+
+
+def needs_semantic_ids(method: MethodConfig) -> bool:
+    """Whether a method generates semantic IDs, or reads those of the items that its chains name."""
+    grounded = method.fusion is not None and method.fusion.grounded
+    return grounded or BACKBONES.get(method.model.kind).needs_ids
 
 
 def training_steps(
@@ -99,11 +104,7 @@ def training_steps(
 def rank_with_readings(
     model: "Backbone", histories: Histories, k: int, steps: "StepSource"
 ) -> tuple[Rankings, dict[str, np.ndarray]]:
-    """The `k` best items after each history, and what was read of each chain.
-
-    Returns:
-        Rankings; the mean `gate` [rows], and the mean `attention` [rows, slots and nothing].
-    """
+    """The `k` best items after each history; mean `gate` [rows] and `attention` [rows, slots]."""
     rows, fusion = len(histories), model.fusion
     assert fusion is not None
     gate = np.zeros(rows, np.float32)

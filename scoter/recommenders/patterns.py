@@ -33,14 +33,7 @@ def discover(
 ) -> "Discovery":
     """Generate, validate and mine a reasoning pattern on training interactions alone.
 
-    Args:
-        progress: whether an estimate of the time and, on a terminal, bars are shown on stderr.
-
-    Returns:
-        The mined `pattern`, its clusters, its rivals, and what it was measured on.
-
-    Raises:
-        ConfigError: too few users, patterns or clusters for `config`.
+    `progress` shows an estimate of the time and, on a terminal, bars on stderr.
     """
     from scoter.reasoning.discovery.mine import discover as mine
     from scoter.reasoning.discovery.mine import planned_patterns
@@ -75,10 +68,6 @@ def write_chains(
             the latest chain before it. Only for language models.
         folder: where chains and replies are kept, so that an interrupted writing goes on.
 
-    Raises:
-        ConfigError: the pattern has no steps, or one that this catalogue cannot fill.
-        LanguageModelError: the model could not write a single chain.
-
     Example:
         >>> import scoter
         >>> shop = scoter.load_dataset("simulated", users=40)
@@ -102,7 +91,6 @@ def write_chains(
 def _opened(
     language_model: "str | LanguageModel", server: "ServerConfig | None"
 ) -> "tuple[AbstractContextManager[LanguageModel], WritingConfig]":
-    """The language model, and how it is asked unless the caller says."""
     from scoter.reasoning.chains.requests import WritingConfig, small_model
     from scoter.reasoning.language.registry import choose_language_model
     from scoter.reasoning.language.server import ServerConfig
@@ -124,7 +112,6 @@ def _write(
     opened: "AbstractContextManager[LanguageModel]",
     place: Path,
 ) -> None:
-    """The chains that `place` lacks, by a language model."""
     from scoter.reasoning.language.replies import RequestStore
     from scoter.reasoning.writing.engine import run_job
     from scoter.reasoning.writing.folder import REPLIES, ChainFolder
@@ -137,17 +124,12 @@ def _write(
     if ended["rejected"] + ended["unanswered"] == len(job):
         (reason, count), *_ = folder.reasons().most_common(1)
         folder.reopen()
-        raise LanguageModelError(
-            f"none of {len(job):,} chains could be written; {count:,} times because {reason}"
-        )
+        none = f"none of {len(job):,} chains could be written"
+        raise LanguageModelError(f"{none}; {count:,} times because {reason}")
 
 
 def load_chains(folder: str | Path, dataset: Dataset, *, text: TextConfig = TextConfig()) -> Chains:
-    """Chains that `scoter reason` or `write_chains` wrote into a folder, for their dataset.
-
-    Raises:
-        DataError: there are no finished chains, or they were written from other data.
-    """
+    """Chains that `scoter reason` or `write_chains` wrote into a folder, for their dataset."""
     from scoter.reasoning.writing.folder import ChainFolder
     from scoter.reasoning.writing.reader import read_folder
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ABOUT, WEIGHTS, IDS = "model.json", "weights.safetensors", "semantic-ids.safetensors"
 DATASET, CHAINS, VECTORS = "dataset", "chains", "vectors.safetensors"
 FORMAT = {"format": "scoter-model", "version": 1}
+DESCRIBED = ("name", "seed", "identity", "origin")  # attributes of a dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +40,7 @@ class Parts:
 
 
 def save(parts: Parts, kind: str, network: "Backbone", folder: Path) -> None:
-    """Write a fitted estimator of the class `kind` into a new folder.
-
-    Raises:
-        StoreError: the folder exists.
-    """
+    """Write a fitted estimator of the class `kind` into a new folder."""
     from scoter.models.training.loop import save_weights
 
     if folder.exists():
@@ -58,10 +55,7 @@ def save(parts: Parts, kind: str, network: "Backbone", folder: Path) -> None:
         "method": asdict(parts.config),
         "semantic_ids": asdict(parts.semantic_ids),
         "text": asdict(parts.text),
-        "dataset": {
-            **{"name": dataset.name, "seed": dataset.seed},
-            **{"identity": dataset.identity, "origin": dataset.origin},
-        },
+        "dataset": {name: getattr(dataset, name) for name in DESCRIBED},
     }
     if ids is not None:
         about["codebook_sizes"] = list(ids.codebook_sizes)
@@ -76,11 +70,7 @@ def save(parts: Parts, kind: str, network: "Backbone", folder: Path) -> None:
 
 
 def read(folder: Path) -> tuple[str, Parts]:
-    """The class and the parts that `save` wrote.
-
-    Raises:
-        StoreError: the folder holds no such model, or one that cannot be read.
-    """
+    """The class and the parts that `save` wrote."""
     try:
         about = parse_json((folder / ABOUT).read_bytes())
         if {name: about.get(name) for name in FORMAT} != FORMAT:

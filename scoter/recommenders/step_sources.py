@@ -39,22 +39,22 @@ def steps_as_read(
         steps: the users' own chains.
         sentences: the text of each row of `steps.vectors`.
         widths: slots of each step where each sentence has a slot; default: as many as needed.
-
-    Raises:
-        ConfigError: grounded steps without semantic IDs.
     """
     from scoter.transfer.collapse import other_users_chains
-    from scoter.transfer.grounded import one_step_per_sentence
+    from scoter.transfer.grounded import ground_steps, one_step_per_sentence
     from scoter.transfer.substitutes import statements_as_features
 
     if fusion.grounded:
-        steps = grounded_steps(steps, sentences, sources)
+        if sources.ids is None:
+            raise ConfigError("fusion.grounded = True needs semantic IDs; pass ids, which is None")
+        names, seed = item_names(sources.catalog), derive_seed(0, "codes")
+        steps = ground_steps(steps, sentences, names, sources.ids, seed)
     if fusion.source == "other-user":
         steps = other_users_chains(steps, derive_seed(0, "other-user"))
     elif fusion.source == "features":
         steps = statements_as_features(steps, derive_seed(0, "features"))
     elif fusion.source == "item-text":
-        steps = item_text_steps(steps, sources)
+        steps = _item_text_steps(steps, sources)
     return one_step_per_sentence(steps, like=widths) if fusion.slots == "sentence" else steps
 
 
@@ -64,17 +64,7 @@ def spoken_items(catalog: Catalog, wanted: tuple[str, ...]) -> list[str]:
     return item_texts(catalog, fields) if fields else item_names(catalog)
 
 
-def grounded_steps(steps: StepEmbeddings, sentences: list[str], sources: Sources) -> StepEmbeddings:
-    """The chains with the codes of the items that their sentences name."""
-    from scoter.transfer.grounded import ground_steps
-
-    if sources.ids is None:
-        raise ConfigError("fusion.grounded = True needs semantic IDs, and ids is None; pass them")
-    names = item_names(sources.catalog)
-    return ground_steps(steps, sentences, names, sources.ids, derive_seed(0, "codes"))
-
-
-def item_text_steps(steps: StepEmbeddings, sources: Sources) -> StepEmbeddings:
+def _item_text_steps(steps: StepEmbeddings, sources: Sources) -> StepEmbeddings:
     """The texts of each prefix's last items in the place of its chain's steps."""
     from scoter.transfer.substitutes import item_texts_as_steps
 

@@ -1,7 +1,4 @@
-"""Where intervals, curves and bars go in small figures; the templates draw them as SVG.
-
-The marks take the page's colours, light and dark; matplotlib chooses the ticks.
-"""
+"""Where intervals, curves and bars go in small figures; the templates draw them as SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,11 +22,7 @@ class Whiskers:
 
 
 def whiskers(intervals: Sequence[Estimate | None], width: int) -> Whiskers:
-    """Where the intervals go in a column `width` pixels wide.
-
-    >>> whiskers([Estimate(0.5, 0.0, 1.0), None], 116).places
-    [{'low': 8.0, 'mean': 58.0, 'high': 108.0}, None]
-    """
+    """Where the intervals go in a column `width` pixels wide."""
     ends = [end for one in intervals if one is not None for end in (one.low, one.high)]
     scale = Scale(min([0.0, *ends]), max([0.0, *ends]), 8, width - 8)
     places = [
@@ -40,11 +33,7 @@ def whiskers(intervals: Sequence[Estimate | None], width: int) -> Whiskers:
 
 
 def verdict(difference: Estimate) -> str:
-    """What an interval of a difference says.
-
-    >>> verdict(Estimate(0.2, 0.1, 0.3)), verdict(Estimate(0.0, -0.1, 0.1))
-    ('above zero', 'includes zero')
-    """
+    """What an interval of a difference says: above zero, below zero or includes zero."""
     if difference.low > 0:
         return "above zero"
     return "below zero" if difference.high < 0 else "includes zero"
@@ -119,19 +108,13 @@ class Bars:
     ticks: list[Tick]
 
 
-def bars(
-    values: Sequence[tuple[str, Number]], width: int = 200, highest: Number | None = None
-) -> Bars:
-    """Bars in a column `width` pixels wide; what is below zero has no length.
+def bars(values: Sequence[tuple[str, Number]], highest: Number | None = None) -> Bars:
+    """Bars on one scale up to `highest`; what is below zero has no length.
 
-    Args:
-        highest: the end of the scale; by default the first round value that holds every bar.
-
-    Example:
-        >>> bars([("layer 1", 0.25)], highest=1.0).rows
-        [Bar(label='layer 1', value=0.25, length=46.0)]
+    >>> bars([("layer 1", 0.25)], highest=1.0).rows
+    [Bar(label='layer 1', value=0.25, length=46.0)]
     """
-    longest = max([1e-12, *(value for _, value in values)])
+    width, longest = 200, max([1e-12, *(value for _, value in values)])
     levels = _tick_values(0.0, highest or longest, 3)
     scale = Scale(0.0, highest or levels[-1], 8, width - 8)
     rows = [Bar(label, value, max(0.0, round(scale(value) - 8, 2))) for label, value in values]

@@ -1,7 +1,6 @@
-"""A page as one file: a template with the one style sheet and the one script; nothing is fetched.
+"""A page as one file: a template with the one style sheet and script; nothing is fetched.
 
-All text of the data passes through jinja2's autoescape, and the page's policy lets the browser run
-this script by its hash and no other.
+Data are escaped by jinja2, and the page's policy allows this script alone, by its hash.
 """
 
 import base64
@@ -19,13 +18,7 @@ Number = int | float
 
 
 def write_page(out: Path, template: str, folder: Path = PAGES, **values: object) -> None:
-    """Render `template` of `folder` with `values`, and write it to `out`.
-
-    It may extend `base.html` and import `parts.html`.
-
-    Raises:
-        StoreError: a place that cannot be written to.
-    """
+    """Render `template` of `folder`, which may extend `base.html`, and write it to `out`."""
     page = render(template, folder, **values)
     with replacing(out) as partial:
         partial.write_text(page, encoding="utf-8")
@@ -33,13 +26,8 @@ def write_page(out: Path, template: str, folder: Path = PAGES, **values: object)
 
 def render(template: str, folder: Path = PAGES, **values: object) -> str:
     """The page as text; a name that the template uses and `values` lacks is an error."""
-    environment = Environment(
-        loader=FileSystemLoader([folder, PAGES]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.loader, environment.lstrip_blocks = FileSystemLoader([folder, PAGES]), True
     environment.filters |= {"number": number, "plain": plain, "thousands": thousands}
     environment.filters |= {"signed": "{:+.4f}".format, "cpu_time": cpu_time}
     script = (PAGES / "report.js").read_text(encoding="utf-8")

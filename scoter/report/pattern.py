@@ -1,7 +1,4 @@
-"""A run's reasoning pattern, made ready for its template: steps in words, tables and a picture.
-
-A mined pattern comes with its clusters and rivals; a given one has steps and an origin alone.
-"""
+"""A run's reasoning pattern, made ready for its template: steps in words, tables and a picture."""
 
 import base64
 from collections.abc import Mapping
@@ -49,11 +46,10 @@ def described(mined: Mapping | None, picture: Path | None) -> dict[str, object] 
         for key, name in _FACTS.items()
         if key in pattern
     }
-    facts |= {
-        key: value for key, value in pattern.items() if key not in ("steps", "votes", *_FACTS)
-    }
+    elsewhere = {"steps", "votes", *_FACTS}
+    facts |= {key: value for key, value in pattern.items() if key not in elsewhere}
     beside = {key: value for key, value in mined.items() if key not in _SHOWN}
-    steps = [_step(step) for step in pattern.get("steps", ())]
+    steps = [in_words(step) for step in pattern.get("steps", ())]
     voted = len(pattern.get("votes", ())) == len(steps) > 0
     return {
         "steps": list(zip(steps, pattern["votes"] if voted else [None] * len(steps), strict=True)),
@@ -70,24 +66,19 @@ def described(mined: Mapping | None, picture: Path | None) -> dict[str, object] 
     }
 
 
-def in_words(label: str) -> str:
-    """A step's label in plain English.
+def in_words(label: Mapping | str) -> str:
+    """A step, or its label, in plain English.
 
-    Example:
-        >>> in_words("recent_item(field=brand, lag=2)"), in_words("recent_item(lag=1)")
-        ('recent item: the brand, 2 purchases ago', 'recent item: 1 purchase ago')
-        >>> in_words("brand_loyalty")
-        'brand loyalty'
+    >>> in_words("recent_item(field=brand, lag=2)"), in_words("recent_item(lag=1)")
+    ('recent item: the brand, 2 purchases ago', 'recent item: 1 purchase ago')
+    >>> in_words("brand_loyalty")
+    'brand loyalty'
     """
+    if isinstance(label, Mapping):
+        return _phrase(str(label["role"]), label.get("parameters", {}))
     role, _, inside = label.removesuffix(")").partition("(")
     parts = (part.partition("=") for part in inside.split(", ") if part)
     return _phrase(role, {name: value for name, _, value in parts})
-
-
-def _step(step: Mapping | str) -> str:
-    if isinstance(step, Mapping):
-        return _phrase(str(step["role"]), step.get("parameters", {}))
-    return in_words(step)
 
 
 def _phrase(role: str, parameters: Mapping[str, object]) -> str:

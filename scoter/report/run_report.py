@@ -11,7 +11,6 @@ from scoter.evaluation.significance import Estimate, bootstrap_mean
 from scoter.report.charts import Bars, bars, line_chart, verdict, whiskers
 from scoter.report.page import Number, flat, write_page
 from scoter.report.pattern import described
-from scoter.report.shoppers import shoppers
 from scoter.storage.run_files import NEEDED, Difference, MethodOutcome, RunOutcome
 from scoter.storage.untrusted import parse_json
 
@@ -25,16 +24,10 @@ def write_report(
 ) -> None:
     """Write the report of the run in `run_folder` to `out`.
 
-    The page has the comparison and paired differences, learning curves, gate and attention of each
-    step, users with chains and recommendations, semantic-ID diagnostics and the pattern.
-
     Args:
         explored: an `explorer.json` of `scoter.serving.explorer`, with more users and what each
             step contributed; by default the run's own few examples.
         picture: the `picture.svg` of the discovery that mined the pattern.
-
-    Raises:
-        DataError: a folder that is not a finished run, or whose ranks are missing.
     """
     run = _read_json(run_folder / "run.json")
     if absent := [key for key in NEEDED if key not in run]:
@@ -62,6 +55,38 @@ def write_report(
     )
 
 
+def shoppers(entries: Sequence[Mapping]) -> list[dict[str, object]]:
+    """Users of an explorer (`scoter.serving.explorer`), or of a run's few examples.
+
+    `found_by` names the methods that recommended what came next.
+
+    >>> listed = [{"title": "soap", "score": -1.0}, {"title": "comb", "score": -2.0}]
+    >>> entry = {"user": "u7", "history": ["gel"], "steps": [], "truth": "comb"}
+    >>> (user,) = shoppers([entry | {"recommendations": {"tiger": listed, "scoter": []}}])
+    >>> user["found_by"], [item["truth"] for item in user["recommendations"]["tiger"]]
+    (['tiger'], [False, True])
+    """
+    return [_shopper(entry) for entry in entries]
+
+
+def _shopper(entry: Mapping) -> dict[str, object]:
+    plain, truth = {"contributions": None}, entry["truth"]
+    lists = {
+        method: [{"truth": item["title"] == truth, **plain, **item} for item in items]
+        for method, items in entry["recommendations"].items()
+    }
+    read = {name: _scaled(part, lists[name]) for name, part in entry.get("read", {}).items()}
+    found_by = [name for name, items in lists.items() if any(item["truth"] for item in items)]
+    return {**entry, "recommendations": lists, "read": read, "found_by": found_by}
+
+
+def _scaled(read: Mapping, items: Sequence[Mapping]) -> dict[str, object]:
+    """The same with `largest`, the contribution that the longest bar stands for."""
+    values = [value for item in items for value in item["contributions"] or ()]
+    sizes = [abs(value) for value in (*values, *(read["truth"] or ()))]
+    return {**read, "largest": max([1e-9, *sizes])}
+
+
 def _methods(run: RunOutcome, folder: Path) -> dict[str, object]:
     """One row per method: its metrics with intervals and its cost; and where its whiskers go."""
     rows = []
@@ -74,21 +99,15 @@ def _methods(run: RunOutcome, folder: Path) -> dict[str, object]:
 
 def _differences(differences: Sequence[Difference]) -> list[dict[str, object]]:
     """One table for each metric, on its own scale; the metric that is open on the page is first."""
-    metrics = {row["metric"] for row in differences}
-    order = [*OPEN, *sorted(metrics - set(OPEN))]
-    return [
-        compared(metric, [row for row in differences if row["metric"] == metric])
-        for metric in order
-        if metric in metrics
-    ]
+    tables: dict[str, list[Difference]] = {}
+    for row in differences:
+        tables.setdefault(row["metric"], []).append(row)
+    order = [*OPEN, *sorted(tables.keys() - set(OPEN))]
+    return [compared(metric, tables[metric]) for metric in order if metric in tables]
 
 
 def compared(metric: str, differences: Sequence[Mapping]) -> dict[str, object]:
-    """The table of differences in one metric.
-
-    Args:
-        differences: `better`, `worse`, `mean`, `low`, `high`, and perhaps `p`, corrected.
-    """
+    """The table of differences in one metric, with corrected `p` where they were tested."""
     intervals = [Estimate(row["mean"], row["low"], row["high"]) for row in differences]
     pairs = zip(differences, intervals, strict=True)
     rows = [{**row, "verdict": verdict(interval)} for row, interval in pairs]

@@ -16,16 +16,14 @@ class Table:
     def of(cls, rows: Sequence[Mapping[str, object]]) -> "Table":
         """The table of some rows, whose columns are those of all rows, in order.
 
-        Example:
-            >>> print(Table.of([{"method": "tiger", "recall@10": 0.08125, "users": 12101}]).text())
-            method  recall@10   users
-            tiger      0.0813  12,101
+        >>> print(Table.of([{"method": "tiger", "recall@10": 0.08125, "users": 12101}]).text())
+        method  recall@10   users
+        tiger      0.0813  12,101
         """
         columns = tuple(dict.fromkeys(name for row in rows for name in row))
         known = [[row.get(name) for row in rows] for name in columns]
-        numeric = tuple(
-            all(isinstance(value, int | float | None) for value in values) for values in known
-        )
+        number = int | float | None
+        numeric = tuple(all(isinstance(value, number) for value in values) for values in known)
         cells = tuple(tuple(cell(row.get(name)) for name in columns) for row in rows)
         return cls(columns, cells, numeric)
 

@@ -24,13 +24,13 @@ import pyarrow as pa
 from scoter.errors import ConfigError, StoreError
 from scoter.models.quantised_steps import StepType, quantise
 from scoter.recommenders.estimators import Estimator
-from scoter.recommenders.requests import requests_of
+from scoter.recommenders.fitted import requests_of
 from scoter.serving.service import open_method
 from scoter.stages.finished import FinishedRun
 from scoter.storage.arrays import save_arrays
 from scoter.storage.store import MANIFEST, Artefact, Store, git_commit, hash_file
 from scoter.storage.writing import write_parquet, writing
-from scoter.types import ReasoningPattern, SemanticIds
+from scoter.types import SemanticIds
 
 FORMAT = {"format": "scoter bundle", "version": 1}
 MODEL, WEIGHTS, IDS = "model.json", "weights.safetensors", "semantic_ids.safetensors"
@@ -49,20 +49,11 @@ def export_run(
     steps: StepType = "fp16",
     texts: bool = True,
 ) -> dict[str, int]:
-    """Write the bundle of one method of a finished run into the new folder `out`; returns the size
-    of each file in bytes.
-
-    Each user's newest chain, that of the whole log, is written and embedded here; nothing is
-    written when it is read.
+    """Write the bundle of one method into the new folder `out`; returns each file's bytes.
 
     Args:
         steps: how the step table is kept: half precision, or eight bits with a scale per row.
         texts: whether the sentences come along, without which no step can be explained.
-
-    Raises:
-        StoreError: `out` exists, or cannot be written.
-        ConfigError: an unknown method, a control for measuring only, or popularity, which needs no
-            bundle.
     """
     if out.exists():
         raise StoreError(f"{out} exists; name a new folder, or remove that one first")
@@ -111,10 +102,6 @@ def _write(
     (folder / MODEL).write_text(json.dumps(about, indent=1))
 
 
-def _steps_as_json(pattern: ReasoningPattern) -> list[dict[str, object]]:
-    return [{"role": step.role, "parameters": dict(step.parameters)} for step in pattern.steps]
-
-
 def _save_ids(path: Path, ids: SemanticIds) -> None:
     from scoter.models.decoding.trie import build_trie
 
@@ -141,10 +128,9 @@ def _save_chains(folder: Path, model: Estimator, kind: StepType, texts: bool) ->
 
 
 def _write_manifest(folder: Path, run: Artefact) -> dict[str, int]:
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    files = {
-        name: {"bytes": size, "sha256": hash_file(folder / name)} for name, size in sizes.items()
-    }
+    paths = sorted(folder.iterdir())
+    sizes = {path.name: path.stat().st_size for path in paths}
+    files = {path.name: {"bytes": sizes[path.name], "sha256": hash_file(path)} for path in paths}
     made = {**FORMAT, "run": run.key, "commit": git_commit(), "files": files}
     (folder / MANIFEST).write_text(json.dumps(made, indent=1))
     return sizes

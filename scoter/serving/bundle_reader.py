@@ -15,8 +15,7 @@ from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError, ScoterError, StoreError
 from scoter.recommenders.chains import entries_of, step_bounds, step_texts
 from scoter.recommenders.estimators import with_options
-from scoter.recommenders.fitted import Fitted, Reading
-from scoter.recommenders.requests import Requests, requests_of
+from scoter.recommenders.fitted import Fitted, Reading, Requests, requests_of
 from scoter.serving import bundle as written
 from scoter.storage.arrays import load_arrays
 from scoter.storage.store import MANIFEST, hash_file
@@ -35,8 +34,6 @@ AGAIN = "export the bundle again with `scoter export`"
 
 @dataclass(frozen=True)
 class _File:
-    """What the manifest says of a file."""
-
     bytes: int
     sha256: str
 
@@ -66,11 +63,7 @@ class About:
 
 
 class Bundle(Fitted):
-    """An open bundle, which knows each user's whole history and newest chain.
-
-    A history that is not the whole one of a user has no chain here: the fusion reads its learned
-    null instead.
-    """
+    """An open bundle, with the newest chain of each user's whole history and none of another."""
 
     def __init__(
         self,
@@ -127,13 +120,7 @@ class Bundle(Fitted):
         return SingleRequests(network, PreparedFusion(fusion).of_table(self.steps))
 
     def rank(self, user: str, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """One user's `count` best items and their scores (nats), by the fastest way.
-
-        The first call prepares the weights.
-
-        Raises:
-            ConfigError: an unknown user, or a model other than TIGER.
-        """
+        """One TIGER user's `count` best items and scores (nats); the first call prepares."""
         import torch
 
         single = self._single
@@ -146,11 +133,7 @@ class Bundle(Fitted):
 
 
 def open_bundle(folder: Path) -> Bundle:
-    """Check every file of a bundle against its manifest and open it.
-
-    Raises:
-        StoreError: a file is missing, altered or of another bundle; the message names it.
-    """
+    """Check every file of a bundle against its manifest and open it."""
     manifest = _checked(folder)
     with _reading(folder, written.MODEL):
         about: About = from_json((folder / written.MODEL).read_text(), About)
@@ -168,8 +151,7 @@ def open_bundle(folder: Path) -> Bundle:
 
 
 def _checked(folder: Path) -> Manifest:
-    """The manifest, once every file that it names, and no other name than a bundle's own, has its
-    size and its bytes."""
+    """The manifest, once each of its files has its size and bytes and a bundle's own name."""
     place = folder / MANIFEST
     try:
         parse_json(place.read_bytes())  # refuses what no reader should be given
@@ -177,9 +159,8 @@ def _checked(folder: Path) -> Manifest:
     except (OSError, ValueError, ScoterError) as error:
         raise StoreError(f"{place} is no manifest of a bundle ({error}); {AGAIN}") from None
     if {name: getattr(manifest, name) for name in written.FORMAT} != written.FORMAT:
-        raise StoreError(
-            f"{place} is not of {written.FORMAT}, so another version wrote it; {AGAIN}"
-        )
+        foreign = f"{place} is not of {written.FORMAT}, so another version wrote it"
+        raise StoreError(f"{foreign}; {AGAIN}")
     for name, file in manifest.files.items():
         _check_file(folder, name, file)
     for name in written.FILES:
@@ -208,7 +189,6 @@ def _check_file(folder: Path, name: str, file: _File) -> None:
 
 
 def _dataset(folder: Path, about: About, identity: str) -> Dataset:
-    """The items, users and histories of a bundle; nothing says what was held out."""
     with _reading(folder, written.ITEMS):
         table = read_parquet(folder / written.ITEMS)
         keys, titles = table["key"].to_pylist(), table["title"].to_pylist()
@@ -313,7 +293,6 @@ def _ragged(offsets: np.ndarray, rows: int, entries: np.ndarray, most: int) -> N
 
 @contextmanager
 def _reading(folder: Path, name: str) -> Iterator[None]:
-    """Names the file whose content makes reading impossible."""
     try:
         yield
     except Exception as error:

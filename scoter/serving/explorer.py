@@ -1,7 +1,4 @@
-"""Test users for the report: what each method recommends, and what each step contributes.
-
-This stage runs when a report asks for it; no table depends on it.
-"""
+"""Test users for the report: what each method recommends, and what each step contributes."""
 
 import json
 from collections.abc import Sequence
@@ -25,13 +22,10 @@ ITEMS = 10  # items of each list
 
 
 def explore(store: Store, run: Artefact, into: Store | None = None) -> Artefact:
-    """`explorer.json`, which `scoter.report.shoppers` describes, for at most `SHOWN` test users.
+    """`explorer.json`, which `scoter.report.run_report` shows, for at most `SHOWN` test users.
 
     The lists are the measured ones; contributions are those of `scoter.serving.explanation`, for
     the chain that the method read in the test. `into` is another store that takes the artefact.
-
-    Raises:
-        StoreError: an artefact that the run was made from is no longer in the store.
     """
     finished = FinishedRun(store, run)
     context = finished.context
@@ -66,8 +60,7 @@ def _explain(
     rows: Int[np.ndarray, " rows"],
     shown: Sequence[Example],
 ) -> None:
-    """Add to the examples what the method read and what each step did for its items and for the
-    truth."""
+    """Add what the method read, and what each step did for its items and for the truth."""
     name, run, split = method.name, method.run.artefact, method.run.split
     network, steps, table = method.trained()
     assert steps is not None

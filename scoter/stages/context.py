@@ -49,8 +49,7 @@ class Context:
 
     @property
     def data_seed(self) -> int:
-        """The run's seed for the simulated shop; 0 for real data, so that seeds differ in training
-        alone."""
+        """The run's seed for the simulated shop; 0 for real data, where only training differs."""
         return self.seed if self.experiment.data.simulated else 0
 
     def stage(
@@ -69,10 +68,7 @@ class Context:
 
 
 def sentence_encoder(context: Context, keep: bool = True) -> Callable[[list[str]], np.ndarray]:
-    """Sentences to vectors, cached by content in the store.
-
-    `keep` is as for `scoter.storage.sentence_vectors.encode`.
-    """
+    """Sentences to vectors, cached in the store; `keep` is as for `sentence_vectors.encode`."""
     from scoter.storage.sentence_vectors import encode
 
     settings, cache = context.experiment.text, context.store.root / "sentences"

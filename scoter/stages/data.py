@@ -24,10 +24,8 @@ def prepare(context: Context, data_dir: Path | None) -> Artefact:
     def build(out: Path, scratch: Path) -> None:
         save_prepared(dataset.log, dataset.catalog, out)
 
-    context.say(
-        f"data: {dataset.origin}, {dataset.log.user_count:,} users, "
-        f"{dataset.catalog.item_count:,} items"
-    )
+    users, items = dataset.log.user_count, dataset.catalog.item_count
+    context.say(f"data: {dataset.origin}, {users:,} users, {items:,} items")
     return context.stage("prepare", config, [dataset.identity], build)
 
 
@@ -87,10 +85,9 @@ def make_semantic_ids(context: Context, items: Artefact) -> Artefact:
     made = context.stage("semantic-ids", config, [items], build)
     report = json.loads(made.file("report.json").read_text())
     if report["collisions"] != config.collisions:
-        context.say(
-            f"semantic-ids: up to {report['largest_group']:,} items share all their codes "
-            f"({report['distinct_vectors']:,} distinct vectors); one more level tells them apart"
-        )
+        group, distinct = report["largest_group"], report["distinct_vectors"]
+        shared = f"up to {group:,} items share all their codes ({distinct:,} distinct vectors)"
+        context.say(f"semantic-ids: {shared}; one more level tells them apart")
     return made
 
 

@@ -35,20 +35,12 @@ class FinishedRun:
 
     @classmethod
     def at(cls, folder: Path) -> "FinishedRun":
-        """The run in a folder of a store.
-
-        Raises:
-            DataError: the folder holds no finished run.
-        """
+        """The run in a folder of a store."""
         return cls(Store(folder.parent.parent), run_at(folder))
 
     @cached_property
     def outcome(self) -> RunOutcome:
-        """What stands in its `run.json`.
-
-        Raises:
-            StoreError: it lacks what runs of this version have.
-        """
+        """What stands in its `run.json`."""
         return outcome_of(self.artefact)
 
     @property
@@ -94,11 +86,7 @@ class FinishedRun:
         return Dataset(log, catalog, identity, str(prepared.path), name, seed, split)
 
     def made_from(self, stage: SharedStage) -> Artefact:
-        """The artefact of a stage that all methods share.
-
-        Raises:
-            StoreError: the run needed no such stage, or the store no longer has the artefact.
-        """
+        """The artefact of a stage that all methods share."""
         artefact = self.if_made(stage)
         if artefact is None:
             raise StoreError(f"the run {self.name} needed no stage {stage!r}; name another run")
@@ -118,11 +106,7 @@ class FinishedRun:
         return Inputs(self.made_from("prepare"), *made)
 
     def method(self, name: str | None = None) -> "FinishedMethod":
-        """One of its methods, by default the last one.
-
-        Raises:
-            ConfigError: the run has no such method.
-        """
+        """One of its methods, by default the last one."""
         chosen = self.methods[-1] if name is None else name
         if chosen not in self.methods:
             known, like = ", ".join(self.methods), closest(chosen, self.methods)
@@ -130,11 +114,7 @@ class FinishedRun:
         return FinishedMethod(self, chosen)
 
     def model(self, name: str | None = None) -> "Estimator":
-        """One of its methods as an estimator: it recommends and can be saved.
-
-        Raises:
-            ConfigError: the run has no such method, or it is a control that cannot answer.
-        """
+        """One of its methods as an estimator: it recommends and can be saved."""
         return self.method(name).estimator()
 
 
@@ -177,11 +157,7 @@ class FinishedMethod:
         return reads_own and not self.config.mixed_scores
 
     def estimator(self) -> "Estimator":
-        """The method as an estimator, in fp32, so that it answers alike on every machine.
-
-        Raises:
-            ConfigError: it is a control that reads something else than a user's own chain.
-        """
+        """The method as an estimator, in fp32, so that it answers alike on every machine."""
         from scoter.recommenders.estimators import Parts, opened
         from scoter.stages.reasoning import open_chains
 
@@ -205,13 +181,7 @@ def finished_runs(store: Store) -> Iterator[FinishedRun]:
 
 
 def find_run(store: Store, name: str) -> FinishedRun:
-    """The newest finished run of that name, start of its key, or experiment.
-
-    `latest` is the newest of all.
-
-    Raises:
-        StoreError: there is none.
-    """
+    """The newest finished run of that name, start of its key, or experiment; or the `latest`."""
     runs = list(finished_runs(store))
     named = [
         run
@@ -227,12 +197,7 @@ def find_run(store: Store, name: str) -> FinishedRun:
 
 
 def find_methods(folders: Sequence[Path], names: Sequence[str]) -> dict[str, FinishedMethod]:
-    """The methods of these names, wherever among the runs in `folders` they are.
-
-    Raises:
-        DataError: a folder holds no finished run, or two runs differ in data, IDs or seed.
-        ConfigError: none of the runs has a method of that name.
-    """
+    """The methods of these names, wherever among the runs in `folders` they are."""
     runs = [FinishedRun.at(folder) for folder in folders]
     known = {name: run.method(name) for run in runs for name in run.methods}
     missing = [name for name in names if name not in known]
@@ -241,10 +206,8 @@ def find_methods(folders: Sequence[Path], names: Sequence[str]) -> dict[str, Fin
         raise ConfigError(f"no run given has a method {missing[0]!r}; {remedy}")
     chosen = {name: known[name] for name in names}
     made = [method.run.outcome for method in chosen.values()]
-    shared = {
-        (run["seed"], run["artefacts"]["prepare"], run["artefacts"].get("semantic-ids"))
-        for run in made
-    }
+    keys = [(run["seed"], run["artefacts"]) for run in made]
+    shared = {(seed, key["prepare"], key.get("semantic-ids")) for seed, key in keys}
     if len(shared) > 1:
         raise DataError("the runs differ in data, semantic IDs or seed; pass runs of one setting")
     return chosen

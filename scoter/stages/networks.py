@@ -8,6 +8,7 @@ import numpy as np
 
 from scoter.config import MethodConfig, to_json
 from scoter.plugins import BACKBONES
+from scoter.recommenders.network import needs_semantic_ids
 from scoter.stages.context import Context, sentence_encoder
 from scoter.stages.data import codes_of, open_data
 from scoter.stages.reasoning import open_steps, open_table
@@ -41,11 +42,7 @@ class Inputs:
 
 
 def open_network(context: Context, method: MethodConfig, inputs: Inputs) -> "Opened":
-    """An untrained network of a method, the reader of its chains, and the chains themselves.
-
-    Raises:
-        ConfigError: the method's chains are grounded, and there are no semantic IDs.
-    """
+    """An untrained network of a method, the reader of its chains, and the chains themselves."""
     from scoter.models.step_reader import StepReader
     from scoter.models.training.precision import resolve_device
     from scoter.recommenders.network import build_model
@@ -78,8 +75,7 @@ def open_trained(
 def method_recipe(method: MethodConfig, device: str) -> dict[str, object]:
     """What of a method and of this machine decides its numbers, for the key of a stage.
 
-    The precision that `auto` comes to is named instead of `auto`. Versions of libraries and numbers
-    of threads and processes are recorded by runs, and are no part of the key.
+    It has the precision that `auto` comes to, and no versions, threads or processes.
     """
     config = json.loads(to_json(method))
     del config["training"]["precision"]
@@ -87,11 +83,7 @@ def method_recipe(method: MethodConfig, device: str) -> dict[str, object]:
 
 
 def computation(method: MethodConfig, device: str) -> dict[str, str]:
-    """The kind of device and the precision of a method's computations; popularity has neither.
-
-    Raises:
-        ConfigError: `device` is unknown, or there is none here.
-    """
+    """The kind of device and the precision of a method's computations; popularity has neither."""
     from scoter.models.training.precision import resolve_device, resolve_precision
 
     if not BACKBONES.get(method.model.kind).trains:
@@ -99,12 +91,6 @@ def computation(method: MethodConfig, device: str) -> dict[str, str]:
     where = resolve_device(device)
     precision = resolve_precision(method.training.precision, where)
     return {"device": where.type, "precision": precision}
-
-
-def needs_semantic_ids(method: MethodConfig) -> bool:
-    """Whether a method generates semantic IDs, or reads those of the items that its chains name."""
-    grounded = method.fusion is not None and method.fusion.grounded
-    return grounded or BACKBONES.get(method.model.kind).needs_ids
 
 
 def save_rankings(rankings: Rankings, folder: "Path", part: str) -> None:

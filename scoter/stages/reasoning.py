@@ -65,19 +65,14 @@ def stored_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]
     """The pattern and the chains of a folder of `scoter reason`; the key holds its content.
 
     A relative `chains.source` is looked up in the working folder, then in the store.
-
-    Raises:
-        ConfigError: the experiment also names a pattern of its own.
-        DataError: there are no finished chains, or they were written from other data.
     """
     from scoter.reasoning.writing.folder import ChainFolder
     from scoter.reasoning.writing.reader import folder_pattern, read_folder
 
     source = context.experiment.chains.source
     if context.experiment.pattern:
-        raise ConfigError(
-            f"chains.source = {source!r} has a pattern; leave the experiment's pattern empty"
-        )
+        remedy = "leave the experiment's pattern empty"
+        raise ConfigError(f"chains.source = {source!r} has a pattern; {remedy}")
     here = Path(source)
     folder = ChainFolder(here if here.is_absolute() or here.exists() else context.store.root / here)
     content, origin = folder.content_key(), "of stored chains, not mined here"
@@ -123,8 +118,6 @@ def open_chains(context: Context, chains: Artefact, dataset: "Dataset") -> "Chai
 
 
 def _unmined(context: Context, origin: str, pattern: ReasoningPattern, words: str) -> Artefact:
-    """A pattern that was not mined, in the form of a mined one."""
-
     def build(out: Path, scratch: Path) -> None:
         about = {"steps": pattern.to_json(), "origin": words}
         (out / "pattern.json").write_text(json.dumps({"pattern": about}))
@@ -134,7 +127,6 @@ def _unmined(context: Context, origin: str, pattern: ReasoningPattern, words: st
 
 
 def _save(context: Context, table: ChainTable, out: Path) -> None:
-    """A table of chains with the vectors of its sentences."""
     save_chains(table, out)
     vectors = sentence_encoder(context)(table.sentences)
     save_arrays(out / VECTORS_FILE, vectors=vectors.astype(np.float16))

@@ -61,10 +61,9 @@ def summarise(context: Context, inputs: Inputs, made: Mapping[str, Made]) -> Art
 
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(inputs.data)
-        rankings: dict[str, dict[Part, Rankings]] = {
-            name: {part: open_rankings(method.ranked, part) for part in PARTS}
-            for name, method in made.items()
-        }
+        rankings: dict[str, dict[Part, Rankings]] = {}
+        for name, method in made.items():
+            rankings[name] = {part: open_rankings(method.ranked, part) for part in PARTS}
         metrics = {name: measure(rankings[name], split, out / "ranks", name) for name in rankings}
         _save_readings(context, inputs, made, out / "attention")
         tests = {name: parts["test"] for name, parts in rankings.items()}
@@ -93,7 +92,6 @@ def summarise(context: Context, inputs: Inputs, made: Mapping[str, Made]) -> Art
 
 
 def _described(context: Context, inputs: Inputs) -> dict[str, object]:
-    """What was run, on which data."""
     experiment, (log, catalog, _) = context.experiment, open_data(inputs.data)
     return {
         "experiment": experiment.name,
@@ -117,12 +115,11 @@ def _origins(inputs: Inputs) -> dict[str, object]:
         writer = open_table(steps).model
         encoder = json.loads(steps.file("encoder.json").read_text())["encoder"]
         reasoner = f"{writer}, embedded by {encoder}"
-    origins = {"semantic_ids": report, "pattern": mined}
-    return {**origins, "reasoner": reasoner, "chains_model": writer}
+    chains = {"reasoner": reasoner, "chains_model": writer}
+    return {"semantic_ids": report, "pattern": mined, **chains}
 
 
 def _keys(inputs: Inputs, made: Mapping[str, Made]) -> dict[str, str | dict[str, str]]:
-    """The keys of the artefacts that the run was made from, by stage."""
     shared = {"discover": inputs.pattern, "chains": inputs.steps}
     return {
         "prepare": inputs.data.key,
@@ -133,11 +130,7 @@ def _keys(inputs: Inputs, made: Mapping[str, Made]) -> dict[str, str | dict[str,
 
 
 def measured_rankings(store: Store, run: Artefact) -> dict[str, Artefact]:
-    """The rankings of each method that a run was made from, wherever they were computed.
-
-    Raises:
-        StoreError: one is no longer in the store.
-    """
+    """The rankings of each method that a run was made from, wherever they were computed."""
     outcome = outcome_of(run)
     names = list(outcome["methods"])
     before = 1 + ("semantic-ids" in outcome["artefacts"]) + len(names)  # data, IDs, weights
@@ -152,10 +145,9 @@ def measure(
     from scoter.evaluation.evaluator import Evaluator, save_user_metrics
 
     folder.mkdir(exist_ok=True)
-    metrics: dict[Part, UserMetrics] = {
-        part: Evaluator().evaluate(rankings[part], split.targets(part)) for part in PARTS
-    }
+    metrics: dict[Part, UserMetrics] = {}
     for part in PARTS:
+        metrics[part] = Evaluator().evaluate(rankings[part], split.targets(part))
         save_user_metrics(metrics[part], folder / f"{name}-{part}.parquet")
     return metrics
 
@@ -194,7 +186,6 @@ def differences(metrics: Mapping[str, UserMetrics], seed: int) -> list[Differenc
 def _save_readings(
     context: Context, inputs: Inputs, made: Mapping[str, Made], folder: Path
 ) -> None:
-    """What each method read of its chains, or of transition scores."""
     from scoter.transfer.build import slot_labels
 
     for name, method in context.experiment.methods.items():
@@ -206,7 +197,6 @@ def _save_readings(
 
 
 def _save_attention(folder: Path, name: str, slots: Sequence[str], ranked: Artefact) -> None:
-    """Mean gate and mean attention per named slot, and both for every test user."""
     folder.mkdir(exist_ok=True)
     readings = load_arrays(ranked.file("readings-test.safetensors"))
     means = {
@@ -268,13 +258,10 @@ def examples(
     return shown
 
 
-def _top(rankings: Rankings, row: int, names: list[str], count: int = 10) -> list[ListedItem]:
-    items, scores = (part[row][:count].tolist() for part in (rankings.items, rankings.scores))
-    return [
-        {"title": names[item], "score": score}
-        for item, score in zip(items, scores, strict=True)
-        if item >= 0
-    ]
+def _top(rankings: Rankings, row: int, names: list[str]) -> list[ListedItem]:
+    items, scores = (part[row][:10].tolist() for part in (rankings.items, rankings.scores))
+    listed = zip(items, scores, strict=True)
+    return [{"title": names[item], "score": score} for item, score in listed if item >= 0]
 
 
 def versions() -> dict[str, str]:

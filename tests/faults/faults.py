@@ -212,7 +212,7 @@ def read_artefact(root: Path, name: str) -> str:
 
 
 def _page(folder: Path) -> str:
-    from scoter.report import write_report
+    from scoter.report.run_report import write_report
 
     with tempfile.TemporaryDirectory() as place:
         write_report(folder, Path(place) / "page.html")

@@ -15,9 +15,9 @@ from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics
 from scoter.evaluation.metrics import per_user
 from scoter.evaluation.significance import bootstrap_mean
-from scoter.report import write_report
 from scoter.report.charts import bars
 from scoter.report.page import PAGES, cpu_time
+from scoter.report.run_report import write_report
 
 
 @pytest.fixture

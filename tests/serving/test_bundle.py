@@ -16,10 +16,9 @@ from safetensors.numpy import load_file, save_file
 from scoter.cli.main import main
 from scoter.errors import ConfigError, StoreError
 from scoter.models.quantised_steps import QuantisedSteps, quantise
-from scoter.serving.answers import Answer
 from scoter.serving.bundle import FILES, export_run
 from scoter.serving.bundle_reader import Bundle, open_bundle
-from scoter.serving.service import answers, open_method
+from scoter.serving.service import Answer, answers, open_method
 from scoter.stages.data import open_data
 from scoter.stages.finished import FinishedRun
 from scoter.storage.store import Artefact, Store, hash_file

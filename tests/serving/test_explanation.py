@@ -13,11 +13,10 @@ from wiped import Without
 from scoter.cli.main import main
 from scoter.models.decoding.exact import log_likelihoods
 from scoter.protocols import StepSource
-from scoter.serving.answers import requests_for
 from scoter.serving.bundle import export_run
 from scoter.serving.bundle_reader import Bundle, open_bundle
 from scoter.serving.explanation import contributions
-from scoter.serving.service import answers, open_method
+from scoter.serving.service import answers, open_method, requests_for
 from scoter.stages.finished import FinishedRun
 from scoter.storage.store import Artefact, Store
 from scoter.types import Histories
