@@ -123,7 +123,7 @@ def _differences(results: Path, dataset: str) -> list[dict[str, Any]]:
 
 def _figure(results: Path, name: str) -> dict[str, Any]:
     entry = FIGURES[name]
-    about = {"name": name, "caption": entry.caption, "sources": ", ".join(entry.sources)}
+    about = {"name": name, "caption": entry.caption, "sources": entry.sources}
     try:
         picture = draw(name, results)
     except NotMeasuredError as reason:
