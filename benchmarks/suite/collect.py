@@ -162,7 +162,6 @@ def _rows_of_run(folder: Path) -> list[Row]:
 
 
 def _inputs_of(run: Row, method: Row) -> dict[str, Any]:
-    """What a method's numbers depend on besides its own config, and the run's note."""
     config = run.get("config", {})
     inputs = {"note": run["note"]} if run.get("note") else {}
     if _reads_stored(run, method):
@@ -230,9 +229,8 @@ def _ranks_of_run(folder: Path, method: str, rows: Sequence[Row]) -> dict[str, U
     """The ranks of both splits; each metric must be what the ranks give."""
     run = json.loads((folder / RUN_FILE).read_text())
     own = next(name for name in run["methods"] if _collected_name(run, name) == method)
-    ranks = {
-        split: load_user_metrics(folder / "ranks" / f"{own}-{split}.parquet") for split in SPLITS
-    }
+    files = {split: folder / "ranks" / f"{own}-{split}.parquet" for split in SPLITS}
+    ranks = {split: load_user_metrics(path) for split, path in files.items()}
     for row in rows:
         if row["method"] == method:
             again = float(per_user(ranks[row["split"]], row["metric"]).mean())

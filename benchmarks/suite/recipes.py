@@ -109,10 +109,10 @@ def differences(wanted: Config, stored: Config, place: str = "") -> list[str]:
 
 
 def equal_budget(rows: Sequence[Config], left: str, right: str) -> bool:
-    """Whether two methods may be compared: always if their kinds of model differ, else if
-    everything but their use of chains is equal.
+    """Whether two methods may be compared.
 
-    Two that both read the reasoner's chains must share the pattern, or the way of mining it.
+    They may if their kinds of model differ, or if everything but their use of chains is equal. Two
+    that both read the reasoner's chains must share the pattern, or the way of mining it.
     """
     first, second = (_configs(rows, name) for name in (left, right))
     kinds = [{config.get("model", {}).get("kind") for config in side} for side in (first, second)]
