@@ -154,11 +154,9 @@ def experiment_of(cell: Cell) -> Experiment:
     if cell.budget.share == 1 and not cell.budget.name:
         return made
     method, share = made.methods[cell.method], cell.budget.share
-    # Rounded up, and validated as often along the way.
-    epochs, every = (
-        ceil(n * share) for n in (method.training.epochs, method.training.evaluate_every)
-    )
-    training = replace(method.training, epochs=epochs, evaluate_every=every)
+    usual = method.training
+    epochs, every = (ceil(share * count) for count in (usual.epochs, usual.evaluate_every))
+    training = replace(usual, epochs=epochs, evaluate_every=every)
     methods = {cell.method: replace(method, training=training)}
     name = f"{cell.table}-{cell.method}"
     return replace(made, name=name, methods=methods, note=cell.budget.note)
