@@ -5,6 +5,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from inspect import getdoc
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -113,7 +114,11 @@ def run(
     try:
         with loop.stopped_by_signals():
             runner = loop.in_process_of_its_own(store, data, threads, device)
-            options = {"store": store, "data": data, "budget_minutes": budget_minutes}
+            options: dict[str, Any] = {
+                "store": store,
+                "data": data,
+                "budget_minutes": budget_minutes,
+            }
             failed = loop.run_suite(cells, results, runner=runner, say=click.echo, **options)
     except KeyboardInterrupt:
         click.echo("stopped; run again to go on from there")

@@ -142,5 +142,6 @@ def save(
     paths = {form: folder / f"{name}.{form}" for form in forms}
     with style():
         for form, path in paths.items():
-            figure.savefig(path, **{"metadata": METADATA[form]})
+            options: dict[str, Any] = {"metadata": METADATA[form]}
+            figure.savefig(path, **options)
     return list(paths.values())

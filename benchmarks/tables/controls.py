@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -39,7 +40,7 @@ def controls_table(results: Path | str = RESULTS, dataset: str = "beauty-quarter
     added = parameters.get(dataset.removesuffix(f"-{QUARTER.name}"), {})
     table = []
     for method in arms:
-        row = {"method": method, "added": added.get(method)}
+        row: dict[str, Any] = {"method": method, "added": added.get(method)}
         row |= {metric: comparisons.mean_over_seeds(rows, method, metric) for metric in COMPARED}
         for name, (metric, baseline) in PAIRS.items():
             row[name] = comparisons.difference(results, dataset, method, baseline, metric)
