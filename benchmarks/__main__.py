@@ -5,6 +5,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from inspect import getdoc
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,6 +22,13 @@ STUDIES = {
     if path.stem not in ("__init__", "study")
 } | {"chains": "benchmarks.scale.chains"}
 """Name of a command -> the module that holds it, and whose docstring is its help."""
+
+_ONLY = "Only these cells; `*` and missing parts match all."
+_BUDGET = "Stop after so many minutes; the next call goes on."
+_METHODS = "With your own --data: which methods [default: all of the suite's]."
+_CLASS = "A method of your own (docs/your-own-data.md)."
+_EXPLORED = "Also explore users of this finished run of the store; repeatable."
+_SHARE = "With your own --data: every method's share of the usual epochs."
 
 
 class Commands(click.Group):
@@ -66,36 +74,13 @@ def collect(runs: tuple[Path, ...], results: Path) -> None:
 
 
 @main.command()
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="DATASET/METHOD/SEED",
-    help="Only these cells; `*` and missing parts match all.",
-)
-@click.option(
-    "--budget-minutes",
-    type=click.FloatRange(min=0),
-    help="Stop after so many minutes; the next call goes on.",
-)
+@click.option("--only", multiple=True, metavar="DATASET/METHOD/SEED", help=_ONLY)
+@click.option("--budget-minutes", type=click.FloatRange(min=0), help=_BUDGET)
 @click.option("--list", "only_list", is_flag=True, help="Show the cells and what they may cost.")
 @study.data_option
-@click.option(
-    "--methods",
-    default="",
-    metavar="A,B",
-    help="With your own --data: which methods [default: all of the suite's].",
-)
-@click.option(
-    "--method-class",
-    default="",
-    metavar="PACKAGE.MODULE:CLASS",
-    help="A method of your own (docs/your-own-data.md).",
-)
-@click.option(
-    "--epochs-share",
-    default=1.0,
-    help="With your own --data: every method's share of the usual epochs.",
-)
+@click.option("--methods", default="", metavar="A,B", help=_METHODS)
+@click.option("--method-class", default="", metavar="PACKAGE.MODULE:CLASS", help=_CLASS)
+@click.option("--epochs-share", default=1.0, help=_SHARE)
 @study.store_option
 @study.option("--threads", type=click.IntRange(1), default=1, help="Processor threads of a cell.")
 @study.option(
@@ -128,15 +113,13 @@ def run(
         return
     try:
         with loop.stopped_by_signals():
-            failed = loop.run_suite(
-                cells,
-                results,
-                runner=loop.in_process_of_its_own(store, data, threads, device),
-                store=store,
-                data=data,
-                budget_minutes=budget_minutes,
-                say=click.echo,
-            )
+            runner = loop.in_process_of_its_own(store, data, threads, device)
+            options: dict[str, Any] = {
+                "store": store,
+                "data": data,
+                "budget_minutes": budget_minutes,
+            }
+            failed = loop.run_suite(cells, results, runner=runner, say=click.echo, **options)
     except KeyboardInterrupt:
         click.echo("stopped; run again to go on from there")
         raise SystemExit(130) from None
@@ -179,23 +162,15 @@ def documents(paths: tuple[Path, ...], check: bool, results: Path) -> None:
     stale = [str(path) for path in paths or pages() if renew(path, results, check)]
     if check and stale:
         names = " ".join(stale)
-        raise click.ClickException(
-            f"these pages differ from {results}: {names}; run: python -m benchmarks documents "
-            f"{names}"
-        )
+        remedy = f"run: python -m benchmarks documents {names}"
+        raise click.ClickException(f"these pages differ from {results}: {names}; {remedy}")
     for path in stale:
         click.echo(f"renewed: {path}")
 
 
 @main.command()
 @study.option("--out", type=study.PATH, default=Path("suite.html"), help="The file to write.")
-@click.option(
-    "--run",
-    "runs",
-    multiple=True,
-    metavar="RUN",
-    help="Also explore users of this finished run of the store; repeatable.",
-)
+@click.option("--run", "runs", multiple=True, metavar="RUN", help=_EXPLORED)
 @study.store_option
 @study.results_option
 def report(out: Path, runs: tuple[str, ...], store: Path | None, results: Path) -> None:

@@ -1,8 +1,7 @@
-"""The pages that show measured numbers: what each marker asks for, and who makes it.
+"""The measured parts of Markdown pages, made from the results.
 
-A Markdown file holds `<!-- KIND:NAME -->` and `<!-- /KIND -->` on lines of their own. What stands
-between them is made of the results; the rest is written by hand. `KINDS` is the only list of who
-makes what, and every Markdown file may hold any of its kinds.
+They are between `<!-- KIND:NAME -->` and `<!-- /KIND -->` on lines of their own; the rest is
+written by hand. `KINDS` lists what makes each kind; any Markdown file may hold any of them.
 """
 
 import re
@@ -13,9 +12,13 @@ from pathlib import Path
 from benchmarks.scale import plan as scale_plan
 from benchmarks.studies import reliability
 from benchmarks.suite.collect import RESULTS
-from benchmarks.tables import buckets_page, controls, estimators_page
-from benchmarks.tables import leakage_page as leakage
-from benchmarks.tables import sensitivity_page as sensitivity
+from benchmarks.tables import (
+    buckets_page,
+    controls,
+    estimators_page,
+    leakage_page,
+    sensitivity_page,
+)
 from benchmarks.tables.render import render
 from benchmarks.tables.table import Page
 from scoter.errors import DataError
@@ -35,8 +38,6 @@ class Kind:
 
 
 def _named(file: str, pages_of: Callable[[Path], Mapping[str, Page]]) -> Kind:
-    """A kind all of whose parts are made of one file."""
-
     def made(name: str, results: Path) -> str:
         known = pages_of(results)
         if name not in known:
@@ -52,37 +53,32 @@ KINDS: dict[str, Kind] = {
         f"main.parquet, ranks, {controls.FILE}",
         lambda name, results: controls.page(results, name).markdown(),
     ),
-    "leakage": _named(leakage.FILE, leakage.pages),
-    "sensitivity": _named(sensitivity.FILE, sensitivity.pages),
+    "leakage": _named(leakage_page.FILE, leakage_page.pages),
+    "sensitivity": _named(sensitivity_page.FILE, sensitivity_page.pages),
     "buckets": _named(buckets_page.FILE, buckets_page.pages),
     "estimators": _named(estimators_page.FILE, estimators_page.pages),
     "reliability": _named(reliability.FILE, reliability.pages),
     "scale": _named(", ".join(scale_plan.FILES), scale_plan.pages),
 }
-"""Every kind of marker."""
 
 
 def pages(root: Path = ROOT) -> list[Path]:
     """The Markdown files that hold a marker; hidden folders and `artifacts` are not looked into."""
-    folders = [path for path in root.iterdir() if path.is_dir() and path.name[0] != "."]
     files = [*root.glob("*.md")]
-    for folder in folders:
-        files += folder.rglob("*.md") if folder.name != "artifacts" else ()
+    for folder in root.iterdir():
+        if folder.is_dir() and folder.name[0] != "." and folder.name != "artifacts":
+            files += folder.rglob("*.md")
     return sorted(path for path in files if kinds(path))
 
 
 def kinds(path: Path) -> list[str]:
     """The kinds of a file's markers, each once."""
-    markers = _OPENING.finditer(path.read_text(encoding="utf-8"))
-    return list(dict.fromkeys(marker[1] for marker in markers))
+    markers = _OPENING.findall(path.read_text(encoding="utf-8"))
+    return list(dict.fromkeys(kind for kind, _ in markers))
 
 
 def renew(path: Path, results: Path = RESULTS, check: bool = False) -> bool:
-    """Make a page's parts again, in place, and say whether any changed; `check` writes nothing.
-
-    Raises:
-        DataError: a marker without its other half, or one for which nothing was measured.
-    """
+    """Make a page's parts again, in place, and say whether any changed; `check` writes nothing."""
     text = path.read_text(encoding="utf-8")
     try:
         made = renewed(text, results)
@@ -94,16 +90,10 @@ def renew(path: Path, results: Path = RESULTS, check: bool = False) -> bool:
 
 
 def renewed(text: str, results: Path = RESULTS) -> str:
-    """`text` with what stands between its markers made again.
+    """`text` with what is between its markers made again.
 
     Raises:
         DataError: no markers, a marker without its other half, of an unknown kind, or not measured.
-
-    Example:
-        >>> renewed("<!-- sum:two -->\\nold\\n<!-- /sum -->")
-        Traceback (most recent call last):
-            ...
-        scoter.errors.DataError: <!-- sum:two --> is of no known kind; choose from: table, ...
     """
     openings, closings = _OPENING.findall(text), _CLOSING.findall(text)
     for kind, name in openings:

@@ -30,7 +30,7 @@ def main(out: Path, only: tuple[str, ...], forms: tuple[str, ...], results: Path
             absent.append(str(reason))
             continue
         for path in save(figure, out, name, forms):
-            click.echo(f"{path}  from {', '.join(FIGURES[name].sources)}")
+            click.echo(f"{path}  from {FIGURES[name].sources}")
     for line in absent:
         click.echo(line)
 

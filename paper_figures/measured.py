@@ -11,20 +11,17 @@ RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
 
 class NotMeasuredError(DataError):
-    """The results hold nothing for this figure."""
+    """The results hold nothing for this figure; the text says what is absent."""
+
+    def __init__(self, absent: str) -> None:
+        super().__init__(f"{absent}: not measured yet")
 
 
 def read(results: Path, name: str) -> Any:
-    """The JSON file `name` of the results.
-
-    >>> read(RESULTS, "nothing.json")
-    Traceback (most recent call last):
-        ...
-    paper_figures.measured.NotMeasuredError: nothing.json is not among the results: not measured yet
-    """
+    """The JSON file `name` of the results."""
     path = Path(results) / name
     if not path.exists():
-        raise NotMeasuredError(f"{name} is not among the results: not measured yet")
+        raise NotMeasuredError(f"{name} is not among the results")
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -16,16 +16,7 @@ VARIABLE = "SCOTER_NOTEBOOKS"
 
 
 def chosen_size(size: str) -> str:
-    """`size`, or what the environment variable SCOTER_NOTEBOOKS has instead; print its meaning.
-
-    Raises:
-        ConfigError: neither "results" nor one of the sizes at which things are computed again.
-
-    Example:
-        >>> chosen_size("results")  # doctest: +SKIP
-        from committed results
-        'results'
-    """
+    """`size`, or what the environment variable SCOTER_NOTEBOOKS has instead; print its meaning."""
     size = os.environ.get(VARIABLE, size)
     if size not in SIZES:
         raise ConfigError(f"size = {size!r} ({VARIABLE}); choose one of {', '.join(SIZES)}")
@@ -69,10 +60,8 @@ def scratch_store() -> Any:
     """A store of artefacts in a folder that ends with the process."""
     from scoter.storage.store import Store
 
-    folder = tempfile.TemporaryDirectory(prefix="scoter-notebook-")
-    store = Store(Path(folder.name))
-    _FOLDERS.append(folder)
-    return store
+    _FOLDERS.append(tempfile.TemporaryDirectory(prefix="scoter-notebook-"))
+    return Store(Path(_FOLDERS[-1].name))
 
 
 _FOLDERS: list[tempfile.TemporaryDirectory[str]] = []

@@ -16,8 +16,8 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+# What a program prints for programmers: addresses, arrays, dictionaries.
 _CODE = re.compile(r"0x[0-9a-f]{6,}|\b(?:array|tensor)\(|dtype=|\{'")
-"""What a program prints for programmers: addresses, arrays, dictionaries."""
 _PRIVATE = ("/home/", "/Users/", "/root/", "/tmp/", "/work/", "C:\\")
 
 
@@ -46,14 +46,7 @@ def sanitised(notebook: dict[str, Any]) -> dict[str, Any]:
 
 
 def complaints(path: Path) -> list[str]:
-    """What must not be in a committed notebook.
-
-    Foreign metadata, a path of some machine, a value printed as code, a cell without its run, an
-    error.
-
-    >>> complaints(FOLDER / "01_data.ipynb")
-    []
-    """
+    """One line for each thing in the notebook that must not be committed."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
     lines = []
     if notebook != sanitised(notebook):

@@ -1,8 +1,6 @@
-"""`python -m paper_figures.paper`, which is `make paper`: every table and figure of README, docs
-and theory.
+"""`make paper`: every table and figure of README, docs and theory, from committed results.
 
-All comes from committed results: nothing is computed that takes more than seconds and nothing is
-fetched. At the end each file is listed with its sources.
+Nothing is fetched. At the end each file is listed with its sources.
 """
 
 from collections.abc import Iterator
@@ -19,16 +17,15 @@ from paper_figures.style import save
 from paper_figures.suite_report import write_suite_report
 
 OUT = ROOT / "artifacts" / "paper"
-DRAWN = {"docs/method.svg": "method"}
-"""Pictures of the documents, and the figures that they are."""
+DRAWN = {"docs/method.svg": "method"}  # a document's picture and the figure in it
+_PATH = click.Path(path_type=Path)
 _ENDINGS = {"markdown": "md", "latex": "tex", "csv": "csv", "sources": "sources.csv"}
 
 
 def make(out: Path = OUT, results: Path = RESULTS, root: Path = ROOT) -> list[tuple[str, str]]:
     """Write tables and figures into `out`; renew the documents' tables in place.
 
-    Returns each file with what it was made from. A figure that has not been measured has no file,
-    and says so instead.
+    Returns each file with its sources; a figure that is not measured says so and has no file.
     """
     made = [*_tables(out / "tables", results), *_documents(root, results)]
     made += _figures(out / "figures", results)
@@ -53,24 +50,21 @@ def _documents(root: Path, results: Path) -> Iterator[tuple[str, str]]:
     for picture, name in DRAWN.items():
         path = root / picture
         save(draw(name, results).figure, path.parent, path.stem, ("svg",))
-        yield str(path), ", ".join(FIGURES[name].sources)
+        yield str(path), FIGURES[name].sources
 
 
 def _figures(out: Path, results: Path) -> Iterator[tuple[str, str]]:
     for name, entry in FIGURES.items():
-        sources = ", ".join(entry.sources)
         try:
             figure = draw(name, results).figure
         except NotMeasuredError:
-            yield f"(no figure {name})", f"not measured yet: {sources}"
+            yield f"(no figure {name})", f"not measured yet: {entry.sources}"
             continue
-        yield from ((str(path), sources) for path in save(figure, out, name))
+        yield from ((str(path), entry.sources) for path in save(figure, out, name))
 
 
 @click.command()
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=OUT, help="Where tables and figures go."
-)
+@click.option("--out", type=_PATH, default=OUT, help="Where tables and figures go.")
 def main(out: Path) -> None:
     """Make every table and figure from committed results; list the files with their sources."""
     for path, source in make(out):

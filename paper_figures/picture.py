@@ -1,7 +1,6 @@
-"""A figure with its data: what a panel draws is kept beside its axes, and read as text or a table.
+"""A figure with its data: a method of `Panel` draws each value and keeps it, as text and a table.
 
-Every value goes through a method of `Panel`, which draws it and keeps it; marks that carry no value
-(zero lines, labels) are drawn on `Panel.axes` alone.
+Marks that carry no value (zero lines, labels) are drawn on `Panel.axes` alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 
 KINDS = ("interval", "curve", "line", "cloud")
 Numbers = Sequence[float] | np.ndarray | range
+Names = Sequence[str] | None  # of the places, where they have names
 Look = dict[str, Any]  # what matplotlib is told of colours and marks
 Ends = tuple[Numbers, Numbers, Numbers]  # low, mean, high
 
@@ -28,7 +28,7 @@ class Series:
     label: str  # of the legend; "" without one
     at: np.ndarray  # where each value stands on the other axis
     values: np.ndarray
-    names: Sequence[str] | None = None  # of the places, where they have names
+    names: Names = None
     low: np.ndarray | None = None  # ends of the intervals
     high: np.ndarray | None = None
 
@@ -62,42 +62,27 @@ class Panel:
     series: list[Series] = field(default_factory=list)
 
     def intervals(
-        self,
-        at: Numbers,
-        ends: Ends,
-        names: Sequence[str] | None = None,
-        label: str = "",
-        across: bool = False,
-        **look: Any,
+        self, at: Numbers, ends: Ends, names: Names = None, across: bool = False, **look: Any
     ) -> None:
         """Points with whiskers at the places `at`, along the x axis where `across`."""
-        lengths = self._kept(at, ends, names, label)
+        look |= {"xerr" if across else "yerr": self._kept(at, ends, names, look)}
         x, y = (ends[1], at) if across else (at, ends[1])
-        look |= {"xerr" if across else "yerr": lengths}
-        self.axes.errorbar(x, y, **_named(label), **look)
+        self.axes.errorbar(x, y, **look)
 
     def bars(
-        self,
-        at: Numbers,
-        ends: Ends,
-        thickness: float,
-        names: Sequence[str],
-        label: str = "",
-        across: bool = False,
-        **look: Any,
+        self, at: Numbers, ends: Ends, size: float, names: Names, across: bool = False, **look: Any
     ) -> BarContainer:
-        """Bars with whiskers, along the x axis where `across`."""
-        lengths = self._kept(at, ends, names, label)
+        """Bars with whiskers, `size` thick, along the x axis where `across`."""
+        look |= {"xerr" if across else "yerr": self._kept(at, ends, names, look)}
         draw = self.axes.barh if across else self.axes.bar
-        look |= {"xerr" if across else "yerr": lengths}
-        return draw(at, ends[1], thickness, **_named(label), **look)
+        return draw(at, ends[1], size, **look)
 
     def curve(
         self,
         x: Numbers,
         y: Numbers,
         label: str,
-        names: Sequence[str] | None = None,
+        names: Names = None,
         across: bool = False,
         **look: Any,
     ) -> None:
@@ -131,19 +116,13 @@ class Panel:
     def ordered(self) -> list[Series]:
         return sorted(self.series, key=lambda series: KINDS.index(series.kind))
 
-    def _kept(self, at: Numbers, ends: Ends, names: Sequence[str] | None, label: str) -> np.ndarray:
+    def _kept(self, at: Numbers, ends: Ends, names: Names, look: Look) -> np.ndarray:
         low, mean, high = (np.asarray(values, float) for values in ends)
-        self._keep("interval", label, at, mean, names, low, high)
+        self._keep("interval", look.get("label", ""), at, mean, names, low, high)
         return np.stack([mean - low, high - mean])
 
     def _keep(
-        self,
-        kind: str,
-        label: str,
-        at: Numbers,
-        values: Numbers,
-        names: Sequence[str] | None = None,
-        *ends: np.ndarray,
+        self, kind: str, label: str, at: Numbers, values: Numbers, names: Names = None, *ends: Any
     ) -> None:
         words = None if names is None else [_flat(name) for name in names]
         places, drawn = (np.asarray(numbers, float) for numbers in (at, values))
@@ -187,11 +166,7 @@ class Picture:
 
 
 def columns(rows: Sequence[Mapping[str, Any]], *keys: str) -> Iterator[np.ndarray]:
-    """Some columns of rows, each as an array.
-
-    >>> [list(column) for column in columns([{"a": 1, "b": 2}], "b", "a")] == [[2], [1]]
-    True
-    """
+    """Some columns of rows, each as an array."""
     return (np.array([row[key] for row in rows], float) for key in keys)
 
 
@@ -199,10 +174,6 @@ def ends_of(rows: Sequence[Mapping[str, Any]]) -> Ends:
     """The low end, the mean and the high end of each row."""
     low, mean, high = columns(rows, "low", "mean", "high")
     return low, mean, high
-
-
-def _named(label: str) -> dict[str, str]:
-    return {"label": label} if label else {}
 
 
 def _flat(text: str) -> str:

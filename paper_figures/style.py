@@ -1,13 +1,10 @@
-"""One style for every figure: sizes, fonts, a palette that colour-blind readers and grey printers
-can tell apart, names.
+"""One style for every figure: sizes, fonts, colours, and the names of methods and datasets.
 
-Colours are those of Okabe and Ito (2008), which differ in lightness too; where two lie close in
-grey, marks and dashes differ. Sizes are those of a two-column paper: a figure is drawn at the width
-at which it is printed, in points that are read.
+Colours are those of Okabe and Ito (2008), for colour-blind readers; they differ in lightness too,
+and where two are close in grey, marks and dashes differ. A figure is drawn at the width at which a
+two-column paper prints it.
 """
 
-import functools
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -18,9 +15,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from paper_figures.picture import Panel, Picture
 
-COLUMN, PAGE = 3.4, 7.0
-"""Widths in inches: one column, and both."""
-
+COLUMN, PAGE = 3.4, 7.0  # inches: the width of one column, and of both
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
     *("#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
 )
@@ -31,15 +26,10 @@ RC: dict[Any, Any] = {
     "font.size": 7.5,
     "axes.titlesize": 8,
     "axes.labelsize": 7.5,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), 7),
     "legend.fontsize": 6.8,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
+    **dict.fromkeys(("legend.frameon", "axes.spines.top", "axes.spines.right"), False),
+    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.6),
     "lines.linewidth": 1.3,
     "lines.markersize": 4,
     "errorbar.capsize": 2,
@@ -49,12 +39,12 @@ RC: dict[Any, Any] = {
     "svg.hashsalt": "scoter",
 }
 
+# Nothing that says when and by what a file was written.
 METADATA: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
 }
-"""Nothing that says when and by what a file was written."""
 
 METHODS: dict[str, tuple[str, str, str]] = {
     "popularity": ("Popularity", GREY, "x"),
@@ -103,8 +93,7 @@ DATASETS: dict[str, str] = {
 
 
 def method_name(method: str) -> str:
-    """What a method is called in figures; one that another model wrote the chains of keeps that
-    model's name.
+    """A method's name in figures; the model that wrote its stored chains follows.
 
     >>> method_name("tiger-meanpool"), method_name("scoter-smollm2")
     ('TIGER + mean-pooled chain', 'SCoTER (ordered steps), smollm2')
@@ -116,24 +105,16 @@ def method_name(method: str) -> str:
 
 
 def dataset_name(dataset: str) -> str:
-    """What a dataset is called in figures; an unknown one keeps its own name."""
+    """A dataset's name in figures; an unknown one keeps its own."""
     return DATASETS.get(dataset, dataset)
-
-
-def styled(draw: Callable[[Path], Picture]) -> Callable[[Path], Picture]:
-    """Run a figure's function within the style."""
-
-    @functools.wraps(draw)
-    def within(results: Path) -> Picture:
-        with style():
-            return draw(results)
-
-    return within
 
 
 def style() -> AbstractContextManager[None]:
     """The style as a context, for drawing and saving."""
     return rc_context(RC)
+
+
+styled = rc_context(RC)  # decorates a function that draws a figure
 
 
 def panels(

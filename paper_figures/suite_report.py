@@ -3,13 +3,18 @@
 Templates, style and script are those of a run's report (`scoter.report`).
 """
 
+import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup, escape
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 from benchmarks.studies import reliability
 from benchmarks.suite.cells import suite
@@ -21,15 +26,18 @@ from benchmarks.tables.notes import notes
 from benchmarks.tables.table import Page, Table
 from benchmarks.tables.tables import cpu_hours, datasets, main_table, mean_over_users, sources
 from paper_figures.figures import FIGURES, draw
-from paper_figures.inline import inline_svg
 from paper_figures.measured import RESULTS, NotMeasuredError
-from paper_figures.style import dataset_name
+from paper_figures.style import dataset_name, style
 from scoter.evaluation.significance import Estimate
 from scoter.report.charts import whiskers
 from scoter.report.page import cpu_time, write_page
 from scoter.report.run_report import compared, shoppers
 
 PLOTTED = "recall@10"
+SCALE = 1.4 * 4 / 3  # pixels to a point; a screen is read from further away than paper
+_NOISE = re.compile(
+    r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->|\s+(?=\n)", re.DOTALL
+)
 
 
 def write_suite_report(
@@ -37,20 +45,13 @@ def write_suite_report(
 ) -> None:
     """Write the report of everything in the folder `results` to `out`.
 
-    Args:
-        explored: finished runs by name, each with its `explorer.json` of `scoter.serving.explorer`;
-            committed results hold ranks alone, no histories and no titles, so without it there is
-            no user to look at.
-
-    Raises:
-        DataError: no collected results.
+    `explored` has finished runs by name, each with its `explorer.json`. Committed results hold no
+    histories, so without it the report shows no users.
     """
     rows, names = load_rows(results), datasets(results)
     methods = {(row["dataset"], row["method"]) for row in rows}
-    explorers = {
-        name: shoppers(json.loads(path.read_text(encoding="utf-8")))
-        for name, path in (explored or {}).items()
-    }
+    texts = {name: path.read_text(encoding="utf-8") for name, path in (explored or {}).items()}
+    explorers = {name: shoppers(json.loads(text)) for name, text in texts.items()}
     write_page(
         out,
         "suite.html",
@@ -77,10 +78,8 @@ def _dataset(results: Path, dataset: str) -> dict[str, Any]:
         measured = row["source"] == "measured"
         cells = {metric: _cell(results, dataset, row, metric, measured) for metric in METRICS}
         costs = [("seeds", "{:.0f}"), (f"deviation {PLOTTED}", "{:.4f}"), ("epochs", "{:.0f}")]
-        more = [
-            ("", "") if np.isnan(row[key]) else (form.format(row[key]), row[key])
-            for key, form in costs
-        ]
+        shown = [(row[key], form) for key, form in costs]
+        more = [("", "") if np.isnan(cost) else (form.format(cost), cost) for cost, form in shown]
         spent = cpu_time(3600 * row["cpu_hours"])
         more.append((spent, row["cpu_hours"] if spent else ""))
         colour = number % 8 if measured else None
@@ -122,13 +121,37 @@ def _differences(results: Path, dataset: str) -> list[dict[str, Any]]:
 
 def _figure(results: Path, name: str) -> dict[str, Any]:
     entry = FIGURES[name]
-    about = {"name": name, "caption": entry.caption, "sources": ", ".join(entry.sources)}
+    about = {"name": name, "caption": entry.caption, "sources": entry.sources}
     try:
         picture = draw(name, results)
     except NotMeasuredError as reason:
         return {**about, "svg": None, "reason": str(reason)}
     svg = inline_svg(picture.figure, f"figure-{name}", entry.caption)
     return {**about, "svg": svg, "numbers": picture.numbers()}
+
+
+def inline_svg(figure: Figure, name: str, label: str) -> Markup:
+    """The figure as an `<svg>` element, larger than in print, that refers to nothing elsewhere.
+
+    `name` keeps its ids apart; `label` is what a screen reader says.
+
+    >>> inline_svg(draw("beams").figure, "beams", "a <b>")[:41]
+    '<svg role="img" aria-label="a &lt;b&gt;"'
+    """
+    file = io.StringIO()
+    with style(), rc_context({"svg.fonttype": "none"}):
+        figure.savefig(file, format="svg", transparent=True)
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = _NOISE.sub("", text)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'\b(?:xlink:)?href="#', f'href="#{name}-', text)
+    text = text.replace("url(#", f"url(#{name}-")
+    head = re.match(r'<svg[^>]*?viewBox="(?P<box>[^"]*)"[^>]*>', text)
+    assert head is not None
+    width = SCALE * float(head["box"].split()[2])
+    size = f'style="width:{width:.0f}px" viewBox="{head["box"]}"'
+    return Markup(f'<svg role="img" aria-label="{escape(label)}" {size}>' + text[head.end() :])
 
 
 def _pages(results: Path) -> Iterator[dict[str, Any]]:

@@ -1,15 +1,13 @@
-"""One cell in a process of its own, so that its peak memory and CPU seconds are its own:
-`python -m benchmarks.suite.cell JSON`.
+"""One cell in its own process, so that peak memory and CPU seconds are those of the cell.
 
-Prints the folder of the finished run as a JSON string, since any encoding can hold one. A kill at
-any moment loses at most the last minute of training.
+`python -m benchmarks.suite.cell JSON` prints the folder of the finished run as a JSON string, since
+any encoding can hold one.
 """
 
 import json
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +18,8 @@ from scoter.storage.store import Store, git_commit
 Say = Callable[[str], None]
 
 
-def described(
-    cell: Cell, data: Path | None, store: Path | None, threads: int, device: str = "cpu"
-) -> str:
-    """The JSON that `main` reads."""
-    return json.dumps(
-        {
-            "cell": asdict(cell),
-            "data": data and str(data),
-            "store": store and str(store),
-            "threads": threads,
-            "device": device,
-        }
-    )
-
-
 def main(text: str) -> None:
-    """Run the cell to its end."""
+    """Run the cell that `loop.in_process_of_its_own` describes."""
     job = json.loads(text)
     cell = Cell(**{**job["cell"], "budget": Budget(**job["cell"]["budget"])})
     data, store = (Path(job[name]) if job[name] else None for name in ("data", "store"))

@@ -1,9 +1,8 @@
-"""The cells of the benchmark: datasets x methods x seeds, in the order of their worth.
+"""The cells of the benchmark: datasets x methods x seeds, in the order in which they are run.
 
-A cell is one method on all users of one dataset with one seed. Within one table every method has
-one budget: the epochs that `scoter.experiments` gives it, times the share of its budget. Results of
-a smaller budget are kept under a dataset name of their own (`beauty-quarter`), beside reference
-arms of that same budget, so that nothing is compared across budgets.
+Every method of a table has the epochs that `scoter.experiments` gives it, times the share of its
+budget. Results of a named budget have a dataset name of their own (`beauty-quarter`) and reference
+arms of that budget, so that nothing is compared across budgets.
 """
 
 import re
@@ -13,7 +12,7 @@ from fnmatch import fnmatchcase
 from math import ceil
 from pathlib import Path
 
-from scoter.config import Experiment, TrainingConfig
+from scoter.config import Experiment
 from scoter.data.sources import is_prepared
 from scoter.errors import ConfigError
 from scoter.experiments import CONTROLS, benchmark
@@ -22,18 +21,12 @@ DATASETS = ("beauty", "toys", "sports", "yelp")
 HEADLINE = ("tiger", "tiger-meanpool", "scoter")
 # Mixed scores come first: they are the row to beat, and cost nothing once TIGER is trained.
 BASELINES = (
-    "control-mixed-scores",
-    "popularity",
-    "gru4rec",
-    "sasrec-bce",
-    "sasrec-ce",
+    *("control-mixed-scores", "popularity", "gru4rec", "sasrec-bce", "sasrec-ce"),
     "sasrec-ce-scoter",
 )
 SEEDS = (0, 1, 2)
+# The datasets that have every control, with the steps of their chains. Toys lacks categories.
 CONTROLLED = {"beauty": 14, "toys": 12}
-"""The datasets that have every control, and of how many steps their chains are; Toys has no
-categories to speak of."""
-
 # The share of the usual epochs of every method of a dataset, to save time; tables say so.
 SHARES: dict[str, float] = {"toys": 1 / 3, "sports": 1 / 3, "yelp": 1 / 3}
 
@@ -53,7 +46,6 @@ class Budget:
 
 
 QUARTER = Budget("quarter", 0.25)
-NAMED = (QUARTER,)
 
 
 @dataclass(frozen=True)
@@ -79,9 +71,8 @@ class Cell:
 def suite() -> list[Cell]:
     """Every cell, most valuable first.
 
-    Example:
-        >>> [cell.name for cell in suite()[:4]]
-        ['beauty/tiger/0', 'beauty/tiger-meanpool/0', 'beauty/scoter/0', 'toys/tiger/0']
+    >>> [cell.name for cell in suite()[:4]]
+    ['beauty/tiger/0', 'beauty/tiger-meanpool/0', 'beauty/scoter/0', 'toys/tiger/0']
     """
     first, *others = SEEDS
     groups = [(name, first, methods) for methods in (HEADLINE, BASELINES) for name in DATASETS]
@@ -91,19 +82,12 @@ def suite() -> list[Cell]:
         for dataset, seed, methods in groups
         for method in methods
     ]
-    controls = [
+    return usual + [
         Cell(dataset, method, first, QUARTER)
-        for dataset in CONTROLLED
+        for dataset, steps in CONTROLLED.items()
         for method in (*HEADLINE, *CONTROLS)
-        if _has(dataset, method)
+        if int(method.partition("without-step-")[2] or 0) <= steps
     ]
-    return usual + controls
-
-
-def _has(dataset: str, method: str) -> bool:
-    """Whether there is such an arm: a step can only be left out where there is one."""
-    step = re.fullmatch(r"control-without-step-(\d+)", method)
-    return step is None or int(step[1]) <= CONTROLLED[dataset]
 
 
 def requested(
@@ -111,11 +95,8 @@ def requested(
 ) -> list[Cell]:
     """The cells that a command asks for: of the suite, or of the prepared folder `data`.
 
-    The folder's name is the dataset's. A user's class `own` without such a folder runs on the
+    The folder's name is the dataset's. Without such a folder, a user's class `own` runs on the
     suite's datasets.
-
-    Raises:
-        ConfigError: options that only make sense with a prepared folder of one's own.
     """
     if data is not None and is_prepared(data):
         dataset = re.sub(r"[^a-z0-9_-]+", "-", data.resolve().name.lower()).strip("-")
@@ -131,11 +112,7 @@ def requested(
 def cells_for(
     dataset: str, methods: Sequence[str] = (), own: str = "", share: float = 1.0
 ) -> list[Cell]:
-    """The cells of one dataset: some of the suite's methods or all, and a user's class `own`.
-
-    Raises:
-        ConfigError: a method that does not exist, or a share outside (0, 1].
-    """
+    """The cells of one dataset: some of the suite's methods or all, and a user's class `own`."""
     usual = (*HEADLINE, *BASELINES)
     known = dict.fromkeys((*usual, *CONTROLS))
     if unknown := ",".join(name for name in methods if name not in known):
@@ -148,12 +125,7 @@ def cells_for(
 
 
 def own_name(own: str) -> str:
-    """A user's method among the results: its class without the module, in small letters.
-
-    Example:
-        >>> own_name("my_shop.models:ItemKNN")
-        'itemknn'
-    """
+    """A user's method among the results: its class without the module, in small letters."""
     return own.rpartition(":")[2].lower()
 
 
@@ -162,12 +134,8 @@ def chosen(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
 
     Missing parts match all, and `*` is a wildcard.
 
-    Raises:
-        ConfigError: a pattern that matches no cell.
-
-    Example:
-        >>> [cell.name for cell in chosen(suite(), ["toys/scoter"])]
-        ['toys/scoter/0', 'toys/scoter/1', 'toys/scoter/2']
+    >>> [cell.name for cell in chosen(suite(), ["toys/scoter"])]
+    ['toys/scoter/0', 'toys/scoter/1', 'toys/scoter/2']
     """
     kept: set[Cell] = set()
     for pattern in only:
@@ -185,30 +153,20 @@ def experiment_of(cell: Cell) -> Experiment:
     made = benchmark(cell.dataset, cell.method)
     if cell.budget.share == 1 and not cell.budget.name:
         return made
-    method = made.methods[cell.method]
-    method = replace(method, training=shortened(method.training, cell.budget.share))
+    method, share = made.methods[cell.method], cell.budget.share
+    usual = method.training
+    epochs, every = (ceil(share * count) for count in (usual.epochs, usual.evaluate_every))
+    training = replace(usual, epochs=epochs, evaluate_every=every)
+    methods = {cell.method: replace(method, training=training)}
     name = f"{cell.table}-{cell.method}"
-    return replace(made, name=name, methods={cell.method: method}, note=cell.budget.note)
-
-
-def shortened(training: TrainingConfig, share: float) -> TrainingConfig:
-    """A share of the epochs, rounded up, and as often validated along the way.
-
-    Example:
-        >>> short = shortened(TrainingConfig(epochs=30, evaluate_every=5), 0.25)
-        >>> short.epochs, short.evaluate_every
-        (8, 2)
-    """
-    epochs, every = (ceil(n * share) for n in (training.epochs, training.evaluate_every))
-    return replace(training, epochs=epochs, evaluate_every=every)
+    return replace(made, name=name, methods=methods, note=cell.budget.note)
 
 
 def table_of(experiment: str, dataset: str) -> str:
     """The dataset's name among the results, from the name of an experiment.
 
-    Example:
-        >>> table_of("beauty-quarter-control-bag", "beauty"), table_of("beauty-tiger", "beauty")
-        ('beauty-quarter', 'beauty')
+    >>> table_of("beauty-quarter-control-bag", "beauty"), table_of("beauty-tiger", "beauty")
+    ('beauty-quarter', 'beauty')
     """
-    names = [f"{dataset}-{budget.name}" for budget in NAMED]
-    return next((name for name in names if experiment.startswith(f"{name}-")), dataset)
+    name = f"{dataset}-{QUARTER.name}"
+    return name if experiment.startswith(f"{name}-") else dataset

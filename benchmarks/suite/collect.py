@@ -40,19 +40,14 @@ _CLEAN_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def collect(run: Path | str | Sequence[Row], results: Path | str = RESULTS) -> pd.DataFrame:
-    """Put a run into `results` and return its rows.
+    """Put a run (its folder, or rows with `COLUMNS` and no ranks) into `results`; return its rows.
 
-    Rows of the same dataset, method and seed that were there before are replaced, and so are their
-    ranks. `config` and `versions` are JSON text; `cpu_hours` and `peak_mib` (of training; NaN where
-    there is none) are hours and MiB.
-
-    Args:
-        run: the folder of a finished run, or rows (see `COLUMNS`) without ranks.
+    Rows and ranks of the same dataset, method and seed are replaced. `config` and `versions` are
+    JSON text; `cpu_hours` and `peak_mib` (MiB) are those of training, NaN where there is none.
 
     Raises:
         DataError: a dirty or unknown commit, no seed, a run that failed or was made from a sample
-            of the users, or a metric that the run's own ranks do not confirm. Nothing is written
-            then.
+            of the users, or a metric that differs from the run's ranks. Nothing is written then.
     """
     folder = Path(run) if isinstance(run, Path | str) else None
     rows = _rows_of_run(Path(run)) if isinstance(run, Path | str) else list(run)
@@ -84,11 +79,7 @@ def check_commit(commit: object) -> None:
 
 
 def load_rows(results: Path | str = RESULTS) -> list[dict[str, Any]]:
-    """Every collected row, sorted by `KEY`.
-
-    Raises:
-        DataError: nothing was collected.
-    """
+    """Every collected row, sorted by `KEY`; a `DataError` where nothing was collected."""
     path = Path(results) / "main.parquet"
     if not path.exists():
         remedy = "collect a finished run first: python -m benchmarks collect RUN_FOLDER"
@@ -171,7 +162,6 @@ def _rows_of_run(folder: Path) -> list[Row]:
 
 
 def _inputs_of(run: Row, method: Row) -> dict[str, Any]:
-    """What a method's numbers depend on besides its own config, and the run's note."""
     config = run.get("config", {})
     inputs = {"note": run["note"]} if run.get("note") else {}
     if _reads_stored(run, method):
@@ -184,7 +174,6 @@ def _inputs_of(run: Row, method: Row) -> dict[str, Any]:
 
 
 def _reads_stored(run: Row, method: Row) -> bool:
-    """Whether a method reads chains of a folder, which a language model may have written."""
     return bool(run.get("config", {}).get("chains", {}).get("source")) and reads_chains(method)
 
 
@@ -208,9 +197,7 @@ def _shop_name(run: Row) -> str | None:
     """The simulated shop's name with its lambda; None for part of a shop, or a changed one."""
     data = run.get("config", {}).get("data", {})
     shop = data.get("simulated")
-    if shop is None or data.get("max_users"):
-        return None
-    if shop != asdict(SimulatedConfig(order=shop["order"])):
+    if not shop or data.get("max_users") or shop != asdict(SimulatedConfig(order=shop["order"])):
         return None
     return f"simulated-lambda-{shop['order']:g}".replace(".", "_")
 
@@ -242,9 +229,8 @@ def _ranks_of_run(folder: Path, method: str, rows: Sequence[Row]) -> dict[str, U
     """The ranks of both splits; each metric must be what the ranks give."""
     run = json.loads((folder / RUN_FILE).read_text())
     own = next(name for name in run["methods"] if _collected_name(run, name) == method)
-    ranks = {
-        split: load_user_metrics(folder / "ranks" / f"{own}-{split}.parquet") for split in SPLITS
-    }
+    files = {split: folder / "ranks" / f"{own}-{split}.parquet" for split in SPLITS}
+    ranks = {split: load_user_metrics(path) for split, path in files.items()}
     for row in rows:
         if row["method"] == method:
             again = float(per_user(ranks[row["split"]], row["metric"]).mean())

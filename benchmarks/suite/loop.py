@@ -1,8 +1,8 @@
-"""The suite's loop: each missing cell in a process of its own, its rows into the results at once.
+"""The suite's loop: each missing cell runs in its own process and is collected when it ends.
 
-Several of these loops can share one folder of results and one store: each cell is claimed by one of
-them, and rows are added under a lock. Stopping (Ctrl-C, the budget, a kill) loses at most the last
-minute of training of the cell at hand.
+Several loops can share one folder of results and one store: one of them claims each cell, and rows
+are added under a lock. Stopping (Ctrl-C, the budget, a kill) loses at most the last minute of
+training of the current cell.
 """
 
 import json
@@ -12,10 +12,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.suite.cell import described
 from benchmarks.suite.cells import Cell
 from benchmarks.suite.collect import check_commit, collect
 from benchmarks.suite.plan import Planned, plan
@@ -40,13 +40,9 @@ def run_suite(
 ) -> list[Cell]:
     """Make every cell that is missing, most valuable first, and return those that failed.
 
-    Args:
-        runner: makes one cell within so many seconds (None: any) and returns its run folder, or
-            None where time was up.
-        budget_minutes: wall time after which it stops; a rerun resumes the cell at hand.
-
-    Raises:
-        DataError: the working tree is dirty, since no such run can be collected.
+    `runner` makes a cell within some seconds (None: no limit) and returns its run folder, or None
+    where time was up. After `budget_minutes` of wall time the loop stops; a rerun resumes the cell.
+    A dirty working tree is refused, since its runs cannot be collected.
     """
     check_commit(git_commit())
     began, failed, elsewhere = time.monotonic(), [], set()
@@ -71,24 +67,20 @@ def run_suite(
             elif not plan([cell], results, data)[0].done:
                 say(f"{summary(planned)}\n{line(todo[0])}")
                 try:
-                    _collect(cell, results, data, runner(cell, left), say)
+                    if folder := runner(cell, left):
+                        say(_collect(cell, results, data, folder))
                 except ScoterError as error:
                     say(f"{cell.name} FAILED: {error}")
                     failed.append(cell)
 
 
-def _collect(
-    cell: Cell, results: Path, data: Path | None, folder: Path | None, say: Callable[[str], None]
-) -> None:
-    """Collect a cell's run folder, if it got that far."""
-    if folder is None:
-        return
+def _collect(cell: Cell, results: Path, data: Path | None, folder: Path) -> str:
     rows = collect(folder, results)
     if not (now := plan([cell], results, data)[0]).done:
         what = f"{folder} is of another recipe than asked for ({now.why})"
         raise DataError(f"{what}; was the code changed meanwhile?")
     spent = cpu_time(3600 * rows["cpu_hours"].iloc[0])
-    say(f"{cell.name}: {len(rows)} rows added{spent and f', {spent} of CPU time'}")
+    return f"{cell.name}: {len(rows)} rows added{spent and f', {spent} of CPU time'}"
 
 
 def in_process_of_its_own(
@@ -97,8 +89,9 @@ def in_process_of_its_own(
     """A runner that starts a fresh Python per cell, and stops it when time is up or this ends."""
 
     def runner(cell: Cell, seconds: float | None) -> Path | None:
-        job = described(cell, data, store, threads, device)
-        command = [sys.executable, "-m", "benchmarks.suite.cell", job]
+        places = {"data": data and str(data), "store": store and str(store)}
+        job = {"cell": asdict(cell), **places, "threads": threads, "device": device}
+        command = [sys.executable, "-m", "benchmarks.suite.cell", json.dumps(job)]
         options: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True, "errors": "replace"}
         with subprocess.Popen(command, **options) as child:
             try:

@@ -23,11 +23,10 @@ DEPTH = 20
 
 @runtime_checkable
 class Recommender(Protocol):
-    """What a method must do.
+    """`fit` gets training sequences and validation targets; test targets are withheld.
 
-    `fit` gets training sequences and validation targets; test targets are withheld. `recommend`
-    returns, for each history in its order, the `k` best items without repeats, best first; -1 fills
-    the end. An attribute `epochs` is shown in the table where there is one.
+    `recommend` returns, for each history in its order, the `k` best items without repeats, best
+    first; -1 fills the end. An attribute `epochs` is shown in the table where there is one.
     """
 
     def fit(self, split: Split, catalog: Catalog, *, seed: int) -> object: ...
@@ -36,11 +35,7 @@ class Recommender(Protocol):
 
 
 def load_own(own: str) -> Recommender:
-    """An instance of the user's class, made without arguments.
-
-    Raises:
-        ConfigError: no such class, or one that cannot fit and recommend.
-    """
+    """An instance of the user's class, made without arguments."""
     own_config(own)
     module, _, name = own.partition(":")
     made = getattr(importlib.import_module(module), name, None)
@@ -49,8 +44,9 @@ def load_own(own: str) -> Recommender:
         raise ConfigError(f"{option}: the module has no class {name!r}")
     model = made()
     if not isinstance(model, Recommender):
-        needed = "fit(split, catalog, *, seed) and recommend(histories, k)"
-        raise ConfigError(f"{option} needs {needed}")
+        raise ConfigError(
+            f"{option} needs fit(split, catalog, *, seed) and recommend(histories, k)"
+        )
     return model
 
 

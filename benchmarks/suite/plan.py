@@ -56,10 +56,9 @@ def plan(cells: Sequence[Cell], results: Path, data: Path | None = None) -> list
 def forecast(cell: Cell, rows: Sequence[Row], data: Path | None = None) -> float | None:
     """CPU-hours of training a cell: per target and epoch of earlier cells like it, times its own.
 
-    Cells trained by a GPU are left out. Of the others, those of the same recipe come first, then
-    those of the same method, then those of the same model that read chains or not as it does, then
-    all of the same model. Take it within a factor of 1.5: a busy machine and early stopping move
-    it.
+    Cells trained on a GPU are left out. Of the others, those of the same recipe come first, then
+    those of the same method, then those of the same model and use of chains, then all of the same
+    model. A busy machine and early stopping change it by up to a factor of 1.5.
     """
     if cell.own:
         return None

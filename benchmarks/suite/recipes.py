@@ -35,11 +35,7 @@ def recipe_of(cell: Cell) -> dict[str, Any]:
 
 
 def own_config(own: str) -> dict[str, Any]:
-    """The configuration of a user's method: the class, and a hash of the file that defines it.
-
-    Raises:
-        ConfigError: not written `package.module:Class`, or no such module.
-    """
+    """The configuration of a user's method: the class, and a hash of the file that defines it."""
     module, colon, name = own.partition(":")
     option = f"--method-class {own!r}"
     if not (module and colon and name.isidentifier()):
@@ -99,9 +95,8 @@ def stored_recipe(config: Config) -> dict[str, Any]:
 def differences(wanted: Config, stored: Config, place: str = "") -> list[str]:
     """One line per value that is not what is wanted.
 
-    Example:
-        >>> differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}})
-        ['a.c was 3, now 2']
+    >>> differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}})
+    ['a.c was 3, now 2']
     """
     lines = []
     for name in sorted({*wanted, *stored}):
@@ -114,14 +109,14 @@ def differences(wanted: Config, stored: Config, place: str = "") -> list[str]:
 
 
 def equal_budget(rows: Sequence[Config], left: str, right: str) -> bool:
-    """Whether two methods may be compared: of different kinds always; of one kind, if everything
-    but their use of chains is equal.
+    """Whether two methods may be compared.
 
-    Two that both read the reasoner's chains must read those of one pattern, or of one way of mining
-    it.
+    They may if their kinds of model differ, or if everything but their use of chains is equal. Two
+    that both read the reasoner's chains must share the pattern, or the way of mining it.
     """
     first, second = (_configs(rows, name) for name in (left, right))
-    if _kinds(first) != _kinds(second):
+    kinds = [{config.get("model", {}).get("kind") for config in side} for side in (first, second)]
+    if kinds[0] != kinds[1]:
         return True
     configs = [*first, *second]
     same_chains = all(reads_chains(config) and not config.get("chains") for config in configs)
@@ -133,10 +128,6 @@ def one_recipe(rows: Sequence[Config], method: str) -> bool:
     """Whether all seeds of a method were trained alike."""
     recipes = [stored_recipe(config) for config in _configs(rows, method)]
     return all(recipe == recipes[0] for recipe in recipes)
-
-
-def _kinds(configs: Sequence[Config]) -> set[str | None]:
-    return {config.get("model", {}).get("kind") for config in configs}
 
 
 def _brief(value: object) -> object:

@@ -6,18 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.suite.collect import RESULTS
-from benchmarks.tables import table
-from benchmarks.tables.table import Page, Table
+from benchmarks.tables.table import Page, Table, interval
 
 FILE = "buckets.json"
 _GROUPS = ("group", "users", "metric", "tiger", "arm", "difference")
 _AGES = ("chain", "users", "metric", "value", "minus a fresh chain")
-_AGE_NAMES = {
-    "0": "fresh",
-    "1": "1 purchase old",
-    "without": "missing",
-    "tiger": "none: TIGER itself",
-}
+_AGES_SPOKEN = {"0": "fresh", "1": "1 purchase old", "without": "missing"}
+_AGES_SPOKEN |= {"tiger": "none: TIGER itself"}
 
 
 def pages(results: Path = RESULTS) -> dict[str, Page]:
@@ -49,14 +44,14 @@ def _groups(measured: Mapping[str, Any]) -> Table:
     for row in measured["groups"]:
         where = "all" if row["kind"] == "all" else f"{row['kind']}: {row['group']}"
         means = [f"{row[method]:.4f}" for method in ("tiger", measured["arm"])]
-        rows.append([where, f"{row['users']:,}", row["metric"], *means, interval(row)])
+        rows.append([where, f"{row['users']:,}", row["metric"], *means, _interval(row)])
     return Table(_GROUPS, rows, "lrlrrr")
 
 
 def _ages(measured: Mapping[str, Any]) -> Table:
     rows = []
     for row in measured["ages"]:
-        differs = "" if row["age"] == "0" else interval(row)
+        differs = "" if row["age"] == "0" else _interval(row)
         value = f"{row['value']:.4f}"
         rows.append([spoken(row["age"]), f"{row['users']:,}", row["metric"], value, differs])
     return Table(_AGES, rows, "lrlrr")
@@ -64,9 +59,8 @@ def _ages(measured: Mapping[str, Any]) -> Table:
 
 def spoken(age: str) -> str:
     """An age of a chain in words."""
-    return _AGE_NAMES.get(age, f"{age} purchases old")
+    return _AGES_SPOKEN.get(age, f"{age} purchases old")
 
 
-def interval(row: Mapping[str, Any]) -> str:
-    """The mean of a row with the ends of its interval."""
-    return table.interval(row["mean"], row["low"], row["high"])
+def _interval(row: Mapping[str, Any]) -> str:
+    return interval(row["mean"], row["low"], row["high"])

@@ -1,7 +1,4 @@
-"""The differences that a dataset's table shows, each with its interval, corrected for their number.
-
-Every difference is paired by user.
-"""
+"""The differences that a dataset's table shows, paired by user and corrected for their number."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -56,25 +53,18 @@ def compare(results: Path | str = RESULTS, dataset: str = "beauty") -> list[Comp
     """
     rows = rows_of_split(results, dataset)
     methods = sorted({row["method"] for row in rows})
-    pairs = [
-        *(
-            (name, BASELINE, METRICS if name == ARM else COMPARED)
-            for name in methods
-            if name != BASELINE
-        ),
-        *((ARM, rival, METRICS) for rival in RIVALS),
-        *((arm, plain, METRICS) for arm, plain in BACKBONES.items()),
-    ]
+    pairs = [(name, BASELINE) for name in methods if name != BASELINE]
+    pairs += [*((ARM, rival) for rival in RIVALS), *BACKBONES.items()]
     family = [
         _comparison(Path(results), dataset, rows, method, baseline, metric)
-        for method, baseline, metrics in pairs
+        for method, baseline in pairs
         if {method, baseline} <= set(methods) and equal_budget(rows, method, baseline)
-        for metric in metrics
+        for metric in (COMPARED if baseline == BASELINE and method != ARM else METRICS)
     ]
-    corrected = iter(holm([each.p_value for each in family if each.p_value is not None]))
+    corrected = iter(holm([pair.p_value for pair in family if pair.p_value is not None]))
     return [
-        each if each.p_value is None else replace(each, corrected=next(corrected))
-        for each in family
+        pair if pair.p_value is None else replace(pair, corrected=next(corrected))
+        for pair in family
     ]
 
 
@@ -84,7 +74,7 @@ def difference(
     """`method` minus `baseline` at the seeds of both; None where they cannot be compared."""
     rows = rows_of_split(results, dataset)
     shared = sorted(_seeds(rows, method) & _seeds(rows, baseline))
-    if not shared or not equal_budget(rows, method, baseline):
+    if method == baseline or not shared or not equal_budget(rows, method, baseline):
         return None
     measured = _paired(Path(results), dataset, method, baseline, metric, shared)
     return None if measured is None else measured[0]
@@ -99,12 +89,8 @@ def mean_over_seeds(
     rows: Sequence[Row], method: str, metric: str, seeds: Collection[int] | None = None
 ) -> float:
     """A method's mean over these seeds, or over all that it has; NaN where there is none."""
-    values = [
-        row["value"]
-        for row in rows
-        if (row["method"], row["metric"]) == (method, metric)
-        and (seeds is None or row["seed"] in seeds)
-    ]
+    mine = [row for row in rows if (row["method"], row["metric"]) == (method, metric)]
+    values = [row["value"] for row in mine if seeds is None or row["seed"] in seeds]
     return float(np.mean(values)) if values else np.nan
 
 
@@ -112,9 +98,8 @@ def _comparison(
     results: Path, dataset: str, rows: Sequence[Row], method: str, baseline: str, metric: str
 ) -> Comparison:
     shared = sorted(_seeds(rows, method) & _seeds(rows, baseline))
-    ours, theirs = (
-        mean_over_seeds(rows, name, metric, shared or None) for name in (method, baseline)
-    )
+    means = (mean_over_seeds(rows, name, metric, shared or None) for name in (method, baseline))
+    ours, theirs = means
     measured = _paired(results, dataset, method, baseline, metric, shared)
     lift = 100 * (ours / theirs - 1) if theirs else np.nan
     return Comparison(method, baseline, metric, lift, *(measured or (None, None)))
@@ -140,13 +125,11 @@ def _paired(
 
 @lru_cache(maxsize=4096)
 def _measured(files: tuple[tuple[Path, int, int], ...], metric: str) -> tuple[Difference, float]:
-    """The difference and its p-value, from the ranks of method and baseline seed by seed."""
-    paths = [path for path, _, _ in files]
-    values = []
+    paths, values = [path for path, _, _ in files], []
     for pair in zip(paths[::2], paths[1::2], strict=True):
         ours, theirs = (load_user_metrics(path) for path in pair)
         if not np.array_equal(ours.users, theirs.users):
-            both = f"{pair[0]} and {pair[1]}"
+            both = " and ".join(map(str, pair))
             raise DataError(f"{both} rank different users; collect both methods from one split")
         values.append((per_user(ours, metric), per_user(theirs, metric)))
     mine, other = np.mean(values, axis=0)

@@ -1,25 +1,15 @@
-"""Every control beside SCoTER and TIGER: parameters, test metrics, and differences to both.
-
-`docs/controls.md` shows it between `<!-- controls:beauty-quarter -->` and `<!-- /controls -->`, and
-says above how to read it.
-"""
+"""Every control beside SCoTER and TIGER: parameters, test metrics, and differences to both."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from benchmarks.suite.cells import QUARTER
 from benchmarks.suite.collect import RESULTS, load_rows
-from benchmarks.tables.comparisons import (
-    ARM,
-    BASELINE,
-    COLLAPSED,
-    COMPARED,
-    difference,
-    mean_over_seeds,
-    rows_of_split,
-)
+from benchmarks.tables import comparisons
+from benchmarks.tables.comparisons import ARM, BASELINE, COLLAPSED, COMPARED
 from benchmarks.tables.notes import budgets, on_gpu
 from benchmarks.tables.table import Page, Table, interval
 from scoter.errors import DataError
@@ -31,48 +21,30 @@ HOW_TO_READ = (
     "corrected for their number."
 )
 FIRST = (BASELINE, COLLAPSED, ARM)
-PAIRS = {
-    f"{metric} - {baseline}": (metric, baseline)
-    for metric in COMPARED
-    for baseline in (BASELINE, ARM)
-}
+PAIRS = {f"{metric} - {arm}": (metric, arm) for metric in COMPARED for arm in (BASELINE, ARM)}
 
 
 def controls_table(results: Path | str = RESULTS, dataset: str = "beauty-quarter") -> pd.DataFrame:
     """One row for each arm of TIGER: TIGER, mean pool and SCoTER first, then by NDCG@10.
 
     Columns: method; added (parameters beyond TIGER's; TIGER's own in its row); recall@10 and
-    ndcg@10 (means over seeds, test); and `PAIRS`, each a `Difference` paired by user with its 95 %
-    interval, or None.
-
-    Raises:
-        DataError: there is no TIGER or no SCoTER of that dataset.
+    ndcg@10 (means over seeds, test); and `PAIRS`, each a `Difference` or None.
     """
-    rows = rows_of_split(results, dataset)
-    arms = {
-        row["method"]
-        for row in rows
-        if json.loads(row["config"]).get("model", {}).get("kind") == "tiger"
-    }
+    rows = comparisons.rows_of_split(results, dataset)
+    configs = {row["method"]: json.loads(row["config"]) for row in rows}
+    arms = {name for name in configs if configs[name].get("model", {}).get("kind") == "tiger"}
     if absent := {BASELINE, ARM} - arms:
         missing = " and ".join(sorted(absent))
         raise DataError(f"{dataset!r} has no results of {missing}; run its cells first")
     parameters = json.loads((Path(results) / FILE).read_text())
     added = parameters.get(dataset.removesuffix(f"-{QUARTER.name}"), {})
-    table = [
-        {
-            "method": method,
-            "added": added.get(method),
-            **{metric: mean_over_seeds(rows, method, metric) for metric in COMPARED},
-            **{
-                name: None
-                if method == baseline
-                else difference(results, dataset, method, baseline, metric)
-                for name, (metric, baseline) in PAIRS.items()
-            },
-        }
-        for method in arms
-    ]
+    table = []
+    for method in arms:
+        row: dict[str, Any] = {"method": method, "added": added.get(method)}
+        row |= {metric: comparisons.mean_over_seeds(rows, method, metric) for metric in COMPARED}
+        for name, (metric, baseline) in PAIRS.items():
+            row[name] = comparisons.difference(results, dataset, method, baseline, metric)
+        table.append(row)
     places = {method: place for place, method in enumerate(FIRST)}
     table.sort(
         key=lambda row: (places.get(row["method"], len(FIRST)), -row["ndcg@10"], row["method"])
@@ -92,13 +64,8 @@ def page(results: Path | str = RESULTS, dataset: str = "beauty-quarter") -> Page
         cells.append([row["method"], added, *values, *ends])
     heads = [name.replace("recall@", "R@").replace("ndcg@", "N@") for name in PAIRS]
     methods = set(frame["method"])
-    shown = [
-        row for row in load_rows(results) if row["dataset"] == dataset and row["method"] in methods
-    ]
+    rows = [row for row in load_rows(results) if row["dataset"] == dataset]
+    trained = on_gpu(row for row in rows if row["method"] in methods)
     shared = [note for note in budgets(results, dataset) if note.startswith("All methods")]
-    return Page(
-        [
-            Table(["arm", "added", "R@10", "N@10", *heads], cells),
-            (HOW_TO_READ + on_gpu(shown), *shared),
-        ]
-    )
+    table = Table(["arm", "added", "R@10", "N@10", *heads], cells)
+    return Page([table, (HOW_TO_READ + trained, *shared)])

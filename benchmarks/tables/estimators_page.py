@@ -35,21 +35,16 @@ def page(rows: Rows) -> Page:
     errors = [f"mean abs error, n = {n:,}" for n in sizes]
     columns = ("estimator", "certificate", *errors, *_LAST)
     broken, bounds = broken_bounds(rows)
-    note = (
-        f"Nats. Of {bounds} estimates labelled lower, {broken} have a 95 % interval wholly above "
-        "the truth."
-    )
+    beyond = f"{broken} have a 95 % interval wholly above the truth"
+    note = f"Nats. Of {bounds} estimates labelled lower, {beyond}."
     return Page([Table(columns, cells, "ll" + "r" * len(sizes) + "lrrr"), (note,)])
 
 
 def _cells(mine: Rows, sizes: list[int]) -> list[str]:
-    """All cells of one estimator but its name."""
     errors = [_mean([abs(row["error"]) for row in mine if row["n"] == n]) for n in sizes]
     last = [row for row in mine if row["n"] == max(row["n"] for row in mine)]
-    by_law = {
-        law: _mean([row["error"] for row in last if row["law"] == law])
-        for law in {row["law"] for row in last}
-    }
+    laws = {row["law"] for row in last}
+    by_law = {law: _mean([row["error"] for row in last if row["law"] == law]) for law in laws}
     worst = max(sorted(by_law), key=lambda law: abs(by_law[law]))
     lower = any(row["certificate"] == "lower" for row in mine)
     return [
@@ -63,8 +58,7 @@ def _cells(mine: Rows, sizes: list[int]) -> list[str]:
 
 
 def broken_bounds(rows: Rows) -> tuple[int, int]:
-    """How many of the estimates labelled "lower" have their 95 % interval above the truth, and how
-    many there are."""
+    """The number of lower bounds whose 95 % interval is above the truth, and of all of them."""
     lower = [row for row in rows if row.get("certificate") == "lower"]
     return sum(row["lower_bound_above_truth"] for row in lower), len(lower)
 

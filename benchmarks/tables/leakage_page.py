@@ -9,12 +9,8 @@ from benchmarks.suite.collect import RESULTS
 from benchmarks.tables.table import Page, Table
 
 FILE = "leakage.json"
-PARTS = {
-    "train": "training",
-    "last-train": "last training item",
-    "valid": "validation",
-    "test": "test",
-}
+PARTS = {"train": "training", "last-train": "last training item", "valid": "validation"}
+PARTS |= {"test": "test"}
 _MEANINGS = {
     "item": "item",
     "item_alike": "item, reweighted to one mix of frequent and rare items",
@@ -26,13 +22,6 @@ def page(measured: Mapping[str, Any]) -> Page:
     """Three tables by part of the split: item, item reweighted to one mix, and category.
 
     Where the items have no category, a sentence says so in place of a table.
-
-    Example:
-        >>> row = {"step": "final", "item": 0.25, "item_alike": None, "category": 0.5}
-        >>> errors = {"item_error": 0.01, "item_alike_error": None, "category_error": 0.02}
-        >>> rows = [{**row, **errors, "part": part} for part in PARTS]
-        >>> page({"rows": rows}).markdown().splitlines()[4]
-        '| final | .250 ± .010 | .250 ± .010 | .250 ± .010 | .250 ± .010 |'
     """
     steps = list(dict.fromkeys(row["step"] for row in measured["rows"]))
     rows = {(row["step"], row["part"]): row for row in measured["rows"]}

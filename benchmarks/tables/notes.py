@@ -7,15 +7,8 @@ from typing import Any
 
 from benchmarks.suite.collect import RESULTS, gpu_of, load_rows
 from benchmarks.suite.recipes import equal_budget, one_recipe
-from benchmarks.tables.comparisons import (
-    ARM,
-    BACKBONES,
-    BASELINE,
-    LEVEL,
-    RIVALS,
-    Comparison,
-    compare,
-)
+from benchmarks.tables import comparisons
+from benchmarks.tables.comparisons import ARM, BACKBONES, BASELINE, LEVEL, Comparison
 from benchmarks.tables.table import interval
 from benchmarks.tables.tables import cpu_hours, paper_values, place_of
 from scoter.report.page import cpu_time
@@ -26,8 +19,9 @@ Rows = Sequence[Mapping[str, Any]]
 def notes(results: Path | str = RESULTS, dataset: str = "beauty") -> list[str]:
     """The notes of a dataset's table, one sentence or more each."""
     rows = [row for row in load_rows(results) if row["dataset"] == dataset]
-    family = compare(results, dataset)
-    pairs = [*((ARM, baseline) for baseline in (*RIVALS, BASELINE)), *BACKBONES.items()]
+    family = comparisons.compare(results, dataset)
+    rivals = (*comparisons.RIVALS, BASELINE)
+    pairs = [*((ARM, rival) for rival in rivals), *BACKBONES.items()]
     spent = cpu_time(3600 * cpu_hours(results, dataset)) or "no time worth counting"
     return [
         *(line for pair in pairs if (line := _headline(family, *pair))),
@@ -68,7 +62,6 @@ def budgets(results: Path | str, dataset: str) -> list[str]:
 
 
 def _headline(family: Sequence[Comparison], arm: str, baseline: str) -> str | None:
-    """An arm minus its baseline in every metric; None where that was not compared."""
     parts = [
         f"{each.metric} {interval(gap.mean, gap.low, gap.high)}{'*' if each.marked else ''} "
         f"({each.lift:+.1f} %)"
@@ -97,11 +90,8 @@ def _how_to_read(family: Sequence[Comparison]) -> str:
 def _unequal(tests: Rows) -> list[str]:
     """Arms that may not be compared with TIGER, and methods whose seeds were not trained alike."""
     methods = sorted({row["method"] for row in tests}, key=place_of)
-    others = [
-        name
-        for name in methods
-        if BASELINE in methods and name != BASELINE and not equal_budget(tests, name, BASELINE)
-    ]
+    arms = [name for name in methods if name != BASELINE] if BASELINE in methods else []
+    others = [name for name in arms if not equal_budget(tests, name, BASELINE)]
     why = "model, training budget or semantic IDs differ"
     lines = [f"Not of {BASELINE}'s recipe ({why}), so not compared with it: {', '.join(others)}."]
     return lines[: bool(others)] + [
@@ -128,9 +118,8 @@ def _citations(dataset: str) -> list[str]:
     for source in paper["source"]:
         if source["name"] in shown:
             number = f" (arXiv {source['arxiv']})" if "arxiv" in source else ""
-            lines.append(
-                f"{source['label']}: {source['citation']}{number}, read in {source['read_at']}."
-            )
+            cited = f"{source['citation']}{number}, read in {source['read_at']}"
+            lines.append(f"{source['label']}: {cited}.")
     lift = paper["lift"]
     if shown:
         lines.append(

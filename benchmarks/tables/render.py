@@ -21,10 +21,10 @@ _COLUMNS = (
 
 
 def render(results: Path | str = RESULTS, dataset: str = "beauty", form: str = "text") -> str:
-    """The main table of a dataset as `text`, `markdown`, `latex` or `csv`, ending in a newline.
+    """The main table of a dataset in one of the `FORMS`, ending in a newline.
 
-    The first three are rounded and carry the notes. `csv` has every column in full precision;
-    `sources`, also comma-separated, has the run and commit of each measured row.
+    `text`, `markdown` and `latex` are rounded and carry the notes. `csv` has every column in full
+    precision; `sources`, also comma-separated, has the run and commit of each measured row.
     """
     if form not in FORMS:
         raise ConfigError(f"format {form!r} is unknown; choose from: {', '.join(FORMS)}")

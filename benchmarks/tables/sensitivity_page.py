@@ -13,12 +13,11 @@ from benchmarks.tables.table import Page, Table, interval
 FILE = "sensitivity.json"
 METRICS = ("recall@10", "ndcg@10")
 LENGTHS = ((1, 4), (5, 6), (7, 10), (11, 20), (21, None))
-REPEATS = ((0, 0), (1, 1))
 POPULARITY = ((0, 0), (1, 4), (5, 9), (10, 19), (20, 49), (50, None))
 BUCKETS: dict[str, tuple[str, tuple[tuple[int, int | None], ...]]] = {
     "history": ("items in the history", LENGTHS),
     "popularity": ("training events of the target", POPULARITY),
-    "repeat": ("whether the target stands in the history", REPEATS),
+    "repeat": ("whether the target stands in the history", ((0, 0), (1, 1))),
 }
 _DROP = ("method", "metric", "validation", "test", "test - validation", "relative")
 _TIES = (
@@ -36,14 +35,10 @@ def pages(results: Path = RESULTS) -> dict[str, Page]:
 def page(measured: Mapping[str, Any]) -> Page:
     """The tables of one dataset: drop from validation to test, buckets, ties."""
     kinds = {row["kind"] for row in measured["buckets"]}
-    return Page(
-        [
-            f"Measured at commit `{measured['commit'][:12]}`.",
-            _drop(measured["drop"]) if measured["drop"] else "No method has been collected yet.",
-            *(_buckets(measured["buckets"], kind) for kind in BUCKETS if kind in kinds),
-            *_ties(measured["ties"]),
-        ]
-    )
+    drop = _drop(measured["drop"]) if measured["drop"] else "No method has been collected yet."
+    buckets = [_buckets(measured["buckets"], kind) for kind in BUCKETS if kind in kinds]
+    commit = f"Measured at commit `{measured['commit'][:12]}`."
+    return Page([commit, drop, *buckets, *_ties(measured["ties"])])
 
 
 def _drop(rows: list[Mapping[str, Any]]) -> Table:
@@ -57,7 +52,6 @@ def _drop(rows: list[Mapping[str, Any]]) -> Table:
 
 
 def _buckets(rows: list[Mapping[str, Any]], kind: str) -> Table:
-    """One column for each bucket that has users, one row for each method."""
     what, edges = BUCKETS[kind]
     chosen = {
         (row["method"], (row["low"], row["high"])): row for row in rows if row["kind"] == kind
@@ -76,12 +70,12 @@ def _buckets(rows: list[Mapping[str, Any]], kind: str) -> Table:
 
 
 def _ties(ties: Mapping[str, Any] | None) -> list[Table | str]:
-    """Neighbouring events of one time: how many there are, and what shuffling them changes."""
     if ties is None:
         return ["The data has no times, so there are no ties."]
     draws = [row for row in ties["rows"] if row["draw"] is not None]
     methods = list(dict.fromkeys(row["method"] for row in ties["rows"]))
     moved = np.mean([row["other_targets"] for row in draws])
+    tied = [_tied(ties["rows"], method, metric) for method in methods for metric in METRICS]
     trained = (
         f"SASRec was trained for {ties['epochs']} epochs only, each time with seed 0: its level is "
         "not the main table's."
@@ -91,11 +85,7 @@ def _ties(ties: Mapping[str, Any] | None) -> list[Table | str]:
     return [
         f"{100 * ties['share_of_tied_steps']:.1f} % of neighbouring events of a user have one "
         f"time; shuffled, {100 * moved:.1f} % of users get another test target.",
-        Table(
-            _TIES,
-            [_tied(ties["rows"], method, metric) for method in methods for metric in METRICS],
-            "llrrrrrr",
-        ),
+        Table(_TIES, tied, "llrrrrrr"),
         trained,
     ]
 

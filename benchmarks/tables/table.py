@@ -12,11 +12,10 @@ from dataclasses import dataclass
 class Table:
     r"""Rows of cells below the names of their columns.
 
-    Example:
-        >>> print(Table(("arm", "users"), [("a|b", "3")]).markdown())
-        | arm | users |
-        |---|---:|
-        | a\|b | 3 |
+    >>> print(Table(("arm", "users"), [("a|b", "3")]).markdown())
+    | arm | users |
+    |---|---:|
+    | a\|b | 3 |
     """
 
     columns: Sequence[str]  # one name per column

@@ -1,8 +1,7 @@
 """Collected results as DataFrames. Every function is pure in the results folder; none loads torch.
 
-Rows are methods in a fixed order, then published rows. Metrics are test-set means over seeds; the
-difference to TIGER is paired by user (each user's metric averaged over the seeds that both methods
-have), with a bootstrap interval over users, which says nothing about other seeds.
+Metrics are test-set means over seeds. A difference pairs users, each averaged over the seeds that
+both methods have; its bootstrap interval is over users and says nothing about other seeds.
 """
 
 import json
@@ -16,17 +15,8 @@ import pandas as pd
 
 from benchmarks.suite.collect import RESULTS, load_rows, ranks_path
 from benchmarks.suite.recipes import mixes_scores
-from benchmarks.tables.comparisons import (
-    ARM,
-    BASELINE,
-    COLLAPSED,
-    COMPARED,
-    METRICS,
-    Comparison,
-    compare,
-    mean_over_seeds,
-    rows_of_split,
-)
+from benchmarks.tables import comparisons
+from benchmarks.tables.comparisons import ARM, BASELINE, COLLAPSED, COMPARED, METRICS, Comparison
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics
 from scoter.evaluation.metrics import per_user
@@ -49,24 +39,17 @@ def main_table(results: Path | str = RESULTS, dataset: str = "beauty") -> pd.Dat
 
     `seeds` is their number; `epochs` (those trained) and `cpu_hours` are means over seeds,
     `deviation` the standard deviation over them. `lift` is the relative gain over our own TIGER in
-    percent, at the seeds that both have where there are any; `difference`, `low` and `high` are
-    paired, in the metric's unit; `corrected p` is Holm's over all that the table and its notes
-    compare. These are NaN for published rows, whose users' ranks are not known, and for arms whose
-    model, training budget or semantic IDs differ from TIGER's.
-
-    Raises:
-        DataError: no results, or none of this dataset.
+    percent, at the seeds of both; `difference`, `low` and `high` are paired, in the metric's unit;
+    `corrected p` is Holm's over all that the table and its notes compare. These are NaN for
+    published rows and for arms whose model, training budget or semantic IDs differ from TIGER's.
     """
-    tests = rows_of_split(results, dataset)
+    tests = comparisons.rows_of_split(results, dataset)
     if not tests:
         known = ", ".join(datasets(results))
         raise DataError(f"dataset {dataset!r} has no collected results; choose from: {known}")
     methods = sorted({row["method"] for row in tests}, key=place_of)
-    table = {
-        method: _measured(method, [row for row in tests if row["method"] == method])
-        for method in methods
-    }
-    for comparison in compare(results, dataset):
+    table = {method: _measured(method, tests) for method in methods}
+    for comparison in comparisons.compare(results, dataset):
         if comparison.baseline == BASELINE:
             table[comparison.method] |= _compared(comparison)
     rows = [*table.values(), *_published(dataset)]
@@ -78,7 +61,8 @@ def mean_over_users(results: Path | str, dataset: str, method: str, metric: str)
 
     None where no ranks were kept.
     """
-    seeds = {row["seed"] for row in rows_of_split(results, dataset) if row["method"] == method}
+    rows = comparisons.rows_of_split(results, dataset)
+    seeds = {row["seed"] for row in rows if row["method"] == method}
     paths = [ranks_path(results, dataset, method, seed, "test") for seed in sorted(seeds)]
     values = [per_user(load_user_metrics(path), metric) for path in paths if path.exists()]
     return bootstrap_mean(np.mean(values, axis=0), seed=0) if values else None
@@ -117,14 +101,15 @@ def paper_values() -> dict[str, Any]:
     return tomllib.loads((Path(__file__).parents[1] / "paper_values.toml").read_text())
 
 
-def _measured(method: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _measured(method: str, tests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    rows = [row for row in tests if row["method"] == method]
     costs = {row["seed"]: (row["epochs"], row["cpu_hours"]) for row in rows}
     epochs, hours = (float(np.mean(values)) for values in zip(*costs.values(), strict=True))
     measured: dict[str, Any] = {"method": method, "seeds": len(costs), "source": "measured"}
     measured |= {"epochs": epochs, "cpu_hours": hours}
     for metric in METRICS:
         values = [row["value"] for row in rows if row["metric"] == metric]
-        measured[metric] = mean_over_seeds(rows, method, metric)
+        measured[metric] = comparisons.mean_over_seeds(rows, method, metric)
         if len(values) > 1:
             measured[f"deviation {metric}"] = float(np.std(values, ddof=1))
     return measured

@@ -1,5 +1,4 @@
-"""Figures of measured comparisons: lift over TIGER, the shops with a known truth, controls of
-structure."""
+"""Figures of comparisons: lift over TIGER, shops with a known truth, controls of structure."""
 
 import textwrap
 from pathlib import Path
@@ -31,9 +30,7 @@ from scoter.evaluation.significance import Difference, Estimate
 BENCHMARKS = ("beauty", "sports", "toys", "yelp")
 COMPARED = ("sasrec-ce", "tiger-meanpool", "scoter")
 SHOPS = ("simulated-lambda-1", "simulated-lambda-0")
-ARMS = [
-    name for name in METHODS if name.startswith("control-") or name in ("tiger", "tiger-meanpool")
-]
+ARMS = [name for name in METHODS if name.startswith(("control-", "tiger"))]
 
 
 class Lift(NamedTuple):
@@ -46,15 +43,10 @@ class Lift(NamedTuple):
 
 @styled
 def lift(results: Path) -> Picture:
-    """Relative lift over our own TIGER in Recall@10, percent, with 95 % intervals over users.
-
-    What is missing is named below.
-    """
+    """Relative lift over our own TIGER in Recall@10, percent, with 95 % intervals over users."""
     lifts, missing = _lifts(results)
     if not lifts:
-        raise NotMeasuredError(
-            "no method is compared with TIGER on a public dataset: not measured yet"
-        )
+        raise NotMeasuredError("no method is compared with TIGER on a public dataset")
     height = 0.75 + 0.26 * len(lifts) + 0.16 * (len(missing) + bool(missing))
     picture, (panel,) = panels(height)
     names = [f"{dataset_name(row.dataset)}: {method_name(row.method)}" for row in lifts]
@@ -100,9 +92,7 @@ def shops(results: Path) -> Picture:
     """Recall@10 on the simulated shop, 95 % over users, beside the best with and without order."""
     there = [dataset for dataset in SHOPS if dataset in measured_datasets(results)]
     if not there:
-        raise NotMeasuredError(
-            "no run on the simulated shop is among the results: not measured yet"
-        )
+        raise NotMeasuredError("no run on the simulated shop is among the results")
     picture, drawn = panels(2.0, len(there), width=COLUMN * 2, sharex=True)
     for panel, dataset in zip(drawn, there, strict=True):
         table = main_table(results, dataset).set_index("method")
@@ -162,9 +152,7 @@ def _controls(results: Path) -> dict[str, dict[str, Difference]]:
         if any(name.startswith("control-") for name in known):
             tables[dataset] = known
     if not tables:
-        raise NotMeasuredError(
-            "no control of structure was trained beside SCoTER: not measured yet"
-        )
+        raise NotMeasuredError("no control of structure was trained beside SCoTER")
     tables = {dataset: arms for dataset, arms in tables.items() if dataset not in SHOPS} or tables
     most = max(map(len, tables.values()))
     drawn: dict[str, dict[str, Difference]] = {}
@@ -179,10 +167,7 @@ def _controls(results: Path) -> dict[str, dict[str, Difference]]:
 
 
 def best_possible(results: Path, dataset: str, k: int = 10) -> tuple[float, float]:
-    """The best Recall@k on a simulated shop, and the best without order, by summation.
-
-    Both are means over the seeds that were run.
-    """
+    """The best Recall@k on a simulated shop, with and without order: means over the seeds run."""
     from scoter.config import SimulatedConfig
     from scoter.data.simulated import simulate
 

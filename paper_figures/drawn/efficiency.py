@@ -1,5 +1,4 @@
-"""Figures of cost: speed beside the reference implementation, growth with the catalogue, beams
-beside exact search, latency of serving."""
+"""Figures of cost: speed, growth with the data, beams beside exact search, latency of serving."""
 
 from pathlib import Path
 
@@ -47,9 +46,8 @@ def speed(results: Path) -> Picture:
             look: Look = {"color": SIDES[row["side"]][0], "edgecolor": BLACK, "linewidth": 0.5}
             panel.bars([place], (low[here], rate[here], high[here]), 0.62, names[here], **look)
             corner = (place + 0.33, rate[place])
-            panel.axes.annotate(
-                f"{rate[place]:.0f}", corner, ha="center", va="bottom", fontsize=6.8
-            )
+            text: Look = {"ha": "center", "va": "bottom", "fontsize": 6.8}
+            panel.axes.annotate(f"{rate[place]:.0f}", corner, **text)
         panel.axes.set_xticks(range(len(mine)), names)
         panel.axes.set_title(task)
         panel.axes.set_ylabel(f"{mine[0]['unit']} in a CPU-second")
@@ -85,10 +83,7 @@ def growth(results: Path) -> Picture:
 
 @styled
 def beams(results: Path) -> Picture:
-    """How much of TIGER's exact top ten the beam finds, and what it costs.
-
-    Shares of users have Wilson 95 % intervals.
-    """
+    """How much of TIGER's exact top ten the beam finds (Wilson 95 %), and what it costs."""
     rows = [row for row in read(results, "exact.json") if row["method"] == "tiger"]
     picture, (recovered, cost) = panels(1.9, 2, width=PAGE)
     keys = ("beams", "overlap", "identical", "users", "beam_cpu_seconds")
@@ -116,10 +111,7 @@ def beams(results: Path) -> Picture:
 
 @styled
 def latency(results: Path) -> Picture:
-    """Answering one shopper at a time: p50 and p99 of both bundles, and the ratio of their p50.
-
-    The ratio has its 95 % interval.
-    """
+    """One request at a time: p50 and p99 of both bundles, and the ratio of their p50 (95 %)."""
     measured = read(results, "latency.json")
     rows, threads = measured["latency"], [str(row["threads"]) for row in measured["latency"]]
     picture, (times, ratios) = panels(1.9, 2, width=PAGE)
@@ -135,8 +127,8 @@ def latency(results: Path) -> Picture:
     times.axes.legend(loc="lower left", fontsize=6)
     for shift, name, label, colour, mark in RATIOS:
         ends = ends_of([row[name] for row in rows])
-        look: Look = {"color": colour, "marker": mark}
-        ratios.intervals(places + shift, ends, threads, label, linestyle="none", **look)
+        look: Look = {"color": colour, "marker": mark, "label": label}
+        ratios.intervals(places + shift, ends, threads, linestyle="none", **look)
     ratios.axes.axhline(1.0, color=GREY, linewidth=0.8)
     ratios.axes.set_ylabel("p50 of SCoTER / TIGER")
     ratios.axes.legend()

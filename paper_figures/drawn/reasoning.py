@@ -1,5 +1,4 @@
-"""Figures of chains and patterns: what is read of them, how patterns cluster, what rounds and
-rivals bring, how chains age."""
+"""Figures of chains and patterns: attention, clusters, rounds, rivals, age and information."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,22 +32,15 @@ Rows = Sequence[Mapping[str, Any]]
 
 @styled
 def attention(results: Path) -> Picture:
-    """SCoTER's mean attention on each step and on the slot for nothing, and its mean gate.
-
-    One bar per seed, with 95 % intervals.
-    """
+    """SCoTER's mean attention on each step and the null slot, and its mean gate, by seed (95 %)."""
     rows = [row for row in read(results, "attention.json")["rows"] if row["method"] == "scoter"]
     if not rows:
-        raise NotMeasuredError("attention.json has no run of SCoTER: not measured yet")
+        raise NotMeasuredError("attention.json has no run of SCoTER")
     datasets = grouped(rows, "dataset")
     slots = [len(grouped(mine, "slot")) for mine in datasets.values()]
-    picture, drawn = panels(
-        2.8,
-        len(datasets),
-        width=PAGE if len(datasets) > 1 else COLUMN,
-        sharey=True,
-        gridspec_kw={"width_ratios": np.maximum(slots, 6)},
-    )
+    look: Look = {"sharey": True, "width_ratios": np.maximum(slots, 6)}
+    width = PAGE if len(datasets) > 1 else COLUMN
+    picture, drawn = panels(2.8, len(datasets), width=width, **look)
     for panel, (dataset, mine) in zip(drawn, datasets.items(), strict=True):
         _attention(panel, mine)
         panel.axes.set_title(dataset_name(dataset))
@@ -71,7 +63,7 @@ def _attention(panel: Panel, rows: Rows) -> None:
         ends = ends_of([of_slot[slot] for slot in slots])
         look: Look = {"color": SEEDS[number % 3], "hatch": ("", "///", "...")[number % 3]}
         look |= {"edgecolor": BLACK, "linewidth": 0.4, "error_kw": {"linewidth": 0.7}}
-        panel.bars(places, ends, width * 0.92, names, f"seed {seed}", **look)
+        panel.bars(places, ends, width * 0.92, names, label=f"seed {seed}", **look)
     panel.axes.set_xticks(range(len(slots)), names, rotation=90)
     panel.axes.axvline(len(slots) - 1.5, color=GREY, linewidth=0.6, linestyle=":")
 
@@ -109,7 +101,7 @@ def _rounds(panel: Panel, rows: Rows) -> None:
         names = [str(row["rounds"]) for row in mine]
         look: Look = {"color": SEEDS[number % 3], "marker": "Dos"[number % 3]}
         look["linestyle"] = ("-", "--", ":")[number % 3]
-        panel.intervals(places, ends_of(mine), names, f"seed {seed}", **look)
+        panel.intervals(places, ends_of(mine), names, label=f"seed {seed}", **look)
     best = float(np.mean([row["best_possible"] for row in rows]))
     panel.axes.axhline(best, color=BLACK, linewidth=0.7, linestyle="--")
     panel.axes.text(0, best, "best possible", va="bottom", fontsize=6.5)
@@ -152,17 +144,14 @@ def staleness(results: Path) -> Picture:
     panel.axes.set_ylim(0, None)
     panel.axes.set_xlabel("age of the chain, purchases")
     panel.axes.set_ylabel("Recall@10 of a linear probe")
-    shoppers = f"{recalls[0]['users']:,} shoppers"
-    panel.axes.set_title(f"{dataset_name(measured['dataset'])}, {shoppers}")
+    users = recalls[0]["users"]
+    panel.axes.set_title(f"{dataset_name(measured['dataset'])}, {users:,} shoppers")
     return picture
 
 
 @styled
 def prefixes(results: Path) -> Picture:
-    """Usable information of each step over those before it, and of the chain over reduced forms.
-
-    In nats, with 95 % intervals over shoppers.
-    """
+    """Usable information of each step over those before it, and of the chain over reduced forms."""
     measured = read(results, "information.json")
     titles = {
         "prefix": f"{dataset_name(measured['dataset'])}: a step, over those before",

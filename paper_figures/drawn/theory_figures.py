@@ -1,5 +1,4 @@
-"""Figures of the theory, computed where they are drawn: exact models, closed forms, and a
-simulation beside its closed form."""
+"""Figures of the theory, computed here: exact models, closed forms and a simulation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,6 @@ EDGE = 2.0
 MEAN_SIZE = f"mean size of the errors, each at most {EDGE:g} nats"
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SIZES = (8, 9, 10, 12, 16, 24, 48, 96)
-REPETITIONS = 4000
 ESTIMATED = (2000, 5000)  # sample sizes of the estimators' errors
 CHAIN = GaussianChain(weights=(0.25, 0.5, 0.75, 1.0), rho=0.6)
 READERS = {"ordered": (BLUE, "D", "-", "four steps"), "mean": (GREEN, "s", "--", "their mean")}
@@ -103,9 +101,7 @@ def order(results: Path) -> Picture:
     return picture
 
 
-def crossover_risks(
-    repetitions: int = REPETITIONS,
-) -> dict[str, list[tuple[int, float, float, float]]]:
+def crossover_risks(repetitions: int = 4000) -> dict[str, list[tuple[int, float, float, float]]]:
     """By view: (rows n, exact risk, simulated risk, its standard error) of least squares."""
     risks = {}
     for view, dims in (("ordered", 4), ("mean", 1)):
@@ -145,10 +141,9 @@ def crossover(results: Path) -> Picture:
 
 @styled
 def estimators(results: Path) -> Picture:
-    """Error of every estimator on each law (small marks) and the mean size of its errors (large),
-    one draw a law and size.
+    """Error of every estimator on each law (small marks) and the mean size of its errors (large).
 
-    Right of the line an estimate is too high; errors beyond two nats stand at the edge.
+    Right of the line an estimate is too high; errors beyond two nats are drawn at the edge.
     """
     rows = [row for row in read(results, "estimators.json")["rows"] if "value" in row]
     errors_of = {

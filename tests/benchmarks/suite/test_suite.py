@@ -135,6 +135,7 @@ def test_all_arms_of_one_table_have_one_budget():
         for budget in (Budget(), QUARTER)
     )
     assert (usual["epochs"], quarter["epochs"]) == (30, 8)
+    assert (usual["evaluate_every"], quarter["evaluate_every"]) == (5, 2)
     assert (
         experiment_of(replace(TIGER, budget=QUARTER)).note
         == "every method has 0.25 of the suite's usual epochs, rounded up"
