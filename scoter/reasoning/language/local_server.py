@@ -30,10 +30,6 @@ def local_server(context: int = 4096, start_timeout: float = 180.0) -> Iterator[
     """The address of SmolLM2 on a free port while the block runs, for an `OpenAIModel`.
 
     It answers one request at a time, of at most `context` tokens.
-
-    Raises:
-        ConfigError: a package is absent.
-        LanguageModelError: the server does not start within `start_timeout` seconds.
     """
     command = [sys.executable, "-c", f"from {__name__} import serve; serve()"]
     with tempfile.TemporaryFile() as log:

@@ -46,9 +46,6 @@ class OpenAIModel:
 
     The key comes from the environment variable that `config.key_variable` names, and is kept
     nowhere else.
-
-    Raises:
-        ConfigError: the address is none, the key's variable is empty, or `openai` is absent.
     """
 
     def __init__(self, config: ServerConfig) -> None:
@@ -77,7 +74,6 @@ class OpenAIModel:
 
     @property
     def usage(self) -> Usage:
-        """What was used until now."""
         return self._meter.usage
 
     def complete(self, request: CompletionRequest) -> Completion:
@@ -151,7 +147,6 @@ class OpenAIModel:
         return completion
 
     def _refused(self, error: "openai.APIStatusError", request: CompletionRequest) -> Exception:
-        """What a status other than 200 means for this attempt, this request or the run."""
         words = error_message(error.body) or " ".join(str(error.message).split())
         status, words = error.status_code, self._hide(words)[:300].rstrip(".")
         if status in (408, 409, 429) or status >= 500:
@@ -185,7 +180,6 @@ class OpenAIModel:
         )
 
     def _pause(self, request: CompletionRequest, attempt: int, failure: TryAgain) -> None:
-        """Wait before attempt number `attempt`, counted from 0."""
         longest = self.config.longest_wait
         if failure.wait is not None:
             if failure.wait > longest:
@@ -230,18 +224,12 @@ def chat_arguments(
 
 
 def _client(config: ServerConfig, key: str) -> "tuple[openai.OpenAI, type[Exception]]":
-    """The `openai` client without its own retries, and the errors of a connection that breaks."""
     if find_spec("openai") is None:
-        raise ConfigError(
-            "a language model server needs the package openai, which is absent; pip install "
-            "'scoter[llm]'"
-        )
+        raise ConfigError("a server needs the absent package openai; pip install 'scoter[llm]'")
     address = urlsplit(config.base_url)
     if address.scheme not in ("http", "https"):
-        raise ConfigError(
-            f"base_url = {config.base_url!r} is no address of a server; it should read like "
-            "http://127.0.0.1:8000/v1"
-        )
+        wanted = "it should read like http://127.0.0.1:8000/v1"
+        raise ConfigError(f"base_url = {config.base_url!r} is no address of a server; {wanted}")
     import httpx2
     import openai
 
@@ -265,8 +253,6 @@ def _client(config: ServerConfig, key: str) -> "tuple[openai.OpenAI, type[Except
 def _key_from(variable: str | None) -> str:
     key = os.environ.get(variable or "", "").strip()
     if variable is not None and not key:
-        raise ConfigError(
-            f"key_variable = {variable!r}, but that environment variable is empty; put the "
-            "server's key there"
-        )
+        problem = "that environment variable is empty; put the server's key there"
+        raise ConfigError(f"key_variable = {variable!r}, but {problem}")
     return key

@@ -54,10 +54,8 @@ class ModelChoice:
         made = LANGUAGE_MODELS.get(self.way)(self.rest, self.server)
         with made if isinstance(made, AbstractContextManager) else nullcontext(made) as model:
             if not isinstance(model, LanguageModel):
-                raise ConfigError(
-                    f"the language model {self.name!r} gives a {type(model).__name__}, which lacks "
-                    "complete or concurrency"
-                )
+                given = f"gives a {type(model).__name__}, which lacks complete or concurrency"
+                raise ConfigError(f"the language model {self.name!r} {given}")
             yield model
 
     @contextmanager
@@ -76,9 +74,6 @@ def choose_language_model(
 
     `local` and `NAME:REST` are entries of `LANGUAGE_MODELS`; any other text is the name of a model
     at `server.base_url`, which only `offline` may be empty.
-
-    Raises:
-        ConfigError: the address is missing, or is given where none is wanted.
     """
     if text in ("catalog", "local") and server.base_url:
         raise ConfigError(

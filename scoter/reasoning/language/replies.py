@@ -26,8 +26,7 @@ _REMEDY = "delete that file and run again; its replies are then asked for again"
 
 
 class RequestStore:
-    """Replies by the key of their request. Several processes may write at once; each sees what was
-    there when it opened.
+    """Replies by request. Several processes may write; each sees what was there when it opened.
 
     Example:
         >>> import tempfile
@@ -64,10 +63,9 @@ class RequestStore:
         """Keep a reply; a key that is there already keeps its first one."""
         key = request.key
         reply = json.dumps(asdict(completion))
-        fields = (
-            f'"request":{request.to_json()},"completion":{reply},"check":"{_check(completion)}"'
-        )
-        row = f'{{"key":"{key}",{fields}}}\n'.encode()
+        asked, check = request.to_json(), _check(completion)
+        fields = f'"key":"{key}","request":{asked},"completion":{reply},"check":"{check}"'
+        row = f"{{{fields}}}\n".encode()
         with self._lock:
             if bytes.fromhex(key) in self._places:
                 return
@@ -75,11 +73,9 @@ class RequestStore:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 _append(self._shard, row)
             except OSError as error:
-                raise StoreError(
-                    f"the request store {self.folder} cannot be written "
-                    f"({error.strerror or error}); what it holds is kept. Free space or "
-                    "permissions there and run again"
-                ) from None
+                problem = f"{self.folder} cannot be written ({error.strerror or error})"
+                remedy = "what it holds is kept. Free space or permissions there and run again"
+                raise StoreError(f"the request store {problem}; {remedy}") from None
             self._places[bytes.fromhex(key)] = (self._shard, self._end)
             self._end += len(row)
 
@@ -110,9 +106,8 @@ class RequestStore:
                 raise ValueError("the reply is not the one that was written")
             return reply
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{shard} was altered at byte {start}, or cannot be read ({error}); {_REMEDY}"
-            ) from None
+            problem = f"was altered at byte {start}, or cannot be read ({error})"
+            raise StoreError(f"{shard} {problem}; {_REMEDY}") from None
 
     def _index(self, shard: Path) -> None:
         start = 0
@@ -122,10 +117,8 @@ class RequestStore:
                 if match:
                     self._places.setdefault(bytes.fromhex(match[1].decode()), (shard, start))
                 elif line.endswith(b"\n"):
-                    raise StoreError(
-                        f"{shard} holds no reply at byte {start}: it starts {line[:40]!r}; "
-                        f"{_REMEDY}"
-                    )
+                    problem = f"holds no reply at byte {start}: it starts {line[:40]!r}"
+                    raise StoreError(f"{shard} {problem}; {_REMEDY}")
                 start += len(line)
 
 
@@ -148,12 +141,7 @@ class StoredModel:
         return self.model.usage if isinstance(self.model, Metered) else self._meter.usage
 
     def complete(self, request: CompletionRequest) -> Completion:
-        """The stored reply, or the model's, which is stored before it is returned.
-
-        Raises:
-            StoreError: a replay does not hold the request, or the store cannot be read or written.
-            LanguageModelError: as the model does.
-        """
+        """The stored reply, or the model's, which is stored before it is returned."""
         known = self.store.get(request)
         if known is not None:
             with self._lock:

@@ -189,11 +189,7 @@ def ask_for_chain(
     roles: Sequence[str] | None = None,
     retries: int = 2,
 ) -> ChainOutcome:
-    """Ask for a chain; an unusable reply is sent back with the reason, at most `retries` times.
-
-    Raises:
-        ReplyError, LanguageModelError: as the model does.
-    """
+    """Ask for a chain; an unusable reply is sent back with the reason, at most `retries` times."""
     if retries < 0:
         raise ConfigError(f"retries = {retries}; it must be 0 or more")
     replies, problems, asked = [], [], request

@@ -79,11 +79,7 @@ class ImportCounts:
 def export_batch(
     job: ChainJob, store: RequestStore, path: Path, token_limit: TokenLimit = "max_tokens"
 ) -> int:
-    """Write the job's pending requests, each once, and return how many there are.
-
-    Raises:
-        StoreError: the file cannot be written.
-    """
+    """Write the job's pending requests, each once, and return how many there are."""
     seen: set[bytes] = set()
     with replacing(path) as partial, partial.open("w") as file:
         for request in _pending(job, store):
@@ -121,8 +117,6 @@ def import_batch(job: ChainJob, store: RequestStore, path: Path) -> ImportCounts
 
 
 class _Response(BaseModel):
-    """What the server answered to one line."""
-
     status_code: object = 200
     body: object = None
 
@@ -135,7 +129,6 @@ class _Line(BaseModel):
     error: object = None
 
     def reply(self) -> tuple[bytes, Body]:
-        """The body of the answer, as bytes and read; a `TryAgain` where it is none."""
         raw = json.dumps(self.response.body if self.response else None).encode()
         return raw, read_body(raw)
 

@@ -38,10 +38,6 @@ def run_job(
     Args:
         model: the language model, None for the catalogue reasoner. Unless its replies are recorded
             (`RequestStore.recording`), a killed run loses those of unfinished shards.
-
-    Raises:
-        LanguageModelError, StoreError: as the model and its store do; what is written stays, and a
-            next run goes on from there.
     """
     folder.start(job.describe())
     write_shards(job, folder, model, missing_shards(job, folder, retry_unanswered), watch)

@@ -68,11 +68,7 @@ class ChainFolder:
         self.path = Path(path)
 
     def start(self, job: Mapping[str, Json]) -> None:
-        """Make the folder, or check that it holds the same job.
-
-        Raises:
-            ConfigError: it holds chains of another job; the message names what differs.
-        """
+        """Make the folder, or check that it holds the same job; a `ConfigError` if another."""
         wanted = json.loads(json.dumps(job))
         if not (self.path / JOB).exists():
             _write(self.path / JOB, json.dumps(wanted, indent=1, sort_keys=True).encode())
@@ -95,10 +91,8 @@ class ChainFolder:
             if not isinstance(tree, dict):
                 raise ValueError(f"{JOB} holds no object")
         except (OSError, ValueError) as error:
-            raise DataError(
-                f"{self.path} is no folder of chains ({self.path / JOB}: {error}); write one with "
-                "`scoter reason`"
-            ) from None
+            problem = f"is no folder of chains ({self.path / JOB}: {error})"
+            raise DataError(f"{self.path} {problem}; write one with `scoter reason`") from None
         return tree
 
     def shard(self, number: int) -> Path:
@@ -148,35 +142,26 @@ class ChainFolder:
         return outcomes
 
     def content_key(self) -> str:
-        """The hash of all that the folder holds, checked against its files.
-
-        Raises:
-            DataError: it is not finished, or a file was altered since.
-        """
+        """The hash of all that the finished folder holds, checked against its files."""
         path = self.path / FINISHED
         if not path.exists():
-            raise DataError(
-                f"{self.path} holds no finished chains; run the same `scoter reason` to its end"
-            )
+            remedy = "run the same `scoter reason` to its end"
+            raise DataError(f"{self.path} holds no finished chains; {remedy}")
         try:
             finished = _Finished.model_validate(parse_json(path.read_bytes()))
             if finished.digest not in (None, _digest(finished.model_dump(exclude={"digest"}))):
                 raise ValueError("it was altered since it was written")
         except (OSError, ValueError) as error:
-            raise DataError(
-                f"{path} cannot be read ({error}); delete it and run `scoter reason` again"
-            ) from None
+            remedy = "delete it and run `scoter reason` again"
+            raise DataError(f"{path} cannot be read ({error}); {remedy}") from None
         there = {shard.name for shard in self.path.glob("chains-*.parquet")}
         for name in sorted(there | set(finished.shards)):
             if name not in there or hash_file(self.path / name) != finished.shards.get(name):
-                raise DataError(
-                    f"{self.path / name} was altered since it was written, or is not of this job; "
-                    "delete it and write it again"
-                )
+                problem = "was altered since it was written, or is not of this job"
+                raise DataError(f"{self.path / name} {problem}; delete it and write it again")
         if finished.content != _digest([self.job(), finished.shards]):
-            raise DataError(
-                f"{self.path / JOB} or {path} was altered since then; write the chains again"
-            )
+            altered = f"{self.path / JOB} or {path}"
+            raise DataError(f"{altered} was altered since then; write the chains again")
         return finished.content
 
     def tables(self) -> Iterator[pa.Table]:
@@ -204,10 +189,8 @@ def _read(path: Path) -> pa.Table:
         if not table.schema.equals(SCHEMA):
             raise ValueError("its columns are not those of chains")
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} is no shard of chains ({error}); delete it and run the same `scoter reason` "
-            "again"
-        ) from None
+        remedy = "delete it and run the same `scoter reason` again"
+        raise DataError(f"{path} is no shard of chains ({error}); {remedy}") from None
     return table
 
 

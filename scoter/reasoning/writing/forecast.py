@@ -35,7 +35,6 @@ class Forecast:
 
     @property
     def money(self) -> float | None:
-        """The price, where prices are known."""
         used = Usage(prompt_tokens=self.prompt_tokens, completion_tokens=self.completion_tokens)
         return None if self.prices is None else used.cost(self.prices)
 
@@ -120,5 +119,4 @@ class Progress:
         )
 
     def _mark(self) -> tuple[float, int, Usage]:
-        """The time, the chains that are done, and what the model was used for."""
         return time.monotonic(), self.outcomes.total(), self._usage()

@@ -56,11 +56,7 @@ class VisibleItems:
 
 @dataclass(frozen=True, eq=False)
 class ChainJob:
-    """The chains of some users' prefixes.
-
-    Raises:
-        ConfigError: `shard_rows` or `limit` is out of range.
-    """
+    """The chains of some users' prefixes."""
 
     split: Split
     catalog: Catalog
@@ -76,9 +72,8 @@ class ChainJob:
 
     def __post_init__(self) -> None:
         if self.shard_rows < 1 or self.limit < 0:
-            raise ConfigError(
-                f"shard_rows = {self.shard_rows} must be 1 or more, limit = {self.limit} 0 or more"
-            )
+            wanted = "shard_rows must be 1 or more, limit 0 or more"
+            raise ConfigError(f"shard_rows = {self.shard_rows}, limit = {self.limit}; {wanted}")
 
     @cached_property
     def rows(self) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
@@ -87,10 +82,8 @@ class ChainJob:
         chosen = sample_of_users(self.split.train.user_count, self.users, seed)
         users, prefix_lengths = self.policy.rows(self.split, chosen)
         if not len(users):
-            raise ConfigError(
-                f"prefixes = {self.policy}: no user has a prefix that long; use a smaller "
-                "distance, or every"
-            )
+            remedy = "no user has a prefix that long; use a smaller distance, or every"
+            raise ConfigError(f"prefixes = {self.policy}: {remedy}")
         kept = slice(0, self.limit or len(users))
         return users[kept], prefix_lengths[kept]
 
@@ -154,9 +147,8 @@ class ChainJob:
     def request(self, place: int) -> CompletionRequest:
         """What a language model is asked for a chain."""
         if self.writing is None:
-            raise ConfigError(
-                "the catalogue reasoner asks no language model; name one with --language-model"
-            )
+            remedy = "name one with --language-model"
+            raise ConfigError(f"the catalogue reasoner asks no language model; {remedy}")
         user, prefix_length = (int(column[place]) for column in self.rows)
         titles = [self._names[item] for item in self._visible.of(user)[:prefix_length]]
         return chain_request(titles, self.pattern, self.writing)
