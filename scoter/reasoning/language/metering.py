@@ -53,7 +53,6 @@ class Usage:
         return f"{text}; failed calls: {', '.join(causes)}" if causes else text
 
     def cost(self, prices: Prices) -> float:
-        """The price of the tokens."""
         prompt, completion = self.prompt_tokens, self.completion_tokens
         return (prompt * prices.prompt + completion * prices.completion) / 1e6
 
@@ -75,12 +74,10 @@ class Meter:
         self._causes: Counter[str] = Counter()
 
     def count(self, **amounts: int) -> None:
-        """Add to counts that `Usage` names."""
         with self._lock:
             self._counts.update(amounts)
 
     def trouble(self, cause: str) -> None:
-        """Count an attempt without a usable reply."""
         with self._lock:
             self._causes[cause] += 1
 
@@ -113,5 +110,4 @@ class Pace:
 
 
 def closed_error() -> LanguageModelError:
-    """The error of a request whose model was closed."""
     return LanguageModelError("the language model was closed while a request waited; open it again")

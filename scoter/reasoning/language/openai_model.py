@@ -79,10 +79,7 @@ class OpenAIModel:
     def complete(self, request: CompletionRequest) -> Completion:
         """The server's reply, tried `config.attempts` times.
 
-        Raises:
-            ReplyError: no attempt gave a usable reply, or the server refuses this very request.
-            BudgetError: the token budget is spent.
-            LanguageModelError: no request will be answered, or the model was closed.
+        A `ReplyError` concerns this request alone. Any other `LanguageModelError` ends the run.
         """
         trouble: list[TryAgain] = []
         for attempt in range(self.config.attempts):
@@ -163,10 +160,7 @@ class OpenAIModel:
         return self._given_up(f"the server refuses a request with status {status}: {words}{remedy}")
 
     def _given_up(self, text: str) -> LanguageModelError:
-        """The error of a request without a usable reply; after `ALIKE` such, that of the run.
-
-        Its text names no address, since it is kept with the chains.
-        """
+        """A request's error, or after `ALIKE` the run's; chains keep it, so without the address."""
         text = self._hide(text).replace(self.config.base_url, "the server")
         self._meter.count(failures=1)
         with self._lock:
@@ -183,10 +177,9 @@ class OpenAIModel:
         longest = self.config.longest_wait
         if failure.wait is not None:
             if failure.wait > longest:
-                raise LanguageModelError(
-                    f"{self.config.base_url} asks to wait {failure.wait:g} s, longer than "
-                    f"longest_wait = {longest:g}; run again later, stored replies are kept"
-                )
+                wait = f"asks to wait {failure.wait:g} s, longer than longest_wait = {longest:g}"
+                remedy = "run again later, stored replies are kept"
+                raise LanguageModelError(f"{self.config.base_url} {wait}; {remedy}")
             self._pace.hold(failure.wait)
             self._pace.sleep(failure.wait)
             return

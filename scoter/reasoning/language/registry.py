@@ -38,7 +38,6 @@ class ModelChoice:
 
     @property
     def name(self) -> str:
-        """The model's name in requests and in what is made from their replies."""
         if self.way == "local":
             return LOCAL_MODEL
         return self.rest if self.way == "server" else f"{self.way}:{self.rest}".rstrip(":")
@@ -50,7 +49,6 @@ class ModelChoice:
 
     @contextmanager
     def open(self) -> Iterator[LanguageModel]:
-        """The model, while the block runs."""
         made = LANGUAGE_MODELS.get(self.way)(self.rest, self.server)
         with made if isinstance(made, AbstractContextManager) else nullcontext(made) as model:
             if not isinstance(model, LanguageModel):

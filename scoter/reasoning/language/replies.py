@@ -51,7 +51,6 @@ class RequestStore:
         return len(self._places)
 
     def keys(self) -> set[str]:
-        """The keys of the requests whose replies it holds."""
         return {key.hex() for key in self._places}
 
     def get(self, request: CompletionRequest) -> Completion | None:
@@ -155,9 +154,8 @@ class StoredModel:
                 f"{start!r}...); record it first, with the same prompts, model, settings and seed"
             )
         reply = self.model.complete(request)
-        self._meter.count(attempts=1, replies=1)
-        self._meter.count(prompt_tokens=reply.prompt_tokens)
-        self._meter.count(completion_tokens=reply.completion_tokens)
+        tokens = {name: getattr(reply, name) for name in ("prompt_tokens", "completion_tokens")}
+        self._meter.count(attempts=1, replies=1, **tokens)
         self.store.put(request, reply)
         return reply
 

@@ -119,8 +119,6 @@ class ReplyMessage(BaseModel):
 
 
 class Choice(BaseModel):
-    """One of the replies, and why it ended."""
-
     message: ReplyMessage
     finish_reason: _Word = None
 

@@ -1,5 +1,4 @@
-"""A job's questions and answers as the JSON-lines files of OpenAI's batch service and
-`vllm run-batch`.
+"""A job's requests and replies as JSON-lines files of batch services (OpenAI, `vllm run-batch`).
 
 An export holds what the job would ask next, given the stored replies: first every chain's question,
 after an import those that must be asked again because a reply could not be used. A line's
@@ -34,8 +33,6 @@ _WANTED = "pass what the batch service or `vllm run-batch` wrote for this job's 
 
 
 class NoReplyYet(ReplyError):
-    """A request whose reply is not stored."""
-
     def __init__(self, request: CompletionRequest) -> None:
         remedy = "run again with --retry-unanswered, or export a batch and import its replies"
         super().__init__(f"no reply yet; {remedy}")

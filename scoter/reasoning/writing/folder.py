@@ -62,8 +62,6 @@ def history_digests(item_keys: Sequence[str]) -> list[str]:
 
 
 class ChainFolder:
-    """The folder of one job, to write into and to read from."""
-
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
 
@@ -76,11 +74,9 @@ class ChainFolder:
         stored = self.job()
         for name in {**wanted, **stored}:
             if stored.get(name) != wanted.get(name):
-                raise ConfigError(
-                    f"{self.path} holds chains of another job: {name} is {stored.get(name)!r} "
-                    f"there and {wanted.get(name)!r} here; give this job a folder of its own with "
-                    "--out"
-                )
+                differs = f"{name} is {stored.get(name)!r} there and {wanted.get(name)!r} here"
+                remedy = "give this job a folder of its own with --out"
+                raise ConfigError(f"{self.path} holds chains of another job: {differs}; {remedy}")
         for partial in (*self.path.glob(".*.partial.*"), *self.path.glob("*.partial")):
             partial.unlink(missing_ok=True)  # what a kill left behind
 
@@ -109,7 +105,6 @@ class ChainFolder:
         _write(self.shard(number), sink.getvalue().to_pybytes())
 
     def outcomes(self, number: int) -> Counter[str]:
-        """How many rows of a shard ended how."""
         return Counter(_read(self.shard(number))["outcome"].to_pylist())
 
     def reasons(self) -> Counter[str]:
@@ -129,12 +124,9 @@ class ChainFolder:
 
     def finish(self, shards: int) -> dict[str, int]:
         """Write `finished.json` once all shards are there; how many chains ended how."""
-        counts: Counter[str] = Counter()
-        for number in range(shards):
-            counts.update(self.outcomes(number))
+        counts = sum((self.outcomes(number) for number in range(shards)), Counter[str]())
         outcomes = {outcome: counts[outcome] for outcome in OUTCOMES}
-        paths = [self.shard(number) for number in range(shards)]
-        hashes = {path.name: hash_file(path) for path in paths}
+        hashes = {path.name: hash_file(path) for path in map(self.shard, range(shards))}
         content = _digest([self.job(), hashes])
         finished = {"content": content, "outcomes": outcomes, "shards": hashes}
         sealed = {**finished, "digest": _digest(finished)}
@@ -165,7 +157,6 @@ class ChainFolder:
         return finished.content
 
     def tables(self) -> Iterator[pa.Table]:
-        """The shards in order, one at a time."""
         for path in sorted(self.path.glob("chains-*.parquet")):
             yield _read(path)
 

@@ -78,8 +78,7 @@ def forecast(
 class Progress:
     """Counts outcomes, and says every `interval` seconds how far the job is and what remains.
 
-    What remains is judged by the last few minutes, since a run that starts from stored replies is
-    faster at first. `chains` is how many this run writes, `usage` what its model was used for.
+    What remains is judged by the last few minutes, since stored replies make the start faster.
     """
 
     def __init__(
@@ -96,7 +95,6 @@ class Progress:
         self._marks = deque([self._mark()], maxlen=_MARKS)
 
     def __call__(self, outcome: str) -> None:
-        """Count a further chain, and how it ended."""
         self.outcomes[outcome] += 1
         if time.monotonic() - self._marks[-1][0] >= self._interval:
             self._marks.append(self._mark())
@@ -105,7 +103,6 @@ class Progress:
             self._say(f"{done}; to come: {self.left()}")
 
     def left(self) -> Forecast:
-        """What remains, at the speed of the last few minutes."""
         (began, before, first), (now, done, last) = self._marks[0], self._mark()
         chains = self._chains - done
         share = chains / max(1, done - before)

@@ -51,13 +51,10 @@ def read_folder(folder: ChainFolder, split: Split, catalog: Catalog) -> ChainTab
 
 
 def folder_pattern(folder: ChainFolder) -> ReasoningPattern:
-    """The pattern of a folder's chains."""
     return ReasoningPattern(_read_job(folder).pattern)
 
 
 class _Job(BaseModel):
-    """What is read of `job.json`."""
-
     pattern: tuple[Step, ...] = Field(min_length=1)
     model: str
     prompt_version: str
