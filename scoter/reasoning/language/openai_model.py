@@ -218,7 +218,8 @@ def chat_arguments(
 
 def _client(config: ServerConfig, key: str) -> "tuple[openai.OpenAI, type[Exception]]":
     if find_spec("openai") is None:
-        raise ConfigError("a server needs the absent package openai; pip install 'scoter[llm]'")
+        remedy = "which is absent; pip install 'scoter[llm]'"
+        raise ConfigError(f"a language model server needs the package openai, {remedy}")
     address = urlsplit(config.base_url)
     if address.scheme not in ("http", "https"):
         wanted = "it should read like http://127.0.0.1:8000/v1"

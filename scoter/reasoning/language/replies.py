@@ -26,17 +26,7 @@ _REMEDY = "delete that file and run again; its replies are then asked for again"
 
 
 class RequestStore:
-    """Replies by request. Several processes may write; each sees what was there when it opened.
-
-    Example:
-        >>> import tempfile
-        >>> from scoter.reasoning.language.language_model import Message
-        >>> folder = tempfile.mkdtemp()
-        >>> request = CompletionRequest((Message("user", "Hello?"),), "some-model")
-        >>> RequestStore(folder).put(request, Completion("Hello.", "stop", 3, 2, "{}"))
-        >>> RequestStore(folder).get(request).text
-        'Hello.'
-    """
+    """Replies by request. Several processes may write; each sees what was there when it opened."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)

@@ -95,7 +95,6 @@ class ChainFolder:
         return self.path / f"chains-{number:05d}.parquet"
 
     def write(self, number: int, rows: Sequence[ChainRow]) -> None:
-        """Publish a shard, in place of what it may have held before."""
         columns = {name: [getattr(row, name) for row in rows] for name in SCHEMA.names}
         columns["steps"] = [
             [{"role": role, "texts": list(texts)} for role, texts in row.steps] for row in rows
