@@ -45,10 +45,9 @@ def local_server(context: int = 4096, start_timeout: float = 180.0) -> Iterator[
             if not address.startswith("http://127.0.0.1:"):
                 log.seek(0)
                 output = log.read().decode(errors="replace").strip()[-300:]
-                raise LanguageModelError(
-                    f"the local language model did not start within {start_timeout:g} s (exit "
-                    f"code {child.poll()}): {output!r}. Raise start_timeout, or free memory"
-                )
+                late = f"within {start_timeout:g} s (exit code {child.poll()}): {output!r}"
+                remedy = "Raise start_timeout, or free memory"
+                raise LanguageModelError(f"the local language model did not start {late}. {remedy}")
             yield f"{address}/v1"
         finally:
             try:

@@ -168,10 +168,9 @@ class OpenAIModel:
             alike = self._alike
         if alike < ALIKE or self.usage.replies or self.answered_before:
             return ReplyError(text)
-        return LanguageModelError(
-            f"the first {ALIKE} requests failed alike and none was answered, so no more are sent "
-            f"to {self.config.base_url}: {text}"
-        )
+        failed = f"the first {ALIKE} requests failed alike and none was answered"
+        address = self.config.base_url
+        return LanguageModelError(f"{failed}, so no more are sent to {address}: {text}")
 
     def _pause(self, request: CompletionRequest, attempt: int, failure: TryAgain) -> None:
         longest = self.config.longest_wait
@@ -189,10 +188,9 @@ class OpenAIModel:
     def _check_budget(self) -> None:
         budget, spent = self.config.token_budget, self.usage.tokens
         if budget is not None and spent >= budget:
-            raise BudgetError(
-                f"token_budget = {budget} is spent ({spent} tokens used); no further call was "
-                "made. Stored replies are kept: raise the budget and run again to go on"
-            )
+            remedy = "Stored replies are kept: raise the budget and run again to go on"
+            used = f"is spent ({spent} tokens used); no further call was made"
+            raise BudgetError(f"token_budget = {budget} {used}. {remedy}")
 
     def _hide(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text

@@ -74,10 +74,9 @@ def choose_language_model(
     at `server.base_url`, which only `offline` may be empty.
     """
     if text in ("catalog", "local") and server.base_url:
-        raise ConfigError(
-            f"--language-model {text} has no use for --base-url {server.base_url}; leave it out, "
-            "or name the server's model"
-        )
+        remedy = "leave it out, or name the server's model"
+        useless = f"has no use for --base-url {server.base_url}"
+        raise ConfigError(f"--language-model {text} {useless}; {remedy}")
     if text == "catalog":
         return None
     way, _, rest = text.partition(":")

@@ -49,7 +49,7 @@ class RequestStore:
         return self._read(key) if key in self._places else None
 
     def put(self, request: CompletionRequest, completion: Completion) -> None:
-        """Keep a reply; a key that is there already keeps its first one."""
+        """Keep a reply, unless its request already has one."""
         key = request.key
         reply = json.dumps(asdict(completion))
         asked, check = request.to_json(), _check(completion)

@@ -130,7 +130,6 @@ class _Line(BaseModel):
         return raw, read_body(raw)
 
     def failure(self) -> str:
-        """What the server says where there is no answer; '' where there is one."""
         response = self.response or _Response(status_code=None)
         if not self.error and response.status_code == 200:
             return self.reply()[1].elsewhere

@@ -1,8 +1,6 @@
 """Runs a `ChainJob` into a `ChainFolder` on this machine: only what is missing, nothing twice.
 
-A language model's requests flow through all shards without a pause, and a shard is written once its
-last row is there. Only rows of unfinished shards are held, so memory does not grow with the number
-of chains.
+A shard is written once its last row is there, so memory does not grow with the number of chains.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,7 +49,6 @@ def write_shards(
     shards: Sequence[int],
     watch: Watch = lambda outcome: None,
 ) -> None:
-    """Write these shards of a job that was started."""
     if model is None:
         for shard in shards:
             rows = job.catalog_rows(shard)
@@ -59,12 +56,11 @@ def write_shards(
             for row in rows:
                 watch(row.outcome)
         return
-    writing = job.writing
-    assert writing is not None, "a language model needs a job that says how it is asked"
+    assert job.writing is not None, "a language model needs a job that says how it is asked"
     places = [place for shard in shards for place in job.places(shard)]
     requests = (job.request(place) for place in places)
     waiting: dict[int, dict[int, ChainRow]] = {}
-    for answer in ask_for_chains(model, requests, job.roles, writing.retries):
+    for answer in ask_for_chains(model, requests, job.roles, job.writing.retries):
         place = places[answer.index]
         shard = place // job.shard_rows
         rows = waiting.setdefault(shard, {})
