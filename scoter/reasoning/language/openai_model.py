@@ -68,7 +68,7 @@ class OpenAIModel:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; a request that waits to be tried again fails."""
+        """Close the connections; a request that waits for another attempt fails."""
         self._closed.set()
         self._client.close()
 

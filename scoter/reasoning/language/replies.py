@@ -126,7 +126,7 @@ class StoredModel:
 
     @property
     def usage(self) -> Usage:
-        """What the model was used for: by its own counts, or else by its replies."""
+        """By the model's own counts, or else by its replies."""
         return self.model.usage if isinstance(self.model, Metered) else self._meter.usage
 
     def complete(self, request: CompletionRequest) -> Completion:

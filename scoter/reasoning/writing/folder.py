@@ -107,7 +107,7 @@ class ChainFolder:
         return Counter(_read(self.shard(number))["outcome"].to_pylist())
 
     def reasons(self) -> Counter[str]:
-        """How often each reason is given in the rows without a chain."""
+        """The reasons of the rows without a chain, counted."""
         counts: Counter[str] = Counter()
         for table in self.tables():
             rows = zip(table["outcome"].to_pylist(), table["reason"].to_pylist(), strict=True)

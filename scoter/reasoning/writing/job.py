@@ -109,7 +109,6 @@ class ChainJob:
         return PROMPT_VERSION if self.writing is None else self.writing.prompt_version
 
     def describe(self) -> dict[str, Json]:
-        """All that decides the chains, as JSON."""
         pattern = self.pattern if self.writing is None else written_pattern(self.pattern)
         return {
             "format": FORMAT,

@@ -32,9 +32,7 @@ def run_job_on_ray(
 ) -> dict[str, int]:
     """`run_job` with `workers` Ray actors, which share the token budget and the rate limit evenly.
 
-    Args:
-        choice: the language model; None for the catalogue reasoner.
-        address: of a running Ray cluster; None starts one on this machine.
+    `address` is that of a running Ray cluster; None starts one on this machine.
     """
     if find_spec("ray") is None:
         remedy = "pip install 'scoter[ray]', or use --engine local"
