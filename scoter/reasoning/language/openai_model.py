@@ -46,9 +46,6 @@ class OpenAIModel:
 
     The key comes from the environment variable that `config.key_variable` names, and is kept
     nowhere else.
-
-    Raises:
-        ConfigError: the address is none, the key's variable is empty, or `openai` is absent.
     """
 
     def __init__(self, config: ServerConfig) -> None:
@@ -71,22 +68,18 @@ class OpenAIModel:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; a request that waits to be tried again fails."""
+        """Close the connections; a request that waits for another attempt fails."""
         self._closed.set()
         self._client.close()
 
     @property
     def usage(self) -> Usage:
-        """What was used until now."""
         return self._meter.usage
 
     def complete(self, request: CompletionRequest) -> Completion:
         """The server's reply, tried `config.attempts` times.
 
-        Raises:
-            ReplyError: no attempt gave a usable reply, or the server refuses this very request.
-            BudgetError: the token budget is spent.
-            LanguageModelError: no request will be answered, or the model was closed.
+        A `ReplyError` concerns this request alone. Any other `LanguageModelError` ends the run.
         """
         trouble: list[TryAgain] = []
         for attempt in range(self.config.attempts):
@@ -151,7 +144,6 @@ class OpenAIModel:
         return completion
 
     def _refused(self, error: "openai.APIStatusError", request: CompletionRequest) -> Exception:
-        """What a status other than 200 means for this attempt, this request or the run."""
         words = error_message(error.body) or " ".join(str(error.message).split())
         status, words = error.status_code, self._hide(words)[:300].rstrip(".")
         if status in (408, 409, 429) or status >= 500:
@@ -168,10 +160,7 @@ class OpenAIModel:
         return self._given_up(f"the server refuses a request with status {status}: {words}{remedy}")
 
     def _given_up(self, text: str) -> LanguageModelError:
-        """The error of a request without a usable reply; after `ALIKE` such, that of the run.
-
-        Its text names no address, since it is kept with the chains.
-        """
+        """A request's error, or after `ALIKE` the run's; chains keep it, so without the address."""
         text = self._hide(text).replace(self.config.base_url, "the server")
         self._meter.count(failures=1)
         with self._lock:
@@ -179,20 +168,17 @@ class OpenAIModel:
             alike = self._alike
         if alike < ALIKE or self.usage.replies or self.answered_before:
             return ReplyError(text)
-        return LanguageModelError(
-            f"the first {ALIKE} requests failed alike and none was answered, so no more are sent "
-            f"to {self.config.base_url}: {text}"
-        )
+        failed = f"the first {ALIKE} requests failed alike and none was answered"
+        address = self.config.base_url
+        return LanguageModelError(f"{failed}, so no more are sent to {address}: {text}")
 
     def _pause(self, request: CompletionRequest, attempt: int, failure: TryAgain) -> None:
-        """Wait before attempt number `attempt`, counted from 0."""
         longest = self.config.longest_wait
         if failure.wait is not None:
             if failure.wait > longest:
-                raise LanguageModelError(
-                    f"{self.config.base_url} asks to wait {failure.wait:g} s, longer than "
-                    f"longest_wait = {longest:g}; run again later, stored replies are kept"
-                )
+                wait = f"asks to wait {failure.wait:g} s, longer than longest_wait = {longest:g}"
+                remedy = "run again later, stored replies are kept"
+                raise LanguageModelError(f"{self.config.base_url} {wait}; {remedy}")
             self._pace.hold(failure.wait)
             self._pace.sleep(failure.wait)
             return
@@ -202,10 +188,9 @@ class OpenAIModel:
     def _check_budget(self) -> None:
         budget, spent = self.config.token_budget, self.usage.tokens
         if budget is not None and spent >= budget:
-            raise BudgetError(
-                f"token_budget = {budget} is spent ({spent} tokens used); no further call was "
-                "made. Stored replies are kept: raise the budget and run again to go on"
-            )
+            remedy = "Stored replies are kept: raise the budget and run again to go on"
+            used = f"is spent ({spent} tokens used); no further call was made"
+            raise BudgetError(f"token_budget = {budget} {used}. {remedy}")
 
     def _hide(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text
@@ -230,18 +215,13 @@ def chat_arguments(
 
 
 def _client(config: ServerConfig, key: str) -> "tuple[openai.OpenAI, type[Exception]]":
-    """The `openai` client without its own retries, and the errors of a connection that breaks."""
     if find_spec("openai") is None:
-        raise ConfigError(
-            "a language model server needs the package openai, which is absent; pip install "
-            "'scoter[llm]'"
-        )
+        remedy = "which is absent; pip install 'scoter[llm]'"
+        raise ConfigError(f"a language model server needs the package openai, {remedy}")
     address = urlsplit(config.base_url)
     if address.scheme not in ("http", "https"):
-        raise ConfigError(
-            f"base_url = {config.base_url!r} is no address of a server; it should read like "
-            "http://127.0.0.1:8000/v1"
-        )
+        wanted = "it should read like http://127.0.0.1:8000/v1"
+        raise ConfigError(f"base_url = {config.base_url!r} is no address of a server; {wanted}")
     import httpx2
     import openai
 
@@ -265,8 +245,6 @@ def _client(config: ServerConfig, key: str) -> "tuple[openai.OpenAI, type[Except
 def _key_from(variable: str | None) -> str:
     key = os.environ.get(variable or "", "").strip()
     if variable is not None and not key:
-        raise ConfigError(
-            f"key_variable = {variable!r}, but that environment variable is empty; put the "
-            "server's key there"
-        )
+        problem = "that environment variable is empty; put the server's key there"
+        raise ConfigError(f"key_variable = {variable!r}, but {problem}")
     return key

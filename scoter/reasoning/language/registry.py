@@ -38,7 +38,6 @@ class ModelChoice:
 
     @property
     def name(self) -> str:
-        """The model's name in requests and in what is made from their replies."""
         if self.way == "local":
             return LOCAL_MODEL
         return self.rest if self.way == "server" else f"{self.way}:{self.rest}".rstrip(":")
@@ -50,14 +49,11 @@ class ModelChoice:
 
     @contextmanager
     def open(self) -> Iterator[LanguageModel]:
-        """The model, while the block runs."""
         made = LANGUAGE_MODELS.get(self.way)(self.rest, self.server)
         with made if isinstance(made, AbstractContextManager) else nullcontext(made) as model:
             if not isinstance(model, LanguageModel):
-                raise ConfigError(
-                    f"the language model {self.name!r} gives a {type(model).__name__}, which lacks "
-                    "complete or concurrency"
-                )
+                given = f"gives a {type(model).__name__}, which lacks complete or concurrency"
+                raise ConfigError(f"the language model {self.name!r} {given}")
             yield model
 
     @contextmanager
@@ -76,15 +72,11 @@ def choose_language_model(
 
     `local` and `NAME:REST` are entries of `LANGUAGE_MODELS`; any other text is the name of a model
     at `server.base_url`, which only `offline` may be empty.
-
-    Raises:
-        ConfigError: the address is missing, or is given where none is wanted.
     """
     if text in ("catalog", "local") and server.base_url:
-        raise ConfigError(
-            f"--language-model {text} has no use for --base-url {server.base_url}; leave it out, "
-            "or name the server's model"
-        )
+        remedy = "leave it out, or name the server's model"
+        useless = f"has no use for --base-url {server.base_url}"
+        raise ConfigError(f"--language-model {text} {useless}; {remedy}")
     if text == "catalog":
         return None
     way, _, rest = text.partition(":")

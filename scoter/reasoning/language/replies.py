@@ -26,18 +26,7 @@ _REMEDY = "delete that file and run again; its replies are then asked for again"
 
 
 class RequestStore:
-    """Replies by the key of their request. Several processes may write at once; each sees what was
-    there when it opened.
-
-    Example:
-        >>> import tempfile
-        >>> from scoter.reasoning.language.language_model import Message
-        >>> folder = tempfile.mkdtemp()
-        >>> request = CompletionRequest((Message("user", "Hello?"),), "some-model")
-        >>> RequestStore(folder).put(request, Completion("Hello.", "stop", 3, 2, "{}"))
-        >>> RequestStore(folder).get(request).text
-        'Hello.'
-    """
+    """Replies by request. Several processes may write; each sees what was there when it opened."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
@@ -52,7 +41,6 @@ class RequestStore:
         return len(self._places)
 
     def keys(self) -> set[str]:
-        """The keys of the requests whose replies it holds."""
         return {key.hex() for key in self._places}
 
     def get(self, request: CompletionRequest) -> Completion | None:
@@ -61,13 +49,12 @@ class RequestStore:
         return self._read(key) if key in self._places else None
 
     def put(self, request: CompletionRequest, completion: Completion) -> None:
-        """Keep a reply; a key that is there already keeps its first one."""
+        """Keep a reply, unless its request already has one."""
         key = request.key
         reply = json.dumps(asdict(completion))
-        fields = (
-            f'"request":{request.to_json()},"completion":{reply},"check":"{_check(completion)}"'
-        )
-        row = f'{{"key":"{key}",{fields}}}\n'.encode()
+        asked, check = request.to_json(), _check(completion)
+        fields = f'"key":"{key}","request":{asked},"completion":{reply},"check":"{check}"'
+        row = f"{{{fields}}}\n".encode()
         with self._lock:
             if bytes.fromhex(key) in self._places:
                 return
@@ -75,11 +62,9 @@ class RequestStore:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 _append(self._shard, row)
             except OSError as error:
-                raise StoreError(
-                    f"the request store {self.folder} cannot be written "
-                    f"({error.strerror or error}); what it holds is kept. Free space or "
-                    "permissions there and run again"
-                ) from None
+                problem = f"{self.folder} cannot be written ({error.strerror or error})"
+                remedy = "what it holds is kept. Free space or permissions there and run again"
+                raise StoreError(f"the request store {problem}; {remedy}") from None
             self._places[bytes.fromhex(key)] = (self._shard, self._end)
             self._end += len(row)
 
@@ -110,9 +95,8 @@ class RequestStore:
                 raise ValueError("the reply is not the one that was written")
             return reply
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{shard} was altered at byte {start}, or cannot be read ({error}); {_REMEDY}"
-            ) from None
+            problem = f"was altered at byte {start}, or cannot be read ({error})"
+            raise StoreError(f"{shard} {problem}; {_REMEDY}") from None
 
     def _index(self, shard: Path) -> None:
         start = 0
@@ -122,10 +106,8 @@ class RequestStore:
                 if match:
                     self._places.setdefault(bytes.fromhex(match[1].decode()), (shard, start))
                 elif line.endswith(b"\n"):
-                    raise StoreError(
-                        f"{shard} holds no reply at byte {start}: it starts {line[:40]!r}; "
-                        f"{_REMEDY}"
-                    )
+                    problem = f"holds no reply at byte {start}: it starts {line[:40]!r}"
+                    raise StoreError(f"{shard} {problem}; {_REMEDY}")
                 start += len(line)
 
 
@@ -144,16 +126,11 @@ class StoredModel:
 
     @property
     def usage(self) -> Usage:
-        """What the model was used for: by its own counts, or else by its replies."""
+        """By the model's own counts, or else by its replies."""
         return self.model.usage if isinstance(self.model, Metered) else self._meter.usage
 
     def complete(self, request: CompletionRequest) -> Completion:
-        """The stored reply, or the model's, which is stored before it is returned.
-
-        Raises:
-            StoreError: a replay does not hold the request, or the store cannot be read or written.
-            LanguageModelError: as the model does.
-        """
+        """The stored reply, or the model's, which is stored before it is returned."""
         known = self.store.get(request)
         if known is not None:
             with self._lock:
@@ -167,9 +144,8 @@ class StoredModel:
                 f"{start!r}...); record it first, with the same prompts, model, settings and seed"
             )
         reply = self.model.complete(request)
-        self._meter.count(attempts=1, replies=1)
-        self._meter.count(prompt_tokens=reply.prompt_tokens)
-        self._meter.count(completion_tokens=reply.completion_tokens)
+        tokens = {name: getattr(reply, name) for name in ("prompt_tokens", "completion_tokens")}
+        self._meter.count(attempts=1, replies=1, **tokens)
         self.store.put(request, reply)
         return reply
 

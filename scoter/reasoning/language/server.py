@@ -20,9 +20,6 @@ class ServerConfig:
 
     The budget counts prompt and completion tokens. The calls under way when it is spent still
     finish, so at most `concurrency` replies go beyond it.
-
-    Raises:
-        ConfigError: a number is not above 0.
     """
 
     base_url: str = option("", "The OpenAI-compatible server, such as http://127.0.0.1:8000/v1")

@@ -21,10 +21,7 @@ class TryAgain(Exception):
 
 
 def read_body(raw: bytes) -> "Body":
-    """The body of a chat completion; the pieces of a whole stream are put together.
-
-    Raises:
-        TryAgain: it is none; the cause is 'malformed'.
+    """The body of a chat completion, or of a stream put together; anything else is a `TryAgain`.
 
     Example:
         >>> read_body(b'{"choices": [{"message": {"content": "Soap"}}]}').text
@@ -122,8 +119,6 @@ class ReplyMessage(BaseModel):
 
 
 class Choice(BaseModel):
-    """One of the replies, and why it ended."""
-
     message: ReplyMessage
     finish_reason: _Word = None
 
@@ -189,14 +184,10 @@ class Body(BaseModel):
 
 
 class _Piece(BaseModel):
-    """A choice of one piece of a stream."""
-
     delta: ReplyMessage = ReplyMessage()
     finish_reason: _Word = None
 
 
 class _Chunk(BaseModel):
-    """One piece of a stream."""
-
     choices: list[_Piece] = []
     usage: _Usage = None

@@ -141,10 +141,8 @@ def without_thoughts(text: str) -> str:
 def parse_chain(text: str, roles: Sequence[str] | None = None) -> ChainReply:
     """The first valid chain in a reply, whatever thoughts, prose and code fences surround it.
 
-    The steps must have the `roles`, in order; None takes any, an empty list no step at all.
-
-    Raises:
-        Unusable: no JSON object is a chain; the reason is that of the first that looks like one.
+    The steps must have the `roles`, in order; None takes any, an empty list no step at all. An
+    `Unusable` says what is wrong with the first JSON object that looks like a chain.
 
     Example:
         >>> step = '{"role": "recent", "text": "Soap."}'
@@ -189,11 +187,7 @@ def ask_for_chain(
     roles: Sequence[str] | None = None,
     retries: int = 2,
 ) -> ChainOutcome:
-    """Ask for a chain; an unusable reply is sent back with the reason, at most `retries` times.
-
-    Raises:
-        ReplyError, LanguageModelError: as the model does.
-    """
+    """Ask for a chain; an unusable reply is sent back with the reason, at most `retries` times."""
     if retries < 0:
         raise ConfigError(f"retries = {retries}; it must be 0 or more")
     replies, problems, asked = [], [], request
@@ -242,8 +236,7 @@ def outcome_of(answer: Answer[ChainOutcome]) -> str:
 
 
 def count_chains(answers: Sequence[Answer[ChainOutcome]]) -> ChainCounts:
-    """How the requests ended, and how many replies they took."""
-    ends = Counter(outcome_of(answer) for answer in answers)
+    ends = Counter(map(outcome_of, answers))
     replies = sum(len(answer.reply.replies) for answer in answers if answer.reply is not None)
     return ChainCounts(
         len(answers), ends["valid"], ends["mended"], ends["rejected"], ends["unanswered"], replies

@@ -1,5 +1,4 @@
-"""A job's questions and answers as the JSON-lines files of OpenAI's batch service and
-`vllm run-batch`.
+"""A job's requests and replies as JSON-lines files of batch services (OpenAI, `vllm run-batch`).
 
 An export holds what the job would ask next, given the stored replies: first every chain's question,
 after an import those that must be asked again because a reply could not be used. A line's
@@ -34,8 +33,6 @@ _WANTED = "pass what the batch service or `vllm run-batch` wrote for this job's 
 
 
 class NoReplyYet(ReplyError):
-    """A request whose reply is not stored."""
-
     def __init__(self, request: CompletionRequest) -> None:
         remedy = "run again with --retry-unanswered, or export a batch and import its replies"
         super().__init__(f"no reply yet; {remedy}")
@@ -79,11 +76,7 @@ class ImportCounts:
 def export_batch(
     job: ChainJob, store: RequestStore, path: Path, token_limit: TokenLimit = "max_tokens"
 ) -> int:
-    """Write the job's pending requests, each once, and return how many there are.
-
-    Raises:
-        StoreError: the file cannot be written.
-    """
+    """Write the job's pending requests, each once, and return how many there are."""
     seen: set[bytes] = set()
     with replacing(path) as partial, partial.open("w") as file:
         for request in _pending(job, store):
@@ -121,8 +114,6 @@ def import_batch(job: ChainJob, store: RequestStore, path: Path) -> ImportCounts
 
 
 class _Response(BaseModel):
-    """What the server answered to one line."""
-
     status_code: object = 200
     body: object = None
 
@@ -135,12 +126,10 @@ class _Line(BaseModel):
     error: object = None
 
     def reply(self) -> tuple[bytes, Body]:
-        """The body of the answer, as bytes and read; a `TryAgain` where it is none."""
         raw = json.dumps(self.response.body if self.response else None).encode()
         return raw, read_body(raw)
 
     def failure(self) -> str:
-        """What the server says where there is no answer; '' where there is one."""
         response = self.response or _Response(status_code=None)
         if not self.error and response.status_code == 200:
             return self.reply()[1].elsewhere

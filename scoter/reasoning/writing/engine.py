@@ -1,8 +1,6 @@
 """Runs a `ChainJob` into a `ChainFolder` on this machine: only what is missing, nothing twice.
 
-A language model's requests flow through all shards without a pause, and a shard is written once its
-last row is there. Only rows of unfinished shards are held, so memory does not grow with the number
-of chains.
+A shard is written once its last row is there, so memory does not grow with the number of chains.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,10 +36,6 @@ def run_job(
     Args:
         model: the language model, None for the catalogue reasoner. Unless its replies are recorded
             (`RequestStore.recording`), a killed run loses those of unfinished shards.
-
-    Raises:
-        LanguageModelError, StoreError: as the model and its store do; what is written stays, and a
-            next run goes on from there.
     """
     folder.start(job.describe())
     write_shards(job, folder, model, missing_shards(job, folder, retry_unanswered), watch)
@@ -55,7 +49,6 @@ def write_shards(
     shards: Sequence[int],
     watch: Watch = lambda outcome: None,
 ) -> None:
-    """Write these shards of a job that was started."""
     if model is None:
         for shard in shards:
             rows = job.catalog_rows(shard)
@@ -63,12 +56,11 @@ def write_shards(
             for row in rows:
                 watch(row.outcome)
         return
-    writing = job.writing
-    assert writing is not None, "a language model needs a job that says how it is asked"
+    assert job.writing is not None, "a language model needs a job that says how it is asked"
     places = [place for shard in shards for place in job.places(shard)]
     requests = (job.request(place) for place in places)
     waiting: dict[int, dict[int, ChainRow]] = {}
-    for answer in ask_for_chains(model, requests, job.roles, writing.retries):
+    for answer in ask_for_chains(model, requests, job.roles, job.writing.retries):
         place = places[answer.index]
         shard = place // job.shard_rows
         rows = waiting.setdefault(shard, {})

@@ -62,17 +62,11 @@ def history_digests(item_keys: Sequence[str]) -> list[str]:
 
 
 class ChainFolder:
-    """The folder of one job, to write into and to read from."""
-
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
 
     def start(self, job: Mapping[str, Json]) -> None:
-        """Make the folder, or check that it holds the same job.
-
-        Raises:
-            ConfigError: it holds chains of another job; the message names what differs.
-        """
+        """Make the folder, or check that it holds the same job; a `ConfigError` if another."""
         wanted = json.loads(json.dumps(job))
         if not (self.path / JOB).exists():
             _write(self.path / JOB, json.dumps(wanted, indent=1, sort_keys=True).encode())
@@ -80,11 +74,9 @@ class ChainFolder:
         stored = self.job()
         for name in {**wanted, **stored}:
             if stored.get(name) != wanted.get(name):
-                raise ConfigError(
-                    f"{self.path} holds chains of another job: {name} is {stored.get(name)!r} "
-                    f"there and {wanted.get(name)!r} here; give this job a folder of its own with "
-                    "--out"
-                )
+                differs = f"{name} is {stored.get(name)!r} there and {wanted.get(name)!r} here"
+                remedy = "give this job a folder of its own with --out"
+                raise ConfigError(f"{self.path} holds chains of another job: {differs}; {remedy}")
         for partial in (*self.path.glob(".*.partial.*"), *self.path.glob("*.partial")):
             partial.unlink(missing_ok=True)  # what a kill left behind
 
@@ -95,17 +87,14 @@ class ChainFolder:
             if not isinstance(tree, dict):
                 raise ValueError(f"{JOB} holds no object")
         except (OSError, ValueError) as error:
-            raise DataError(
-                f"{self.path} is no folder of chains ({self.path / JOB}: {error}); write one with "
-                "`scoter reason`"
-            ) from None
+            problem = f"is no folder of chains ({self.path / JOB}: {error})"
+            raise DataError(f"{self.path} {problem}; write one with `scoter reason`") from None
         return tree
 
     def shard(self, number: int) -> Path:
         return self.path / f"chains-{number:05d}.parquet"
 
     def write(self, number: int, rows: Sequence[ChainRow]) -> None:
-        """Publish a shard, in place of what it may have held before."""
         columns = {name: [getattr(row, name) for row in rows] for name in SCHEMA.names}
         columns["steps"] = [
             [{"role": role, "texts": list(texts)} for role, texts in row.steps] for row in rows
@@ -115,11 +104,10 @@ class ChainFolder:
         _write(self.shard(number), sink.getvalue().to_pybytes())
 
     def outcomes(self, number: int) -> Counter[str]:
-        """How many rows of a shard ended how."""
         return Counter(_read(self.shard(number))["outcome"].to_pylist())
 
     def reasons(self) -> Counter[str]:
-        """How often each reason is given in the rows without a chain."""
+        """The reasons of the rows without a chain, counted."""
         counts: Counter[str] = Counter()
         for table in self.tables():
             rows = zip(table["outcome"].to_pylist(), table["reason"].to_pylist(), strict=True)
@@ -135,12 +123,9 @@ class ChainFolder:
 
     def finish(self, shards: int) -> dict[str, int]:
         """Write `finished.json` once all shards are there; how many chains ended how."""
-        counts: Counter[str] = Counter()
-        for number in range(shards):
-            counts.update(self.outcomes(number))
+        counts = sum((self.outcomes(number) for number in range(shards)), Counter[str]())
         outcomes = {outcome: counts[outcome] for outcome in OUTCOMES}
-        paths = [self.shard(number) for number in range(shards)]
-        hashes = {path.name: hash_file(path) for path in paths}
+        hashes = {path.name: hash_file(path) for path in map(self.shard, range(shards))}
         content = _digest([self.job(), hashes])
         finished = {"content": content, "outcomes": outcomes, "shards": hashes}
         sealed = {**finished, "digest": _digest(finished)}
@@ -148,39 +133,29 @@ class ChainFolder:
         return outcomes
 
     def content_key(self) -> str:
-        """The hash of all that the folder holds, checked against its files.
-
-        Raises:
-            DataError: it is not finished, or a file was altered since.
-        """
+        """The hash of all that the finished folder holds, checked against its files."""
         path = self.path / FINISHED
         if not path.exists():
-            raise DataError(
-                f"{self.path} holds no finished chains; run the same `scoter reason` to its end"
-            )
+            remedy = "run the same `scoter reason` to its end"
+            raise DataError(f"{self.path} holds no finished chains; {remedy}")
         try:
             finished = _Finished.model_validate(parse_json(path.read_bytes()))
             if finished.digest not in (None, _digest(finished.model_dump(exclude={"digest"}))):
                 raise ValueError("it was altered since it was written")
         except (OSError, ValueError) as error:
-            raise DataError(
-                f"{path} cannot be read ({error}); delete it and run `scoter reason` again"
-            ) from None
+            remedy = "delete it and run `scoter reason` again"
+            raise DataError(f"{path} cannot be read ({error}); {remedy}") from None
         there = {shard.name for shard in self.path.glob("chains-*.parquet")}
         for name in sorted(there | set(finished.shards)):
             if name not in there or hash_file(self.path / name) != finished.shards.get(name):
-                raise DataError(
-                    f"{self.path / name} was altered since it was written, or is not of this job; "
-                    "delete it and write it again"
-                )
+                problem = "was altered since it was written, or is not of this job"
+                raise DataError(f"{self.path / name} {problem}; delete it and write it again")
         if finished.content != _digest([self.job(), finished.shards]):
-            raise DataError(
-                f"{self.path / JOB} or {path} was altered since then; write the chains again"
-            )
+            altered = f"{self.path / JOB} or {path}"
+            raise DataError(f"{altered} was altered since then; write the chains again")
         return finished.content
 
     def tables(self) -> Iterator[pa.Table]:
-        """The shards in order, one at a time."""
         for path in sorted(self.path.glob("chains-*.parquet")):
             yield _read(path)
 
@@ -204,10 +179,8 @@ def _read(path: Path) -> pa.Table:
         if not table.schema.equals(SCHEMA):
             raise ValueError("its columns are not those of chains")
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} is no shard of chains ({error}); delete it and run the same `scoter reason` "
-            "again"
-        ) from None
+        remedy = "delete it and run the same `scoter reason` again"
+        raise DataError(f"{path} is no shard of chains ({error}); {remedy}") from None
     return table
 
 

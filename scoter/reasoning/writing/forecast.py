@@ -35,7 +35,6 @@ class Forecast:
 
     @property
     def money(self) -> float | None:
-        """The price, where prices are known."""
         used = Usage(prompt_tokens=self.prompt_tokens, completion_tokens=self.completion_tokens)
         return None if self.prices is None else used.cost(self.prices)
 
@@ -79,8 +78,7 @@ def forecast(
 class Progress:
     """Counts outcomes, and says every `interval` seconds how far the job is and what remains.
 
-    What remains is judged by the last few minutes, since a run that starts from stored replies is
-    faster at first. `chains` is how many this run writes, `usage` what its model was used for.
+    What remains is judged by the last few minutes, since stored replies make the start faster.
     """
 
     def __init__(
@@ -97,7 +95,6 @@ class Progress:
         self._marks = deque([self._mark()], maxlen=_MARKS)
 
     def __call__(self, outcome: str) -> None:
-        """Count a further chain, and how it ended."""
         self.outcomes[outcome] += 1
         if time.monotonic() - self._marks[-1][0] >= self._interval:
             self._marks.append(self._mark())
@@ -106,7 +103,6 @@ class Progress:
             self._say(f"{done}; to come: {self.left()}")
 
     def left(self) -> Forecast:
-        """What remains, at the speed of the last few minutes."""
         (began, before, first), (now, done, last) = self._marks[0], self._mark()
         chains = self._chains - done
         share = chains / max(1, done - before)
@@ -120,5 +116,4 @@ class Progress:
         )
 
     def _mark(self) -> tuple[float, int, Usage]:
-        """The time, the chains that are done, and what the model was used for."""
         return time.monotonic(), self.outcomes.total(), self._usage()

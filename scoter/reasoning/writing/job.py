@@ -1,7 +1,6 @@
-"""A job of chain writing: which chains, with which pattern, by whom. With the replies of a language
-model, it decides every byte of a shard."""
+"""Which chains are written, with which pattern and by whom; replies aside, this decides a shard."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -43,7 +42,6 @@ class VisibleItems:
         self._last: tuple[int, list[str]] = (-1, [])
 
     def of(self, user: int) -> list[int]:
-        """The items, oldest first."""
         held_out = [int(self._valid[user])] if self._valid[user] >= 0 else []
         return [*self._train.sequence(user).tolist(), *held_out]
 
@@ -56,11 +54,7 @@ class VisibleItems:
 
 @dataclass(frozen=True, eq=False)
 class ChainJob:
-    """The chains of some users' prefixes.
-
-    Raises:
-        ConfigError: `shard_rows` or `limit` is out of range.
-    """
+    """The chains of some users' prefixes."""
 
     split: Split
     catalog: Catalog
@@ -76,9 +70,8 @@ class ChainJob:
 
     def __post_init__(self) -> None:
         if self.shard_rows < 1 or self.limit < 0:
-            raise ConfigError(
-                f"shard_rows = {self.shard_rows} must be 1 or more, limit = {self.limit} 0 or more"
-            )
+            wanted = "shard_rows must be 1 or more, limit 0 or more"
+            raise ConfigError(f"shard_rows = {self.shard_rows}, limit = {self.limit}; {wanted}")
 
     @cached_property
     def rows(self) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
@@ -87,10 +80,8 @@ class ChainJob:
         chosen = sample_of_users(self.split.train.user_count, self.users, seed)
         users, prefix_lengths = self.policy.rows(self.split, chosen)
         if not len(users):
-            raise ConfigError(
-                f"prefixes = {self.policy}: no user has a prefix that long; use a smaller "
-                "distance, or every"
-            )
+            remedy = "no user has a prefix that long; use a smaller distance, or every"
+            raise ConfigError(f"prefixes = {self.policy}: {remedy}")
         kept = slice(0, self.limit or len(users))
         return users[kept], prefix_lengths[kept]
 
@@ -102,7 +93,6 @@ class ChainJob:
         return -(-len(self) // self.shard_rows)
 
     def places(self, shard: int) -> range:
-        """The numbers of the chains of a shard."""
         return range(shard * self.shard_rows, min(len(self), (shard + 1) * self.shard_rows))
 
     @property
@@ -119,7 +109,6 @@ class ChainJob:
         return PROMPT_VERSION if self.writing is None else self.writing.prompt_version
 
     def describe(self) -> dict[str, Json]:
-        """All that decides the chains, as JSON."""
         pattern = self.pattern if self.writing is None else written_pattern(self.pattern)
         return {
             "format": FORMAT,
@@ -152,17 +141,14 @@ class ChainJob:
         return VisibleItems(self.split, self.catalog)
 
     def request(self, place: int) -> CompletionRequest:
-        """What a language model is asked for a chain."""
         if self.writing is None:
-            raise ConfigError(
-                "the catalogue reasoner asks no language model; name one with --language-model"
-            )
+            remedy = "name one with --language-model"
+            raise ConfigError(f"the catalogue reasoner asks no language model; {remedy}")
         user, prefix_length = (int(column[place]) for column in self.rows)
         titles = [self._names[item] for item in self._visible.of(user)[:prefix_length]]
         return chain_request(titles, self.pattern, self.writing)
 
     def catalog_rows(self, shard: int) -> list[ChainRow]:
-        """A shard as the catalogue reasoner writes it."""
         places = self.places(shard)
         users, prefix_lengths = (column[places.start : places.stop] for column in self.rows)
         views = look(self.split, users, prefix_lengths)
@@ -170,7 +156,7 @@ class ChainJob:
         steps, labels = len(self.pattern), [step.label() for step in self.pattern.steps]
         recommends = self.pattern.steps[-1].role == RECOMMENDATION
         rows = []
-        for row, blank in enumerate(self._blank_rows(places)):
+        for row, blank in enumerate(map(self._blank_row, places)):
             bounds = pairwise(offsets[row * steps : (row + 1) * steps + 1].tolist())
             numbers = [indices[low:high] for low, high in bounds]
             texts = [tuple(sentences[number] for number in step) for step in numbers]
@@ -180,8 +166,7 @@ class ChainJob:
         return rows
 
     def answered_row(self, place: int, answer: Answer[ChainOutcome]) -> ChainRow:
-        """The row of a language model's answer."""
-        blank = next(self._blank_rows(range(place, place + 1)))
+        blank = self._blank_row(place)
         reply = answer.reply
         if reply is None:
             return replace(blank, reason=answer.error)
@@ -192,19 +177,18 @@ class ChainJob:
         steps = tuple((step.role, (step.text,)) for step in reply.chain.steps)
         return replace(row, steps=steps, recommendations=tuple(reply.chain.recommendations))
 
-    def _blank_rows(self, places: range) -> Iterator[ChainRow]:
-        """The rows as far as they do not depend on who writes them."""
-        for place in places:
-            user, prefix_length = (int(column[place]) for column in self.rows)
-            yield ChainRow(
-                user=user,
-                user_key=self.split.train.user_keys[user],
-                prefix_length=prefix_length,
-                history=self._visible.digests(user)[prefix_length - 1],
-                sample=0 if self.writing is None else self.writing.sample,
-                model=self.model,
-                prompt_version=self.prompt_version,
-            )
+    def _blank_row(self, place: int) -> ChainRow:
+        """The row as far as it does not depend on who writes it."""
+        user, prefix_length = (int(column[place]) for column in self.rows)
+        return ChainRow(
+            user=user,
+            user_key=self.split.train.user_keys[user],
+            prefix_length=prefix_length,
+            history=self._visible.digests(user)[prefix_length - 1],
+            sample=0 if self.writing is None else self.writing.sample,
+            model=self.model,
+            prompt_version=self.prompt_version,
+        )
 
 
 def recommended_name(sentence: str) -> str:

@@ -32,19 +32,11 @@ def run_job_on_ray(
 ) -> dict[str, int]:
     """`run_job` with `workers` Ray actors, which share the token budget and the rate limit evenly.
 
-    Args:
-        choice: the language model; None for the catalogue reasoner.
-        address: of a running Ray cluster; None starts one on this machine.
-
-    Raises:
-        ConfigError: the package ray is absent, or `workers` is below 1.
-        ScoterError: what a worker raised, once the others have ended.
+    `address` is that of a running Ray cluster; None starts one on this machine.
     """
     if find_spec("ray") is None:
-        raise ConfigError(
-            "the engine ray needs the package ray, which is absent; pip install 'scoter[ray]', or "
-            "use --engine local"
-        )
+        remedy = "pip install 'scoter[ray]', or use --engine local"
+        raise ConfigError(f"the engine ray needs the package ray, which is absent; {remedy}")
     if workers < 1:
         raise ConfigError(f"workers = {workers}; it must be 1 or more")
     folder.start(job.describe())
@@ -63,7 +55,6 @@ def _write(
     address: str | None,
     watch: Watch,
 ) -> list[tuple[str, str]]:
-    """Have the shards written; kind and message of each error."""
     import ray  # pyright: ignore[reportMissingImports]
     import ray.data  # pyright: ignore[reportMissingImports]
 

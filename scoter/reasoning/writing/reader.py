@@ -27,9 +27,6 @@ def read_folder(folder: ChainFolder, split: Split, catalog: Catalog) -> ChainTab
     A prefix without a chain at or before it has empty steps, which a fusion reads as its learned
     null. Users of the folder who are not in `split` are left out, so the chains of a dataset serve
     a sample of it.
-
-    Raises:
-        DataError: a chain was not written from this user's first items, or no user is here.
     """
     job = _read_job(folder)
     pattern = ReasoningPattern(job.pattern)
@@ -41,10 +38,8 @@ def read_folder(folder: ChainFolder, split: Split, catalog: Catalog) -> ChainTab
             numbers = [known.setdefault(text, len(known)) for text in texts]
             bags.append(np.array(numbers, np.int32))
     if not anchors:
-        raise DataError(
-            f"{folder.path} holds no chain of any of these {split.train.user_count} users; write "
-            "some for this data"
-        )
+        problem = f"holds no chain of any of these {split.train.user_count} users"
+        raise DataError(f"{folder.path} {problem}; write some for this data")
     order = np.lexsort(np.array(anchors, np.int64).T[::-1])
     users, prefix_lengths = np.array(anchors, np.int64)[order].T
     prefix_users, lengths, starts = every_prefix(split)
@@ -56,13 +51,10 @@ def read_folder(folder: ChainFolder, split: Split, catalog: Catalog) -> ChainTab
 
 
 def folder_pattern(folder: ChainFolder) -> ReasoningPattern:
-    """The pattern of a folder's chains."""
     return ReasoningPattern(_read_job(folder).pattern)
 
 
 class _Job(BaseModel):
-    """What is read of `job.json`."""
-
     pattern: tuple[Step, ...] = Field(min_length=1)
     model: str
     prompt_version: str
@@ -72,10 +64,8 @@ def _read_job(folder: ChainFolder) -> _Job:
     try:
         return _Job.model_validate(folder.job())
     except ValidationError as error:
-        raise DataError(
-            f"{folder.path / JOB} is not that of a job ({error}); write the chains with `scoter "
-            "reason`"
-        ) from None
+        problem = f"{folder.path / JOB} is not that of a job ({error})"
+        raise DataError(f"{problem}; write the chains with `scoter reason`") from None
 
 
 def _checked_rows(
@@ -91,25 +81,19 @@ def _checked_rows(
             if user is None or row["outcome"] not in ("valid", "mended"):
                 continue
             digests, prefix_length = visible.digests(user), row["prefix_length"] or 0
-            place = (
-                f"{folder.path}: the chain of user {row['user_key']!r} at prefix length "
-                f"{prefix_length}"
-            )
+            chain = f"the chain of user {row['user_key']!r} at prefix length {prefix_length}"
+            place = f"{folder.path}: {chain}"
             known = 1 <= prefix_length <= len(digests)
             if not known or digests[prefix_length - 1] != row["history"]:
-                raise DataError(
-                    f"{place} was not written from that user's first items here; write the chains "
-                    "with this dataset"
-                )
+                problem = "was not written from that user's first items here"
+                raise DataError(f"{place} {problem}; write the chains with this dataset")
             steps = [(step or {}).get("texts") or [] for step in row["steps"] or ()]
             if recommends:
                 names = [name for name in row["recommendations"] or () if name is not None]
                 steps.append(list(recommending(names)))
             if len(steps) != len(pattern) or any(text is None for texts in steps for text in texts):
-                raise DataError(
-                    f"{place} has not the {len(pattern)} steps of the pattern, or a step without "
-                    "text; write the chains again"
-                )
+                problem = f"has not the {len(pattern)} steps of the pattern, or a step without text"
+                raise DataError(f"{place} {problem}; write the chains again")
             yield user, prefix_length, steps
 
 
