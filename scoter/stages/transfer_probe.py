@@ -21,9 +21,6 @@ class TransferProbe:
 
     Args:
         planned_epochs: they shape the schedule of the learning rate.
-
-    Raises:
-        ConfigError: the method reads no chain.
     """
 
     def __init__(
@@ -92,14 +89,7 @@ class TransferProbe:
 def without_last(
     log: InteractionLog, users: Int[np.ndarray, " users"]
 ) -> tuple[InteractionLog, Histories]:
-    """The log without the last item of each of `users`, and the items before it.
-
-    Example:
-        >>> log = InteractionLog(np.array([7, 8, 9, 5]), np.array([0, 3, 4]), ("ann", "bob"))
-        >>> shorter, before = without_last(log, np.array([0]))
-        >>> shorter.items.tolist(), shorter.offsets.tolist(), before.items.tolist()
-        ([7, 8, 5], [0, 2, 3], [7, 8])
-    """
+    """The log without the last item of each of `users`, and the items before it."""
     keep = np.ones(len(log.items), bool)
     keep[log.offsets[1:][users] - 1] = False
     lengths = log.lengths - np.isin(np.arange(log.user_count), users)

@@ -134,13 +134,7 @@ def check_step(step: Step, catalog: Catalog) -> Role:
 
 
 def lacking(step: Step, catalog: Catalog) -> str | None:
-    """The column that a step needs and that holds nothing here; None where nothing is missing.
-
-    Example:
-        >>> shop = Catalog(("a",), {"title": ("Soap",)})
-        >>> lacking(Step("brand_loyalty"), shop), lacking(Step("recommendation"), shop)
-        ('brand', None)
-    """
+    """The column that a step needs and that holds nothing here; None where nothing is missing."""
     if step.role not in ROLES:
         return None
     column = COLUMNS[ROLES[step.role].facet_of(step.parameters)]
@@ -148,13 +142,7 @@ def lacking(step: Step, catalog: Catalog) -> str | None:
 
 
 def offered_steps(catalog: Catalog) -> list[Step]:
-    """Every role, with every combination of listed parameters, that this catalogue can fill.
-
-    Example:
-        >>> shop = Catalog(("a",), {"phrase": ("a red one",)})
-        >>> sorted({step.role for step in offered_steps(shop)})
-        ['history_summary', 'likely_next', 'recent_item', 'recommendation']
-    """
+    """Every role, with every combination of listed parameters, that this catalogue can fill."""
     steps = []
     for role in ROLES.values():
         tried = {name: values for name, values in role.parameters.items() if len(values) > 1}

@@ -46,14 +46,6 @@ class FoldedStatistics:
         """For each group, how often item i (row) precedes item j (column) in other groups' logs.
 
         An item that follows g interactions later, g = 1..window, counts decay ** (g - 1).
-
-        Example:
-            >>> users = ("ann", "bob", "cy")
-            >>> log = InteractionLog(np.array([0, 1, 0, 1, 0, 2]), np.array([0, 2, 4, 6]), users)
-            >>> counts = FoldedStatistics(log, item_count=3, seed=0)
-            >>> ann = counts.transitions[counts.user_folds[0]].toarray()
-            >>> ann[0].tolist()  # only what bob and cy did
-            [0.0, 1.0, 1.0]
         """
         earlier, later, weights, owners = self._pairs
         shape, counts = (self.item_count, self.item_count), []

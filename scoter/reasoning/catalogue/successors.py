@@ -66,14 +66,7 @@ def popular_in(
 
 
 def commonest(codes: Int[np.ndarray, "rows items"], count: int, least: int = 1) -> Best:
-    """The `count` most common codes of each row, seen `least` times or more; the leftmost of a tie.
-
-    Example:
-        >>> commonest(np.array([[3, 1, 1, -1], [2, 5, -1, -1]]), 2).tolist()
-        [[1, 3], [2, 5]]
-        >>> commonest(np.array([[3, 1, 1, -1], [2, 5, -1, -1]]), 1, least=2).tolist()
-        [[1], [-1]]
-    """
+    """The `count` most common codes of each row, seen `least` times or more; the leftmost of a tie."""
     width = codes.shape[1]
     same = codes[:, :, None] == codes[:, None, :]
     first = ~(same & np.tri(width, k=-1, dtype=bool)).any(axis=2)

@@ -53,15 +53,6 @@ class PrefixPolicy:
         """Users and prefix lengths of all chains, in the order of `users` and then of length.
 
         The longest prefix holds all training items, and the validation item where there is one.
-
-        Example:
-            >>> from scoter.types import InteractionLog, Targets
-            >>> log = InteractionLog(np.arange(5), np.array([0, 2, 5]), ("ann", "bob"))
-            >>> none = np.array([], np.int64)
-            >>> split = Split(log, Targets(np.array([1]), np.array([9])), Targets(none, none))
-            >>> users, lengths = PrefixPolicy(distance=2).rows(split, np.array([0, 1]))
-            >>> users.tolist(), lengths.tolist()
-            ([0, 1, 1], [2, 2, 4])
         """
         longest = split.train.lengths[users] + np.isin(users, split.valid.users)
         counts = longest // self.distance

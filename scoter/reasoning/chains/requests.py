@@ -75,11 +75,7 @@ def small_model(model: str, seed: int = 0) -> WritingConfig:
 
 
 def asked_steps(pattern: ReasoningPattern) -> tuple[Step, ...]:
-    """The steps a model is asked for: all but a final recommendation, which ends every chain.
-
-    Raises:
-        ConfigError: nothing is left.
-    """
+    """The steps a model is asked for: all but a final recommendation, which ends every chain."""
     ended = len(pattern) > 0 and pattern.steps[-1].role == RECOMMENDATION
     steps = pattern.steps[:-1] if ended else pattern.steps
     if not steps:

@@ -69,15 +69,6 @@ def write_chains(
     Prefix length p sees items 1..p of its user, the last `max_items` of them. With n training
     items, p = n is the history before the validation target, p = n + 1 that before the test target.
     `seed` draws the groups of the cross-fitted statistics.
-
-    Example:
-        >>> from scoter.types import InteractionLog, Targets
-        >>> log, last = InteractionLog(np.array([0, 1]), np.array([0, 2]), ("ann",)), np.array([0])
-        >>> split = Split(log, Targets(last, last), Targets(last, last))
-        >>> shop = Catalog(("a", "b"), {"title": ("Red lipstick", "Soap")})
-        >>> pattern = ReasoningPattern((Step("recent_item", {"lag": 1}),))
-        >>> write_chains(split, shop, pattern, seed=0).chain(0, 2).steps
-        (('The shopper chose Soap.',),)
     """
     users, prefix_lengths, starts = every_prefix(split)
     view = look(split, users, prefix_lengths, max_items)
@@ -89,11 +80,7 @@ def write_chains(
 def write_rows(
     reasoner: CatalogReasoner, view: View, pattern: ReasoningPattern
 ) -> tuple[list[str], Int[np.ndarray, " entries"], Int[np.ndarray, " bags_plus_1"]]:
-    """`sentences`, `indices` and `offsets` of a `ChainTable` with one chain per row of `view`.
-
-    Raises:
-        ConfigError: the pattern has no steps, or one that this catalogue cannot fill.
-    """
+    """`sentences`, `indices` and `offsets` of a `ChainTable` with one chain per row of `view`."""
     if not len(pattern):
         raise ConfigError("the pattern has no steps; give it at least one")
     for step in pattern.steps:
@@ -112,13 +99,7 @@ def write_rows(
 
 
 def hand_written_pattern(catalog: Catalog) -> ReasoningPattern:
-    """A pattern that a person would write down, with the roles that this catalogue can fill.
-
-    Example:
-        >>> shop = Catalog(("a",), {"phrase": ("a red one",)})
-        >>> [step.role for step in hand_written_pattern(shop).steps]
-        ['history_summary', 'recent_item', 'recent_item', 'likely_next', 'recommendation']
-    """
+    """A pattern that a person would write down, with the roles that this catalogue can fill."""
     described = catalog.has("categories")
     steps = [
         Step("history_summary", {"count": 10}),

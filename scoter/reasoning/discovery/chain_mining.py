@@ -78,9 +78,6 @@ def cluster_chains(
     """Clusters, best lower bound of recall first, and their silhouette.
 
     Ties go to the better lower bound of NDCG, then to the larger cluster.
-
-    Raises:
-        LanguageModelError: too few chains.
     """
     distinct = len(np.unique(points.round(9), axis=0))
     if len(points) < FEWEST_CHAINS or distinct < 3:
@@ -133,9 +130,6 @@ def write_template(
 
     Where no reply is a template, the medoid's outline is taken, cut to `config.max_steps`. The
     model sees roles only, no user's text.
-
-    Raises:
-        LanguageModelError: no chain of the cluster has a step besides the recommendation.
     """
     most = config.max_steps - 1
     named = dict.fromkeys(outlined(chains[member], most) for member in cluster.members)
@@ -194,16 +188,7 @@ class _TemplateReply(BaseModel):
 
 
 def parse_template(text: str, most: int) -> ReasoningPattern:
-    """The template in a reply; thoughts and prose around the JSON object do not matter.
-
-    Raises:
-        ValueError: there is none, or it has blank or repeated steps, or more than `most`.
-
-    Example:
-        >>> pattern = parse_template('Here: {"steps": ["likes", "open need"]}', 4)
-        >>> [step.role for step in pattern.steps]
-        ['likes', 'open need', 'recommendation']
-    """
+    """The template in a reply; thoughts and prose around the JSON object do not matter."""
     reply = next(json_objects(without_thoughts(text)), None)
     if reply is None:
         raise ValueError("the reply holds no complete JSON object")

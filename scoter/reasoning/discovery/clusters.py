@@ -62,9 +62,6 @@ def partition(
     "kmeans" takes the k in 2..max_clusters of the best silhouette. "hdbscan" (Campello et al. 2013)
     finds the number by itself, ignores `max_clusters`, and leaves points in sparse places in no
     cluster: -1. Its silhouette is that of the others, and 0 where it finds one cluster only.
-
-    Raises:
-        ConfigError: too few distinct points for two clusters, or no dense place.
     """
     distinct = len(np.unique(points.round(9), axis=0))  # rounding may part points that are equal
     if clustering == "hdbscan":
@@ -100,14 +97,7 @@ def on_a_plane(points: Points) -> Float[np.ndarray, "rows 2"]:
 
 
 def mean_over_users(values: Shaped[np.ndarray, "rows users"]) -> Recall:
-    """The mean with a 95 % normal interval over users; a user's rows are averaged first.
-
-    Example:
-        >>> hits = np.array([[True, False, False, False], [True, False, True, False]])
-        >>> recall = mean_over_users(hits)
-        >>> recall.mean, recall.users, recall.low < 0.375 < recall.high
-        (0.375, 4, True)
-    """
+    """The mean with a 95 % normal interval over users; a user's rows are averaged first."""
     per_user = values.mean(axis=0)
     mean, half = float(per_user.mean()), Z_95 * float(per_user.std(ddof=1)) / len(per_user) ** 0.5
     return Recall(mean, mean - half, mean + half, len(per_user))

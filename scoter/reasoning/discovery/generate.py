@@ -44,9 +44,6 @@ def hold_in(split: Split, config: DiscoverConfig, seed: int) -> tuple[HeldIn, He
 
     Validation and test targets are not used: the target is the last training item, hidden from the
     chain.
-
-    Raises:
-        ConfigError: too few users have two training items.
     """
     lengths = split.train.lengths
     able = np.flatnonzero(lengths >= 2)
@@ -65,17 +62,7 @@ def hold_in(split: Split, config: DiscoverConfig, seed: int) -> tuple[HeldIn, He
 
 
 def generate(catalog: Catalog, config: DiscoverConfig, seed: int) -> tuple[ReasoningPattern, ...]:
-    """`config.patterns` distinct patterns of `min_steps` to `max_steps` steps.
-
-    Raises:
-        ConfigError: the catalogue's steps allow fewer distinct patterns.
-
-    Example:
-        >>> shop = Catalog(("a",), {"title": ("Soap",), "brand": ("Lumi",)})
-        >>> patterns = generate(shop, DiscoverConfig(patterns=3, min_steps=2, max_steps=4), seed=0)
-        >>> {pattern.steps[-1].role for pattern in patterns} <= {"likely_next", "recommendation"}
-        True
-    """
+    """`config.patterns` distinct patterns of `min_steps` to `max_steps` steps."""
     if not 2 <= config.min_steps <= config.max_steps:
         raise ConfigError(
             f"discover.min_steps={config.min_steps} and max_steps={config.max_steps}: need 2 <= "
@@ -114,14 +101,6 @@ def vary(
     found. Fewer than `count` come back where the neighbourhood is exhausted. Recent items are put
     oldest first: Validate reads each step at its own place, so patterns that differ only in that
     score alike.
-
-    Example:
-        >>> shop = Catalog(("a",), {"title": ("Soap",), "brand": ("Lumi",)})
-        >>> config = DiscoverConfig(patterns=1, min_steps=2, max_steps=4)
-        >>> start = generate(shop, config, seed=0)
-        >>> near = vary(start, shop, config, {labels(start[0])}, count=5, seed=0)
-        >>> len(near), labels(start[0]) in map(labels, near)
-        (5, False)
     """
     grammar = _grammar(catalog, config, derive_seed(seed, "variations"))
     patterns: dict[tuple[str, ...], ReasoningPattern] = {}

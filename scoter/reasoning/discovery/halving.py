@@ -32,12 +32,6 @@ def successive_halving(
     the most promising candidate comes first. A single candidate is never advanced.
 
     Limit: a candidate that starts slowly is lost, however good it would become.
-
-    Example:
-        >>> scores = [0.1, 0.4, 0.2, 0.3]
-        >>> winner, rounds = successive_halving(4, 1, lambda candidate, units: scores[candidate])
-        >>> winner, [(each.candidates, each.units) for each in rounds]
-        (1, [((0, 1, 2, 3), 1), ((1, 3), 2)])
     """
     if candidates < 1 or first_units < 1:
         raise ConfigError(
@@ -53,12 +47,7 @@ def successive_halving(
 
 
 def halving_units(candidates: int, first_units: int) -> tuple[int, int]:
-    """Units that `successive_halving` spends in all, and those that its winner has had.
-
-    Example:
-        >>> halving_units(4, 1)
-        (8, 3)
-    """
+    """Units that `successive_halving` spends in all, and those that its winner has had."""
     _, rounds = successive_halving(candidates, first_units, lambda candidate, units: 0.0)
     spent = sum(each.units * len(each.candidates) for each in rounds)
     return spent, sum(each.units for each in rounds)

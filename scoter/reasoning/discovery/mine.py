@@ -56,9 +56,6 @@ def discover(
     Args:
         encode: turns sentences into vectors of the space that `item_vectors` lie in.
         item_vectors: row i embeds the text of item i.
-
-    Raises:
-        ConfigError: too few users, patterns or clusters for `config`; the message says which.
     """
     sizes = _round_sizes(config)
     samples = hold_in(split, config, seed)
@@ -253,12 +250,6 @@ def shed(pattern: ReasoningPattern, hits: Callable[[Patterns], Hits]) -> Reasoni
 
     One step is removed at a time, the one whose removal costs least, as long as the loss is within
     a standard error of the paired difference (the one-standard-error rule, Breiman et al. 1984).
-
-    Example:
-        >>> steps = tuple(Step("recent_item", {"lag": lag}) for lag in (3, 2, 1))
-        >>> hits = lambda patterns: np.array([[steps[1] in each.steps] for each in patterns])
-        >>> shed(ReasoningPattern(steps), hits).steps == (steps[1],)
-        True
     """
     while len(pattern) > 1:
         left = itertools.combinations(pattern.steps, len(pattern) - 1)

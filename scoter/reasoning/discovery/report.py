@@ -142,11 +142,6 @@ def compare(
 
     Where nobody hit anything, a normal interval would have no width; `agresti_min` then replaces
     it, for NDCG too, whose differences are no larger.
-
-    Example:
-        >>> ranks = np.array([1, 11, 3, 11])
-        >>> compare(ranks, np.array([11, 11, 1, 11]), ("direct",), 10, Calls(0, 4)).gain.mean
-        0.25
     """
     blank = not ((mined <= k) | (rival <= k)).any()
 
@@ -180,9 +175,6 @@ def draw_points(
 
 def pattern_from_json(text: str) -> ReasoningPattern:
     """The pattern in the text of a `pattern.json`, or in a shorter one that a person wrote.
-
-    Raises:
-        DataError: the text is something else.
 
     Example:
         >>> pattern_from_json('{"pattern": {"steps": [{"role": "recommendation"}]}}').steps

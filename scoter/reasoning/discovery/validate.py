@@ -79,11 +79,6 @@ def agresti_min(gain: Float[np.ndarray, " users"]) -> Recall:
 
     Half a user is added to each of the four outcomes of a pair before the normal 95 % interval is
     taken (Agresti and Min 2005), which draws it towards 0; the mean is that of the data.
-
-    Example:
-        >>> gain = agresti_min(np.zeros(16))
-        >>> round(gain.low, 3), gain.mean, round(gain.high, 3)
-        (-0.109, 0.0, 0.109)
     """
     better, worse = float((gain > 0).sum()) + 0.5, float((gain < 0).sum()) + 0.5
     count, centre = len(gain) + 2, (better - worse) / (len(gain) + 2)
