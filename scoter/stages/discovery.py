@@ -44,9 +44,8 @@ def sized_for(experiment: Experiment, model: "ModelChoice | None") -> Experiment
         return experiment
     sizes = replace(experiment.discover, users=50, fresh_users=50)
     if model.small:
-        sizes = replace(
-            sizes, fresh_users=40, max_steps=4, max_clusters=6, sampling=_SMALL_SAMPLING
-        )
+        small = {"max_steps": 4, "max_clusters": 6, "sampling": _SMALL_SAMPLING}
+        sizes = replace(sizes, fresh_users=40, **small)
     return replace(experiment, discover=sizes)
 
 

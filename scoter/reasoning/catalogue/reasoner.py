@@ -75,11 +75,9 @@ class Role:
     most: Mapping[str, int] = field(default_factory=dict)
 
     def filled(self, parameters: Parameters) -> Parameters:
-        """The parameters, and the defaults of those that are left open."""
         return {name: values[0] for name, values in self.parameters.items()} | dict(parameters)
 
     def facet_of(self, parameters: Parameters) -> str:
-        """The facet that the step with these parameters speaks of."""
         return str(self.filled(parameters).get(self.facet, self.facet))
 
 
@@ -113,10 +111,8 @@ def check_step(step: Step, catalog: Catalog) -> Role:
     role = ROLES[step.role]
     for name, value in step.parameters.items():
         if name not in role.parameters:
-            choices = ", ".join(role.parameters) or "none"
-            raise ConfigError(
-                f"role {role.name!r} has no parameter {name!r}; its parameters are: {choices}"
-            )
+            choices = f"its parameters are: {', '.join(role.parameters) or 'none'}"
+            raise ConfigError(f"role {role.name!r} has no parameter {name!r}; {choices}")
         listed = role.parameters[name]
         wrong = f"{step.label()}: {name} is {value!r}"
         if isinstance(listed[0], str) and value not in listed:

@@ -66,7 +66,7 @@ def popular_in(
 
 
 def commonest(codes: Int[np.ndarray, "rows items"], count: int, least: int = 1) -> Best:
-    """The `count` most common codes of each row, seen `least` times or more; the leftmost of a tie."""
+    """Each row's `count` most common codes, seen `least` times or more; the leftmost of a tie."""
     width = codes.shape[1]
     same = codes[:, :, None] == codes[:, None, :]
     first = ~(same & np.tri(width, k=-1, dtype=bool)).any(axis=2)

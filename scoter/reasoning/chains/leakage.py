@@ -75,17 +75,14 @@ def mention_table(
 def _check(table: ChainTable, split: Split) -> None:
     counts = split.train.lengths + np.isin(np.arange(split.train.user_count), split.valid.users)
     if not np.array_equal(np.diff(table.starts), counts):
-        raise DataError(
-            f"the chains cover {len(table.starts) - 1} users and {table.starts[-1]} prefixes, the "
-            f"split has {split.train.user_count} users and {counts.sum()} prefixes; write the "
-            "chains with this split"
-        )
+        covered = f"the chains cover {len(table.starts) - 1} users and {table.starts[-1]} prefixes"
+        known = f"the split has {split.train.user_count} users and {counts.sum()} prefixes"
+        raise DataError(f"{covered}, {known}; write the chains with this split")
 
 
 def _targets(
     split: Split, part: str, order: Int[np.ndarray, " users"], sample: int, seed: int
 ) -> tuple[Rows, Rows, Rows]:
-    """Users, prefix lengths and the items that follow those prefixes."""
     lengths = split.train.lengths
     if part in ("train", "last-train"):
         users = order[lengths[order] >= 2][:sample]
@@ -135,5 +132,5 @@ def _standardised(named: Shares, cells: Rows, mix: dict[int, int]) -> tuple[floa
 def _named(texts: list[str], facet: Facet | None, targets: Rows) -> Float[np.ndarray, " known"]:
     if facet is None:
         return np.zeros(0)
-    known = [(code, text) for code, text in zip(facet.codes[targets], texts, strict=True)]
+    known = zip(facet.codes[targets], texts, strict=True)
     return np.array([facet.labels[code] in text for code, text in known if code >= 0], np.float64)

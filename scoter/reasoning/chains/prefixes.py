@@ -38,10 +38,8 @@ class PrefixPolicy:
         match = _FORM.fullmatch(text)
         numbers = [int(part) if part else None for part in match.groups()] if match else [0, 0]
         if 0 in numbers:
-            raise ConfigError(
-                f"prefixes = {text!r}; use every, anchors, anchors:K or anchors:K:M with K and M "
-                "from 1 on"
-            )
+            forms = "every, anchors, anchors:K or anchors:K:M with K and M from 1 on"
+            raise ConfigError(f"prefixes = {text!r}; use {forms}")
         return cls(numbers[0] or (1 if text == "every" else DISTANCE), numbers[1] or 0)
 
     def __str__(self) -> str:
@@ -65,9 +63,8 @@ class PrefixPolicy:
 def sample_of_users(user_count: int, count: int, seed: int) -> Int[np.ndarray, " chosen"]:
     """A random ascending sample, all users for `count` 0; a larger one holds a smaller one."""
     if count < 0 or count > user_count:
-        raise ConfigError(
-            f"users = {count}; this dataset has {user_count} users (0 takes all of them)"
-        )
+        known = f"this dataset has {user_count} users (0 takes all of them)"
+        raise ConfigError(f"users = {count}; {known}")
     if not count:
         return np.arange(user_count)
     return np.sort(np.random.default_rng(seed).permutation(user_count)[:count])
@@ -87,10 +84,8 @@ class AnchorTable:
         self._keys = users.astype(np.int64) * self._base + prefix_lengths
         sound = (np.diff(self._keys) > 0).all() and (prefix_lengths >= 1).all()
         if not (sound and (users >= 0).all()):
-            raise ConfigError(
-                "anchors must be distinct (user, prefix length >= 1) pairs in ascending order; "
-                "sort them first"
-            )
+            wanted = "distinct (user, prefix length >= 1) pairs in ascending order"
+            raise ConfigError(f"anchors must be {wanted}; sort them first")
         self._users = users
 
     def latest(self, users: Rows, prefix_lengths: Rows) -> Rows:

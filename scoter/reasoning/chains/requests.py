@@ -144,12 +144,8 @@ def _schema(roles: tuple[str, ...], config: WritingConfig) -> str:
 
 def closed_object(properties: dict[str, Json]) -> dict[str, Json]:
     """The JSON schema of an object with exactly these properties, in this order."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [*properties],
-        "additionalProperties": False,
-    }
+    required = {"required": [*properties], "additionalProperties": False}
+    return {"type": "object", "properties": properties, **required}
 
 
 def array_of(item: Json, most: int) -> dict[str, Json]:

@@ -34,10 +34,8 @@ class ChainTable:
     def embed(self, vectors: Float[np.ndarray, "sentences dim"], encoder: str) -> StepEmbeddings:
         """The chains' step embeddings, from one vector per sentence in the order of `sentences`."""
         if len(vectors) != len(self.sentences):
-            raise DataError(
-                f"{len(vectors)} vectors were given for {len(self.sentences)} sentences; encode "
-                f"`table.sentences`"
-            )
+            given = f"{len(vectors)} vectors were given for {len(self.sentences)} sentences"
+            raise DataError(f"{given}; encode `table.sentences`")
         arrays = (self.indices, self.offsets, self.starts)
         return StepEmbeddings(vectors, *arrays, self.pattern, encoder)
 
@@ -51,10 +49,8 @@ class ChainTable:
         known = 0 <= user < len(self.starts) - 1
         count = int(self.starts[user + 1] - self.starts[user]) if known else 0
         if not 1 <= prefix_length <= count:
-            raise DataError(
-                f"user {user} has chains for the prefix lengths 1 to {count}, not for "
-                f"{prefix_length}"
-            )
+            held = f"user {user} has chains for the prefix lengths 1 to {count}"
+            raise DataError(f"{held}, not for {prefix_length}")
         first = (int(self.starts[user]) + prefix_length - 1) * len(self.pattern)
         steps = tuple(self.bag(first + step) for step in range(len(self.pattern)))
         origin = (self.model, self.prompt_version)

@@ -46,8 +46,7 @@ def chain_features(
 ) -> Float[np.ndarray, "chains features"]:
     """Three blocks of equal variance: roles by place from the last step, all roles, and text.
 
-    Roles are free wording, so a role is its sentence embedding: two wordings of one role lie near
-    each other.
+    Roles are free wording, so a role is its sentence embedding.
     """
     roles = list(dict.fromkeys(role for sampled in chains for role in sampled.roles))
     texts = list(dict.fromkeys(text for sampled in chains for text in sampled.texts))
@@ -75,10 +74,7 @@ def cluster_chains(
     config: DiscoverConfig,
     seed: int,
 ) -> tuple[list[ChainCluster], float]:
-    """Clusters, best lower bound of recall first, and their silhouette.
-
-    Ties go to the better lower bound of NDCG, then to the larger cluster.
-    """
+    """Clusters, best lower bound of recall (then of NDCG) first, and their silhouette."""
     distinct = len(np.unique(points.round(9), axis=0))
     if len(points) < FEWEST_CHAINS or distinct < 3:
         raise LanguageModelError(
@@ -135,10 +131,8 @@ def write_template(
     named = dict.fromkeys(outlined(chains[member], most) for member in cluster.members)
     outlines = [roles for roles in named if roles][:MEDOIDS]
     if not outlines:
-        raise LanguageModelError(
-            "the chains of the best cluster name no step but a recommendation; there is no "
-            "pattern to mine"
-        )
+        named_none = "the chains of the best cluster name no step but a recommendation"
+        raise LanguageModelError(f"{named_none}; there is no pattern to mine")
     request = template_request(outlines, writing, most)
     replies: list[lm.Completion] = []
     asked = request
@@ -156,7 +150,7 @@ def write_template(
 
 
 def outlined(sampled: SampledChain, most: int) -> tuple[str, ...]:
-    """A chain's roles, each once, without a recommendation; the last `most` of them."""
+    """A chain's last `most` roles, each once, without a recommendation."""
     return tuple(step.role for step in outline(sampled.roles).steps[:-1])[-most:]
 
 
@@ -199,8 +193,6 @@ def parse_template(text: str, most: int) -> ReasoningPattern:
     pattern = outline(roles)
     distinct = all(roles) and len({role.lower() for role in roles}) == len(roles)
     if not distinct or not 1 <= len(pattern) - 1 <= most:
-        raise ValueError(
-            f"the outline {roles} must have 1 to {most} steps, none blank, none twice, besides "
-            f"the recommendation"
-        )
+        wanted = f"1 to {most} steps, none blank, none twice, besides the recommendation"
+        raise ValueError(f"the outline {roles} must have {wanted}")
     return pattern

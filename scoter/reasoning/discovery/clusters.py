@@ -44,10 +44,7 @@ def cluster_patterns(
     seed: int,
     clustering: Clustering = "kmeans",
 ) -> tuple[list[Cluster], float]:
-    """The clusters of `partition`, best lower bound of recall first, and their silhouette.
-
-    The lower bound asks for recall that is high *and* certain.
-    """
+    """The clusters of `partition`, best lower bound of recall first, and their silhouette."""
     numbers, silhouette = partition(points, max_clusters, seed, clustering)
     members = [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]
     clusters = [Cluster(group, mean_over_users(hits[group])) for group in members]
@@ -68,11 +65,9 @@ def partition(
         return _by_density(points, distinct)
     largest = min(max_clusters, distinct - 1)
     if largest < 2:
-        raise ConfigError(
-            f"discover.patterns={len(points)} ({distinct} distinct) and "
-            f"discover.max_clusters={max_clusters}: choosing k by silhouette needs at least 3 "
-            "distinct patterns and 2 clusters"
-        )
+        given = f"discover.patterns={len(points)} ({distinct} distinct) and "
+        given += f"discover.max_clusters={max_clusters}: choosing k by silhouette needs at least"
+        raise ConfigError(f"{given} 3 distinct patterns and 2 clusters")
     best_score, best = -np.inf, np.zeros(len(points), np.int64)
     for count in range(2, largest + 1):
         model = KMeans(count, n_init=_STARTS, random_state=seed % 2**32)
@@ -120,10 +115,7 @@ def features(
 
 
 def in_blocks(*blocks: Float[np.ndarray, "rows _"]) -> Points:
-    """Blocks of features side by side, each centred and divided by its own spread.
-
-    So each block counts alike, however many columns it has.
-    """
+    """Blocks side by side, centred and divided by their spread, so that each counts alike."""
     scaled = []
     for block in blocks:
         centred = block - block.mean(axis=0)
@@ -139,10 +131,9 @@ def _by_density(points: Points, distinct: int) -> tuple[Int[np.ndarray, " rows"]
         numbers = HDBSCAN(smallest, copy=_COPY).fit_predict(points).astype(np.int64)
     inside = numbers >= 0
     if not inside.any():
-        raise ConfigError(
-            f"discover.clustering=hdbscan found no cluster among {len(points)} points ({distinct} "
-            "distinct); generate more, or set discover.clustering=kmeans"
-        )
+        given = f"no cluster among {len(points)} points ({distinct} distinct)"
+        remedy = "generate more, or set discover.clustering=kmeans"
+        raise ConfigError(f"discover.clustering=hdbscan found {given}; {remedy}")
     several = numbers.max() >= 1
     return numbers, float(silhouette_score(points[inside], numbers[inside])) if several else 0.0
 

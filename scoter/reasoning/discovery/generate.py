@@ -40,11 +40,7 @@ class HeldIn:
 
 
 def hold_in(split: Split, config: DiscoverConfig, seed: int) -> tuple[HeldIn, HeldIn]:
-    """`config.users` users to choose patterns on, and `config.fresh_users` others to confirm on.
-
-    Validation and test targets are not used: the target is the last training item, hidden from the
-    chain.
-    """
+    """`config.users` users to choose patterns on, and `config.fresh_users` others to confirm on."""
     lengths = split.train.lengths
     able = np.flatnonzero(lengths >= 2)
     wanted = config.users + config.fresh_users
@@ -64,10 +60,8 @@ def hold_in(split: Split, config: DiscoverConfig, seed: int) -> tuple[HeldIn, He
 def generate(catalog: Catalog, config: DiscoverConfig, seed: int) -> tuple[ReasoningPattern, ...]:
     """`config.patterns` distinct patterns of `min_steps` to `max_steps` steps."""
     if not 2 <= config.min_steps <= config.max_steps:
-        raise ConfigError(
-            f"discover.min_steps={config.min_steps} and max_steps={config.max_steps}: need 2 <= "
-            f"min_steps <= max_steps"
-        )
+        given = f"discover.min_steps={config.min_steps} and max_steps={config.max_steps}"
+        raise ConfigError(f"{given}: need 2 <= min_steps <= max_steps")
     grammar = _grammar(catalog, config, derive_seed(seed, "patterns"))
     patterns: dict[tuple[str, ...], ReasoningPattern] = {}
     vain = 0
@@ -79,12 +73,10 @@ def generate(catalog: Catalog, config: DiscoverConfig, seed: int) -> tuple[Reaso
         if new:
             patterns[name] = pattern
         vain = 0 if new else vain + 1
-    if len(patterns) == config.patterns:
-        return tuple(patterns.values())
-    raise ConfigError(
-        f"discover.patterns={config.patterns}, but only {len(patterns)} distinct patterns were "
-        f"found; ask for fewer"
-    )
+    if len(patterns) < config.patterns:
+        distinct = f"but only {len(patterns)} distinct patterns were found; ask for fewer"
+        raise ConfigError(f"discover.patterns={config.patterns}, {distinct}")
+    return tuple(patterns.values())
 
 
 def vary(
@@ -97,10 +89,8 @@ def vary(
 ) -> tuple[ReasoningPattern, ...]:
     """At most `count` new patterns near the `seeds`, none of which is among the labels `known`.
 
-    Each is a seed with one or two changes (`CHANGES`). So the next round starts from what one round
-    found. Fewer than `count` come back where the neighbourhood is exhausted. Recent items are put
-    oldest first: Validate reads each step at its own place, so patterns that differ only in that
-    score alike.
+    Each is a seed with one or two `CHANGES`; there may be fewer than `count` of them. Recent items
+    are put oldest first, since patterns that differ only in that score alike.
     """
     grammar = _grammar(catalog, config, derive_seed(seed, "variations"))
     patterns: dict[tuple[str, ...], ReasoningPattern] = {}
@@ -125,8 +115,7 @@ def labels(pattern: ReasoningPattern) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class _Grammar:
-    """What patterns are drawn from. Choices in two stages give each family the same chance."""
-
+    # Choices in two stages give each family the same chance.
     families: list[list[Move]]  # moves by role, and the trails
     finals: list[list[Step]]  # last steps by role
     rng: np.random.Generator = field(repr=False)
@@ -141,7 +130,6 @@ class _Grammar:
         return self.pick(self.pick(self.finals))
 
     def fill(self, room: int) -> list[Step]:
-        """Random moves that fit into `room` steps, in random order."""
         moves: list[Move] = []
         while room > 0:
             move = self.move()
@@ -167,11 +155,8 @@ class _Grammar:
         if change == "exchange":
             neighbours = before[place : place + 2]
             return (*before[:place], *neighbours[::-1], *before[place + 2 :], last)
-        return (
-            *before[: place + 1],
-            *other.steps[int(self.rng.integers(len(other))) : -1],
-            other.steps[-1],
-        )
+        start = int(self.rng.integers(len(other)))
+        return (*before[: place + 1], *other.steps[start:-1], other.steps[-1])
 
 
 def _grammar(catalog: Catalog, config: DiscoverConfig, seed: int) -> _Grammar:
@@ -196,7 +181,6 @@ def _trail(name: int | float | str, length: int) -> Move:
 
 
 def _oldest_first(steps: Sequence[Step]) -> ReasoningPattern:
-    """The same steps, those of one field of recent items with the oldest item first."""
     ordered = list(steps)
     places: dict[int | float | str, list[int]] = {}
     for place, step in enumerate(steps):

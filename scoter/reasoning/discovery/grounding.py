@@ -53,12 +53,8 @@ def target_ranks(ranked: Int[np.ndarray, "chains k"], targets: Chains) -> Chains
 class Grounding:
     """A catalogue's names, indexed for look-up.
 
-    Args:
-        names: one per item.
-        item_vectors: the embedding of each name, from the encoder that `encode` calls.
-        encode: sentences to vectors.
-        lexical: weight of the lexical match, in [0, 1].
-        least: the score from which on a name is grounded, in [0, 1].
+    `item_vectors` are the names' embeddings by `encode`; `lexical` is the weight of the lexical
+    match and `least` the score from which on a name is grounded, both in [0, 1].
 
     Example:
         >>> shop = ["Lumi red lipstick", "Aster rose soap"]
@@ -79,10 +75,8 @@ class Grounding:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         if len(names) != len(item_vectors) or not len(names):
-            raise DataError(
-                f"{len(names)} names and {len(item_vectors)} item vectors; give one of each per "
-                "item, at least one"
-            )
+            given = f"{len(names)} names and {len(item_vectors)} item vectors"
+            raise DataError(f"{given}; give one of each per item, at least one")
         for name, value in (("lexical", lexical), ("least", least)):
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name} = {value}; it must lie in [0, 1]")
@@ -92,10 +86,7 @@ class Grounding:
         self._vectors = _unit(np.asarray(item_vectors, np.float32))
 
     def ground(self, names: Sequence[str]) -> Grounded:
-        """The item meant by each name; among equal scores the lower item number.
-
-        Memory: 256 names times the catalogue at a time.
-        """
+        """The item meant by each name; among equal scores the lower item number."""
         distinct = sorted(set(names))
         items, scores = np.zeros(len(distinct), np.int64), np.zeros(len(distinct), np.float32)
         for start in range(0, len(distinct), _BATCH):

@@ -2,9 +2,7 @@
 
 The method is that of Jamieson and Talwalkar (2016). The paper calls discovery and transfer "a
 jointly optimised problem"; its abstract says no more. In our reading the candidates are patterns, a
-unit is an epoch of training the transfer with a pattern's chains, and a score is what that transfer
-reaches on held-in targets. A survivor continues from where it stands, so that choosing and training
-alternate.
+unit is an epoch of training with a pattern's chains, and a score is the result on held-in targets.
 """
 
 from collections.abc import Callable
@@ -34,9 +32,8 @@ def successive_halving(
     Limit: a candidate that starts slowly is lost, however good it would become.
     """
     if candidates < 1 or first_units < 1:
-        raise ConfigError(
-            f"candidates = {candidates} and first_units = {first_units}; both must be 1 or more"
-        )
+        given = f"candidates = {candidates} and first_units = {first_units}"
+        raise ConfigError(f"{given}; both must be 1 or more")
     left, units, rounds = list(range(candidates)), first_units, []
     while len(left) > 1:
         scores = {candidate: advance(candidate, units) for candidate in left}

@@ -39,14 +39,8 @@ class ProgressBars:
     def __call__(self, part: str, done: int, total: int) -> None:
         if self._bar is None or part != self._part:
             # `disable=None` shows no bar where stderr is no terminal.
-            self._bar = tqdm(
-                desc=part,
-                total=total,
-                unit=f" {self._of}",
-                leave=False,
-                file=sys.stderr,
-                disable=None,
-            )
+            unit, to = f" {self._of}", sys.stderr
+            self._bar = tqdm(desc=part, total=total, unit=unit, leave=False, file=to, disable=None)
             self._part, self._began = part, time.monotonic()
         self._bar.update(done - self._bar.n)
         seconds = time.monotonic() - self._began

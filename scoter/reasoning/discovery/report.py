@@ -48,7 +48,6 @@ class Rival:
     calls: Calls
 
     def to_json(self) -> dict[str, object]:
-        """The rival as plain values; the mean recall and its interval stand beside the rest."""
         return {
             **asdict(self.recall),
             "steps": list(self.steps),
@@ -114,10 +113,7 @@ class Discovery:
         parts = asdict(self)
         mined = ("support", "recall", "ndcg", "chosen_on", "distilled_by", "votes")
         tree = {
-            "pattern": {
-                "steps": self.pattern.to_json(),
-                **{name: parts[name] for name in mined},
-            },
+            "pattern": {"steps": self.pattern.to_json()} | {name: parts[name] for name in mined},
             "clusters": parts["clusters"],
             "silhouette": self.silhouette,
             "rivals": {name: rival.to_json() for name, rival in self.rivals.items()},
@@ -140,8 +136,7 @@ def compare(
 ) -> Rival:
     """A rival's report, from the target's ranks for both at the same users; beyond `k` is a miss.
 
-    Where nobody hit anything, a normal interval would have no width; `agresti_min` then replaces
-    it, for NDCG too, whose differences are no larger.
+    Where nobody hit anything, `agresti_min` replaces the normal interval, which has no width.
     """
     blank = not ((mined <= k) | (rival <= k)).any()
 
@@ -183,8 +178,6 @@ def pattern_from_json(text: str) -> ReasoningPattern:
     try:
         return ReasoningPattern.from_json(json.loads(text)["pattern"]["steps"])
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"this is no pattern file ({type(error).__name__}: {error}); it should read "
-            f'{{"pattern": {{"steps": [{{"role": ..., "parameters": {{...}}}}, ...]}}}}, but '
-            f"starts {text[:60]!r}"
-        ) from None
+        cause = f"this is no pattern file ({type(error).__name__}: {error}); it should read"
+        form = '{"pattern": {"steps": [{"role": ..., "parameters": {...}}, ...]}}'
+        raise DataError(f"{cause} {form}, but starts {text[:60]!r}") from None

@@ -157,10 +157,9 @@ def ground(
     targets: Int[np.ndarray, " users"],
     seed: int,
 ) -> Int[np.ndarray, " users"]:
-    """The 1-based rank of each user's target in the catalogue; the top of this file has the scores.
+    """The 1-based rank of each user's target by this module's score; ties go to the lower item.
 
-    `seed` draws the halves and the negatives of the logit. Among equal scores the lower item number
-    comes first.
+    `seed` draws the halves and the negatives of the logit.
     """
     rng = np.random.default_rng(derive_seed(seed, "ground"))
     steps = steps.astype(np.float32)
