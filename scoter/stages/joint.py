@@ -95,7 +95,7 @@ class Chosen:
     cpu_seconds: dict[str, float]  # by part
 
     def as_json(self) -> dict[str, object]:
-        """What `rounds.json` holds."""
+        """The content of `rounds.json`."""
         return {
             "candidates": [list(labels(pattern)) for pattern in self.candidates],
             "chosen": self.candidates.index(self.pattern),

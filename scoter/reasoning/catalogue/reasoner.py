@@ -1,12 +1,10 @@
 """`CatalogReasoner`: a SYMBOLIC STAND-IN for a language model. No language model writes its chains.
 
 It fills the roles of a pattern with sentences made from the visible history, the catalogue and
-cross-fitted statistics. It cannot add what a language model might: knowledge from outside the
-dataset, and free wording.
+cross-fitted statistics, without knowledge from outside the dataset and without free wording.
 
-Sentences say what was chosen, never when: one item gives the same sentence at every lag, so order
-lives in the order of the steps alone. (A sentence that held its position would keep the order even
-in a mean pool.)
+One item gives the same sentence at every lag, so the order is in the order of the steps alone. (A
+sentence that held its position would keep the order even in a mean pool.)
 """
 
 from collections.abc import Callable, Mapping

@@ -1,12 +1,10 @@
 """Counts over a training log, cross-fitted: no user's chain uses counts of that user's own log.
 
-Without cross-fitting, the most common successors of the last item contain the training target
-mostly because the target's own transition was counted. They hardly ever contain the test target,
+Without cross-fitting, the training target's own transition is counted and the test target's is not,
 so a model would learn to copy the chain.
 
-Limit: the other users' *training* logs lack everybody's last two interactions. Items that are
-bought late are counted less often, so the statistics are slightly less informative about
-validation and test targets than about training targets. `leakage.mention_table` measures this.
+Limit: the other users' *training* logs lack everybody's last two interactions, so the statistics
+say slightly less about validation and test targets; `leakage.mention_table` measures this.
 """
 
 from dataclasses import dataclass

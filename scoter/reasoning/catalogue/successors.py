@@ -22,8 +22,8 @@ def likely_next(
     that code, of the cross-fitted transition count times LAG_DECAY ** (lag - 1). Ties go to the
     more popular code, then to the lower number. `new_only` leaves out the visible items.
 
-    A code's strength is its score over the root of the sum of the row's scores: counts scatter by
-    their root, so it says how far the code stands out. Where there is no code: -1, strength 0.
+    A code's strength is its score over the root of the sum of the row's scores, because counts
+    scatter by their root. Where there is no code: -1, strength 0.
     """
     best = np.full((len(view), count), -1, np.int64)
     strength = np.zeros((len(view), count))

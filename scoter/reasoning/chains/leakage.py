@@ -1,9 +1,8 @@
 """How often each step names the item to be predicted, in training, validation and test.
 
 Where these shares disagree, a model learns in training to trust a step that tells it less later.
-They may disagree without a leak: later interactions end at other items, and any honest step names a
-rarer target less often. So each share is also standardised to one mix of how often other users
-bought the history's last item and the target.
+They may disagree without a leak, since any honest step names a rarer target less often. So each
+share is also standardised to one mix of how often other users bought the last item and the target.
 """
 
 from collections.abc import Sequence
@@ -44,12 +43,10 @@ def mention_table(
     name (or its finest category) stands in one of the step's sentences.
 
     Returns:
-        step, part; item, category: shares, and their standard errors item_error, category_error
-        (NaN where the catalogue has no categories); chains: their number; item_alike and
-        item_alike_error: `item` reweighted to the first part's mix over cells of two counts
-        (`EDGES` bounds them), how many other users' training logs hold the history's last item, and
-        how many the target. Cells that a part lacks are left out. Parts that agree in `item_alike`
-        but not in `item` differ in the items they ask for.
+        step, part; item, category: shares and their standard errors (NaN without categories);
+        chains: their number; item_alike: `item` reweighted to the first part's mix over cells of
+        two counts (`EDGES` bounds them), how many other users' training logs hold the history's
+        last item, and how many the target. Cells that a part lacks are left out.
     """
     _check(table, split)
     facets = read_facets(catalog)

@@ -1,9 +1,7 @@
 """Which prefixes get a chain of their own, and which chain the other prefixes read.
 
 A language model's chain is expensive, so it may be written at anchors alone. A position reads the
-latest chain at or before it, never a later one, so a training prefix of t items reads what was
-written from at most t items. An anchor's place depends only on the number of items before it: a
-user's later interactions move none.
+latest chain at or before it. A user's later interactions move no anchor.
 """
 
 import re
@@ -62,7 +60,7 @@ class PrefixPolicy:
 
 def sample_of_users(user_count: int, count: int, seed: int) -> Int[np.ndarray, " chosen"]:
     """A random ascending sample, all users for `count` 0; a larger one holds a smaller one."""
-    if count < 0 or count > user_count:
+    if not 0 <= count <= user_count:
         known = f"this dataset has {user_count} users (0 takes all of them)"
         raise ConfigError(f"users = {count}; {known}")
     if not count:

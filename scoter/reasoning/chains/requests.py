@@ -1,7 +1,6 @@
 """The request that asks a language model for one chain with the steps of a pattern.
 
-Everything in `WritingConfig` is part of the request or of how its reply is read, so equal configs,
-patterns and histories give equal requests, and a stored reply is found again.
+Equal configs, patterns and histories give equal requests, so a stored reply is found again.
 """
 
 from collections.abc import Sequence

@@ -62,9 +62,8 @@ def write_chains(
 ) -> ChainTable:
     """The chains of all users' training, validation and test prefixes, by the catalogue reasoner.
 
-    Prefix length p sees items 1..p of its user, the last `max_items` of them. With n training
-    items, p = n is the history before the validation target, p = n + 1 that before the test target.
-    `seed` draws the groups of the cross-fitted statistics.
+    Prefix length p sees the last `max_items` of its user's items 1..p. With n training items, p = n
+    is before the validation target, p = n + 1 before the test target. `seed` draws the folds.
     """
     users, prefix_lengths, starts = every_prefix(split)
     view = look(split, users, prefix_lengths, max_items)
@@ -109,10 +108,7 @@ def hand_written_pattern(catalog: Catalog) -> ReasoningPattern:
 
 
 def save_chains(table: ChainTable, folder: Path) -> None:
-    """`sentences.parquet`, and `chains.parquet` with one row per chain.
-
-    A row has the user, the prefix length, and for each step the numbers of its sentences.
-    """
+    """`sentences.parquet`, and `chains.parquet`: user, prefix length, and sentences by step."""
     users = np.repeat(np.arange(len(table.starts) - 1), np.diff(table.starts))
     chain_count, steps = int(table.starts[-1]), len(table.pattern)
     bags = pa.ListArray.from_arrays(table.offsets.astype(np.int32), table.indices.astype(np.int32))

@@ -1,8 +1,7 @@
 """Mine single chains: features, clusters, medoids, and a template from the best cluster's medoids.
 
-A language model chooses each chain's steps by itself, so here a chain is a point (the catalogue
-reasoner's points are patterns, see `clusters.py`). The cluster of a chain must not say how
-predictable its user is. So the text of a chain enters minus the mean of that user's chains, and a
+A language model chooses each chain's steps by itself, so here a chain is a point. Its cluster must
+not say how predictable its user is, so its text enters minus the mean of that user's chains, and a
 cluster's recall is a mean over users of their chains in it.
 """
 
@@ -124,8 +123,7 @@ def write_template(
 ) -> Template:
     """The model's template for a cluster, from the outlines of the cluster's medoids.
 
-    Where no reply is a template, the medoid's outline is taken, cut to `config.max_steps`. The
-    model sees roles only, no user's text.
+    Where no reply is a template, the medoid's outline is. The model sees roles, no user's text.
     """
     most = config.max_steps - 1
     named = dict.fromkeys(outlined(chains[member], most) for member in cluster.members)

@@ -1,8 +1,7 @@
 """Cluster patterns by structure and text, and give each cluster its recall.
 
-Every pattern is tried on the same users, so all its chains share one structure: a pattern's point
-is its structure next to the mean text of its chains. Clusters of single chains by their text would
-gather users who are easy to predict (one niche, say), and choosing a cluster would choose users.
+A pattern's point is its structure next to the mean text of its chains. Clusters of single chains by
+their text would gather users who are easy to predict, and choosing a cluster would choose users.
 """
 
 import warnings

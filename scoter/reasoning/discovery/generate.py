@@ -1,9 +1,8 @@
 """Generate: varied patterns, and a held-in sample of users to try them on.
 
 The paper samples patterns from a language model by nucleus sampling; here a seeded grammar does. A
-pattern is a shuffled list of moves and one final step that names what comes next, so that it can be
-grounded in the catalogue. A move is one offered step, or a trail: the same field of the last n
-items, oldest first. Later rounds also vary what was mined.
+pattern is a shuffled list of moves and one final step that names what comes next. A move is one
+offered step, or a trail: the same field of the last n items, oldest first.
 """
 
 from collections.abc import Collection, Sequence

@@ -5,9 +5,8 @@ The paper leaves grounding open. Here the score of an item for a name is
     lexical * (cosine of tf-idf weighted character 3- and 4-grams) + (1 - lexical) * (cosine of
     sentence embeddings)
 
-so that a misspelt or shortened title is found by its letters and a paraphrase by its meaning. The
-best item is meant if its score reaches `least`. Otherwise the name is *ungrounded*: it is counted,
-and never replaced by a guess.
+so that a misspelt title is found by its letters and a paraphrase by its meaning. The best item is
+meant if its score reaches `least`; otherwise the name is *ungrounded*, and never guessed.
 """
 
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ Beauty products that are *not* among these 2,500 names score .56 in the median, 
 the nearest one."""
 
 Chains = Int[np.ndarray, " chains"]
+Ranked = Int[np.ndarray, "chains k"]
 _BATCH = 256
 
 
@@ -39,7 +39,7 @@ class Grounded:
     scores: Float[np.ndarray, " names"]  # of the best item, meant or not
 
 
-def target_ranks(ranked: Int[np.ndarray, "chains k"], targets: Chains) -> Chains:
+def target_ranks(ranked: Ranked, targets: Chains) -> Chains:
     """The 1-based place of each chain's target among its items, k + 1 where it is not among them.
 
     Example:
@@ -98,20 +98,18 @@ class Grounding:
         rows = np.array([places[name] for name in names], np.int64)
         return Grounded(items[rows], scores[rows])
 
-    def rank(
-        self, recommendations: Sequence[Sequence[str]], k: int
-    ) -> tuple[Int[np.ndarray, "chains k"], Grounded]:
-        """Each chain's first `k` distinct items in its order, padded with -1; and all its names.
+    def rank(self, recommendations: Sequence[Sequence[str]], k: int) -> Ranked:
+        """Each chain's first `k` distinct items in its order, padded with -1.
 
         A name that is ungrounded, or means an item that an earlier one meant, takes no place.
         """
-        grounded = self.ground([name for names in recommendations for name in names])
+        named = self.ground([name for names in recommendations for name in names]).items
         ranked = np.full((len(recommendations), k), -1, np.int64)
         ends = np.cumsum([len(names) for names in recommendations])
-        for row, items in enumerate(np.split(grounded.items, ends)[:-1]):
+        for row, items in enumerate(np.split(named, ends)[:-1]):
             best = list(dict.fromkeys(items[items >= 0].tolist()))[:k]
             ranked[row, : len(best)] = best
-        return ranked, grounded
+        return ranked
 
     def _scores(self, names: list[str]) -> Float[np.ndarray, "names items"]:
         letters = (self._grams.transform(names) @ self._names).toarray().astype(np.float32)

@@ -25,9 +25,8 @@ def successive_halving(
 ) -> tuple[int, list[Round]]:
     """The last candidate, and the rounds: each has half as many candidates and twice the units.
 
-    `advance(candidate, units)` trains a candidate for so many more units and returns its score,
-    where more is better. The better half survives, rounded down; among equals the lower number, so
-    the most promising candidate comes first. A single candidate is never advanced.
+    `advance(candidate, units)` trains a candidate for so many more units and returns its score, to
+    be maximised. The better half survives, rounded down; among equals the lower number.
 
     Limit: a candidate that starts slowly is lost, however good it would become.
     """

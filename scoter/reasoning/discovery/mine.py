@@ -236,8 +236,8 @@ def distil(
 def shed(pattern: ReasoningPattern, hits: Callable[[Patterns], Hits]) -> ReasoningPattern:
     """The pattern without the steps that it validates no worse without.
 
-    One step is removed at a time, the one whose removal costs least, as long as the loss is within
-    a standard error of the paired difference (the one-standard-error rule, Breiman et al. 1984).
+    The step whose removal costs least goes first, while the loss is within one standard error of
+    the paired difference (Breiman et al. 1984).
     """
     while len(pattern) > 1:
         left = itertools.combinations(pattern.steps, len(pattern) - 1)

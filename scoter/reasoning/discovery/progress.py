@@ -22,8 +22,7 @@ def on_stderr(line: str) -> None:
 class ProgressBars:
     """Lines for `say`, and on a terminal a bar on stderr for each part of a discovery.
 
-    The first line says what is planned; the second one, once `sample` of it are done, how long all
-    of it takes on this machine. Then each part that is done gets a line.
+    Once `sample` are done, a line says how long all takes; each part that is done gets a line.
 
     Example:
         >>> bars = ProgressBars(print, 64, "patterns")

@@ -62,10 +62,9 @@ class Rival:
 class Optimism:
     """How much choosing flatters: recall where a pattern was chosen minus recall at fresh users."""
 
-    # sqrt(log N / (2 n)), N candidates and n users: the most that the *expected* optimism of the
-    # best of N can be (sub-Gaussian maximum), if candidates do not depend on those users' hits. In
-    # later rounds they do, so there it is a rough guide. N counts patterns; for a language model
-    # clusters, and n is then the fewest users in a cluster.
+    # sqrt(log N / (2 n)) bounds the *expected* optimism of the best of N candidates at n users, if
+    # candidates do not depend on those users' hits; in later rounds they do. For a language model N
+    # counts clusters, and n is the fewest users in one.
     bound: float
     measured: float  # of the mined pattern; it also carries the noise of both samples
     measured_best_generated: float  # of the best of n

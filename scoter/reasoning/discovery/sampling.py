@@ -147,9 +147,8 @@ def writing_config(model: str, config: DiscoverConfig, seed: int) -> WritingConf
     """How `config.sampling` has chains written by the model of that name."""
     sampling = config.sampling
     shared = {field.name: getattr(sampling, field.name) for field in fields(AskingConfig)}
-    characters = sampling.text_characters
-    lengths = {"step_characters": characters, "name_characters": characters}
-    return WritingConfig(model, seed=seed, **lengths, **shared)
+    shared["step_characters"] = shared["name_characters"] = sampling.text_characters
+    return WritingConfig(model, seed=seed, **shared)
 
 
 def outline(roles: Sequence[str]) -> ReasoningPattern:

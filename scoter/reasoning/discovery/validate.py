@@ -58,9 +58,7 @@ class Recall:
 
 
 def wilson(hits: Bool[np.ndarray, " users"] | Float[np.ndarray, " users"]) -> Recall:
-    """Recall with Wilson's 95 % interval (1927), which stays in [0, 1] and is sound for few hits.
-
-    For values between 0 and 1 (NDCG, a share of several chains) the interval is at most too wide.
+    """Recall with Wilson's 95 % interval (1927); for other values in [0, 1] it is at most too wide.
 
     Example:
         >>> recall = wilson(np.arange(10) < 1)
@@ -77,8 +75,8 @@ def wilson(hits: Bool[np.ndarray, " users"] | Float[np.ndarray, " users"]) -> Re
 def agresti_min(gain: Float[np.ndarray, " users"]) -> Recall:
     """Mean of paired differences of hits (-1, 0, 1), with an interval that never has width 0.
 
-    Half a user is added to each of the four outcomes of a pair before the normal 95 % interval is
-    taken (Agresti and Min 2005), which draws it towards 0; the mean is that of the data.
+    The normal 95 % interval with half a user added to each of the four outcomes of a pair (Agresti
+    and Min 2005); the mean is that of the data.
     """
     better, worse = float((gain > 0).sum()) + 0.5, float((gain < 0).sum()) + 0.5
     count, centre = len(gain) + 2, (better - worse) / (len(gain) + 2)

@@ -86,7 +86,7 @@ class _Panel:
 
     def ranks(self, chains: Sequence[SampledChain]) -> Int[np.ndarray, " chains"]:
         """The target's place among the items that each chain recommends; k + 1 for a miss."""
-        ranked, _ = self.grounding.rank([each.chain.recommendations for each in chains], self.k)
+        ranked = self.grounding.rank([each.chain.recommendations for each in chains], self.k)
         return target_ranks(ranked, self.sample.targets[_rows(chains)])
 
     def by_user(self, arm: Arm) -> Int[np.ndarray, " users"]:
