@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from scoter.reasoning.language.registry import ModelChoice
 
 REPLIES = "replies"
-SMALL_MODEL_NOTE = (
-    "SmolLM2 has 135 million parameters: this run proves the plumbing only. Its recalls say "
-    "nothing of the method."
-)
+SMALL_MODEL_NOTE = "SmolLM2 has 135 million parameters: this run proves the plumbing only. "
+SMALL_MODEL_NOTE += "Its recalls say nothing of the method."
 _SMALL_SAMPLING = SamplingConfig(
     samples=3,
     prompt="brief",

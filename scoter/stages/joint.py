@@ -126,8 +126,8 @@ def search(
     clock.lap("mining")
     tables = [written(context, data, pattern) for pattern in candidates]
     clock.lap("chains")
-    shop, epochs = (split, catalog, codes_of(ids)), budget.winner_epochs()
-    transfers = [TransferProbe(method, *shop, table, epochs, context.seed) for table in tables]
+    shared, epochs = (split, catalog, codes_of(ids)), budget.winner_epochs()
+    transfers = [TransferProbe(method, *shared, table, epochs, context.seed) for table in tables]
     shorter, before = without_last(split.train, tried.users)
 
     def advance(candidate: int, epochs: int) -> float:

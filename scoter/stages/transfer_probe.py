@@ -15,10 +15,8 @@ class TransferProbe:
     """The method's recommender and fusion for one pattern's chains.
 
     Training uses neither validation nor test interactions, and the last epoch counts.
-    `target_steps` counts each target as often as it was trained on.
-
-    Args:
-        planned_epochs: they shape the schedule of the learning rate.
+    `target_steps` counts each target as often as it was trained on; `planned_epochs` shape the
+    schedule of the learning rate.
     """
 
     def __init__(

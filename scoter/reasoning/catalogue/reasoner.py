@@ -120,10 +120,8 @@ def check_step(step: Step, catalog: Catalog) -> Role:
         if name in role.most and int(value) > role.most[name]:
             raise ConfigError(f"{wrong}; it must be at most {role.most[name]}")
     if column := lacking(step, catalog):
-        raise ConfigError(
-            f"{step.label()} needs the catalogue column {column!r}, which holds nothing here; "
-            f"leave the step out, or give the items a {column!r}"
-        )
+        needed = f"{step.label()} needs the catalogue column {column!r}, which holds nothing here"
+        raise ConfigError(f"{needed}; leave the step out, or give the items a {column!r}")
     return role
 
 

@@ -78,9 +78,8 @@ def asked_steps(pattern: ReasoningPattern) -> tuple[Step, ...]:
     ended = len(pattern) > 0 and pattern.steps[-1].role == RECOMMENDATION
     steps = pattern.steps[:-1] if ended else pattern.steps
     if not steps:
-        raise ConfigError(
-            "the pattern asks for no step before the recommendation; give it at least one"
-        )
+        missing = "the pattern asks for no step before the recommendation"
+        raise ConfigError(f"{missing}; give it at least one")
     return steps
 
 

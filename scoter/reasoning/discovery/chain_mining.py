@@ -76,10 +76,10 @@ def cluster_chains(
     """Clusters, best lower bound of recall (then of NDCG) first, and their silhouette."""
     distinct = len(np.unique(points.round(9), axis=0))
     if len(points) < FEWEST_CHAINS or distinct < 3:
+        given = f"{len(points)} valid chains ({distinct} distinct) are too few to mine; at least"
+        needed = f"{FEWEST_CHAINS} are needed, 3 of them distinct"
         raise LanguageModelError(
-            f"{len(points)} valid chains ({distinct} distinct) are too few to mine; at least "
-            f"{FEWEST_CHAINS} are needed, 3 of them distinct. Raise discover.users or "
-            "discover.sampling.samples"
+            f"{given} {needed}. Raise discover.users or discover.sampling.samples"
         )
     numbers, silhouette = partition(points, config.max_clusters, seed, config.clustering)
     hits, gains = ranks <= config.top_k, ndcg(ranks, config.top_k)

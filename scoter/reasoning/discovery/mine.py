@@ -1,7 +1,6 @@
 """Mine: from tried patterns to one template; and `discover`: Generate, Validate and Mine.
 
-Scores choose patterns, never a user's chain: chains are written afresh afterwards, one for each
-prefix, and no chain is kept or dropped because it hit its target. Only training items are read.
+Scores choose patterns, never a user's chain: chains are written afresh for every prefix.
 """
 
 import itertools
@@ -55,7 +54,7 @@ def discover(
     """
     sizes = _round_sizes(config)
     samples = hold_in(split, config, seed)
-    # As many as can be tried here in all: one of each length is the longest that shedding can take.
+    # As many as can be tried here in all: shedding takes at most one of each length.
     most = config.patterns + config.rounds + config.max_steps * (config.max_steps + 1) // 2
     drawn = generate(catalog, replace(config, patterns=most), seed)
     statistics = FoldedStatistics(split.train, catalog.item_count, derive_seed(seed, "folds"))

@@ -13,8 +13,7 @@ where no item's text resembles it. The K + 1 weights w are a conditional logit. 
 half of the users and applied to the other half, and the other way round, so no user's target takes
 part in that user's score. Step and item vectors are centred and scaled to length one first.
 
-Limit: this is the recall of a small probe on a few hundred users. It orders patterns; it is not
-what a trained recommender reaches with them.
+Limit: a small probe's recall orders patterns; a trained recommender's recall differs.
 """
 
 from collections.abc import Callable, Sequence
@@ -137,8 +136,8 @@ class Trial:
 
     def ranks(self, patterns: Sequence[ReasoningPattern], part: str = "patterns") -> Ranks:
         """The 1-based rank of each user's target, pattern by pattern."""
-        new = {labels(pattern): pattern for pattern in patterns}
-        new = {name: pattern for name, pattern in new.items() if name not in self.known}
+        named = {labels(pattern): pattern for pattern in patterns}
+        new = {name: pattern for name, pattern in named.items() if name not in self.known}
         self.steps.prepare([step for pattern in new.values() for step in pattern.steps])
         for done, (name, pattern) in enumerate(new.items()):
             self.progress(part, done, len(new))
