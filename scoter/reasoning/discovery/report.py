@@ -90,9 +90,7 @@ class Discovery:
     recall: Recall  # at fresh users
     ndcg: Recall  # at fresh users
     chosen_on: Recall  # recall where the pattern was chosen
-    # what made the template: "vote", "best member" where one did better alone, "language model", or
-    # "medoid" where no model could
-    distilled_by: str
+    distilled_by: str  # "vote", "best member" (did better), "language model", or else "medoid"
     votes: tuple[float, ...]  # by step, its share of the cluster's vote; empty where there was none
     clusters: tuple[ClusterReport, ...]  # the chosen one first
     silhouette: float
@@ -103,8 +101,8 @@ class Discovery:
     provenance: Mapping[str, Json]
     counts: Mapping[str, Json] | None = None  # how a language model's requests ended and their cost
     note: str = ""
-    # the mined pattern, then the best others by recall where patterns were chosen: candidates for a
-    # costlier judge. Not in `pattern.json`; empty for a language model
+    # the mined pattern and the best others by recall, for a costlier judge; empty for a language
+    # model, and not in `pattern.json`
     finalists: tuple[ReasoningPattern, ...] = ()
 
     def to_json(self) -> str:
