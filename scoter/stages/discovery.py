@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from scoter.reasoning.language.registry import ModelChoice
 
 REPLIES = "replies"
-SMALL_MODEL_NOTE = (
-    "SmolLM2 has 135 million parameters: this run proves the plumbing only. Its recalls say "
-    "nothing of the method."
-)
+SMALL_MODEL_NOTE = "SmolLM2 has 135 million parameters: this run proves the plumbing only. "
+SMALL_MODEL_NOTE += "Its recalls say nothing of the method."
 _SMALL_SAMPLING = SamplingConfig(
     samples=3,
     prompt="brief",
@@ -44,20 +42,18 @@ def sized_for(experiment: Experiment, model: "ModelChoice | None") -> Experiment
         return experiment
     sizes = replace(experiment.discover, users=50, fresh_users=50)
     if model.small:
-        sizes = replace(
-            sizes, fresh_users=40, max_steps=4, max_clusters=6, sampling=_SMALL_SAMPLING
-        )
+        sizes = replace(sizes, fresh_users=40, max_steps=4, max_clusters=6)
+        sizes = replace(sizes, sampling=_SMALL_SAMPLING)
     return replace(experiment, discover=sizes)
 
 
 def discover_pattern(
     context: Context, data: Artefact, model: "ModelChoice | None" = None
 ) -> Artefact:
-    """Generate, validate and mine a pattern on training interactions alone.
+    """`pattern.json`, `points.json` and `picture.svg`, from training interactions alone.
 
-    Makes `pattern.json`, `points.json` and `picture.svg`. A language model's replies are kept in
-    the store's folder `replies`, so that a killed run repeats at most the calls that were under
-    way. Where a server is, and what it may cost, is no part of the artefact's key.
+    A language model's replies are kept in the store's folder `replies`. Where a server is, and what
+    it may cost, is no part of the artefact's key.
     """
     from scoter.storage import sentence_vectors as text
 

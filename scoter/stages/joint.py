@@ -1,11 +1,8 @@
 """Joint optimisation of pattern and transfer: mining proposes, training the transfer decides.
 
-Mining orders patterns by the recall of a linear probe. Here the transfer itself chooses among the
-mined pattern and its best competitors, by successive halving: train each for some epochs, measure
-each on the held-in targets of the users that mining chose on, keep the better half, and train that
-on from where it stands. While choosing, those targets are taken out of training; validation and
-test targets are never used. The cost of the losers counts: `equal_budget` says how long the mined
-pattern alone could have been trained instead, and `benchmarks/studies/joint.py` compares both.
+Successive halving of the mined pattern and its best competitors: each trains for some epochs and is
+measured on the held-in targets of the users that mining chose on. These targets are taken out of
+training for that long; validation and test targets are never used.
 
 Limits: the reasoner's statistics and the semantic IDs may count the held-in interactions, for every
 candidate alike; patterns that the linear probe ranked low are not among the candidates.
@@ -98,7 +95,7 @@ class Chosen:
     cpu_seconds: dict[str, float]  # by part
 
     def as_json(self) -> dict[str, object]:
-        """What `rounds.json` holds."""
+        """The content of `rounds.json`."""
         return {
             "candidates": [list(labels(pattern)) for pattern in self.candidates],
             "chosen": self.candidates.index(self.pattern),
@@ -124,15 +121,13 @@ def search(
     tried, _ = hold_in(split, config, derive_seed(context.data_seed, "discover"))
     candidates = mined.finalists[: budget.candidates]
     if len(candidates) < budget.candidates:
-        raise ConfigError(
-            f"candidates = {budget.candidates}, but mining left {len(candidates)} patterns; ask "
-            f"for fewer"
-        )
+        left = f"but mining left {len(candidates)} patterns; ask for fewer"
+        raise ConfigError(f"candidates = {budget.candidates}, {left}")
     clock.lap("mining")
     tables = [written(context, data, pattern) for pattern in candidates]
     clock.lap("chains")
-    shop, epochs = (split, catalog, codes_of(ids)), budget.winner_epochs()
-    transfers = [TransferProbe(method, *shop, table, epochs, context.seed) for table in tables]
+    shared, epochs = (split, catalog, codes_of(ids)), budget.winner_epochs()
+    transfers = [TransferProbe(method, *shared, table, epochs, context.seed) for table in tables]
     shorter, before = without_last(split.train, tried.users)
 
     def advance(candidate: int, epochs: int) -> float:
@@ -159,7 +154,7 @@ def search(
 
 
 def written(context: Context, data: Artefact, pattern: ReasoningPattern) -> StepEmbeddings:
-    """Every prefix's chain with that pattern, and the vectors of its sentences."""
+    """The step embeddings of every prefix's chain with that pattern."""
     _, catalog, split = open_data(data)
     table = write_chains(split, catalog, pattern, derive_seed(context.data_seed, "folds"))
     vectors = sentence_encoder(context)(table.sentences).astype(np.float16)
@@ -168,8 +163,6 @@ def written(context: Context, data: Artefact, pattern: ReasoningPattern) -> Step
 
 @dataclass
 class _Clock:
-    """CPU seconds by part."""
-
     laps: dict[str, float] = field(default_factory=dict)
     _since: float = field(default_factory=time.process_time)
 

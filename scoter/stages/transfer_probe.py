@@ -1,6 +1,5 @@
 """A recommender that trains for some epochs with a pattern's chains, is measured, and goes on."""
 
-import time
 from functools import partial
 
 import numpy as np
@@ -15,15 +14,9 @@ from scoter.types import Catalog, Histories, InteractionLog, SemanticIds, Split,
 class TransferProbe:
     """The method's recommender and fusion for one pattern's chains.
 
-    Training uses neither validation nor test interactions, and no epoch is chosen by them: the last
-    one counts. `target_steps` counts each target as often as it was trained on, `cpu_seconds` the
-    time that took.
-
-    Args:
-        planned_epochs: they shape the schedule of the learning rate.
-
-    Raises:
-        ConfigError: the method reads no chain.
+    Training uses neither validation nor test interactions, and the last epoch counts.
+    `target_steps` counts each target as often as it was trained on; `planned_epochs` shape the
+    schedule of the learning rate.
     """
 
     def __init__(
@@ -42,10 +35,8 @@ class TransferProbe:
 
         fusion = method.fusion
         if fusion is None or fusion.source != "own":
-            raise ConfigError(
-                f"a transfer is probed with a method that reads its user's own chain; {fusion} "
-                "does not"
-            )
+            wanted = "a transfer is probed with a method that reads its user's own chain"
+            raise ConfigError(f"{wanted}; {fusion} does not")
         if fusion.grounded or fusion.slots != "step":
             raise ConfigError(
                 "a transfer is probed with one embedding a step, without codes; set "
@@ -56,7 +47,7 @@ class TransferProbe:
         self.model = build_model(method, split, catalog, ids, table, seed)
         # The first epoch says how many steps there are.
         self.descent = Descent(self.model, method.training, total_steps=0)
-        self.epochs, self.target_steps, self.cpu_seconds = 0, 0, 0.0
+        self.epochs, self.target_steps = 0, 0
 
     def train(self, log: InteractionLog, epochs: int) -> None:
         """`epochs` more epochs on all targets of `log`."""
@@ -65,7 +56,7 @@ class TransferProbe:
         from scoter.models.training.batches import cut_windows, training_batches
         from scoter.recommenders.fitting import total_loss
 
-        config, model, began = self.method.training, self.model, time.process_time()
+        config, model = self.method.training, self.model
         windows = cut_windows(log, model.config.max_items)
         smoothing = config.label_smoothing
         loss = partial(total_loss, model, steps=self.reader, label_smoothing=smoothing)
@@ -79,7 +70,6 @@ class TransferProbe:
                 self.descent.step(number, loss, batch)
                 self.target_steps += batch.target_count
         self.epochs += epochs
-        self.cpu_seconds += time.process_time() - began
 
     def ranks(
         self, histories: Histories, targets: Int[np.ndarray, " rows"], depth: int
@@ -92,14 +82,7 @@ class TransferProbe:
 def without_last(
     log: InteractionLog, users: Int[np.ndarray, " users"]
 ) -> tuple[InteractionLog, Histories]:
-    """The log without the last item of each of `users`, and the items before it.
-
-    Example:
-        >>> log = InteractionLog(np.array([7, 8, 9, 5]), np.array([0, 3, 4]), ("ann", "bob"))
-        >>> shorter, before = without_last(log, np.array([0]))
-        >>> shorter.items.tolist(), shorter.offsets.tolist(), before.items.tolist()
-        ([7, 8, 5], [0, 2, 3], [7, 8])
-    """
+    """The log without the last item of each of `users`, and the items before it."""
     keep = np.ones(len(log.items), bool)
     keep[log.offsets[1:][users] - 1] = False
     lengths = log.lengths - np.isin(np.arange(log.user_count), users)

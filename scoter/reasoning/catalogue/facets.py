@@ -31,9 +31,8 @@ class Facet:
 def read_facets(catalog: Catalog) -> dict[str, Facet]:
     """`item`, and those of `brand`, `category`, `department` and `price` that hold something.
 
-    `category` is an item's rarest tag, `department` its most common tag among those that at most
-    half of the catalogue shares. In a tree these are the leaf and the highest informative branch;
-    the rule also works for unordered tags (Yelp).
+    `category` is an item's rarest tag (in a tree, the leaf), `department` its most common tag among
+    those that at most half of the catalogue shares. Tags may be unordered, as in Yelp.
 
     Example:
         >>> columns = {"title": ("Red lipstick, matte.", ""), "brand": ("Lumi", "")}

@@ -1,12 +1,10 @@
 """`CatalogReasoner`: a SYMBOLIC STAND-IN for a language model. No language model writes its chains.
 
 It fills the roles of a pattern with sentences made from the visible history, the catalogue and
-cross-fitted statistics. It cannot add what a language model might: knowledge from outside the
-dataset, and free wording.
+cross-fitted statistics, without knowledge from outside the dataset and without free wording.
 
-Sentences say what was chosen, never when: one item gives the same sentence at every lag, so order
-lives in the order of the steps alone. (A sentence that held its position would keep the order even
-in a mean pool.)
+One item gives the same sentence at every lag, so the order is in the order of the steps alone. (A
+sentence that held its position would keep the order even in a mean pool.)
 """
 
 from collections.abc import Callable, Mapping
@@ -75,11 +73,9 @@ class Role:
     most: Mapping[str, int] = field(default_factory=dict)
 
     def filled(self, parameters: Parameters) -> Parameters:
-        """The parameters, and the defaults of those that are left open."""
         return {name: values[0] for name, values in self.parameters.items()} | dict(parameters)
 
     def facet_of(self, parameters: Parameters) -> str:
-        """The facet that the step with these parameters speaks of."""
         return str(self.filled(parameters).get(self.facet, self.facet))
 
 
@@ -113,10 +109,8 @@ def check_step(step: Step, catalog: Catalog) -> Role:
     role = ROLES[step.role]
     for name, value in step.parameters.items():
         if name not in role.parameters:
-            choices = ", ".join(role.parameters) or "none"
-            raise ConfigError(
-                f"role {role.name!r} has no parameter {name!r}; its parameters are: {choices}"
-            )
+            choices = f"its parameters are: {', '.join(role.parameters) or 'none'}"
+            raise ConfigError(f"role {role.name!r} has no parameter {name!r}; {choices}")
         listed = role.parameters[name]
         wrong = f"{step.label()}: {name} is {value!r}"
         if isinstance(listed[0], str) and value not in listed:
@@ -126,21 +120,13 @@ def check_step(step: Step, catalog: Catalog) -> Role:
         if name in role.most and int(value) > role.most[name]:
             raise ConfigError(f"{wrong}; it must be at most {role.most[name]}")
     if column := lacking(step, catalog):
-        raise ConfigError(
-            f"{step.label()} needs the catalogue column {column!r}, which holds nothing here; "
-            f"leave the step out, or give the items a {column!r}"
-        )
+        needed = f"{step.label()} needs the catalogue column {column!r}, which holds nothing here"
+        raise ConfigError(f"{needed}; leave the step out, or give the items a {column!r}")
     return role
 
 
 def lacking(step: Step, catalog: Catalog) -> str | None:
-    """The column that a step needs and that holds nothing here; None where nothing is missing.
-
-    Example:
-        >>> shop = Catalog(("a",), {"title": ("Soap",)})
-        >>> lacking(Step("brand_loyalty"), shop), lacking(Step("recommendation"), shop)
-        ('brand', None)
-    """
+    """The column that a step needs and that holds nothing here; None where nothing is missing."""
     if step.role not in ROLES:
         return None
     column = COLUMNS[ROLES[step.role].facet_of(step.parameters)]
@@ -148,13 +134,7 @@ def lacking(step: Step, catalog: Catalog) -> str | None:
 
 
 def offered_steps(catalog: Catalog) -> list[Step]:
-    """Every role, with every combination of listed parameters, that this catalogue can fill.
-
-    Example:
-        >>> shop = Catalog(("a",), {"phrase": ("a red one",)})
-        >>> sorted({step.role for step in offered_steps(shop)})
-        ['history_summary', 'likely_next', 'recent_item', 'recommendation']
-    """
+    """Every role, with every combination of listed parameters, that this catalogue can fill."""
     steps = []
     for role in ROLES.values():
         tried = {name: values for name, values in role.parameters.items() if len(values) > 1}

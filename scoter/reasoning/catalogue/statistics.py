@@ -1,12 +1,10 @@
 """Counts over a training log, cross-fitted: no user's chain uses counts of that user's own log.
 
-Without cross-fitting, the most common successors of the last item contain the training target
-mostly because the target's own transition was counted. They hardly ever contain the test target,
+Without cross-fitting, the training target's own transition is counted and the test target's is not,
 so a model would learn to copy the chain.
 
-Limit: the other users' *training* logs lack everybody's last two interactions. Items that are
-bought late are counted less often, so the statistics are slightly less informative about
-validation and test targets than about training targets. `leakage.mention_table` measures this.
+Limit: the other users' *training* logs lack everybody's last two interactions, so the statistics
+say slightly less about validation and test targets; `leakage.mention_table` measures this.
 """
 
 from dataclasses import dataclass
@@ -46,14 +44,6 @@ class FoldedStatistics:
         """For each group, how often item i (row) precedes item j (column) in other groups' logs.
 
         An item that follows g interactions later, g = 1..window, counts decay ** (g - 1).
-
-        Example:
-            >>> users = ("ann", "bob", "cy")
-            >>> log = InteractionLog(np.array([0, 1, 0, 1, 0, 2]), np.array([0, 2, 4, 6]), users)
-            >>> counts = FoldedStatistics(log, item_count=3, seed=0)
-            >>> ann = counts.transitions[counts.user_folds[0]].toarray()
-            >>> ann[0].tolist()  # only what bob and cy did
-            [0.0, 1.0, 1.0]
         """
         earlier, later, weights, owners = self._pairs
         shape, counts = (self.item_count, self.item_count), []

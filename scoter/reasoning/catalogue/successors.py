@@ -22,8 +22,8 @@ def likely_next(
     that code, of the cross-fitted transition count times LAG_DECAY ** (lag - 1). Ties go to the
     more popular code, then to the lower number. `new_only` leaves out the visible items.
 
-    A code's strength is its score over the root of the sum of the row's scores: counts scatter by
-    their root, so it says how far the code stands out. Where there is no code: -1, strength 0.
+    A code's strength is its score over the root of the sum of the row's scores, because counts
+    scatter by their root. Where there is no code: -1, strength 0.
     """
     best = np.full((len(view), count), -1, np.int64)
     strength = np.zeros((len(view), count))
@@ -66,14 +66,7 @@ def popular_in(
 
 
 def commonest(codes: Int[np.ndarray, "rows items"], count: int, least: int = 1) -> Best:
-    """The `count` most common codes of each row, seen `least` times or more; the leftmost of a tie.
-
-    Example:
-        >>> commonest(np.array([[3, 1, 1, -1], [2, 5, -1, -1]]), 2).tolist()
-        [[1, 3], [2, 5]]
-        >>> commonest(np.array([[3, 1, 1, -1], [2, 5, -1, -1]]), 1, least=2).tolist()
-        [[1], [-1]]
-    """
+    """Each row's `count` most common codes, seen `least` times or more; the leftmost of a tie."""
     width = codes.shape[1]
     same = codes[:, :, None] == codes[:, None, :]
     first = ~(same & np.tri(width, k=-1, dtype=bool)).any(axis=2)

@@ -47,11 +47,7 @@ def look(split: Split, users: Rows, prefix_lengths: Rows, max_items: int = MAX_I
 
 
 def every_prefix(split: Split) -> tuple[Rows, Rows, Int[np.ndarray, " users_plus_1"]]:
-    """Users, prefix lengths and starts of all chains of a split, as `StepEmbeddings` wants them.
-
-    A user with n training items has the prefix lengths 1..n, and n + 1 where there is a validation
-    item.
-    """
+    """Users, prefix lengths and starts of all chains of a split, as `StepEmbeddings` has them."""
     counts = split.train.lengths + np.isin(np.arange(split.train.user_count), split.valid.users)
     starts = np.concatenate([[0], np.cumsum(counts)])
     users = np.repeat(np.arange(split.train.user_count), counts)

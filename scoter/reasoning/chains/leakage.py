@@ -1,9 +1,8 @@
 """How often each step names the item to be predicted, in training, validation and test.
 
 Where these shares disagree, a model learns in training to trust a step that tells it less later.
-They may disagree without a leak: later interactions end at other items, and any honest step names a
-rarer target less often. So each share is also standardised to one mix of how often other users
-bought the history's last item and the target.
+They may disagree without a leak, since any honest step names a rarer target less often. So each
+share is also standardised to one mix of how often other users bought the last item and the target.
 """
 
 from collections.abc import Sequence
@@ -44,12 +43,10 @@ def mention_table(
     name (or its finest category) stands in one of the step's sentences.
 
     Returns:
-        step, part; item, category: shares, and their standard errors item_error, category_error
-        (NaN where the catalogue has no categories); chains: their number; item_alike and
-        item_alike_error: `item` reweighted to the first part's mix over cells of two counts
-        (`EDGES` bounds them), how many other users' training logs hold the history's last item, and
-        how many the target. Cells that a part lacks are left out. Parts that agree in `item_alike`
-        but not in `item` differ in the items they ask for.
+        step, part; item, category: shares and their standard errors (NaN without categories);
+        chains: their number; item_alike: `item` reweighted to the first part's mix over cells of
+        two counts (`EDGES` bounds them), how many other users' training logs hold the history's
+        last item, and how many the target. Cells that a part lacks are left out.
     """
     _check(table, split)
     facets = read_facets(catalog)
@@ -75,17 +72,14 @@ def mention_table(
 def _check(table: ChainTable, split: Split) -> None:
     counts = split.train.lengths + np.isin(np.arange(split.train.user_count), split.valid.users)
     if not np.array_equal(np.diff(table.starts), counts):
-        raise DataError(
-            f"the chains cover {len(table.starts) - 1} users and {table.starts[-1]} prefixes, the "
-            f"split has {split.train.user_count} users and {counts.sum()} prefixes; write the "
-            "chains with this split"
-        )
+        covered = f"the chains cover {len(table.starts) - 1} users and {table.starts[-1]} prefixes"
+        known = f"the split has {split.train.user_count} users and {counts.sum()} prefixes"
+        raise DataError(f"{covered}, {known}; write the chains with this split")
 
 
 def _targets(
     split: Split, part: str, order: Int[np.ndarray, " users"], sample: int, seed: int
 ) -> tuple[Rows, Rows, Rows]:
-    """Users, prefix lengths and the items that follow those prefixes."""
     lengths = split.train.lengths
     if part in ("train", "last-train"):
         users = order[lengths[order] >= 2][:sample]
@@ -135,5 +129,5 @@ def _standardised(named: Shares, cells: Rows, mix: dict[int, int]) -> tuple[floa
 def _named(texts: list[str], facet: Facet | None, targets: Rows) -> Float[np.ndarray, " known"]:
     if facet is None:
         return np.zeros(0)
-    known = [(code, text) for code, text in zip(facet.codes[targets], texts, strict=True)]
+    known = zip(facet.codes[targets], texts, strict=True)
     return np.array([facet.labels[code] in text for code, text in known if code >= 0], np.float64)

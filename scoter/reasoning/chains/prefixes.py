@@ -1,9 +1,7 @@
 """Which prefixes get a chain of their own, and which chain the other prefixes read.
 
 A language model's chain is expensive, so it may be written at anchors alone. A position reads the
-latest chain at or before it, never a later one, so a training prefix of t items reads what was
-written from at most t items. An anchor's place depends only on the number of items before it: a
-user's later interactions move none.
+latest chain at or before it. A user's later interactions move no anchor.
 """
 
 import re
@@ -38,10 +36,8 @@ class PrefixPolicy:
         match = _FORM.fullmatch(text)
         numbers = [int(part) if part else None for part in match.groups()] if match else [0, 0]
         if 0 in numbers:
-            raise ConfigError(
-                f"prefixes = {text!r}; use every, anchors, anchors:K or anchors:K:M with K and M "
-                "from 1 on"
-            )
+            forms = "every, anchors, anchors:K or anchors:K:M with K and M from 1 on"
+            raise ConfigError(f"prefixes = {text!r}; use {forms}")
         return cls(numbers[0] or (1 if text == "every" else DISTANCE), numbers[1] or 0)
 
     def __str__(self) -> str:
@@ -53,15 +49,6 @@ class PrefixPolicy:
         """Users and prefix lengths of all chains, in the order of `users` and then of length.
 
         The longest prefix holds all training items, and the validation item where there is one.
-
-        Example:
-            >>> from scoter.types import InteractionLog, Targets
-            >>> log = InteractionLog(np.arange(5), np.array([0, 2, 5]), ("ann", "bob"))
-            >>> none = np.array([], np.int64)
-            >>> split = Split(log, Targets(np.array([1]), np.array([9])), Targets(none, none))
-            >>> users, lengths = PrefixPolicy(distance=2).rows(split, np.array([0, 1]))
-            >>> users.tolist(), lengths.tolist()
-            ([0, 1, 1], [2, 2, 4])
         """
         longest = split.train.lengths[users] + np.isin(users, split.valid.users)
         counts = longest // self.distance
@@ -73,10 +60,9 @@ class PrefixPolicy:
 
 def sample_of_users(user_count: int, count: int, seed: int) -> Int[np.ndarray, " chosen"]:
     """A random ascending sample, all users for `count` 0; a larger one holds a smaller one."""
-    if count < 0 or count > user_count:
-        raise ConfigError(
-            f"users = {count}; this dataset has {user_count} users (0 takes all of them)"
-        )
+    if not 0 <= count <= user_count:
+        known = f"this dataset has {user_count} users (0 takes all of them)"
+        raise ConfigError(f"users = {count}; {known}")
     if not count:
         return np.arange(user_count)
     return np.sort(np.random.default_rng(seed).permutation(user_count)[:count])
@@ -96,10 +82,8 @@ class AnchorTable:
         self._keys = users.astype(np.int64) * self._base + prefix_lengths
         sound = (np.diff(self._keys) > 0).all() and (prefix_lengths >= 1).all()
         if not (sound and (users >= 0).all()):
-            raise ConfigError(
-                "anchors must be distinct (user, prefix length >= 1) pairs in ascending order; "
-                "sort them first"
-            )
+            wanted = "distinct (user, prefix length >= 1) pairs in ascending order"
+            raise ConfigError(f"anchors must be {wanted}; sort them first")
         self._users = users
 
     def latest(self, users: Rows, prefix_lengths: Rows) -> Rows:

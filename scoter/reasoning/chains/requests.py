@@ -1,7 +1,6 @@
 """The request that asks a language model for one chain with the steps of a pattern.
 
-Everything in `WritingConfig` is part of the request or of how its reply is read, so equal configs,
-patterns and histories give equal requests, and a stored reply is found again.
+Equal configs, patterns and histories give equal requests, so a stored reply is found again.
 """
 
 from collections.abc import Sequence
@@ -75,17 +74,12 @@ def small_model(model: str, seed: int = 0) -> WritingConfig:
 
 
 def asked_steps(pattern: ReasoningPattern) -> tuple[Step, ...]:
-    """The steps a model is asked for: all but a final recommendation, which ends every chain.
-
-    Raises:
-        ConfigError: nothing is left.
-    """
+    """The steps a model is asked for: all but a final recommendation, which ends every chain."""
     ended = len(pattern) > 0 and pattern.steps[-1].role == RECOMMENDATION
     steps = pattern.steps[:-1] if ended else pattern.steps
     if not steps:
-        raise ConfigError(
-            "the pattern asks for no step before the recommendation; give it at least one"
-        )
+        missing = "the pattern asks for no step before the recommendation"
+        raise ConfigError(f"{missing}; give it at least one")
     return steps
 
 
@@ -148,12 +142,8 @@ def _schema(roles: tuple[str, ...], config: WritingConfig) -> str:
 
 def closed_object(properties: dict[str, Json]) -> dict[str, Json]:
     """The JSON schema of an object with exactly these properties, in this order."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [*properties],
-        "additionalProperties": False,
-    }
+    required = {"required": [*properties], "additionalProperties": False}
+    return {"type": "object", "properties": properties, **required}
 
 
 def array_of(item: Json, most: int) -> dict[str, Json]:

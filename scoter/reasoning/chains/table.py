@@ -34,10 +34,8 @@ class ChainTable:
     def embed(self, vectors: Float[np.ndarray, "sentences dim"], encoder: str) -> StepEmbeddings:
         """The chains' step embeddings, from one vector per sentence in the order of `sentences`."""
         if len(vectors) != len(self.sentences):
-            raise DataError(
-                f"{len(vectors)} vectors were given for {len(self.sentences)} sentences; encode "
-                f"`table.sentences`"
-            )
+            given = f"{len(vectors)} vectors were given for {len(self.sentences)} sentences"
+            raise DataError(f"{given}; encode `table.sentences`")
         arrays = (self.indices, self.offsets, self.starts)
         return StepEmbeddings(vectors, *arrays, self.pattern, encoder)
 
@@ -51,10 +49,8 @@ class ChainTable:
         known = 0 <= user < len(self.starts) - 1
         count = int(self.starts[user + 1] - self.starts[user]) if known else 0
         if not 1 <= prefix_length <= count:
-            raise DataError(
-                f"user {user} has chains for the prefix lengths 1 to {count}, not for "
-                f"{prefix_length}"
-            )
+            held = f"user {user} has chains for the prefix lengths 1 to {count}"
+            raise DataError(f"{held}, not for {prefix_length}")
         first = (int(self.starts[user]) + prefix_length - 1) * len(self.pattern)
         steps = tuple(self.bag(first + step) for step in range(len(self.pattern)))
         origin = (self.model, self.prompt_version)
@@ -66,18 +62,8 @@ def write_chains(
 ) -> ChainTable:
     """The chains of all users' training, validation and test prefixes, by the catalogue reasoner.
 
-    Prefix length p sees items 1..p of its user, the last `max_items` of them. With n training
-    items, p = n is the history before the validation target, p = n + 1 that before the test target.
-    `seed` draws the groups of the cross-fitted statistics.
-
-    Example:
-        >>> from scoter.types import InteractionLog, Targets
-        >>> log, last = InteractionLog(np.array([0, 1]), np.array([0, 2]), ("ann",)), np.array([0])
-        >>> split = Split(log, Targets(last, last), Targets(last, last))
-        >>> shop = Catalog(("a", "b"), {"title": ("Red lipstick", "Soap")})
-        >>> pattern = ReasoningPattern((Step("recent_item", {"lag": 1}),))
-        >>> write_chains(split, shop, pattern, seed=0).chain(0, 2).steps
-        (('The shopper chose Soap.',),)
+    Prefix length p sees the last `max_items` of its user's items 1..p. With n training items, p = n
+    is before the validation target, p = n + 1 before the test target. `seed` draws the folds.
     """
     users, prefix_lengths, starts = every_prefix(split)
     view = look(split, users, prefix_lengths, max_items)
@@ -89,11 +75,7 @@ def write_chains(
 def write_rows(
     reasoner: CatalogReasoner, view: View, pattern: ReasoningPattern
 ) -> tuple[list[str], Int[np.ndarray, " entries"], Int[np.ndarray, " bags_plus_1"]]:
-    """`sentences`, `indices` and `offsets` of a `ChainTable` with one chain per row of `view`.
-
-    Raises:
-        ConfigError: the pattern has no steps, or one that this catalogue cannot fill.
-    """
+    """`sentences`, `indices` and `offsets` of a `ChainTable` with one chain per row of `view`."""
     if not len(pattern):
         raise ConfigError("the pattern has no steps; give it at least one")
     for step in pattern.steps:
@@ -112,13 +94,7 @@ def write_rows(
 
 
 def hand_written_pattern(catalog: Catalog) -> ReasoningPattern:
-    """A pattern that a person would write down, with the roles that this catalogue can fill.
-
-    Example:
-        >>> shop = Catalog(("a",), {"phrase": ("a red one",)})
-        >>> [step.role for step in hand_written_pattern(shop).steps]
-        ['history_summary', 'recent_item', 'recent_item', 'likely_next', 'recommendation']
-    """
+    """A pattern that a person would write down, with the roles that this catalogue can fill."""
     described = catalog.has("categories")
     steps = [
         Step("history_summary", {"count": 10}),
@@ -132,10 +108,7 @@ def hand_written_pattern(catalog: Catalog) -> ReasoningPattern:
 
 
 def save_chains(table: ChainTable, folder: Path) -> None:
-    """`sentences.parquet`, and `chains.parquet` with one row per chain.
-
-    A row has the user, the prefix length, and for each step the numbers of its sentences.
-    """
+    """`sentences.parquet`, and `chains.parquet`: user, prefix length, and sentences by step."""
     users = np.repeat(np.arange(len(table.starts) - 1), np.diff(table.starts))
     chain_count, steps = int(table.starts[-1]), len(table.pattern)
     bags = pa.ListArray.from_arrays(table.offsets.astype(np.int32), table.indices.astype(np.int32))

@@ -1,8 +1,7 @@
 """Mine single chains: features, clusters, medoids, and a template from the best cluster's medoids.
 
-A language model chooses each chain's steps by itself, so here a chain is a point (the catalogue
-reasoner's points are patterns, see `clusters.py`). The cluster of a chain must not say how
-predictable its user is. So the text of a chain enters minus the mean of that user's chains, and a
+A language model chooses each chain's steps by itself, so here a chain is a point. Its cluster must
+not say how predictable its user is, so its text enters minus the mean of that user's chains, and a
 cluster's recall is a mean over users of their chains in it.
 """
 
@@ -46,8 +45,7 @@ def chain_features(
 ) -> Float[np.ndarray, "chains features"]:
     """Three blocks of equal variance: roles by place from the last step, all roles, and text.
 
-    Roles are free wording, so a role is its sentence embedding: two wordings of one role lie near
-    each other.
+    Roles are free wording, so a role is its sentence embedding.
     """
     roles = list(dict.fromkeys(role for sampled in chains for role in sampled.roles))
     texts = list(dict.fromkeys(text for sampled in chains for text in sampled.texts))
@@ -75,19 +73,13 @@ def cluster_chains(
     config: DiscoverConfig,
     seed: int,
 ) -> tuple[list[ChainCluster], float]:
-    """Clusters, best lower bound of recall first, and their silhouette.
-
-    Ties go to the better lower bound of NDCG, then to the larger cluster.
-
-    Raises:
-        LanguageModelError: too few chains.
-    """
+    """Clusters, best lower bound of recall (then of NDCG) first, and their silhouette."""
     distinct = len(np.unique(points.round(9), axis=0))
     if len(points) < FEWEST_CHAINS or distinct < 3:
+        given = f"{len(points)} valid chains ({distinct} distinct) are too few to mine; at least"
+        needed = f"{FEWEST_CHAINS} are needed, 3 of them distinct"
         raise LanguageModelError(
-            f"{len(points)} valid chains ({distinct} distinct) are too few to mine; at least "
-            f"{FEWEST_CHAINS} are needed, 3 of them distinct. Raise discover.users or "
-            "discover.sampling.samples"
+            f"{given} {needed}. Raise discover.users or discover.sampling.samples"
         )
     numbers, silhouette = partition(points, config.max_clusters, seed, config.clustering)
     hits, gains = ranks <= config.top_k, ndcg(ranks, config.top_k)
@@ -131,20 +123,14 @@ def write_template(
 ) -> Template:
     """The model's template for a cluster, from the outlines of the cluster's medoids.
 
-    Where no reply is a template, the medoid's outline is taken, cut to `config.max_steps`. The
-    model sees roles only, no user's text.
-
-    Raises:
-        LanguageModelError: no chain of the cluster has a step besides the recommendation.
+    Where no reply is a template, the medoid's outline is. The model sees roles, no user's text.
     """
     most = config.max_steps - 1
     named = dict.fromkeys(outlined(chains[member], most) for member in cluster.members)
     outlines = [roles for roles in named if roles][:MEDOIDS]
     if not outlines:
-        raise LanguageModelError(
-            "the chains of the best cluster name no step but a recommendation; there is no "
-            "pattern to mine"
-        )
+        named_none = "the chains of the best cluster name no step but a recommendation"
+        raise LanguageModelError(f"{named_none}; there is no pattern to mine")
     request = template_request(outlines, writing, most)
     replies: list[lm.Completion] = []
     asked = request
@@ -162,7 +148,7 @@ def write_template(
 
 
 def outlined(sampled: SampledChain, most: int) -> tuple[str, ...]:
-    """A chain's roles, each once, without a recommendation; the last `most` of them."""
+    """A chain's last `most` roles, each once, without a recommendation."""
     return tuple(step.role for step in outline(sampled.roles).steps[:-1])[-most:]
 
 
@@ -194,16 +180,7 @@ class _TemplateReply(BaseModel):
 
 
 def parse_template(text: str, most: int) -> ReasoningPattern:
-    """The template in a reply; thoughts and prose around the JSON object do not matter.
-
-    Raises:
-        ValueError: there is none, or it has blank or repeated steps, or more than `most`.
-
-    Example:
-        >>> pattern = parse_template('Here: {"steps": ["likes", "open need"]}', 4)
-        >>> [step.role for step in pattern.steps]
-        ['likes', 'open need', 'recommendation']
-    """
+    """The template in a reply; thoughts and prose around the JSON object do not matter."""
     reply = next(json_objects(without_thoughts(text)), None)
     if reply is None:
         raise ValueError("the reply holds no complete JSON object")
@@ -214,8 +191,6 @@ def parse_template(text: str, most: int) -> ReasoningPattern:
     pattern = outline(roles)
     distinct = all(roles) and len({role.lower() for role in roles}) == len(roles)
     if not distinct or not 1 <= len(pattern) - 1 <= most:
-        raise ValueError(
-            f"the outline {roles} must have 1 to {most} steps, none blank, none twice, besides "
-            f"the recommendation"
-        )
+        wanted = f"1 to {most} steps, none blank, none twice, besides the recommendation"
+        raise ValueError(f"the outline {roles} must have {wanted}")
     return pattern

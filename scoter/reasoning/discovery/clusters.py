@@ -1,8 +1,7 @@
 """Cluster patterns by structure and text, and give each cluster its recall.
 
-Every pattern is tried on the same users, so all its chains share one structure: a pattern's point
-is its structure next to the mean text of its chains. Clusters of single chains by their text would
-gather users who are easy to predict (one niche, say), and choosing a cluster would choose users.
+A pattern's point is its structure next to the mean text of its chains. Clusters of single chains by
+their text would gather users who are easy to predict, and choosing a cluster would choose users.
 """
 
 import warnings
@@ -44,10 +43,7 @@ def cluster_patterns(
     seed: int,
     clustering: Clustering = "kmeans",
 ) -> tuple[list[Cluster], float]:
-    """The clusters of `partition`, best lower bound of recall first, and their silhouette.
-
-    The lower bound asks for recall that is high *and* certain.
-    """
+    """The clusters of `partition`, best lower bound of recall first, and their silhouette."""
     numbers, silhouette = partition(points, max_clusters, seed, clustering)
     members = [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]
     clusters = [Cluster(group, mean_over_users(hits[group])) for group in members]
@@ -62,20 +58,15 @@ def partition(
     "kmeans" takes the k in 2..max_clusters of the best silhouette. "hdbscan" (Campello et al. 2013)
     finds the number by itself, ignores `max_clusters`, and leaves points in sparse places in no
     cluster: -1. Its silhouette is that of the others, and 0 where it finds one cluster only.
-
-    Raises:
-        ConfigError: too few distinct points for two clusters, or no dense place.
     """
     distinct = len(np.unique(points.round(9), axis=0))  # rounding may part points that are equal
     if clustering == "hdbscan":
         return _by_density(points, distinct)
     largest = min(max_clusters, distinct - 1)
     if largest < 2:
-        raise ConfigError(
-            f"discover.patterns={len(points)} ({distinct} distinct) and "
-            f"discover.max_clusters={max_clusters}: choosing k by silhouette needs at least 3 "
-            "distinct patterns and 2 clusters"
-        )
+        given = f"discover.patterns={len(points)} ({distinct} distinct) and "
+        given += f"discover.max_clusters={max_clusters}: choosing k by silhouette needs at least"
+        raise ConfigError(f"{given} 3 distinct patterns and 2 clusters")
     best_score, best = -np.inf, np.zeros(len(points), np.int64)
     for count in range(2, largest + 1):
         model = KMeans(count, n_init=_STARTS, random_state=seed % 2**32)
@@ -100,14 +91,7 @@ def on_a_plane(points: Points) -> Float[np.ndarray, "rows 2"]:
 
 
 def mean_over_users(values: Shaped[np.ndarray, "rows users"]) -> Recall:
-    """The mean with a 95 % normal interval over users; a user's rows are averaged first.
-
-    Example:
-        >>> hits = np.array([[True, False, False, False], [True, False, True, False]])
-        >>> recall = mean_over_users(hits)
-        >>> recall.mean, recall.users, recall.low < 0.375 < recall.high
-        (0.375, 4, True)
-    """
+    """The mean with a 95 % normal interval over users; a user's rows are averaged first."""
     per_user = values.mean(axis=0)
     mean, half = float(per_user.mean()), Z_95 * float(per_user.std(ddof=1)) / len(per_user) ** 0.5
     return Recall(mean, mean - half, mean + half, len(per_user))
@@ -130,10 +114,7 @@ def features(
 
 
 def in_blocks(*blocks: Float[np.ndarray, "rows _"]) -> Points:
-    """Blocks of features side by side, each centred and divided by its own spread.
-
-    So each block counts alike, however many columns it has.
-    """
+    """Blocks side by side, centred and divided by their spread, so that each counts alike."""
     scaled = []
     for block in blocks:
         centred = block - block.mean(axis=0)
@@ -149,10 +130,9 @@ def _by_density(points: Points, distinct: int) -> tuple[Int[np.ndarray, " rows"]
         numbers = HDBSCAN(smallest, copy=_COPY).fit_predict(points).astype(np.int64)
     inside = numbers >= 0
     if not inside.any():
-        raise ConfigError(
-            f"discover.clustering=hdbscan found no cluster among {len(points)} points ({distinct} "
-            "distinct); generate more, or set discover.clustering=kmeans"
-        )
+        given = f"no cluster among {len(points)} points ({distinct} distinct)"
+        remedy = "generate more, or set discover.clustering=kmeans"
+        raise ConfigError(f"discover.clustering=hdbscan found {given}; {remedy}")
     several = numbers.max() >= 1
     return numbers, float(silhouette_score(points[inside], numbers[inside])) if several else 0.0
 

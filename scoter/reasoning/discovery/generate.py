@@ -1,9 +1,8 @@
 """Generate: varied patterns, and a held-in sample of users to try them on.
 
 The paper samples patterns from a language model by nucleus sampling; here a seeded grammar does. A
-pattern is a shuffled list of moves and one final step that names what comes next, so that it can be
-grounded in the catalogue. A move is one offered step, or a trail: the same field of the last n
-items, oldest first. Later rounds also vary what was mined.
+pattern is a shuffled list of moves and one final step that names what comes next. A move is one
+offered step, or a trail: the same field of the last n items, oldest first.
 """
 
 from collections.abc import Collection, Sequence
@@ -40,14 +39,7 @@ class HeldIn:
 
 
 def hold_in(split: Split, config: DiscoverConfig, seed: int) -> tuple[HeldIn, HeldIn]:
-    """`config.users` users to choose patterns on, and `config.fresh_users` others to confirm on.
-
-    Validation and test targets are not used: the target is the last training item, hidden from the
-    chain.
-
-    Raises:
-        ConfigError: too few users have two training items.
-    """
+    """`config.users` users to choose patterns on, and `config.fresh_users` others to confirm on."""
     lengths = split.train.lengths
     able = np.flatnonzero(lengths >= 2)
     wanted = config.users + config.fresh_users
@@ -65,22 +57,10 @@ def hold_in(split: Split, config: DiscoverConfig, seed: int) -> tuple[HeldIn, He
 
 
 def generate(catalog: Catalog, config: DiscoverConfig, seed: int) -> tuple[ReasoningPattern, ...]:
-    """`config.patterns` distinct patterns of `min_steps` to `max_steps` steps.
-
-    Raises:
-        ConfigError: the catalogue's steps allow fewer distinct patterns.
-
-    Example:
-        >>> shop = Catalog(("a",), {"title": ("Soap",), "brand": ("Lumi",)})
-        >>> patterns = generate(shop, DiscoverConfig(patterns=3, min_steps=2, max_steps=4), seed=0)
-        >>> {pattern.steps[-1].role for pattern in patterns} <= {"likely_next", "recommendation"}
-        True
-    """
+    """`config.patterns` distinct patterns of `min_steps` to `max_steps` steps."""
     if not 2 <= config.min_steps <= config.max_steps:
-        raise ConfigError(
-            f"discover.min_steps={config.min_steps} and max_steps={config.max_steps}: need 2 <= "
-            f"min_steps <= max_steps"
-        )
+        given = f"discover.min_steps={config.min_steps} and max_steps={config.max_steps}"
+        raise ConfigError(f"{given}: need 2 <= min_steps <= max_steps")
     grammar = _grammar(catalog, config, derive_seed(seed, "patterns"))
     patterns: dict[tuple[str, ...], ReasoningPattern] = {}
     vain = 0
@@ -92,12 +72,10 @@ def generate(catalog: Catalog, config: DiscoverConfig, seed: int) -> tuple[Reaso
         if new:
             patterns[name] = pattern
         vain = 0 if new else vain + 1
-    if len(patterns) == config.patterns:
-        return tuple(patterns.values())
-    raise ConfigError(
-        f"discover.patterns={config.patterns}, but only {len(patterns)} distinct patterns were "
-        f"found; ask for fewer"
-    )
+    if len(patterns) < config.patterns:
+        distinct = f"but only {len(patterns)} distinct patterns were found; ask for fewer"
+        raise ConfigError(f"discover.patterns={config.patterns}, {distinct}")
+    return tuple(patterns.values())
 
 
 def vary(
@@ -110,18 +88,8 @@ def vary(
 ) -> tuple[ReasoningPattern, ...]:
     """At most `count` new patterns near the `seeds`, none of which is among the labels `known`.
 
-    Each is a seed with one or two changes (`CHANGES`). So the next round starts from what one round
-    found. Fewer than `count` come back where the neighbourhood is exhausted. Recent items are put
-    oldest first: Validate reads each step at its own place, so patterns that differ only in that
-    score alike.
-
-    Example:
-        >>> shop = Catalog(("a",), {"title": ("Soap",), "brand": ("Lumi",)})
-        >>> config = DiscoverConfig(patterns=1, min_steps=2, max_steps=4)
-        >>> start = generate(shop, config, seed=0)
-        >>> near = vary(start, shop, config, {labels(start[0])}, count=5, seed=0)
-        >>> len(near), labels(start[0]) in map(labels, near)
-        (5, False)
+    Each is a seed with one or two `CHANGES`; there may be fewer than `count` of them. Recent items
+    are put oldest first, since patterns that differ only in that score alike.
     """
     grammar = _grammar(catalog, config, derive_seed(seed, "variations"))
     patterns: dict[tuple[str, ...], ReasoningPattern] = {}
@@ -146,8 +114,7 @@ def labels(pattern: ReasoningPattern) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class _Grammar:
-    """What patterns are drawn from. Choices in two stages give each family the same chance."""
-
+    # Choices in two stages give each family the same chance.
     families: list[list[Move]]  # moves by role, and the trails
     finals: list[list[Step]]  # last steps by role
     rng: np.random.Generator = field(repr=False)
@@ -162,7 +129,6 @@ class _Grammar:
         return self.pick(self.pick(self.finals))
 
     def fill(self, room: int) -> list[Step]:
-        """Random moves that fit into `room` steps, in random order."""
         moves: list[Move] = []
         while room > 0:
             move = self.move()
@@ -188,11 +154,8 @@ class _Grammar:
         if change == "exchange":
             neighbours = before[place : place + 2]
             return (*before[:place], *neighbours[::-1], *before[place + 2 :], last)
-        return (
-            *before[: place + 1],
-            *other.steps[int(self.rng.integers(len(other))) : -1],
-            other.steps[-1],
-        )
+        start = int(self.rng.integers(len(other)))
+        return (*before[: place + 1], *other.steps[start:-1], other.steps[-1])
 
 
 def _grammar(catalog: Catalog, config: DiscoverConfig, seed: int) -> _Grammar:
@@ -217,7 +180,6 @@ def _trail(name: int | float | str, length: int) -> Move:
 
 
 def _oldest_first(steps: Sequence[Step]) -> ReasoningPattern:
-    """The same steps, those of one field of recent items with the oldest item first."""
     ordered = list(steps)
     places: dict[int | float | str, list[int]] = {}
     for place, step in enumerate(steps):

@@ -5,9 +5,8 @@ The paper leaves grounding open. Here the score of an item for a name is
     lexical * (cosine of tf-idf weighted character 3- and 4-grams) + (1 - lexical) * (cosine of
     sentence embeddings)
 
-so that a misspelt or shortened title is found by its letters and a paraphrase by its meaning. The
-best item is meant if its score reaches `least`. Otherwise the name is *ungrounded*: it is counted,
-and never replaced by a guess.
+so that a misspelt title is found by its letters and a paraphrase by its meaning. The best item is
+meant if its score reaches `least`; otherwise the name is *ungrounded*, and never guessed.
 """
 
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ Beauty products that are *not* among these 2,500 names score .56 in the median, 
 the nearest one."""
 
 Chains = Int[np.ndarray, " chains"]
+Ranked = Int[np.ndarray, "chains k"]
 _BATCH = 256
 
 
@@ -39,7 +39,7 @@ class Grounded:
     scores: Float[np.ndarray, " names"]  # of the best item, meant or not
 
 
-def target_ranks(ranked: Int[np.ndarray, "chains k"], targets: Chains) -> Chains:
+def target_ranks(ranked: Ranked, targets: Chains) -> Chains:
     """The 1-based place of each chain's target among its items, k + 1 where it is not among them.
 
     Example:
@@ -53,12 +53,8 @@ def target_ranks(ranked: Int[np.ndarray, "chains k"], targets: Chains) -> Chains
 class Grounding:
     """A catalogue's names, indexed for look-up.
 
-    Args:
-        names: one per item.
-        item_vectors: the embedding of each name, from the encoder that `encode` calls.
-        encode: sentences to vectors.
-        lexical: weight of the lexical match, in [0, 1].
-        least: the score from which on a name is grounded, in [0, 1].
+    `item_vectors` are the names' embeddings by `encode`; `lexical` is the weight of the lexical
+    match and `least` the score from which on a name is grounded, both in [0, 1].
 
     Example:
         >>> shop = ["Lumi red lipstick", "Aster rose soap"]
@@ -79,10 +75,8 @@ class Grounding:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         if len(names) != len(item_vectors) or not len(names):
-            raise DataError(
-                f"{len(names)} names and {len(item_vectors)} item vectors; give one of each per "
-                "item, at least one"
-            )
+            given = f"{len(names)} names and {len(item_vectors)} item vectors"
+            raise DataError(f"{given}; give one of each per item, at least one")
         for name, value in (("lexical", lexical), ("least", least)):
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name} = {value}; it must lie in [0, 1]")
@@ -92,10 +86,7 @@ class Grounding:
         self._vectors = _unit(np.asarray(item_vectors, np.float32))
 
     def ground(self, names: Sequence[str]) -> Grounded:
-        """The item meant by each name; among equal scores the lower item number.
-
-        Memory: 256 names times the catalogue at a time.
-        """
+        """The item meant by each name; among equal scores the lower item number."""
         distinct = sorted(set(names))
         items, scores = np.zeros(len(distinct), np.int64), np.zeros(len(distinct), np.float32)
         for start in range(0, len(distinct), _BATCH):
@@ -107,20 +98,18 @@ class Grounding:
         rows = np.array([places[name] for name in names], np.int64)
         return Grounded(items[rows], scores[rows])
 
-    def rank(
-        self, recommendations: Sequence[Sequence[str]], k: int
-    ) -> tuple[Int[np.ndarray, "chains k"], Grounded]:
-        """Each chain's first `k` distinct items in its order, padded with -1; and all its names.
+    def rank(self, recommendations: Sequence[Sequence[str]], k: int) -> Ranked:
+        """Each chain's first `k` distinct items in its order, padded with -1.
 
         A name that is ungrounded, or means an item that an earlier one meant, takes no place.
         """
-        grounded = self.ground([name for names in recommendations for name in names])
+        named = self.ground([name for names in recommendations for name in names]).items
         ranked = np.full((len(recommendations), k), -1, np.int64)
         ends = np.cumsum([len(names) for names in recommendations])
-        for row, items in enumerate(np.split(grounded.items, ends)[:-1]):
+        for row, items in enumerate(np.split(named, ends)[:-1]):
             best = list(dict.fromkeys(items[items >= 0].tolist()))[:k]
             ranked[row, : len(best)] = best
-        return ranked, grounded
+        return ranked
 
     def _scores(self, names: list[str]) -> Float[np.ndarray, "names items"]:
         letters = (self._grams.transform(names) @ self._names).toarray().astype(np.float32)

@@ -2,9 +2,7 @@
 
 The method is that of Jamieson and Talwalkar (2016). The paper calls discovery and transfer "a
 jointly optimised problem"; its abstract says no more. In our reading the candidates are patterns, a
-unit is an epoch of training the transfer with a pattern's chains, and a score is what that transfer
-reaches on held-in targets. A survivor continues from where it stands, so that choosing and training
-alternate.
+unit is an epoch of training with a pattern's chains, and a score is the result on held-in targets.
 """
 
 from collections.abc import Callable
@@ -27,22 +25,14 @@ def successive_halving(
 ) -> tuple[int, list[Round]]:
     """The last candidate, and the rounds: each has half as many candidates and twice the units.
 
-    `advance(candidate, units)` trains a candidate for so many more units and returns its score,
-    where more is better. The better half survives, rounded down; among equals the lower number, so
-    the most promising candidate comes first. A single candidate is never advanced.
+    `advance(candidate, units)` trains a candidate for so many more units and returns its score, to
+    be maximised. The better half survives, rounded down; among equals the lower number.
 
     Limit: a candidate that starts slowly is lost, however good it would become.
-
-    Example:
-        >>> scores = [0.1, 0.4, 0.2, 0.3]
-        >>> winner, rounds = successive_halving(4, 1, lambda candidate, units: scores[candidate])
-        >>> winner, [(each.candidates, each.units) for each in rounds]
-        (1, [((0, 1, 2, 3), 1), ((1, 3), 2)])
     """
     if candidates < 1 or first_units < 1:
-        raise ConfigError(
-            f"candidates = {candidates} and first_units = {first_units}; both must be 1 or more"
-        )
+        given = f"candidates = {candidates} and first_units = {first_units}"
+        raise ConfigError(f"{given}; both must be 1 or more")
     left, units, rounds = list(range(candidates)), first_units, []
     while len(left) > 1:
         scores = {candidate: advance(candidate, units) for candidate in left}
@@ -53,12 +43,7 @@ def successive_halving(
 
 
 def halving_units(candidates: int, first_units: int) -> tuple[int, int]:
-    """Units that `successive_halving` spends in all, and those that its winner has had.
-
-    Example:
-        >>> halving_units(4, 1)
-        (8, 3)
-    """
+    """Units that `successive_halving` spends in all, and those that its winner has had."""
     _, rounds = successive_halving(candidates, first_units, lambda candidate, units: 0.0)
     spent = sum(each.units * len(each.candidates) for each in rounds)
     return spent, sum(each.units for each in rounds)

@@ -1,7 +1,6 @@
 """Mine: from tried patterns to one template; and `discover`: Generate, Validate and Mine.
 
-Scores choose patterns, never a user's chain: chains are written afresh afterwards, one for each
-prefix, and no chain is kept or dropped because it hit its target. Only training items are read.
+Scores choose patterns, never a user's chain: chains are written afresh for every prefix.
 """
 
 import itertools
@@ -44,25 +43,18 @@ def discover(
 ) -> report.Discovery:
     """Generate patterns, validate them on some users, mine the best cluster, confirm on others.
 
-    A round mines the best cluster's template (see `distil`), or that cluster's best member where
+    `encode` turns sentences into vectors of the space of `item_vectors`, the items' texts. A round
+    mines the best cluster's template (see `distil`), or that cluster's best member where
     the template validates worse; `distilled_by` says which. With `config.rounds` above 1, the first
     round tries half of the patterns; each further one tries variations of what was mined and of the
     best three patterns yet, beside new draws (a third), and clusters all patterns again. The result
     is the mined pattern that validates best, less the steps it does not need (see `shed`).
 
-    The rival "best generated" is best of n without mining: the best of as many drawn patterns as
-    were tried here in all.
-
-    Args:
-        encode: turns sentences into vectors of the space that `item_vectors` lie in.
-        item_vectors: row i embeds the text of item i.
-
-    Raises:
-        ConfigError: too few users, patterns or clusters for `config`; the message says which.
+    The rival "best generated" is the best of as many drawn patterns as were tried here in all.
     """
     sizes = _round_sizes(config)
     samples = hold_in(split, config, seed)
-    # As many as can be tried here in all: one of each length is the longest that shedding can take.
+    # As many as can be tried here in all: shedding takes at most one of each length.
     most = config.patterns + config.rounds + config.max_steps * (config.max_steps + 1) // 2
     drawn = generate(catalog, replace(config, patterns=most), seed)
     statistics = FoldedStatistics(split.train, catalog.item_count, derive_seed(seed, "folds"))
@@ -91,8 +83,6 @@ def planned_patterns(config: DiscoverConfig) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Mined:
-    """What one round's mining gave."""
-
     pattern: ReasoningPattern
     hits: Bool[np.ndarray, " users"]
     by_vote: bool  # whether the vote's template is the pattern, or the best member
@@ -104,8 +94,6 @@ class _Mined:
 
 @dataclass(eq=False)
 class _Search:
-    """The rounds of one discovery, on the users that patterns are chosen on."""
-
     catalog: Catalog
     config: DiscoverConfig
     seed: int
@@ -120,7 +108,6 @@ class _Search:
         return self.trial.ranks(patterns, part) <= self.config.top_k
 
     def round(self, size: int, last: bool) -> None:
-        """Try `size` more patterns and mine all of them."""
         part = f"round {len(self.mined) + 1}"
         varied = self._varied(size - size // 3) if self.mined else ()
         new = self.drawn[self.used : self.used + size - len(varied)]
@@ -132,7 +119,6 @@ class _Search:
             self.patterns.append(template)
 
     def best(self) -> _Mined:
-        """The best of what the rounds mined, without the steps that it does not need."""
         best = max(reversed(self.mined), key=lambda mined: mined.hits.mean())
         before = len(self.trial.known)
         pattern = shed(best.pattern, lambda shorter: self.hits(shorter, "shedding steps"))
@@ -166,7 +152,6 @@ class _Search:
 
 
 def _report(search: _Search, mined: _Mined, fresh: Trial) -> report.Discovery:
-    """The mined pattern and its rivals at fresh users, and the clusters of the last round."""
     config, patterns, last = search.config, search.patterns, search.mined[-1]
     k, users = config.top_k, len(search.trial.sample)
     drawn = search.drawn[: search.counted]
@@ -221,10 +206,9 @@ def distil(
     """One template from a cluster's best patterns, by vote; and each step's share of the votes.
 
     The best patterns are the members whose recall reaches the 95 % lower bound of the cluster's
-    best one. Each votes with its recall: for its last step, for every other step, for the place of
-    each, and for the number of steps (a weighted median). The template takes the last step with
-    most votes, fills up with the other steps with most votes, and orders these by their weighted
-    mean place. Ties go to the step met first, so the outcome is determined.
+    best one. Each votes with its recall for its steps, their places, and their number (a weighted
+    median). The template takes the last step and the other steps with most votes, these ordered by
+    weighted mean place. Ties go to the step met first.
     """
     recall = hits[cluster.members].mean(axis=1)
     chosen = np.flatnonzero(recall >= wilson(hits[cluster.members[recall.argmax()]]).low)
@@ -251,14 +235,8 @@ def distil(
 def shed(pattern: ReasoningPattern, hits: Callable[[Patterns], Hits]) -> ReasoningPattern:
     """The pattern without the steps that it validates no worse without.
 
-    One step is removed at a time, the one whose removal costs least, as long as the loss is within
-    a standard error of the paired difference (the one-standard-error rule, Breiman et al. 1984).
-
-    Example:
-        >>> steps = tuple(Step("recent_item", {"lag": lag}) for lag in (3, 2, 1))
-        >>> hits = lambda patterns: np.array([[steps[1] in each.steps] for each in patterns])
-        >>> shed(ReasoningPattern(steps), hits).steps == (steps[1],)
-        True
+    The step whose removal costs least goes first, while the loss is within one standard error of
+    the paired difference (Breiman et al. 1984).
     """
     while len(pattern) > 1:
         left = itertools.combinations(pattern.steps, len(pattern) - 1)
@@ -301,13 +279,10 @@ def _cluster(cluster: Cluster, patterns: Patterns, ranks: Ranks, k: int) -> repo
 
 
 def _round_sizes(config: DiscoverConfig) -> list[int]:
-    """The patterns of each round: half of them in the first, the rest in equal parts."""
     rounds, patterns = config.rounds, config.patterns
     if rounds < 1 or (rounds > 1 and patterns < 4 * rounds):
-        raise ConfigError(
-            f"discover.rounds={rounds} and discover.patterns={patterns}: rounds must be 1 or more, "
-            "and patterns at least four for each round"
-        )
+        given = f"discover.rounds={rounds} and discover.patterns={patterns}"
+        raise ConfigError(f"{given}: rounds must be 1 or more, patterns at least four a round")
     if rounds == 1:
         return [patterns]
     later = (patterns - (patterns + 1) // 2) // (rounds - 1)

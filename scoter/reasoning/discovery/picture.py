@@ -13,9 +13,7 @@ _MARKS = "osD^vP*X<>hd"
 def draw(points: Sequence[Mapping[str, Json]], of: str, path: Path) -> None:
     """Draw `points.json`: mark and edge of a point show its cluster, its colour its recall.
 
-    Args:
-        of: what a point is, for the title: "patterns", "chains of some-model".
-        path: its ending (svg, png, pdf) chooses the format. Equal points give an equal SVG.
+    `of` says what a point is, for the title. Equal points give an equal SVG.
     """
     from matplotlib import colormaps, rc_context
     from matplotlib.figure import Figure

@@ -22,8 +22,7 @@ def on_stderr(line: str) -> None:
 class ProgressBars:
     """Lines for `say`, and on a terminal a bar on stderr for each part of a discovery.
 
-    The first line says what is planned; the second one, once `sample` of it are done, how long all
-    of it takes on this machine. Then each part that is done gets a line.
+    Once `sample` are done, a line says how long all takes; each part that is done gets a line.
 
     Example:
         >>> bars = ProgressBars(print, 64, "patterns")
@@ -39,14 +38,8 @@ class ProgressBars:
     def __call__(self, part: str, done: int, total: int) -> None:
         if self._bar is None or part != self._part:
             # `disable=None` shows no bar where stderr is no terminal.
-            self._bar = tqdm(
-                desc=part,
-                total=total,
-                unit=f" {self._of}",
-                leave=False,
-                file=sys.stderr,
-                disable=None,
-            )
+            unit, to = f" {self._of}", sys.stderr
+            self._bar = tqdm(desc=part, total=total, unit=unit, leave=False, file=to, disable=None)
             self._part, self._began = part, time.monotonic()
         self._bar.update(done - self._bar.n)
         seconds = time.monotonic() - self._began

@@ -48,7 +48,6 @@ class Rival:
     calls: Calls
 
     def to_json(self) -> dict[str, object]:
-        """The rival as plain values; the mean recall and its interval stand beside the rest."""
         return {
             **asdict(self.recall),
             "steps": list(self.steps),
@@ -63,10 +62,9 @@ class Rival:
 class Optimism:
     """How much choosing flatters: recall where a pattern was chosen minus recall at fresh users."""
 
-    # sqrt(log N / (2 n)), N candidates and n users: the most that the *expected* optimism of the
-    # best of N can be (sub-Gaussian maximum), if candidates do not depend on those users' hits. In
-    # later rounds they do, so there it is a rough guide. N counts patterns; for a language model
-    # clusters, and n is then the fewest users in a cluster.
+    # sqrt(log N / (2 n)) bounds the *expected* optimism of the best of N candidates at n users, if
+    # candidates do not depend on those users' hits; in later rounds they do. For a language model N
+    # counts clusters, and n is the fewest users in one.
     bound: float
     measured: float  # of the mined pattern; it also carries the noise of both samples
     measured_best_generated: float  # of the best of n
@@ -92,9 +90,7 @@ class Discovery:
     recall: Recall  # at fresh users
     ndcg: Recall  # at fresh users
     chosen_on: Recall  # recall where the pattern was chosen
-    # what made the template: "vote", "best member" where one did better alone, "language model", or
-    # "medoid" where no model could
-    distilled_by: str
+    distilled_by: str  # "vote", "best member" (did better), "language model", or else "medoid"
     votes: tuple[float, ...]  # by step, its share of the cluster's vote; empty where there was none
     clusters: tuple[ClusterReport, ...]  # the chosen one first
     silhouette: float
@@ -105,8 +101,8 @@ class Discovery:
     provenance: Mapping[str, Json]
     counts: Mapping[str, Json] | None = None  # how a language model's requests ended and their cost
     note: str = ""
-    # the mined pattern, then the best others by recall where patterns were chosen: candidates for a
-    # costlier judge. Not in `pattern.json`; empty for a language model
+    # the mined pattern and the best others by recall, for a costlier judge; empty for a language
+    # model, and not in `pattern.json`
     finalists: tuple[ReasoningPattern, ...] = ()
 
     def to_json(self) -> str:
@@ -114,10 +110,7 @@ class Discovery:
         parts = asdict(self)
         mined = ("support", "recall", "ndcg", "chosen_on", "distilled_by", "votes")
         tree = {
-            "pattern": {
-                "steps": self.pattern.to_json(),
-                **{name: parts[name] for name in mined},
-            },
+            "pattern": {"steps": self.pattern.to_json()} | {name: parts[name] for name in mined},
             "clusters": parts["clusters"],
             "silhouette": self.silhouette,
             "rivals": {name: rival.to_json() for name, rival in self.rivals.items()},
@@ -140,13 +133,7 @@ def compare(
 ) -> Rival:
     """A rival's report, from the target's ranks for both at the same users; beyond `k` is a miss.
 
-    Where nobody hit anything, a normal interval would have no width; `agresti_min` then replaces
-    it, for NDCG too, whose differences are no larger.
-
-    Example:
-        >>> ranks = np.array([1, 11, 3, 11])
-        >>> compare(ranks, np.array([11, 11, 1, 11]), ("direct",), 10, Calls(0, 4)).gain.mean
-        0.25
+    Where nobody hit anything, `agresti_min` replaces the normal interval, which has no width.
     """
     blank = not ((mined <= k) | (rival <= k)).any()
 
@@ -181,9 +168,6 @@ def draw_points(
 def pattern_from_json(text: str) -> ReasoningPattern:
     """The pattern in the text of a `pattern.json`, or in a shorter one that a person wrote.
 
-    Raises:
-        DataError: the text is something else.
-
     Example:
         >>> pattern_from_json('{"pattern": {"steps": [{"role": "recommendation"}]}}').steps
         (Step(role='recommendation', parameters={}),)
@@ -191,8 +175,6 @@ def pattern_from_json(text: str) -> ReasoningPattern:
     try:
         return ReasoningPattern.from_json(json.loads(text)["pattern"]["steps"])
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"this is no pattern file ({type(error).__name__}: {error}); it should read "
-            f'{{"pattern": {{"steps": [{{"role": ..., "parameters": {{...}}}}, ...]}}}}, but '
-            f"starts {text[:60]!r}"
-        ) from None
+        cause = f"this is no pattern file ({type(error).__name__}: {error}); it should read"
+        form = '{"pattern": {"steps": [{"role": ..., "parameters": {...}}, ...]}}'
+        raise DataError(f"{cause} {form}, but starts {text[:60]!r}") from None

@@ -1,8 +1,7 @@
 """Generate with a language model: several chains for each user, by nucleus sampling.
 
 The instructions vary too. Sample m of a user is a request of its own, so a store never answers two
-samples with one reply. What came back is an `Arm`: the valid chains, how the other requests ended,
-and what all replies cost, whoever paid for them and when.
+samples with one reply.
 """
 
 from collections import Counter
@@ -37,12 +36,10 @@ class SampledChain:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The roles of its steps, in order."""
         return tuple(step.role for step in self.chain.steps)
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The sentences of its steps, in order."""
         return tuple(step.text for step in self.chain.steps)
 
 
@@ -97,7 +94,6 @@ class ChainSampler:
     def _request(
         self, titles: Sequence[str], instruction: str, sample: int, free: bool = True
     ) -> CompletionRequest:
-        """The request for steps of the model's choice (`free`), or for no step at all."""
         writing, most = replace(self.writing, sample=sample), self.config.max_steps - 1
         if writing.prompt == "full":
             pattern = None if free else ReasoningPattern(())
@@ -151,10 +147,8 @@ def writing_config(model: str, config: DiscoverConfig, seed: int) -> WritingConf
     """How `config.sampling` has chains written by the model of that name."""
     sampling = config.sampling
     shared = {field.name: getattr(sampling, field.name) for field in fields(AskingConfig)}
-    characters = sampling.text_characters
-    return WritingConfig(
-        model, step_characters=characters, name_characters=characters, seed=seed, **shared
-    )
+    shared["step_characters"] = shared["name_characters"] = sampling.text_characters
+    return WritingConfig(model, seed=seed, **shared)
 
 
 def outline(roles: Sequence[str]) -> ReasoningPattern:

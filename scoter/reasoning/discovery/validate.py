@@ -13,8 +13,7 @@ where no item's text resembles it. The K + 1 weights w are a conditional logit. 
 half of the users and applied to the other half, and the other way round, so no user's target takes
 part in that user's score. Step and item vectors are centred and scaled to length one first.
 
-Limit: this is the recall of a small probe on a few hundred users. It orders patterns; it is not
-what a trained recommender reaches with them.
+Limit: a small probe's recall orders patterns; a trained recommender's recall differs.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,9 +57,7 @@ class Recall:
 
 
 def wilson(hits: Bool[np.ndarray, " users"] | Float[np.ndarray, " users"]) -> Recall:
-    """Recall with Wilson's 95 % interval (1927), which stays in [0, 1] and is sound for few hits.
-
-    For values between 0 and 1 (NDCG, a share of several chains) the interval is at most too wide.
+    """Recall with Wilson's 95 % interval (1927); for other values in [0, 1] it is at most too wide.
 
     Example:
         >>> recall = wilson(np.arange(10) < 1)
@@ -77,13 +74,8 @@ def wilson(hits: Bool[np.ndarray, " users"] | Float[np.ndarray, " users"]) -> Re
 def agresti_min(gain: Float[np.ndarray, " users"]) -> Recall:
     """Mean of paired differences of hits (-1, 0, 1), with an interval that never has width 0.
 
-    Half a user is added to each of the four outcomes of a pair before the normal 95 % interval is
-    taken (Agresti and Min 2005), which draws it towards 0; the mean is that of the data.
-
-    Example:
-        >>> gain = agresti_min(np.zeros(16))
-        >>> round(gain.low, 3), gain.mean, round(gain.high, 3)
-        (-0.109, 0.0, 0.109)
+    The normal 95 % interval with half a user added to each of the four outcomes of a pair (Agresti
+    and Min 2005); the mean is that of the data.
     """
     better, worse = float((gain > 0).sum()) + 0.5, float((gain < 0).sum()) + 0.5
     count, centre = len(gain) + 2, (better - worse) / (len(gain) + 2)
@@ -144,8 +136,8 @@ class Trial:
 
     def ranks(self, patterns: Sequence[ReasoningPattern], part: str = "patterns") -> Ranks:
         """The 1-based rank of each user's target, pattern by pattern."""
-        new = {labels(pattern): pattern for pattern in patterns}
-        new = {name: pattern for name, pattern in new.items() if name not in self.known}
+        named = {labels(pattern): pattern for pattern in patterns}
+        new = {name: pattern for name, pattern in named.items() if name not in self.known}
         self.steps.prepare([step for pattern in new.values() for step in pattern.steps])
         for done, (name, pattern) in enumerate(new.items()):
             self.progress(part, done, len(new))
@@ -162,10 +154,9 @@ def ground(
     targets: Int[np.ndarray, " users"],
     seed: int,
 ) -> Int[np.ndarray, " users"]:
-    """The 1-based rank of each user's target in the catalogue; the top of this file has the scores.
+    """The 1-based rank of each user's target by this module's score; ties go to the lower item.
 
-    `seed` draws the halves and the negatives of the logit. Among equal scores the lower item number
-    comes first.
+    `seed` draws the halves and the negatives of the logit.
     """
     rng = np.random.default_rng(derive_seed(seed, "ground"))
     steps = steps.astype(np.float32)

@@ -5,9 +5,6 @@ a chain recommends are grounded in the catalogue; a chain hits if the held-in ta
 first k of these items. Mine: chains are clustered, the cluster of the best lower bound is chosen,
 and its template is written (`chain_mining.py`). Confirm: one chain with that template for each
 fresh user, beside one for each rival. A request without a valid chain is a miss for its arm.
-
-Scores choose a template, never a user's chain: the chains that transfer uses are written afresh,
-and only training items are read here.
 """
 
 from collections.abc import Sequence
@@ -48,19 +45,13 @@ def discover_with_model(
 ) -> report.Discovery:
     """Mine a pattern from chains that the language model `name` writes.
 
-    report.Calls: those of `planned_chains`, one template a round, and replies that are sent back.
-
     Raises:
-        ConfigError: too few users for `config`.
-        BudgetError: the model's token budget is spent; what was answered is kept where `model`
-            stores it.
+        BudgetError: the model's token budget is spent; `model` keeps what was answered.
         LanguageModelError: the server refuses us, or there are too few valid chains to mine.
     """
     if config.rounds < 1 or config.max_steps < 2:
-        raise ConfigError(
-            f"discover.rounds={config.rounds} and max_steps={config.max_steps}: need rounds >= 1 "
-            f"and max_steps >= 2"
-        )
+        given = f"discover.rounds={config.rounds} and max_steps={config.max_steps}"
+        raise ConfigError(f"{given}: need rounds >= 1 and max_steps >= 2")
     samples = hold_in(split, config, seed)
     names = item_names(catalog)
     writing = sampling.writing_config(name, config, derive_seed(seed, "language model") % 2**31)
@@ -81,19 +72,13 @@ def discover_with_model(
 
 
 def planned_chains(config: DiscoverConfig) -> int:
-    """How many chains `discover_with_model` asks for.
-
-    `users * samples` a round to choose, as many for each further round's rival that does not mine,
-    and one for each arm and fresh user.
-    """
+    """How many chains `discover_with_model` asks for, with those of the rival without mining."""
     choosing = config.users * config.sampling.samples * (2 * config.rounds - 1)
     return choosing + _FRESH_ARMS * config.fresh_users
 
 
 @dataclass(frozen=True, eq=False)
 class _Panel:
-    """Some users: what is asked about them, and how their chains are judged."""
-
     sampler: ChainSampler
     sample: HeldIn
     grounding: Grounding
@@ -101,25 +86,21 @@ class _Panel:
 
     def ranks(self, chains: Sequence[SampledChain]) -> Int[np.ndarray, " chains"]:
         """The target's place among the items that each chain recommends; k + 1 for a miss."""
-        ranked, _ = self.grounding.rank([each.chain.recommendations for each in chains], self.k)
+        ranked = self.grounding.rank([each.chain.recommendations for each in chains], self.k)
         return target_ranks(ranked, self.sample.targets[_rows(chains)])
 
     def by_user(self, arm: Arm) -> Int[np.ndarray, " users"]:
-        """One rank for each user; k + 1, a miss, where there is no valid chain."""
         ranks = np.full(len(self.sample), self.k + 1, np.int64)
         ranks[_rows(arm.chains)] = self.ranks(arm.chains)
         return ranks
 
     def grounded(self, arm: Arm) -> tuple[int, int]:
-        """How many names the arm's chains recommend, and how many of them an item matches."""
         names = [name for each in arm.chains for name in each.chain.recommendations]
         return len(names), int((self.grounding.ground(names).items >= 0).sum())
 
 
 @dataclass(frozen=True, eq=False)
 class _Round:
-    """What a round's mining gave, over the chains of all rounds so far."""
-
     template: mining.Template
     clusters: list[mining.ChainCluster]
     silhouette: float
@@ -129,8 +110,6 @@ class _Round:
 
 @dataclass(eq=False)
 class _Search:
-    """The rounds of one discovery, on the users that the template is chosen on."""
-
     tried: _Panel
     encode: Encode
     seed: int
@@ -144,18 +123,14 @@ class _Search:
         return self.tried.sampler.config
 
     def round(self) -> None:
-        """Ask for another round's chains and mine all chains."""
         number, each = len(self.mined), self.config.sampling.samples
         part, samples = f"round {number + 1}", range(number * each, (number + 1) * each)
-        seeded = INSTRUCTIONS
-        if number:
-            seeded = sampling.seeded_instructions(self.mined[-1].template.pattern)
+        mined = self.mined[-1].template.pattern if self.mined else None
+        seeded = sampling.seeded_instructions(mined) if mined else INSTRUCTIONS
         arm = self.arms[part] = self.tried.sampler.free(samples, seeded, part)
         if not arm.chains:
-            raise LanguageModelError(
-                f"none of the {arm.counts.requests:,} requests of {part} gave a chain, most often "
-                f"because {arm.problem}"
-            )
+            asked = f"none of the {arm.counts.requests:,} requests of {part} gave a chain"
+            raise LanguageModelError(f"{asked}, most often because {arm.problem}")
         self.chains += arm.chains
         self.mined.append(self._mine())
 
@@ -200,7 +175,6 @@ class _Search:
 
 
 def _confirm(patterns: dict[str, ReasoningPattern], fresh: _Panel) -> dict[str, Arm]:
-    """Each arm's chains of the fresh users: one for each pattern, and two without any."""
     sampler, direct, free = fresh.sampler, "direct recommendation", "think step by step"
     arms = {name: sampler.following(pattern, name) for name, pattern in patterns.items()}
     arms[free] = sampler.free(range(1), (sampling.STEP_BY_STEP,), free)
@@ -278,7 +252,6 @@ def _cluster(cluster: mining.ChainCluster, search: _Search) -> report.ClusterRep
 def _counts(
     arms: dict[str, Arm], panel: _Panel, templates: list[mining.Template]
 ) -> dict[str, Json]:
-    """How all requests ended and what they used, in all and by part."""
     parts: dict[str, dict[str, int]] = {}
     for name, arm in arms.items():
         named, grounded = panel.grounded(arm)
