@@ -349,9 +349,6 @@ def to_json(config: "DataclassInstance | Mapping[str, object]") -> str:
 def from_json(text: str, kind: type[Config]) -> Config:
     """The inverse of `to_json`; fields of earlier versions are read under their old names.
 
-    Raises:
-        ConfigError: an unknown key, a wrong type, or a value outside its range.
-
     Example:
         >>> from_json('{"name": "beauty", "max_users": 100}', DataConfig)
         DataConfig(name='beauty', max_users=100, simulated=None)

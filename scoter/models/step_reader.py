@@ -42,11 +42,7 @@ class ChainMemory:
 def read_chains(
     fusion: Fusion | None, steps: StepSource | None, users: Rows, prefix_lengths: Rows
 ) -> ChainMemory | None:
-    """The encoded chains of these users' prefixes; None without a fusion.
-
-    Raises:
-        ConfigError: there is a fusion, but `steps` is None.
-    """
+    """The encoded chains of these users' prefixes; None without a fusion."""
     if fusion is None:
         return None
     if steps is None:

@@ -23,15 +23,7 @@ from scoter.transfer.fusion import StructuredFusion
 
 
 class Alignment(nn.Module):
-    """The weighted term for one fusion, with the linear map that it trains.
-
-    Example:
-        >>> fusion = StructuredFusion(steps=3, step_dim=4, dim=8, layers=1, heads=2)
-        >>> align, items = Alignment(dim=8, weight=0.1, temperature=0.1), torch.arange(5)
-        >>> steps, mask = torch.randn(5, 3, 4), torch.ones(5, 3, dtype=torch.bool)
-        >>> align(fusion, steps, mask, torch.randn(5, 8), items, items[:, None] - 1).shape
-        torch.Size([])
-    """
+    """The weighted term for one fusion, with the linear map that it trains."""
 
     def __init__(self, dim: int, weight: float, temperature: float) -> None:
         super().__init__()

@@ -16,16 +16,6 @@ def build_fusion(
 
     Args:
         layers: how many layers of the recommender could read chains.
-
-    Raises:
-        ConfigError: no such module or step, or options that do not go together.
-
-    Example:
-        >>> from scoter.types import Step
-        >>> pattern = ReasoningPattern((Step("recent_item"), Step("recommendation")))
-        >>> config = FusionConfig("bag", without=1)
-        >>> build_fusion(config, pattern, step_dim=4, dim=8, layers=1).keep.tolist()
-        [False, True]
     """
     module, keep = FUSIONS.get(config.module), kept_steps(config, len(pattern))
     if config.votes and not (config.grounded and module.ordered):

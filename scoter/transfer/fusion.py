@@ -182,11 +182,7 @@ class StructuredFusion(nn.Module):
     def vote(
         self, states: Float[Tensor, "rows dim"], memory: ChainMemory
     ) -> Float[Tensor, "rows choices"]:
-        """Log weights of the recommender itself and of each step, for states that have read.
-
-        Raises:
-            ConfigError: steps have no votes, or were encoded without the items that they name.
-        """
+        """Log weights of the recommender itself and of each step, for states that have read."""
         if self.votes is None or memory.named is None:
             raise ConfigError("no step votes here; set votes=True, and pass `named` to encode")
         return self.votes(states, memory.slots[:, :-1], memory.named)

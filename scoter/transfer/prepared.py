@@ -46,17 +46,7 @@ class ShippedSteps(StepSource, Protocol):
 
 
 class PreparedFusion:
-    """What `fusion` does in evaluation mode, for one chain.
-
-    Example:
-        >>> fusion = StructuredFusion(steps=3, step_dim=4, dim=8, layers=2, heads=2).eval()
-        >>> steps, mask = torch.randn(1, 3, 4), torch.tensor([[True, False, True]])
-        >>> hidden = torch.randn(1, 5, 8)
-        >>> with torch.inference_mode():
-        ...     read = PreparedFusion(fusion).chain(steps[0], mask[0])(hidden, 1)
-        ...     torch.allclose(read, fusion(hidden, fusion.encode(steps, mask), 1), atol=1e-5)
-        True
-    """
+    """What `fusion` does in evaluation mode, for one chain."""
 
     @torch.no_grad()
     def __init__(self, fusion: StructuredFusion) -> None:

@@ -14,16 +14,7 @@ from scoter.protocols import Fusion
 
 
 class GRU4Rec(ItemScorer[Gru4RecConfig]):
-    """Next-item model over item numbers; output weights are the item embeddings.
-
-    Example:
-        >>> import numpy as np
-        >>> from scoter.types import Histories
-        >>> model = GRU4Rec(Gru4RecConfig(dim=8), item_count=5)
-        >>> histories = Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))
-        >>> sorted(model.recommend(histories, k=5).items[0].tolist())
-        [0, 1, 2, 3, 4]
-    """
+    """Next-item model over item numbers; output weights are the item embeddings."""
 
     Config = Gru4RecConfig
 

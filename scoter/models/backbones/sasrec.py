@@ -16,16 +16,7 @@ from scoter.protocols import Fusion, StepSource
 
 
 class SASRec(ItemScorer[SasrecConfig]):
-    """Next-item model over item numbers; output weights are the item embeddings.
-
-    Example:
-        >>> import numpy as np
-        >>> from scoter.types import Histories
-        >>> model = SASRec(SasrecConfig(dim=8, layers=1, heads=2), item_count=5)
-        >>> histories = Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))
-        >>> sorted(model.recommend(histories, k=5).items[0].tolist())
-        [0, 1, 2, 3, 4]
-    """
+    """Next-item model over item numbers; output weights are the item embeddings."""
 
     Config = SasrecConfig
 
@@ -48,11 +39,7 @@ class SASRec(ItemScorer[SasrecConfig]):
         self.dropout = nn.Dropout(dropout)
 
     def attach(self, fusion: Fusion) -> None:
-        """Read chains through `fusion` from now on.
-
-        Raises:
-            ConfigError: the fusion votes, and the loss is `bce`.
-        """
+        """Read chains through `fusion` from now on."""
         if fusion.has_votes and self.config.loss == "bce":
             raise ConfigError(
                 "fusion.votes = True mixes probabilities, and model.loss = 'bce' has none; set "

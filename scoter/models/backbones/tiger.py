@@ -269,9 +269,6 @@ def start_from_codebooks(
 
     All books keep their D leading axes and are turned by one random rotation; each is then scaled
     to unit variance, as T5 starts, and blurred by a tenth of T5's noise.
-
-    Raises:
-        ConfigError: `ids` know no codebooks.
     """
     if ids.codebooks is None:
         raise ConfigError(

@@ -36,16 +36,6 @@ def log_likelihoods(
     Args:
         rows: histories scored together; does not change the result.
         states: decoder states advanced at once; does not change the result.
-
-    Example:
-        >>> from scoter.config import TigerConfig
-        >>> from scoter.models.backbones.tiger import Tiger
-        >>> from scoter.types import SemanticIds
-        >>> ids = SemanticIds(np.array([[0, 0], [0, 1], [1, 0]]), (2, 2))
-        >>> model = Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)
-        >>> history = Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))
-        >>> log_likelihoods(model, history).shape
-        (1, 3)
     """
     scores = np.empty((len(histories), len(model.item_tokens) - 1), np.float32)
     with evaluating(model):

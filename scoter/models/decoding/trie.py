@@ -49,14 +49,7 @@ class Trie:
         return path
 
     def spells(self, ids: SemanticIds) -> bool:
-        """Whether the way to each item, and to no other, reads as its semantic ID.
-
-        Example:
-            >>> ids = SemanticIds(np.array([[0, 1], [0, 0], [2, 1]]), (3, 2))
-            >>> other = SemanticIds(np.array([[0, 0], [0, 1], [2, 1]]), (3, 2))
-            >>> build_trie(ids).spells(ids), build_trie(ids).spells(other)
-            (True, False)
-        """
+        """Whether the way to each item, and to no other, reads as its semantic ID."""
         pairs = zip(self.arrays, build_trie(ids).arrays, strict=True)
         return all(np.array_equal(ours, theirs) for ours, theirs in pairs)
 

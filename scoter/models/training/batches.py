@@ -64,15 +64,7 @@ class ItemBatch(NamedTuple):
         return ItemBatch(*(part.to(device) for part in self))
 
     def share(self, rank: int, world: int) -> "ItemBatch":
-        """Every `world`-th row from row `rank` on, with the padding of the whole; perhaps none.
-
-        Example:
-            >>> column = torch.ones(3, 1, dtype=torch.long)
-            >>> items = torch.arange(6).view(3, 2)
-            >>> batch = ItemBatch(items, column.bool(), torch.arange(3), column)
-            >>> batch.share(0, 2).users.tolist(), batch.share(1, 2).users.tolist()
-            ([0, 2], [1])
-        """
+        """Every `world`-th row from row `rank` on, with the padding of the whole; perhaps none."""
         return ItemBatch(*(part[rank::world] for part in self))
 
     @property

@@ -46,12 +46,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Put saved weights into a model of the same shape.
-
-    Raises:
-        StoreError: the file holds the weights of another model; those of an older version may have
-            other names.
-    """
+    """Put saved weights into a model of the same shape."""
     try:
         model.load_state_dict(load_file(path))
     except RuntimeError as error:
@@ -87,11 +82,7 @@ class Checkpoint:
         _replace(tensors, self.path, {**header, "best": self.best, "digest": _digest(tensors)})
 
     def load(self) -> tuple[TrainingLog, Place]:
-        """The log and the place, with model, optimiser and generator put back.
-
-        Raises:
-            StoreError: the file is cut off, or was altered.
-        """
+        """The log and the place, with model, optimiser and generator put back."""
         try:
             with safe_open(self.path, "pt") as file:
                 header = file.metadata()

@@ -77,11 +77,7 @@ class Alone:
 
 
 class DataParallel:
-    """The processes of this launch; one waits for another's validation for up to a day.
-
-    Raises:
-        ConfigError: accelerate is absent, or nothing launched this process as one of several.
-    """
+    """The processes of this launch; one waits for another's validation for up to a day."""
 
     def __init__(self, device: str = "cpu") -> None:
         if find_spec("accelerate") is None:
