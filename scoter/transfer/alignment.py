@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from scoter.errors import ConfigError
 from scoter.transfer.fusion import StructuredFusion
 
 
@@ -27,12 +26,6 @@ class Alignment(nn.Module):
 
     def __init__(self, dim: int, weight: float, temperature: float) -> None:
         super().__init__()
-        if weight < 0:
-            raise ConfigError(f"fusion.alignment = {weight} is negative; use 0 to leave it out")
-        if temperature <= 0:
-            raise ConfigError(
-                f"fusion.temperature = {temperature} must be above 0; 0.05 to 0.5 are common"
-            )
         self.weight, self.temperature = weight, temperature
         self.map = nn.Linear(dim, dim, bias=False)
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from scoter.config import Gru4RecConfig
 from scoter.models.backbones.item_scorer import ItemScorer
-from scoter.protocols import Fusion
 
 
 class GRU4Rec(ItemScorer[Gru4RecConfig]):
@@ -18,14 +17,8 @@ class GRU4Rec(ItemScorer[Gru4RecConfig]):
 
     Config = Gru4RecConfig
 
-    def __init__(
-        self,
-        config: Gru4RecConfig,
-        item_count: int,
-        fusion: Fusion | None = None,
-        precision: str = "fp32",
-    ) -> None:
-        super().__init__(config, item_count, fusion, precision)
+    def __init__(self, config: Gru4RecConfig, item_count: int, precision: str = "fp32") -> None:
+        super().__init__(config, item_count, precision)
         nn.init.normal_(self.items.weight, std=config.dim**-0.5)
         dim, layers = config.dim, config.layers
         between = config.dropout if layers > 1 else 0.0

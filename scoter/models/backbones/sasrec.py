@@ -20,14 +20,8 @@ class SASRec(ItemScorer[SasrecConfig]):
 
     Config = SasrecConfig
 
-    def __init__(
-        self,
-        config: SasrecConfig,
-        item_count: int,
-        fusion: Fusion | None = None,
-        precision: str = "fp32",
-    ) -> None:
-        super().__init__(config, item_count, fusion, precision)
+    def __init__(self, config: SasrecConfig, item_count: int, precision: str = "fp32") -> None:
+        super().__init__(config, item_count, precision)
         dim, dropout = config.dim, config.dropout
         self.positions = nn.Embedding(config.max_items, dim)
         for table in (self.items, self.positions):
@@ -39,11 +33,10 @@ class SASRec(ItemScorer[SasrecConfig]):
         self.dropout = nn.Dropout(dropout)
 
     def attach(self, fusion: Fusion) -> None:
-        """Read chains through `fusion` from now on."""
+        """As for every backbone, except that `bce` gives no votes to mix."""
         if fusion.has_votes and self.config.loss == "bce":
             raise ConfigError(
-                "fusion.votes = True mixes probabilities, and model.loss = 'bce' has none; set "
-                "model.loss=ce"
+                "fusion.votes = True needs probabilities, which 'bce' lacks; set model.loss=ce"
             )
         super().attach(fusion)
 
