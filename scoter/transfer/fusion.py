@@ -206,9 +206,10 @@ class StructuredFusion(nn.Module):
         self.scale.copy_(scale_of(left, mask))
 
     def forward(self, hidden: Hidden, memory: ChainMemory, layer: int) -> Hidden:
-        return self.where_read(
-            hidden, layer, lambda states, place: self.layers[place](states, memory, layer)
-        )
+        def read(states: Tensor, place: int) -> Tensor:
+            return self.layers[place](states, memory, layer)
+
+        return self.where_read(hidden, layer, read)
 
     def where_read(
         self, hidden: Hidden, layer: int, read: Callable[[Tensor, int], Tensor]

@@ -32,7 +32,6 @@ def ground_steps(
     Each part has length 1; the last tells, for example, how sure the sentence is.
 
     Args:
-        sentences: the texts of `steps.vectors`, in the same order.
         names: each item's name, as sentences say it; items of one name count as their mean.
         seed: draws a random direction for each code of each level, and for each frame of words.
     """

@@ -97,7 +97,6 @@ def item_causal_mask(
 
 
 def _names(config: TigerConfig) -> dict[str, str]:
-    """Our parameter names and theirs."""
     names = {"embedding.weight": "shared.weight"}
     for stack in ("encoder", "decoder"):
         bias = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"

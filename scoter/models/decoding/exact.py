@@ -34,8 +34,7 @@ def log_likelihoods(
     """log P(item | history) in nats of every item: the sum over its codes, without a beam.
 
     Args:
-        rows: histories scored together; does not change the result.
-        states: decoder states advanced at once; does not change the result.
+        rows, states: histories and decoder states computed at once; they change no result.
     """
     scores = np.empty((len(histories), len(model.item_tokens) - 1), np.float32)
     with evaluating(model):
@@ -66,9 +65,9 @@ def agreement(
     """
     k = found.shape[1]
     if k > scores.shape[1]:
+        count = scores.shape[1]
         raise ConfigError(
-            f"found holds k = {k} items for each history, but there are only {scores.shape[1]}; "
-            "ask for fewer"
+            f"found holds k = {k} items for each history, but there are only {count}; ask for fewer"
         )
     exact = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     shared = (found[:, :, None] == exact[:, None, :]).any(-1).mean(1)

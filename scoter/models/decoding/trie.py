@@ -65,8 +65,7 @@ def build_trie(ids: SemanticIds) -> Trie:
     items, levels = ids.codes.shape
     order = np.lexsort(ids.codes.T[::-1])
     codes = ids.codes[order]
-    changed = np.ones(items, bool)  # the first row of each distinct prefix at the current level
-    changed[1:] = False
+    changed = np.arange(items) == 0  # the first row of each distinct prefix at the current level
     node_of_row = np.zeros(items, np.int64)
     first, count, code = [], [], [np.array([-1])]
     next_node = 1
@@ -85,9 +84,5 @@ def build_trie(ids: SemanticIds) -> Trie:
     leaves = np.zeros(items, np.int32)
     item = np.full(next_node, -1)
     item[node_of_row] = order
-    parts = (
-        np.concatenate([*first, leaves]),
-        np.concatenate([*count, leaves]),
-        np.concatenate(code),
-    )
-    return Trie(*(part.astype(np.int32) for part in (*parts, item)))
+    parts = ([*first, leaves], [*count, leaves], code, [item])
+    return Trie(*(np.concatenate(part).astype(np.int32) for part in parts))

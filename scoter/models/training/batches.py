@@ -60,7 +60,6 @@ class ItemBatch(NamedTuple):
     prefix_lengths: Int[Tensor, "rows targets"]  # the user's items before each target
 
     def to(self, device: torch.device) -> "ItemBatch":
-        """The same batch on another device."""
         return ItemBatch(*(part.to(device) for part in self))
 
     def share(self, rank: int, world: int) -> "ItemBatch":
@@ -115,7 +114,6 @@ class HistoryBatch(NamedTuple):
     prefix_lengths: Int[Tensor, " batch"]  # items of the whole history
 
     def to(self, device: torch.device) -> "HistoryBatch":
-        """The same batch on another device."""
         return HistoryBatch(self.rows, *(part.to(device) for part in self[1:]))
 
 

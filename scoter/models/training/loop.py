@@ -62,7 +62,6 @@ def fit(
         on_step: called after each optimiser step with its number, from 1.
         workers: the processes that share each batch; None for this one alone. Several call `fit`
             with equal arguments; the first validates and writes, and its log is the whole one.
-        progress: whether a bar and a line an epoch are shown.
     """
     workers = workers or Workers()
     torch.manual_seed(derive_seed(seed, label, "dropout"))
