@@ -156,19 +156,11 @@ class ModelConfig(DataclassInstance, Protocol):
     """What every backbone's config has; a frozen dataclass."""
 
     @property
-    def kind(self) -> str:
-        """The name under which the backbone is registered."""
-        ...
-
+    def kind(self) -> str: ...  # the name under which the backbone is registered
     @property
-    def dim(self) -> int:
-        """Width of the hidden states that a fusion reads."""
-        ...
-
+    def dim(self) -> int: ...  # width of the hidden states that a fusion reads
     @property
-    def max_items(self) -> int:
-        """How many of a history's newest items are read."""
-        ...
+    def max_items(self) -> int: ...  # newest items of a history that are read
 
 
 @dataclass(frozen=True)
@@ -349,9 +341,6 @@ def to_json(config: "DataclassInstance | Mapping[str, object]") -> str:
 def from_json(text: str, kind: type[Config]) -> Config:
     """The inverse of `to_json`; fields of earlier versions are read under their old names.
 
-    Raises:
-        ConfigError: an unknown key, a wrong type, or a value outside its range.
-
     Example:
         >>> from_json('{"name": "beauty", "max_users": 100}', DataConfig)
         DataConfig(name='beauty', max_users=100, simulated=None)
@@ -448,11 +437,8 @@ def with_overrides(config: Config, assignments: Sequence[str]) -> Config:
 def _assign(tree: object, path: str, value: object, assignment: str) -> None:
     """Put `value` where `path` leads; a method's name in it may hold dots."""
     known = list(tree) if isinstance(tree, dict) else []
-    head = max(
-        (name for name in known if path == name or path.startswith(f"{name}.")),
-        key=len,
-        default=path.partition(".")[0],
-    )
+    fitting = [name for name in known if f"{path}.".startswith(f"{name}.")]
+    head = max(fitting, key=len, default=path.partition(".")[0])
     rest = path[len(head) + 1 :]
     head = head if head in known else _RENAMED.get(head, head)
     if not isinstance(tree, dict) or (head not in known and head != "*"):

@@ -20,6 +20,8 @@ from scoter.models.dropout import Dropout
 
 Part = TypeVar("Part", bound=nn.Module, covariant=True)
 
+BUCKETS, MAX_DISTANCE = 32, 128  # of relative positions, as in T5
+
 
 class RMSNorm(nn.Module):
     """Root-mean-square norm without mean or bias, in fp32; its output is what products take."""
@@ -143,13 +145,11 @@ class FeedForward(nn.Module):
 class RelativeBias(nn.Module):
     """One learned bias per head and distance bucket; distances beyond 128 share the last bucket."""
 
-    def __init__(
-        self, heads: int, bidirectional: bool, buckets: int = 32, max_distance: int = 128
-    ) -> None:
+    def __init__(self, heads: int, bidirectional: bool) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(buckets, heads)
+        self.embedding = nn.Embedding(BUCKETS, heads)
         nn.init.normal_(self.embedding.weight, std=heads**-0.5)
-        self.bidirectional, self.buckets, self.max_distance = bidirectional, buckets, max_distance
+        self.bidirectional = bidirectional
 
     def forward(self, length: int) -> Float[Tensor, "1 H length length"]:
         positions = torch.arange(length)
@@ -158,7 +158,7 @@ class RelativeBias(nn.Module):
 
     def _bucket(self, distance: Int[Tensor, "q s"]) -> Int[Tensor, "q s"]:
         """Half of the buckets hold exact distances, the others grow (T5, section 2.1)."""
-        buckets = self.buckets
+        buckets = BUCKETS
         offset = torch.zeros_like(distance)
         if self.bidirectional:
             buckets //= 2
@@ -167,7 +167,7 @@ class RelativeBias(nn.Module):
         else:
             away = (-distance).clamp(min=0)
         exact = buckets // 2
-        ratio = torch.log(away.clamp(min=1).float() / exact) / math.log(self.max_distance / exact)
+        ratio = torch.log(away.clamp(min=1).float() / exact) / math.log(MAX_DISTANCE / exact)
         far = (exact + (ratio * (buckets - exact)).long()).clamp(max=buckets - 1)
         return offset + torch.where(away < exact, away, far)
 

@@ -44,7 +44,6 @@ class QuantisedSteps(Unshared):
         scale: what `quantise` gave; None for fp16.
         indices: the sentences of step k of user u are
             `indices[offsets[u * K + k]:offsets[u * K + k + 1]]`.
-        offsets: see `indices`.
         items: the item that each row's sentence names, -1 where it names none.
     """
 
@@ -104,13 +103,11 @@ class QuantisedSteps(Unshared):
         return torch.from_numpy(items).view(len(users), self.step_count)
 
     def _bags_of(self, users: Rows) -> Int[np.ndarray, " bags"]:
-        """The numbers of all these users' steps."""
         return (users.numpy()[:, None] * self.step_count + np.arange(self.step_count)).ravel()
 
     def _bags(
         self, bags: Int[np.ndarray, " bags"]
     ) -> tuple[Int[np.ndarray, " bags"], Int[np.ndarray, " bags"]]:
-        """Where each bag's sentences begin, and how many there are."""
         low = self.offsets[bags].astype(np.int64)
         return low, self.offsets[bags + 1] - low
 
@@ -131,5 +128,4 @@ class NoSteps(Unshared):
         return torch.zeros(*shape, self.dim), torch.zeros(shape, dtype=torch.bool)
 
     def named(self, users: Rows, prefix_lengths: Rows) -> Int[Tensor, "rows steps"]:
-        """-1 everywhere."""
         return torch.full((len(users), self.step_count), -1)

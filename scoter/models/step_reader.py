@@ -42,11 +42,7 @@ class ChainMemory:
 def read_chains(
     fusion: Fusion | None, steps: StepSource | None, users: Rows, prefix_lengths: Rows
 ) -> ChainMemory | None:
-    """The encoded chains of these users' prefixes; None without a fusion.
-
-    Raises:
-        ConfigError: there is a fusion, but `steps` is None.
-    """
+    """The encoded chains of these users' prefixes; None without a fusion."""
     if fusion is None:
         return None
     if steps is None:
@@ -114,7 +110,6 @@ class StepReader:
         return torch.where(known, rows, 0), known
 
     def _bags(self, users: Rows, prefix_lengths: Rows) -> tuple[Tensor, Tensor]:
-        """Where each step's sentences begin in `indices`, and how many there are."""
         rows, known = self._rows(users, prefix_lengths)
         bags = (rows[:, None] * self.step_count + torch.arange(self.step_count)).flatten()
         low = self.offsets[bags]

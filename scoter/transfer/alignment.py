@@ -18,29 +18,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from scoter.errors import ConfigError
 from scoter.transfer.fusion import StructuredFusion
 
 
 class Alignment(nn.Module):
-    """The weighted term for one fusion, with the linear map that it trains.
-
-    Example:
-        >>> fusion = StructuredFusion(steps=3, step_dim=4, dim=8, layers=1, heads=2)
-        >>> align, items = Alignment(dim=8, weight=0.1, temperature=0.1), torch.arange(5)
-        >>> steps, mask = torch.randn(5, 3, 4), torch.ones(5, 3, dtype=torch.bool)
-        >>> align(fusion, steps, mask, torch.randn(5, 8), items, items[:, None] - 1).shape
-        torch.Size([])
-    """
+    """The weighted term for one fusion, with the linear map that it trains."""
 
     def __init__(self, dim: int, weight: float, temperature: float) -> None:
         super().__init__()
-        if weight < 0:
-            raise ConfigError(f"fusion.alignment = {weight} is negative; use 0 to leave it out")
-        if temperature <= 0:
-            raise ConfigError(
-                f"fusion.temperature = {temperature} must be above 0; 0.05 to 0.5 are common"
-            )
         self.weight, self.temperature = weight, temperature
         self.map = nn.Linear(dim, dim, bias=False)
 

@@ -16,16 +16,6 @@ def build_fusion(
 
     Args:
         layers: how many layers of the recommender could read chains.
-
-    Raises:
-        ConfigError: no such module or step, or options that do not go together.
-
-    Example:
-        >>> from scoter.types import Step
-        >>> pattern = ReasoningPattern((Step("recent_item"), Step("recommendation")))
-        >>> config = FusionConfig("bag", without=1)
-        >>> build_fusion(config, pattern, step_dim=4, dim=8, layers=1).keep.tolist()
-        [False, True]
     """
     module, keep = FUSIONS.get(config.module), kept_steps(config, len(pattern))
     if config.votes and not (config.grounded and module.ordered):
@@ -38,11 +28,8 @@ def build_fusion(
             f"fusion.encoder = 'causal' needs ordered steps, and module {config.module!r} has "
             "none; set fusion.encoder=position"
         )
-    first, places = {
-        "every-layer": (0, layers),
-        "last-layer": (layers - 1, 1),
-        "start": ((layers - 1) // 2, 1),
-    }[config.placement]
+    first = {"every-layer": 0, "last-layer": layers - 1, "start": (layers - 1) // 2}
+    places = layers if config.placement == "every-layer" else 1
     ordered = {}
     if module.ordered:
         roles = role_numbers(pattern) if config.encoder == "causal" else None
@@ -50,7 +37,7 @@ def build_fusion(
     fusion = module(
         len(pattern), step_dim, dim, places, config.heads, gate=config.gate, keep=keep, **ordered
     )
-    fusion.first_layer = first
+    fusion.first_layer = first[config.placement]
     # A lone layer passes nothing on, so that all its states read.
     fusion.start_only = config.placement == "start" and layers > 1
     fusion.chain_dropout = config.chain_dropout
@@ -64,10 +51,8 @@ def kept_steps(config: FusionConfig, count: int) -> list[bool]:
             f"fusion.without = {config.without}, but the pattern has {count} steps; choose 1 to "
             f"{count}, or 0 for none"
         )
-    keep = [
-        step != config.without and (not config.last_only or step == count)
-        for step in range(1, count + 1)
-    ]
+    first = count if config.last_only else 1
+    keep = [first <= step != config.without for step in range(1, count + 1)]
     if not any(keep):
         raise ConfigError(
             f"fusion.last_only = {config.last_only} and fusion.without = {config.without} leave "

@@ -182,11 +182,7 @@ class StructuredFusion(nn.Module):
     def vote(
         self, states: Float[Tensor, "rows dim"], memory: ChainMemory
     ) -> Float[Tensor, "rows choices"]:
-        """Log weights of the recommender itself and of each step, for states that have read.
-
-        Raises:
-            ConfigError: steps have no votes, or were encoded without the items that they name.
-        """
+        """Log weights of the recommender itself and of each step, for states that have read."""
         if self.votes is None or memory.named is None:
             raise ConfigError("no step votes here; set votes=True, and pass `named` to encode")
         return self.votes(states, memory.slots[:, :-1], memory.named)
@@ -210,9 +206,10 @@ class StructuredFusion(nn.Module):
         self.scale.copy_(scale_of(left, mask))
 
     def forward(self, hidden: Hidden, memory: ChainMemory, layer: int) -> Hidden:
-        return self.where_read(
-            hidden, layer, lambda states, place: self.layers[place](states, memory, layer)
-        )
+        def read(states: Tensor, place: int) -> Tensor:
+            return self.layers[place](states, memory, layer)
+
+        return self.where_read(hidden, layer, read)
 
     def where_read(
         self, hidden: Hidden, layer: int, read: Callable[[Tensor, int], Tensor]

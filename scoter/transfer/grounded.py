@@ -32,7 +32,6 @@ def ground_steps(
     Each part has length 1; the last tells, for example, how sure the sentence is.
 
     Args:
-        sentences: the texts of `steps.vectors`, in the same order.
         names: each item's name, as sentences say it; items of one name count as their mean.
         seed: draws a random direction for each code of each level, and for each frame of words.
     """
@@ -69,15 +68,6 @@ def one_step_per_sentence(
 
     A step becomes as many steps as its width says: its own `sentence_widths`, or those of other
     chains (`like`). Where a chain has fewer sentences, the last ones are missing.
-
-    Example:
-        >>> pattern = ReasoningPattern((Step("history_summary"), Step("recommendation")))
-        >>> vectors, starts = np.eye(4, dtype=np.float32), np.array([0, 2])
-        >>> offsets = np.array([0, 2, 3, 4, 4])  # sentences of two chains: 2 and 1, 1 and none
-        >>> table = StepEmbeddings(vectors, np.arange(4), offsets, starts, pattern, "encoder")
-        >>> split = one_step_per_sentence(table)
-        >>> split.step_count, split.offsets.tolist(), split.pattern.steps[1].label()
-        (3, [0, 1, 2, 3, 4, 4, 4], 'history_summary(place=2)')
     """
     counts = np.diff(steps.offsets).reshape(-1, steps.step_count)
     widths = np.array(sentence_widths(steps, most) if like is None else like)
@@ -95,12 +85,7 @@ def one_step_per_sentence(
 
 
 def items_named(sentences: Iterable[str], names: Sequence[str]) -> Iterator[tuple[str, list[int]]]:
-    """The name with which each sentence ends, and the items of that name; "" and none without.
-
-    Example:
-        >>> list(items_named(["We suggest soap.", "Nothing."], ["soap", "oil", "soap"]))
-        [('soap', [0, 2]), ('', [])]
-    """
+    """The name with which each sentence ends, and the items of that name; "" and none without."""
     bearers: defaultdict[str, list[int]] = defaultdict(list)
     for item, name in enumerate(names):
         bearers[name].append(item)

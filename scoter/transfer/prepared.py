@@ -14,13 +14,14 @@ Shape legend: S slots that exist (the null last), D width, H heads, E head width
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from scoter.models.quantised_steps import QuantisedSteps
 from scoter.protocols import StepSource
 from scoter.transfer.fusion import StructuredFusion
 from scoter.transfer.reading import GatedAttention
@@ -29,34 +30,8 @@ from scoter.transfer.votes import Votes
 CHUNK = 4096  # slots made at once
 
 
-@runtime_checkable
-class ShippedSteps(StepSource, Protocol):
-    """A table with one chain at most for each user, such as
-    `scoter.models.quantised_steps.QuantisedSteps`."""
-
-    step_count: int
-
-    def kinds(
-        self,
-    ) -> tuple[
-        Int[np.ndarray, " kinds"], Int[np.ndarray, "users steps"], Bool[np.ndarray, "users steps"]
-    ]: ...
-
-    def means(self, bags: Int[np.ndarray, " bags"]) -> Float[np.ndarray, "bags dim"]: ...
-
-
 class PreparedFusion:
-    """What `fusion` does in evaluation mode, for one chain.
-
-    Example:
-        >>> fusion = StructuredFusion(steps=3, step_dim=4, dim=8, layers=2, heads=2).eval()
-        >>> steps, mask = torch.randn(1, 3, 4), torch.tensor([[True, False, True]])
-        >>> hidden = torch.randn(1, 5, 8)
-        >>> with torch.inference_mode():
-        ...     read = PreparedFusion(fusion).chain(steps[0], mask[0])(hidden, 1)
-        ...     torch.allclose(read, fusion(hidden, fusion.encode(steps, mask), 1), atol=1e-5)
-        True
-    """
+    """What `fusion` does in evaluation mode, for one chain."""
 
     @torch.no_grad()
     def __init__(self, fusion: StructuredFusion) -> None:
@@ -82,12 +57,12 @@ class PreparedFusion:
 
         return chain_of
 
-    def of_table(self, table: ShippedSteps) -> "Callable[[int, int], PreparedChain]":
+    def of_table(self, table: QuantisedSteps) -> "Callable[[int, int], PreparedChain]":
         """The same for a shipped table, whose chains are all made ready now where they can be."""
         if self.own is None:
             return self.of_source(table)
-        chains = self.chains(table)
-        return lambda user, length: chains.of(user)
+        chain_of = self.chains(table)
+        return lambda user, length: chain_of(user)
 
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)
@@ -105,19 +80,24 @@ class PreparedFusion:
 
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)
-    def chains(self, table: ShippedSteps) -> "PreparedChains":
-        """Every user's chain of a table; only where slots are steps (`own` is not None)."""
+    def chains(self, table: QuantisedSteps) -> "Callable[[int], PreparedChain]":
+        """user -> the chain of a table; only where slots are steps (`own` is not None)."""
         bags, kind, there = table.kinds()
         places = torch.from_numpy(bags % table.step_count)
-        chunks = [slice(start, start + CHUNK) for start in range(0, len(bags), CHUNK)]
-        made = [
-            self._slots(torch.from_numpy(table.means(bags[chunk])), places[chunk])
-            for chunk in chunks
-        ]
+        made = []
+        for start in range(0, len(bags), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            made.append(self._slots(torch.from_numpy(table.means(bags[chunk])), places[chunk]))
         slots = torch.cat([*made, self.null[None]]).numpy()
         there, users = there & self.fusion.keep.numpy(), torch.arange(len(there))
         named = None if self.votes is None else table.named(users, users).numpy()
-        return PreparedChains(self, slots, kind, there, named)
+
+        def chain_of(user: int) -> PreparedChain:
+            present = np.flatnonzero(there[user])
+            rows = np.append(kind[user, present], len(slots) - 1)
+            return PreparedChain(self, slots[rows], present, None if named is None else named[user])
+
+        return chain_of
 
     def _slots(
         self, means: Float[Tensor, "rows step_dim"], places: Int[Tensor, " rows"]
@@ -127,24 +107,6 @@ class PreparedFusion:
         projected = nn.functional.linear(means, self.fusion.project.weight)
         gain = (self.gain[places] / lengths)[:, None]
         return self.fusion.norm(torch.addcmul(self.own[places], projected, gain))
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedChains:
-    """The chains of a table."""
-
-    prepared: PreparedFusion
-    slots: Float[np.ndarray, "kinds_and_null D"]  # of every kind, the null last
-    kind: Int[np.ndarray, "users steps"]  # which of them each step is
-    there: Bool[np.ndarray, "users steps"]  # which steps exist
-    named: Int[np.ndarray, "users steps"] | None  # the item that each names; -1 for none
-
-    def of(self, user: int) -> "PreparedChain":
-        """The chain of the user in this row."""
-        present = np.flatnonzero(self.there[user])
-        rows = np.append(self.kind[user, present], len(self.slots) - 1)
-        named = None if self.named is None else self.named[user]
-        return PreparedChain(self.prepared, self.slots[rows], present, named)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,18 +19,7 @@ from scoter.models.decoding.votes import NEVER
 
 
 class Votes(nn.Module):
-    """The log weights w of each chain.
-
-    Args:
-        steps: K, the number of steps.
-        dim: width of states and slots.
-
-    Example:
-        >>> votes, named = Votes(steps=2, dim=4), torch.tensor([[5, -1], [5, 5], [-1, -1]])
-        >>> weights = votes(torch.randn(3, 4), torch.randn(3, 2, 4), named)
-        >>> weights.shape, weights.exp().sum(1).round(decimals=5).tolist(), weights[2, 0].item()
-        (torch.Size([3, 3]), [1.0, 1.0, 1.0], 0.0)
-    """
+    """The log weights w of each chain."""
 
     def __init__(self, steps: int, dim: int) -> None:
         super().__init__()

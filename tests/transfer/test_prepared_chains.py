@@ -86,7 +86,7 @@ def test_a_tables_chains_are_made_ready_as_one_by_one(config: FusionConfig, kind
             asked = torch.tensor([user]), torch.tensor([1])
             values, mask = table.read(*asked)
             ready, made = (
-                chains.of(user),
+                chains(user),
                 prepared.chain(
                     values[0], mask[0], table.named(*asked)[0] if config.votes else None
                 ),

@@ -40,10 +40,10 @@ class Backbone(nn.Module, Generic[C]):
     needs_ids = False  # whether it is built over semantic IDs
     reading_layers = 1  # in how many layers a fusion could read
 
-    def __init__(self, config: C, fusion: Fusion | None = None, precision: str = "fp32") -> None:
+    def __init__(self, config: C, precision: str = "fp32") -> None:
         super().__init__()
         self.config, self.precision = config, precision
-        self.fusion = fusion
+        self.fusion: Fusion | None = None
         self.alignment: nn.Module | None = None
 
     @classmethod

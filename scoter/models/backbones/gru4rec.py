@@ -10,31 +10,15 @@ from torch import Tensor, nn
 
 from scoter.config import Gru4RecConfig
 from scoter.models.backbones.item_scorer import ItemScorer
-from scoter.protocols import Fusion
 
 
 class GRU4Rec(ItemScorer[Gru4RecConfig]):
-    """Next-item model over item numbers; output weights are the item embeddings.
-
-    Example:
-        >>> import numpy as np
-        >>> from scoter.types import Histories
-        >>> model = GRU4Rec(Gru4RecConfig(dim=8), item_count=5)
-        >>> histories = Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))
-        >>> sorted(model.recommend(histories, k=5).items[0].tolist())
-        [0, 1, 2, 3, 4]
-    """
+    """Next-item model over item numbers; output weights are the item embeddings."""
 
     Config = Gru4RecConfig
 
-    def __init__(
-        self,
-        config: Gru4RecConfig,
-        item_count: int,
-        fusion: Fusion | None = None,
-        precision: str = "fp32",
-    ) -> None:
-        super().__init__(config, item_count, fusion, precision)
+    def __init__(self, config: Gru4RecConfig, item_count: int, precision: str = "fp32") -> None:
+        super().__init__(config, item_count, precision)
         nn.init.normal_(self.items.weight, std=config.dim**-0.5)
         dim, layers = config.dim, config.layers
         between = config.dropout if layers > 1 else 0.0

@@ -10,7 +10,7 @@ from scoter.models.decoding.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.decoding.votes import add_votes, add_votes_everywhere
 from scoter.models.step_reader import read_chains
 from scoter.models.training.batches import HistoryBatch, ItemBatch
-from scoter.protocols import Fusion, StepSource
+from scoter.protocols import StepSource
 from scoter.types import Histories, Rankings
 
 
@@ -20,10 +20,8 @@ class ItemScorer(Backbone[C]):
     A subclass gives `states`. Shapes: B rows, L items in a row, N states, D width.
     """
 
-    def __init__(
-        self, config: C, item_count: int, fusion: Fusion | None = None, precision: str = "fp32"
-    ) -> None:
-        super().__init__(config, fusion, precision)
+    def __init__(self, config: C, item_count: int, precision: str = "fp32") -> None:
+        super().__init__(config, precision)
         self.item_count = item_count
         self.items = nn.Embedding(item_count + 1, config.dim, padding_idx=item_count)
 

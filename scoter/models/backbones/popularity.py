@@ -36,11 +36,7 @@ class Popularity(Backbone[PopularityConfig]):
     def build(
         cls, config: PopularityConfig, items: ItemSpace, precision: str = "fp32"
     ) -> "Popularity":
-        """Counts over the training log of `items`.
-
-        Raises:
-            ConfigError: there is no training log.
-        """
+        """Counts over the training log of `items`."""
         if items.train is None:
             raise ConfigError("train is None, but popularity is counted in it; pass the log")
         return cls(items.train, items.item_count)

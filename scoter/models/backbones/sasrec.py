@@ -16,27 +16,12 @@ from scoter.protocols import Fusion, StepSource
 
 
 class SASRec(ItemScorer[SasrecConfig]):
-    """Next-item model over item numbers; output weights are the item embeddings.
-
-    Example:
-        >>> import numpy as np
-        >>> from scoter.types import Histories
-        >>> model = SASRec(SasrecConfig(dim=8, layers=1, heads=2), item_count=5)
-        >>> histories = Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))
-        >>> sorted(model.recommend(histories, k=5).items[0].tolist())
-        [0, 1, 2, 3, 4]
-    """
+    """Next-item model over item numbers; output weights are the item embeddings."""
 
     Config = SasrecConfig
 
-    def __init__(
-        self,
-        config: SasrecConfig,
-        item_count: int,
-        fusion: Fusion | None = None,
-        precision: str = "fp32",
-    ) -> None:
-        super().__init__(config, item_count, fusion, precision)
+    def __init__(self, config: SasrecConfig, item_count: int, precision: str = "fp32") -> None:
+        super().__init__(config, item_count, precision)
         dim, dropout = config.dim, config.dropout
         self.positions = nn.Embedding(config.max_items, dim)
         for table in (self.items, self.positions):
@@ -48,15 +33,10 @@ class SASRec(ItemScorer[SasrecConfig]):
         self.dropout = nn.Dropout(dropout)
 
     def attach(self, fusion: Fusion) -> None:
-        """Read chains through `fusion` from now on.
-
-        Raises:
-            ConfigError: the fusion votes, and the loss is `bce`.
-        """
+        """As for every backbone, except that `bce` gives no votes to mix."""
         if fusion.has_votes and self.config.loss == "bce":
             raise ConfigError(
-                "fusion.votes = True mixes probabilities, and model.loss = 'bce' has none; set "
-                "model.loss=ce"
+                "fusion.votes = True needs probabilities, which 'bce' lacks; set model.loss=ce"
             )
         super().attach(fusion)
 

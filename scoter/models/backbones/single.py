@@ -31,16 +31,6 @@ class SingleRequests:
     Args:
         chain_of: (user, prefix length) -> the user's chain; None where none is read. See
             `scoter.transfer.prepared.prepared_chains`.
-
-    Example:
-        >>> import numpy as np
-        >>> from scoter.config import TigerConfig
-        >>> from scoter.types import SemanticIds
-        >>> ids = SemanticIds(np.array([[0, 0], [0, 1], [1, 0]]), (2, 2))
-        >>> model = Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)
-        >>> items, scores = SingleRequests(model).best(torch.tensor([2, 1]), k=3)
-        >>> sorted(items.tolist())
-        [0, 1, 2]
     """
 
     def __init__(

@@ -20,18 +20,7 @@ if TYPE_CHECKING:
 
 
 def to_transformers(model: Tiger) -> "T5ForConditionalGeneration":
-    """A `T5ForConditionalGeneration` with this model's weights, in evaluation mode.
-
-    Raises:
-        ConfigError: the model has a fusion or a repeat bias, which T5 has no place for.
-
-    Example:
-        >>> import numpy as np
-        >>> ids = SemanticIds(np.array([[0, 1], [1, 0]]), (2, 2))
-        >>> model = Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)
-        >>> to_transformers(model).config.vocab_size
-        5
-    """
+    """A `T5ForConditionalGeneration` with this model's weights, in evaluation mode."""
     from transformers import T5Config, T5ForConditionalGeneration
 
     if model.fusion is not None:
@@ -64,11 +53,7 @@ def to_transformers(model: Tiger) -> "T5ForConditionalGeneration":
 def from_transformers(
     reference: "T5ForConditionalGeneration", ids: SemanticIds, max_items: int = 20, beams: int = 20
 ) -> Tiger:
-    """The TIGER over `ids` that a T5 (version 1.0) is whose tokens are numbered as ours.
-
-    Raises:
-        ConfigError: the T5 has another vocabulary size or architecture; the message says which.
-    """
+    """The TIGER over `ids` that a T5 (version 1.0) is whose tokens are numbered as ours."""
     theirs = reference.config
     vocabulary = 1 + sum(ids.codebook_sizes)
     if theirs.vocab_size != vocabulary:
@@ -112,7 +97,6 @@ def item_causal_mask(
 
 
 def _names(config: TigerConfig) -> dict[str, str]:
-    """Our parameter names and theirs."""
     names = {"embedding.weight": "shared.weight"}
     for stack in ("encoder", "decoder"):
         bias = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"

@@ -33,7 +33,7 @@ from scoter.models.layers import Attention, FeedForward, RelativeBias, RMSNorm, 
 from scoter.models.step_reader import ChainMemory, read_chains
 from scoter.models.training.batches import HistoryBatch, ItemBatch
 from scoter.models.training.precision import device_of
-from scoter.protocols import Fusion, StepSource
+from scoter.protocols import StepSource
 from scoter.types import Histories, Rankings, SemanticIds
 
 BLUR = 0.1  # noise added to codebooks at the start, in units of T5's own
@@ -56,14 +56,8 @@ class Tiger(Backbone[TigerConfig]):
     Config = TigerConfig
     needs_ids = True
 
-    def __init__(
-        self,
-        config: TigerConfig,
-        ids: SemanticIds,
-        fusion: Fusion | None = None,
-        precision: str = "fp32",
-    ) -> None:
-        super().__init__(config, fusion, precision)
+    def __init__(self, config: TigerConfig, ids: SemanticIds, precision: str = "fp32") -> None:
+        super().__init__(config, precision)
         if config.repeat_bias and config.softmax != "trie":
             raise ConfigError("repeat_bias = True needs softmax = 'trie'; set model.softmax=trie")
         self.reading_layers = config.layers
@@ -269,9 +263,6 @@ def start_from_codebooks(
 
     All books keep their D leading axes and are turned by one random rotation; each is then scaled
     to unit variance, as T5 starts, and blurred by a tenth of T5's noise.
-
-    Raises:
-        ConfigError: `ids` know no codebooks.
     """
     if ids.codebooks is None:
         raise ConfigError(

@@ -34,18 +34,7 @@ def log_likelihoods(
     """log P(item | history) in nats of every item: the sum over its codes, without a beam.
 
     Args:
-        rows: histories scored together; does not change the result.
-        states: decoder states advanced at once; does not change the result.
-
-    Example:
-        >>> from scoter.config import TigerConfig
-        >>> from scoter.models.backbones.tiger import Tiger
-        >>> from scoter.types import SemanticIds
-        >>> ids = SemanticIds(np.array([[0, 0], [0, 1], [1, 0]]), (2, 2))
-        >>> model = Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)
-        >>> history = Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))
-        >>> log_likelihoods(model, history).shape
-        (1, 3)
+        rows, states: histories and decoder states computed at once; they change no result.
     """
     scores = np.empty((len(histories), len(model.item_tokens) - 1), np.float32)
     with evaluating(model):
@@ -76,9 +65,9 @@ def agreement(
     """
     k = found.shape[1]
     if k > scores.shape[1]:
+        count = scores.shape[1]
         raise ConfigError(
-            f"found holds k = {k} items for each history, but there are only {scores.shape[1]}; "
-            "ask for fewer"
+            f"found holds k = {k} items for each history, but there are only {count}; ask for fewer"
         )
     exact = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     shared = (found[:, :, None] == exact[:, None, :]).any(-1).mean(1)

@@ -40,8 +40,6 @@ def rank_in_batches(
     Args:
         best: a batch -> (items, scores), best first, of any width; a narrower answer than `k` is
             filled with -1.
-        rows: histories of a batch.
-        after_batch: called with the row numbers of each batch, once it is ranked.
     """
     items = np.full((len(histories), k), -1, np.int64)
     scores = np.full((len(histories), k), -np.inf, np.float32)

@@ -26,18 +26,7 @@ def rescore(
     steps: StepSource | None = None,
     rows: int = 32,
 ) -> Float[np.ndarray, "histories k"]:
-    """log P(item | history) in nats of each row's `items`; -inf where an item is -1.
-
-    Example:
-        >>> from scoter.config import TigerConfig
-        >>> from scoter.models.backbones.tiger import Tiger
-        >>> from scoter.types import SemanticIds
-        >>> ids = SemanticIds(np.array([[0, 0], [0, 1], [1, 0]]), (2, 2))
-        >>> model = Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)
-        >>> history = Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))
-        >>> rescore(model, history, np.array([[1, -1]])).shape
-        (1, 2)
-    """
+    """log P(item | history) in nats of each row's `items`; -inf where an item is -1."""
     scores = np.empty(items.shape, np.float32)
     with evaluating(model):
         folded = fold(model)

@@ -49,14 +49,7 @@ class Trie:
         return path
 
     def spells(self, ids: SemanticIds) -> bool:
-        """Whether the way to each item, and to no other, reads as its semantic ID.
-
-        Example:
-            >>> ids = SemanticIds(np.array([[0, 1], [0, 0], [2, 1]]), (3, 2))
-            >>> other = SemanticIds(np.array([[0, 0], [0, 1], [2, 1]]), (3, 2))
-            >>> build_trie(ids).spells(ids), build_trie(ids).spells(other)
-            (True, False)
-        """
+        """Whether the way to each item, and to no other, reads as its semantic ID."""
         pairs = zip(self.arrays, build_trie(ids).arrays, strict=True)
         return all(np.array_equal(ours, theirs) for ours, theirs in pairs)
 
@@ -72,8 +65,7 @@ def build_trie(ids: SemanticIds) -> Trie:
     items, levels = ids.codes.shape
     order = np.lexsort(ids.codes.T[::-1])
     codes = ids.codes[order]
-    changed = np.ones(items, bool)  # the first row of each distinct prefix at the current level
-    changed[1:] = False
+    changed = np.arange(items) == 0  # the first row of each distinct prefix at the current level
     node_of_row = np.zeros(items, np.int64)
     first, count, code = [], [], [np.array([-1])]
     next_node = 1
@@ -92,9 +84,5 @@ def build_trie(ids: SemanticIds) -> Trie:
     leaves = np.zeros(items, np.int32)
     item = np.full(next_node, -1)
     item[node_of_row] = order
-    parts = (
-        np.concatenate([*first, leaves]),
-        np.concatenate([*count, leaves]),
-        np.concatenate(code),
-    )
-    return Trie(*(part.astype(np.int32) for part in (*parts, item)))
+    parts = ([*first, leaves], [*count, leaves], code, [item])
+    return Trie(*(np.concatenate(part).astype(np.int32) for part in parts))

@@ -60,19 +60,10 @@ class ItemBatch(NamedTuple):
     prefix_lengths: Int[Tensor, "rows targets"]  # the user's items before each target
 
     def to(self, device: torch.device) -> "ItemBatch":
-        """The same batch on another device."""
         return ItemBatch(*(part.to(device) for part in self))
 
     def share(self, rank: int, world: int) -> "ItemBatch":
-        """Every `world`-th row from row `rank` on, with the padding of the whole; perhaps none.
-
-        Example:
-            >>> column = torch.ones(3, 1, dtype=torch.long)
-            >>> items = torch.arange(6).view(3, 2)
-            >>> batch = ItemBatch(items, column.bool(), torch.arange(3), column)
-            >>> batch.share(0, 2).users.tolist(), batch.share(1, 2).users.tolist()
-            ([0, 2], [1])
-        """
+        """Every `world`-th row from row `rank` on, with the padding of the whole; perhaps none."""
         return ItemBatch(*(part[rank::world] for part in self))
 
     @property
@@ -123,7 +114,6 @@ class HistoryBatch(NamedTuple):
     prefix_lengths: Int[Tensor, " batch"]  # items of the whole history
 
     def to(self, device: torch.device) -> "HistoryBatch":
-        """The same batch on another device."""
         return HistoryBatch(self.rows, *(part.to(device) for part in self[1:]))
 
 

@@ -46,20 +46,13 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Put saved weights into a model of the same shape.
-
-    Raises:
-        StoreError: the file holds the weights of another model; those of an older version may have
-            other names.
-    """
+    """Put saved weights into a model of the same shape."""
     try:
         model.load_state_dict(load_file(path))
     except RuntimeError as error:
         cause = " ".join(str(error).split())[:200]
-        raise StoreError(
-            f"{path} does not hold the weights of this model ({cause}); train it again with this "
-            "version"
-        ) from None
+        problem = f"{path} does not hold the weights of this model ({cause})"
+        raise StoreError(f"{problem}; train it again with this version") from None
 
 
 class Checkpoint:
@@ -80,18 +73,13 @@ class Checkpoint:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
         on_cpu = self.device.type == "cpu"
-        tensors["generator"] = (
-            torch.get_rng_state() if on_cpu else torch.cuda.get_rng_state(self.device)
-        )
+        generator = torch.get_rng_state() if on_cpu else torch.cuda.get_rng_state(self.device)
+        tensors["generator"] = generator
         header = {"log": json.dumps(asdict(log)), "place": json.dumps(asdict(place))}
         _replace(tensors, self.path, {**header, "best": self.best, "digest": _digest(tensors)})
 
     def load(self) -> tuple[TrainingLog, Place]:
-        """The log and the place, with model, optimiser and generator put back.
-
-        Raises:
-            StoreError: the file is cut off, or was altered.
-        """
+        """The log and the place, with model, optimiser and generator put back."""
         try:
             with safe_open(self.path, "pt") as file:
                 header = file.metadata()
@@ -101,10 +89,8 @@ class Checkpoint:
             if header.get("digest") not in (None, _digest(tensors)):
                 raise ValueError("it was altered since it was written")
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"the checkpoint {self.path} cannot be read ({error}); delete it to train from "
-                "the start"
-            ) from None
+            problem = f"the checkpoint {self.path} cannot be read ({error})"
+            raise StoreError(f"{problem}; delete it to train from the start") from None
         self.best = header.get("best", "")
         self._restore(tensors)
         return log, place

@@ -27,7 +27,7 @@ from scoter.models.training.checkpoint import (
 )
 from scoter.models.training.memory import peak_mib
 from scoter.models.training.precision import autocast, device_of, name_of, placed, resolve_precision
-from scoter.models.training.workers import Alone, Workers
+from scoter.models.training.workers import Workers
 from scoter.seeding import derive_seed
 from scoter.storage.store import hash_file
 
@@ -62,9 +62,8 @@ def fit(
         on_step: called after each optimiser step with its number, from 1.
         workers: the processes that share each batch; None for this one alone. Several call `fit`
             with equal arguments; the first validates and writes, and its log is the whole one.
-        progress: whether a bar and a line an epoch are shown.
     """
-    workers = workers or Alone()
+    workers = workers or Workers()
     torch.manual_seed(derive_seed(seed, label, "dropout"))
     loss, first = workers.share(model, loss), batches(0)
     descent = Descent(model, config, config.epochs * len(first))
@@ -102,9 +101,8 @@ class _Run:
     def stopped(self) -> bool:
         """Whether patience is at an end."""
         waited = self.log.epochs - self.log.best_epoch
-        return self.log.best_epoch > 0 and waited >= (
-            self.config.patience * self.config.evaluate_every
-        )
+        patience = self.config.patience * self.config.evaluate_every
+        return self.log.best_epoch > 0 and waited >= patience
 
     def left(self, batches: Sequence[ItemBatch]) -> Iterable[tuple[int, ItemBatch]]:
         """The batches of this epoch that are still to be trained on, with their numbers."""
@@ -112,9 +110,8 @@ class _Run:
         numbered = list(enumerate(batches))[done:]
         title = f"{self.label} epoch {self.place.epoch + 1}/{self.config.epochs}"
         hidden = None if self.progress else True
-        return tqdm(
-            numbered, desc=title, total=len(batches), initial=done, disable=hidden, leave=False
-        )
+        total = len(batches)
+        return tqdm(numbered, title, total, initial=done, disable=hidden, leave=False)
 
     def note(self, loss: float, targets: int) -> None:
         """One more step, whose mean loss is given; a checkpoint now and then."""

@@ -26,15 +26,7 @@ def resolve_precision(wanted: str, device: torch.device = CPU) -> str:
 
 
 def resolve_device(wanted: str) -> torch.device:
-    """The device that `cpu` or `cuda` names; each process of a machine (`LOCAL_RANK`) has its own.
-
-    Raises:
-        ConfigError: it is neither, or there is no such GPU here.
-
-    Example:
-        >>> resolve_device("cpu")
-        device(type='cpu')
-    """
+    """The device that `cpu` or `cuda` names; each `LOCAL_RANK` of a machine has its own."""
     if wanted not in ("cpu", "cuda"):
         raise ConfigError(f"device = {wanted!r}; choose cpu or cuda")
     if wanted == "cpu":

@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable
 from datetime import timedelta
 from importlib.util import find_spec
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -26,68 +25,38 @@ from scoter.seeding import derive_seed
 Loss = Callable[[ItemBatch], Tensor]
 
 
-@runtime_checkable
-class Workers(Protocol):
-    """What the training loop asks of the processes that it runs in."""
-
-    count: int
-    is_first: bool
-
-    def share(self, model: nn.Module, loss: Loss) -> Loss:
-        """A loss whose gradients in every process are those of `loss` on the whole batch."""
-        ...
-
-    def start_step(self, seed: int) -> None:
-        """Seed what this process draws in the step."""
-        ...
-
-    def mean(self, value: float) -> float:
-        """The mean of a number over the processes."""
-        ...
-
-    def from_first(self, value: float) -> float:
-        """The first process's number."""
-        ...
-
-    def wait(self) -> None:
-        """Until all processes are here."""
-        ...
-
-
-class Alone:
-    """One process."""
+class Workers:
+    """The processes that the training loop runs in: here, one alone."""
 
     count, is_first = 1, True
 
     def share(self, model: nn.Module, loss: Loss) -> Loss:
+        """A loss whose gradients in every process are those of `loss` on the whole batch."""
         device = device_of(model)
         return loss if device.type == "cpu" else lambda batch: loss(batch.to(device))
 
     def start_step(self, seed: int) -> None:
-        pass
+        """Seed what this process draws in the step."""
 
     def mean(self, value: float) -> float:
+        """The mean of a number over the processes."""
         return value
 
     def from_first(self, value: float) -> float:
+        """The first process's number."""
         return value
 
     def wait(self) -> None:
-        pass
+        """Until all processes are here."""
 
 
-class DataParallel:
-    """The processes of this launch; one waits for another's validation for up to a day.
-
-    Raises:
-        ConfigError: accelerate is absent, or nothing launched this process as one of several.
-    """
+class DataParallel(Workers):
+    """The processes of this launch; one waits for another's validation for up to a day."""
 
     def __init__(self, device: str = "cpu") -> None:
         if find_spec("accelerate") is None:
-            raise ConfigError(
-                "data-parallel training needs accelerate; pip install 'scoter[distributed]'"
-            )
+            needed = "pip install 'scoter[distributed]'"
+            raise ConfigError(f"data-parallel training needs accelerate; {needed}")
         if "WORLD_SIZE" not in os.environ:
             raise ConfigError(
                 "data-parallel training was asked for, but this is a single process; start it with "

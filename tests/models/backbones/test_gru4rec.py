@@ -20,7 +20,10 @@ LOG = InteractionLog(
 
 def make(fusion: StructuredFusion | None = None) -> GRU4Rec:
     torch.manual_seed(0)
-    return GRU4Rec(Gru4RecConfig(dim=DIM, max_items=5), ITEMS, fusion).eval()
+    model = GRU4Rec(Gru4RecConfig(dim=DIM, max_items=5), ITEMS).eval()
+    if fusion is not None:
+        model.attach(fusion.eval())
+    return model
 
 
 def one_batch() -> ItemBatch:

@@ -137,8 +137,8 @@ def test_a_fusion_or_a_repeat_bias_has_no_equivalent(model: Tiger) -> None:
     fused = Tiger(
         CONFIG,
         SemanticIds(np.array([[0], [1]]), (2,)),
-        StructuredFusion(2, 4, CONFIG.dim, CONFIG.layers, 2),
     )
+    fused.attach(StructuredFusion(2, 4, CONFIG.dim, CONFIG.layers, 2))
     with pytest.raises(ConfigError, match="TIGER with a fusion has no T5 equivalent"):
         to_transformers(fused)
     repeating = Tiger(

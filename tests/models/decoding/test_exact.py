@@ -30,9 +30,9 @@ def make_model(
     every = np.array(list(itertools.product(range(5), range(4), range(3))))
     ids = SemanticIds(np.random.default_rng(0).permutation(every)[:ITEMS], (5, 4, 3))
     fusion = StructuredFusion(STEPS, WIDTH, CONFIG.dim, CONFIG.layers, 2) if fused else None
-    model = Tiger(
-        replace(CONFIG, softmax=softmax, repeat_bias=bool(repeat_bias)), ids, fusion
-    ).eval()
+    model = Tiger(replace(CONFIG, softmax=softmax, repeat_bias=bool(repeat_bias)), ids).eval()
+    if fusion is not None:
+        model.attach(fusion.eval())
     if model.repeat is not None:
         model.repeat.data = torch.tensor(repeat_bias)
     return model

@@ -89,7 +89,8 @@ def test_a_catalogue_smaller_than_the_beam_is_recommended_whole(items: int, soft
     state."""
     ids = SemanticIds(np.arange(items)[:, None], (items,))
     torch.manual_seed(0)
-    model = Tiger(replace(TIGER, softmax=softmax), ids, make_fusion(TIGER.dim, TIGER.layers)).eval()
+    tiger = Tiger(replace(TIGER, softmax=softmax), ids)
+    model = reading(tiger, make_fusion(TIGER.dim, TIGER.layers)).eval()
     table = make_steps()
     steps = StepReader(replace(table, named=np.minimum(table.named, items - 1)))  # pyright: ignore
     histories = Histories(np.arange(3), np.zeros(6, np.int64), np.arange(4) * 2)
@@ -113,19 +114,24 @@ def test_a_catalogue_smaller_than_the_beam_is_recommended_whole(items: int, soft
         np.testing.assert_allclose(scores[known].numpy(), found.scores[row, :items], atol=1e-5)
 
 
+def reading(model: Any, fusion: Any) -> Any:
+    model.attach(fusion)
+    return model
+
+
 def make_tiger(reads: Any = "start") -> Tiger:
     codes = np.array([(a, b, c) for a in range(3) for b in range(2) for c in range(2)])
     ids = SemanticIds(np.random.default_rng(0).permutation(codes), (3, 2, 2))
     torch.manual_seed(0)
-    return Tiger(TIGER, ids, make_fusion(TIGER.dim, TIGER.layers, reads)).eval()
+    return reading(Tiger(TIGER, ids), make_fusion(TIGER.dim, TIGER.layers, reads)).eval()
 
 
 def item_scorers():
     torch.manual_seed(0)
-    yield SASRec(
-        SasrecConfig(dim=16, layers=1, heads=2, loss="ce", max_items=6), ITEMS, make_fusion(16, 1)
-    ).eval()
-    yield GRU4Rec(Gru4RecConfig(dim=16, max_items=6), ITEMS, make_fusion(16, 1)).eval()
+    sasrec = SASRec(SasrecConfig(dim=16, layers=1, heads=2, loss="ce", max_items=6), ITEMS)
+    yield reading(sasrec, make_fusion(16, 1)).eval()
+    gru4rec = GRU4Rec(Gru4RecConfig(dim=16, max_items=6), ITEMS)
+    yield reading(gru4rec, make_fusion(16, 1)).eval()
 
 
 def prefixes(log: InteractionLog) -> Histories:

@@ -87,6 +87,11 @@ def fusion() -> StructuredFusion:
     return StructuredFusion(steps=2, step_dim=4, dim=8, layers=1, heads=2, dropout=0.0)
 
 
+def reading(model: Any, fusion: Any) -> Any:
+    model.attach(fusion)
+    return model
+
+
 # Without GRU4Rec: torch transposes a GRU's output in place, of which a wrapped tensor is told
 # nothing.
 MODELS = {
@@ -94,10 +99,10 @@ MODELS = {
     "tiger over the trie": lambda: Tiger(
         TigerConfig(**SMALL, softmax="trie", repeat_bias=True), IDS
     ),
-    "tiger with chains": lambda: Tiger(TigerConfig(**SMALL), IDS, fusion=fusion()),
+    "tiger with chains": lambda: reading(Tiger(TigerConfig(**SMALL), IDS), fusion()),
     "sasrec": lambda: SASRec(SasrecConfig(dim=8, layers=1, dropout=0.0), 8),
-    "sasrec with chains": lambda: SASRec(
-        SasrecConfig(dim=8, layers=1, dropout=0.0), 8, fusion=fusion()
+    "sasrec with chains": lambda: reading(
+        SASRec(SasrecConfig(dim=8, layers=1, dropout=0.0), 8), fusion()
     ),
 }
 
