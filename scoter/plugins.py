@@ -75,9 +75,8 @@ class Plugins(Generic[Plugin]):
         for entry in entry_points(group=self.group, name=name):
             return entry.load()
         known = self.names()
-        raise ConfigError(
-            f"{name!r} is not {self.what}; choose from: {', '.join(known)}{closest(name, known)}"
-        )
+        choice = f"choose from: {', '.join(known)}{closest(name, known)}"
+        raise ConfigError(f"{name!r} is not {self.what}; {choice}")
 
 
 def load_plugins() -> None:
@@ -102,10 +101,8 @@ def _imported(place: str) -> None:
             raise ImportError("it is no Python file")
         found.loader.exec_module(module_from_spec(found))
     except Exception as error:
-        raise ConfigError(
-            f"the plug-in {place!r} cannot be imported ({type(error).__name__}: {error}); name a "
-            "Python file or an installed module"
-        ) from error
+        line = f"the plug-in {place!r} cannot be imported ({type(error).__name__}: {error})"
+        raise ConfigError(f"{line}; name a Python file or an installed module") from error
 
 
 BACKBONES: "Plugins[type[Backbone]]" = Plugins(
