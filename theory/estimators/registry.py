@@ -1,7 +1,7 @@
 """All estimators by name, and the one call that picks and runs one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -12,13 +12,28 @@ from theory.errors import require
 from theory.estimators import nearest_neighbour as near
 from theory.estimators.entropies import ENTROPIES, discrete_information
 from theory.estimators.gaussian import gaussian_information, normal_scores
-from theory.estimators.result import Certificate, MIResult
 from theory.estimators.usable_information import paired_log_ratios
 from theory.estimators.variational import VARIATIONAL, variational_terms
 
+Certificate = Literal["exact", "lower", "upper", "none"]
 Kind = Literal["discrete", "continuous", "any"]
 Estimate = tuple[float, np.ndarray]
 Run = Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], Estimate]
+
+
+@dataclass(frozen=True)
+class MIResult:
+    """An estimate of I(X;Y|C) in nats.
+
+    ci: approximate confidence interval of the estimate's own mean over rows; it knows nothing of
+    bias. certificate: "exact" (no error), "lower" or "upper" (the expectation lies on that side of
+    the truth), "none". diagnostics: the estimator's name, rows, and what it flags.
+    """
+
+    value: float
+    ci: tuple[float, float]
+    certificate: Certificate
+    diagnostics: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
