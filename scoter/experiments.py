@@ -67,9 +67,8 @@ def methods(
 ) -> dict[str, config.MethodConfig]:
     """Every method of the comparison; the TIGER arms share model, budget and semantic IDs.
 
-    Args:
-        grounded: whether chains are read with the semantic IDs of the items that they name; ordered
-            steps that name an item then vote for it.
+    Where `grounded`, chains are read with the semantic IDs of the items that they name, and ordered
+    steps that name an item vote for it.
     """
     chains, gru = config.FusionConfig("structured"), config.Gru4RecConfig()
     bce, ce = (config.SasrecConfig(loss=loss, dropout=0.5) for loss in ("bce", "ce"))
@@ -248,9 +247,6 @@ def experiment(name: str, data_dir: Path | None = None) -> config.Experiment:
 
     Your own dataset has the name of its plug-in, or of its prepared folder: `data_dir`, or one in
     it or in `$SCOTER_DATA`.
-
-    Raises:
-        ConfigError: there is neither; the message names what is most like it.
 
     Example:
         >>> list(experiment("beauty-collapsed").methods)

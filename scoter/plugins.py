@@ -61,11 +61,7 @@ class Plugins(Generic[Plugin]):
         return list(dict.fromkeys([*self.built_in, *self.registered, *others]))
 
     def get(self, name: str) -> Plugin:
-        """The plug-in of that name: registered, built in, or an entry point.
-
-        Raises:
-            ConfigError: there is none; the message lists the names and the nearest one.
-        """
+        """The plug-in of that name: registered, built in, or an entry point."""
         load_plugins()
         if name in self.registered:
             return self.registered[name]
@@ -80,11 +76,7 @@ class Plugins(Generic[Plugin]):
 
 
 def load_plugins() -> None:
-    """Import each file and module named in `SCOTER_PLUGINS`, once a process.
-
-    Raises:
-        ConfigError: one does not exist or cannot be imported.
-    """
+    """Import each file and module named in `SCOTER_PLUGINS`, once a process."""
     for place in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
         _imported(place)
 

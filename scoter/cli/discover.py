@@ -24,9 +24,7 @@ class DiscoverOptions(cli.TrainingOptions):
     """What chooses the pattern, who writes the chains, and where the picture goes."""
 
     language_model: str = option(cli.LANGUAGE_MODELS, "catalog")
-    prices: tuple[float, float] | None = option(
-        "Of a million tokens each, for the cost", metavar="PROMPT COMPLETION"
-    )
+    prices: tuple[float, float] | None = option("Per million tokens", metavar="PROMPT COMPLETION")
     select: Literal["recall", "transfer"] = option("What chooses the pattern", "recall")
     picture: Path | None = option("Also write the picture to this .svg, .png or .pdf file")
 
@@ -159,8 +157,7 @@ def _chosen_by_transfer(context: "Context", options: DiscoverOptions) -> str:
     rounds = json.loads(artefact.file(ROUNDS_FILE).read_text())
     if options.as_json:
         return json.dumps({**json.loads(artefact.file(PATTERN_FILE).read_text()), **rounds})
-    lines = "\n".join(_rounds(rounds))
-    return f"{lines}\n\npattern: {artefact.file(PATTERN_FILE)}"
+    return "\n".join([*_rounds(rounds), "", f"pattern: {artefact.file(PATTERN_FILE)}"])
 
 
 def _rounds(report: Report) -> Iterator[str]:

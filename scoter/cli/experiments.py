@@ -24,11 +24,11 @@ def ls(as_json: bool) -> None:
     from scoter.experiments import EXPERIMENTS
 
     made = [make() for make in EXPERIMENTS.values()]
-    datasets = list(dict.fromkeys(one.data.name for one in made))
+    datasets = list(dict.fromkeys(named.data.name for named in made))
     rows = []
-    for one in sorted(made, key=lambda one: datasets.index(one.data.name)):
-        row = {"experiment": one.name, "dataset": one.data.name, "methods": list(one.methods)}
-        rows.append(row | {"about": _about(one)})
+    for named in sorted(made, key=lambda named: datasets.index(named.data.name)):
+        row = {"experiment": named.name, "dataset": named.data.name, "methods": [*named.methods]}
+        rows.append(row | {"about": _about(named)})
     if as_json:
         show_rows(rows, as_json)
         return

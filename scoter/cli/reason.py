@@ -34,9 +34,7 @@ class ReasonOptions(cli.ExperimentOptions):
     limit: int = option("Only the first so many chains [default: all]", 0, least=0)
     shard_rows: int = option("Chains in a file", 1024)
     write: tuple[str, ...] = option("How the model is asked; repeatable", (), metavar="A=B")
-    prices: tuple[float, float] | None = option(
-        "Of a million tokens each, for the forecast", metavar="PROMPT COMPLETION"
-    )
+    prices: tuple[float, float] | None = option("Per million tokens", metavar="PROMPT COMPLETION")
     forecast: bool = option("Only say what it will cost", False)
     retry_unanswered: bool = option("Ask again where no reply came", False)
     export_batch: Path | None = option("Only write the pending requests as this batch file")
