@@ -90,9 +90,8 @@ def token_levels(
 ) -> list[Level]:
     """Levels of items with codes [items, levels], vectors [items, r] and training counts.
 
-    >>> levels = token_levels(
-    ...     np.array([[0, 0], [0, 1], [1, 0]]), np.array([0, 1, 2]), np.eye(3), np.ones(3)
-    ... )
+    >>> codes = np.array([[0, 0], [0, 1], [1, 0]])
+    >>> levels = token_levels(codes, np.array([0, 1, 2]), np.eye(3), np.ones(3))
     >>> [sorted(len(block.rows) for block in level.blocks) for level in levels]
     [[3], [2]]
     """

@@ -19,9 +19,8 @@ class HiddenMarkovMixture:
     Views: "ordered", "multiset" (mixture over K! assignments), "mean" (normal around the mean of
     the states' means), "last".
 
-    >>> model = HiddenMarkovMixture(
-    ...     OrderChannel(2, 2, 3, order_weight=1.0, noise=0.1, seed=1), dims=1, spread=0.3
-    ... )
+    >>> states = OrderChannel(2, 2, 3, order_weight=1.0, noise=0.1, seed=1)
+    >>> model = HiddenMarkovMixture(states, dims=1, spread=0.3)
     >>> ordered, mean = model.information("ordered", n=500), model.information("mean", n=500)
     >>> ordered.value > mean.value
     True

@@ -52,10 +52,8 @@ def _gaussian_crossover(effort: Effort) -> list[Comparison]:
     chain, fine, coarse, crossing = crossover_case()
     below, above = int(crossing), int(crossing) + 1
     risk = bounds.least_squares_risk
-    comparisons = [
-        at_most(risk(above, 4, fine), risk(above, 1, coarse)),
-        at_most(risk(below, 1, coarse), risk(below, 4, fine)),
-    ]
+    comparisons = [at_most(risk(above, 4, fine), risk(above, 1, coarse))]
+    comparisons.append(at_most(risk(below, 1, coarse), risk(below, 4, fine)))
     readers = (("ordered", 4, fine), ("mean", 1, coarse))
     for n, (view, dims, variance) in product((below, above), readers):
         measured, error = simulated_risk(chain, n, view, effort.repetitions, seed=n)
