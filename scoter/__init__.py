@@ -29,40 +29,26 @@ __version__ = "0.1.0"
 # first kernel.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
-_HOME = {
-    "load_dataset": "scoter.data.datasets",
-    "Dataset": "scoter.data.datasets",
-    "discover": "scoter.recommenders.patterns",
-    "write_chains": "scoter.recommenders.patterns",
-    "load_chains": "scoter.recommenders.patterns",
-    "Chains": "scoter.recommenders.chains",
-    "ReasoningPattern": "scoter.types",
-    "Step": "scoter.types",
-    "SCoTER": "scoter.recommenders.estimators",
-    "TIGER": "scoter.recommenders.estimators",
-    "SASRec": "scoter.recommenders.estimators",
-    "GRU4Rec": "scoter.recommenders.estimators",
-    "Popularity": "scoter.recommenders.estimators",
-    "load": "scoter.recommenders.estimators",
-    "evaluate": "scoter.evaluation.evaluate",
-    "compare": "scoter.evaluation.evaluate",
-    "Evaluation": "scoter.evaluation.evaluate",
-    "Evaluator": "scoter.evaluation.evaluator",
-    "run": "scoter.runs",
-    "Run": "scoter.runs",
-    "experiment": "scoter.experiments",
-    "register_backbone": "scoter.plugins",
-    "register_dataset": "scoter.data.datasets",
-    "register_fusion": "scoter.plugins",
-    "register_language_model": "scoter.reasoning.language.registry",
-    "StructuredFusion": "scoter.transfer.fusion",
+_MODULES = {
+    "scoter.data.datasets": "load_dataset Dataset register_dataset",
+    "scoter.recommenders.patterns": "discover write_chains load_chains",
+    "scoter.recommenders.chains": "Chains",
+    "scoter.types": "ReasoningPattern Step",
+    "scoter.recommenders.estimators": "SCoTER TIGER SASRec GRU4Rec Popularity load",
+    "scoter.evaluation.evaluate": "evaluate compare Evaluation",
+    "scoter.evaluation.evaluator": "Evaluator",
+    "scoter.runs": "run Run",
+    "scoter.experiments": "experiment",
+    "scoter.plugins": "register_backbone register_fusion",
+    "scoter.reasoning.language.registry": "register_language_model",
+    "scoter.transfer.fusion": "StructuredFusion",
 }
+_HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 # Names of the version before: where they are now, and what to use instead.
-_GONE = {
-    "Tiger": ("scoter.models.backbones.tiger", "the network; scoter.TIGER fits and recommends")
-}
+_INSTEAD = "the network; scoter.TIGER fits and recommends"
+_GONE = {"Tiger": ("scoter.models.backbones.tiger", _INSTEAD)}
 
 
 def __getattr__(name: str) -> object:

@@ -5,22 +5,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from scoter.config import (
-    ChainsConfig,
-    DataConfig,
-    DiscoverConfig,
-    Experiment,
-    FusionConfig,
-    Gru4RecConfig,
-    MethodConfig,
-    PopularityConfig,
-    SasrecConfig,
-    SemanticIdConfig,
-    SimulatedConfig,
-    TextConfig,
-    TigerConfig,
-    TrainingConfig,
-)
+from scoter import config
 from scoter.data.sources import DATASETS, prepared_names
 from scoter.errors import ConfigError, closest
 from scoter.types import Step
@@ -28,32 +13,34 @@ from scoter.types import Step
 REAL_DATASETS = ("beauty", "sports", "toys", "yelp", "instruments")
 
 # Chosen on Beauty's validation users; what was tried stands in docs/log.md.
-TIGER_MODEL = TigerConfig(
+TIGER_MODEL = config.TigerConfig(
     dropout=0.2, softmax="trie", embedding_start="codebooks", repeat_bias=True
 )
-TIGER_TRAINING = TrainingConfig(epochs=30, batch_targets=512, embedding_rate=10.0)
-TIGER_IDS = SemanticIdConfig(source="text+cooccurrence", collisions="reassign", components=512)
+TIGER_TRAINING = config.TrainingConfig(epochs=30, batch_targets=512, embedding_rate=10.0)
+TIGER_IDS = config.SemanticIdConfig(
+    source="text+cooccurrence", collisions="reassign", components=512
+)
 
 NO_VOTES, MIXED_SCORES = "control-no-votes", "control-mixed-scores"
 # What each can and cannot show stands in docs/controls.md.
 _FUSIONS = {
-    "control-tagged-pool": FusionConfig("tagged-pool"),
-    "control-concatenation": FusionConfig("concatenation"),
-    "control-last-step": FusionConfig(last_only=True),
-    "control-bag": FusionConfig("bag"),
-    "control-shuffled": FusionConfig("shuffled"),
-    "control-other-user": FusionConfig(source="other-user"),
-    "control-noise": FusionConfig("noise"),
-    "control-no-gate": FusionConfig(gate=False),
-    NO_VOTES: FusionConfig(),
-    "control-every-layer": FusionConfig(placement="every-layer"),
-    "control-causal-steps": FusionConfig(encoder="causal"),
-    "control-infonce": FusionConfig(alignment=0.1),
-    "control-meanpool-infonce": FusionConfig("meanpool", alignment=0.1),
-    "control-item-text": FusionConfig(source="item-text"),
-    "control-features": FusionConfig(source="features"),
+    "control-tagged-pool": config.FusionConfig("tagged-pool"),
+    "control-concatenation": config.FusionConfig("concatenation"),
+    "control-last-step": config.FusionConfig(last_only=True),
+    "control-bag": config.FusionConfig("bag"),
+    "control-shuffled": config.FusionConfig("shuffled"),
+    "control-other-user": config.FusionConfig(source="other-user"),
+    "control-noise": config.FusionConfig("noise"),
+    "control-no-gate": config.FusionConfig(gate=False),
+    NO_VOTES: config.FusionConfig(),
+    "control-every-layer": config.FusionConfig(placement="every-layer"),
+    "control-causal-steps": config.FusionConfig(encoder="causal"),
+    "control-infonce": config.FusionConfig(alignment=0.1),
+    "control-meanpool-infonce": config.FusionConfig("meanpool", alignment=0.1),
+    "control-item-text": config.FusionConfig(source="item-text"),
+    "control-features": config.FusionConfig(source="features"),
     MIXED_SCORES: None,
-    **{f"control-without-step-{step}": FusionConfig(without=step) for step in range(1, 15)},
+    **{f"control-without-step-{step}": config.FusionConfig(without=step) for step in range(1, 15)},
 }
 CONTROLS = tuple(_FUSIONS)
 
@@ -73,37 +60,36 @@ RANKED_PATTERN = (
 
 
 def methods(
-    training: TrainingConfig = TIGER_TRAINING,
-    tiger: TigerConfig = TIGER_MODEL,
-    sasrec: TrainingConfig = TrainingConfig(epochs=48, evaluate_every=2, patience=6),
+    training: config.TrainingConfig = TIGER_TRAINING,
+    tiger: config.TigerConfig = TIGER_MODEL,
+    sasrec: config.TrainingConfig = config.TrainingConfig(epochs=48, evaluate_every=2, patience=6),
     grounded: bool = False,
-) -> dict[str, MethodConfig]:
+) -> dict[str, config.MethodConfig]:
     """Every method of the comparison; the TIGER arms share model, budget and semantic IDs.
 
-    Args:
-        grounded: whether chains are read with the semantic IDs of the items that they name; ordered
-            steps that name an item then vote for it.
+    Where `grounded`, chains are read with the semantic IDs of the items that they name, and ordered
+    steps that name an item vote for it.
     """
-    chains, gru = FusionConfig("structured"), Gru4RecConfig()
-    bce, ce = (SasrecConfig(loss=loss, dropout=0.5) for loss in ("bce", "ce"))
+    chains, gru = config.FusionConfig("structured"), config.Gru4RecConfig()
+    bce, ce = (config.SasrecConfig(loss=loss, dropout=0.5) for loss in ("bce", "ce"))
     arms = {
-        "popularity": MethodConfig(PopularityConfig()),
-        "sasrec-bce": MethodConfig(bce, sasrec),
-        "sasrec-ce": MethodConfig(ce, sasrec),
-        "sasrec-ce-scoter": MethodConfig(ce, sasrec, chains),
-        "gru4rec": MethodConfig(gru, sasrec),
-        "gru4rec-scoter": MethodConfig(gru, sasrec, chains),
-        "tiger": MethodConfig(tiger, training),
-        "tiger-meanpool": MethodConfig(tiger, training, FusionConfig("meanpool")),
+        "popularity": config.MethodConfig(config.PopularityConfig()),
+        "sasrec-bce": config.MethodConfig(bce, sasrec),
+        "sasrec-ce": config.MethodConfig(ce, sasrec),
+        "sasrec-ce-scoter": config.MethodConfig(ce, sasrec, chains),
+        "gru4rec": config.MethodConfig(gru, sasrec),
+        "gru4rec-scoter": config.MethodConfig(gru, sasrec, chains),
+        "tiger": config.MethodConfig(tiger, training),
+        "tiger-meanpool": config.MethodConfig(tiger, training, config.FusionConfig("meanpool")),
     }
     arms |= {name: control(name, arms["tiger"]) for name in CONTROLS}
-    arms["scoter"] = MethodConfig(tiger, training, chains)
+    arms["scoter"] = config.MethodConfig(tiger, training, chains)
     if grounded:
         return {name: _grounded(arm, name != NO_VOTES) for name, arm in arms.items()}
     return arms
 
 
-def control(name: str, arm: MethodConfig) -> MethodConfig:
+def control(name: str, arm: config.MethodConfig) -> config.MethodConfig:
     """The control of that name, with the model and the training of `arm`.
 
     Example:
@@ -113,7 +99,7 @@ def control(name: str, arm: MethodConfig) -> MethodConfig:
     return replace(arm, fusion=_FUSIONS[name], mixed_scores=name == MIXED_SCORES)
 
 
-def _grounded(method: MethodConfig, votes: bool) -> MethodConfig:
+def _grounded(method: config.MethodConfig, votes: bool) -> config.MethodConfig:
     fusion = method.fusion
     if fusion is None or fusion.source in ("item-text", "features"):
         return method
@@ -121,39 +107,43 @@ def _grounded(method: MethodConfig, votes: bool) -> MethodConfig:
     return replace(method, fusion=replace(fusion, grounded=True, votes=votes))
 
 
-def quickstart() -> Experiment:
+def quickstart() -> config.Experiment:
     """Five methods on a fixed sample of Beauty's users, in minutes; a demonstration."""
     short = replace(TIGER_TRAINING, epochs=4, evaluate_every=2, batch_targets=256)
-    sasrec = TrainingConfig(epochs=24, evaluate_every=8, batch_targets=512)
+    sasrec = config.TrainingConfig(epochs=24, evaluate_every=8, batch_targets=512)
     names = ("popularity", "sasrec-ce", "tiger", "tiger-meanpool", "scoter")
-    return Experiment(
+    return config.Experiment(
         name="quickstart",
-        data=DataConfig("beauty", max_users=1200),
+        data=config.DataConfig("beauty", max_users=1200),
         methods=_chosen(methods(short, sasrec=sasrec, grounded=True), names),
         semantic_ids=TIGER_IDS,
-        discover=DiscoverConfig(patterns=32, users=500, fresh_users=500),
+        discover=config.DiscoverConfig(patterns=32, users=500, fresh_users=500),
         note="a fixed sample of 1,200 Beauty users and their items: a demonstration, not the "
         "benchmark",
     )
 
 
-def _chosen(arms: dict[str, MethodConfig], names: tuple[str, ...]) -> dict[str, MethodConfig]:
+def _chosen(
+    arms: dict[str, config.MethodConfig], names: tuple[str, ...]
+) -> dict[str, config.MethodConfig]:
     return {name: arms[name] for name in names}
 
 
-def simulated(order: float, epochs: int = 4, learning_rate: float = 4e-3) -> Experiment:
+def simulated(order: float, epochs: int = 4, learning_rate: float = 4e-3) -> config.Experiment:
     """The simulated shop; `order` (lambda) is how much of the next item depends on the order."""
-    short = TrainingConfig(
+    short = config.TrainingConfig(
         epochs=epochs, evaluate_every=epochs, batch_targets=256, learning_rate=learning_rate
     )
-    small = TigerConfig(dim=64, layers=1, heads=2, head_dim=32, feed_forward=512, max_items=12)
-    return Experiment(
+    small = config.TigerConfig(
+        dim=64, layers=1, heads=2, head_dim=32, feed_forward=512, max_items=12
+    )
+    return config.Experiment(
         name="simulated",
-        data=DataConfig("simulated", simulated=SimulatedConfig(order=order)),
+        data=config.DataConfig("simulated", simulated=config.SimulatedConfig(order=order)),
         methods=_chosen(methods(short, small), ("popularity", "tiger", "tiger-meanpool", "scoter")),
-        text=TextConfig(fields=("title", "categories")),
-        semantic_ids=SemanticIdConfig(codebook_size=32, levels=1),
-        discover=DiscoverConfig(patterns=96, users=800, fresh_users=2000, rounds=4),
+        text=config.TextConfig(fields=("title", "categories")),
+        semantic_ids=config.SemanticIdConfig(codebook_size=32, levels=1),
+        discover=config.DiscoverConfig(patterns=96, users=800, fresh_users=2000, rounds=4),
         pattern=(
             Step("recent_item", {"lag": 2, "field": "brand"}),
             Step("recent_item", {"lag": 1, "field": "brand"}),
@@ -163,12 +153,12 @@ def simulated(order: float, epochs: int = 4, learning_rate: float = 4e-3) -> Exp
     )
 
 
-def simulated_smoke() -> Experiment:
+def simulated_smoke() -> config.Experiment:
     """The simulated shop with lambda = 1, where order is worth most; within a minute."""
     return replace(simulated(order=1.0), name="simulated-smoke")
 
 
-def simulated_unordered() -> Experiment:
+def simulated_unordered() -> config.Experiment:
     """The simulated shop with lambda = 0: structure should gain nothing over a pool.
 
     Twenty-four epochs at half the rate: after few epochs the pool leads, as it has fewer
@@ -177,7 +167,7 @@ def simulated_unordered() -> Experiment:
     return replace(simulated(order=0.0, epochs=24, learning_rate=2e-3), name="simulated-unordered")
 
 
-def simulated_controls() -> Experiment:
+def simulated_controls() -> config.Experiment:
     """lambda = 1 with another user's chains beside TIGER and SCoTER: these should not help."""
     shop = simulated(order=1.0)
     tiger, arm, other = shop.methods["tiger"], shop.methods["scoter"], "control-other-user"
@@ -185,49 +175,42 @@ def simulated_controls() -> Experiment:
     return replace(shop, name="simulated-controls", methods=chosen)
 
 
-def simulated_controls_all() -> Experiment:
+def simulated_controls_all() -> config.Experiment:
     """lambda = 1 with every control, where it is known beforehand what each loses."""
     shop = simulated(order=1.0)
     arm = shop.methods["scoter"]
     chosen = {**shop.methods, **{name: control(name, arm) for name in CONTROLS}}
     # Nothing votes here, since these chains name no items.
-    left = [
-        name
-        for name in CONTROLS
-        if name != NO_VOTES and not name.startswith("control-without-step-")
-    ]
-    left += [f"control-without-step-{step}" for step in range(1, len(shop.pattern) + 1)]
-    return replace(
-        shop,
-        name="simulated-controls-all",
-        methods={name: chosen[name] for name in ("tiger", "tiger-meanpool", *left, "scoter")},
-    )
+    without = "control-without-step-"
+    left = [name for name in CONTROLS if name != NO_VOTES and not name.startswith(without)]
+    left += [f"{without}{step}" for step in range(1, len(shop.pattern) + 1)]
+    arms = _chosen(chosen, ("tiger", "tiger-meanpool", *left, "scoter"))
+    return replace(shop, name="simulated-controls-all", methods=arms)
 
 
-def beauty_smollm2() -> Experiment:
+def beauty_smollm2() -> config.Experiment:
     """Chains of SmolLM2-135M, a real language model, on a sample of Beauty: a test of the way.
 
     They lie in the store, written by `scoter reason beauty --set data.max_users=1000 --pattern
     P.json --language-model local --prefixes anchors:3:1 --out artifacts/reason/beauty-smollm2`.
     """
     short = replace(TIGER_TRAINING, epochs=6, evaluate_every=3, batch_targets=256)
-    return Experiment(
+    return config.Experiment(
         name="beauty-smollm2",
-        data=DataConfig("beauty", max_users=1000),
+        data=config.DataConfig("beauty", max_users=1000),
         methods=_chosen(methods(short), ("tiger", "scoter")),
-        chains=ChainsConfig("reason/beauty-smollm2"),
+        chains=config.ChainsConfig("reason/beauty-smollm2"),
         note="a fixed sample of 1,000 Beauty users and their items; chains by a model of 135 "
-        "million parameters: "
-        "this proves the plumbing only",
+        "million parameters: this proves the plumbing only",
     )
 
 
-def benchmark(dataset: str, method: str) -> Experiment:
+def benchmark(dataset: str, method: str) -> config.Experiment:
     """One method on all users of a dataset; chains follow `RANKED_PATTERN`, grounded."""
     chosen = methods(grounded=True)[method]
-    return Experiment(
+    return config.Experiment(
         name=_cell_name(dataset, method),
-        data=DataConfig(dataset),
+        data=config.DataConfig(dataset),
         methods={method: chosen},
         semantic_ids=TIGER_IDS,
         pattern=() if chosen.fusion is None and not chosen.mixed_scores else RANKED_PATTERN,
@@ -241,8 +224,8 @@ def _cell_name(dataset: str, method: str) -> str:
     return f"{dataset}-{METHOD_ALIASES.get(method, method)}"
 
 
-def _registry() -> dict[str, Callable[[], Experiment]]:
-    named: dict[str, Callable[[], Experiment]] = {
+def _registry() -> dict[str, Callable[[], config.Experiment]]:
+    named: dict[str, Callable[[], config.Experiment]] = {
         "quickstart": quickstart,
         "simulated-smoke": simulated_smoke,
         "simulated-unordered": simulated_unordered,
@@ -259,14 +242,11 @@ def _registry() -> dict[str, Callable[[], Experiment]]:
 EXPERIMENTS = _registry()
 
 
-def experiment(name: str, data_dir: Path | None = None) -> Experiment:
+def experiment(name: str, data_dir: Path | None = None) -> config.Experiment:
     """The experiment of that name, or of a dataset: `DATASET-METHOD`, or `DATASET` for SCoTER.
 
     Your own dataset has the name of its plug-in, or of its prepared folder: `data_dir`, or one in
     it or in `$SCOTER_DATA`.
-
-    Raises:
-        ConfigError: there is neither; the message names what is most like it.
 
     Example:
         >>> list(experiment("beauty-collapsed").methods)

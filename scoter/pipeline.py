@@ -32,15 +32,7 @@ def run(
 ) -> Artefact:
     """Run an experiment, from interactions to a run folder: `run.json`, `ranks/`, `examples.json`.
 
-    Args:
-        data_dir: a prepared folder, or one that holds a folder per dataset; default:
-            `$SCOTER_DATA`.
-        say: called with one line per stage.
-        workers: the processes that train together, each of which calls this.
-        device: `cpu` or `cuda`, where models are trained and ranked.
-
-    Raises:
-        DataError: the dataset is not found, or its users have too few items to train on.
+    `scoter.run` explains the arguments; each of the `workers` that train together calls this.
     """
     from scoter.data.split import check_trainable
     from scoter.stages import data, models, networks, reasoning, summary

@@ -61,11 +61,7 @@ class Plugins(Generic[Plugin]):
         return list(dict.fromkeys([*self.built_in, *self.registered, *others]))
 
     def get(self, name: str) -> Plugin:
-        """The plug-in of that name: registered, built in, or an entry point.
-
-        Raises:
-            ConfigError: there is none; the message lists the names and the nearest one.
-        """
+        """The plug-in of that name: registered, built in, or an entry point."""
         load_plugins()
         if name in self.registered:
             return self.registered[name]
@@ -75,17 +71,12 @@ class Plugins(Generic[Plugin]):
         for entry in entry_points(group=self.group, name=name):
             return entry.load()
         known = self.names()
-        raise ConfigError(
-            f"{name!r} is not {self.what}; choose from: {', '.join(known)}{closest(name, known)}"
-        )
+        choice = f"choose from: {', '.join(known)}{closest(name, known)}"
+        raise ConfigError(f"{name!r} is not {self.what}; {choice}")
 
 
 def load_plugins() -> None:
-    """Import each file and module named in `SCOTER_PLUGINS`, once a process.
-
-    Raises:
-        ConfigError: one does not exist or cannot be imported.
-    """
+    """Import each file and module named in `SCOTER_PLUGINS`, once a process."""
     for place in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
         _imported(place)
 
@@ -102,10 +93,8 @@ def _imported(place: str) -> None:
             raise ImportError("it is no Python file")
         found.loader.exec_module(module_from_spec(found))
     except Exception as error:
-        raise ConfigError(
-            f"the plug-in {place!r} cannot be imported ({type(error).__name__}: {error}); name a "
-            "Python file or an installed module"
-        ) from error
+        line = f"the plug-in {place!r} cannot be imported ({type(error).__name__}: {error})"
+        raise ConfigError(f"{line}; name a Python file or an installed module") from error
 
 
 BACKBONES: "Plugins[type[Backbone]]" = Plugins(

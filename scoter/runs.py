@@ -61,17 +61,11 @@ def run(
 
     Args:
         experiment: a name of `scoter ls`, a dataset (SCoTER on it), or a configuration.
-        seed: decides initial weights, batches and dropout.
         overrides: changes such as `"methods.*.training.epochs=2"`, as `--set` takes them.
         store: a folder of artefacts; default: `$SCOTER_STORE` or `artifacts/`.
-        data_dir: a prepared folder, or one that holds a folder per dataset; default:
-            `$SCOTER_DATA`.
+        data_dir: a prepared folder, or a folder of them; default: `$SCOTER_DATA`.
         device: `cpu` or `cuda`.
         say: called with a line for each stage.
-
-    Raises:
-        ConfigError: there is no such experiment, or an override does not fit it.
-        DataError: the dataset is not found, or too small to train on.
     """
     folder = None if data_dir is None else Path(data_dir)
     chosen = experiment_named(experiment, folder) if isinstance(experiment, str) else experiment

@@ -227,11 +227,7 @@ class ReasoningPattern:
 
     @classmethod
     def from_json(cls, steps: object) -> "ReasoningPattern":
-        """The inverse of `to_json`; `parameters` may be left out.
-
-        Raises:
-            ValueError: `steps` is not a list of steps; the message says where it differs.
-        """
+        """The inverse of `to_json`; `parameters` may be left out, all else is a ValueError."""
         try:
             return cls(_STEPS.validate_python(steps))
         except ValidationError as error:

@@ -9,12 +9,6 @@ import click
 from scoter.cli.options import StoreOptions, option, takes
 from scoter.errors import StoreError
 
-MEANINGS = {
-    "item": "item",
-    "item_alike": "item, for one mix of frequent and rare items",
-    "category": "category",
-}
-
 
 @dataclass(frozen=True)
 class LeakageOptions(StoreOptions):
@@ -36,10 +30,7 @@ def leakage(run_name: str, options: LeakageOptions) -> None:
     run = options.find_run(run_name)
     chains = run.if_made("chains")
     if chains is None:
-        raise StoreError(
-            f"the run {run_name!r} has no chains: none of its methods reads them; name one with "
-            f"scoter in it"
-        )
+        raise StoreError(f"the run {run_name!r} has no chains; name one with scoter in it")
     _, catalog, split = run.data
     seed = run.outcome["seed"]
     named = mention_table(load_chains(chains.folder()), split, catalog, seed, options.sample)
@@ -47,16 +38,19 @@ def leakage(run_name: str, options: LeakageOptions) -> None:
         click.echo(named.to_json(orient="records"))
         return
     counts = dict(zip(named["part"], named["chains"], strict=True))
-    columns = [name for name in MEANINGS if name != "item_alike" or np.any(named["item"])]
-    for column in columns:
+    meanings = {"item": "item", "category": "category"}
+    if np.any(named["item"]):
+        alike = "item, for one mix of frequent and rare items"
+        meanings = {"item": "item", "item_alike": alike, "category": "category"}
+    for column, meaning in meanings.items():
         if np.isnan(named[column]).all():
             click.echo(f"\nthe items have no {column}, so no step can name the target's")
         elif not np.any(named[column]):
             steps = ", ".join(dict.fromkeys(named["step"]))
             looked_at = f"{sum(counts.values()):,} chains: {steps}"
-            click.echo(f"\nno step names the target's {MEANINGS[column]} in any of {looked_at}")
+            click.echo(f"\nno step names the target's {meaning} in any of {looked_at}")
         else:
-            click.echo(f"\nshare of chains whose step names the target's {MEANINGS[column]}")
+            click.echo(f"\nshare of chains whose step names the target's {meaning}")
             shares = named.pivot(index="step", columns="part", values=column)[list(counts)]
             click.echo(shares.round(4).to_string())
 

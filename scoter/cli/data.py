@@ -60,9 +60,7 @@ class PrepareOptions:
 
     raw: Path | None = option("The official files [default: data-cache/raw/NAME]", type=_FOLDER)
     out: Path | None = option("The folder to write [default: data-cache/NAME]", type=_FOLDER)
-    interactions: Path | None = option(
-        "Instead of NAME, your own table: user, item, timestamp (CSV or parquet)", type=_FILE
-    )
+    interactions: Path | None = option("Your CSV or parquet: user, item, timestamp", type=_FILE)
     items: Path | None = option("Your items: item, and any text columns", type=_FILE)
     order: Literal["timestamp", "file"] = option("What orders a user's rows", "timestamp")
     duplicates: Literal["error", "first", "keep"] = option("Rows that occur twice", "error")
@@ -84,22 +82,13 @@ def prepare_dataset(name: str | None, options: PrepareOptions) -> None:
 
     interactions, out = options.interactions, options.out
     if (name is None) == (interactions is None):
-        raise click.UsageError(
-            "give either the NAME of a registered dataset or --interactions with your own table"
-        )
+        raise click.UsageError("give either the NAME of a dataset or --interactions FILE")
     if (interactions is not None or options.other_release) and out is None:
-        raise click.UsageError(
-            "say where to write with --out: only a published dataset may take a registered name"
-        )
+        raise click.UsageError("say where to write with --out; only published data may omit it")
     if interactions is not None:
-        log, catalog = load_table(
-            interactions,
-            options.items,
-            order=options.order,
-            duplicates=options.duplicates,
-            short_users=options.short_users,
-            min_events=options.min_events,
-        )
+        names = ("order", "duplicates", "short_users", "min_events")
+        rules = {name: getattr(options, name) for name in names}
+        log, catalog = load_table(interactions, options.items, **rules)
     else:
         assert name is not None
         log, catalog = obtain(name, options.raw, published=not options.other_release)
@@ -124,9 +113,8 @@ def show_dataset(name: str, data_dir: Path | None, as_json: bool) -> None:
     from scoter.data.split import leave_one_out
 
     dataset = open_dataset(DataConfig(name=name), data_dir)
-    facts = {"dataset": name, "origin": dataset.origin} | describe(
-        dataset.log, dataset.catalog, leave_one_out(dataset.log)
-    )
+    about = describe(dataset.log, dataset.catalog, leave_one_out(dataset.log))
+    facts = {"dataset": name, "origin": dataset.origin} | about
     click.echo(json.dumps(facts) if as_json else _readable(facts))
 
 

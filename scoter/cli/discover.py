@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import click
 
-from scoter.cli.options import (
-    LANGUAGE_MODELS,
-    ServerCommand,
-    TrainingOptions,
-    chosen,
-    interval,
-    option,
-    say,
-    takes,
-    use_threads,
-)
+from scoter.cli import options as cli
+from scoter.cli.options import interval, option, say
 from scoter.errors import ConfigError
 
 if TYPE_CHECKING:  # at run time it brings numpy along, and help would be slow
@@ -29,20 +20,18 @@ Report: TypeAlias = Mapping  # a `pattern.json`, or a part of one
 
 
 @dataclass(frozen=True)
-class DiscoverOptions(TrainingOptions):
+class DiscoverOptions(cli.TrainingOptions):
     """What chooses the pattern, who writes the chains, and where the picture goes."""
 
-    language_model: str = option(LANGUAGE_MODELS, "catalog")
-    prices: tuple[float, float] | None = option(
-        "Of a million tokens each, for the cost", metavar="PROMPT COMPLETION"
-    )
+    language_model: str = option(cli.LANGUAGE_MODELS, "catalog")
+    prices: tuple[float, float] | None = option("Per million tokens", metavar="PROMPT COMPLETION")
     select: Literal["recall", "transfer"] = option("What chooses the pattern", "recall")
     picture: Path | None = option("Also write the picture to this .svg, .png or .pdf file")
 
 
-@click.command(cls=ServerCommand)
+@click.command(cls=cli.ServerCommand)
 @click.argument("dataset")
-@takes(DiscoverOptions)
+@cli.takes(DiscoverOptions)
 def discover(dataset: str, options: DiscoverOptions, **server: object) -> None:
     """Generate, validate and mine a reasoning pattern for a dataset (or for 'simulated').
 
@@ -61,8 +50,8 @@ def discover(dataset: str, options: DiscoverOptions, **server: object) -> None:
     from scoter.stages.data import prepare
     from scoter.stages.discovery import discover_pattern, sized_for
 
-    use_threads(options.threads)
-    model = choose_language_model(options.language_model, chosen(ServerConfig, server))
+    cli.use_threads(options.threads)
+    model = choose_language_model(options.language_model, cli.chosen(ServerConfig, server))
     sized = options.changed(sized_for(experiment(dataset, options.data), model))
     context = Context(sized, options.open_store(), options.seed, say)
     if options.select == "transfer":
@@ -117,10 +106,8 @@ def _clusters(report: Report, single: bool) -> Iterator[str]:
 
 
 def _rivals(report: Report) -> Iterator[str]:
-    yield (
-        "\nrivals at the same fresh shoppers: mined minus rival with 95 % intervals; chains to "
-        "choose + at fresh shoppers"
-    )
+    yield "\nrivals at the same fresh shoppers: mined minus rival with 95 % intervals;"
+    yield "chains: to choose + at fresh shoppers"
     yield f"{'':24}{'recall':>8} {'gain in recall':>28} {'gain in ndcg':>28} {'chains':>16}"
     mined = report["pattern"]["recall"]["mean"]
     yield f"{'mined':24}{mined:8.4f} {'':28} {'':28} {_calls(report['calls'])}"
@@ -153,14 +140,10 @@ def _mean(row: Report) -> str:
 
 def _refuse_with_transfer(options: DiscoverOptions) -> None:
     if options.language_model != "catalog":
-        raise ConfigError(
-            f"--select transfer needs the chains of every prefix; use --language-model catalog, "
-            f"not {options.language_model}"
-        )
+        refused = f"--language-model {options.language_model}"
+        raise ConfigError(f"--select transfer needs --language-model catalog, not {refused}")
     if options.picture is not None:
-        raise ConfigError(
-            f"--select transfer draws no picture; leave out --picture {options.picture}"
-        )
+        raise ConfigError(f"--select transfer draws no picture; omit --picture {options.picture}")
 
 
 def _chosen_by_transfer(context: "Context", options: DiscoverOptions) -> str:
@@ -174,8 +157,7 @@ def _chosen_by_transfer(context: "Context", options: DiscoverOptions) -> str:
     rounds = json.loads(artefact.file(ROUNDS_FILE).read_text())
     if options.as_json:
         return json.dumps({**json.loads(artefact.file(PATTERN_FILE).read_text()), **rounds})
-    lines = "\n".join(_rounds(rounds))
-    return f"{lines}\n\npattern: {artefact.file(PATTERN_FILE)}"
+    return "\n".join([*_rounds(rounds), "", f"pattern: {artefact.file(PATTERN_FILE)}"])
 
 
 def _rounds(report: Report) -> Iterator[str]:

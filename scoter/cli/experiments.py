@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from scoter.cli.options import (
-    ExperimentOptions,
-    TrainingOptions,
-    json_option,
-    option,
-    say,
-    show_rows,
-    takes,
-    use_threads,
-)
+from scoter.cli import options as cli
+from scoter.cli.options import option, say, show_rows
 from scoter.cli.runs import print_run, write_run_report
 
 if TYPE_CHECKING:  # at run time it brings numpy along, and help would be slow
@@ -26,17 +18,17 @@ if TYPE_CHECKING:  # at run time it brings numpy along, and help would be slow
 
 
 @click.command()
-@json_option
+@cli.json_option
 def ls(as_json: bool) -> None:
     """List the named experiments by dataset, one line each."""
     from scoter.experiments import EXPERIMENTS
 
     made = [make() for make in EXPERIMENTS.values()]
-    datasets = list(dict.fromkeys(one.data.name for one in made))
+    datasets = list(dict.fromkeys(named.data.name for named in made))
     rows = []
-    for one in sorted(made, key=lambda one: datasets.index(one.data.name)):
-        row = {"experiment": one.name, "dataset": one.data.name, "methods": list(one.methods)}
-        rows.append(row | {"about": _about(one)})
+    for named in sorted(made, key=lambda named: datasets.index(named.data.name)):
+        row = {"experiment": named.name, "dataset": named.data.name, "methods": [*named.methods]}
+        rows.append(row | {"about": _about(named)})
     if as_json:
         show_rows(rows, as_json)
         return
@@ -68,8 +60,8 @@ def _words(path: str, value: "Json") -> str:
 
 @click.command()
 @click.argument("name")
-@takes(ExperimentOptions)
-def config(name: str, options: ExperimentOptions) -> None:
+@cli.takes(cli.ExperimentOptions)
+def config(name: str, options: cli.ExperimentOptions) -> None:
     """Show what `--set` can change: every path of an experiment, its value and meaning.
 
     A `*` in a path stands for every method: they agree there.
@@ -88,7 +80,7 @@ def config(name: str, options: ExperimentOptions) -> None:
 
 
 @dataclass(frozen=True)
-class RunOptions(TrainingOptions):
+class RunOptions(cli.TrainingOptions):
     """How `scoter run` trains, and where its report goes."""
 
     report: Path | None = option("Also write an HTML report to this file")
@@ -98,14 +90,14 @@ class RunOptions(TrainingOptions):
 
 @click.command()
 @click.argument("name")
-@takes(RunOptions)
+@cli.takes(RunOptions)
 def run(name: str, options: RunOptions) -> None:
     """Run an experiment, or SCoTER on a dataset, and print the outcome."""
     from scoter import pipeline
     from scoter.experiments import experiment
     from scoter.stages.finished import FinishedRun
 
-    use_threads(options.threads)
+    cli.use_threads(options.threads)
     chosen = options.changed(_with_fallback(experiment(name, options.data), options.data))
     workers = None
     if options.data_parallel:

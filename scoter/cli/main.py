@@ -15,22 +15,17 @@ from scoter.cli.runs import runs, show, table
 from scoter.cli.serving import export, recommend
 from scoter.plugins import VARIABLE, load_plugins
 
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+_PLUGIN = "Import this Python file or module first, for what it registers; repeatable"
 
-@click.group(
-    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
-)
+
+@click.group(cls=Commands, context_settings=_SETTINGS)
 @click.version_option(package_name="scoter")
-@click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    metavar="FILE_OR_MODULE",
-    help="Import this Python file or module first, for what it registers; repeatable",
-)
+@click.option("--plugin", "plugins", multiple=True, metavar="FILE_OR_MODULE", help=_PLUGIN)
 def main(plugins: tuple[str, ...]) -> None:
     """Structured chain-of-thought transfer for recommendation: run it, measure it, look inside."""
     if plugins:
-        places = [str(Path(one).resolve()) if one.endswith(".py") else one for one in plugins]
+        places = [str(Path(name).resolve()) if name.endswith(".py") else name for name in plugins]
         before = filter(None, [os.environ.get(VARIABLE)])
         os.environ[VARIABLE] = os.pathsep.join([*before, *places])
         load_plugins()

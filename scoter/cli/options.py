@@ -106,9 +106,8 @@ def use_threads(threads: int | None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
-    torch.set_num_threads(
-        threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1
-    )
+    chosen_here = threads or int(os.environ.get("OMP_NUM_THREADS", 0))
+    torch.set_num_threads(chosen_here or os.cpu_count() or 1)
 
 
 def takes(kind: type[Options]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -160,9 +159,8 @@ def _options(kind: type) -> list[tuple[list[str], dict]]:
     a bool a flag, and `tuple[str, ...]` may be repeated.
     """
     hints, made = get_type_hints(kind), []
-    inherited = {
-        spec.name for base in kind.__bases__ if is_dataclass(base) for spec in fields(base)
-    }
+    bases = filter(is_dataclass, kind.__bases__)
+    inherited = {spec.name for base in bases for spec in fields(base)}
     for spec in sorted(_fields(kind), key=lambda spec: spec.name in inherited):
         if "help" not in spec.metadata:
             continue

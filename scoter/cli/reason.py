@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from scoter.cli.options import (
-    LANGUAGE_MODELS,
-    ExperimentOptions,
-    ServerCommand,
-    chosen,
-    option,
-    say,
-    takes,
-)
+from scoter.cli import options as cli
+from scoter.cli.options import option, say
 from scoter.errors import ConfigError, LanguageModelError
 
 if TYPE_CHECKING:  # at run time these bring numpy along, and help would be slow
@@ -30,20 +23,18 @@ if TYPE_CHECKING:  # at run time these bring numpy along, and help would be slow
 
 
 @dataclass(frozen=True)
-class ReasonOptions(ExperimentOptions):
+class ReasonOptions(cli.ExperimentOptions):
     """Which chains `scoter reason` writes, where to, and how."""
 
     out: Path = option("The folder of chains; run again to continue", required=True)
     pattern: Path | None = option("A pattern.json of `scoter discover` [default: hand-written]")
-    language_model: str = option(LANGUAGE_MODELS, "catalog")
+    language_model: str = option(cli.LANGUAGE_MODELS, "catalog")
     prefixes: str = option("every, or anchors[:K[:M]]: each K items, the first M", "every")
     users: int = option("A fixed sample of so many users [default: all]", 0, least=0)
     limit: int = option("Only the first so many chains [default: all]", 0, least=0)
     shard_rows: int = option("Chains in a file", 1024)
     write: tuple[str, ...] = option("How the model is asked; repeatable", (), metavar="A=B")
-    prices: tuple[float, float] | None = option(
-        "Of a million tokens each, for the forecast", metavar="PROMPT COMPLETION"
-    )
+    prices: tuple[float, float] | None = option("Per million tokens", metavar="PROMPT COMPLETION")
     forecast: bool = option("Only say what it will cost", False)
     retry_unanswered: bool = option("Ask again where no reply came", False)
     export_batch: Path | None = option("Only write the pending requests as this batch file")
@@ -53,9 +44,9 @@ class ReasonOptions(ExperimentOptions):
     ray_address: str | None = option("A running Ray cluster [default: start one here]")
 
 
-@click.command(cls=ServerCommand)
+@click.command(cls=cli.ServerCommand)
 @click.argument("dataset")
-@takes(ReasonOptions)
+@cli.takes(ReasonOptions)
 def reason(dataset: str, options: ReasonOptions, **server: object) -> None:
     """Write the chains of a dataset's users (or of 'simulated') with a pattern, offline."""
     from scoter.experiments import experiment
@@ -67,7 +58,7 @@ def reason(dataset: str, options: ReasonOptions, **server: object) -> None:
     from scoter.stages.context import Context
 
     offline = bool(options.forecast or options.export_batch or options.import_batch)
-    asked = chosen(ServerConfig, server)
+    asked = cli.chosen(ServerConfig, server)
     choice = choose_language_model(options.language_model, asked, offline=offline)
     chosen_experiment = options.changed(experiment(dataset, options.data))
     context = Context(chosen_experiment, options.open_store(), options.seed, say)
@@ -168,20 +159,15 @@ def _job(context: "Context", options: ReasonOptions, writing: "WritingConfig | N
 
 
 def pattern_of(path: Path) -> "ReasoningPattern":
-    """The pattern in a file that `scoter discover` wrote, or somebody by hand.
-
-    Raises:
-        ConfigError: it cannot be read, or is something else.
-    """
+    """The pattern in a file that `scoter discover` wrote, or somebody by hand."""
     from scoter.storage.untrusted import parse_json
     from scoter.types import ReasoningPattern
 
     try:
         return ReasoningPattern.from_json(parse_json(path.read_bytes())["pattern"]["steps"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"--pattern {path} cannot be read ({error}); pass a pattern.json of `scoter discover`"
-        ) from None
+        remedy = "pass a pattern.json of `scoter discover`"
+        raise ConfigError(f"--pattern {path} cannot be read ({error}); {remedy}") from None
 
 
 def _writing(options: ReasonOptions, choice: "ModelChoice | None") -> "WritingConfig | None":
@@ -190,15 +176,10 @@ def _writing(options: ReasonOptions, choice: "ModelChoice | None") -> "WritingCo
     from scoter.reasoning.chains.requests import WritingConfig, small_model
 
     if choice is None:
-        if options.write:
-            raise ConfigError(
-                "--write says how a language model is asked; name one with --language-model"
-            )
-        if options.export_batch or options.import_batch:
-            raise ConfigError(
-                "--export-batch and --import-batch are for a language model; name one with "
-                "--language-model"
-            )
+        model_only = ("write", "export_batch", "import_batch")
+        given = ["--" + name.replace("_", "-") for name in model_only if getattr(options, name)]
+        if given:
+            raise ConfigError(f"{given[0]} is for a language model; name one with --language-model")
         return None
     name, seed = choice.name, options.seed
     plain = small_model(name, seed) if choice.small else WritingConfig(name, seed=seed)

@@ -24,12 +24,8 @@ class RecommendOptions(MethodOptions):
     """Who gets how many recommendations, from which model."""
 
     bundle: Path | None = option("Instead of a run: a folder that `scoter export` wrote")
-    users: tuple[str, ...] = option(
-        "A user's key; repeatable [default: the first three]", (), flag="--user"
-    )
-    items: tuple[str, ...] = option(
-        "Instead of a user: items of a history, oldest first; repeatable", (), flag="--item"
-    )
+    users: tuple[str, ...] = option("A user; repeatable [default: the first 3]", (), flag="--user")
+    items: tuple[str, ...] = option("Or items of a history, oldest first", (), flag="--item")
     count: int = option("How many items", 10, flag=("-k", "--k"), type=click.IntRange(1, 20))
     explain: bool = option("Show the chain and each step's effect on the scores", False)
 
@@ -55,9 +51,7 @@ def recommend(run_name: str | None, options: RecommendOptions) -> None:
     if (run_name is None) == (bundle is None):
         raise ConfigError("name either a RUN, or a folder with --bundle")
     if bundle is not None and method is not None:
-        raise ConfigError(
-            f"--method {method} chooses among a run's methods, but a bundle holds one; leave it out"
-        )
+        raise ConfigError(f"leave out --method {method}: a bundle holds one method")
     use_threads(None)
     from scoter.serving.bundle_reader import open_bundle
     from scoter.serving.service import answers, open_method

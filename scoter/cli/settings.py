@@ -48,14 +48,12 @@ def shared(rows: Sequence[Setting], methods: Sequence[str]) -> list[Setting]:
     short: dict[str, Setting] = {}
     for row in rows:
         head, _, rest = row["path"].partition(".")
-        method = next((one for one in methods if rest.startswith(f"{one}.")), None)
+        method = next((name for name in methods if rest.startswith(f"{name}.")), None)
         if head == "methods" and method is not None:
             inside = rest[len(method) + 1 :]
-            everywhere = {values.get(f"methods.{other}.{inside}") for other in methods}
+            everywhere = {values.get(f"methods.{name}.{inside}") for name in methods}
             if len(everywhere) == 1 and len(methods) > 1:
-                row = Setting(
-                    path=f"methods.*.{inside}", value=row["value"], comment=row["comment"]
-                )
+                row = Setting({**row, "path": f"methods.*.{inside}"})
         short.setdefault(row["path"], row)
     return list(short.values())
 
