@@ -29,6 +29,8 @@ SOURCE = Source(
     terms="none",
     counts=Counts(0, 0, 0),
 )
+# Users, items and times of all reviews, item by item.
+Events = tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]]
 REGULAR, FEWEST, ITEMS_PER_CATEGORY, FAVOURITES = 0.3, 5, 1000, 3
 _CHUNK = 200_000
 _WORDS = (
@@ -58,11 +60,9 @@ def write_raw(folder: Path, size: Size, seed: int) -> int:
     """Write both files into `folder` and return their uncompressed bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(derive_seed(seed, "large shop"))
-    users, items, times = _events(size, rng)
     reviews, metadata = (folder / name for name in SOURCE.files)
-    return _write(reviews, _review_lines(users, items, times, rng)) + _write(
-        metadata, _metadata_lines(size.items, rng)
-    )
+    written = _write(reviews, _review_lines(_events(size, rng), rng))
+    return written + _write(metadata, _metadata_lines(size.items, rng))
 
 
 def lengths_of(size: Size, rng: np.random.Generator) -> Int[np.ndarray, " users"]:
@@ -81,10 +81,7 @@ def lengths_of(size: Size, rng: np.random.Generator) -> Int[np.ndarray, " users"
     return rng.permutation(np.concatenate([few, FEWEST + more]))
 
 
-def _events(
-    size: Size, rng: np.random.Generator
-) -> tuple[Int[np.ndarray, " events"], Int[np.ndarray, " events"], Int[np.ndarray, " events"]]:
-    """(users, items, times) of all reviews, item by item."""
+def _events(size: Size, rng: np.random.Generator) -> Events:
     users = np.repeat(np.arange(size.users, dtype=np.int32), lengths_of(size, rng))
     count = len(users)
     categories = max(1, size.items // ITEMS_PER_CATEGORY)
@@ -102,18 +99,11 @@ def _events(
     return users[order], items[order], times[order]
 
 
-def _review_lines(
-    users: Int[np.ndarray, " events"],
-    items: Int[np.ndarray, " events"],
-    times: Int[np.ndarray, " events"],
-    rng: np.random.Generator,
-) -> Iterator[str]:
+def _review_lines(events: Events, rng: np.random.Generator) -> Iterator[str]:
     texts = [json.dumps(" ".join(rng.choice(_WORDS, 24))) for _ in range(997)]
-    for start in range(0, len(users), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        for number, (user, item, time) in enumerate(
-            zip(users[part].tolist(), items[part].tolist(), times[part].tolist(), strict=True)
-        ):
+    for start in range(0, len(events[0]), _CHUNK):
+        columns = (column[start : start + _CHUNK].tolist() for column in events)
+        for number, (user, item, time) in enumerate(zip(*columns, strict=True)):
             yield (
                 f'{{"reviewerID": "{user_key(user)}", "asin": "{item_key(item)}", "reviewerName": '
                 f'"Shopper {user % 9973}", "helpful": [0, 0], "reviewText": '

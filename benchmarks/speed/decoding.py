@@ -76,11 +76,11 @@ class ReferenceDecoding:
 
     def __call__(self, repeat: int) -> Sample:
         requests = sample(self.work.histories, self.users * self.calls, repeat)
-        calls = np.array_split(np.arange(len(requests)), self.calls)
-        parts = [requests.select(rows) for rows in calls]
+        rows = np.array_split(np.arange(len(requests)), self.calls)
+        calls = [requests.select(chosen) for chosen in rows]
         clock = Clock()
-        for part in parts:
-            self.decode(part)
+        for call in calls:
+            self.decode(call)
         return clock.stop(len(requests))
 
     @torch.inference_mode()
@@ -132,13 +132,9 @@ def sample(histories: Histories, users: int, repeat: int) -> Histories:
 
 
 def agreement(ours: Rankings, theirs: Rankings) -> dict[str, float]:
-    """How far two beam searches agree.
+    """Greatest difference of scores in nats, and the shares of users whose items agree.
 
-    Returns:
-        `score_difference`: greatest difference between scores of one rank, in nats.
-        `same_items`: share of users with the same items in the same order.
-        `explained`: share of users whose items are the same but for an order, or a last place, that
-            scores 1e-4 apart leave open.
+    `explained` also allows another order, or last place, among scores that differ by 1e-4.
     """
     explained = [_equal_but_for_ties(ours, theirs, row) for row in range(len(ours.items))]
     return {

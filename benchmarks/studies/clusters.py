@@ -25,9 +25,8 @@ SEEDS = (0, 1, 2)
 def measure(results: Path = RESULTS) -> Row:
     """Discover on the simulated shop for each seed and number of rounds; write `clusters.json`.
 
-    Returns:
-        `rows` with the mined pattern's recall at fresh shoppers, and the `points` of the first
-        seed's last discovery: place, cluster (0 is the mined one) and recall of each.
+    `rows` hold the mined pattern's recall at fresh shoppers; `points` are those of the first seed's
+    last discovery, where cluster 0 is the mined one.
     """
     from scoter.reasoning.discovery.generate import labels
     from scoter.reasoning.discovery.mine import discover

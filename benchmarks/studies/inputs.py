@@ -31,9 +31,6 @@ def measure(runs: Sequence[Path] = (), results: Path = RESULTS) -> Row:
     """Write `inputs.json`: `datasets` for those that are found here, `semantic_ids` of the runs.
 
     Rows of other datasets and runs stay as they were.
-
-    Raises:
-        DataError: a folder without a finished run that has semantic IDs.
     """
     path = Path(results) / FILE
     kept = study.read(path, {"datasets": [], "semantic_ids": []})
@@ -66,8 +63,7 @@ def _described() -> list[Row]:
 def _semantic_ids(folder: Path) -> Row:
     artefact = run_at(folder)
     run = json.loads((artefact.path / RUN_FILE).read_text())
-    ids = run.get("semantic_ids")
-    if not ids:
+    if not (ids := run.get("semantic_ids")):
         raise DataError(f"{folder} has no semantic IDs; name a run with a TIGER")
     about = {"dataset": dataset_of(run), "run": artefact.key, "commit": run["commit"]}
     about |= {"seed": run["seed"], "items": run["items"]}

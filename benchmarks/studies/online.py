@@ -85,15 +85,10 @@ def compare(
     """Treated minus control, and that over control's mean (`lift`), with 95 % percentile intervals.
 
     `paired` resamples shoppers jointly. There is no lift where a resample of control has mean 0.
-
-    Raises:
-        ConfigError: an arm without a shopper, or paired arms of different size.
     """
     if not len(control) or not len(treated) or (paired and len(control) != len(treated)):
-        raise ConfigError(
-            f"the arms hold {len(control)} and {len(treated)} shoppers; each needs one, and paired "
-            "arms as many"
-        )
+        sizes = f"the arms hold {len(control)} and {len(treated)} shoppers"
+        raise ConfigError(f"{sizes}; each needs one, and paired arms as many")
     rng = np.random.default_rng(seed)
     means = np.empty((2, draws))
     for draw in range(draws):
@@ -192,9 +187,7 @@ def split_test(
     return {
         "shoppers": len(chances),
         "in_each_arm": [int((~treated).sum()), int(treated.sum())],
-        "arms": {
-            name: expected(chances, shown, prices, attention) for name, shown in lists.items()
-        },
+        "arms": {arm: expected(chances, shown, prices, attention) for arm, shown in lists.items()},
         "split": split,
         "paired": paired,
     }
