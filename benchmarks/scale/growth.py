@@ -149,8 +149,7 @@ def users_curve(repeats: int, users: tuple[int, ...] = USERS) -> list[dict[str, 
 
 
 def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Growth of memory per item and time per user from the smallest catalogue, beside that of the
-    logarithm.
+    """Growth of the catalogue's costs from its smallest size, beside that of the logarithm.
 
     Example:
         >>> same = {"curve": "catalogue", "trie_tensor_bytes_per_item": 9.0}

@@ -1,5 +1,4 @@
-"""`python -m benchmarks.scale.scale`: a catalogue of a million items, from the official raw format
-to decoded recommendations.
+"""`python -m benchmarks.scale.scale`: a million items, from raw files to recommendations.
 
 Each step is a process of its own, so that its peak memory is its own, and leaves its files and a
 small JSON in the work folder; a run that was stopped goes on from there. At `--share` 1 there are
@@ -69,9 +68,7 @@ def measure(quick: bool = False) -> Section:
         columns=("step", "CPU-seconds", "peak memory, MiB"),
         rows=[(name, steps[name]["cpu_seconds"], round(steps[name]["peak_mib"])) for name in STEPS],
         passed=steps["prepare_within_limit"],
-        notes=[
-            f"Passed: preparing within {LIMIT_MIB:,} MiB; every decoded item exists, none twice."
-        ],
+        notes=[f"Passed: preparing within {LIMIT_MIB:,} MiB; decoded items exist, none twice."],
     )
 
 

@@ -36,10 +36,10 @@ def main(
     # The numbers of threads are read when torch is loaded.
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from benchmarks.speed import memory, report, suite
+    from benchmarks.speed import report, suite
 
     if memory_of is not None:
-        click.echo(json.dumps(memory.peak(memory_of)))
+        click.echo(json.dumps(suite.peak(memory_of)))
         return
     pythons = {"cornac": cornac_python, "rectools": rectools_python}
     settings = suite.Settings(quick, threads, repeats or (3 if quick else 5), pythons)

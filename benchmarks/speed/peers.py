@@ -39,9 +39,7 @@ def peer_rows(work: Work, pythons: Mapping[str, str | None], repeats: int) -> li
         python = pythons.get(name)
         try:
             if python is None:
-                remedy = (
-                    f"`pip install {HOW[name]}` elsewhere, pass --{name}-python PATH/bin/python"
-                )
+                remedy = f"`pip install {HOW[name]}` and pass --{name}-python PATH/bin/python"
                 raise PeerError(f"no Python with it; {remedy}")
             rows += measure(work, python, repeats)
         except PeerError as error:

@@ -14,7 +14,8 @@ from benchmarks.speed.timing import Contender, Sample, alternate, machine, ratio
 from benchmarks.speed.training import OurTraining, ReferenceTraining, build
 from benchmarks.speed.work import SIZE, Work, open_work
 from scoter.errors import ScoterError
-from scoter.models.training.batches import cut_windows
+from scoter.models.training.batches import cut_windows, training_batches
+from scoter.models.training.memory import peak_mib
 from scoter.models.training.precision import resolve_precision
 
 Softmax = Literal["trie", "vocabulary"]
@@ -130,9 +131,8 @@ def measure(settings: Settings, memory: Callable[[str], dict[str, float]]) -> Ro
 def _training(so_far: Measured) -> None:
     work, amount, native = so_far.work, so_far.amount, so_far.native
     model = build(work.ids)
-    so_far.checks["training_loss"] = gap = training.loss_difference(
-        work, model, amount.checked_losses
-    )
+    gap = training.loss_difference(work, model, amount.checked_losses)
+    so_far.checks["training_loss"] = gap
     if max(abs(gap["causal"]), abs(gap["single"])) > SAME:
         mean = f"{gap['causal']:.2e} nats (limit {SAME})"
         raise DifferentFunctionsError(f"mean losses of equal weights differ by {mean}; see {gap}")
@@ -209,6 +209,27 @@ def _same(ours: OurDecoding, theirs: ReferenceDecoding, users: int) -> dict[str,
         what = f"{ours.beams} beams of equal weights differ in items or scores"
         raise DifferentFunctionsError(f"{what} ({ours.model.config.softmax}): {gap}")
     return gap
+
+
+def peak(side: str) -> dict[str, float]:
+    """Peak memory in MiB of one side in this process, on the batches that need most."""
+    work = open_work()
+    model, loaded = build(work.ids), peak_mib()
+    most = model.config.max_items
+    if side == "ours":
+        windows = cut_windows(work.log, most)
+        batches = training_batches(work.log, windows, training.CONFIG.batch_targets, 0)
+        largest = max(batches, key=lambda batch: batch.items.shape[-1])
+        batches = [training.warm_up(work.log, most), largest, largest]
+        training.time_steps(model, batches, resolve_precision("auto"))
+        trained, decoding = peak_mib(), OurDecoding(work, model, 50, 128)
+    else:
+        reference = ReferenceTraining(work, model, "fp32", 1)
+        reference(0)
+        assert max(reference.padded_to) == 4 * most
+        trained, decoding = peak_mib(), ReferenceDecoding(work, model, 50, 8)
+    decoding(0)
+    return {"loaded_mib": loaded, "training_mib": trained, "peak_mib": peak_mib()}
 
 
 def _limit(row: Row, peak: float) -> dict[str, float]:

@@ -20,6 +20,7 @@ from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from scoter.config import DiscoverConfig, Experiment
 from scoter.errors import ConfigError
+from scoter.reasoning.discovery.report import Discovery
 from scoter.reasoning.discovery.validate import Encode
 from scoter.seeding import derive_seed
 from scoter.types import Catalog, ReasoningPattern, Split, Step
@@ -109,16 +110,20 @@ class DiscoveryInputs:
         best = None if shop is None else simulate(shop, seed).best_recall(chosen.discover.top_k)
         return cls(split, catalog, encode, vectors, best)
 
+    def discover(self, config: DiscoverConfig, seed: int) -> Discovery:
+        """Mine a pattern with the random draws of this seed."""
+        from scoter.reasoning.discovery.mine import discover
+
+        draws = derive_seed(seed, "discover")
+        return discover(self.split, self.catalog, config, self.encode, self.item_vectors, draws)
+
 
 def one_seed(chosen: Experiment, seed: int) -> Row:
     """One discovery, and for the simulated shop whether it found what was planted."""
     from scoter.reasoning.discovery.generate import labels
-    from scoter.reasoning.discovery.mine import discover
 
-    given, discover_seed = DiscoveryInputs.of(chosen, seed), derive_seed(seed, "discover")
-    mined = discover(
-        given.split, given.catalog, chosen.discover, given.encode, given.item_vectors, discover_seed
-    )
+    given = DiscoveryInputs.of(chosen, seed)
+    mined = given.discover(chosen.discover, seed)
     planted: Row = {}
     if chosen.data.simulated is not None:
         planted["recovered"] = recovered(mined.pattern, chosen.data.simulated.plan_length)

@@ -263,9 +263,7 @@ def _channel(view: str) -> Law:
 
 @click.command()
 @study.option("--seeds", type=click.IntRange(1), default=2, help="How many samples of each law.")
-@study.option(
-    "--budget", default=1500.0, help="Stop after so many CPU-seconds; the next call goes on."
-)
+@study.option("--budget", default=1500.0, help="CPU-seconds; the next call goes on from there.")
 @click.option("--estimator", "only", multiple=True, help="Only this one; repeatable.")
 @study.results_option
 def command(seeds: int, budget: float, only: tuple[str, ...], results: Path) -> None:

@@ -157,7 +157,6 @@ def _trained(cell: Cell, seed: int) -> "tuple[Chosen, Split, dict[str, Arm]]":
 
 
 def as_text(dataset: str, outcome: Row) -> str:
-    """The outcome for people."""
     what = "patterns chosen by the transfer (joint) against recall-only"
     lines = [f"{dataset}: {what}, {len(outcome['rows'])} seeds"]
     for row in outcome["rows"]:

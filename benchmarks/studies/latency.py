@@ -143,7 +143,6 @@ def _peak_mib(bundle: Path) -> float:
 
 
 def as_text(measured: Row) -> str:
-    """The measurement in lines."""
     lines, sizes = [], measured["bundle_bytes"]
     for row in measured["latency"]:
         both = ", ".join(

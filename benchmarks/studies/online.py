@@ -175,12 +175,10 @@ def split_test(
     """The test of two arms' lists, first the control: split, paired, and the exact expectation."""
     visits = arrive(chances, derive_seed(seed, "visits"))
     treated = np.random.default_rng(derive_seed(seed, "coin")).random(len(chances)) < 0.5
-    control_sales, treated_sales = (
-        bought(visits, shown, attention).astype(float) for shown in lists.values()
-    )
+    sales = [bought(visits, shown, attention).astype(float) for shown in lists.values()]
     split, paired = {}, {}
     for name, worth in {"conversion": 1.0, "gmv": prices[visits.wanted]}.items():
-        a, b = control_sales * worth, treated_sales * worth
+        a, b = (sold * worth for sold in sales)
         draws = derive_seed(seed, "split", name)
         split[name] = compare(a[~treated], b[treated], draws, paired=False)
         paired[name] = compare(a, b, derive_seed(seed, "paired", name), paired=True)
@@ -222,7 +220,6 @@ def measure(
 
 
 def as_text(outcome: Row) -> str:
-    """The outcome for people."""
     lines = ["A/B test, {what}: {treated} minus {control}, attention {attention}".format(**outcome)]
     for row in outcome["rows"]:
         lines.append(f"seed {row['seed']}, {row['shoppers']:,} shoppers:")

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 FILE = "training_cost.json"
 STEPS, WARM_UP, DRAWS = 60, 3, 2000
 
-steps_option = study.option(
-    "--steps", type=click.IntRange(1), default=STEPS, help="Training steps of each model."
-)
+steps_option = study.option("--steps", type=click.IntRange(1), default=STEPS, help="Of each model.")
 
 
 def measure(run: Path, arm: str, steps: int = STEPS, results: Path = RESULTS) -> Row:
@@ -93,7 +91,6 @@ def spread(ratio: Mapping[str, float]) -> str:
 
 
 def as_text(costs: Row) -> str:
-    """The cost of a training step in a line."""
     what = "training step ({precision}, {steps} of each)".format(**costs)
     return f"{what}: {spread(costs['cost_ratio'])} times TIGER's processor time"
 
