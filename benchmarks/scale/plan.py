@@ -68,13 +68,11 @@ def parameters() -> int:
 def measured(scale: Mapping[str, Any]) -> Page:
     """One column for each size that was run."""
     runs = {f"{float(share):.0%}": scale[share] for share in sorted(scale, key=float)}
-    rows = [
-        [what, *(form.format(run[step][key]) for run in runs.values())]
-        for step, key, what, form in _SHOWN
-    ]
-    within = " and ".join(
-        f"{size}: {'yes' if run['prepare_within_limit'] else 'NO'}" for size, run in runs.items()
-    )
+    rows = []
+    for step, key, what, form in _SHOWN:
+        rows.append([what, *(form.format(run[step][key]) for run in runs.values())])
+    held = {size: "yes" if run["prepare_within_limit"] else "NO" for size, run in runs.items()}
+    within = " and ".join(f"{size}: {answer}" for size, answer in held.items())
     made_at = [run["prepare"]["commit"].replace("+dirty", " with changes") for run in runs.values()]
     return Page(
         [
@@ -157,17 +155,14 @@ def serving(cost: Costs) -> Rows:
 
 
 def _page(rows: Rows) -> Page:
-    cells = [
-        [what, "" if count is None else _count(count), each, product]
-        for what, count, each, product in rows
-    ]
+    cells = [[what, _count(count), each, product] for what, count, each, product in rows]
     return Page([Table(("", "how many", "each", "in all"), cells)])
 
 
-def _count(count: float) -> str:
-    if count < 1e7:
-        return f"{count:,.0f}"
-    return f"{count:.1e}".replace(".0e", "e")
+def _count(count: float | None) -> str:
+    if count is None:
+        return ""
+    return f"{count:,.0f}" if count < 1e7 else f"{count:.1e}".replace(".0e", "e")
 
 
 def _bytes(count: float) -> str:

@@ -33,10 +33,22 @@ SOURCE = Source(
 Events = tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]]
 REGULAR, FEWEST, ITEMS_PER_CATEGORY, FAVOURITES = 0.3, 5, 1000, 3
 _CHUNK = 200_000
-_WORDS = (
-    *("soft", "light", "works", "smells", "the", "skin", "price", "again", "bottle", "would"),
-    *("buy", "gift", "hair", "daily"),
-)
+_WORDS = [
+    "soft",
+    "light",
+    "works",
+    "smells",
+    "the",
+    "skin",
+    "price",
+    "again",
+    "bottle",
+    "would",
+    "buy",
+    "gift",
+    "hair",
+    "daily",
+]
 
 
 @dataclass(frozen=True)
@@ -48,9 +60,8 @@ class Size:
     items: int
 
     def times(self, share: float) -> "Size":
-        return Size(
-            *(max(1, round(count * share)) for count in (self.interactions, self.users, self.items))
-        )
+        counts = (self.interactions, self.users, self.items)
+        return Size(*(max(1, round(count * share)) for count in counts))
 
 
 FULL = Size(interactions=20_000_000, users=5_000_000, items=1_000_000)
@@ -90,9 +101,8 @@ def _events(size: Size, rng: np.random.Generator) -> Events:
     strays = rng.random(count, dtype=np.float32) < 0.1
     category[strays] = rng.integers(0, categories, int(strays.sum()), dtype=np.int32)
     popularity = (np.arange(ITEMS_PER_CATEGORY) + 20.0) ** -0.7
-    rank = np.searchsorted(
-        np.cumsum(popularity / popularity.sum()), rng.random(count, dtype=np.float32)
-    ).astype(np.int32)
+    ends = np.cumsum(popularity / popularity.sum())
+    rank = np.searchsorted(ends, rng.random(count, dtype=np.float32)).astype(np.int32)
     items = np.minimum(category + categories * rank, size.items - 1)
     times = 1_100_000_000 + rng.integers(0, 300_000_000, count, dtype=np.int32)
     order = np.argsort(items, kind="stable")

@@ -145,10 +145,10 @@ def agreement(ours: Rankings, theirs: Rankings) -> dict[str, float]:
 
 
 def _equal_but_for_ties(ours: Rankings, theirs: Rankings, row: int) -> bool:
-    a, b = (
-        dict(zip(side.items[row].tolist(), side.scores[row].tolist(), strict=True))
-        for side in (ours, theirs)
+    pairs = (
+        zip(x.items[row].tolist(), x.scores[row].tolist(), strict=True) for x in (ours, theirs)
     )
+    a, b = map(dict, pairs)
     last = min(a.values())
     alone = [(a | b)[item] for item in a.keys() ^ b.keys()]
     both = all(abs(a[item] - b[item]) <= TOLERANCE for item in a.keys() & b.keys())

@@ -46,13 +46,9 @@ def measure(
     exact_seconds = (time.process_time() - began) / len(sampled)
     outcome = finished.outcome
     shared = {
-        "dataset": outcome["dataset"],
-        "method": method,
-        "seed": outcome["seed"],
-        "run": finished.artefact.key,
-        "commit": git_commit(),
-        "users": len(sampled),
-        "sample_seed": seed,
+        **{"dataset": outcome["dataset"], "method": method, "seed": outcome["seed"]},
+        **{"run": finished.artefact.key, "commit": git_commit()},
+        **{"users": len(sampled), "sample_seed": seed},
         "exact_cpu_seconds": exact_seconds,
         "encoder_influence": encoder_influence(tiger, sampled, reader),
         "encoder_influence_of_another": encoder_influence(tiger, sampled, reader, "another"),

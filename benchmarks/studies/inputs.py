@@ -17,14 +17,10 @@ from scoter.errors import DataError
 from scoter.storage.run_files import RUN_FILE, run_at
 
 FILE = "inputs.json"
-COUNTED = (
-    *("users", "items", "interactions", "density", "history_length", "coverage"),
-    *("last_two_same_day", "test_repeats"),
-)
-KEPT = (
-    *("method", "source", "codebook_size", "codebook_sizes", "perplexity", "usage"),
-    *("collision_rate", "largest_group"),
-)
+COUNTED = ("users", "items", "interactions", "density", "history_length", "coverage")
+COUNTED += ("last_two_same_day", "test_repeats")
+KEPT = ("method", "source", "codebook_size", "codebook_sizes", "perplexity", "usage")
+KEPT += ("collision_rate", "largest_group")
 
 
 def measure(runs: Sequence[Path] = (), results: Path = RESULTS) -> Row:

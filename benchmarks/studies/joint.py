@@ -101,7 +101,7 @@ class Arm:
 
 
 def one_seed(cell: Cell, seed: int) -> Row:
-    """Choices, costs and metrics of both arms, and their paired difference at fresh shoppers."""
+    """Choices, costs and metrics of both arms, and their paired difference for fresh shoppers."""
     from scoter.reasoning.discovery.generate import labels
     from scoter.storage.store import git_commit
 

@@ -145,10 +145,8 @@ def _peak_mib(bundle: Path) -> float:
 def as_text(measured: Row) -> str:
     lines, sizes = [], measured["bundle_bytes"]
     for row in measured["latency"]:
-        both = ", ".join(
-            f"{name} p50 {row[name]['p50']:.2f} p99 {row[name]['p99']:.2f} ms"
-            for name in ("tiger", measured["arm"])
-        )
+        quantiles = "{} p50 {p50:.2f} p99 {p99:.2f} ms"
+        both = ", ".join(quantiles.format(name, **row[name]) for name in ("tiger", measured["arm"]))
         lines.append(f"{row['threads']} thread(s), {row['requests']} requests each: {both}")
         ratios = {label: row[label] for label in ("p50_ratio", "p50_ratio_cpu")}
         lines += [f"  {label} {training_cost.spread(of)}" for label, of in ratios.items()]

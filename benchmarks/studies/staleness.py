@@ -84,8 +84,8 @@ def recall_by_age(
     least = max(ages) + 2
     able = np.flatnonzero(split.train.lengths >= least)
     if len(able) < 8:
-        short = f"only {len(able)} users have the {least} training interactions that ages need"
-        raise ConfigError(f"{short}; choose younger ages")
+        short = f"only {len(able)} users have {least} training interactions"
+        raise ConfigError(f"{short}, which chains so old need; use other ages")
     chosen = np.random.default_rng(derive_seed(seed, "staleness")).permutation(able)[:users]
     lengths, ends = split.train.lengths[chosen] - 1, split.train.offsets[1:][chosen]
     targets = split.train.items[ends - 1]
