@@ -33,22 +33,10 @@ SOURCE = Source(
 Events = tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]]
 REGULAR, FEWEST, ITEMS_PER_CATEGORY, FAVOURITES = 0.3, 5, 1000, 3
 _CHUNK = 200_000
-_WORDS = [
-    "soft",
-    "light",
-    "works",
-    "smells",
-    "the",
-    "skin",
-    "price",
-    "again",
-    "bottle",
-    "would",
-    "buy",
-    "gift",
-    "hair",
-    "daily",
-]
+_WORDS = (
+    *("soft", "light", "works", "smells", "the", "skin", "price", "again", "bottle", "would"),
+    *("buy", "gift", "hair", "daily"),
+)
 
 
 @dataclass(frozen=True)

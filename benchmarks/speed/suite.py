@@ -11,7 +11,7 @@ from benchmarks.speed.decoding import OurDecoding, ReferenceDecoding, agreement,
 from benchmarks.speed.limits import decoding_flops, peak_flops, sliding_flops, training_flops
 from benchmarks.speed.peers import Row, peer_rows
 from benchmarks.speed.timing import Contender, Sample, alternate, machine, ratio, summary
-from benchmarks.speed.training import OurTraining, ReferenceTraining, build
+from benchmarks.speed.training import OurTraining, ReferenceTraining, build, loss_difference
 from benchmarks.speed.work import SIZE, Work, open_work
 from scoter.errors import ScoterError
 from scoter.models.training.batches import cut_windows, training_batches
@@ -131,7 +131,7 @@ def measure(settings: Settings, memory: Callable[[str], dict[str, float]]) -> Ro
 def _training(so_far: Measured) -> None:
     work, amount, native = so_far.work, so_far.amount, so_far.native
     model = build(work.ids)
-    gap = training.loss_difference(work, model, amount.checked_losses)
+    gap = loss_difference(work, model, amount.checked_losses)
     so_far.checks["training_loss"] = gap
     if max(abs(gap["causal"]), abs(gap["single"])) > SAME:
         mean = f"{gap['causal']:.2e} nats (limit {SAME})"
