@@ -80,22 +80,14 @@ def _in_a_process(dataset: str, chains: int) -> dict[str, Any]:
 
 
 @click.command()
-@study.option(
-    "--chains",
-    "sizes",
-    type=click.IntRange(1),
-    multiple=True,
-    default=SIZES,
-    help="How many; repeatable.",
-)
+@study.option("--chains", "sizes", type=click.IntRange(1), multiple=True, default=SIZES)
 @study.dataset_option
 @study.results_option
 def command(sizes: tuple[int, ...], dataset: str, results: Path) -> None:
+    text = "{chains:9,} chains: {seconds:.1f} s, {chains_per_second:,.0f} a second, peak "
+    text += "{peak_mib:.0f} MiB ({data_peak_mib:.0f} before the first chain)"
     for row in main(sizes, dataset, results)["rows"]:
-        click.echo(
-            "{chains:9,} chains: {seconds:.1f} s, {chains_per_second:,.0f} a second, peak "
-            "{peak_mib:.0f} MiB ({data_peak_mib:.0f} before the first chain)".format(**row)
-        )
+        click.echo(text.format(**row))
 
 
 if __name__ == "__main__":

@@ -67,36 +67,30 @@ def catalogue_curve(
     """Decode time per user and trie memory per item for each number of items."""
     import numpy as np
 
+    from benchmarks.speed import timing, work
     from benchmarks.speed.decoding import OurDecoding
-    from benchmarks.speed.timing import alternate
     from benchmarks.speed.training import build
-    from benchmarks.speed.work import Work, random_ids, uniform_log
     from scoter.models.decoding.trie import build_trie
-    from scoter.types import Histories
 
     contenders, rows = {}, []
     for items in catalogues:
         rng = np.random.default_rng(items)
-        log, ids = uniform_log(np.full(4 * decoded, HISTORY), items, rng), random_ids(items, seed=0)
-        histories = Histories(np.arange(log.user_count), log.items, log.offsets)
-        model = build(ids)
-        work = Work(log, histories, ids, "simulated")
-        contenders[str(items)] = OurDecoding(work, model, BEAMS, decoded)
+        log = work.uniform_log(np.full(4 * decoded, HISTORY), items, rng)
+        ids = work.random_ids(items, seed=0)
+        model, given = build(ids), work.Work(log, work.whole_histories(log), ids, "simulated")
+        contenders[str(items)] = OurDecoding(given, model, BEAMS, decoded)
         row = {"curve": "catalogue", "items": items, "codebooks": list(ids.codebook_sizes)}
         row["trie_bytes_per_item"] = build_trie(ids).nbytes / items
         row["trie_tensor_bytes_per_item"] = tensor_bytes(model.trie) / items
         rows.append(row)
-    samples = alternate(contenders, repeats)
+    samples = timing.alternate(contenders, repeats)
     return [row | _seconds(samples[str(row["items"])], "user") for row in rows]
 
 
 def history_curve(
     repeats: int, histories: tuple[int, ...] = HISTORIES, budget: int = 1000
 ) -> list[dict[str, Any]]:
-    """Training time per target, for users who all have one length.
-
-    `budget` targets fill a batch at every length.
-    """
+    """Training time per target of users with one length; `budget` targets fill a batch."""
     import numpy as np
 
     from benchmarks.speed.timing import alternate
@@ -155,15 +149,12 @@ def users_curve(repeats: int, users: tuple[int, ...] = USERS) -> list[dict[str, 
 
 
 def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Growth of memory per item and time per user from the smallest catalogue, beside that of the
-    logarithm.
+    """Growth of the catalogue's costs from its smallest size, beside that of the logarithm.
 
     Example:
-        >>> points = [
-        ...     {"curve": "catalogue", "items": 10**n, "cpu_seconds_per_user": float(n)}
-        ...     for n in (1, 2)
-        ... ]
-        >>> points = [{**point, "trie_tensor_bytes_per_item": 9.0} for point in points]
+        >>> same = {"curve": "catalogue", "trie_tensor_bytes_per_item": 9.0}
+        >>> sizes = ({"items": 10**n, "cpu_seconds_per_user": float(n)} for n in (1, 2))
+        >>> points = [{**same, **size} for size in sizes]
         >>> [(made["growth"], made["logarithm"], made["holds"]) for made in verdicts(points)]
         [(1.0, 2.0, True), (2.0, 2.0, True)]
     """
@@ -181,7 +172,6 @@ def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The three curves and the verdicts, for people."""
     about = result["machine"]
     machine = f"{about['cpu']}, {about['threads']} threads, load {about['load_average']:.1f}"
     lines = [f"{machine}, commit {about['commit'][:10]}"]

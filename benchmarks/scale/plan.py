@@ -39,10 +39,8 @@ def costs(growth: Any, speed: Any, chains: Any, scale: Any) -> dict[str, float]:
     large = scale[max(scale, key=float)]
     catalogues = [row for row in growth["rows"] if row["curve"] == "catalogue"]
     catalogue = max(catalogues, key=lambda row: row["items"])
-    ours = ("training", "ours", "bf16")
-    [training] = [
-        row for row in speed["rows"] if (row["task"], row["side"], row["precision"]) == ours
-    ]
+    wanted = {"task": "training", "side": "ours", "precision": "bf16"}
+    [training] = [row for row in speed["rows"] if wanted.items() <= row.items()]
     prepared, reviews = large["prepare"], large["write"]["interactions"]
     return {
         "raw_bytes": large["write"]["packed_bytes"] / reviews,
@@ -62,13 +60,7 @@ def costs(growth: Any, speed: Any, chains: Any, scale: Any) -> dict[str, float]:
 
 
 def parameters() -> int:
-    """Of the paper's TIGER: four projections per attention, two maps per feed-forward, one
-    embedding of all codes.
-
-    Example:
-        >>> parameters() // 1000
-        4561
-    """
+    """Parameters of the paper's TIGER, with one embedding of all codes."""
     attention, feed_forward = 4 * WIDTH * ATTENTION, 2 * WIDTH * FEED_FORWARD
     return LAYERS * (3 * attention + 2 * feed_forward) + WIDTH * TOKENS
 
@@ -76,13 +68,11 @@ def parameters() -> int:
 def measured(scale: Mapping[str, Any]) -> Page:
     """One column for each size that was run."""
     runs = {f"{float(share):.0%}": scale[share] for share in sorted(scale, key=float)}
-    rows = [
-        [what, *(form.format(run[step][key]) for run in runs.values())]
-        for step, key, what, form in _SHOWN
-    ]
-    within = " and ".join(
-        f"{size}: {'yes' if run['prepare_within_limit'] else 'NO'}" for size, run in runs.items()
-    )
+    rows = []
+    for step, key, what, form in _SHOWN:
+        rows.append([what, *(form.format(run[step][key]) for run in runs.values())])
+    held = {size: "yes" if run["prepare_within_limit"] else "NO" for size, run in runs.items()}
+    within = " and ".join(f"{size}: {answer}" for size, answer in held.items())
     made_at = [run["prepare"]["commit"].replace("+dirty", " with changes") for run in runs.values()]
     return Page(
         [
@@ -165,17 +155,14 @@ def serving(cost: Costs) -> Rows:
 
 
 def _page(rows: Rows) -> Page:
-    cells = [
-        [what, "" if count is None else _count(count), each, product]
-        for what, count, each, product in rows
-    ]
+    cells = [[what, _count(count), each, product] for what, count, each, product in rows]
     return Page([Table(("", "how many", "each", "in all"), cells)])
 
 
-def _count(count: float) -> str:
-    if count < 1e7:
-        return f"{count:,.0f}"
-    return f"{count:.1e}".replace(".0e", "e")
+def _count(count: float | None) -> str:
+    if count is None:
+        return ""
+    return f"{count:,.0f}" if count < 1e7 else f"{count:.1e}".replace(".0e", "e")
 
 
 def _bytes(count: float) -> str:

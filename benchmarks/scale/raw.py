@@ -29,6 +29,8 @@ SOURCE = Source(
     terms="none",
     counts=Counts(0, 0, 0),
 )
+# Users, items and times of all reviews, item by item.
+Events = tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]]
 REGULAR, FEWEST, ITEMS_PER_CATEGORY, FAVOURITES = 0.3, 5, 1000, 3
 _CHUNK = 200_000
 _WORDS = (
@@ -46,9 +48,8 @@ class Size:
     items: int
 
     def times(self, share: float) -> "Size":
-        return Size(
-            *(max(1, round(count * share)) for count in (self.interactions, self.users, self.items))
-        )
+        counts = (self.interactions, self.users, self.items)
+        return Size(*(max(1, round(count * share)) for count in counts))
 
 
 FULL = Size(interactions=20_000_000, users=5_000_000, items=1_000_000)
@@ -58,11 +59,9 @@ def write_raw(folder: Path, size: Size, seed: int) -> int:
     """Write both files into `folder` and return their uncompressed bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(derive_seed(seed, "large shop"))
-    users, items, times = _events(size, rng)
     reviews, metadata = (folder / name for name in SOURCE.files)
-    return _write(reviews, _review_lines(users, items, times, rng)) + _write(
-        metadata, _metadata_lines(size.items, rng)
-    )
+    written = _write(reviews, _review_lines(_events(size, rng), rng))
+    return written + _write(metadata, _metadata_lines(size.items, rng))
 
 
 def lengths_of(size: Size, rng: np.random.Generator) -> Int[np.ndarray, " users"]:
@@ -81,10 +80,7 @@ def lengths_of(size: Size, rng: np.random.Generator) -> Int[np.ndarray, " users"
     return rng.permutation(np.concatenate([few, FEWEST + more]))
 
 
-def _events(
-    size: Size, rng: np.random.Generator
-) -> tuple[Int[np.ndarray, " events"], Int[np.ndarray, " events"], Int[np.ndarray, " events"]]:
-    """(users, items, times) of all reviews, item by item."""
+def _events(size: Size, rng: np.random.Generator) -> Events:
     users = np.repeat(np.arange(size.users, dtype=np.int32), lengths_of(size, rng))
     count = len(users)
     categories = max(1, size.items // ITEMS_PER_CATEGORY)
@@ -93,27 +89,19 @@ def _events(
     strays = rng.random(count, dtype=np.float32) < 0.1
     category[strays] = rng.integers(0, categories, int(strays.sum()), dtype=np.int32)
     popularity = (np.arange(ITEMS_PER_CATEGORY) + 20.0) ** -0.7
-    rank = np.searchsorted(
-        np.cumsum(popularity / popularity.sum()), rng.random(count, dtype=np.float32)
-    ).astype(np.int32)
+    ends = np.cumsum(popularity / popularity.sum())
+    rank = np.searchsorted(ends, rng.random(count, dtype=np.float32)).astype(np.int32)
     items = np.minimum(category + categories * rank, size.items - 1)
     times = 1_100_000_000 + rng.integers(0, 300_000_000, count, dtype=np.int32)
     order = np.argsort(items, kind="stable")
     return users[order], items[order], times[order]
 
 
-def _review_lines(
-    users: Int[np.ndarray, " events"],
-    items: Int[np.ndarray, " events"],
-    times: Int[np.ndarray, " events"],
-    rng: np.random.Generator,
-) -> Iterator[str]:
+def _review_lines(events: Events, rng: np.random.Generator) -> Iterator[str]:
     texts = [json.dumps(" ".join(rng.choice(_WORDS, 24))) for _ in range(997)]
-    for start in range(0, len(users), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        for number, (user, item, time) in enumerate(
-            zip(users[part].tolist(), items[part].tolist(), times[part].tolist(), strict=True)
-        ):
+    for start in range(0, len(events[0]), _CHUNK):
+        columns = (column[start : start + _CHUNK].tolist() for column in events)
+        for number, (user, item, time) in enumerate(zip(*columns, strict=True)):
             yield (
                 f'{{"reviewerID": "{user_key(user)}", "asin": "{item_key(item)}", "reviewerName": '
                 f'"Shopper {user % 9973}", "helpful": [0, 0], "reviewText": '

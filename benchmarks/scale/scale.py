@@ -1,5 +1,4 @@
-"""`python -m benchmarks.scale.scale`: a catalogue of a million items, from the official raw format
-to decoded recommendations.
+"""`python -m benchmarks.scale.scale`: a million items, from raw files to recommendations.
 
 Each step is a process of its own, so that its peak memory is its own, and leaves its files and a
 small JSON in the work folder; a run that was stopped goes on from there. At `--share` 1 there are
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmarks.studies import study
 from benchmarks.studies.reliability import Section
 from benchmarks.suite.collect import RESULTS
 
@@ -41,20 +41,14 @@ _PATH = click.Path(path_type=Path)
 @click.option("--work", type=_PATH, required=True, help="A folder for the files of this run.")
 @click.option("--share", default=1.0, show_default=True, help="The share of the full size.")
 @click.option("--out", type=_PATH, default=RESULTS / "scale.json", show_default=True)
-@click.option(
-    "--only",
-    type=click.Choice(["write", "prepare", "open", "items", "ids", "decode", "encode"]),
-    help="Internal.",
-)
+@click.option("--only", hidden=True, help="Run this step in this process.")
 def main(work: Path, share: float, out: Path, only: str | None) -> None:
     """Run the steps that are missing in WORK and add this share's to the results."""
     if only is not None:
         keep(work, only, share)
         return
     measured = run(work, share, lambda name, text: click.echo(f"{name}: {text}"))
-    kept = json.loads(out.read_text()) if out.exists() else {}
-    kept[f"{share:g}"] = measured
-    out.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    study.put(out, f"{share:g}", measured)
 
 
 def measure(quick: bool = False) -> Section:
@@ -74,10 +68,7 @@ def measure(quick: bool = False) -> Section:
         columns=("step", "CPU-seconds", "peak memory, MiB"),
         rows=[(name, steps[name]["cpu_seconds"], round(steps[name]["peak_mib"])) for name in STEPS],
         passed=steps["prepare_within_limit"],
-        notes=(
-            f"Passed: preparing stays within {LIMIT_MIB:,} MiB; every decoded item exists and "
-            f"none comes twice.",
-        ),
+        notes=[f"Passed: preparing within {LIMIT_MIB:,} MiB; decoded items exist, none twice."],
     )
 
 
@@ -189,8 +180,7 @@ def decode(work: Path, share: float) -> dict[str, Any]:
     clock = Clock()
     rankings = model.recommend(chosen, BEAMS)
     spent = clock.stop(DECODED)
-    rows = rankings.items.tolist()
-    whole = all(len(set(row)) == BEAMS and min(row) >= 0 for row in rows)
+    whole = all(len(set(row)) == BEAMS and min(row) >= 0 for row in rankings.items.tolist())
     assert whole, "an item is missing or comes twice"
     return {
         "trie_cpu_seconds": built,
@@ -223,18 +213,12 @@ def encode(work: Path, share: float) -> dict[str, Any]:
 
 
 STEPS: dict[str, Callable[[Path, float], dict[str, Any]]] = {
-    "write": write,
-    "prepare": prepare,
-    "open": open_data,
-    "items": items,
-    "ids": ids,
-    "decode": decode,
-    "encode": encode,
+    **{"write": write, "prepare": prepare, "open": open_data, "items": items},
+    **{"ids": ids, "decode": decode, "encode": encode},
 }
 
 
 def _open(work: Path) -> tuple["Catalog", "InteractionLog", "Histories"]:
-    """The catalogue, training log and test histories of the prepared folder."""
     from scoter.data.prepared import load_prepared
     from scoter.data.split import leave_one_out
 

@@ -14,19 +14,9 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option("--threads", default=1, show_default=True, help="Threads of both sides.")
 @click.option("--repeats", type=int, help="Alternating repeats [default: 5, with --quick 3].")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Write the JSON object to this file too."
-)
-@click.option(
-    "--cornac-python",
-    envvar="SCOTER_BENCH_CORNAC_PYTHON",
-    help="A Python that has Cornac 3 (`pip install cornac transformers`).",
-)
-@click.option(
-    "--rectools-python",
-    envvar="SCOTER_BENCH_RECTOOLS_PYTHON",
-    help="A Python that has RecTools (`pip install 'rectools[torch]'`).",
-)
+@click.option("--out", type=click.Path(path_type=Path), help="Also write the JSON to this file.")
+@click.option("--cornac-python", envvar="SCOTER_BENCH_CORNAC_PYTHON", help="One with Cornac 3.")
+@click.option("--rectools-python", envvar="SCOTER_BENCH_RECTOOLS_PYTHON", help="One with RecTools.")
 @click.option("--memory-of", type=click.Choice(["ours", "theirs"]), hidden=True)
 def main(
     quick: bool,
@@ -46,10 +36,10 @@ def main(
     # The numbers of threads are read when torch is loaded.
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from benchmarks.speed import memory, report, suite
+    from benchmarks.speed import report, suite
 
     if memory_of is not None:
-        click.echo(json.dumps(memory.peak(memory_of)))
+        click.echo(json.dumps(suite.peak(memory_of)))
         return
     pythons = {"cornac": cornac_python, "rectools": rectools_python}
     settings = suite.Settings(quick, threads, repeats or (3 if quick else 5), pythons)
@@ -61,7 +51,7 @@ def main(
 
 
 def _memory(side: str, threads: int) -> dict[str, float]:
-    """What a fresh process of one side takes, because a process never gives its peak back."""
+    # In a fresh process, because a process never gives its peak back.
     command = [sys.executable, "-m", "benchmarks.speed", "--memory-of", side]
     command += ["--threads", str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

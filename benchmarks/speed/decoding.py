@@ -77,11 +77,11 @@ class ReferenceDecoding:
 
     def __call__(self, repeat: int) -> Sample:
         requests = sample(self.work.histories, self.users * self.calls, repeat)
-        calls = np.array_split(np.arange(len(requests)), self.calls)
-        parts = [requests.select(rows) for rows in calls]
+        rows = np.array_split(np.arange(len(requests)), self.calls)
+        calls = [requests.select(chosen) for chosen in rows]
         clock = Clock()
-        for part in parts:
-            self.decode(part)
+        for call in calls:
+            self.decode(call)
         return clock.stop(len(requests))
 
     @torch.inference_mode()
@@ -133,13 +133,9 @@ def sample(histories: Histories, users: int, repeat: int) -> Histories:
 
 
 def agreement(ours: Rankings, theirs: Rankings) -> dict[str, float]:
-    """How far two beam searches agree.
+    """Greatest difference of scores in nats, and the shares of users whose items agree.
 
-    Returns:
-        `score_difference`: greatest difference between scores of one rank, in nats.
-        `same_items`: share of users with the same items in the same order.
-        `explained`: share of users whose items are the same but for an order, or a last place, that
-            scores 1e-4 apart leave open.
+    `explained` also allows another order, or last place, among scores that differ by 1e-4.
     """
     explained = [_equal_but_for_ties(ours, theirs, row) for row in range(len(ours.items))]
     return {
@@ -150,10 +146,10 @@ def agreement(ours: Rankings, theirs: Rankings) -> dict[str, float]:
 
 
 def _equal_but_for_ties(ours: Rankings, theirs: Rankings, row: int) -> bool:
-    a, b = (
-        dict(zip(side.items[row].tolist(), side.scores[row].tolist(), strict=True))
-        for side in (ours, theirs)
+    pairs = (
+        zip(x.items[row].tolist(), x.scores[row].tolist(), strict=True) for x in (ours, theirs)
     )
+    a, b = map(dict, pairs)
     last = min(a.values())
     alone = [(a | b)[item] for item in a.keys() ^ b.keys()]
     both = all(abs(a[item] - b[item]) <= TOLERANCE for item in a.keys() & b.keys())

@@ -15,7 +15,7 @@ from jaxtyping import Int
 from scoter.config import TigerConfig
 from scoter.models.training.batches import Windows
 
-TRAINING_PASSES = 3
+TRAINING_PASSES = 3  # forward once, backward twice as much
 
 
 def peak_flops(dtype: torch.dtype, size: int = 1024, repeats: int = 12) -> float:
@@ -32,12 +32,7 @@ def peak_flops(dtype: torch.dtype, size: int = 1024, repeats: int = 12) -> float
 
 
 def encoder_flops(size: TigerConfig, tokens: float, pairs: float) -> float:
-    """Forward operations of the encoder.
-
-    Args:
-        tokens: its positions.
-        pairs: pairs of query and key in each layer.
-    """
+    """Forward operations of the encoder; `pairs` of query and key are those of one layer."""
     inner = size.heads * size.head_dim
     per_token = 8 * size.dim * inner + 4 * size.dim * size.feed_forward
     return size.layers * (tokens * per_token + pairs * 4 * inner)
@@ -46,13 +41,10 @@ def encoder_flops(size: TigerConfig, tokens: float, pairs: float) -> float:
 def decoder_flops(
     size: TigerConfig, vocabulary: int, tokens: float, memory: float, pairs: float
 ) -> float:
-    """Forward operations of the decoder and the output layer.
+    """Forward operations of the decoder and the output layer over the `vocabulary`.
 
-    Args:
-        vocabulary: tokens that every position is scored against.
-        tokens: decoder positions.
-        memory: encoder positions whose cross keys and values are computed.
-        pairs: pairs of query and key in each layer, self- and cross-attention together.
+    `memory` counts encoder positions whose cross keys and values are computed; `pairs` of query and
+    key are those of one layer, self- and cross-attention together.
     """
     inner = size.heads * size.head_dim
     per_token = 12 * size.dim * inner + 4 * size.dim * size.feed_forward
@@ -92,11 +84,7 @@ def decoding_flops(
     Cross-attention counts in the cheaper of two forms: keys and values, or, with the maps of query
     and output multiplied into them, only a beam's scores and its reading, which are as wide as the
     model for each head.
-
-    Args:
-        lengths: items in each user's history.
-        positions: a user's decoder positions at each level: one start token, then every beam whose
-            next code is open.
+    `positions` are a user's decoder positions at each level.
     """
     levels, inner, wide = len(positions), size.heads * size.head_dim, size.heads * size.dim
     memory = np.minimum(lengths, size.max_items).astype(float) * levels

@@ -33,11 +33,9 @@ def cornac(task: dict[str, Any]) -> Work:
     """TIGER, and a catalogue in which a session of one item makes each item known."""
     data, models = import_module("cornac.data"), import_module("cornac.models")
     sequences = task["sequences"]
-    events = [
-        (f"u{user}", f"s{user}", f"i{item}", place)
-        for user, row in enumerate(sequences)
-        for place, item in enumerate(row)
-    ]
+    events = []
+    for user, row in enumerate(sequences):
+        events += [(f"u{user}", f"s{user}", f"i{item}", place) for place, item in enumerate(row)]
     events += [("catalogue", f"c{item}", f"i{item}", 0) for item in range(task["items"])]
     dataset = data.SequentialDataset.from_usit(events)
     features = np.random.default_rng(0).normal(size=(dataset.num_items, 16)).astype("float32")

@@ -25,10 +25,7 @@ from scoter.models.training.batches import cut_windows, training_batches
 from scoter.seeding import derive_seed
 from scoter.types import InteractionLog
 
-HOW = {
-    "cornac": "pip install 'cornac>=3' transformers",
-    "rectools": "pip install 'rectools[torch]'",
-}
+HOW = {"cornac": "'cornac>=3' transformers", "rectools": "'rectools[torch]'"}  # what pip installs
 MARK = "@ "
 SASREC = SasrecConfig(loss="ce")
 
@@ -42,10 +39,8 @@ def peer_rows(work: Work, pythons: Mapping[str, str | None], repeats: int) -> li
         python = pythons.get(name)
         try:
             if python is None:
-                raise PeerError(
-                    f"no Python with it; make an environment ({HOW[name]}) and pass "
-                    f"--{name}-python PATH/bin/python"
-                )
+                remedy = f"`pip install {HOW[name]}` and pass --{name}-python PATH/bin/python"
+                raise PeerError(f"no Python with it; {remedy}")
             rows += measure(work, python, repeats)
         except PeerError as error:
             rows.append({"task": name, "skipped": str(error)})
@@ -162,7 +157,6 @@ def _rectools(work: Work, python: str, repeats: int, users: int = 1000) -> list[
 
 
 def _our_sasrec(log: InteractionLog, items: int) -> tuple[Contender, Contender]:
-    """Training and ranking of scoter's SASRec."""
     torch.manual_seed(0)
     model, most = SASRec(SASREC, items), SASREC.max_items
     windows, histories = cut_windows(log, most), whole_histories(log)

@@ -6,21 +6,16 @@ from typing import Literal
 
 import torch
 
+from benchmarks.speed import training
 from benchmarks.speed.decoding import OurDecoding, ReferenceDecoding, agreement, sample
 from benchmarks.speed.limits import decoding_flops, peak_flops, sliding_flops, training_flops
 from benchmarks.speed.peers import Row, peer_rows
 from benchmarks.speed.timing import Contender, Sample, alternate, machine, ratio, summary
-from benchmarks.speed.training import (
-    CONFIG,
-    REFERENCE_BATCH,
-    OurTraining,
-    ReferenceTraining,
-    build,
-    loss_difference,
-)
+from benchmarks.speed.training import OurTraining, ReferenceTraining, build, loss_difference
 from benchmarks.speed.work import SIZE, Work, open_work
 from scoter.errors import ScoterError
-from scoter.models.training.batches import cut_windows
+from scoter.models.training.batches import cut_windows, training_batches
+from scoter.models.training.memory import peak_mib
 from scoter.models.training.precision import resolve_precision
 
 Softmax = Literal["trie", "vocabulary"]
@@ -43,9 +38,9 @@ class Amount:
     """How much each side does in one repeat."""
 
     our_batches: int = 4
-    our_budget: int = CONFIG.batch_targets  # targets in a batch
+    our_budget: int = training.CONFIG.batch_targets  # targets in a batch
     their_batches: int = 1
-    their_rows: int = REFERENCE_BATCH  # targets in a batch
+    their_rows: int = training.REFERENCE_BATCH  # targets in a batch
     our_users: int = 256
     # Users in a call of `generate`: of 2, 4, 8 and 16 the fastest on a CPU, with 20 and 50 beams.
     their_users: int = 2
@@ -102,11 +97,7 @@ class Measured:
 def measure(settings: Settings, memory: Callable[[str], dict[str, float]]) -> Row:
     """Check that both sides compute the same, then time them in turn.
 
-    Args:
-        memory: side -> peak memory of a fresh process.
-
-    Raises:
-        DifferentFunctionsError: losses or items differ for equal weights.
+    `memory` gives the peak memory of a fresh process of a side.
     """
     torch.set_num_threads(settings.threads)
     quick, native = settings.quick, resolve_precision("auto")
@@ -140,7 +131,8 @@ def measure(settings: Settings, memory: Callable[[str], dict[str, float]]) -> Ro
 def _training(so_far: Measured) -> None:
     work, amount, native = so_far.work, so_far.amount, so_far.native
     model = build(work.ids)
-    so_far.checks["training_loss"] = gap = loss_difference(work, model, amount.checked_losses)
+    gap = loss_difference(work, model, amount.checked_losses)
+    so_far.checks["training_loss"] = gap
     if max(abs(gap["causal"]), abs(gap["single"])) > SAME:
         mean = f"{gap['causal']:.2e} nats (limit {SAME})"
         raise DifferentFunctionsError(f"mean losses of equal weights differ by {mean}; see {gap}")
@@ -192,9 +184,8 @@ def _decoding(so_far: Measured, beams: int) -> None:
         positions = ours.positions(sample(work.histories, amount.our_users, 0))
         lengths = work.histories.lengths
         needed[softmax] = decoding_flops(SIZE, so_far.vocabulary, lengths, positions) / 1e9
-        if amount.larger_batch and softmax == "trie":
-            larger = ReferenceDecoding(work, model, beams, amount.larger_batch)
-            contenders["larger", softmax] = larger
+        if (size := amount.larger_batch) and softmax == "trie":
+            contenders["larger", softmax] = ReferenceDecoding(work, model, beams, size)
     named = {" ".join(name): run for name, run in contenders.items()}
     samples = alternate(named, so_far.settings.repeats)
     calls = "transformers generate, {} users a call"
@@ -212,13 +203,33 @@ def _decoding(so_far: Measured, beams: int) -> None:
 
 
 def _same(ours: OurDecoding, theirs: ReferenceDecoding, users: int) -> dict[str, float]:
-    """How far both agree on some users, who must have the same items and scores."""
     requests = sample(ours.work.histories, users, 0)
     gap = agreement(ours.decode(requests), theirs.decode(requests))
     if gap["explained"] < 1 or gap["score_difference"] > SAME:
         what = f"{ours.beams} beams of equal weights differ in items or scores"
         raise DifferentFunctionsError(f"{what} ({ours.model.config.softmax}): {gap}")
     return gap
+
+
+def peak(side: str) -> dict[str, float]:
+    """Peak memory in MiB of one side in this process, on the batches that need most."""
+    work = open_work()
+    model, loaded = build(work.ids), peak_mib()
+    most = model.config.max_items
+    if side == "ours":
+        windows = cut_windows(work.log, most)
+        batches = training_batches(work.log, windows, training.CONFIG.batch_targets, 0)
+        largest = max(batches, key=lambda batch: batch.items.shape[-1])
+        batches = [training.warm_up(work.log, most), largest, largest]
+        training.time_steps(model, batches, resolve_precision("auto"))
+        trained, decoding = peak_mib(), OurDecoding(work, model, 50, 128)
+    else:
+        reference = ReferenceTraining(work, model, "fp32", 1)
+        reference(0)
+        assert max(reference.padded_to) == 4 * most
+        trained, decoding = peak_mib(), ReferenceDecoding(work, model, 50, 8)
+    decoding(0)
+    return {"loaded_mib": loaded, "training_mib": trained, "peak_mib": peak_mib()}
 
 
 def _limit(row: Row, peak: float) -> dict[str, float]:

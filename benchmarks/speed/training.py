@@ -61,8 +61,7 @@ def warm_up(log: InteractionLog, max_items: int) -> ItemBatch:
 
 def time_steps(model: nn.Module, batches: Sequence[ItemBatch], precision: str) -> Sample:
     """Train on `batches` with `fit` and time all steps but the first."""
-    clocks: list[Clock] = []
-    samples: list[Sample] = []
+    clocks, samples = list[Clock](), list[Sample]()
     units = sum(batch.target_count for batch in batches[1:])
 
     def on_step(step: int) -> None:
@@ -96,7 +95,6 @@ def in_proportion(batches: Sequence[ItemBatch], count: int, phase: int) -> list[
 
 
 def _spread(total: int, count: int, phase: int) -> list[int]:
-    """`count` places spread evenly over `total`, starting at another place for each `phase`."""
     places = (np.arange(count) + (0.5 + 0.618 * phase) % 1) * total / count
     return places.astype(int).tolist()
 
@@ -158,14 +156,8 @@ def loss_difference(work: Work, model: Tiger, users: int = 64) -> dict[str, floa
     """Mean loss, ours minus that of the T5 with the same weights, in evaluation mode.
 
     Only users of one window (at most `max_items` + 1 items) count: their targets read the same
-    items on both sides.
-
-    Returns:
-        `causal`: with the item-causal mask, all targets; must be zero.
-        `single`: as people run it, the targets that read one item, where both attend alike; must be
-            zero.
-        `full`: as people run it, all targets; *not* zero, because full attention is another
-            function.
+    items on both sides. `causal` (all targets, item-causal mask) and `single` (targets that read
+    one item) must be zero; `full` (all targets, full attention) is another function.
     """
     most, lengths = model.config.max_items, work.log.lengths
     short = np.flatnonzero((lengths >= 2) & (lengths <= most + 1))

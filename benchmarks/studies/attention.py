@@ -25,20 +25,15 @@ FILE = "attention.json"
 def measure(runs: Sequence[Path], results: Path = RESULTS) -> list[Row]:
     """Add the runs to `attention.json`, in place of earlier rows of equal dataset, method and seed.
 
-    Returns:
-        All rows: dataset, method, seed, run, commit, `kind` (attention or gate), `slot` (a step's
-        label, "nothing" or "gate"), `place` (0, 1, ... in the chain), mean, low, high and users.
-
-    Raises:
-        DataError: a folder without a finished run, or a run none of whose methods reads chains.
+    In a row `kind` is attention or gate, `slot` a step's label, "nothing" or "gate", and `place`
+    its index in the chain.
     """
     path = Path(results) / FILE
     rows = study.read(path, {"rows": []})["rows"]
     for run in runs:
         rows = study.merged(rows, _rows_of(run), ("dataset", "method", "seed"), ("kind", "place"))
-    study.write(
-        path, {"unit": "share of 1", "interval": "95 % bootstrap over test users", "rows": rows}
-    )
+    about = {"unit": "share of 1", "interval": "95 % bootstrap over test users"}
+    study.write(path, {**about, "rows": rows})
     return rows
 
 
@@ -48,9 +43,7 @@ def _rows_of(folder: Path) -> list[Row]:
     artefact = run_at(folder)
     run = json.loads((folder / RUN_FILE).read_text())
     if run["commit"].endswith("+dirty"):
-        raise DataError(
-            f"{folder} was made from uncommitted changes ({run['commit']}); commit and run again"
-        )
+        raise DataError(f"{folder} comes from uncommitted changes; commit and run again")
     paths = sorted((folder / "attention").glob("*.safetensors"))
     if not paths:
         raise DataError(f"{folder}: no method of it reads chains, so it has no attention")

@@ -115,7 +115,6 @@ def age_rows(method: FinishedMethod, users: int, tiger: FinishedMethod) -> list[
 
 
 def _metrics_by_age(method: FinishedMethod, chosen: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-    """Every metric of the chosen test users, with chains of each age and without any."""
     from scoter.models.quantised_steps import NoSteps
 
     model, reader, table = method.trained()
@@ -178,7 +177,6 @@ def _ranges(
 
 
 def as_text(measured: Row) -> str:
-    """The measurement in lines."""
     arm, lines = measured["arm"], []
     for row in measured["groups"]:
         where = f"{row['kind']}, {row['group']} ({row['users']:,} users)"
@@ -186,9 +184,8 @@ def as_text(measured: Row) -> str:
         lines.append(f"{where:52} {row['metric']:10} {means}  {study.interval(row)}")
     for row in measured["ages"]:
         where = f"{spoken(row['age'])} ({row['users']:,} users)"
-        lines.append(
-            f"{where:52} {row['metric']:10} {row['value']:.4f}  {study.interval(row)} to fresh"
-        )
+        values = f"{row['metric']:10} {row['value']:.4f}  {study.interval(row)} to fresh"
+        lines.append(f"{where:52} {values}")
     return "\n".join(lines)
 
 

@@ -14,7 +14,6 @@ from benchmarks.studies import study
 from benchmarks.studies.discovery import PATTERNS, DiscoveryInputs, experiment_of
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
-from scoter.seeding import derive_seed
 from scoter.storage.store import git_commit
 
 FILE = "clusters.json"
@@ -25,23 +24,19 @@ SEEDS = (0, 1, 2)
 def measure(results: Path = RESULTS) -> Row:
     """Discover on the simulated shop for each seed and number of rounds; write `clusters.json`.
 
-    Returns:
-        `rows` with the mined pattern's recall at fresh shoppers, and the `points` of the first
-        seed's last discovery: place, cluster (0 is the mined one) and recall of each.
+    `rows` hold the mined pattern's recall at fresh shoppers; `points` are those of the first seed's
+    last discovery, where cluster 0 is the mined one.
     """
     from scoter.reasoning.discovery.generate import labels
-    from scoter.reasoning.discovery.mine import discover
 
     base = experiment_of("simulated")
     base = replace(base, discover=replace(base.discover, patterns=PATTERNS))
     outcome: Row = {"dataset": "simulated", "commit": git_commit(), "reasoner": study.REASONER}
     rows: list[Row] = []
     for seed in SEEDS:
-        given, discover_seed = DiscoveryInputs.of(base, seed), derive_seed(seed, "discover")
-        data = (given.split, given.catalog)
+        given = DiscoveryInputs.of(base, seed)
         for count in ROUNDS:
-            config = replace(base.discover, rounds=count)
-            mined = discover(*data, config, given.encode, given.item_vectors, discover_seed)
+            mined = given.discover(replace(base.discover, rounds=count), seed)
             row: Row = {"seed": seed, "rounds": count, "patterns": PATTERNS}
             row |= {"steps": list(labels(mined.pattern)), "best_possible": given.best_recall}
             rows.append(row | asdict(mined.recall))

@@ -20,6 +20,7 @@ from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from scoter.config import DiscoverConfig, Experiment
 from scoter.errors import ConfigError
+from scoter.reasoning.discovery.report import Discovery
 from scoter.reasoning.discovery.validate import Encode
 from scoter.seeding import derive_seed
 from scoter.types import Catalog, ReasoningPattern, Split, Step
@@ -45,10 +46,8 @@ def measure(
     from scoter.storage.store import git_commit
 
     if dataset not in DATASETS or seeds < 1:
-        raise ConfigError(
-            f"dataset = {dataset!r}, seeds = {seeds}; choose one of {', '.join(DATASETS)}, "
-            "and 1 or more seeds"
-        )
+        given = f"dataset = {dataset!r}, seeds = {seeds}"
+        raise ConfigError(f"{given}; choose one of {', '.join(DATASETS)}, and 1 or more seeds")
     chosen = experiment_of(dataset)
     config = config or replace(chosen.discover, patterns=PATTERNS, rounds=ROUNDS)
     chosen = replace(chosen, discover=config)
@@ -111,16 +110,20 @@ class DiscoveryInputs:
         best = None if shop is None else simulate(shop, seed).best_recall(chosen.discover.top_k)
         return cls(split, catalog, encode, vectors, best)
 
+    def discover(self, config: DiscoverConfig, seed: int) -> Discovery:
+        """Mine a pattern with the random draws of this seed."""
+        from scoter.reasoning.discovery.mine import discover
+
+        draws = derive_seed(seed, "discover")
+        return discover(self.split, self.catalog, config, self.encode, self.item_vectors, draws)
+
 
 def one_seed(chosen: Experiment, seed: int) -> Row:
     """One discovery, and for the simulated shop whether it found what was planted."""
     from scoter.reasoning.discovery.generate import labels
-    from scoter.reasoning.discovery.mine import discover
 
-    given, discover_seed = DiscoveryInputs.of(chosen, seed), derive_seed(seed, "discover")
-    mined = discover(
-        given.split, given.catalog, chosen.discover, given.encode, given.item_vectors, discover_seed
-    )
+    given = DiscoveryInputs.of(chosen, seed)
+    mined = given.discover(chosen.discover, seed)
     planted: Row = {}
     if chosen.data.simulated is not None:
         planted["recovered"] = recovered(mined.pattern, chosen.data.simulated.plan_length)
@@ -193,15 +196,13 @@ def keep_model_run(folder: Path, results: Path = RESULTS) -> Row:
         kept = {"commit": manifest["commit"], "config": manifest["config"]["discover"], **outcome}
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = f"{type(error).__name__}: {error}"
-        raise ConfigError(
-            f"artefact = {folder} is no discovery with a language model ({why})"
-        ) from None
+        problem = f"artefact = {folder} is no discovery with a language model ({why})"
+        raise ConfigError(problem) from None
     study.write(results / MODEL_FILE, kept, sort_keys=True)
     return kept
 
 
 def as_text(dataset: str, outcome: Row) -> str:
-    """The outcome for people."""
     summary, rows, count = outcome["summary"], outcome["rows"], outcome["seeds"]
     lines = [f"{dataset}, {count} seeds, {outcome['reasoner']}, commit {outcome['commit'][:10]}"]
     for row in rows:
@@ -225,11 +226,7 @@ def as_text(dataset: str, outcome: Row) -> str:
 @study.option("--seeds", type=click.IntRange(1), default=10, help="How many.")
 @study.option("--first-seed", type=click.IntRange(0), default=0)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-@click.option(
-    "--artefact",
-    type=study.PATH,
-    help="Instead: keep what `scoter discover --language-model local` made here.",
-)
+@click.option("--artefact", type=study.PATH, help="Instead: keep what `scoter discover` made here.")
 @study.results_option
 def command(
     dataset: str, seeds: int, first_seed: int, as_json: bool, artefact: Path | None, results: Path

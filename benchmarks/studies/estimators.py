@@ -46,11 +46,7 @@ class Law:
 
 
 def laws() -> dict[str, Law]:
-    """All laws by name.
-
-    >>> round(laws()["normal 1 x 1"].truth, 4)
-    0.5108
-    """
+    """All laws by name."""
     numbers, labelled = ("continuous", "continuous"), ("continuous", "discrete")
     plain, bent, weak = _pairs(1, 1, 0.8), _pairs(3, 3, 0.8), _pairs(5, 5, 0.5)
     strong = _information(0.8)
@@ -96,11 +92,7 @@ def measure(
     sizes: Sequence[int] = SIZES,
     only: Sequence[str] = (),
 ) -> Row:
-    """Measure the missing cells until `budget` CPU-seconds are spent.
-
-    Returns:
-        All `rows`, and how many of the cells asked for are still `missing`.
-    """
+    """Measure missing cells for `budget` CPU-seconds; all rows, and how many cells are missing."""
     path, began, every, commit = results / FILE, time.process_time(), laws(), git_commit()
     rows = study.read(path, {"rows": []})["rows"]
     done = set(map(itemgetter("law", "n", "estimator", "seed"), rows))
@@ -142,7 +134,6 @@ def measure_cell(law: Law, name: str, n: int, estimator: str, seed: int) -> Row:
 
 
 def _information(r: float) -> float:
-    """Information of two normal variables with correlation r."""
     return -0.5 * float(np.log1p(-(r**2)))
 
 
@@ -245,8 +236,6 @@ def _labels_truth() -> float:
 
 
 def _overlap(labels: int, width: int) -> Sampler:
-    """x is uniform on [y, y + width]."""
-
     def sample(n: int, rng: Generator) -> Pair:
         y = rng.integers(labels, size=n)
         return (y + width * rng.random(n))[:, None], y
@@ -274,9 +263,7 @@ def _channel(view: str) -> Law:
 
 @click.command()
 @study.option("--seeds", type=click.IntRange(1), default=2, help="How many samples of each law.")
-@study.option(
-    "--budget", default=1500.0, help="Stop after so many CPU-seconds; the next call goes on."
-)
+@study.option("--budget", default=1500.0, help="CPU-seconds; the next call goes on from there.")
 @click.option("--estimator", "only", multiple=True, help="Only this one; repeatable.")
 @study.results_option
 def command(seeds: int, budget: float, only: tuple[str, ...], results: Path) -> None:

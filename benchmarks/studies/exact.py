@@ -28,38 +28,27 @@ BEAMS = (10, 20, 50)
 
 
 def measure(
-    run: Path,
-    method: str = "tiger",
-    users: int = 100,
-    sample_seed: int = 0,
-    results: Path = RESULTS,
+    run: Path, method: str = "tiger", users: int = 100, seed: int = 0, results: Path = RESULTS
 ) -> list[Row]:
     """Measure one method of the finished run in a folder, and put its rows into `exact.json`.
 
-    Returns:
-        A row for each beam width. `scoter.models.decoding.exact` explains `overlap`, `identical`,
-        `first` and `encoder_influence` (near zero, the decoder ignores its encoder);
-        `exact_cpu_seconds` and `beam_cpu_seconds` are those of one user.
+    `scoter.models.decoding.exact` explains the columns; CPU-seconds are those of one user.
     """
     from scoter.models.decoding.exact import agreement, encoder_influence, log_likelihoods
 
     finished = FinishedRun.at(run)
     tiger, reader = _trained_tiger(finished, method)
     histories = finished.split.histories("test")
-    rng = np.random.default_rng(derive_seed(sample_seed, "exact"))
+    rng = np.random.default_rng(derive_seed(seed, "exact"))
     sampled = histories.select(np.sort(rng.permutation(len(histories))[:users]))
     began = time.process_time()
     scores = log_likelihoods(tiger, sampled, reader)
     exact_seconds = (time.process_time() - began) / len(sampled)
     outcome = finished.outcome
     shared = {
-        "dataset": outcome["dataset"],
-        "method": method,
-        "seed": outcome["seed"],
-        "run": finished.artefact.key,
-        "commit": git_commit(),
-        "users": len(sampled),
-        "sample_seed": sample_seed,
+        **{"dataset": outcome["dataset"], "method": method, "seed": outcome["seed"]},
+        **{"run": finished.artefact.key, "commit": git_commit()},
+        **{"users": len(sampled), "sample_seed": seed},
         "exact_cpu_seconds": exact_seconds,
         "encoder_influence": encoder_influence(tiger, sampled, reader),
         "encoder_influence_of_another": encoder_influence(tiger, sampled, reader, "another"),

@@ -227,16 +227,9 @@ def caps(rows: Sequence[Row], dataset: str, results: Path, seed: int) -> list[Ro
     recall, collapsed = float(ours.mean()), float(theirs.mean())
     lift = asdict(paired_bootstrap(ours, theirs, seed=seed))
     needed = certified_information(recall, collapsed) if recall >= collapsed else 0.0
-    shared = {
-        "kind": "cap",
-        "recall": recall,
-        "collapsed_recall": collapsed,
-        "lift": lift.pop("mean"),
-        **lift,
-        "n": len(ours),
-        "nats_needed_for_the_lift": needed,
-        "note": CAP_NOTE,
-    }
+    shared = {"kind": "cap", "recall": recall, "collapsed_recall": collapsed}
+    shared |= {"lift": lift.pop("mean"), **lift, "n": len(ours)}
+    shared |= {"nats_needed_for_the_lift": needed, "note": CAP_NOTE}
     pooled = next(row for row in rows if row["name"] == "mean pool")
     made = []
     for which, end in {"estimate": "nats", "upper end of its interval": "high"}.items():
@@ -249,8 +242,7 @@ def caps(rows: Sequence[Row], dataset: str, results: Path, seed: int) -> list[Ro
 def _row(kind: str, name: str, after: "Decoder", before: "Decoder") -> Row:
     by_level = after.held_out - before.held_out
     gain = by_level.sum(0)
-    half = 1.959964 * float(gain.std(ddof=1)) / np.sqrt(len(gain))
-    mean = float(gain.mean())
+    half, mean = 1.959964 * float(gain.std(ddof=1)) / np.sqrt(len(gain)), float(gain.mean())
     row = {"kind": kind, "name": name, "nats": mean, "low": mean - half, "high": mean + half}
     return row | {"n": len(gain), "by_token": [float(value) for value in by_level.mean(1)]}
 

@@ -17,23 +17,16 @@ from scoter.errors import DataError
 from scoter.storage.run_files import RUN_FILE, run_at
 
 FILE = "inputs.json"
-COUNTED = (
-    *("users", "items", "interactions", "density", "history_length", "coverage"),
-    *("last_two_same_day", "test_repeats"),
-)
-KEPT = (
-    *("method", "source", "codebook_size", "codebook_sizes", "perplexity", "usage"),
-    *("collision_rate", "largest_group"),
-)
+COUNTED = ("users", "items", "interactions", "density", "history_length", "coverage")
+COUNTED += ("last_two_same_day", "test_repeats")
+KEPT = ("method", "source", "codebook_size", "codebook_sizes", "perplexity", "usage")
+KEPT += ("collision_rate", "largest_group")
 
 
 def measure(runs: Sequence[Path] = (), results: Path = RESULTS) -> Row:
     """Write `inputs.json`: `datasets` for those that are found here, `semantic_ids` of the runs.
 
     Rows of other datasets and runs stay as they were.
-
-    Raises:
-        DataError: a folder without a finished run that has semantic IDs.
     """
     path = Path(results) / FILE
     kept = study.read(path, {"datasets": [], "semantic_ids": []})
@@ -66,8 +59,7 @@ def _described() -> list[Row]:
 def _semantic_ids(folder: Path) -> Row:
     artefact = run_at(folder)
     run = json.loads((artefact.path / RUN_FILE).read_text())
-    ids = run.get("semantic_ids")
-    if not ids:
+    if not (ids := run.get("semantic_ids")):
         raise DataError(f"{folder} has no semantic IDs; name a run with a TIGER")
     about = {"dataset": dataset_of(run), "run": artefact.key, "commit": run["commit"]}
     about |= {"seed": run["seed"], "items": run["items"]}

@@ -72,10 +72,7 @@ def measure(dataset: str, seeds: Sequence[int], results: Path = RESULTS) -> Row:
     config = json.loads(json.dumps(asdict(chosen)))
     outcome = study.read(path, {}).get(dataset, {"config": config, "rows": []})
     if outcome["config"] != config:
-        raise ConfigError(
-            f"{path} holds rows of {dataset} with another configuration; remove its {dataset!r} "
-            "to measure again"
-        )
+        raise ConfigError(f"{path} has another configuration; remove its {dataset!r}, then repeat")
     for seed in seeds:
         if seed not in [row["seed"] for row in outcome["rows"]]:
             rows = study.merged(outcome["rows"], [one_seed(chosen, seed)], ["seed"])
@@ -104,7 +101,7 @@ class Arm:
 
 
 def one_seed(cell: Cell, seed: int) -> Row:
-    """Choices, costs and metrics of both arms, and their paired difference at fresh shoppers."""
+    """Choices, costs and metrics of both arms, and their paired difference for fresh shoppers."""
     from scoter.reasoning.discovery.generate import labels
     from scoter.storage.store import git_commit
 
@@ -131,7 +128,6 @@ def one_seed(cell: Cell, seed: int) -> Row:
 
 
 def _trained(cell: Cell, seed: int) -> "tuple[Chosen, Split, dict[str, Arm]]":
-    """What joint chose, the split, and both arms by name."""
     from scoter.stages.context import Context
     from scoter.stages.data import codes_of, embed_items, make_semantic_ids, open_data, prepare
     from scoter.stages.joint import JointBudget, search, written
@@ -161,7 +157,6 @@ def _trained(cell: Cell, seed: int) -> "tuple[Chosen, Split, dict[str, Arm]]":
 
 
 def as_text(dataset: str, outcome: Row) -> str:
-    """The outcome for people."""
     what = "patterns chosen by the transfer (joint) against recall-only"
     lines = [f"{dataset}: {what}, {len(outcome['rows'])} seeds"]
     for row in outcome["rows"]:
@@ -171,11 +166,8 @@ def as_text(dataset: str, outcome: Row) -> str:
             cost += "{cpu_seconds_after_mining:.0f} CPU-s  {pattern}"
             recall = f"recall@10 {arm['recall@10']:.4f}"
             lines.append(f"{seed} {name:12} {recall}, {cost.format(**arm)}")
-        gain, users = (
-            study.interval(row["gains"]["recall@10"]),
-            f"{row['fresh_users']:,} fresh users",
-        )
-        lines.append(f"{seed} difference   {gain} of {users}{same}")
+        gain = study.interval(row["gains"]["recall@10"])
+        lines.append(f"{seed} difference   {gain} of {row['fresh_users']:,} fresh users{same}")
     for metric, gain in outcome["summary"].items():
         lines.append(f"over seeds, {metric}: {study.interval(gain)}")
     return "\n".join(lines)

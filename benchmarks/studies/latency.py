@@ -65,9 +65,10 @@ def measure(
             export_run(method.run.store, method.run.artefact, name, bundles[name], texts=False)
         rows = [latencies(bundles, arm, requests, count) for count in THREADS]
         memory = {name: _peak_mib(path) for name, path in bundles.items()}
-        sizes = dict.fromkeys(bundles, 0)
-        for name, path in bundles.items():
-            sizes[name] += sum(file.stat().st_size for file in path.iterdir())
+        sizes = {
+            name: sum(file.stat().st_size for file in path.iterdir())
+            for name, path in bundles.items()
+        }
     measured = {
         **described(methods, arm),
         "commit": git_commit(),
@@ -116,7 +117,6 @@ def latencies(bundles: Mapping[str, Path], arm: str, requests: int, threads: int
 
 @contextmanager
 def _offline() -> "Iterator[list[CompletionRequest]]":
-    """A block that may open no socket; yields its calls of language models."""
     from scoter.reasoning.language.openai_model import OpenAIModel
 
     calls, complete = [], OpenAIModel.complete
@@ -138,19 +138,15 @@ def _quantiles(milliseconds: Sequence[float]) -> dict[str, float]:
 
 
 def _peak_mib(bundle: Path) -> float:
-    """Peak resident memory of a process that opens the bundle and answers fifty requests."""
     command = [sys.executable, "-c", _PEAK, str(bundle)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def as_text(measured: Row) -> str:
-    """The measurement in lines."""
     lines, sizes = [], measured["bundle_bytes"]
     for row in measured["latency"]:
-        both = ", ".join(
-            f"{name} p50 {row[name]['p50']:.2f} p99 {row[name]['p99']:.2f} ms"
-            for name in ("tiger", measured["arm"])
-        )
+        quantiles = "{} p50 {p50:.2f} p99 {p99:.2f} ms"
+        both = ", ".join(quantiles.format(name, **row[name]) for name in ("tiger", measured["arm"]))
         lines.append(f"{row['threads']} thread(s), {row['requests']} requests each: {both}")
         ratios = {label: row[label] for label in ("p50_ratio", "p50_ratio_cpu")}
         lines += [f"  {label} {training_cost.spread(of)}" for label, of in ratios.items()]

@@ -24,8 +24,7 @@ from scoter.data.split import leave_one_out
 from scoter.storage.store import git_commit
 from scoter.types import InteractionLog, Split, Targets
 
-BACK = {"last-train": 3, "valid": 2, "test": 1}
-"""Each part's target, counted from the end of a history."""
+BACK = {"last-train": 3, "valid": 2, "test": 1}  # each part's target, from a history's end
 
 
 def measure(
@@ -95,16 +94,10 @@ def equally_informed(log: InteractionLog) -> dict[str, Split]:
 
 
 @click.command()
-@click.option(
-    "--dataset", "measured", multiple=True, help="Measure this dataset; repeatable [default: none]."
-)
+@click.option("--dataset", "measured", multiple=True, help="Measure it; repeatable.")
 @study.seed_option
-@click.option(
-    "--shuffle-ties", is_flag=True, help="Put interactions of one time in random order first."
-)
-@click.option(
-    "--equally-informed", is_flag=True, help="Measure each part with equally fresh statistics."
-)
+@click.option("--shuffle-ties", is_flag=True, help="First shuffle interactions of one time.")
+@click.option("--equally-informed", is_flag=True, help="Give all parts equally fresh statistics.")
 @study.results_option
 def command(
     measured: tuple[str, ...], seed: int, shuffle_ties: bool, equally_informed: bool, results: Path

@@ -85,15 +85,10 @@ def compare(
     """Treated minus control, and that over control's mean (`lift`), with 95 % percentile intervals.
 
     `paired` resamples shoppers jointly. There is no lift where a resample of control has mean 0.
-
-    Raises:
-        ConfigError: an arm without a shopper, or paired arms of different size.
     """
     if not len(control) or not len(treated) or (paired and len(control) != len(treated)):
-        raise ConfigError(
-            f"the arms hold {len(control)} and {len(treated)} shoppers; each needs one, and paired "
-            "arms as many"
-        )
+        sizes = f"the arms hold {len(control)} and {len(treated)} shoppers"
+        raise ConfigError(f"{sizes}; each needs one, and paired arms as many")
     rng = np.random.default_rng(seed)
     means = np.empty((2, draws))
     for draw in range(draws):
@@ -180,21 +175,17 @@ def split_test(
     """The test of two arms' lists, first the control: split, paired, and the exact expectation."""
     visits = arrive(chances, derive_seed(seed, "visits"))
     treated = np.random.default_rng(derive_seed(seed, "coin")).random(len(chances)) < 0.5
-    control_sales, treated_sales = (
-        bought(visits, shown, attention).astype(float) for shown in lists.values()
-    )
+    sales = [bought(visits, shown, attention).astype(float) for shown in lists.values()]
     split, paired = {}, {}
     for name, worth in {"conversion": 1.0, "gmv": prices[visits.wanted]}.items():
-        a, b = control_sales * worth, treated_sales * worth
+        a, b = (sold * worth for sold in sales)
         draws = derive_seed(seed, "split", name)
         split[name] = compare(a[~treated], b[treated], draws, paired=False)
         paired[name] = compare(a, b, derive_seed(seed, "paired", name), paired=True)
     return {
         "shoppers": len(chances),
         "in_each_arm": [int((~treated).sum()), int(treated.sum())],
-        "arms": {
-            name: expected(chances, shown, prices, attention) for name, shown in lists.items()
-        },
+        "arms": {arm: expected(chances, shown, prices, attention) for arm, shown in lists.items()},
         "split": split,
         "paired": paired,
     }
@@ -229,7 +220,6 @@ def measure(
 
 
 def as_text(outcome: Row) -> str:
-    """The outcome for people."""
     lines = ["A/B test, {what}: {treated} minus {control}, attention {attention}".format(**outcome)]
     for row in outcome["rows"]:
         lines.append(f"seed {row['seed']}, {row['shoppers']:,} shoppers:")

@@ -30,43 +30,27 @@ COMMAND = "python -m benchmarks reliability --only"
 HARNESS = Path(__file__).parents[2] / "tests" / "faults"
 
 # Section -> the module that measures it, in the order of the page; those of HARNESS have no dot.
-SECTIONS: dict[str, str] = {
-    "kills": "kills",
-    "faults": "faults",
-    "fuzz": "fuzz",
-    "determinism": "determinism",
-    "scale": "benchmarks.scale.scale",
-}
+SECTIONS = {name: name for name in ("kills", "faults", "fuzz", "determinism")}
+SECTIONS["scale"] = "benchmarks.scale.scale"
 
 
 @dataclass(frozen=True)
 class Section:
-    """One table of the page. `said` is what stands above it, `notes` below; `passed` is whether
-    nothing went wrong."""
+    """One table of the page."""
 
     title: str
-    said: str
+    said: str  # above the table
     columns: Sequence[str]
     rows: Sequence[Sequence[str | int | float]]
-    passed: bool
-    notes: Sequence[str] = ()
+    passed: bool  # nothing went wrong
+    notes: Sequence[str] = ()  # below the table
 
 
 def measure(names: Sequence[str], results: Path = RESULTS, **options: Any) -> dict[str, Section]:
-    """Measure these sections (all of them where none is named) and keep each as soon as it is
-    there.
-
-    Args:
-        options: for the section's `measure`: `quick` for a fraction of the trials, or what one
-            section alone takes.
-
-    Raises:
-        ConfigError: a name that is no section.
-    """
+    """Measure these sections, or all where none is named; `options` go to each one's `measure`."""
     if unknown := [name for name in names if name not in SECTIONS]:
-        raise ConfigError(
-            f"--only {unknown[0]!r} is no section; choose from: {', '.join(SECTIONS)}"
-        )
+        known = ", ".join(SECTIONS)
+        raise ConfigError(f"--only {unknown[0]!r} is no section; choose from: {known}")
     results.mkdir(parents=True, exist_ok=True)
     found = {}
     for name in names or SECTIONS:
@@ -76,11 +60,6 @@ def measure(names: Sequence[str], results: Path = RESULTS, **options: Any) -> di
 
 
 def _module(name: str) -> ModuleType:
-    """The module of a section, which lies in the tests' folder unless it has a package.
-
-    Raises:
-        ConfigError: the tests are not here, as in an installed wheel.
-    """
     if "." not in name:
         if not (HARNESS / f"{name}.py").exists():
             raise ConfigError(f"{HARNESS} has no {name}.py; run from a checkout with its tests")
@@ -92,10 +71,8 @@ def _module(name: str) -> ModuleType:
 def keep(name: str, section: Section, results: Path = RESULTS) -> None:
     """Put a section into the results, in place of what stood there."""
     path = results / FILE
-    kept = json.loads(path.read_text()) if path.exists() else {}
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    kept[name] = {**asdict(section), "commit": git_commit(), "machine": machine}
-    path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    study.put(path, name, {**asdict(section), "commit": git_commit(), "machine": machine})
 
 
 def pages(results: Path = RESULTS) -> dict[str, Page]:
@@ -122,12 +99,7 @@ def _cell(value: str | int | float) -> str:
 
 
 @click.command()
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="SECTION",
-    help="Measure this section; repeatable [default: all].",
-)
+@click.option("--only", multiple=True, metavar="SECTION", help="Repeatable [default: all].")
 @click.option("--quick", is_flag=True, help="A fraction of the trials; for a first look.")
 @click.option("--kills", type=click.IntRange(1), help="With --only kills: how many [default: 50].")
 @study.results_option

@@ -80,10 +80,8 @@ class Ranks:
         names = (self.results, self.dataset, self.method)
         kept = [load_user_metrics(ranks_path(*names, seed, part)) for seed in self.seeds]
         if users is not None and not all(np.array_equal(ranks.users, users) for ranks in kept):
-            raise DataError(
-                f"the ranks of {self.method} are not of the users of this {self.dataset}; point "
-                "--data at the data that it ran on"
-            )
+            problem = f"the ranks of {self.method} are not of the users of this {self.dataset}"
+            raise DataError(f"{problem}; point --data at the data that it ran on")
         return np.mean([per_user(ranks, metric) for ranks in kept], axis=0)
 
 
@@ -181,7 +179,6 @@ class Order:
 def _rankings(
     order: Order, name: str, method: MethodConfig, given: TieDraws
 ) -> dict[Part, Rankings]:
-    """Train and rank; networks as stages through the store, so that a run cut off resumes."""
     from scoter.data.prepared import save_prepared
     from scoter.models.backbones.popularity import Popularity
     from scoter.stages import data as stages
@@ -212,13 +209,7 @@ def _rankings(
 @study.data_option
 @study.store_option
 @study.option("--draws", type=click.IntRange(2), default=5, help="Random orders of ties in time.")
-@click.option(
-    "--sasrec-epochs",
-    "epochs",
-    type=click.IntRange(0),
-    default=0,
-    help="Also train SASRec on each draw.",
-)
+@study.option("--sasrec-epochs", "epochs", type=click.IntRange(0), default=0, help="Of each draw.")
 @study.results_option
 def command(
     dataset: str, data: Path | None, store: Path | None, draws: int, epochs: int, results: Path

@@ -75,11 +75,7 @@ def recall_by_age(
     seed: int = 0,
     ages: Sequence[int] = AGES,
 ) -> list[Row]:
-    """Recall@10 at each age with Wilson's interval, and its paired difference to the first age.
-
-    Raises:
-        ConfigError: fewer than eight users have a history long enough for the oldest chain.
-    """
+    """Recall@10 at each age with Wilson's interval, and its paired difference to the first age."""
     from scoter.evaluation.significance import paired_bootstrap
     from scoter.reasoning.catalogue.reasoner import CatalogReasoner
     from scoter.reasoning.catalogue.statistics import FoldedStatistics
@@ -88,10 +84,8 @@ def recall_by_age(
     least = max(ages) + 2
     able = np.flatnonzero(split.train.lengths >= least)
     if len(able) < 8:
-        raise ConfigError(
-            f"only {len(able)} users have {least} training interactions, which chains so old need; "
-            "use others"
-        )
+        short = f"only {len(able)} users have {least} training interactions"
+        raise ConfigError(f"{short}, which chains so old need; use other ages")
     chosen = np.random.default_rng(derive_seed(seed, "staleness")).permutation(able)[:users]
     lengths, ends = split.train.lengths[chosen] - 1, split.train.offsets[1:][chosen]
     targets = split.train.items[ends - 1]

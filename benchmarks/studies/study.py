@@ -20,14 +20,9 @@ REASONER = "catalog-reasoner (symbolic)"  # who writes the chains of the studies
 
 option = partial(click.option, show_default=True)  # for an option with a default worth telling
 results_option = click.option("--results", type=PATH, default=RESULTS, help="Folder of results.")
-store_option = click.option(
-    "--store", type=PATH, help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]."
-)
-data_option = click.option(
-    "--data",
-    type=click.Path(path_type=Path, exists=True),
-    help="A prepared folder, or one that holds the datasets.",
-)
+store_option = click.option("--store", type=PATH, help="[default: $SCOTER_STORE or artifacts/]")
+FOLDER = click.Path(path_type=Path, exists=True)
+data_option = click.option("--data", type=FOLDER, help="A prepared folder, or one of datasets.")
 seed_option = option("--seed", default=0)
 seeds_option = option(
     "--seed", "seeds", type=click.IntRange(0), multiple=True, default=(0,), help="Repeatable."
@@ -41,8 +36,7 @@ runs_argument = click.argument("runs", nargs=-1, required=True, type=PATH)
 
 def users_option(default: int, least: int = 1) -> Option:
     """`--users`: the most users that a study measures."""
-    kind = click.IntRange(least)
-    return option("--users", type=kind, default=default, help="Most users to measure.")
+    return option("--users", type=click.IntRange(least), default=default, help="Most to measure.")
 
 
 def read(path: Path, otherwise: Any) -> Any:

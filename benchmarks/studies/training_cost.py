@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 FILE = "training_cost.json"
 STEPS, WARM_UP, DRAWS = 60, 3, 2000
 
-steps_option = study.option(
-    "--steps", type=click.IntRange(1), default=STEPS, help="Training steps of each model."
-)
+steps_option = study.option("--steps", type=click.IntRange(1), default=STEPS, help="Of each model.")
 
 
 def measure(run: Path, arm: str, steps: int = STEPS, results: Path = RESULTS) -> Row:
@@ -55,10 +53,8 @@ def step_costs(method: FinishedMethod, steps: int) -> Row:
     windows = cut_windows(split.train, cast(TigerConfig, method.config.model).max_items)
     order = derive_seed(0, "training")
     epoch = training_batches(split.train, windows, config.batch_targets, order)
-    advance = {
-        "tiger": _stepper(method, replace(method.config, fusion=None)),
-        method.name: _stepper(method, method.config),
-    }
+    advance = {"tiger": _stepper(method, replace(method.config, fusion=None))}
+    advance[method.name] = _stepper(method, method.config)
     spent: dict[str, list[float]] = {name: [] for name in advance}
     for number in range(-WARM_UP, min(steps, len(epoch) - WARM_UP)):
         for name in sorted(advance, reverse=number % 2 == 1):
@@ -91,18 +87,15 @@ def ratio(a: Sequence[float], b: Sequence[float], of: Callable[..., Any]) -> dic
 
 
 def spread(ratio: Mapping[str, float]) -> str:
-    """A ratio with its interval."""
     return "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**ratio)
 
 
 def as_text(costs: Row) -> str:
-    """The cost of a training step in a line."""
     what = "training step ({precision}, {steps} of each)".format(**costs)
     return f"{what}: {spread(costs['cost_ratio'])} times TIGER's processor time"
 
 
 def _stepper(method: FinishedMethod, config: MethodConfig) -> "Callable[[ItemBatch], float]":
-    """Train a new model on one batch, as `scoter.models.training.loop.fit` does."""
     from scoter.models.training.loop import Descent
     from scoter.recommenders.fitting import total_loss
 
