@@ -42,7 +42,7 @@ def controls_table(results: Path | str = RESULTS, dataset: str = "beauty-quarter
     """One row for each arm of TIGER: TIGER, mean pool and SCoTER first, then by NDCG@10.
 
     Columns: method; added (parameters beyond TIGER's; TIGER's own in its row); recall@10 and
-    ndcg@10 (means over seeds, test); and `PAIRS`, each a `Difference` paired by user with its 95 %
+    ndcg@10 (means over seeds, test); and `PAIRS`, each an `Estimate` paired by user with its 95 %
     interval, or None.
 
     Raises:

@@ -35,6 +35,7 @@ NOTHING_KNOWN = "item without description"
 SHARD = 2048
 BATCH = 32
 _CHECKED = "sha256 of vectors"
+_hash_of = lru_cache(maxsize=8)(hash_file)
 
 
 class Provenance(TypedDict):
@@ -51,10 +52,8 @@ def item_texts(catalog: Catalog, fields: Sequence[str]) -> list[str]:
     """One line per item: the given columns in order, joined by '. '; absent values are skipped.
 
     List columns read coarse to fine ('Skin Care > Face'), numbers are named ('price 12.5'). An item
-    of which nothing is known reads `NOTHING_KNOWN`, so that all such items share one vector.
-
-    Raises:
-        ConfigError: no item has anything in any of `fields`.
+    of which nothing is known reads `NOTHING_KNOWN`, so that all such items share one vector. Where
+    no item has anything in any of `fields`, they are a `ConfigError`.
 
     Example:
         >>> columns = {"title": ("Soap", ""), "categories": (("Bath", "Soaps"), ())}
@@ -79,15 +78,8 @@ def encode(
     The encoder runs on the CPU, in bf16 where the processor multiplies it natively (three times as
     fast on 2,017 Beauty items, at a cosine to fp32 of at least 0.9999). Sentences are cut at its
     window (256 word pieces). In bf16, which sentences share a batch moves a vector by about 1e-3; a
-    cached vector never changes.
-
-    Args:
-        keep: whether a cache that cannot be written is an error; otherwise vectors are not kept.
-
-    Raises:
-        DataError: a sentence is blank.
-        ConfigError: the encoder's weights are neither in a package nor on the hub.
-        StoreError: a shard of the cache cannot be read, or the cache cannot be written.
+    cached vector never changes. A cache that cannot be written is a `StoreError` unless `keep` is
+    false; a blank sentence is a `DataError`.
     """
     known = provenance(config)
     folder = Path(cache) / _fingerprint(known)
@@ -253,8 +245,7 @@ def _publish(
         reason = f"the sentence cache {folder} cannot be written ({error})"
         raise StoreError(f"{reason}; free space there and run again") from None
     finally:
-        if partial.exists():
-            partial.unlink()
+        partial.unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=1)
@@ -310,11 +301,6 @@ def _weights(encoder: str) -> tuple[Path, str]:
         lacks = f"text.encoder = {encoder!r} has no model.safetensors on the hub"
         raise ConfigError(f"{lacks}; choose an encoder that has one")
     return folder, f"hub {name}"
-
-
-@lru_cache(maxsize=8)
-def _hash_of(path: Path) -> str:
-    return hash_file(path)
 
 
 def _dim(folder: Path) -> int:
