@@ -41,7 +41,7 @@ class Dataset:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Dataset":
-        """A prepared folder, as `scoter data prepare` writes one; any other is a `DataError`."""
+        """A prepared folder, as `scoter data prepare` writes one."""
         path = Path(folder)
         log, catalog = load_prepared(path)
         return cls(log, catalog, _digest(fingerprint(path)), str(path), path.name)
@@ -144,8 +144,7 @@ def open_dataset(config: DataConfig, data_dir: Path | None = None, seed: int = 0
     """The dataset that a config names, or `max_users` of its users drawn at random.
 
     `seed` decides the simulated shop and the sample of users, nothing else. A plug-in comes before
-    a folder of the same name. Raises `DataError` where it is found nowhere, or a public dataset has
-    other counts than published, and `ConfigError` where the config contradicts itself.
+    a folder of the same name. A public dataset must have the counts that were published.
     """
     if config.max_users < 0:
         raise ConfigError(f"data.max_users is {config.max_users}; use 0 (all users) or more")

@@ -28,10 +28,7 @@ def assemble_log(
 
 
 def random_numbers(count: int, seed: int, name: str) -> Int[np.ndarray, " items"]:
-    """A reproducible random number in 0..count-1 for each item, so that numbers carry no order.
-
-    Public copies number items by first appearance, which tells a model what was bought after what.
-    """
+    """A random number in 0..count-1 for each item; first appearance would tell the order."""
     return np.random.default_rng(derive_seed(seed, "item numbers", name)).permutation(count)
 
 

@@ -16,8 +16,7 @@ MIN_EVENTS = 3
 def leave_one_out(log: InteractionLog) -> Split:
     """Each user's last item is the test target, the one before it the validation target.
 
-    A user with fewer than three events would have an empty training history, so such a user keeps
-    all events in training and has no target.
+    A user with fewer than three events keeps all of them in training and has no target.
 
     Example:
         >>> log = InteractionLog(np.array([5, 6, 7, 8, 9]), np.array([0, 4, 5]), ("ann", "bob"))
@@ -29,7 +28,6 @@ def leave_one_out(log: InteractionLog) -> Split:
     """
     users = np.flatnonzero(log.lengths >= MIN_EVENTS)
     if not len(users):
-        short = f"none of the {log.user_count} users"
         short = f"none of the {log.user_count} users has {MIN_EVENTS} events"
         raise DataError(f"{short}; leave-one-out needs one who has")
     ends = log.offsets[1:][users]
@@ -49,11 +47,9 @@ def keep_events(log: InteractionLog, keep: np.ndarray) -> InteractionLog:
 def check_trainable(split: Split) -> None:
     """Refuse data where no user has two training events, as no model can be trained on it."""
     if split.train.lengths.max(initial=0) < 2:
-        raise DataError(
-            "there is nothing to train on: without their last two events, which are for validation "
-            f"and test, none of the {split.train.user_count:,} users has two. Give at least one "
-            "user four events, or run popularity, which needs no training"
-        )
+        left = f"validation and test leave none of the {split.train.user_count:,} users two events"
+        remedy = "give a user four, or run popularity, which needs no training"
+        raise DataError(f"there is nothing to train on: {left}; {remedy}")
 
 
 def sample_users(
@@ -66,12 +62,11 @@ def sample_users(
         return log, catalog
     rng = np.random.default_rng(derive_seed(seed, "sample users"))
     users = np.sort(rng.choice(log.user_count, count, replace=False))
-    take = np.isin(np.repeat(np.arange(log.user_count), log.lengths), users)
-    items, numbers = np.unique(log.items[take], return_inverse=True)
+    kept = keep_events(log, np.isin(np.repeat(np.arange(log.user_count), log.lengths), users))
+    items, numbers = np.unique(kept.items, return_inverse=True)
     offsets = np.concatenate([[0], np.cumsum(log.lengths[users])])
     keys = tuple(log.user_keys[user] for user in users)
-    times = None if log.times is None else log.times[take]
-    return InteractionLog(numbers, offsets, keys, times), select_items(catalog, items)
+    return InteractionLog(numbers, offsets, keys, kept.times), select_items(catalog, items)
 
 
 def shuffle_ties(log: InteractionLog, seed: int) -> InteractionLog:

@@ -47,10 +47,9 @@ def nanoseconds_of(values: pd.Series, place: str) -> Nanoseconds:
     dates = pd.to_datetime(text[is_date], format="ISO8601", utc=True, errors="coerce")
     bad = np.flatnonzero(is_date)[dates.isna().to_numpy()]
     if len(bad):
-        raise DataError(
-            f"{row_name(int(bad[0]))} has timestamp {text.iloc[bad[0]][:40]!r}, which is neither "
-            f"seconds nor an ISO 8601 date ({len(bad)} such rows); write 1546300800 or 2019-01-01"
-        )
+        row = f"{row_name(int(bad[0]))} has timestamp {text.iloc[bad[0]][:40]!r}"
+        wanted = f"neither seconds nor an ISO 8601 date ({len(bad)} such rows)"
+        raise DataError(f"{row}, which is {wanted}; write 1546300800 or 2019-01-01")
     if is_date.all():
         return _of_dates(dates, text, row_name)
     if is_date.any():
@@ -109,10 +108,9 @@ def keys_of(values: pd.Series, place: str) -> pd.Series:
         unsafe = np.flatnonzero((values % 1 != 0) | (values.abs() > _EXACT_FLOAT))
         if len(unsafe):
             value = f"{values.name} {float(values.iloc[unsafe[0]])!r}"
-            raise DataError(
-                f"row {unsafe[0] + 1} of {place} has {value}, which is no exact whole number "
-                f"({len(unsafe)} such rows); write keys as text or whole numbers"
-            )
+            row = f"row {unsafe[0] + 1} of {place} has {value}, which is no exact whole number"
+            remedy = "write keys as text or whole numbers"
+            raise DataError(f"{row} ({len(unsafe)} such rows); {remedy}")
         values = values.astype(np.int64)
     keys = values.astype(str)
     blank = np.flatnonzero(keys.str.strip() == "")

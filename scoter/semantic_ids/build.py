@@ -23,12 +23,8 @@ def build_semantic_ids(
 
     Items of equal codes are told apart as `config.collisions` says; where more items share their
     first codes than the last codebook has codes, one more level is added instead of reassigning.
-    The report holds what was done and the fields of `IdDiagnostics`.
-
-    Raises:
-        CollapseError: vectors that are nearly equal but not all equal, or a level of codes that
-            tells nothing apart where codebooks are not cut for a small catalogue.
-        DataError: a vector holds NaN or infinity.
+    The report holds what was done and the fields of `IdDiagnostics`. Vectors that are nearly but
+    not all equal, and a level of codes that tells nothing apart, are a `CollapseError`.
 
     Example:
         >>> vectors = np.random.default_rng(0).normal(size=(100, 8))

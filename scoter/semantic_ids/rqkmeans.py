@@ -34,10 +34,9 @@ def fit_rqkmeans(vectors: Vectors, config: SemanticIdConfig, seed: int) -> Quant
     """
     levels, size, components = config.levels, config.codebook_size, config.components
     if min(levels, size, components) < 1 or size > len(vectors):
-        raise ConfigError(
-            f"levels = {levels}, codebook_size = {size}, components = {components} with "
-            f"{len(vectors)} items: all must be positive, and codebook_size at most the items"
-        )
+        given = f"levels = {levels}, codebook_size = {size}, components = {components}"
+        wanted = "all must be positive, and codebook_size at most the items"
+        raise ConfigError(f"{given} with {len(vectors)} items: {wanted}")
     before = residual = principal_axes(vectors, components)
     codes, codebooks = np.empty((len(vectors), levels), np.int64), []
     for level in range(levels):
@@ -68,7 +67,10 @@ def kmeans(points: Points, clusters: int, seed: int, grouped: bool = True) -> Po
     rng = np.random.default_rng(seed)
     init = "k-means++"
     if not grouped:
-        init = _partition_means(points, rng.permutation(len(points)) % clusters)
+        part = rng.permutation(len(points)) % clusters
+        sums = np.zeros((clusters, points.shape[1]))
+        np.add.at(sums, part, points)
+        init = (sums / np.bincount(part)[:, None]).astype(np.float32)
     drawn = int(rng.integers(2**32))
     model = KMeans(clusters, max_iter=ROUNDS, random_state=drawn).set_params(init=init, n_init=1)
     with warnings.catch_warnings():
@@ -81,9 +83,3 @@ def nearest(points: Points, centroids: Points) -> Int[np.ndarray, " items"]:
     parts = [points[start : start + AT_ONCE] for start in range(0, len(points), AT_ONCE)]
     squares = np.square(centroids).sum(axis=1)
     return np.concatenate([(squares - 2 * part @ centroids.T).argmin(axis=1) for part in parts])
-
-
-def _partition_means(points: Points, part: Int[np.ndarray, " points"]) -> Points:
-    sums = np.zeros((part.max() + 1, points.shape[1]))
-    np.add.at(sums, part, points)
-    return (sums / np.bincount(part)[:, None]).astype(np.float32)

@@ -245,7 +245,8 @@ def _publish(
         reason = f"the sentence cache {folder} cannot be written ({error})"
         raise StoreError(f"{reason}; free space there and run again") from None
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.exists():
+            partial.unlink()
 
 
 @lru_cache(maxsize=1)

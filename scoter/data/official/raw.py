@@ -87,24 +87,22 @@ def read_metadata(
 ) -> dict[str, Mapping[str, Cell]]:
     """Title, brand, categories and price (Yelp: title and categories) of each wanted item.
 
-    An item that comes twice keeps its first description. What is not known is `''`, `()` or NaN. A
-    missing or malformed file is a `DataError`.
+    An item that comes twice keeps its first description. What is not known is `''`, `()` or NaN.
     """
-    describe, load = {
-        "amazon-2014": (_amazon_2014_item, _python_or_json),
-        "amazon-2018": (_amazon_2018_item, parse_json),
-        "yelp": (_yelp_item, parse_json),
-    }[release]
+    is_2014 = release == "amazon-2014"
+    layout = ("categories", None, "") if is_2014 else ("category", "</span>", "by\n")
     key_name = "business_id" if release == "yelp" else "asin"
 
     def is_unwanted(line: bytes) -> bool:  # most lines are, and a Python dict is slow to read
-        first = _ASIN_FIRST.match(line) if release == "amazon-2014" else None
+        first = _ASIN_FIRST.match(line) if is_2014 else None
         return first is not None and first[1].decode(errors="replace") not in wanted
 
     def read(record: Record) -> tuple[str, dict[str, Cell]]:
-        return _key(record[key_name]), describe(record)
+        key = _key(record[key_name])
+        return key, _yelp_item(record) if release == "yelp" else _amazon_item(record, *layout)
 
     result: dict[str, Mapping[str, Cell]] = {}
+    load = _python_or_json if is_2014 else parse_json
     for key, cells in _records(path, load, read, is_unwanted):
         if key in wanted:
             result.setdefault(key, cells)
@@ -182,27 +180,17 @@ def _key(value: object) -> str:
     return value
 
 
-def _amazon_2014_item(record: Record) -> dict[str, Cell]:
-    categories = _path(record.get("categories"))
-    return _amazon_item(record, record.get("brand"), categories)
-
-
-def _amazon_2018_item(record: Record) -> dict[str, Cell]:
-    brand = str(record.get("brand") or "").removeprefix("by\n")
-    return _amazon_item(record, brand, _path(record.get("category"), end="</span>"))
-
-
-def _amazon_item(record: Record, brand: object, categories: tuple[str, ...]) -> dict[str, Cell]:
+def _amazon_item(record: Record, levels: str, end: str | None, by: str) -> dict[str, Cell]:
+    categories = _path(record.get(levels), end)
     title, price = _clean(record.get("title")), _price(record.get("price"))
-    return {"title": title, "brand": _clean(brand), "categories": categories, "price": price}
+    brand = _clean(str(record.get("brand") or "").removeprefix(by))
+    return {"title": title, "brand": brand, "categories": categories, "price": price}
 
 
 def _yelp_item(record: Record) -> dict[str, Cell]:
     levels = record.get("categories")
-    return {
-        "title": _clean(record.get("name")),
-        "categories": _path(levels.split(",") if isinstance(levels, str) else levels),
-    }
+    categories = _path(levels.split(",") if isinstance(levels, str) else levels)
+    return {"title": _clean(record.get("name")), "categories": categories}
 
 
 def _path(levels: object, end: str | None = None) -> tuple[str, ...]:
