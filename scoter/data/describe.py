@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scoter.data.sequences import UNKNOWN_TIME
+from scoter.data.split import UNKNOWN_TIME
 from scoter.types import Catalog, InteractionLog, Json, Split
 
 _DAY = 86_400  # seconds

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
-from scoter.data.sequences import UNKNOWN_TIME, assemble_log
 from scoter.data.sources import PREPARED_FILES
+from scoter.data.split import UNKNOWN_TIME, assemble_log
 from scoter.data.times import check_seconds
 from scoter.errors import DataError
 from scoter.storage.store import hash_file
@@ -112,7 +112,6 @@ def _read(path: Path) -> pa.Table:
 
 
 def _column(table: pa.Table, name: str, path: Path, wanted: str, *kinds: Kind) -> pa.ChunkedArray:
-    """A column without nulls, of one of some kinds."""
     if name not in table.column_names:
         raise DataError(f"{path} has no column {name!r}; it has {', '.join(table.column_names)}")
     values = table[name]

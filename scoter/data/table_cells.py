@@ -54,10 +54,9 @@ def nanoseconds_of(values: pd.Series, place: str) -> Nanoseconds:
         return _of_dates(dates, text, row_name)
     if is_date.any():
         date, number = int(is_date.argmax()), int(is_date.argmin())
-        raise DataError(
-            f"{row_name(date)} has timestamp {text.iloc[date]!r}, a date, but row {number + 1} has "
-            f"{text.iloc[number]!r}, a number; write all as seconds since 1970 or all as dates"
-        )
+        row = f"{row_name(date)} has timestamp {text.iloc[date]!r}, a date, but row {number + 1}"
+        remedy = "write all as seconds since 1970 or all as dates"
+        raise DataError(f"{row} has {text.iloc[number]!r}, a number; {remedy}")
     _of_numbers(numbers.to_numpy(), row_name)
     if text.str.isdecimal().all():
         return text.astype(np.int64).to_numpy() * SECOND
@@ -85,7 +84,6 @@ def _of_numbers(seconds: np.ndarray, row_name: RowName) -> Nanoseconds:
 
 
 def _numbers(text: pd.Series) -> pd.Series:
-    """Cells as floats, NaN where they are no numbers."""
     try:
         return pd.Series(pd.to_numeric(text, errors="coerce"), dtype=float)
     except OverflowError:  # pandas does not survive hundreds of digits; to Python they are infinite
@@ -122,10 +120,9 @@ def keys_of(values: pd.Series, place: str) -> pd.Series:
         known = first.setdefault(plain_key(key), key)
         if known != key:
             rows = [np.flatnonzero(keys == spelling)[0] + 1 for spelling in (key, known)]
-            raise DataError(
-                f"row {rows[0]} of {place} has {values.name} {key!r}, but row {rows[1]} has "
-                f"{known!r}: other blanks, '.0' or Unicode form; write each key in one way"
-            )
+            row = f"row {rows[0]} of {place} has {values.name} {key!r}, but row {rows[1]} has"
+            forms = f"{known!r}: other blanks, '.0' or Unicode form"
+            raise DataError(f"{row} {forms}; write each key in one way")
     return keys
 
 

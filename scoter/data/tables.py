@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from scoter.data.sequences import assemble_log, random_numbers, select_items
+from scoter.data.split import assemble_log, random_numbers, select_items
 from scoter.data.table_cells import SECOND, cells_of, keys_of, nanoseconds_of, plain_key
 from scoter.data.table_files import Table
 from scoter.errors import DataError

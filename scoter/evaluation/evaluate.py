@@ -107,7 +107,6 @@ def _by_metric(rows: Mapping[str, Estimate]) -> pd.DataFrame:
 def _rankings(
     answers: pd.DataFrame, dataset: "Dataset", users: list[str], numbers: np.ndarray
 ) -> Rankings:
-    """The answers as numbers, rows in the order of `users`."""
     row = pd.Index(users, dtype=object).get_indexer(pd.Index(answers["user"], dtype=object))
     item = dataset.item_numbers.get_indexer(pd.Index(answers["item"], dtype=object))
     place = answers["rank"].to_numpy() - 1

@@ -62,7 +62,6 @@ def _quantise(vectors: Vectors, config: SemanticIdConfig, seed: int) -> Quantise
 
 
 def _unique(quantised: Quantised, config: SemanticIdConfig, seed: int) -> tuple[SemanticIds, str]:
-    """Semantic IDs, and how their collisions were resolved."""
     codes, sizes = quantised.codes, (config.codebook_size,) * config.levels
     fits = group_sizes(codes[:, :-1]).max() <= config.codebook_size
     if config.collisions == "reassign" and fits:

@@ -44,11 +44,11 @@ def check_collapse(codes: Codes, codebook_sizes: Sequence[int]) -> None:
         used = codes[together, level]
         least = 1 + LEAST_PERPLEXITY * (min(size, len(used)) - 1)
         if len(used) > 1 and _perplexity(used) < least:
-            raise CollapseError(
-                f"semantic IDs collapsed at level {level + 1}: {len(np.unique(used))} of {size} "
-                f"codes tell {len(used)} items apart, with perplexity {_perplexity(used):.2f} (at "
-                f"least {least:.2f} is wanted); check the item vectors, or use method=rqkmeans"
-            )
+            codes_used = f"{len(np.unique(used))} of {size} codes tell {len(used)} items apart"
+            health = f"{codes_used}, with perplexity {_perplexity(used):.2f}; at least {least:.2f}"
+            remedy = "check the item vectors, or choose semantic_ids.method=rqkmeans"
+            start = f"semantic IDs collapsed at level {level + 1}"
+            raise CollapseError(f"{start}: {health} is wanted; {remedy}")
         together = group_sizes(codes[:, : level + 1]) > 1
 
 

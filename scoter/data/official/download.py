@@ -61,10 +61,9 @@ def download(
             break
         failures = 1 if _size(part) > before else failures + 1
         if failures >= attempts:
-            raise DataError(
-                f"{address} could not be downloaded after {attempts} attempts ({failure}). Run the "
-                f"same command again to go on, or fetch the file by hand into {path.parent}"
-            )
+            start = f"{address} could not be downloaded after {attempts} attempts ({failure})"
+            remedy = f"Run the same command again, or fetch the file by hand into {path.parent}"
+            raise DataError(f"{start}. {remedy}")
         time.sleep(wait_s(failures - 1))
     verify(path, part, address)
     with writing(path):

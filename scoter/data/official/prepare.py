@@ -9,9 +9,9 @@ from jaxtyping import Bool, Int
 from tqdm import tqdm
 
 from scoter.data.official.download import fetch
-from scoter.data.official.raw import RawReviews, raw_file, read_metadata, read_reviews
-from scoter.data.sequences import assemble_log, random_numbers
+from scoter.data.official.raw import Cells, RawReviews, raw_file, read_metadata, read_reviews
 from scoter.data.sources import CACHE, Source, check_counts, source_named
+from scoter.data.split import assemble_log, random_numbers
 from scoter.errors import DataError
 from scoter.types import Catalog, Cell, InteractionLog
 
@@ -88,7 +88,6 @@ def k_core(users: Events, items: Events, k: int) -> Bool[np.ndarray, " events"]:
 def _log(
     reviews: RawReviews, keep: Int[np.ndarray, " kept"], name: str
 ) -> tuple[InteractionLog, tuple[str, ...]]:
-    """The log of the kept reviews, and the keys of its items."""
     users, user_numbers = np.unique(reviews.users[keep], return_inverse=True)
     items, item_numbers = np.unique(reviews.items[keep], return_inverse=True)
     times = reviews.times[keep]
@@ -100,9 +99,7 @@ def _log(
     return assemble_log(user_numbers[order], numbers, times[order], user_keys), keys
 
 
-def _columns(
-    keys: tuple[str, ...], metadata: Mapping[str, Mapping[str, Cell]]
-) -> dict[str, tuple[Cell, ...]]:
+def _columns(keys: tuple[str, ...], metadata: Mapping[str, Cells]) -> dict[str, tuple[Cell, ...]]:
     if not metadata:
         return {}
     absent: dict[str, Cell] = {"title": "", "brand": "", "categories": (), "price": float("nan")}

@@ -37,6 +37,9 @@ _UNREADABLE = (ValueError, SyntaxError, TypeError, AttributeError, OverflowError
 
 Record = dict[str, object]
 Result = TypeVar("Result")
+Cells = Mapping[str, Cell]
+Load = Callable[[str], object]
+Read = Callable[[Record], Result]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +85,7 @@ def read_reviews(path: Path, release: Release) -> RawReviews:
     return RawReviews(*arrays, user_keys=tuple(users), item_keys=tuple(items))
 
 
-def read_metadata(
-    path: Path, release: Release, wanted: Container[str]
-) -> dict[str, Mapping[str, Cell]]:
+def read_metadata(path: Path, release: Release, wanted: Container[str]) -> dict[str, Cells]:
     """Title, brand, categories and price (Yelp: title and categories) of each wanted item.
 
     An item that comes twice keeps its first description. What is not known is `''`, `()` or NaN.
@@ -101,7 +102,7 @@ def read_metadata(
         key = _key(record[key_name])
         return key, _yelp_item(record) if release == "yelp" else _amazon_item(record, *layout)
 
-    result: dict[str, Mapping[str, Cell]] = {}
+    result: dict[str, Cells] = {}
     load = _python_or_json if is_2014 else parse_json
     for key, cells in _records(path, load, read, is_unwanted):
         if key in wanted:
@@ -110,10 +111,7 @@ def read_metadata(
 
 
 def _records(
-    path: Path,
-    load: Callable[[str], object],
-    read: Callable[[Record], Result],
-    skip: Callable[[bytes], bool],
+    path: Path, load: Load, read: Read[Result], skip: Callable[[bytes], bool]
 ) -> Iterator[Result]:
     """What `read` makes of each line that is not skipped."""
     if not path.is_file():
@@ -132,9 +130,7 @@ def _records(
         raise DataError(f"{path} is empty; delete it and download it again")
 
 
-def _parsed(
-    line: bytes, place: str, load: Callable[[str], object], read: Callable[[Record], Result]
-) -> Result:
+def _parsed(line: bytes, place: str, load: Load, read: Read[Result]) -> Result:
     try:
         record = load(decoded(line, place))
         if not isinstance(record, dict):
