@@ -133,11 +133,10 @@ def load_dataset(
         >>> len(shop.users), shop.interactions.columns.tolist()
         (40, ['user', 'item', 'timestamp'])
     """
-    folder = None if data_dir is None else Path(data_dir)
-    if name != SIMULATED:
-        return open_dataset(DataConfig(name, max_users=users), folder, seed)
-    size = SimulatedConfig(users=users) if users else SimulatedConfig()
-    return open_dataset(DataConfig(name, simulated=size), folder, seed)
+    config = DataConfig(name, max_users=users)
+    if name == SIMULATED and users:
+        config = DataConfig(name, simulated=SimulatedConfig(users=users))
+    return open_dataset(config, None if data_dir is None else Path(data_dir), seed)
 
 
 def open_dataset(config: DataConfig, data_dir: Path | None = None, seed: int = 0) -> Dataset:

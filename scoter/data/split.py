@@ -86,13 +86,7 @@ def shuffle_ties(log: InteractionLog, seed: int) -> InteractionLog:
 def assemble_log(
     users: Events, items: Events, times: Events | None, user_keys: tuple[str, ...]
 ) -> InteractionLog:
-    """Group events by user number, each user's events in the order given (never re-sorted).
-
-    Example:
-        >>> log = assemble_log(np.array([1, 0, 1]), np.array([7, 8, 9]), None, ("a", "b"))
-        >>> log.sequence(1).tolist()
-        [7, 9]
-    """
+    """Group events by user number, each user's events in the order given (never re-sorted)."""
     order = np.argsort(users, kind="stable")
     offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(user_keys)))])
     sorted_times = None if times is None else times[order]

@@ -67,12 +67,8 @@ def evaluate(
     """Rank the whole catalogue for every user of a part, from the items before the held-out one.
 
     The recommender gets users' keys and cut histories, never a target. To withhold test items from
-    its fit as well, fit it on `dataset.without_test()`.
-
-    Args:
-        part: `valid` or `test`.
-        name: what it is called in differences; by default its class.
-        seed: of the bootstrap.
+    its fit as well, fit it on `dataset.without_test()`. `name` is what differences call it (by
+    default its class), and `seed` decides the bootstrap.
     """
     histories, targets = dataset.split.histories(part), dataset.split.targets(part)
     keys = np.asarray(dataset.catalog.keys, dtype=object)

@@ -73,10 +73,6 @@ def paired_p_value(a: Float[np.ndarray, " users"], b: Float[np.ndarray, " users_
     """The two-sided p-value of the paired t-test that a - b has mean zero; 1 where they are equal.
 
     Source: Student, The Probable Error of a Mean, Biometrika 1908.
-
-    Example:
-        >>> round(paired_p_value(np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0, 1.0])), 4)
-        0.0572
     """
     from scipy.special import stdtr
 

@@ -43,8 +43,7 @@ def build_semantic_ids(
     config = replace(config, codebook_size=size)
     quantised = _quantise(vectors, config, seed)
     sizes = (size,) * config.levels
-    # k-means has no training that could fail, and in a small catalogue of which little is known
-    # most items rightly share a cell.
+    # k-means cannot fail in training, and most items of a small catalogue may rightly share a cell.
     if config.method == "rqvae" or not is_cut:
         check_collapse(quantised.codes[distinct], sizes)
     ids, collisions = _unique(quantised, config, seed)

@@ -95,13 +95,6 @@ def ppmi(train: InteractionLog, item_count: int, window: int = WINDOW) -> csr_ma
 
     n_ij counts the pairs of events of one user at most `window` events apart whose items are i and
     j, in both orders; n_i and n are its sums. Pairs of an item with itself do not count.
-
-    Example:
-        >>> items, offsets = np.array([0, 1, 0, 1, 2, 3]), np.array([0, 2, 4, 6])
-        >>> log = InteractionLog(items, offsets, ("a", "b", "c"))
-        >>> ratios = np.exp(ppmi(log, 4).toarray())  # 2 x 6 / (2 x 2) and 1 x 6 / (1 x 1)
-        >>> ratios[[0, 2], [1, 3]].round(9)
-        array([3., 6.])
     """
     shape = (item_count, item_count)
     user = np.repeat(np.arange(train.user_count, dtype=np.int32), train.lengths)

@@ -256,9 +256,7 @@ def _load(encoder: str) -> "SentenceTransformer":
     return model.eval()
 
 
-def _to_fp32(
-    _module: object, _inputs: object, features: "dict[str, Tensor]"
-) -> "dict[str, Tensor]":
+def _to_fp32(_module: object, _input: object, features: dict[str, "Tensor"]) -> dict[str, "Tensor"]:
     """Pool and normalise in fp32, whatever the transformer's precision."""
     return {**features, "token_embeddings": features["token_embeddings"].float()}
 

@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 _OUTPUTS = (":(top,exclude)benchmarks/results",)
 _NO_STAGES = ("partial", "sentences", "replies", "reason")
-_NOT_WRITTEN = (
-    "the store {} could not be written ({}); nothing finished was lost. Free space or permissions "
-    "there, or point SCOTER_STORE elsewhere, and run again"
-)
 Config: TypeAlias = "DataclassInstance | Mapping[str, object]"
 Build = Callable[[Path, Path], None]  # writes files into `out`; `scratch` survives a kill
 
@@ -335,4 +331,6 @@ def _store_errors(root: Path) -> Iterator[None]:
     except OSError as error:
         if error.filename is not None and not str(error.filename).startswith(str(root)):
             raise
-        raise StoreError(_NOT_WRITTEN.format(root, error.strerror or error)) from error
+        reason = f"the store {root} could not be written ({error.strerror or error})"
+        remedy = "Free space or permissions there, or point SCOTER_STORE elsewhere, and run again"
+        raise StoreError(f"{reason}; nothing finished was lost. {remedy}") from error

@@ -157,9 +157,7 @@ def _amazon_review(record: Record) -> tuple[str, str, int]:
 
 
 def _yelp_review(record: Record) -> tuple[str, str, int] | None:
-    date = record["date"]
-    if not isinstance(date, str):
-        raise TypeError(f"a date is text, and {str(date)[:40]!r} is not")
+    date = _key(record["date"], "a date")
     if not YELP_WINDOW[0] <= date[:10] <= YELP_WINDOW[1]:
         return None
     if not _DATE.fullmatch(date):
@@ -168,10 +166,10 @@ def _yelp_review(record: Record) -> tuple[str, str, int] | None:
     return _key(record["user_id"]), _key(record["business_id"]), second
 
 
-def _key(value: object) -> str:
+def _key(value: object, what: str = "a key") -> str:
     """A user's or item's key: text that can be written down again."""
     if not isinstance(value, str):
-        raise TypeError(f"a key is text, and {str(value)[:40]!r} is not")
+        raise TypeError(f"{what} is text, and {str(value)[:40]!r} is not")
     value.encode()  # half of a character pair is a UnicodeError, which is a ValueError
     return value
 
