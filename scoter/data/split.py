@@ -94,7 +94,7 @@ def assemble_log(
 
 
 def random_numbers(count: int, seed: int, name: str) -> Int[np.ndarray, " items"]:
-    """A random number in 0..count-1 for each item; first appearance would tell the order."""
+    """A random number in 0..count-1 for each item; numbers by first appearance tell the order."""
     return np.random.default_rng(derive_seed(seed, "item numbers", name)).permutation(count)
 
 

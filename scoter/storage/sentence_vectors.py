@@ -194,8 +194,8 @@ def _shards(
 
                 def read(shard: safe_open = shard, path: Path = path) -> np.ndarray:
                     vectors, known = shard.get_tensor("vectors"), shard.metadata() or {}
-                    found = hashlib.sha256(vectors.tobytes()).hexdigest()
-                    if known.get(_CHECKED, found) != found:  # shards of older versions have none
+                    digest = hashlib.sha256(vectors.tobytes()).hexdigest()
+                    if known.get(_CHECKED, digest) != digest:  # shards of older versions have none
                         damage = f"a shard {path} that was altered since it was written"
                         raise StoreError(f"the sentence cache has {damage}; {_REMAKE}")
                     return vectors
