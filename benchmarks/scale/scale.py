@@ -132,7 +132,7 @@ def open_data(work: Path, share: float) -> dict[str, Any]:
 
 
 def items(work: Path, share: float) -> dict[str, Any]:
-    from scoter.semantic_ids.cooccurrence import cooccurrence_vectors, directions
+    from scoter.semantic_ids.vectors import cooccurrence_vectors, directions
     from scoter.storage.arrays import save_arrays
 
     catalog, train, _ = _open(work)

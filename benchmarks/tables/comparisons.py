@@ -13,7 +13,7 @@ from benchmarks.suite.recipes import equal_budget
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics
 from scoter.evaluation.metrics import per_user
-from scoter.evaluation.significance import Difference, holm, paired_bootstrap, paired_p_value
+from scoter.evaluation.significance import Estimate, holm, paired_bootstrap, paired_p_value
 
 METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 COMPARED = ("recall@10", "ndcg@10")
@@ -35,7 +35,7 @@ class Comparison:
     baseline: str
     metric: str
     lift: float  # relative gain, percent
-    difference: Difference | None = None  # in the metric's unit; None: the two share no seed
+    difference: Estimate | None = None  # in the metric's unit; None: the two share no seed
     p_value: float | None = None  # of a paired t-test over users
     corrected: float | None = None  # Holm's p-value over all comparisons of the dataset
 
@@ -70,7 +70,7 @@ def compare(results: Path | str = RESULTS, dataset: str = "beauty") -> list[Comp
 
 def difference(
     results: Path | str, dataset: str, method: str, baseline: str, metric: str
-) -> Difference | None:
+) -> Estimate | None:
     """`method` minus `baseline` at the seeds of both; None where they cannot be compared."""
     rows = rows_of_split(results, dataset)
     shared = sorted(_seeds(rows, method) & _seeds(rows, baseline))
@@ -111,7 +111,7 @@ def _seeds(rows: Sequence[Row], method: str) -> set[int]:
 
 def _paired(
     results: Path, dataset: str, method: str, baseline: str, metric: str, seeds: Sequence[int]
-) -> tuple[Difference, float] | None:
+) -> tuple[Estimate, float] | None:
     """Method minus baseline over users, from the seeds that both have ranks of; None without."""
     pairs = [
         [ranks_path(results, dataset, name, seed, "test") for name in (method, baseline)]
@@ -124,7 +124,7 @@ def _paired(
 
 
 @lru_cache(maxsize=4096)
-def _measured(files: tuple[tuple[Path, int, int], ...], metric: str) -> tuple[Difference, float]:
+def _measured(files: tuple[tuple[Path, int, int], ...], metric: str) -> tuple[Estimate, float]:
     paths, values = [path for path, _, _ in files], []
     for pair in zip(paths[::2], paths[1::2], strict=True):
         ours, theirs = (load_user_metrics(path) for path in pair)

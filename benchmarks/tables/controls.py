@@ -28,7 +28,7 @@ def controls_table(results: Path | str = RESULTS, dataset: str = "beauty-quarter
     """One row for each arm of TIGER: TIGER, mean pool and SCoTER first, then by NDCG@10.
 
     Columns: method; added (parameters beyond TIGER's; TIGER's own in its row); recall@10 and
-    ndcg@10 (means over seeds, test); and `PAIRS`, each a `Difference` or None.
+    ndcg@10 (means over seeds, test); and `PAIRS`, each a `Estimate` or None.
     """
     rows = comparisons.rows_of_split(results, dataset)
     configs = {row["method"]: json.loads(row["config"]) for row in rows}

@@ -25,7 +25,7 @@ from paper_figures.style import (
     panels,
     styled,
 )
-from scoter.evaluation.significance import Difference, Estimate
+from scoter.evaluation.significance import Estimate
 
 BENCHMARKS = ("beauty", "sports", "toys", "yelp")
 COMPARED = ("sasrec-ce", "tiger-meanpool", "scoter")
@@ -143,9 +143,9 @@ def controls(results: Path) -> Picture:
     return picture
 
 
-def _controls(results: Path) -> dict[str, dict[str, Difference]]:
+def _controls(results: Path) -> dict[str, dict[str, Estimate]]:
     """The title of each panel, with the differences to its arms by name."""
-    tables: dict[str, dict[str, Difference]] = {}
+    tables: dict[str, dict[str, Estimate]] = {}
     for dataset in measured_datasets(results):
         gaps = {name: difference(results, dataset, "scoter", name, "recall@10") for name in ARMS}
         known = {name: gap for name, gap in gaps.items() if gap is not None}
@@ -155,8 +155,8 @@ def _controls(results: Path) -> dict[str, dict[str, Difference]]:
         raise NotMeasuredError("no control of structure was trained beside SCoTER")
     tables = {dataset: arms for dataset, arms in tables.items() if dataset not in SHOPS} or tables
     most = max(map(len, tables.values()))
-    drawn: dict[str, dict[str, Difference]] = {}
-    others: dict[str, Difference] = {}
+    drawn: dict[str, dict[str, Estimate]] = {}
+    others: dict[str, Estimate] = {}
     for dataset, arms in tables.items():
         title, named = dataset_name(dataset), {method_name(arm): gap for arm, gap in arms.items()}
         if 2 * len(arms) >= most:

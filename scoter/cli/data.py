@@ -75,7 +75,7 @@ class PrepareOptions:
 @takes(PrepareOptions)
 def prepare_dataset(name: str | None, options: PrepareOptions) -> None:
     """Prepare the registered dataset NAME, downloaded where needed, or your own tables."""
-    from scoter.data.official.obtain import obtain
+    from scoter.data.official.prepare import obtain
     from scoter.data.prepared import save_prepared
     from scoter.data.sources import CACHE
     from scoter.data.tables import load_table

@@ -125,7 +125,7 @@ def run(name: str, options: RunOptions) -> None:
 
 def _with_fallback(chosen: "Experiment", data_dir: Path | None) -> "Experiment":
     """The quickstart takes the simulated shop, and says so, where Beauty cannot be had."""
-    from scoter.data.official.obtain import obtain
+    from scoter.data.official.prepare import obtain
     from scoter.data.prepared import save_prepared
     from scoter.data.sources import CACHE, locate
     from scoter.errors import DataError

@@ -41,7 +41,7 @@ class Dataset:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Dataset":
-        """A prepared folder, as `scoter data prepare` writes one; any other is a `DataError`."""
+        """A prepared folder, as `scoter data prepare` writes one."""
         path = Path(folder)
         log, catalog = load_prepared(path)
         return cls(log, catalog, _digest(fingerprint(path)), str(path), path.name)
@@ -133,19 +133,17 @@ def load_dataset(
         >>> len(shop.users), shop.interactions.columns.tolist()
         (40, ['user', 'item', 'timestamp'])
     """
-    folder = None if data_dir is None else Path(data_dir)
-    if name != SIMULATED:
-        return open_dataset(DataConfig(name, max_users=users), folder, seed)
-    size = SimulatedConfig(users=users) if users else SimulatedConfig()
-    return open_dataset(DataConfig(name, simulated=size), folder, seed)
+    config = DataConfig(name, max_users=users)
+    if name == SIMULATED and users:
+        config = DataConfig(name, simulated=SimulatedConfig(users=users))
+    return open_dataset(config, None if data_dir is None else Path(data_dir), seed)
 
 
 def open_dataset(config: DataConfig, data_dir: Path | None = None, seed: int = 0) -> Dataset:
     """The dataset that a config names, or `max_users` of its users drawn at random.
 
     `seed` decides the simulated shop and the sample of users, nothing else. A plug-in comes before
-    a folder of the same name. Raises `DataError` where it is found nowhere, or a public dataset has
-    other counts than published, and `ConfigError` where the config contradicts itself.
+    a folder of the same name. A public dataset must have the counts that were published.
     """
     if config.max_users < 0:
         raise ConfigError(f"data.max_users is {config.max_users}; use 0 (all users) or more")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scoter.data.sequences import UNKNOWN_TIME
+from scoter.data.split import UNKNOWN_TIME
 from scoter.types import Catalog, InteractionLog, Json, Split
 
 _DAY = 86_400  # seconds
@@ -51,12 +51,8 @@ def _last_two_tied(log: InteractionLog, split: Split, unit: int) -> float | None
 
 
 def _sample(log: InteractionLog, catalog: Catalog, user: int) -> Json:
-    names = [_name(catalog, item) for item in log.sequence(user).tolist()]
+    columns = [catalog.columns[name] for name in ("title", "phrase") if name in catalog.columns]
+    columns.append(catalog.keys)
+    items = log.sequence(user).tolist()
+    names = [next(str(cells[item]) for cells in columns if cells[item]) for item in items]
     return {"user": log.user_keys[user], "items": [*names]}
-
-
-def _name(catalog: Catalog, item: int) -> str:
-    for column in ("title", "phrase"):
-        if column in catalog.columns and catalog.columns[column][item]:
-            return str(catalog.columns[column][item])
-    return catalog.keys[item]

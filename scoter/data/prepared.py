@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
-from scoter.data.sequences import UNKNOWN_TIME, assemble_log
 from scoter.data.sources import PREPARED_FILES
+from scoter.data.split import UNKNOWN_TIME, assemble_log
 from scoter.data.times import check_seconds
 from scoter.errors import DataError
 from scoter.storage.store import hash_file
@@ -51,8 +51,7 @@ def load_prepared(folder: Path) -> tuple[InteractionLog, Catalog]:
 def save_prepared(log: InteractionLog, catalog: Catalog, folder: Path) -> None:
     """Write a prepared folder that `load_prepared` reads back to the same values.
 
-    A folder that cannot be written is a `StoreError`; what was there before is still there. The
-    column names `item` and `key` are reserved.
+    A folder that cannot be written keeps what it held. The columns `item` and `key` are reserved.
     """
     taken = {"item", "key"} & set(catalog.columns)
     if taken:
@@ -113,7 +112,6 @@ def _read(path: Path) -> pa.Table:
 
 
 def _column(table: pa.Table, name: str, path: Path, wanted: str, *kinds: Kind) -> pa.ChunkedArray:
-    """A column without nulls, of one of some kinds."""
     if name not in table.column_names:
         raise DataError(f"{path} has no column {name!r}; it has {', '.join(table.column_names)}")
     values = table[name]
@@ -136,10 +134,9 @@ def _log(table: pa.Table, path: Path, item_count: int) -> InteractionLog:
     users, items = _numbers(table, "user", path), _numbers(table, "item", path)
     outside = np.flatnonzero((items < 0) | (items >= item_count))
     if len(outside):
-        raise DataError(
-            f"row {outside[0]} of {path} names item {items[outside[0]]}, which items.parquet does "
-            f"not have (it has 0..{item_count - 1}); {len(outside)} such rows. Add the item"
-        )
+        known = f"items.parquet does not have (it has 0..{item_count - 1})"
+        row = f"row {outside[0]} of {path} names item {items[outside[0]]}, which {known}"
+        raise DataError(f"{row}; {len(outside)} such rows. Add the item")
     times = _times(table, path) if _holds(table, "timestamp") else None
     numbers, first, codes = np.unique(users, return_index=True, return_inverse=True)
     keys = _keys(table.take(first), "user_key", [f"user {number}" for number in numbers], path)
@@ -148,10 +145,9 @@ def _log(table: pa.Table, path: Path, item_count: int) -> InteractionLog:
         written = text.dictionary_encode(null_encoding="encode").indices.to_numpy()
         differs = np.flatnonzero(written != written[first][codes])
         if len(differs):
-            raise DataError(
-                f"row {differs[0]} of {path} has another user_key than user "
-                f"{users[differs[0]]} has before ({len(differs)} such rows); give each user one key"
-            )
+            before = f"another user_key than user {users[differs[0]]} has before"
+            row = f"row {differs[0]} of {path} has {before} ({len(differs)} such rows)"
+            raise DataError(f"{row}; give each user one key")
     return assemble_log(codes, items, times, keys)
 
 

@@ -20,6 +20,7 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.random import Generator
 
 from scoter.config import SimulatedConfig
 from scoter.data.shop_words import BRANDS, PRODUCTS, STYLES
@@ -28,6 +29,8 @@ from scoter.seeding import derive_seed
 from scoter.types import Catalog, InteractionLog
 
 Plans = Int[np.ndarray, "rows steps"]
+Items = Int[np.ndarray, " items"]
+Hidden = Int[np.ndarray, " brands"]
 
 _FIRST_SECOND = 1_704_067_200  # 2024-01-01, UTC
 _DAY = 86_400  # seconds
@@ -41,11 +44,11 @@ class SimulatedShop:
     config: SimulatedConfig
     log: InteractionLog
     catalog: Catalog
-    item_brands: Int[np.ndarray, " items"]
-    item_categories: Int[np.ndarray, " items"]
+    item_brands: Items
+    item_categories: Items
     weights: Float[np.ndarray, " items"]  # probability of an item within its cell
-    brand_numbers: Int[np.ndarray, " brands"]  # the hidden number of each brand
-    categories_by_number: Int[np.ndarray, " brands"]  # the category of each hidden number
+    brand_numbers: Hidden  # the hidden number of each brand
+    categories_by_number: Hidden  # the category of each hidden number
 
     def __post_init__(self) -> None:
         for value in vars(self).values():
@@ -87,10 +90,9 @@ class SimulatedShop:
     def _plans(self) -> Plans:
         count, length = self.config.brands, self.config.plan_length
         if count**length > _MOST_PLANS:
-            raise ConfigError(
-                f"brands={count} and plan_length={length} make {count**length:,} plans; the exact "
-                f"best recall lists them all, so use at most {_MOST_PLANS:,}"
-            )
+            plans = f"brands={count} and plan_length={length} make {count**length:,} plans"
+            most = f"use at most {_MOST_PLANS:,}, as the exact best recall lists all"
+            raise ConfigError(f"{plans}; {most}")
         return np.stack(np.unravel_index(np.arange(count**length), (count,) * length), axis=1)
 
     @cached_property
@@ -128,18 +130,10 @@ def simulate(config: SimulatedConfig, seed: int) -> SimulatedShop:
     cells = rng.permutation(count * count * per_cell).reshape(count, count, per_cell)
     places = np.argsort(cells.ravel())
     categories, brands, ranks = (axis.ravel()[places] for axis in np.indices(cells.shape))
-    brand_numbers, categories_by_number = rng.permutation(count), rng.permutation(count)
-    shoppers_seed = derive_seed(seed, "simulated", "shoppers")
-    return SimulatedShop(
-        config=config,
-        log=_log(config, cells, brand_numbers, categories_by_number, shoppers_seed),
-        catalog=_catalog(config, categories, brands, rng),
-        item_brands=brands,
-        item_categories=categories,
-        weights=_zipf(per_cell)[ranks],
-        brand_numbers=brand_numbers,
-        categories_by_number=categories_by_number,
-    )
+    hidden = rng.permutation(count), rng.permutation(count)
+    log = _log(config, cells, *hidden, derive_seed(seed, "simulated", "shoppers"))
+    catalog, weights = _catalog(config, categories, brands, rng), _zipf(per_cell)[ranks]
+    return SimulatedShop(config, log, catalog, brands, categories, weights, *hidden)
 
 
 def _check(config: SimulatedConfig) -> None:
@@ -161,26 +155,23 @@ def _check(config: SimulatedConfig) -> None:
 
 
 def _log(
-    config: SimulatedConfig,
-    cells: Int[np.ndarray, "categories brands cell"],
-    brand_numbers: Int[np.ndarray, " brands"],
-    categories_by_number: Int[np.ndarray, " brands"],
-    seed: int,
+    config: SimulatedConfig, cells: np.ndarray, numbered: Hidden, categories: Hidden, seed: int
 ) -> InteractionLog:
+    """Histories; `cells` holds items by category, brand and rank, the others as in the shop."""
     rng = np.random.default_rng(seed)
     users, longest, count = config.users, config.max_length, config.brands
     steps, per_cell = config.plan_length, config.items_per_cell
     brands = rng.integers(count, size=(users, longest))
     windows = np.lib.stride_tricks.sliding_window_view(brands, steps, axis=1)
-    numbers = brand_numbers[windows[:, : longest - steps].reshape(-1, steps)]
+    numbers = numbered[windows[:, : longest - steps].reshape(-1, steps)]
     is_ordered = rng.random(len(numbers)) < config.order
     followed = np.where(is_ordered, _follow(numbers, True, count), _follow(numbers, False, count))
     free = rng.integers(count, size=(users, longest))
-    planned = categories_by_number[followed].reshape(users, longest - steps)
+    planned = categories[followed].reshape(users, longest - steps)
     is_noise = rng.random(planned.shape) < config.noise
     later = np.where(is_noise, free[:, steps:], planned)
-    categories = np.concatenate([free[:, :steps], later], axis=1)
-    items = cells[categories, brands, rng.choice(per_cell, size=brands.shape, p=_zipf(per_cell))]
+    drawn = np.concatenate([free[:, :steps], later], axis=1)
+    items = cells[drawn, brands, rng.choice(per_cell, size=brands.shape, p=_zipf(per_cell))]
     times = _FIRST_SECOND + np.cumsum(rng.integers(1, 14 * _DAY, size=brands.shape), axis=1)
     lengths = rng.integers(config.min_length, longest + 1, size=users)
     keep = np.arange(longest) < lengths[:, None]
@@ -188,12 +179,7 @@ def _log(
     return InteractionLog(items[keep], np.concatenate([[0], np.cumsum(lengths)]), keys, times[keep])
 
 
-def _catalog(
-    config: SimulatedConfig,
-    categories: Int[np.ndarray, " items"],
-    brands: Int[np.ndarray, " items"],
-    rng: np.random.Generator,
-) -> Catalog:
+def _catalog(config: SimulatedConfig, categories: Items, brands: Items, rng: Generator) -> Catalog:
     names = list(PRODUCTS)
     titles, paths = [""] * len(categories), [("", "")] * len(categories)
     for category in range(config.brands):
@@ -206,12 +192,8 @@ def _catalog(
             titles[item] = f"{style} {noun}{model} for {names[category].lower()}"
             paths[item] = (names[category], noun)
     prices = np.round(np.exp(rng.normal(3.0, 0.7, len(categories))), 2)
-    columns = {
-        "title": tuple(titles),
-        "brand": tuple(BRANDS[brand] for brand in brands),
-        "categories": tuple(paths),
-        "price": tuple(prices.tolist()),
-    }
+    columns = {"title": tuple(titles), "brand": tuple(BRANDS[brand] for brand in brands)}
+    columns |= {"categories": tuple(paths), "price": tuple(prices.tolist())}
     return Catalog(tuple(f"item-{item}" for item in range(len(categories))), columns)
 
 

@@ -60,11 +60,9 @@ def check_counts(name: str, log: InteractionLog, catalog: Catalog) -> None:
     source = REGISTRY.get(name)
     counts = Counts(log.user_count, catalog.item_count, len(log.items))
     if source is not None and counts != source.counts:
-        raise DataError(
-            f"dataset {name!r} should have {source.counts}, but these files have {counts}; get the "
-            f"release at {source.page}, or use another name (`scoter data prepare {name} "
-            "--other-release --out DIR`)"
-        )
+        differs = f"dataset {name!r} should have {source.counts}, but these files have {counts}"
+        another = f"or use another name (`scoter data prepare {name} --other-release --out DIR`)"
+        raise DataError(f"{differs}; get the release at {source.page}, {another}")
 
 
 def source_named(name: str) -> Source:
@@ -91,10 +89,9 @@ def locate(name: str, data_dir: Path | None = None) -> Path | None:
     for folder in (data_dir, data_dir / name):
         if is_prepared(folder):
             return folder
-    raise DataError(
-        f"--data {data_dir} holds no prepared dataset {name!r}: neither it nor its folder {name!r} "
-        f"has {' and '.join(PREPARED_FILES)}; make one with `scoter data prepare`"
-    )
+    lacks = f"neither it nor its folder {name!r} has {' and '.join(PREPARED_FILES)}"
+    start = f"--data {data_dir} holds no prepared dataset {name!r}: {lacks}"
+    raise DataError(f"{start}; make one with `scoter data prepare`")
 
 
 def prepared_names(data_dir: Path | None = None) -> list[str]:

@@ -1,23 +1,25 @@
-"""Leave-one-out, and smaller or re-ordered versions of a log.
+"""Interaction logs: assembled from rows, split by leave-one-out, sampled and re-ordered.
 
 Limit: leave-one-out mixes calendar times across users (see `scoter.types.Split`).
 """
 
 import numpy as np
+from jaxtyping import Int
 
-from scoter.data.sequences import select_items
 from scoter.errors import DataError
 from scoter.seeding import derive_seed
 from scoter.types import Catalog, InteractionLog, Split, Targets
 
+Events = Int[np.ndarray, " events"]
+
 MIN_EVENTS = 3
+UNKNOWN_TIME = -1  # of an event without a time in a log with times; seconds are never negative
 
 
 def leave_one_out(log: InteractionLog) -> Split:
     """Each user's last item is the test target, the one before it the validation target.
 
-    A user with fewer than three events would have an empty training history, so such a user keeps
-    all events in training and has no target.
+    A user with fewer than three events keeps all of them in training and has no target.
 
     Example:
         >>> log = InteractionLog(np.array([5, 6, 7, 8, 9]), np.array([0, 4, 5]), ("ann", "bob"))
@@ -29,7 +31,6 @@ def leave_one_out(log: InteractionLog) -> Split:
     """
     users = np.flatnonzero(log.lengths >= MIN_EVENTS)
     if not len(users):
-        short = f"none of the {log.user_count} users"
         short = f"none of the {log.user_count} users has {MIN_EVENTS} events"
         raise DataError(f"{short}; leave-one-out needs one who has")
     ends = log.offsets[1:][users]
@@ -49,11 +50,9 @@ def keep_events(log: InteractionLog, keep: np.ndarray) -> InteractionLog:
 def check_trainable(split: Split) -> None:
     """Refuse data where no user has two training events, as no model can be trained on it."""
     if split.train.lengths.max(initial=0) < 2:
-        raise DataError(
-            "there is nothing to train on: without their last two events, which are for validation "
-            f"and test, none of the {split.train.user_count:,} users has two. Give at least one "
-            "user four events, or run popularity, which needs no training"
-        )
+        left = f"validation and test leave none of the {split.train.user_count:,} users two events"
+        remedy = "give a user four, or run popularity, which needs no training"
+        raise DataError(f"there is nothing to train on: {left}; {remedy}")
 
 
 def sample_users(
@@ -66,12 +65,11 @@ def sample_users(
         return log, catalog
     rng = np.random.default_rng(derive_seed(seed, "sample users"))
     users = np.sort(rng.choice(log.user_count, count, replace=False))
-    take = np.isin(np.repeat(np.arange(log.user_count), log.lengths), users)
-    items, numbers = np.unique(log.items[take], return_inverse=True)
+    kept = keep_events(log, np.isin(np.repeat(np.arange(log.user_count), log.lengths), users))
+    items, numbers = np.unique(kept.items, return_inverse=True)
     offsets = np.concatenate([[0], np.cumsum(log.lengths[users])])
     keys = tuple(log.user_keys[user] for user in users)
-    times = None if log.times is None else log.times[take]
-    return InteractionLog(numbers, offsets, keys, times), select_items(catalog, items)
+    return InteractionLog(numbers, offsets, keys, kept.times), select_items(catalog, items)
 
 
 def shuffle_ties(log: InteractionLog, seed: int) -> InteractionLog:
@@ -83,3 +81,25 @@ def shuffle_ties(log: InteractionLog, seed: int) -> InteractionLog:
     starts = np.concatenate([[True], (np.diff(users) != 0) | (np.diff(log.times) != 0)])
     order = np.lexsort((rng.random(len(users)), np.cumsum(starts)))
     return InteractionLog(log.items[order], log.offsets, log.user_keys, log.times)
+
+
+def assemble_log(
+    users: Events, items: Events, times: Events | None, user_keys: tuple[str, ...]
+) -> InteractionLog:
+    """Group events by user number, each user's events in the order given (never re-sorted)."""
+    order = np.argsort(users, kind="stable")
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(user_keys)))])
+    sorted_times = None if times is None else times[order]
+    return InteractionLog(items[order].astype(np.int64), offsets, user_keys, sorted_times)
+
+
+def random_numbers(count: int, seed: int, name: str) -> Int[np.ndarray, " items"]:
+    """A random number in 0..count-1 for each item; numbers by first appearance tell the order."""
+    return np.random.default_rng(derive_seed(seed, "item numbers", name)).permutation(count)
+
+
+def select_items(catalog: Catalog, items: Int[np.ndarray, " kept"]) -> Catalog:
+    """The catalogue rows `items`, in that order."""
+    rows = items.tolist()
+    columns = {name: tuple(cells[row] for row in rows) for name, cells in catalog.columns.items()}
+    return Catalog(tuple(catalog.keys[row] for row in rows), columns)

@@ -47,18 +47,16 @@ def nanoseconds_of(values: pd.Series, place: str) -> Nanoseconds:
     dates = pd.to_datetime(text[is_date], format="ISO8601", utc=True, errors="coerce")
     bad = np.flatnonzero(is_date)[dates.isna().to_numpy()]
     if len(bad):
-        raise DataError(
-            f"{row_name(int(bad[0]))} has timestamp {text.iloc[bad[0]][:40]!r}, which is neither "
-            f"seconds nor an ISO 8601 date ({len(bad)} such rows); write 1546300800 or 2019-01-01"
-        )
+        row = f"{row_name(int(bad[0]))} has timestamp {text.iloc[bad[0]][:40]!r}"
+        wanted = f"neither seconds nor an ISO 8601 date ({len(bad)} such rows)"
+        raise DataError(f"{row}, which is {wanted}; write 1546300800 or 2019-01-01")
     if is_date.all():
         return _of_dates(dates, text, row_name)
     if is_date.any():
         date, number = int(is_date.argmax()), int(is_date.argmin())
-        raise DataError(
-            f"{row_name(date)} has timestamp {text.iloc[date]!r}, a date, but row {number + 1} has "
-            f"{text.iloc[number]!r}, a number; write all as seconds since 1970 or all as dates"
-        )
+        row = f"{row_name(date)} has timestamp {text.iloc[date]!r}, a date, but row {number + 1}"
+        remedy = "write all as seconds since 1970 or all as dates"
+        raise DataError(f"{row} has {text.iloc[number]!r}, a number; {remedy}")
     _of_numbers(numbers.to_numpy(), row_name)
     if text.str.isdecimal().all():
         return text.astype(np.int64).to_numpy() * SECOND
@@ -86,7 +84,6 @@ def _of_numbers(seconds: np.ndarray, row_name: RowName) -> Nanoseconds:
 
 
 def _numbers(text: pd.Series) -> pd.Series:
-    """Cells as floats, NaN where they are no numbers."""
     try:
         return pd.Series(pd.to_numeric(text, errors="coerce"), dtype=float)
     except OverflowError:  # pandas does not survive hundreds of digits; to Python they are infinite
@@ -109,10 +106,9 @@ def keys_of(values: pd.Series, place: str) -> pd.Series:
         unsafe = np.flatnonzero((values % 1 != 0) | (values.abs() > _EXACT_FLOAT))
         if len(unsafe):
             value = f"{values.name} {float(values.iloc[unsafe[0]])!r}"
-            raise DataError(
-                f"row {unsafe[0] + 1} of {place} has {value}, which is no exact whole number "
-                f"({len(unsafe)} such rows); write keys as text or whole numbers"
-            )
+            row = f"row {unsafe[0] + 1} of {place} has {value}, which is no exact whole number"
+            remedy = "write keys as text or whole numbers"
+            raise DataError(f"{row} ({len(unsafe)} such rows); {remedy}")
         values = values.astype(np.int64)
     keys = values.astype(str)
     blank = np.flatnonzero(keys.str.strip() == "")
@@ -124,10 +120,9 @@ def keys_of(values: pd.Series, place: str) -> pd.Series:
         known = first.setdefault(plain_key(key), key)
         if known != key:
             rows = [np.flatnonzero(keys == spelling)[0] + 1 for spelling in (key, known)]
-            raise DataError(
-                f"row {rows[0]} of {place} has {values.name} {key!r}, but row {rows[1]} has "
-                f"{known!r}: other blanks, '.0' or Unicode form; write each key in one way"
-            )
+            row = f"row {rows[0]} of {place} has {values.name} {key!r}, but row {rows[1]} has"
+            forms = f"{known!r}: other blanks, '.0' or Unicode form"
+            raise DataError(f"{row} {forms}; write each key in one way")
     return keys
 
 

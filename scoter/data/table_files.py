@@ -38,18 +38,13 @@ class Table:
 
     @classmethod
     def from_file(cls, path: Path) -> "Table":
-        """The table in a `.csv`, `.tsv` (either with `.gz`) or `.parquet` file.
-
-        A file that is damaged, a line with more or fewer fields than the header, or two columns of
-        one name is a `DataError`.
-        """
+        """The table in a `.csv`, `.tsv` (either with `.gz`) or `.parquet` file."""
         if not path.is_file():
             raise DataError(f"{path} does not exist; check the path")
         kind = path.name.removesuffix(".gz").rpartition(".")[2]
         if kind not in (*_DELIMITERS, "parquet"):
-            raise DataError(
-                f"{path} is neither .csv, .tsv, a .gz of these nor .parquet; convert it"
-            )
+            kinds = "neither .csv, .tsv, a .gz of these nor .parquet"
+            raise DataError(f"{path} is {kinds}; convert it")
         try:
             if kind == "parquet":
                 cells = _from_arrow(read_parquet(path), str(path))
@@ -86,16 +81,12 @@ class Table:
             hint = f"; write {near!r} as {name!r}" if near else ""
             if name == "timestamp" and not near:
                 hint = "; if rows stand oldest first and have no times, say order='file'"
-            known = f"it has {', '.join(names)}"
-            raise DataError(
-                f"{self.place} has no column {name!r} ({known}); rename or add it{hint}"
-            )
+            lacks = f"{self.place} has no column {name!r} (it has {', '.join(names)})"
+            raise DataError(f"{lacks}; rename or add it{hint}")
         empty = np.flatnonzero(self.cells[name].isna())
         if len(empty):
-            rows = f"{len(empty)} rows (first: row {empty[0] + 1})"
-            raise DataError(
-                f"column {name!r} of {self.place} is empty or NaN in {rows}; fill them in"
-            )
+            rows = f"is empty or NaN in {len(empty)} rows (first: row {empty[0] + 1})"
+            raise DataError(f"column {name!r} of {self.place} {rows}; fill them in")
 
 
 def _from_arrow(table: pa.Table, place: str) -> pd.DataFrame:
@@ -147,14 +138,12 @@ def _check_rows(path: Path, delimiter: str) -> None:
         elif len(row) == 1 and not row[0].strip():
             continue  # a blank line
         elif len(row) != width:
-            counts = f"{len(row)} fields, but the header has {width}"
-            hint = _hint(row, width, delimiter)
-            raise DataError(f"line {number} of {path} has {counts}; {hint}")
+            counts = f"line {number} of {path} has {len(row)} fields, but the header has {width}"
+            raise DataError(f"{counts}; {_hint(row, width, delimiter)}")
         elif all(len(line.split(delimiter)) == width for line in lines):
-            raise DataError(
-                f"lines {number} to {number + len(lines) - 1} of {path} are one quoted cell, "
-                "though each of them looks like a row; close the quote, or double it"
-            )
+            cell = f"lines {number} to {number + len(lines) - 1} of {path} are one quoted cell"
+            doubt = f"{cell}, though each of them looks like a row"
+            raise DataError(f"{doubt}; close the quote, or double it")
 
 
 def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str], list[str]]]:
@@ -169,10 +158,9 @@ def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str], list[str
             except csv.Error as error:
                 is_open = "end of data" in str(error)
                 reason = "a quote is opened and never closed" if is_open else error
+                start = f"{path} cannot be read (line {number}: {reason})"
                 remedy = "close every quote, and double those in a cell's text"
-                raise DataError(
-                    f"{path} cannot be read (line {number}: {reason}); {remedy}"
-                ) from None
+                raise DataError(f"{start}; {remedy}") from None
         else:
             row = line.rstrip("\r\n").split(delimiter)
         yield number, row, taken  # valid until the next row
@@ -211,10 +199,9 @@ def _hint(row: list[str], wanted: int, delimiter: str) -> str:
 def _check_header(names: list[str], path: Path, delimiter: str) -> None:
     others = [mark for mark in ",;\t|" if mark != delimiter and mark in names[0]]
     if len(names) == 1 and others:
-        raise DataError(
-            f"the columns of {path} are separated by {others[0]!r}, not by {delimiter!r} (its "
-            f"header is {names[0][:80]!r}); save it with commas as .csv or with tabs as .tsv"
-        )
+        marks = f"{others[0]!r}, not by {delimiter!r} (its header is {names[0][:80]!r})"
+        remedy = "save it with commas as .csv or with tabs as .tsv"
+        raise DataError(f"the columns of {path} are separated by {marks}; {remedy}")
     if delimiter == "\t" and any(name.startswith('"') for name in names):
         raise DataError(f"header of {path} has quotes, which TSV does not have; save it as .csv")
     _check_names(names, str(path))

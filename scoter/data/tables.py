@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from scoter.data.sequences import assemble_log, random_numbers, select_items
+from scoter.data.split import assemble_log, random_numbers, select_items
 from scoter.data.table_cells import SECOND, cells_of, keys_of, nanoseconds_of, plain_key
 from scoter.data.table_files import Table
 from scoter.errors import DataError
@@ -107,13 +107,10 @@ def _numbers_of(
     if len(unknown):
         key = str(values.iloc[unknown[0]])
         near = next((known for known in keys if plain_key(known) == plain_key(key)), None)
-        remedy = "add the item there or remove the rows"
-        if near is not None:
-            remedy = f"it has {near!r}; write each key in one way"
-        raise DataError(
-            f"row {unknown[0] + 1} of {place} names item {key!r}, which {items_place} does not "
-            f"have ({len(unknown)} such rows); {remedy}"
-        )
+        spelling = f"it has {near!r}; write each key in one way"
+        remedy = "add the item there or remove the rows" if near is None else spelling
+        row = f"row {unknown[0] + 1} of {place} names item {key!r}, which {items_place}"
+        raise DataError(f"{row} does not have ({len(unknown)} such rows); {remedy}")
     return numbers.astype(np.int64)
 
 
@@ -121,11 +118,9 @@ def _distinct(events: pd.DataFrame, policy: Duplicates, place: str, timed: bool)
     repeated = events.duplicated()
     if repeated.any() and policy == "error":
         same = "user, item and timestamp" if timed else "user and item"
-        raise DataError(
-            f"row {repeated.argmax() + 1} of {place} has the {same} of an earlier row "
-            f"({repeated.sum()} such rows); say duplicates='first' (--duplicates first) to drop "
-            "such rows or 'keep' to count each"
-        )
+        row = f"row {repeated.argmax() + 1} of {place} has the {same} of an earlier row"
+        remedy = "say duplicates='first' (--duplicates first) to drop these or 'keep' to count each"
+        raise DataError(f"{row} ({repeated.sum()} such rows); {remedy}")
     return events.drop_duplicates()
 
 
@@ -135,11 +130,10 @@ def _of_long_users(
     counts = np.bincount(events["user"], minlength=len(user_keys))
     short = np.flatnonzero(counts < min_events)
     if len(short) and policy == "error":
-        raise DataError(
-            f"{len(short)} users of {place} have fewer than {min_events} events (first: "
-            f"{str(user_keys[short[0]])!r} has {counts[short[0]]}); say short_users='drop' "
-            "(--short-users drop) to leave them out or 'keep' to train on them without testing"
-        )
+        first = f"first: {str(user_keys[short[0]])!r} has {counts[short[0]]}"
+        few = f"{len(short)} users of {place} have fewer than {min_events} events ({first})"
+        choice = "short_users='drop' (--short-users drop) to leave them out or 'keep' to only train"
+        raise DataError(f"{few}; say {choice} on them")
     kept = events.take(np.flatnonzero(counts[events["user"]] >= min_events))
     if kept.empty:
         raise DataError(f"no user of {place} has {min_events} events; lower min_events")

@@ -23,8 +23,8 @@ def check_seconds(
     """Refuse times outside 1970 to 2099; small numbers pass, as they may count from another start.
 
     A number such as 20190101 is a second in August 1970 as well as a date, so dates written as
-    numbers are refused where most of the values look like one. The `DataError` names the first bad
-    row by `place`, its value (by `written` where it was a date), and the remedy.
+    numbers are refused where most of the values look like one. `place` names a row, and `written`
+    the value of one that was a date.
     """
     bad = np.flatnonzero(~((seconds >= 0) & (seconds < LATEST)))
     if not len(bad):
@@ -35,10 +35,8 @@ def check_seconds(
     value = seconds[row].item()
     is_whole = np.isfinite(value) and value % 1 == 0
     shown = written(row) if written else str(int(value) if is_whole else value)
-    raise DataError(
-        f"{place(row)} has timestamp {shown}, which is no time in seconds since 1970 ({len(bad)} "
-        f"such rows); {_remedy(value, written is None)}"
-    )
+    reason = f"{place(row)} has timestamp {shown}, which is no time in seconds since 1970"
+    raise DataError(f"{reason} ({len(bad)} such rows); {_remedy(value, written is None)}")
 
 
 def _remedy(value: int | float, was_a_number: bool) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scoter.protocols import Recommender
     from scoter.recommenders.chains import Chains
 
+    Models = Mapping[str, Recommender]
 METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 DEPTH = 20
 
@@ -48,11 +49,7 @@ class Evaluation:
         return pd.DataFrame({"user": self.keys, "rank": self.ranks.ranks, **columns})
 
     def minus(self, other: "Evaluation") -> pd.DataFrame:
-        """One row a metric: the mean paired difference over the same users, with its interval.
-
-        Raises:
-            DataError: the other one has other users.
-        """
+        """One row a metric: the mean paired difference over the same users, with its interval."""
         if self.keys != other.keys:
             differ = f"{self.name!r} and {other.name!r} were evaluated on other users"
             raise DataError(f"{differ}; evaluate both on one part of one dataset")
@@ -70,15 +67,8 @@ def evaluate(
     """Rank the whole catalogue for every user of a part, from the items before the held-out one.
 
     The recommender gets users' keys and cut histories, never a target. To withhold test items from
-    its fit as well, fit it on `dataset.without_test()`.
-
-    Args:
-        part: `valid` or `test`.
-        name: what it is called in differences; by default its class.
-        seed: of the bootstrap.
-
-    Raises:
-        DataError: it recommends an item twice, or an item that the catalogue lacks.
+    its fit as well, fit it on `dataset.without_test()`. `name` is what differences call it (by
+    default its class), and `seed` decides the bootstrap.
     """
     histories, targets = dataset.split.histories(part), dataset.split.targets(part)
     keys = np.asarray(dataset.catalog.keys, dtype=object)
@@ -91,16 +81,11 @@ def evaluate(
 
 
 def compare(
-    models: "Mapping[str, Recommender]",
-    dataset: "Dataset",
-    chains: "Chains | None" = None,
-    *,
-    seed: int = 0,
+    models: "Models", dataset: "Dataset", chains: "Chains | None" = None, *, seed: int = 0
 ) -> dict[str, Evaluation]:
     """Fit every recommender without the test items, then evaluate each on them.
 
-    Args:
-        chains: for those that read chains.
+    `chains` are for the recommenders that read chains.
     """
     visible, results = dataset.without_test(), {}
     for name, model in models.items():
@@ -118,7 +103,6 @@ def _by_metric(rows: Mapping[str, Estimate]) -> pd.DataFrame:
 def _rankings(
     answers: pd.DataFrame, dataset: "Dataset", users: list[str], numbers: np.ndarray
 ) -> Rankings:
-    """The answers as numbers, rows in the order of `users`."""
     row = pd.Index(users, dtype=object).get_indexer(pd.Index(answers["user"], dtype=object))
     item = dataset.item_numbers.get_indexer(pd.Index(answers["item"], dtype=object))
     place = answers["rank"].to_numpy() - 1

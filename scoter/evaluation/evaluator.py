@@ -28,11 +28,7 @@ class Evaluator:
     """
 
     def evaluate(self, rankings: Rankings, targets: Targets) -> UserMetrics:
-        """The rank (from 1) of each target in its row, 0 for a miss; -1 in a row is no item.
-
-        Raises:
-            DataError: rows of another user, a negative target, an item twice or after a -1.
-        """
+        """The rank (from 1) of each target in its row, 0 for a miss; -1 in a row is no item."""
         _check_users(rankings, targets)
         _check_rows(rankings)
         if (targets.items < 0).any():
@@ -50,14 +46,8 @@ def save_user_metrics(metrics: UserMetrics, path: Path | str) -> None:
     ranks = metrics.ranks.astype(np.min_scalar_type(metrics.depth))
     table = pa.table({"user": users, "rank": ranks})
     table = table.replace_schema_metadata({_DEPTH: str(metrics.depth)})
-    write_parquet(
-        table,
-        Path(path),
-        compression="zstd",
-        compression_level=19,
-        use_dictionary=False,
-        column_encoding={"user": "DELTA_BINARY_PACKED"},
-    )
+    packing = {"compression": "zstd", "compression_level": 19, "use_dictionary": False}
+    write_parquet(table, Path(path), **packing, column_encoding={"user": "DELTA_BINARY_PACKED"})
 
 
 def load_user_metrics(path: Path | str) -> UserMetrics:
@@ -84,17 +74,12 @@ def _check_users(rankings: Rankings, targets: Targets) -> None:
     users, rows = rankings.users, len(rankings.items)
     if len(users) != len(targets) or rows != len(targets):
         counts = f"{rows} ranked rows for {len(users)} users, but {len(targets)} targets"
-        raise DataError(
-            f"{counts}; rank the histories of exactly the part that the targets belong to"
-        )
+        raise DataError(f"{counts}; rank the histories of the part that the targets belong to")
     differs = users != targets.users
     if differs.any():
         row = int(np.argmax(differs))
-        owner = f"its target belongs to user {targets.users[row]}"
-        raise DataError(
-            f"row {row} ranks for user {users[row]}, but {owner}; pass rankings and targets in one "
-            "order of users"
-        )
+        owners = f"user {users[row]}, but its target belongs to user {targets.users[row]}"
+        raise DataError(f"row {row} ranks for {owners}; give both the same order of users")
 
 
 def _check_rows(rankings: Rankings) -> None:
@@ -108,6 +93,4 @@ def _check_rows(rankings: Rankings) -> None:
     if gap.any():
         row, place = np.argwhere(gap)[0]
         lists = f"the ranking of user {rankings.users[row]} lists item {items[row, place + 1]}"
-        raise DataError(
-            f"{lists} after a -1; -1 means that no further item exists, so move it to the end"
-        )
+        raise DataError(f"{lists} after a -1, which means that no item follows; move -1 to the end")

@@ -19,10 +19,8 @@ METRICS = (*(f"{kind}@{k}" for k in CUTOFFS for kind in ("recall", "ndcg")), "mr
 def per_user(metrics: UserMetrics, name: str) -> Float[np.ndarray, " rows"]:
     """The metric `name` (`recall@k`, `ndcg@k` or `mrr`) of every user, in [0, 1].
 
-    `mrr` is truncated at `metrics.depth` (RR@depth of ir-measures): deeper ranks count 0.
-
-    Raises:
-        ConfigError: an unknown name, or a cut-off deeper than the ranks were kept.
+    `mrr` is truncated at `metrics.depth` (RR@depth of ir-measures): deeper ranks count 0. A cut-off
+    deeper than the ranks were kept is a `ConfigError`.
 
     Example:
         >>> kept = UserMetrics(users=np.arange(3), ranks=np.array([1, 3, 0]), depth=20)
@@ -42,13 +40,7 @@ def per_user(metrics: UserMetrics, name: str) -> Float[np.ndarray, " rows"]:
 
 
 def mean_metrics(metrics: UserMetrics, names: Sequence[str] | None = None) -> dict[str, float]:
-    """The mean of each metric over users; by default of all `METRICS` that the depth allows.
-
-    Example:
-        >>> kept = UserMetrics(users=np.arange(2), ranks=np.array([2, 0]), depth=10)
-        >>> mean_metrics(kept, ["recall@10", "mrr"])
-        {'recall@10': 0.5, 'mrr': 0.25}
-    """
+    """The mean of each metric over users; by default of all `METRICS` that the depth allows."""
     if not len(metrics.ranks):
         raise ConfigError("there are 0 users to average over; evaluate at least one")
     if names is None:

@@ -24,13 +24,7 @@ class Quantised:
 
 
 def add_collision_level(codes: Codes, codebook_sizes: Sequence[int], seed: int) -> SemanticIds:
-    """One more level, which numbers the items of equal codes at random (Rajput et al. 2023).
-
-    Example:
-        >>> ids = add_collision_level(np.array([[0, 1], [0, 1], [1, 0]]), (2, 2), seed=0)
-        >>> sorted(ids.codes[:2, 2].tolist()), ids.codes[2].tolist(), ids.codebook_sizes
-        ([0, 1], [1, 0, 0], (2, 2, 2))
-    """
+    """One more level, which numbers the items of equal codes at random (Rajput et al. 2023)."""
     _, group, sizes = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
     group = group.reshape(-1)
     drawn = np.random.default_rng(seed).permutation(len(codes))
@@ -52,10 +46,9 @@ def reassign_last_level(quantised: Quantised) -> Codes:
     codes, book = quantised.codes.copy(), quantised.codebooks[-1]
     _, group, sizes = np.unique(codes[:, :-1], axis=0, return_inverse=True, return_counts=True)
     if sizes.max(initial=0) > len(book):
-        raise ConfigError(
-            f"{sizes.max()} items share all codes but the last, whose codebook has {len(book)}: "
-            "raise semantic_ids.codebook_size or .levels, or set semantic_ids.collisions=level"
-        )
+        many = f"{sizes.max()} items share all codes but the last, whose codebook has {len(book)}"
+        remedy = "raise semantic_ids.codebook_size or .levels, or set semantic_ids.collisions=level"
+        raise ConfigError(f"{many}: {remedy}")
     order = np.argsort(group.reshape(-1), kind="stable")
     for members in np.split(order, np.cumsum(sizes)[:-1]):
         if len(np.unique(codes[members, -1])) < len(members):

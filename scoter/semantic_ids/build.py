@@ -23,12 +23,8 @@ def build_semantic_ids(
 
     Items of equal codes are told apart as `config.collisions` says; where more items share their
     first codes than the last codebook has codes, one more level is added instead of reassigning.
-    The report holds what was done and the fields of `IdDiagnostics`.
-
-    Raises:
-        CollapseError: vectors that are nearly equal but not all equal, or a level of codes that
-            tells nothing apart where codebooks are not cut for a small catalogue.
-        DataError: a vector holds NaN or infinity.
+    The report holds what was done and the fields of `IdDiagnostics`. Vectors that are nearly but
+    not all equal, and a level of codes that tells nothing apart, are a `CollapseError`.
 
     Example:
         >>> vectors = np.random.default_rng(0).normal(size=(100, 8))
@@ -47,8 +43,7 @@ def build_semantic_ids(
     config = replace(config, codebook_size=size)
     quantised = _quantise(vectors, config, seed)
     sizes = (size,) * config.levels
-    # k-means has no training that could fail, and in a small catalogue of which little is known
-    # most items rightly share a cell.
+    # k-means cannot fail in training, and most items of a small catalogue may rightly share a cell.
     if config.method == "rqvae" or not is_cut:
         check_collapse(quantised.codes[distinct], sizes)
     ids, collisions = _unique(quantised, config, seed)
@@ -66,7 +61,6 @@ def _quantise(vectors: Vectors, config: SemanticIdConfig, seed: int) -> Quantise
 
 
 def _unique(quantised: Quantised, config: SemanticIdConfig, seed: int) -> tuple[SemanticIds, str]:
-    """Semantic IDs, and how their collisions were resolved."""
     codes, sizes = quantised.codes, (config.codebook_size,) * config.levels
     fits = group_sizes(codes[:, :-1]).max() <= config.codebook_size
     if config.collisions == "reassign" and fits:

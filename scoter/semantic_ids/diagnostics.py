@@ -26,13 +26,10 @@ class IdDiagnostics:
 def diagnose(codes: Codes, codebook_sizes: Sequence[int]) -> IdDiagnostics:
     """Usage, perplexity and collisions of codes."""
     shared = group_sizes(codes)
-    levels = list(zip(codes.T, codebook_sizes, strict=True))
-    return IdDiagnostics(
-        usage=tuple(len(np.unique(level)) / size for level, size in levels),
-        perplexity=tuple(_perplexity(level) for level in codes.T),
-        collision_rate=float((shared > 1).mean()),
-        largest_group=int(shared.max()),
-    )
+    levels = zip(codes.T, codebook_sizes, strict=True)
+    usage = tuple(len(np.unique(level)) / size for level, size in levels)
+    perplexity = tuple(map(_perplexity, codes.T))
+    return IdDiagnostics(usage, perplexity, float((shared > 1).mean()), int(shared.max()))
 
 
 def check_collapse(codes: Codes, codebook_sizes: Sequence[int]) -> None:
@@ -47,12 +44,11 @@ def check_collapse(codes: Codes, codebook_sizes: Sequence[int]) -> None:
         used = codes[together, level]
         least = 1 + LEAST_PERPLEXITY * (min(size, len(used)) - 1)
         if len(used) > 1 and _perplexity(used) < least:
-            raise CollapseError(
-                f"semantic IDs collapsed at level {level + 1}: {len(np.unique(used))} of {size} "
-                f"codes are used by the {len(used)} items that it must tell apart, with "
-                f"perplexity {_perplexity(used):.2f}; at least {least:.2f} is wanted. Check the "
-                "item vectors, or choose semantic_ids.method=rqkmeans"
-            )
+            codes_used = f"{len(np.unique(used))} of {size} codes tell {len(used)} items apart"
+            health = f"{codes_used}, with perplexity {_perplexity(used):.2f}; at least {least:.2f}"
+            remedy = "check the item vectors, or choose semantic_ids.method=rqkmeans"
+            start = f"semantic IDs collapsed at level {level + 1}"
+            raise CollapseError(f"{start}: {health} is wanted; {remedy}")
         together = group_sizes(codes[:, : level + 1]) > 1
 
 
@@ -65,11 +61,9 @@ def check_spread(vectors: Vectors) -> None:
     spread = np.sqrt(np.square(vectors - vectors.mean(axis=0)).sum(axis=1).mean())
     norm = np.sqrt(np.square(vectors).sum(axis=1).mean())
     if len(vectors) > 1 and (spread < LEAST_SPREAD * norm or norm == 0):
-        raise CollapseError(
-            f"the {len(vectors)} item vectors are nearly equal (spread {spread:.2e} at norm "
-            f"{norm:.2e}, at least {LEAST_SPREAD} times the norm is wanted), so no code can tell "
-            "items apart; check text.fields, or choose semantic_ids.source=cooccurrence"
-        )
+        least = f"spread {spread:.2e} at norm {norm:.2e}, of which {LEAST_SPREAD} times is wanted"
+        remedy = "check text.fields, or choose semantic_ids.source=cooccurrence"
+        raise CollapseError(f"{len(vectors)} item vectors are nearly equal ({least}); {remedy}")
 
 
 def group_sizes(codes: Codes) -> Int[np.ndarray, " items"]:

@@ -50,15 +50,8 @@ RunArtefacts = TypedDict(
 """The keys of the artefacts that a run was made from."""
 
 
-NEEDED = (
-    *("experiment", "dataset", "seed", "commit", "users", "items", "note", "full_data"),
-    *("methods", "differences", "config"),
-)
-"""What the file of every run of this version holds."""
-
-
 class RunOutcome(TypedDict):
-    """What stands in `run.json`."""
+    """What `run.json` holds."""
 
     experiment: str
     dataset: str
@@ -79,12 +72,15 @@ class RunOutcome(TypedDict):
     versions: dict[str, str]  # of libraries, and the processor
 
 
-def run_at(folder: Path) -> Artefact:
-    """The finished run in a folder of a store.
+NEEDED = (
+    *("experiment", "dataset", "seed", "commit", "users", "items", "note", "full_data"),
+    *("methods", "differences", "config"),
+)
+"""What the file of every run of this version holds."""
 
-    Raises:
-        DataError: the folder holds no finished run.
-    """
+
+def run_at(folder: Path) -> Artefact:
+    """The finished run in a folder of a store; a folder that holds none is a `DataError`."""
     try:
         key = parse_json((folder / MANIFEST).read_bytes())["key"]
         whole = (folder / RUN_FILE).exists() and isinstance(key, str)
@@ -97,11 +93,7 @@ def run_at(folder: Path) -> Artefact:
 
 
 def outcome_of(run: Artefact) -> RunOutcome:
-    """What stands in a run's `run.json`.
-
-    Raises:
-        StoreError: it lacks what runs of this version have.
-    """
+    """What a run's `run.json` holds; a file of another version is a `StoreError`."""
     outcome = json.loads(run.file(RUN_FILE).read_text())
     if absent := [name for name in NEEDED if name not in outcome]:
         made = f"{run.path / RUN_FILE} has no {absent[0]!r}, so another version of scoter made it"

