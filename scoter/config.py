@@ -341,9 +341,8 @@ def to_json(config: "DataclassInstance | Mapping[str, object]") -> str:
 def from_json(text: str, kind: type[Config]) -> Config:
     """The inverse of `to_json`; fields of earlier versions are read under their old names.
 
-    Example:
-        >>> from_json('{"name": "beauty", "max_users": 100}', DataConfig)
-        DataConfig(name='beauty', max_users=100, simulated=None)
+    >>> from_json('{"name": "beauty", "max_users": 100}', DataConfig)
+    DataConfig(name='beauty', max_users=100, simulated=None)
     """
     from pydantic import ValidationError
 
@@ -371,11 +370,10 @@ _RENAMED = {"kind": "module", "chains": "source", "reads": "placement"}
 def renamed(method: Mapping[str, object]) -> dict[str, object]:
     """A method's config as JSON, with today's names: older ones call some fields otherwise.
 
-    Example:
-        >>> renamed({"fusion": {"kind": "bag", "chains": "own", "gate": True}})
-        {'fusion': {'module': 'bag', 'source': 'own', 'gate': True}}
-        >>> renamed({"fusion": {"kind": "scores"}})
-        {'fusion': None, 'mixed_scores': True}
+    >>> renamed({"fusion": {"kind": "bag", "chains": "own", "gate": True}})
+    {'fusion': {'module': 'bag', 'source': 'own', 'gate': True}}
+    >>> renamed({"fusion": {"kind": "scores"}})
+    {'fusion': None, 'mixed_scores': True}
     """
     fusion = method.get("fusion")
     if not isinstance(fusion, dict):
@@ -411,9 +409,8 @@ def with_overrides(config: Config, assignments: Sequence[str]) -> Config:
     Values are JSON, or text where they are not. `*` names every key. `methods.NAME={"model": ...}`
     adds a method.
 
-    Example:
-        >>> with_overrides(DataConfig(), ["max_users=100"]).max_users
-        100
+    >>> with_overrides(DataConfig(), ["max_users=100"]).max_users
+    100
     """
     for assignment in assignments:
         path, equals, value = assignment.partition("=")

@@ -7,9 +7,8 @@ from difflib import get_close_matches
 def closest(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the names most like it; '' if none is.
 
-    Example:
-        >>> closest("beuty", ["beauty", "toys"]), closest("x", ["beauty"])
-        (". Did you mean 'beauty'?", '')
+    >>> closest("beuty", ["beauty", "toys"]), closest("x", ["beauty"])
+    (". Did you mean 'beauty'?", '')
     """
     near = [repr(match) for match in get_close_matches(name, dict.fromkeys(known))]
     return f". Did you mean {' or '.join(near)}?" if near else ""

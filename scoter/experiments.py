@@ -92,9 +92,8 @@ def methods(
 def control(name: str, arm: config.MethodConfig) -> config.MethodConfig:
     """The control of that name, with the model and the training of `arm`.
 
-    Example:
-        >>> control("control-bag", methods()["scoter"]).fusion.module
-        'bag'
+    >>> control("control-bag", methods()["scoter"]).fusion.module
+    'bag'
     """
     return replace(arm, fusion=_FUSIONS[name], mixed_scores=name == MIXED_SCORES)
 
@@ -248,11 +247,10 @@ def experiment(name: str, data_dir: Path | None = None) -> config.Experiment:
     Your own dataset has the name of its plug-in, or of its prepared folder: `data_dir`, or one in
     it or in `$SCOTER_DATA`.
 
-    Example:
-        >>> list(experiment("beauty-collapsed").methods)
-        ['tiger-meanpool']
-        >>> experiment("beauty") == experiment("beauty-scoter")
-        True
+    >>> list(experiment("beauty-collapsed").methods)
+    ['tiger-meanpool']
+    >>> experiment("beauty") == experiment("beauty-scoter")
+    True
     """
     if name in EXPERIMENTS:
         return EXPERIMENTS[name]()

@@ -32,13 +32,12 @@ class Plugins(Generic[Plugin]):
         group: the entry point group of other packages: `"scoter.backbones"`.
         built_in: our own, as `"package.module:name"`, imported when first asked for.
 
-    Example:
-        >>> shapes = Plugins("a shape", "scoter.shapes", {})
-        >>> @shapes.register("square")
-        ... def area(side):
-        ...     return side * side
-        >>> shapes.get("square")(3)
-        9
+    >>> shapes = Plugins("a shape", "scoter.shapes", {})
+    >>> @shapes.register("square")
+    ... def area(side):
+    ...     return side * side
+    >>> shapes.get("square")(3)
+    9
     """
 
     def __init__(self, what: str, group: str, built_in: Mapping[str, str]) -> None:

@@ -219,9 +219,8 @@ class ReasoningPattern:
     def to_json(self) -> list[Json]:
         """The steps as plain values, in the one form that every file of scoter uses.
 
-        Example:
-            >>> ReasoningPattern((Step("recent_item", {"lag": 1}),)).to_json()
-            [{'role': 'recent_item', 'parameters': {'lag': 1}}]
+        >>> ReasoningPattern((Step("recent_item", {"lag": 1}),)).to_json()
+        [{'role': 'recent_item', 'parameters': {'lag': 1}}]
         """
         return [{"role": step.role, "parameters": {**step.parameters}} for step in self.steps]
 

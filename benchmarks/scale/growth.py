@@ -151,12 +151,11 @@ def users_curve(repeats: int, users: tuple[int, ...] = USERS) -> list[dict[str, 
 def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Growth of the catalogue's costs from its smallest size, beside that of the logarithm.
 
-    Example:
-        >>> same = {"curve": "catalogue", "trie_tensor_bytes_per_item": 9.0}
-        >>> sizes = ({"items": 10**n, "cpu_seconds_per_user": float(n)} for n in (1, 2))
-        >>> points = [{**same, **size} for size in sizes]
-        >>> [(made["growth"], made["logarithm"], made["holds"]) for made in verdicts(points)]
-        [(1.0, 2.0, True), (2.0, 2.0, True)]
+    >>> same = {"curve": "catalogue", "trie_tensor_bytes_per_item": 9.0}
+    >>> sizes = ({"items": 10**n, "cpu_seconds_per_user": float(n)} for n in (1, 2))
+    >>> points = [{**same, **size} for size in sizes]
+    >>> [(made["growth"], made["logarithm"], made["holds"]) for made in verdicts(points)]
+    [(1.0, 2.0, True), (2.0, 2.0, True)]
     """
     catalogues = (row for row in rows if row["curve"] == "catalogue")
     smallest, *larger = sorted(catalogues, key=lambda row: row["items"])

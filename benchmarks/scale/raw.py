@@ -67,10 +67,9 @@ def write_raw(folder: Path, size: Size, seed: int) -> int:
 def lengths_of(size: Size, rng: np.random.Generator) -> Int[np.ndarray, " users"]:
     """How many reviews each user wrote; they sum to `size.interactions`.
 
-    Example:
-        >>> lengths = lengths_of(Size(4000, 1000, 200), np.random.default_rng(0))
-        >>> int(lengths.sum()), int(lengths.min()), int((lengths >= 5).sum())
-        (4000, 1, 300)
+    >>> lengths = lengths_of(Size(4000, 1000, 200), np.random.default_rng(0))
+    >>> int(lengths.sum()), int(lengths.min()), int((lengths >= 5).sum())
+    (4000, 1, 300)
     """
     regular = round(REGULAR * size.users)
     few = rng.choice([1, 2, 3], size.users - regular, p=[0.6, 0.25, 0.15])

@@ -46,10 +46,9 @@ class Clock:
 def alternate(contenders: Mapping[str, Contender], repeats: int) -> dict[str, list[Sample]]:
     """Every contender in turn, `repeats` times, so that other load slows all alike.
 
-    Example:
-        >>> turns = alternate({"a": lambda repeat: Sample(2 * repeat, 1.0, 1.0)}, 2)
-        >>> [sample.units for sample in turns["a"]]
-        [0, 2]
+    >>> turns = alternate({"a": lambda repeat: Sample(2 * repeat, 1.0, 1.0)}, 2)
+    >>> [sample.units for sample in turns["a"]]
+    [0, 2]
     """
     samples: dict[str, list[Sample]] = {name: [] for name in contenders}
     for repeat in range(repeats):

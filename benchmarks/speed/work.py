@@ -98,11 +98,10 @@ def random_ids(items: int, seed: int) -> SemanticIds:
 def sliding_windows(log: InteractionLog, max_items: int) -> SlidingWindows:
     """Every item but a user's first is a target, with at most `max_items` items before it.
 
-    Example:
-        >>> log = InteractionLog(np.arange(6), np.array([0, 4, 6]), ("a", "b"))
-        >>> windows = sliding_windows(log, max_items=2)
-        >>> list(zip(windows.begin.tolist(), windows.target.tolist()))
-        [(0, 1), (0, 2), (1, 3), (4, 5)]
+    >>> log = InteractionLog(np.arange(6), np.array([0, 4, 6]), ("a", "b"))
+    >>> windows = sliding_windows(log, max_items=2)
+    >>> list(zip(windows.begin.tolist(), windows.target.tolist()))
+    [(0, 1), (0, 2), (1, 3), (4, 5)]
     """
     first = np.repeat(log.offsets[:-1], log.lengths)
     target = np.flatnonzero(np.arange(len(log.items)) > first)

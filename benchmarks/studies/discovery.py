@@ -143,11 +143,10 @@ def one_seed(chosen: Experiment, seed: int) -> Row:
 def recovered(pattern: ReasoningPattern, plan_length: int) -> bool:
     """Whether the pattern holds the planted trail: the last brands bought, oldest first.
 
-    Example:
-        >>> older, newer = (Step("recent_item", {"lag": lag, "field": "brand"}) for lag in (2, 1))
-        >>> orders = (older, Step("price_band"), newer), (newer, older)
-        >>> tuple(recovered(ReasoningPattern(steps), plan_length=2) for steps in orders)
-        (True, False)
+    >>> older, newer = (Step("recent_item", {"lag": lag, "field": "brand"}) for lag in (2, 1))
+    >>> orders = (older, Step("price_band"), newer), (newer, older)
+    >>> tuple(recovered(ReasoningPattern(steps), plan_length=2) for steps in orders)
+    (True, False)
     """
     names = [step.label() for step in pattern.steps]
     lags = range(plan_length, 0, -1)
@@ -170,11 +169,10 @@ def summarise(rows: Sequence[Row]) -> Row:
 def over_seeds(gains: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean over seeds with Student's 95 % interval; of one seed its own interval over shoppers.
 
-    Example:
-        >>> gains = [{"mean": mean, "low": mean - 0.1, "high": mean + 0.1} for mean in (0.2, 0.4)]
-        >>> mean = over_seeds(gains)
-        >>> round(mean["low"], 4), round(mean["mean"], 4), mean["seeds_with_low_above_zero"]
-        (-0.9706, 0.3, 2)
+    >>> gains = [{"mean": mean, "low": mean - 0.1, "high": mean + 0.1} for mean in (0.2, 0.4)]
+    >>> mean = over_seeds(gains)
+    >>> round(mean["low"], 4), round(mean["mean"], 4), mean["seeds_with_low_above_zero"]
+    (-0.9706, 0.3, 2)
     """
     from scipy.stats import t
 

@@ -72,13 +72,12 @@ def measure(
 def equally_informed(log: InteractionLog) -> dict[str, Split]:
     """For each part a split whose validation target is that part's, and which ends before it.
 
-    Example:
-        >>> log = InteractionLog(np.array([4, 5, 6, 7]), np.array([0, 4]), ("ann",))
-        >>> splits = equally_informed(log)
-        >>> {part: split.train.items.tolist() for part, split in splits.items()}
-        {'last-train': [4], 'valid': [4, 5], 'test': [4, 5, 6]}
-        >>> {part: split.valid.items.tolist() for part, split in splits.items()}
-        {'last-train': [5], 'valid': [6], 'test': [7]}
+    >>> log = InteractionLog(np.array([4, 5, 6, 7]), np.array([0, 4]), ("ann",))
+    >>> splits = equally_informed(log)
+    >>> {part: split.train.items.tolist() for part, split in splits.items()}
+    {'last-train': [4], 'valid': [4, 5], 'test': [4, 5, 6]}
+    >>> {part: split.valid.items.tolist() for part, split in splits.items()}
+    {'last-train': [5], 'valid': [6], 'test': [7]}
     """
     splits, nobody = {}, Targets(np.zeros(0, np.int64), np.zeros(0, np.int64))
     place = np.arange(len(log.items)) - np.repeat(log.offsets[:-1], log.lengths)

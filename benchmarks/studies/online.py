@@ -56,10 +56,9 @@ def arrive(chances: Chances, seed: int) -> Visits:
 def bought(visits: Visits, shown: Shown, attention: float) -> Bool[np.ndarray, " shoppers"]:
     """Who buys the wanted item from the list that they see, by the model at the head of this file.
 
-    Example:
-        >>> visits = Visits(np.array([4, 4, 4]), np.array([0.1, 0.99, 0.1]))
-        >>> bought(visits, np.array([[4, 7], [7, 4], [7, 8]]), attention=0.9).tolist()
-        [True, False, False]
+    >>> visits = Visits(np.array([4, 4, 4]), np.array([0.1, 0.99, 0.1]))
+    >>> bought(visits, np.array([[4, 7], [7, 4], [7, 8]]), attention=0.9).tolist()
+    [True, False, False]
     """
     hits = shown == visits.wanted[:, None]
     return hits.any(axis=1) & (visits.patience < attention ** hits.argmax(axis=1))

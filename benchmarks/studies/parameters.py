@@ -38,10 +38,9 @@ def count_parameters(dataset: str = "beauty") -> dict[str, int]:
     around names. Semantic IDs have three levels of 256 codes. The number of items does not enter.
     An arm that leaves out a step is counted where the pattern has that step.
 
-    Example:
-        >>> counts = count_parameters()
-        >>> counts["control-no-votes"] - counts["tiger-meanpool"]  # 13 more positions of 128
-        1664
+    >>> counts = count_parameters()
+    >>> counts["control-no-votes"] - counts["tiger-meanpool"]  # 13 more positions of 128
+    1664
     """
     from scoter.experiments import RANKED_PATTERN, methods
     from scoter.models.backbones.tiger import Tiger

@@ -114,9 +114,8 @@ def buckets(split: Split, catalog: Catalog, dataset: str, results: Path) -> list
 def bucket(numbers: Int[np.ndarray, " users"], low: int, high: int | None) -> np.ndarray:
     """Which users' numbers lie in [low, high]; None is no upper end.
 
-    Example:
-        >>> bucket(np.array([0, 3, 9]), 1, 4).tolist(), bucket(np.array([0, 9]), 5, None).tolist()
-        ([False, True, False], [False, True])
+    >>> bucket(np.array([0, 3, 9]), 1, 4).tolist(), bucket(np.array([0, 9]), 5, None).tolist()
+    ([False, True, False], [False, True])
     """
     return (numbers >= low) & (numbers <= (np.inf if high is None else high))
 

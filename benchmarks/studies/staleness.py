@@ -107,12 +107,11 @@ def ages_read(split: Split, distance: int) -> Row:
 
     Anchors, the prefixes that have a chain, are `distance` interactions apart.
 
-    Example:
-        >>> from scoter.types import InteractionLog, Targets
-        >>> log = InteractionLog(np.arange(5), np.array([0, 1, 5]), ("a", "b"))
-        >>> both = Targets(np.array([0, 1]), np.array([0, 1]))
-        >>> ages_read(Split(log, both, both), distance=3)
-        {'distance': 3, 'chains': 1, 'share_without': 0.5, 'mean_age': 1.0}
+    >>> from scoter.types import InteractionLog, Targets
+    >>> log = InteractionLog(np.arange(5), np.array([0, 1, 5]), ("a", "b"))
+    >>> both = Targets(np.array([0, 1]), np.array([0, 1]))
+    >>> ages_read(Split(log, both, both), distance=3)
+    {'distance': 3, 'chains': 1, 'share_without': 0.5, 'mean_age': 1.0}
     """
     from scoter.reasoning.chains.prefixes import AnchorTable, PrefixPolicy
 

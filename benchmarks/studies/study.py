@@ -61,9 +61,8 @@ def merged(
 ) -> list[Row]:
     """`rows` with `made` in place of those of equal `key`, sorted by key and then by `order`.
 
-    Example:
-        >>> merged([{"seed": 1}, {"seed": 0, "old": True}], [{"seed": 0}], ["seed"])
-        [{'seed': 0}, {'seed': 1}]
+    >>> merged([{"seed": 1}, {"seed": 0, "old": True}], [{"seed": 0}], ["seed"])
+    [{'seed': 0}, {'seed': 1}]
     """
     replaced = [itemgetter(*key)(row) for row in made]
     kept = [row for row in rows if itemgetter(*key)(row) not in replaced]
@@ -73,9 +72,8 @@ def merged(
 def interval(estimate: Mapping[str, Any], digits: int = 4) -> str:
     """A difference with its interval.
 
-    Example:
-        >>> interval({"mean": 0.5, "low": 0.25, "high": 1.0}, digits=2)
-        '+0.50 [+0.25, +1.00]'
+    >>> interval({"mean": 0.5, "low": 0.25, "high": 1.0}, digits=2)
+    '+0.50 [+0.25, +1.00]'
     """
     mean, low, high = (f"{estimate[name]:+.{digits}f}" for name in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}]"

@@ -75,9 +75,8 @@ def step_costs(method: FinishedMethod, steps: int) -> Row:
 def ratio(a: Sequence[float], b: Sequence[float], of: Callable[..., Any]) -> dict[str, float]:
     """`of(a) / of(b)` with its 95 % interval, by a bootstrap that resamples pairs (a[i], b[i]).
 
-    Example:
-        >>> ratio([2.0, 4.0], [1.0, 2.0], np.mean)
-        {'mean': 2.0, 'low': 2.0, 'high': 2.0}
+    >>> ratio([2.0, 4.0], [1.0, 2.0], np.mean)
+    {'mean': 2.0, 'low': 2.0, 'high': 2.0}
     """
     x, y = np.array(a), np.array(b)
     chosen = np.random.default_rng(0).integers(0, len(x), (DRAWS, len(x)))

@@ -23,10 +23,9 @@ class Setting(TypedDict):
 def settings(value: object, path: str = "", comment: str = "") -> Iterator[Setting]:
     """Every value in a config class, nested ones by dotted path, in the order of the fields.
 
-    Example:
-        >>> from scoter.config import DataConfig
-        >>> [setting["path"] for setting in settings(DataConfig())]
-        ['name', 'max_users', 'simulated']
+    >>> from scoter.config import DataConfig
+    >>> [setting["path"] for setting in settings(DataConfig())]
+    ['name', 'max_users', 'simulated']
     """
     before = f"{path}." if path else ""
     if is_dataclass(value) and not isinstance(value, type):

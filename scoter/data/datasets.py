@@ -63,10 +63,9 @@ class Dataset:
             items: `item`, and any columns of text, lists of text (`categories`) or numbers.
             policies: what to do in doubt, see `Policies`; by default a `DataError` says it.
 
-        Example:
-            >>> rows = pd.DataFrame({"user": "ann", "item": list("xyz"), "timestamp": [3, 1, 2]})
-            >>> Dataset.from_pandas(rows).interactions["item"].tolist()
-            ['y', 'z', 'x']
+        >>> rows = pd.DataFrame({"user": "ann", "item": list("xyz"), "timestamp": [3, 1, 2]})
+        >>> Dataset.from_pandas(rows).interactions["item"].tolist()
+        ['y', 'z', 'x']
         """
         described = None if items is None else Table.from_frame(items, "the table of items")
         table = Table.from_frame(interactions, "the table of interactions")
@@ -128,10 +127,9 @@ def load_dataset(
             `$SCOTER_DATA`, then `data-cache/`.
         seed: decides the sample, and the simulated shop.
 
-    Example:
-        >>> shop = load_dataset("simulated", users=40)
-        >>> len(shop.users), shop.interactions.columns.tolist()
-        (40, ['user', 'item', 'timestamp'])
+    >>> shop = load_dataset("simulated", users=40)
+    >>> len(shop.users), shop.interactions.columns.tolist()
+    (40, ['user', 'item', 'timestamp'])
     """
     config = DataConfig(name, max_users=users)
     if name == SIMULATED and users:

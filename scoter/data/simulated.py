@@ -117,12 +117,11 @@ class SimulatedShop:
 def simulate(config: SimulatedConfig, seed: int) -> SimulatedShop:
     """Draw a shop and its shoppers; the catalogue and the plan do not depend on their number.
 
-    Example:
-        >>> shop = simulate(SimulatedConfig(users=50, brands=4, items_per_cell=2), seed=0)
-        >>> shop.log.user_count, shop.catalog.item_count
-        (50, 32)
-        >>> shop.best_recall(5) > shop.best_recall_unordered(5) > shop.best_recall_unplanned(5)
-        True
+    >>> shop = simulate(SimulatedConfig(users=50, brands=4, items_per_cell=2), seed=0)
+    >>> shop.log.user_count, shop.catalog.item_count
+    (50, 32)
+    >>> shop.best_recall(5) > shop.best_recall_unordered(5) > shop.best_recall_unplanned(5)
+    True
     """
     _check(config)
     rng = np.random.default_rng(derive_seed(seed, "simulated", "catalogue"))

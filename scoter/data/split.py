@@ -21,13 +21,12 @@ def leave_one_out(log: InteractionLog) -> Split:
 
     A user with fewer than three events keeps all of them in training and has no target.
 
-    Example:
-        >>> log = InteractionLog(np.array([5, 6, 7, 8, 9]), np.array([0, 4, 5]), ("ann", "bob"))
-        >>> split = leave_one_out(log)
-        >>> split.train.sequence(0).tolist(), split.valid.items.tolist(), split.test.items.tolist()
-        ([5, 6], [7], [8])
-        >>> split.train.sequence(1).tolist()
-        [9]
+    >>> log = InteractionLog(np.array([5, 6, 7, 8, 9]), np.array([0, 4, 5]), ("ann", "bob"))
+    >>> split = leave_one_out(log)
+    >>> split.train.sequence(0).tolist(), split.valid.items.tolist(), split.test.items.tolist()
+    ([5, 6], [7], [8])
+    >>> split.train.sequence(1).tolist()
+    [9]
     """
     users = np.flatnonzero(log.lengths >= MIN_EVENTS)
     if not len(users):

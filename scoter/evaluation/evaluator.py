@@ -19,12 +19,11 @@ class Evaluator:
     Repeats are legitimate (6.7 % of Yelp's test targets are), so items of the user's history take
     up places. The order of a row is the ranking; scores are ignored, so ties are already settled.
 
-    Example:
-        >>> items = np.array([[4, 2, 9], [1, -1, -1]])
-        >>> rankings = Rankings(np.array([0, 1]), items, np.zeros((2, 3)))
-        >>> targets = Targets(np.array([0, 1]), np.array([2, 7]))
-        >>> Evaluator().evaluate(rankings, targets).ranks.tolist()
-        [2, 0]
+    >>> items = np.array([[4, 2, 9], [1, -1, -1]])
+    >>> rankings = Rankings(np.array([0, 1]), items, np.zeros((2, 3)))
+    >>> targets = Targets(np.array([0, 1]), np.array([2, 7]))
+    >>> Evaluator().evaluate(rankings, targets).ranks.tolist()
+    [2, 0]
     """
 
     def evaluate(self, rankings: Rankings, targets: Targets) -> UserMetrics:

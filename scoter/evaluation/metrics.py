@@ -22,10 +22,9 @@ def per_user(metrics: UserMetrics, name: str) -> Float[np.ndarray, " rows"]:
     `mrr` is truncated at `metrics.depth` (RR@depth of ir-measures): deeper ranks count 0. A cut-off
     deeper than the ranks were kept is a `ConfigError`.
 
-    Example:
-        >>> kept = UserMetrics(users=np.arange(3), ranks=np.array([1, 3, 0]), depth=20)
-        >>> per_user(kept, "recall@5").tolist(), per_user(kept, "ndcg@5").tolist()
-        ([1.0, 1.0, 0.0], [1.0, 0.5, 0.0])
+    >>> kept = UserMetrics(users=np.arange(3), ranks=np.array([1, 3, 0]), depth=20)
+    >>> per_user(kept, "recall@5").tolist(), per_user(kept, "ndcg@5").tolist()
+    ([1.0, 1.0, 0.0], [1.0, 0.5, 0.0])
     """
     ranks = metrics.ranks.astype(np.float64)
     is_hit = ranks > 0

@@ -35,10 +35,9 @@ def paired_bootstrap(
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
 
-    Example:
-        >>> a, b = np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 0.0, 1.0, 1.0])
-        >>> paired_bootstrap(a, b, seed=0)
-        Estimate(mean=0.25, low=0.0, high=0.75)
+    >>> a, b = np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 0.0, 1.0, 1.0])
+    >>> paired_bootstrap(a, b, seed=0)
+    Estimate(mean=0.25, low=0.0, high=0.75)
     """
     return bootstrap_mean(_gaps(a, b), seed=seed, draws=draws, level=level)
 
@@ -88,9 +87,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Source: Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979.
 
-    Example:
-        >>> holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
     """
     order = np.argsort(p_values, kind="stable")
     stepped = np.asarray(p_values, np.float64)[order] * np.arange(len(order), 0, -1)

@@ -21,10 +21,9 @@ def quantise(vectors: Float[np.ndarray, "rows dim"], kind: StepType) -> dict[str
 
     The error of an entry is at most half of its row's scale in int8, and 2^-11 of its size in fp16.
 
-    Example:
-        >>> made = quantise(np.array([[0.5, -1.0], [0.0, 0.0]]), "int8")
-        >>> made["vectors"].tolist(), (made["scale"] * 127).tolist()
-        ([[64, -127], [0, 0]], [1.0, 0.0])
+    >>> made = quantise(np.array([[0.5, -1.0], [0.0, 0.0]]), "int8")
+    >>> made["vectors"].tolist(), (made["scale"] * 127).tolist()
+    ([[64, -127], [0, 0]], [1.0, 0.0])
     """
     if kind == "fp16":
         return {"vectors": vectors.astype(np.float16)}

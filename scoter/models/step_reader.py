@@ -161,10 +161,9 @@ def distinct_bags(
 ) -> tuple[Int[np.ndarray, " bags"], Int[np.ndarray, " distinct"]]:
     """A number for what each bag holds, equal for equal bags, and for each number such a bag.
 
-    Example:
-        >>> numbers, example = distinct_bags(np.array([7, 4, 7, 7]), np.array([0, 1, 3, 3, 4]))
-        >>> bool(numbers[0] == numbers[3]), len(example), example[numbers[0]].item()
-        (True, 3, 0)
+    >>> numbers, example = distinct_bags(np.array([7, 4, 7, 7]), np.array([0, 1, 3, 3, 4]))
+    >>> bool(numbers[0] == numbers[3]), len(example), example[numbers[0]].item()
+    (True, 3, 0)
     """
     lengths = np.diff(offsets)
     contents, example, count = np.zeros(len(lengths), np.int64), [], 0

@@ -218,13 +218,12 @@ class GRU4Rec(Estimator):
 class TIGER(Estimator):
     """TIGER (Rajput et al. 2023): a T5 that generates semantic IDs by constrained beam search.
 
-    Example:
-        >>> import scoter
-        >>> shop = scoter.load_dataset("simulated", users=40)
-        >>> small = scoter.TIGER(dim=16, layers=1, heads=2, head_dim=8, feed_forward=16)
-        >>> items = small.fit(shop, epochs=1, progress=False).recommend(["shopper-0"], k=3)
-        >>> list(items.columns), items["rank"].tolist()
-        (['user', 'item', 'score', 'rank'], [1, 2, 3])
+    >>> import scoter
+    >>> shop = scoter.load_dataset("simulated", users=40)
+    >>> small = scoter.TIGER(dim=16, layers=1, heads=2, head_dim=8, feed_forward=16)
+    >>> items = small.fit(shop, epochs=1, progress=False).recommend(["shopper-0"], k=3)
+    >>> list(items.columns), items["rank"].tolist()
+    (['user', 'item', 'score', 'rank'], [1, 2, 3])
     """
 
 

@@ -68,14 +68,13 @@ def write_chains(
             the latest chain before it. Only for language models.
         folder: where chains and replies are kept, so that an interrupted writing goes on.
 
-    Example:
-        >>> import scoter
-        >>> shop = scoter.load_dataset("simulated", users=40)
-        >>> pattern = scoter.ReasoningPattern(
-        ...     (scoter.Step("recent_item", {"lag": 1, "field": "brand"}),)
-        ... )
-        >>> scoter.write_chains(shop, pattern).chain("shopper-0", 1).steps
-        (('The shopper chose ...',),)
+    >>> import scoter
+    >>> shop = scoter.load_dataset("simulated", users=40)
+    >>> pattern = scoter.ReasoningPattern(
+    ...     (scoter.Step("recent_item", {"lag": 1, "field": "brand"}),)
+    ... )
+    >>> scoter.write_chains(shop, pattern).chain("shopper-0", 1).steps
+    (('The shopper chose ...',),)
     """
     if language_model == "catalog":
         seed = derive_seed(dataset.seed, "folds")

@@ -26,11 +26,10 @@ def build_semantic_ids(
     The report holds what was done and the fields of `IdDiagnostics`. Vectors that are nearly but
     not all equal, and a level of codes that tells nothing apart, are a `CollapseError`.
 
-    Example:
-        >>> vectors = np.random.default_rng(0).normal(size=(100, 8))
-        >>> ids, report = build_semantic_ids(vectors, SemanticIdConfig(), seed=0)
-        >>> ids.codes.shape, report["codebook_size"], report["distinct_vectors"]
-        ((100, 4), 12, 100)
+    >>> vectors = np.random.default_rng(0).normal(size=(100, 8))
+    >>> ids, report = build_semantic_ids(vectors, SemanticIdConfig(), seed=0)
+    >>> ids.codes.shape, report["codebook_size"], report["distinct_vectors"]
+    ((100, 4), 12, 100)
     """
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():

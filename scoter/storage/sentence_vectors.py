@@ -57,10 +57,9 @@ def item_texts(catalog: Catalog, fields: Sequence[str]) -> list[str]:
     of which nothing is known reads `NOTHING_KNOWN`, so that all such items share one vector. Where
     no item has anything in any of `fields`, they are a `ConfigError`.
 
-    Example:
-        >>> columns = {"title": ("Soap", ""), "categories": (("Bath", "Soaps"), ())}
-        >>> item_texts(Catalog(("a", "b"), columns), ["title", "categories", "brand"])
-        ['Soap. Bath > Soaps', 'item without description']
+    >>> columns = {"title": ("Soap", ""), "categories": (("Bath", "Soaps"), ())}
+    >>> item_texts(Catalog(("a", "b"), columns), ["title", "categories", "brand"])
+    ['Soap. Bath > Soaps', 'item without description']
     """
     columns = {name: catalog.columns[name] for name in fields if catalog.has(name)}
     if not columns and catalog.item_count:

@@ -105,14 +105,13 @@ Inputs = Sequence[Artefact | str]
 class Store:
     """A folder of artefacts, by default `$SCOTER_STORE` or `artifacts/` here.
 
-    Example:
-        >>> import tempfile
-        >>> store = Store(Path(tempfile.mkdtemp()))
-        >>> make = lambda out, scratch: (out / "a.txt").write_text("hello") and None
-        >>> store.stage("demo", 1, {"x": 1}, [], make).reused
-        False
-        >>> store.stage("demo", 1, {"x": 1}, [], make).reused
-        True
+    >>> import tempfile
+    >>> store = Store(Path(tempfile.mkdtemp()))
+    >>> make = lambda out, scratch: (out / "a.txt").write_text("hello") and None
+    >>> store.stage("demo", 1, {"x": 1}, [], make).reused
+    False
+    >>> store.stage("demo", 1, {"x": 1}, [], make).reused
+    True
     """
 
     def __init__(self, root: Path | str | None = None) -> None:

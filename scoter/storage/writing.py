@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 def writing(place: Path | str) -> Iterator[None]:
     """A block that writes to `place`; a refusal of the system is a `StoreError` with its reason.
 
-    Example:
-        >>> with writing("/dev/full"), open("/dev/full", "w") as file:
-        ...     _ = file.write("text")
-        Traceback (most recent call last):
-        ...
-        scoter.errors.StoreError: /dev/full cannot be written (No space left on device); free ...
+    >>> with writing("/dev/full"), open("/dev/full", "w") as file:
+    ...     _ = file.write("text")
+    Traceback (most recent call last):
+    ...
+    scoter.errors.StoreError: /dev/full cannot be written (No space left on device); free ...
     """
     try:
         yield

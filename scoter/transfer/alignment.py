@@ -67,11 +67,10 @@ def info_nce(
 
     Scores are cosines over `temperature`.
 
-    Example:
-        >>> vectors, none = torch.eye(2), torch.full((2, 1), -1)
-        >>> loss = info_nce(vectors, vectors, torch.arange(2), none, temperature=1.0)
-        >>> round(float(loss), 4)  # log(1 + e^-1)
-        0.3133
+    >>> vectors, none = torch.eye(2), torch.full((2, 1), -1)
+    >>> loss = info_nce(vectors, vectors, torch.arange(2), none, temperature=1.0)
+    >>> round(float(loss), 4)  # log(1 + e^-1)
+    0.3133
     """
     unit = nn.functional.normalize(item_vectors, dim=-1)
     cosines = nn.functional.normalize(queries, dim=-1) @ unit.T

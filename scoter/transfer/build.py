@@ -70,13 +70,12 @@ def role_numbers(pattern: ReasoningPattern) -> Sequence[int]:
 def slot_labels(config: FusionConfig, pattern: ReasoningPattern) -> list[str]:
     """What each slot holds, for reports; the null slot is not among them.
 
-    Example:
-        >>> from scoter.types import Step
-        >>> steps = (Step("recent_item", {"lag": 2}), Step("recent_item", {"lag": 1}))
-        >>> slot_labels(FusionConfig("meanpool"), ReasoningPattern(steps))
-        ['pooled chain']
-        >>> slot_labels(FusionConfig(source="item-text"), ReasoningPattern(steps))
-        ['item 2 purchases ago', 'item 1 purchases ago']
+    >>> from scoter.types import Step
+    >>> steps = (Step("recent_item", {"lag": 2}), Step("recent_item", {"lag": 1}))
+    >>> slot_labels(FusionConfig("meanpool"), ReasoningPattern(steps))
+    ['pooled chain']
+    >>> slot_labels(FusionConfig(source="item-text"), ReasoningPattern(steps))
+    ['item 2 purchases ago', 'item 1 purchases ago']
     """
     steps = [step.label() for step in pattern.steps]
     if config.source == "item-text":

@@ -53,11 +53,10 @@ class StructuredFusion(nn.Module):
         roles: a number for each step's role: adds role vectors and causal attention among steps.
         votes: whether a step that names an item votes for it (`scoter.transfer.votes`).
 
-    Example:
-        >>> fusion = StructuredFusion(steps=3, step_dim=4, dim=8, layers=1, heads=2)
-        >>> steps, mask = torch.randn(5, 3, 4), torch.ones(5, 3, dtype=torch.bool)
-        >>> fusion.fuse(torch.randn(5, 2, 8), steps, mask).shape
-        torch.Size([5, 2, 8])
+    >>> fusion = StructuredFusion(steps=3, step_dim=4, dim=8, layers=1, heads=2)
+    >>> steps, mask = torch.randn(5, 3, 4), torch.ones(5, 3, dtype=torch.bool)
+    >>> fusion.fuse(torch.randn(5, 2, 8), steps, mask).shape
+    torch.Size([5, 2, 8])
     """
 
     ordered = True  # whether slots are steps in order, so that roles and votes have a meaning

@@ -97,9 +97,8 @@ def items_named(sentences: Iterable[str], names: Sequence[str]) -> Iterator[tupl
 def named(sentence: str, names: "defaultdict[str, list[int]] | set[str]") -> str | None:
     """The longest of `names` with which the sentence ends, a full stop aside; None without one.
 
-    Example:
-        >>> named("The recommendation is Lumi red lipstick.", {"lipstick", "Lumi red lipstick"})
-        'Lumi red lipstick'
+    >>> named("The recommendation is Lumi red lipstick.", {"lipstick", "Lumi red lipstick"})
+    'Lumi red lipstick'
     """
     text = sentence.removesuffix(".")
     starts = [0, *(place + 1 for place, character in enumerate(text) if character == " ")]

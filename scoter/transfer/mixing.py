@@ -18,11 +18,10 @@ def mix_scores(rankings: Rankings, transitions: csr_array, weight: float, k: int
         transitions: any non-negative scores, which become the q of each row; a row of zeros keeps
             the ranking as it is.
 
-    Example:
-        >>> ranked = Rankings(np.array([0]), np.array([[3, 1]]), np.log(np.array([[0.6, 0.4]])))
-        >>> counts = csr_array(np.array([[0.0, 1.0, 3.0, 0.0]]))
-        >>> mix_scores(ranked, counts, weight=0.5, k=3).items.tolist()
-        [[2, 1, 3]]
+    >>> ranked = Rankings(np.array([0]), np.array([[3, 1]]), np.log(np.array([[0.6, 0.4]])))
+    >>> counts = csr_array(np.array([[0.0, 1.0, 3.0, 0.0]]))
+    >>> mix_scores(ranked, counts, weight=0.5, k=3).items.tolist()
+    [[2, 1, 3]]
     """
     rows = len(rankings.items)
     items, scores = np.full((rows, k), -1, np.int64), np.full((rows, k), -np.inf, np.float32)

@@ -71,9 +71,8 @@ def prepare(source: Source, raw_folder: Path) -> tuple[InteractionLog, Catalog]:
 def k_core(users: Events, items: Events, k: int) -> Bool[np.ndarray, " events"]:
     """The events that remain once users and items with fewer than `k` are removed, again and again.
 
-    Example:
-        >>> k_core(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 1]), 2).tolist()
-        [True, True, True, True, False]
+    >>> k_core(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 1]), 2).tolist()
+    [True, True, True, True, False]
     """
     alive = np.ones(len(users), bool)
     while True:

@@ -15,11 +15,10 @@ class Popularity(Backbone[PopularityConfig]):
 
     Ties go to the lower item number.
 
-    Example:
-        >>> log = InteractionLog(np.array([2, 1, 2]), np.array([0, 3]), ("a",))
-        >>> model = Popularity(log, item_count=3)
-        >>> model.recommend(Histories(np.array([0]), np.array([2]), np.array([0, 1])), k=2).items
-        array([[2, 1]])
+    >>> log = InteractionLog(np.array([2, 1, 2]), np.array([0, 3]), ("a",))
+    >>> model = Popularity(log, item_count=3)
+    >>> model.recommend(Histories(np.array([0]), np.array([2]), np.array([0, 1])), k=2).items
+    array([[2, 1]])
     """
 
     Config = PopularityConfig

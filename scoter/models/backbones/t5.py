@@ -87,9 +87,8 @@ def item_causal_mask(
 ) -> Bool[Tensor, "rows 1 tokens tokens"]:
     """True where a token may look: at its own and earlier items within the row's length.
 
-    Example:
-        >>> item_causal_mask(torch.tensor([1]), items=2, levels=1)[0, 0].int().tolist()
-        [[1, 0], [1, 0]]
+    >>> item_causal_mask(torch.tensor([1]), items=2, levels=1)[0, 0].int().tolist()
+    [[1, 0], [1, 0]]
     """
     item = torch.arange(items * levels) // levels
     causal, inside = item[:, None] >= item[None, :], item < lengths[:, None, None]

@@ -45,12 +45,11 @@ _BLOCKED = -1e9
 class Tiger(Backbone[TigerConfig]):
     """Generative retrieval over `ids`; with a fusion, the decoder also reads the chain's steps.
 
-    Example:
-        >>> ids = SemanticIds(np.array([[0, 0], [0, 1], [1, 0]]), (2, 2))
-        >>> model = Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)
-        >>> histories = Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))
-        >>> sorted(model.recommend(histories, k=3).items[0].tolist())
-        [0, 1, 2]
+    >>> ids = SemanticIds(np.array([[0, 0], [0, 1], [1, 0]]), (2, 2))
+    >>> model = Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)
+    >>> histories = Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))
+    >>> sorted(model.recommend(histories, k=3).items[0].tolist())
+    [0, 1, 2]
     """
 
     Config = TigerConfig

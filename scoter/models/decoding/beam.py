@@ -165,10 +165,9 @@ def segment_logsumexp(
 ) -> Float[Tensor, "*rows count"]:
     """log sum exp of each of `count` segments of the last axis; -inf where one is empty.
 
-    Example:
-        >>> values, segment = torch.tensor([1.0, 1.0, 3.0]).log(), torch.tensor([0, 0, 1])
-        >>> segment_logsumexp(values, segment, 2).exp().round(decimals=4).tolist()
-        [2.0, 3.0]
+    >>> values, segment = torch.tensor([1.0, 1.0, 3.0]).log(), torch.tensor([0, 0, 1])
+    >>> segment_logsumexp(values, segment, 2).exp().round(decimals=4).tolist()
+    [2.0, 3.0]
     """
     index = segment.expand_as(values)
     empty = values.new_full((*values.shape[:-1], count), -torch.inf)

@@ -59,9 +59,8 @@ def agreement(
         `overlap`, the mean share of the exact k that were found; `identical`, the share of
         histories where all k were; `first`, the share where the best item came first.
 
-    Example:
-        >>> agreement(np.array([[-1.0, -2.0, -3.0]]), np.array([[0, 2]]))
-        {'overlap': 0.5, 'identical': 0.0, 'first': 1.0}
+    >>> agreement(np.array([[-1.0, -2.0, -3.0]]), np.array([[0, 2]]))
+    {'overlap': 0.5, 'identical': 0.0, 'first': 1.0}
     """
     k = found.shape[1]
     if k > scores.shape[1]:

@@ -33,10 +33,9 @@ class Trie:
     def paths(self, levels: int) -> Int[np.ndarray, "items levels"]:
         """The nodes on the way to each item, from the root on; the leaf is left out.
 
-        Example:
-            >>> trie = build_trie(SemanticIds(np.array([[0, 1], [0, 0], [2, 1]]), (3, 2)))
-            >>> trie.paths(2).tolist()
-            [[0, 1], [0, 1], [0, 2]]
+        >>> trie = build_trie(SemanticIds(np.array([[0, 1], [0, 0], [2, 1]]), (3, 2)))
+        >>> trie.paths(2).tolist()
+        [[0, 1], [0, 1], [0, 2]]
         """
         counts = self.child_count
         parent = np.concatenate([[0], np.repeat(np.arange(len(counts)), counts)])
@@ -57,10 +56,9 @@ class Trie:
 def build_trie(ids: SemanticIds) -> Trie:
     """The trie of all semantic IDs, in O(items x levels) after one sort.
 
-    Example:
-        >>> trie = build_trie(SemanticIds(np.array([[0, 1], [0, 0], [2, 1]]), (3, 2)))
-        >>> trie.code.tolist(), trie.item.tolist()
-        ([-1, 0, 2, 0, 1, 1], [-1, -1, -1, 1, 0, 2])
+    >>> trie = build_trie(SemanticIds(np.array([[0, 1], [0, 0], [2, 1]]), (3, 2)))
+    >>> trie.code.tolist(), trie.item.tolist()
+    ([-1, 0, 2, 0, 1, 1], [-1, -1, -1, 1, 0, 2])
     """
     items, levels = ids.codes.shape
     order = np.lexsort(ids.codes.T[::-1])

@@ -19,10 +19,9 @@ def add_votes(
 ) -> Scores:
     """log p' of some `items`, given the recommender's own log p of them in `scores`.
 
-    Example:
-        >>> weights, own = torch.tensor([[0.5, 0.3, 0.2]]).log(), torch.tensor([[0.4, 0.0]]).log()
-        >>> add_votes(own, weights, torch.tensor([[7, 7]]), torch.tensor([[2, 7]])).exp()
-        tensor([[0.2000, 0.5000]])
+    >>> weights, own = torch.tensor([[0.5, 0.3, 0.2]]).log(), torch.tensor([[0.4, 0.0]]).log()
+    >>> add_votes(own, weights, torch.tensor([[7, 7]]), torch.tensor([[2, 7]])).exp()
+    tensor([[0.2000, 0.5000]])
     """
     agree = items[:, :, None] == named[:, None, :]
     won = torch.logsumexp(weights[:, None, 1:].masked_fill(~agree, NEVER), dim=-1)
@@ -32,10 +31,9 @@ def add_votes(
 def add_votes_everywhere(scores: Scores, weights: Weights, named: Named) -> Scores:
     """log p' of the whole catalogue, given the recommender's own log p of every item.
 
-    Example:
-        >>> weights, own = torch.tensor([[0.5, 0.3, 0.2]]).log(), torch.tensor([[0.4, 0.6]]).log()
-        >>> add_votes_everywhere(own, weights, torch.tensor([[1, -1]])).exp()
-        tensor([[0.2000, 0.6000]])
+    >>> weights, own = torch.tensor([[0.5, 0.3, 0.2]]).log(), torch.tensor([[0.4, 0.6]]).log()
+    >>> add_votes_everywhere(own, weights, torch.tensor([[1, -1]])).exp()
+    tensor([[0.2000, 0.6000]])
     """
     total = scores + weights[:, :1]
     for step, items in enumerate(named.unbind(1)):
@@ -53,12 +51,11 @@ def elect(
     An item that the search did not find has its votes alone: what p would add is below the k-th
     score found.
 
-    Example:
-        >>> found, scores = torch.tensor([[2, 7]]), torch.tensor([[0.6, 0.3]]).log()
-        >>> thirds = torch.full((1, 3), 1 / 3).log()
-        >>> items, best = elect(found, scores, thirds, torch.tensor([[7, 9]]))
-        >>> items.tolist(), best.exp()
-        ([[7, 9]], tensor([[0.4333, 0.3333]]))
+    >>> found, scores = torch.tensor([[2, 7]]), torch.tensor([[0.6, 0.3]]).log()
+    >>> thirds = torch.full((1, 3), 1 / 3).log()
+    >>> items, best = elect(found, scores, thirds, torch.tensor([[7, 9]]))
+    >>> items.tolist(), best.exp()
+    ([[7, 9]], tensor([[0.4333, 0.3333]]))
     """
     others = torch.where((named[:, :, None] == found[:, None, :]).any(-1), -1, named)
     earlier = torch.ones(others.shape[1], others.shape[1]).tril(-1).bool()

@@ -32,11 +32,10 @@ class Windows:
 def cut_windows(log: InteractionLog, max_items: int) -> Windows:
     """Windows of at most `max_items + 1` items that cover every target once.
 
-    Example:
-        >>> log = InteractionLog(np.arange(7), np.array([0, 2, 7]), ("a", "b"))
-        >>> windows = cut_windows(log, max_items=2)
-        >>> list(zip(windows.begin.tolist(), windows.end.tolist(), windows.first_target.tolist()))
-        [(0, 2, 1), (2, 5, 3), (3, 6, 5), (4, 7, 6)]
+    >>> log = InteractionLog(np.arange(7), np.array([0, 2, 7]), ("a", "b"))
+    >>> windows = cut_windows(log, max_items=2)
+    >>> list(zip(windows.begin.tolist(), windows.end.tolist(), windows.first_target.tolist()))
+    [(0, 2, 1), (2, 5, 3), (3, 6, 5), (4, 7, 6)]
     """
     stride = max(1, max_items // 2)
     rows = []

@@ -199,9 +199,8 @@ class Descent:
 def schedule(step: int, total: int, warmup_share: float) -> float:
     """Learning-rate factor: linear warm-up, then a cosine to a hundredth.
 
-    Example:
-        >>> [round(schedule(step, 100, 0.1), 3) for step in (0, 9, 10, 99)]
-        [0.1, 1.0, 1.0, 0.01]
+    >>> [round(schedule(step, 100, 0.1), 3) for step in (0, 9, 10, 99)]
+    [0.1, 1.0, 1.0, 0.01]
     """
     warmup = max(1, round(total * warmup_share))
     if step < warmup:

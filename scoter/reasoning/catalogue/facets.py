@@ -34,11 +34,10 @@ def read_facets(catalog: Catalog) -> dict[str, Facet]:
     `category` is an item's rarest tag (in a tree, the leaf), `department` its most common tag among
     those that at most half of the catalogue shares. Tags may be unordered, as in Yelp.
 
-    Example:
-        >>> columns = {"title": ("Red lipstick, matte.", ""), "brand": ("Lumi", "")}
-        >>> facets = read_facets(Catalog(("a", "b"), columns))
-        >>> {name: facet.labels for name, facet in facets.items()}
-        {'item': ('Red lipstick, matte', 'b'), 'brand': ('Lumi',)}
+    >>> columns = {"title": ("Red lipstick, matte.", ""), "brand": ("Lumi", "")}
+    >>> facets = read_facets(Catalog(("a", "b"), columns))
+    >>> {name: facet.labels for name, facet in facets.items()}
+    {'item': ('Red lipstick, matte', 'b'), 'brand': ('Lumi',)}
     """
     facets = {"item": Facet(np.arange(catalog.item_count), tuple(item_names(catalog)))}
     if catalog.has("brand"):
@@ -53,9 +52,8 @@ def read_facets(catalog: Catalog) -> dict[str, Facet]:
 def item_names(catalog: Catalog, length: int = NAME_LENGTH) -> list[str]:
     """Each item's title, or else its phrase, or else its key, at most `length` characters long.
 
-    Example:
-        >>> item_names(Catalog(("k1", "k2"), {"phrase": ("wooden train", "")}))
-        ['wooden train', 'k2']
+    >>> item_names(Catalog(("k1", "k2"), {"phrase": ("wooden train", "")}))
+    ['wooden train', 'k2']
     """
     names = [""] * catalog.item_count
     for column in NAME_COLUMNS:
@@ -68,9 +66,8 @@ def item_names(catalog: Catalog, length: int = NAME_LENGTH) -> list[str]:
 def shorten(text: str, length: int = NAME_LENGTH) -> str:
     """One line of at most `length` characters that ends with a whole word and no punctuation.
 
-    Example:
-        >>> shorten("Body   Wash &amp; Scrub, 18-Ounce Bottles", 20)
-        'Body Wash & Scrub'
+    >>> shorten("Body   Wash &amp; Scrub, 18-Ounce Bottles", 20)
+    'Body Wash & Scrub'
     """
     line = " ".join(html.unescape(text).split())
     if len(line) > length:

@@ -26,15 +26,14 @@ class View:
 def look(split: Split, users: Rows, prefix_lengths: Rows, max_items: int = MAX_ITEMS) -> View:
     """The last `max_items` of each prefix: training items and, one longer, the validation item.
 
-    Example:
-        >>> from scoter.types import InteractionLog, Targets
-        >>> log = InteractionLog(np.array([7, 8, 9]), np.array([0, 3]), ("ann",))
-        >>> ann = np.array([0])
-        >>> split = Split(log, Targets(ann, np.array([5])), Targets(ann, np.array([6])))
-        >>> look(split, ann, np.array([2]), 4).recent.tolist()
-        [[8, 7, -1, -1]]
-        >>> look(split, ann, np.array([4]), 4).recent.tolist()
-        [[5, 9, 8, 7]]
+    >>> from scoter.types import InteractionLog, Targets
+    >>> log = InteractionLog(np.array([7, 8, 9]), np.array([0, 3]), ("ann",))
+    >>> ann = np.array([0])
+    >>> split = Split(log, Targets(ann, np.array([5])), Targets(ann, np.array([6])))
+    >>> look(split, ann, np.array([2]), 4).recent.tolist()
+    [[8, 7, -1, -1]]
+    >>> look(split, ann, np.array([4]), 4).recent.tolist()
+    [[5, 9, 8, 7]]
     """
     valid = np.full(split.train.user_count, -1, np.int64)
     valid[split.valid.users] = split.valid.items

@@ -29,9 +29,8 @@ class PrefixPolicy:
     def parse(cls, text: str) -> "PrefixPolicy":
         """`every`, `anchors`, `anchors:K` (every K items) or `anchors:K:M` (the first M of these).
 
-        Example:
-            >>> PrefixPolicy.parse("every"), PrefixPolicy.parse("anchors:3:2")
-            (PrefixPolicy(distance=1, most=0), PrefixPolicy(distance=3, most=2))
+        >>> PrefixPolicy.parse("every"), PrefixPolicy.parse("anchors:3:2")
+        (PrefixPolicy(distance=1, most=0), PrefixPolicy(distance=3, most=2))
         """
         match = _FORM.fullmatch(text)
         numbers = [int(part) if part else None for part in match.groups()] if match else [0, 0]
@@ -71,10 +70,9 @@ def sample_of_users(user_count: int, count: int, seed: int) -> Int[np.ndarray, "
 class AnchorTable:
     """Where chains exist, as sorted (user, prefix length) pairs; finds the one a position reads.
 
-    Example:
-        >>> table = AnchorTable(np.array([0, 0, 2]), np.array([3, 6, 3]))
-        >>> table.latest(np.array([0, 0, 0, 1, 2]), np.array([2, 5, 6, 9, 4])).tolist()
-        [-1, 0, 1, -1, 2]
+    >>> table = AnchorTable(np.array([0, 0, 2]), np.array([3, 6, 3]))
+    >>> table.latest(np.array([0, 0, 0, 1, 2]), np.array([2, 5, 6, 9, 4])).tolist()
+    [-1, 0, 1, -1, 2]
     """
 
     def __init__(self, users: Rows, prefix_lengths: Rows) -> None:

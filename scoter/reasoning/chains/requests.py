@@ -86,9 +86,8 @@ def asked_steps(pattern: ReasoningPattern) -> tuple[Step, ...]:
 def written_pattern(pattern: ReasoningPattern) -> ReasoningPattern:
     """The pattern of a language model's chains: the asked steps, then the recommendation.
 
-    Example:
-        >>> [step.role for step in written_pattern(ReasoningPattern((Step("likes"),))).steps]
-        ['likes', 'recommendation']
+    >>> [step.role for step in written_pattern(ReasoningPattern((Step("likes"),))).steps]
+    ['likes', 'recommendation']
     """
     steps = asked_steps(pattern)
     last = pattern.steps[-1] if len(steps) < len(pattern) else Step(RECOMMENDATION)
@@ -100,13 +99,12 @@ def chain_request(
 ) -> CompletionRequest:
     """The request for one chain after a history of `titles`, oldest first.
 
-    Example:
-        >>> pattern = ReasoningPattern((Step("likes"),))
-        >>> request = chain_request(["Soap"], pattern, small_model("some-model"))
-        >>> print(request.messages[0].content)  # doctest: +ELLIPSIS
-        A shopper bought, oldest first:
-        "Soap"
-        Reply with JSON on one line: a short sentence for each of the steps "likes", then 1 ...
+    >>> pattern = ReasoningPattern((Step("likes"),))
+    >>> request = chain_request(["Soap"], pattern, small_model("some-model"))
+    >>> print(request.messages[0].content)  # doctest: +ELLIPSIS
+    A shopper bought, oldest first:
+    "Soap"
+    Reply with JSON on one line: a short sentence for each of the steps "likes", then 1 ...
     """
     steps = asked_steps(pattern)
     if config.prompt == "brief":

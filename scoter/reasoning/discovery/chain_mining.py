@@ -97,9 +97,8 @@ def cluster_chains(
 def mean_by_user(values: np.ndarray, rows: Chains) -> Float[np.ndarray, " users"]:
     """Each user's mean over chains: users are the sample, however many chains one has.
 
-    Example:
-        >>> mean_by_user(np.array([1.0, 0.0, 1.0]), np.array([4, 4, 9])).tolist()
-        [0.5, 1.0]
+    >>> mean_by_user(np.array([1.0, 0.0, 1.0]), np.array([4, 4, 9])).tolist()
+    [0.5, 1.0]
     """
     _, places, counts = np.unique(rows, return_inverse=True, return_counts=True)
     return np.bincount(places.ravel(), weights=values.astype(float)) / counts

@@ -42,9 +42,8 @@ class Grounded:
 def target_ranks(ranked: Ranked, targets: Chains) -> Chains:
     """The 1-based place of each chain's target among its items, k + 1 where it is not among them.
 
-    Example:
-        >>> target_ranks(np.array([[4, 7, -1], [4, -1, -1]]), np.array([7, 5])).tolist()
-        [2, 4]
+    >>> target_ranks(np.array([[4, 7, -1], [4, -1, -1]]), np.array([7, 5])).tolist()
+    [2, 4]
     """
     hits = ranked == targets[:, None]
     return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, ranked.shape[1] + 1)
@@ -56,12 +55,11 @@ class Grounding:
     `item_vectors` are the names' embeddings by `encode`; `lexical` is the weight of the lexical
     match and `least` the score from which on a name is grounded, both in [0, 1].
 
-    Example:
-        >>> shop = ["Lumi red lipstick", "Aster rose soap"]
-        >>> blind = lambda texts: np.zeros((len(texts), 2))
-        >>> grounding = Grounding(shop, np.eye(2, dtype=np.float32), blind, lexical=1.0)
-        >>> grounding.ground(["red lipstick by Lumi", "rose soap", "garden hose"]).items.tolist()
-        [0, 1, -1]
+    >>> shop = ["Lumi red lipstick", "Aster rose soap"]
+    >>> blind = lambda texts: np.zeros((len(texts), 2))
+    >>> grounding = Grounding(shop, np.eye(2, dtype=np.float32), blind, lexical=1.0)
+    >>> grounding.ground(["red lipstick by Lumi", "rose soap", "garden hose"]).items.tolist()
+    [0, 1, -1]
     """
 
     def __init__(

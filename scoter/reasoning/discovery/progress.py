@@ -24,9 +24,8 @@ class ProgressBars:
 
     Once `sample` are done, a line says how long all takes; each part that is done gets a line.
 
-    Example:
-        >>> bars = ProgressBars(print, 64, "patterns")
-        discover: about 64 patterns to try
+    >>> bars = ProgressBars(print, 64, "patterns")
+    discover: about 64 patterns to try
     """
 
     def __init__(self, say: Callable[[str], None], planned: int, of: str, sample: int = 1) -> None:

@@ -168,9 +168,8 @@ def draw_points(
 def pattern_from_json(text: str) -> ReasoningPattern:
     """The pattern in the text of a `pattern.json`, or in a shorter one that a person wrote.
 
-    Example:
-        >>> pattern_from_json('{"pattern": {"steps": [{"role": "recommendation"}]}}').steps
-        (Step(role='recommendation', parameters={}),)
+    >>> pattern_from_json('{"pattern": {"steps": [{"role": "recommendation"}]}}').steps
+    (Step(role='recommendation', parameters={}),)
     """
     try:
         return ReasoningPattern.from_json(json.loads(text)["pattern"]["steps"])

@@ -154,9 +154,8 @@ def writing_config(model: str, config: DiscoverConfig, seed: int) -> WritingConf
 def outline(roles: Sequence[str]) -> ReasoningPattern:
     """Roles as a pattern: each once, and the recommendation as the last step.
 
-    Example:
-        >>> [step.role for step in outline(["likes", "likes", "need", "recommendation"]).steps]
-        ['likes', 'need', 'recommendation']
+    >>> [step.role for step in outline(["likes", "likes", "need", "recommendation"]).steps]
+    ['likes', 'need', 'recommendation']
     """
     named = [role for role in dict.fromkeys(roles) if role.lower() != RECOMMENDATION]
     return ReasoningPattern((*(Step(role) for role in named), Step(RECOMMENDATION)))

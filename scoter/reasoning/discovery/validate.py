@@ -59,10 +59,9 @@ class Recall:
 def wilson(hits: Bool[np.ndarray, " users"] | Float[np.ndarray, " users"]) -> Recall:
     """Recall with Wilson's 95 % interval (1927); for other values in [0, 1] it is at most too wide.
 
-    Example:
-        >>> recall = wilson(np.arange(10) < 1)
-        >>> round(recall.low, 4), recall.mean, round(recall.high, 4)
-        (0.0179, 0.1, 0.4042)
+    >>> recall = wilson(np.arange(10) < 1)
+    >>> round(recall.low, 4), recall.mean, round(recall.high, 4)
+    (0.0179, 0.1, 0.4042)
     """
     count, mean, square = len(hits), float(hits.mean()), Z_95**2
     centre = (mean + square / (2 * count)) / (1 + square / count)
@@ -86,9 +85,8 @@ def agresti_min(gain: Float[np.ndarray, " users"]) -> Recall:
 def ndcg(ranks: Int[np.ndarray, "..."], k: int) -> Float[np.ndarray, "..."]:
     """NDCG@k of one target: 1 / log2(1 + rank), 0 beyond k (Jaervelin and Kekaelaeinen 2002).
 
-    Example:
-        >>> ndcg(np.array([1, 3, 11]), 10).tolist()
-        [1.0, 0.5, 0.0]
+    >>> ndcg(np.array([1, 3, 11]), 10).tolist()
+    [1.0, 0.5, 0.0]
     """
     return np.where(ranks <= k, 1 / np.log2(1.0 + ranks), 0.0)
 

@@ -30,11 +30,10 @@ class Message:
 class CompletionRequest:
     """Everything that decides a reply; `seed` and `sample` together seed the server's sampler.
 
-    Example:
-        >>> first = CompletionRequest((Message("user", "Name a soap."),), "some-model")
-        >>> second = CompletionRequest(first.messages, "some-model", sample=1)
-        >>> first.key == second.key
-        False
+    >>> first = CompletionRequest((Message("user", "Name a soap."),), "some-model")
+    >>> second = CompletionRequest(first.messages, "some-model", sample=1)
+    >>> first.key == second.key
+    False
     """
 
     messages: tuple[Message, ...]
@@ -109,10 +108,9 @@ def answer_many(
     awaited, their answers yielded, and then the error is raised. If the reader stops, at most
     `concurrency` calls end in the background.
 
-    Example:
-        >>> asked = [CompletionRequest((Message("user", word),), "m") for word in ("a", "b")]
-        >>> sorted(answer.reply for answer in answer_many(lambda request: request.model, asked, 2))
-        ['m', 'm']
+    >>> asked = [CompletionRequest((Message("user", word),), "m") for word in ("a", "b")]
+    >>> sorted(answer.reply for answer in answer_many(lambda request: request.model, asked, 2))
+    ['m', 'm']
     """
     if concurrency < 1:
         raise ConfigError(f"concurrency = {concurrency}; it must be 1 or more")

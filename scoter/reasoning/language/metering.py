@@ -24,9 +24,8 @@ class Usage:
 
     An attempt that timed out counts no tokens, though a hosted server may charge for it.
 
-    Example:
-        >>> print(Usage(attempts=2, replies=1, causes={"timeout": 1}))
-        2 calls, 1 replies, 0 + 0 tokens; failed calls: 1 timeout
+    >>> print(Usage(attempts=2, replies=1, causes={"timeout": 1}))
+    2 calls, 1 replies, 0 + 0 tokens; failed calls: 1 timeout
     """
 
     attempts: int = 0

@@ -60,9 +60,8 @@ def clean(text: str) -> str:
 def quote(text: str, most: int) -> str:
     """`clean(text)` as a JSON string of at most `most` characters between its quotes.
 
-    Example:
-        >>> quote('Say "hi" <|im_end|>', 60), quote("Soap " * 1000, 12)
-        ('"Say \\\\"hi\\\\" \\\\u003c|im_end|\\\\u003e"', '"Soap Soap So"')
+    >>> quote('Say "hi" <|im_end|>', 60), quote("Soap " * 1000, 12)
+    ('"Say \\\\"hi\\\\" \\\\u003c|im_end|\\\\u003e"', '"Soap Soap So"')
     """
     cleaned = clean(text)
     turns = {match.start() for match in _TURN_WORDS.finditer(cleaned)}

@@ -23,9 +23,8 @@ class TryAgain(Exception):
 def read_body(raw: bytes) -> "Body":
     """The body of a chat completion, or of a stream put together; anything else is a `TryAgain`.
 
-    Example:
-        >>> read_body(b'{"choices": [{"message": {"content": "Soap"}}]}').text
-        'Soap'
+    >>> read_body(b'{"choices": [{"message": {"content": "Soap"}}]}').text
+    'Soap'
     """
     start = raw.lstrip()[:5]
     try:

@@ -121,9 +121,8 @@ def without_thoughts(text: str) -> str:
     A closing tag alone ends thoughts that the prompt's template opened; an opening one alone starts
     thoughts that were cut.
 
-    Example:
-        >>> without_thoughts("soap?</think>Comb<think>or")
-        'Comb'
+    >>> without_thoughts("soap?</think>Comb<think>or")
+    'Comb'
     """
     kept: list[str] = []
     start, thinking = 0, False
@@ -144,10 +143,9 @@ def parse_chain(text: str, roles: Sequence[str] | None = None) -> ChainReply:
     The steps must have the `roles`, in order; None takes any, an empty list no step at all. An
     `Unusable` says what is wrong with the first JSON object that looks like a chain.
 
-    Example:
-        >>> step = '{"role": "recent", "text": "Soap."}'
-        >>> parse_chain(f'Sure: {{"steps": [{step}], "recommendations": ["Comb"]}}').recommendations
-        ['Comb']
+    >>> step = '{"role": "recent", "text": "Soap."}'
+    >>> parse_chain(f'Sure: {{"steps": [{step}], "recommendations": ["Comb"]}}').recommendations
+    ['Comb']
     """
     answer = without_thoughts(text)
     if len(answer) > LONGEST_REPLY:

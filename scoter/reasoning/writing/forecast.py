@@ -20,9 +20,8 @@ _MARKS = 20  # intervals over which speed is measured
 class Forecast:
     """What is still to be done.
 
-    Example:
-        >>> print(Forecast(100, 80, 20_000, 8_000, seconds=160.0))
-        100 chains, about 80 calls, 20,000 + 8,000 tokens, 3 min
+    >>> print(Forecast(100, 80, 20_000, 8_000, seconds=160.0))
+    100 chains, about 80 calls, 20,000 + 8,000 tokens, 3 min
     """
 
     chains: int
