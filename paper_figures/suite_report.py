@@ -135,7 +135,7 @@ def inline_svg(figure: Figure, name: str, label: str) -> Markup:
 
     `name` keeps its ids apart; `label` is what a screen reader says.
 
-    >>> inline_svg(draw("beams").figure, "beams", "a <b>")[:41]
+    >>> str(inline_svg(draw("beams").figure, "beams", "a <b>"))[:40]
     '<svg role="img" aria-label="a &lt;b&gt;"'
     """
     file = io.StringIO()

@@ -2,10 +2,11 @@
 
 import json
 import re
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeVar, cast, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
 
 else:
 
-    @runtime_checkable
+    @typing.runtime_checkable
     class DataclassInstance(Protocol):
         """Any dataclass, as type checkers know it."""
 
 
 Config = TypeVar("Config", bound="DataclassInstance")
 
+Kind = TypeVar("Kind")
 _FORBID = {"extra": "forbid", "strict": True}
 
 Count = Annotated[int, Ge(1), Le(2**31 - 1)]
@@ -36,11 +38,17 @@ Positive = Annotated[float, Gt(0), Lt(float("inf"))]
 NotNegative = Annotated[float, Ge(0), Lt(float("inf"))]
 
 
-@dataclass(frozen=True)
+@typing.dataclass_transform(frozen_default=True)
+def _frozen(kind: type[Kind]) -> type[Kind]:
+    """A frozen dataclass whose JSON has exactly its fields, each of its type."""
+    setattr(kind, "__pydantic_config__", _FORBID)  # noqa: B010
+    return dataclass(frozen=True)(kind)
+
+
+@_frozen
 class SimulatedConfig:
     """The simulated shop, whose shoppers follow a planted plan."""
 
-    __pydantic_config__ = _FORBID
     users: Count = 3000  # number of shoppers
     brands: Count = 5  # number of brands
     items_per_cell: Count = 6  # items of each brand and category
@@ -51,30 +59,27 @@ class SimulatedConfig:
     max_length: Count = 12  # purchases of a shopper, at most
 
 
-@dataclass(frozen=True)
+@_frozen
 class DataConfig:
     """The dataset."""
 
-    __pydantic_config__ = _FORBID
     name: str = "beauty"  # a known dataset, or the name of a prepared folder
     max_users: int = 0  # size of a fixed random sample of users; 0 takes all
     simulated: SimulatedConfig | None = None  # settings of the simulated shop
 
 
-@dataclass(frozen=True)
+@_frozen
 class TextConfig:
     """The sentence encoder and the texts of items."""
 
-    __pydantic_config__ = _FORBID
     encoder: str = "all-MiniLM-L6-v2"  # a sentence-transformers model
     fields: tuple[str, ...] = ("title", "brand", "categories", "phrase")  # catalogue columns used
 
 
-@dataclass(frozen=True)
+@_frozen
 class SemanticIdConfig:
     """Residual quantisation of item vectors."""
 
-    __pydantic_config__ = _FORBID
     method: Literal["rqvae", "rqkmeans"] = "rqkmeans"  # the quantiser
     # auto: text where there is any, else co-occurrence counts of the training log
     source: Literal["auto", "text", "cooccurrence", "text+cooccurrence"] = "auto"
@@ -126,11 +131,10 @@ class SamplingConfig(AskingConfig):
     recommendations: Count = 10  # items that a reply names, at most
 
 
-@dataclass(frozen=True)
+@_frozen
 class DiscoverConfig:
     """Generate-Validate-Mine: how many patterns are tried on how many users, how many are kept."""
 
-    __pydantic_config__ = _FORBID
     patterns: int = 64  # generated patterns over all rounds
     users: int = 2000  # users that patterns are validated on
     fresh_users: int = 2000  # other users, for the final comparison
@@ -143,15 +147,14 @@ class DiscoverConfig:
     sampling: SamplingConfig = SamplingConfig()  # where a language model writes the chains
 
 
-@dataclass(frozen=True)
+@_frozen
 class ChainsConfig:
     """Where chains come from."""
 
-    __pydantic_config__ = _FORBID
     source: str = ""  # a folder that `scoter reason` wrote; empty: the catalogue reasoner writes
 
 
-@runtime_checkable
+@typing.runtime_checkable
 class ModelConfig(DataclassInstance, Protocol):
     """What every backbone's config has; a frozen dataclass."""
 
@@ -163,20 +166,18 @@ class ModelConfig(DataclassInstance, Protocol):
     def max_items(self) -> int: ...  # newest items of a history that are read
 
 
-@dataclass(frozen=True)
+@_frozen
 class PopularityConfig:
     """The most popular items; nothing to choose."""
 
-    __pydantic_config__ = _FORBID
     kind: Literal["popularity"] = "popularity"
     dim = max_items = 0
 
 
-@dataclass(frozen=True)
+@_frozen
 class SasrecConfig:
     """SASRec (Kang and McAuley 2018)."""
 
-    __pydantic_config__ = _FORBID
     kind: Literal["sasrec"] = "sasrec"
     loss: Literal["ce", "bce"] = "ce"  # softmax over the catalogue, or one sampled negative
     dim: Count = 128  # width of hidden states
@@ -186,11 +187,10 @@ class SasrecConfig:
     max_items: Count = 50  # newest items of a history that are read
 
 
-@dataclass(frozen=True)
+@_frozen
 class TigerConfig:
     """TIGER (Rajput et al. 2023): a T5 over semantic IDs, decoded by constrained beam search."""
 
-    __pydantic_config__ = _FORBID
     kind: Literal["tiger"] = "tiger"
     dim: Count = 128  # width of hidden states
     layers: Count = 3  # layers of the encoder, and of the decoder
@@ -206,11 +206,10 @@ class TigerConfig:
     repeat_bias: bool = False  # learn, level by level, how likely repeats are; needs trie
 
 
-@dataclass(frozen=True)
+@_frozen
 class Gru4RecConfig:
     """GRU4Rec (Hidasi et al. 2016) over whole histories, with a softmax over the catalogue."""
 
-    __pydantic_config__ = _FORBID
     kind: Literal["gru4rec"] = "gru4rec"
     dim: Count = 128  # width of hidden states
     layers: Count = 1  # recurrent layers
@@ -244,7 +243,7 @@ def _model(tree: object) -> ModelConfig:
     read_as: type = _MODELS.get(kind) or BACKBONES.get(kind).Config
     if "__pydantic_config__" not in vars(read_as):
         setattr(read_as, "__pydantic_config__", _FORBID)  # noqa: B010
-    return cast("TypeAdapter[ModelConfig]", _reader(read_as)).validate_json(json.dumps(tree))
+    return typing.cast("TypeAdapter[ModelConfig]", _reader(read_as)).validate_json(json.dumps(tree))
 
 
 def _fusion_name(name: object) -> str:
@@ -261,11 +260,10 @@ def _method_name(name: object) -> str:
     return str(name)
 
 
-@dataclass(frozen=True)
+@_frozen
 class FusionConfig:
     """How a chain reaches the recommender; docs/controls.md lists the controls."""
 
-    __pydantic_config__ = _FORBID
     # Module: what becomes of the steps.
     # the ordered steps, a control, or a registered fusion
     module: Annotated[str, _ReadBy(_fusion_name)] = "structured"
@@ -287,11 +285,10 @@ class FusionConfig:
     chain_dropout: BelowOne = 0.0  # share of training examples whose chain is left out
 
 
-@dataclass(frozen=True)
+@_frozen
 class TrainingConfig:
     """One budget for every method; the best epoch is chosen by NDCG@10 on the validation users."""
 
-    __pydantic_config__ = _FORBID
     epochs: Count = 20  # passes over the training part, at most
     batch_targets: Count = 1024  # target items of a batch
     learning_rate: Positive = 1e-3  # of AdamW, at its highest
@@ -304,22 +301,20 @@ class TrainingConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of matrix products
 
 
-@dataclass(frozen=True)
+@_frozen
 class MethodConfig:
     """A recommender, how it is trained, and how it reads chains."""
 
-    __pydantic_config__ = _FORBID
     model: Annotated[ModelConfig, _ReadBy(_model)]  # the backbone
     training: TrainingConfig = TrainingConfig()
     fusion: FusionConfig | None = None  # None: no chain is read
     mixed_scores: bool = False  # mix the model's scores with transition scores when ranking
 
 
-@dataclass(frozen=True)
+@_frozen
 class Experiment:
     """Everything that a run depends on but its seed and the bytes of its data."""
 
-    __pydantic_config__ = _FORBID
     name: str
     data: DataConfig
     # by name, in the order of the tables

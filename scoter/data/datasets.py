@@ -178,7 +178,7 @@ def _whole(
             raise DataError(
                 f"dataset {name!r} is neither in $SCOTER_DATA nor in data-cache/; {how}oint --data "
                 f"or SCOTER_DATA at a prepared folder, or use the dataset {SIMULATED!r}"
-                f"{'' if name in REGISTRY else closest(name, DATASETS.names())}"
+                f"{'' if name in REGISTRY else closest(name, [*REGISTRY, *DATASETS.names()])}"
             )
         log, catalog = load_prepared(folder)
         identity, origin = fingerprint(folder), str(folder)

@@ -270,7 +270,7 @@ def test_nothing_to_train_on_is_one_error_before_training(tmp_path):
     for method in (*METHODS[1:], "sasrec-bce", "sasrec-ce-scoter"):
         with pytest.raises(
             DataError,
-            match=r"nothing to train on: .* none of the 20 users has two.* or run popularity",
+            match=r"nothing to train on: .* none of the 20 users two events; .* or run popularity",
         ):
             run_all(shop, (method,), lines.append)
     assert {line.split(":")[0] for line in lines} == {"data", "prepare"}
