@@ -110,10 +110,6 @@ class QuantisedSteps(Unshared):
         low = self.offsets[bags].astype(np.int64)
         return low, self.offsets[bags + 1] - low
 
-    def without_chain(self) -> "NoSteps":
-        """What somebody reads who is none of the users."""
-        return NoSteps(self.step_count, self.vectors.shape[1])
-
 
 class NoSteps(Unshared):
     """A source that has no chain for anybody."""

@@ -1,4 +1,4 @@
-"""TIGER as a `transformers` T5 and back: the same weights under other names, the same function.
+"""TIGER as a `transformers` T5: the same weights under other names, the same function.
 
 T5 attends over whole sequences, so its encoder has to be given the `item_causal_mask`; its decoder
 then takes the encoder's output with an ordinary padding mask.
@@ -13,7 +13,6 @@ from torch import Tensor
 from scoter.config import TigerConfig
 from scoter.errors import ConfigError
 from scoter.models.backbones.tiger import Tiger
-from scoter.types import SemanticIds
 
 if TYPE_CHECKING:
     from transformers import T5ForConditionalGeneration
@@ -48,38 +47,6 @@ def to_transformers(model: Tiger) -> "T5ForConditionalGeneration":
     weights |= {name: model.embedding.weight for name in tied if name in reference.state_dict()}
     reference.load_state_dict(weights)
     return reference.eval()
-
-
-def from_transformers(
-    reference: "T5ForConditionalGeneration", ids: SemanticIds, max_items: int = 20, beams: int = 20
-) -> Tiger:
-    """The TIGER over `ids` that a T5 (version 1.0) is whose tokens are numbered as ours."""
-    theirs = reference.config
-    vocabulary = 1 + sum(ids.codebook_sizes)
-    if theirs.vocab_size != vocabulary:
-        raise ConfigError(
-            f"the T5 has {theirs.vocab_size} tokens, these semantic IDs need {vocabulary}; train "
-            "it on these IDs"
-        )
-    if theirs.num_layers != theirs.num_decoder_layers or theirs.feed_forward_proj != "relu":
-        raise ConfigError(
-            f"num_layers={theirs.num_layers}, num_decoder_layers={theirs.num_decoder_layers}, "
-            f"feed_forward_proj={theirs.feed_forward_proj!r}: take equal depths and 'relu'"
-        )
-    config = TigerConfig(
-        dim=theirs.d_model,
-        layers=theirs.num_layers,
-        heads=theirs.num_heads,
-        head_dim=theirs.d_kv,
-        feed_forward=theirs.d_ff,
-        dropout=theirs.dropout_rate,
-        max_items=max_items,
-        beams=beams,
-    )
-    weights = reference.state_dict()
-    model = Tiger(config, ids)
-    model.load_state_dict({ours: weights[name] for ours, name in _names(config).items()})
-    return model
 
 
 def item_causal_mask(

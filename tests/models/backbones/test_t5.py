@@ -10,7 +10,6 @@ from transformers.modeling_outputs import BaseModelOutput
 from scoter.config import TigerConfig
 from scoter.errors import ConfigError
 from scoter.models.backbones.t5 import (
-    from_transformers,
     item_causal_mask,
     to_transformers,
 )
@@ -120,17 +119,6 @@ def test_beams_equal_generate_with_a_prefix_function(
     ours = narrow.eval().recommend(requests, beams)
     np.testing.assert_allclose(ours.scores, scores, atol=1e-4)
     np.testing.assert_array_equal(ours.items, theirs)
-
-
-@torch.inference_mode()
-def test_there_and_back_again(model: Tiger) -> None:
-    ids = SemanticIds(np.asarray(model.item_tokens[:-1]) - np.array([1, 7, 12, 16]), SIZES)
-    back = from_transformers(to_transformers(model), ids, CONFIG.max_items, CONFIG.beams)
-    assert all(
-        torch.equal(value, back.state_dict()[name]) for name, value in model.state_dict().items()
-    )
-    with pytest.raises(ConfigError, match="the T5 has 18 tokens, these semantic IDs need 13"):
-        from_transformers(to_transformers(model), SemanticIds(np.array([[0, 0]]), (6, 6)))
 
 
 def test_a_fusion_or_a_repeat_bias_has_no_equivalent(model: Tiger) -> None:

@@ -294,7 +294,6 @@ def test_a_shipped_step_table_names_the_same_items():
     np.testing.assert_array_equal(
         shipped.named(users, users), reader.named(users, torch.full((USERS,), last))
     )
-    assert (shipped.without_chain().named(users, users) == -1).all()
 
 
 def test_votes_need_steps_that_are_apart_and_say_what_they_name():
