@@ -54,8 +54,7 @@ class Table:
         return "\n".join([*above, *body, r"\bottomrule", r"\end{tabular}"])
 
 
-Notes = tuple[str, ...]
-"""Items of a list below a table."""
+Notes = tuple[str, ...]  # items of a list below a table
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from scoter.reasoning.language.structured import ask_for_chains
 from scoter.reasoning.writing.folder import ChainFolder, ChainRow
 from scoter.reasoning.writing.job import ChainJob
 
-Watch = Callable[[str], None]
-"""Called once for each chain, with its outcome."""
+Watch = Callable[[str], None]  # called once for each chain, with its outcome
 
 
 def missing_shards(job: ChainJob, folder: ChainFolder, retry_unanswered: bool = False) -> list[int]:
