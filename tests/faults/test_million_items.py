@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from large_shop import SOURCE, Size, lengths_of, write_raw
 
 from benchmarks.scale.plan import costs, pages, parameters
-from benchmarks.scale.raw import SOURCE, Size, write_raw
 from benchmarks.suite.collect import RESULTS
 from scoter.data.official.prepare import k_core, prepare
 
@@ -57,3 +57,8 @@ def test_the_plan_is_made_of_the_committed_costs() -> None:
     each = f"{cost['trie_bytes']:.0f} bytes"
     assert f"| trie, stored | 1e+08 | {each} | {product} |" in pages()["serving"].markdown()
     assert all(value > 0 for value in cost.values())
+
+
+def test_lengths_sum_to_the_interactions_and_three_in_ten_are_regular() -> None:
+    lengths = lengths_of(Size(4000, 1000, 200), np.random.default_rng(0))
+    assert (lengths.sum(), lengths.min(), (lengths >= 5).sum()) == (4000, 1, 300)

@@ -1,11 +1,11 @@
-"""`python -m benchmarks.scale.scale`: a million items, from raw files to recommendations.
+"""`python tests/faults/million_items.py`: a million items, from raw files to recommendations.
 
 Each step is a process of its own, so that its peak memory is its own, and leaves its files and a
 small JSON in the work folder; a run that was stopped goes on from there. At `--share` 1 there are
 20 million reviews by 5 million users of 1 million items before the five-core, and preparing them
 must take at most 4 GiB; smaller shares have everything smaller.
 
-    write     the raw files (`benchmarks/scale/raw.py`)
+    write     the raw files (`large_shop.py`)
     prepare   parse, five-core, number, save: what `scoter data prepare` does
     open      read the prepared folder and split it, as every stage that needs data does
     items     co-occurrence vectors of the training log, at unit norm
@@ -77,7 +77,7 @@ def run(
 ) -> dict[str, Any]:
     """Run the steps that WORK lacks, each in its own process; what each measured, by name."""
     work.mkdir(parents=True, exist_ok=True)
-    module = [sys.executable, "-m", "benchmarks.scale.scale"]
+    module = [sys.executable, __file__]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     measured: dict[str, Any] = {}
     for name in STEPS:
@@ -106,7 +106,7 @@ def keep(work: Path, name: str, share: float) -> None:
 
 
 def write(work: Path, share: float) -> dict[str, Any]:
-    from benchmarks.scale.raw import FULL, SOURCE, write_raw
+    from large_shop import FULL, SOURCE, write_raw
 
     size = FULL.times(share)
     plain = write_raw(work / "raw", size, seed=0)
@@ -115,7 +115,8 @@ def write(work: Path, share: float) -> dict[str, Any]:
 
 
 def prepare(work: Path, share: float) -> dict[str, Any]:
-    from benchmarks.scale.raw import SOURCE
+    from large_shop import SOURCE
+
     from scoter.data.official.prepare import prepare as prepare_source
     from scoter.data.prepared import save_prepared
 
