@@ -61,11 +61,16 @@ def run(
 
     Args:
         experiment: a name of `scoter ls`, a dataset (SCoTER on it), or a configuration.
+        seed: decides weights, batches and dropout, and the simulated shop.
         overrides: changes such as `"methods.*.training.epochs=2"`, as `--set` takes them.
         store: a folder of artefacts; default: `$SCOTER_STORE` or `artifacts/`.
         data_dir: a prepared folder, or a folder of them; default: `$SCOTER_DATA`.
         device: `cpu` or `cuda`.
         say: called with a line for each stage.
+
+    Raises:
+        ConfigError: an unknown name or override; the message has the nearest one.
+        DataError: the data are not here, or there is nothing to train on.
     """
     folder = None if data_dir is None else Path(data_dir)
     chosen = experiment_named(experiment, folder) if isinstance(experiment, str) else experiment

@@ -41,7 +41,7 @@ class Dataset:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Dataset":
-        """A prepared folder, as `scoter data prepare` writes one."""
+        """A prepared folder of `scoter data prepare`; anything else is a `DataError`."""
         path = Path(folder)
         log, catalog = load_prepared(path)
         return cls(log, catalog, _digest(fingerprint(path)), str(path), path.name)
@@ -126,6 +126,9 @@ def load_dataset(
         data_dir: a prepared folder, or one that holds a folder for each dataset; by default
             `$SCOTER_DATA`, then `data-cache/`.
         seed: decides the sample, and the simulated shop.
+
+    Raises:
+        DataError: it is found nowhere; the message says how to get it.
 
     >>> shop = load_dataset("simulated", users=40)
     >>> len(shop.users), shop.interactions.columns.tolist()

@@ -49,7 +49,11 @@ class Evaluation:
         return pd.DataFrame({"user": self.keys, "rank": self.ranks.ranks, **columns})
 
     def minus(self, other: "Evaluation") -> pd.DataFrame:
-        """One row a metric: the mean paired difference over the same users, with its interval."""
+        """One row a metric: the mean paired difference over the same users, with its interval.
+
+        Raises:
+            DataError: the other one has other users.
+        """
         if self.keys != other.keys:
             differ = f"{self.name!r} and {other.name!r} were evaluated on other users"
             raise DataError(f"{differ}; evaluate both on one part of one dataset")
@@ -69,6 +73,9 @@ def evaluate(
     The recommender gets users' keys and cut histories, never a target. To withhold test items from
     its fit as well, fit it on `dataset.without_test()`. `name` is what differences call it (by
     default its class), and `seed` decides the bootstrap.
+
+    Raises:
+        DataError: it recommends an item twice, or an item that the catalogue lacks.
     """
     histories, targets = dataset.split.histories(part), dataset.split.targets(part)
     keys = np.asarray(dataset.catalog.keys, dtype=object)

@@ -91,6 +91,10 @@ class Estimator(Fitted):
             threads: processor threads; default: torch's own choice.
             progress: whether bars are shown.
             checkpoints: a folder from which an interrupted training goes on; default: none is kept.
+
+        Raises:
+            ConfigError: chains are missing, or are given to a recommender that reads none.
+            DataError: the chains are of another dataset, or there is nothing to train on.
         """
         self._check(dataset, chains)
         if epochs is not None:
@@ -104,7 +108,12 @@ class Estimator(Fitted):
         return self
 
     def save(self, folder: str | Path) -> None:
-        """Write all that recommendations depend on into a new folder; `scoter.load` reads it."""
+        """Write all that recommendations depend on into a new folder; `scoter.load` reads it.
+
+        Raises:
+            ConfigError: it was not fitted.
+            StoreError: the folder exists, or cannot be written.
+        """
         saved.save(self.fitted_parts, type(self).__name__, self.network, Path(folder))
 
     @property
@@ -265,7 +274,11 @@ CLASSES = {made.__name__: made for made in (*BY_KIND.values(), SCoTER, Estimator
 
 
 def load(folder: str | Path) -> Estimator:
-    """The estimator that `save` wrote into a folder; it recommends what it did before."""
+    """The estimator that `save` wrote into a folder; it recommends what it did before.
+
+    Raises:
+        StoreError: the folder holds no such model, or one that cannot be read.
+    """
     name, parts = saved.read(Path(folder))
     if name not in CLASSES:
         known = ", ".join(CLASSES)

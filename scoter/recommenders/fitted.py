@@ -145,6 +145,9 @@ class Fitted:
             histories: items' keys, oldest first, one list a request, instead of the dataset's.
                 With `users`, list i is what user i has; without, users are the lists' numbers.
             filter_seen: leave out what stands in the history.
+
+        Raises:
+            ConfigError: it was not fitted, or a user or an item is unknown.
         """
         network, asked = self.network, requests_of(self.dataset, users, histories)
         seen = int(asked.histories.lengths.max(initial=0)) if filter_seen else 0

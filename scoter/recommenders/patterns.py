@@ -34,6 +34,9 @@ def discover(
     """Generate, validate and mine a reasoning pattern on training interactions alone.
 
     `progress` shows an estimate of the time and, on a terminal, bars on stderr.
+
+    Raises:
+        ConfigError: too few users, patterns or clusters for `config`.
     """
     from scoter.reasoning.discovery.mine import discover as mine
     from scoter.reasoning.discovery.mine import planned_patterns
@@ -67,6 +70,10 @@ def write_chains(
         prefixes: `every`, or `anchors:K:M` for every K-th item, the first M; any other prefix reads
             the latest chain before it. Only for language models.
         folder: where chains and replies are kept, so that an interrupted writing goes on.
+
+    Raises:
+        ConfigError: the pattern has no steps, or one that this catalogue cannot fill.
+        LanguageModelError: the model cannot be reached, or answers nothing that can be used.
 
     >>> import scoter
     >>> shop = scoter.load_dataset("simulated", users=40)
@@ -128,7 +135,11 @@ def _write(
 
 
 def load_chains(folder: str | Path, dataset: Dataset, *, text: TextConfig = TextConfig()) -> Chains:
-    """Chains that `scoter reason` or `write_chains` wrote into a folder, for their dataset."""
+    """Chains that `scoter reason` or `write_chains` wrote into a folder, for their dataset.
+
+    Raises:
+        DataError: there are no finished chains, or they were written from other data.
+    """
     from scoter.reasoning.writing.folder import ChainFolder
     from scoter.reasoning.writing.reader import read_folder
 

@@ -54,6 +54,10 @@ def export_run(
     Args:
         steps: how the step table is kept: half precision, or eight bits with a scale per row.
         texts: whether the sentences come along, without which no step can be explained.
+
+    Raises:
+        StoreError: `out` exists, or cannot be written.
+        ConfigError: an unknown method, a control, or popularity, which needs no bundle.
     """
     if out.exists():
         raise StoreError(f"{out} exists; name a new folder, or remove that one first")

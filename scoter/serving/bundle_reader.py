@@ -133,7 +133,11 @@ class Bundle(Fitted):
 
 
 def open_bundle(folder: Path) -> Bundle:
-    """Check every file of a bundle against its manifest and open it."""
+    """Check every file of a bundle against its manifest and open it.
+
+    Raises:
+        StoreError: a file is missing, altered or of another bundle; the message names it.
+    """
     manifest = _checked(folder)
     with _reading(folder, written.MODEL):
         about: About = from_json((folder / written.MODEL).read_text(), About)
