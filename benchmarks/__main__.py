@@ -1,97 +1,92 @@
-"""`python -m benchmarks`: collected runs, the tables made from them, and measurements beside
-them."""
+"""`python -m benchmarks`: collected runs, the tables made from them, and the studies."""
 
+import linecache
+from importlib import import_module
+from importlib.util import find_spec
+from inspect import getdoc
 from pathlib import Path
+from typing import Any
 
 import click
 
-from benchmarks.studies.commands import measurements, results_option
+from benchmarks.studies import study
 from benchmarks.suite.collect import collect as collect_run
 from benchmarks.tables.render import FORMS, render
 from benchmarks.tables.tables import cpu_hours, datasets
 from scoter.cli.console import escape_what_cannot_be_shown
 from scoter.errors import ScoterError
 
+STUDIES = {
+    path.stem.replace("_", "-"): f"benchmarks.studies.{path.stem}"
+    for path in (Path(__file__).parent / "studies").glob("*.py")
+    if path.stem not in ("__init__", "study")
+} | {"chains": "benchmarks.scale.chains"}
+"""Name of a command -> the module that holds it, and whose docstring is its help."""
 
-@click.group()
+_ONLY = "Only these cells; `*` and missing parts match all."
+_BUDGET = "Stop after so many minutes; the next call goes on."
+_METHODS = "With your own --data: which methods [default: all of the suite's]."
+_CLASS = "A method of your own (docs/your-own-data.md)."
+_EXPLORED = "Also explore users of this finished run of the store; repeatable."
+_SHARE = "With your own --data: every method's share of the usual epochs."
+
+
+class Commands(click.Group):
+    """The commands below, and one for each study, imported when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *STUDIES])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in STUDIES:
+            return super().get_command(ctx, cmd_name)
+        module = import_module(STUDIES[cmd_name])
+        command: click.Command = module.command
+        command.name, command.help = cmd_name, getdoc(module)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        helps = {name: command.help or "" for name, command in self.commands.items()}
+        for name, module in STUDIES.items():
+            spec = find_spec(module)  # the docstring's first line, read without an import
+            helps[name] = linecache.getline(str(spec and spec.origin), 1).strip('"\n')
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, helps[name].split("\n\n")[0]) for name in sorted(helps)])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Benchmark runs as committed data, and the tables made from them."""
+    """Benchmark runs as committed data, tables made from them, and studies.
+
+    A RUN is the folder of a finished run, below the store's run/.
+    """
 
 
 @main.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@results_option
+@click.argument("runs", nargs=-1, required=True, type=study.PATH)
+@study.results_option
 def collect(runs: tuple[Path, ...], results: Path) -> None:
-    """Put the folders of finished RUNS into the results, replacing what their methods and seeds had
-    there."""
+    """Put the folders of finished RUNS into the results, in place of equal methods and seeds."""
     for run in runs:
         rows = collect_run(run, results)
-        made = ", ".join(sorted(rows["method"].unique()))
-        click.echo(
-            f"{rows['dataset'].iloc[0]}, seed {rows['seed'].iloc[0]}: {len(rows)} rows of {made}"
-        )
+        methods, first = ", ".join(sorted(rows["method"].unique())), rows.iloc[0]
+        click.echo(f"{first['dataset']}, seed {first['seed']}: {len(rows)} rows of {methods}")
 
 
 @main.command()
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="DATASET/METHOD/SEED",
-    help="Only these cells; `*` and missing parts match all.",
+@click.option("--only", multiple=True, metavar="DATASET/METHOD/SEED", help=_ONLY)
+@click.option("--budget-minutes", type=click.FloatRange(min=0), help=_BUDGET)
+@click.option("--list", "only_list", is_flag=True, help="Show the cells and what they may cost.")
+@study.data_option
+@click.option("--methods", default="", metavar="A,B", help=_METHODS)
+@click.option("--method-class", default="", metavar="PACKAGE.MODULE:CLASS", help=_CLASS)
+@click.option("--epochs-share", default=1.0, help=_SHARE)
+@study.store_option
+@study.option("--threads", type=click.IntRange(1), default=1, help="Processor threads of a cell.")
+@study.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where cells are trained."
 )
-@click.option(
-    "--budget-minutes",
-    type=click.FloatRange(min=0),
-    help="Stop after so many minutes; a rerun goes on from there.",
-)
-@click.option(
-    "--list",
-    "only_list",
-    is_flag=True,
-    help="Only show the cells, what is missing and what it may cost.",
-)
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, exists=True),
-    help="Your prepared folder, or one that holds the datasets.",
-)
-@click.option(
-    "--methods",
-    default="",
-    metavar="A,B",
-    help="With your own --data: which methods [default: all of the suite's].",
-)
-@click.option(
-    "--method-class",
-    default="",
-    metavar="PACKAGE.MODULE:CLASS",
-    help="A method of your own (docs/your-own-data.md).",
-)
-@click.option(
-    "--epochs-share",
-    default=1.0,
-    help="With your own --data: every method's share of the usual epochs.",
-)
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Processor threads of a cell.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="Where cells are trained.",
-)
-@results_option
+@study.results_option
 def run(
     only: tuple[str, ...],
     budget_minutes: float | None,
@@ -105,35 +100,26 @@ def run(
     device: str,
     results: Path,
 ) -> None:
-    """Make the missing cells of the suite, most valuable first, and add each to the results as soon
-    as it ends."""
+    """Run the missing cells of the suite, most valuable first; each is collected when it ends."""
+    from benchmarks.suite import loop
     from benchmarks.suite.cells import chosen, requested
-    from benchmarks.suite.loop import (
-        in_process_of_its_own,
-        line,
-        run_suite,
-        stopped_by_signals,
-        summary,
-    )
     from benchmarks.suite.plan import plan
 
     names = [name for name in methods.split(",") if name]
     cells = chosen(requested(data, names, method_class, epochs_share), only)
     if only_list:
         planned = plan(cells, results, data)
-        click.echo("\n".join([*(line(one) for one in planned), summary(planned)]))
+        click.echo("\n".join([*map(loop.line, planned), loop.summary(planned)]))
         return
     try:
-        with stopped_by_signals():
-            failed = run_suite(
-                cells,
-                results,
-                runner=in_process_of_its_own(store, data, threads, device),
-                store=store,
-                data=data,
-                budget_minutes=budget_minutes,
-                say=lambda text: click.echo(text),
-            )
+        with loop.stopped_by_signals():
+            runner = loop.in_process_of_its_own(store, data, threads, device)
+            options: dict[str, Any] = {
+                "store": store,
+                "data": data,
+                "budget_minutes": budget_minutes,
+            }
+            failed = loop.run_suite(cells, results, runner=runner, say=click.echo, **options)
     except KeyboardInterrupt:
         click.echo("stopped; run again to go on from there")
         raise SystemExit(130) from None
@@ -142,82 +128,66 @@ def run(
 
 
 @main.command()
-@click.option("--dataset", help="One dataset; by default every one that has results.")
-@click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
-@results_option
+@click.option("--dataset", help="One dataset [default: all that have results].")
+@study.option("--format", "form", type=click.Choice(FORMS), default="text")
+@study.results_option
 def tables(dataset: str | None, form: str, results: Path) -> None:
-    """Print the main table of each dataset; `documents` puts them into the pages that show them."""
+    """Print the main table of each dataset; `documents` puts them into the pages."""
     for name in [dataset] if dataset else datasets(results):
-        heading = "" if form in ("csv", "sources") else f"{'% ' if form == 'latex' else ''}{name}\n"
+        heading = {"csv": "", "sources": "", "latex": f"% {name}\n"}.get(form, f"{name}\n")
         click.echo(heading + render(results, name, form))
     if form == "text":
-        click.echo(
-            f"training and validation of everything collected: {cpu_hours(results):.1f} CPU-hours"
-        )
+        hours = cpu_hours(results)
+        click.echo(f"training and validation of everything collected: {hours:.1f} CPU-hours")
+
+
+@main.command()
+@study.option("--dataset", default="beauty-quarter", help="Whose results.")
+@study.results_option
+def controls(dataset: str, results: Path) -> None:
+    """Print every control beside TIGER and SCoTER: parameters, and differences with intervals."""
+    from benchmarks.tables.controls import page
+
+    click.echo(page(results, dataset).markdown())
 
 
 @main.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option(
-    "--check", is_flag=True, help="Write nothing; fail where a page differs from the results."
-)
-@results_option
+@click.option("--check", is_flag=True, help="Write nothing; fail where a page is out of date.")
+@study.results_option
 def documents(paths: tuple[Path, ...], check: bool, results: Path) -> None:
-    """Renew the measured parts of the Markdown files PATHS; by default of every page of the
-    project."""
+    """Renew the measured parts of the Markdown files PATHS [default: all pages of the project]."""
     from benchmarks.documents import pages, renew
 
-    stale = [path for path in paths or pages() if renew(path, results, check)]
-    for path in () if check else stale:
-        click.echo(f"renewed: {path}")
+    stale = [str(path) for path in paths or pages() if renew(path, results, check)]
     if check and stale:
-        names = " ".join(str(path) for path in stale)
-        raise click.ClickException(
-            f"these pages differ from {results}: {names}; run: python -m benchmarks documents "
-            f"{names}"
-        )
+        names = " ".join(stale)
+        remedy = f"run: python -m benchmarks documents {names}"
+        raise click.ClickException(f"these pages differ from {results}: {names}; {remedy}")
+    for path in stale:
+        click.echo(f"renewed: {path}")
 
 
 @main.command()
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("suite.html"),
-    show_default=True,
-    help="The file to write.",
-)
-@click.option(
-    "--run",
-    "runs",
-    multiple=True,
-    metavar="RUN",
-    help="Also explore users of this finished run of the store; repeatable.",
-)
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]",
-)
-@results_option
+@study.option("--out", type=study.PATH, default=Path("suite.html"), help="The file to write.")
+@click.option("--run", "runs", multiple=True, metavar="RUN", help=_EXPLORED)
+@study.store_option
+@study.results_option
 def report(out: Path, runs: tuple[str, ...], store: Path | None, results: Path) -> None:
-    """The whole suite as one HTML file: tables with intervals, figures, what is missing, where each
-    number comes from."""
+    """Write the suite as one HTML file: tables, figures, gaps and the source of each number."""
     from paper_figures.suite_report import write_suite_report
 
     explored = {}
     if runs:
-        from scoter.cli.runs import find_run, open_store, run_name_of
         from scoter.serving.explorer import explore
+        from scoter.stages.finished import find_run
+        from scoter.storage.store import Store
 
-        opened = open_store(store)
-        found = [find_run(opened, name) for name in runs]
-        explored = {run_name_of(run): explore(opened, run).file("explorer.json") for run in found}
+        opened = Store(store)
+        chosen = [find_run(opened, name) for name in runs]
+        explored = {run.name: explore(opened, run.artefact).file("explorer.json") for run in chosen}
     write_suite_report(out, results, explored)
     click.echo(f"{out}  from {results}")
-
-
-for command in measurements.commands.values():
-    main.add_command(command)
 
 
 if __name__ == "__main__":

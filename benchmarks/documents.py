@@ -1,8 +1,7 @@
-"""The pages that show measured numbers: what each marker asks for, and who makes it.
+"""The measured parts of Markdown pages, made from the results.
 
-A Markdown file holds `<!-- KIND:NAME -->` and `<!-- /KIND -->` on lines of their own. What stands
-between them is made of the results; the rest is written by hand. `KINDS` is the only list of who
-makes what, and every Markdown file may hold any of its kinds.
+They are between `<!-- KIND:NAME -->` and `<!-- /KIND -->` on lines of their own; the rest is
+written by hand. `KINDS` lists what makes each kind; any Markdown file may hold any of them.
 """
 
 import re
@@ -21,6 +20,7 @@ from benchmarks.tables import (
     sensitivity_page,
 )
 from benchmarks.tables.render import render
+from benchmarks.tables.table import Page
 from scoter.errors import DataError
 
 ROOT = Path(__file__).parents[1]
@@ -37,14 +37,12 @@ class Kind:
     made: Callable[[str, Path], str]
 
 
-def _named(file: str, tables_of: Callable[[Path], Mapping[str, str]]) -> Kind:
-    """A kind all of whose parts are made of one file."""
-
+def _named(file: str, pages_of: Callable[[Path], Mapping[str, Page]]) -> Kind:
     def made(name: str, results: Path) -> str:
-        tables = tables_of(results)
-        if name not in tables:
-            raise DataError(f"{file} has nothing of {name!r}; choose from: {', '.join(tables)}")
-        return tables[name]
+        known = pages_of(results)
+        if name not in known:
+            raise DataError(f"{file} has nothing of {name!r}; choose from: {', '.join(known)}")
+        return known[name].markdown()
 
     return Kind(file, made)
 
@@ -53,39 +51,34 @@ KINDS: dict[str, Kind] = {
     "table": Kind("main.parquet, ranks", lambda name, results: render(results, name, "markdown")),
     "controls": Kind(
         f"main.parquet, ranks, {controls.FILE}",
-        lambda name, results: controls.as_markdown(results, name),
+        lambda name, results: controls.page(results, name).markdown(),
     ),
-    "leakage": _named(leakage_page.FILE, leakage_page.tables_of),
-    "sensitivity": _named(sensitivity_page.FILE, sensitivity_page.tables_of),
-    "buckets": _named(buckets_page.FILE, buckets_page.tables_of),
-    "estimators": _named(estimators_page.FILE, estimators_page.tables_of),
-    "reliability": _named(reliability.FILE, reliability.tables_of),
-    "scale": _named(", ".join(scale_plan.FILES), scale_plan.tables_of),
+    "leakage": _named(leakage_page.FILE, leakage_page.pages),
+    "sensitivity": _named(sensitivity_page.FILE, sensitivity_page.pages),
+    "buckets": _named(buckets_page.FILE, buckets_page.pages),
+    "estimators": _named(estimators_page.FILE, estimators_page.pages),
+    "reliability": _named(reliability.FILE, reliability.pages),
+    "scale": _named(", ".join(scale_plan.FILES), scale_plan.pages),
 }
-"""Every kind of marker."""
 
 
 def pages(root: Path = ROOT) -> list[Path]:
     """The Markdown files that hold a marker; hidden folders and `artifacts` are not looked into."""
-    folders = [path for path in root.iterdir() if path.is_dir() and path.name[0] != "."]
     files = [*root.glob("*.md")]
-    for folder in folders:
-        files += folder.rglob("*.md") if folder.name != "artifacts" else ()
+    for folder in root.iterdir():
+        if folder.is_dir() and folder.name[0] != "." and folder.name != "artifacts":
+            files += folder.rglob("*.md")
     return sorted(path for path in files if kinds(path))
 
 
 def kinds(path: Path) -> list[str]:
     """The kinds of a file's markers, each once."""
-    found = _OPENING.finditer(path.read_text(encoding="utf-8"))
-    return list(dict.fromkeys(marker[1] for marker in found))
+    markers = _OPENING.findall(path.read_text(encoding="utf-8"))
+    return list(dict.fromkeys(kind for kind, _ in markers))
 
 
 def renew(path: Path, results: Path = RESULTS, check: bool = False) -> bool:
-    """Make a page's parts again, in place, and say whether any changed; `check` writes nothing.
-
-    Raises:
-        DataError: a marker without its other half, or one for which nothing was measured.
-    """
+    """Make a page's parts again, in place, and say whether any changed; `check` writes nothing."""
     text = path.read_text(encoding="utf-8")
     try:
         made = renewed(text, results)
@@ -97,27 +90,21 @@ def renew(path: Path, results: Path = RESULTS, check: bool = False) -> bool:
 
 
 def renewed(text: str, results: Path = RESULTS) -> str:
-    """`text` with what stands between its markers made again.
+    """`text` with what is between its markers made again.
 
     Raises:
         DataError: no markers, a marker without its other half, of an unknown kind, or not measured.
-
-    Example:
-        >>> renewed("<!-- sum:two -->\\nold\\n<!-- /sum -->")
-        Traceback (most recent call last):
-            ...
-        scoter.errors.DataError: <!-- sum:two --> is of no known kind; choose from: table, ...
     """
     openings, closings = _OPENING.findall(text), _CLOSING.findall(text)
-    if unknown := [(kind, name) for kind, name in openings if kind not in KINDS]:
-        marker = "<!-- {}:{} -->".format(*unknown[0])
-        raise DataError(f"{marker} is of no known kind; choose from: {', '.join(KINDS)}")
+    for kind, name in openings:
+        if kind not in KINDS:
+            marker, known = f"<!-- {kind}:{name} -->", ", ".join(KINDS)
+            raise DataError(f"{marker} is of no known kind; choose from: {known}")
     pairs = len(_PART.findall(text))
     if not pairs or not pairs == len(openings) == len(closings):
-        raise DataError(
-            f"found {len(openings)} opening and {len(closings)} closing markers that make {pairs} "
-            "parts; write <!-- table:beauty --> and <!-- /table --> on lines of their own"
-        )
+        counts = f"{len(openings)} opening and {len(closings)} closing markers"
+        remedy = "write <!-- table:beauty --> and <!-- /table --> on lines of their own"
+        raise DataError(f"found {counts} that make {pairs} parts; {remedy}")
 
     def filled(part: re.Match[str]) -> str:
         opening, kind, name, closing = part.groups()

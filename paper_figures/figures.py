@@ -1,105 +1,59 @@
 """Every figure by name: what draws it, from which results, and its caption.
 
-A figure is `Results folder -> Figure`. Those whose results file is absent are listed as not
-measured yet; nothing is drawn for them.
+A figure is `results folder -> Picture`. One whose results file is absent is not measured yet, and
+nothing is drawn for it.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
-from paper_figures.drawn import comparisons, diagram, efficiency, reasoning, theory_figures
+from paper_figures.drawn.comparisons import controls, lift, shops
+from paper_figures.drawn.diagram import method
+from paper_figures.drawn.efficiency import beams, growth, latency, speed
+from paper_figures.drawn.reasoning import attention, clusters, discovery, prefixes, staleness
+from paper_figures.drawn.theory_figures import bounds, crossover, estimators, order
 from paper_figures.measured import RESULTS
-
-Draw = Callable[[Path], Figure]
+from paper_figures.picture import Picture
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure: `draw` makes it; `sources` are files of the results, or code."""
+    """How a figure comes about."""
 
-    draw: Draw
-    sources: tuple[str, ...]
+    draw: Callable[[Path], Picture]  # its name is the figure's
+    sources: str  # files of the results, or code
     caption: str
 
 
-FIGURES: dict[str, Entry] = {
-    "method": Entry(
-        diagram.method,
-        ("paper_figures/drawn/diagram.py",),
-        "The method: patterns are mined offline, steps are read online.",
-    ),
-    "lift": Entry(
-        comparisons.lift, ("main.parquet", "ranks"), "Lift over TIGER in Recall@10, paired by user."
-    ),
-    "shops": Entry(
-        comparisons.shops,
-        ("main.parquet", "ranks"),
-        "The simulated shop, where the best possible recall is known.",
-    ),
-    "controls": Entry(
-        comparisons.controls, ("main.parquet", "ranks"), "SCoTER minus each control of structure."
-    ),
-    "attention": Entry(reasoning.attention, ("attention.json",), "Gate and attention by step."),
-    "clusters": Entry(
-        reasoning.clusters,
-        ("clusters.json",),
-        "Patterns by cluster and recall, and what further rounds bring.",
-    ),
-    "discovery": Entry(
-        reasoning.discovery,
-        ("discovery.json",),
-        "The mined pattern against other ways to a pattern.",
-    ),
-    "staleness": Entry(reasoning.staleness, ("staleness.json",), "Recall by the age of a chain."),
-    "bounds": Entry(
-        theory_figures.bounds,
-        ("theory/exact", "theory/bounds"),
-        "Recall between floor and ceiling, solvable models.",
-    ),
-    "order": Entry(
-        theory_figures.order,
-        ("theory/exact",),
-        "What order is worth in recall, against its information.",
-    ),
-    "crossover": Entry(
-        theory_figures.crossover,
-        ("theory/exact", "theory/bounds"),
-        "Structured against pooled by training rows.",
-    ),
-    "speed": Entry(efficiency.speed, ("speed.json",), "Speed beside Hugging Face's T5."),
-    "growth": Entry(
-        efficiency.growth, ("growth.json",), "Growth with catalogue, history and users."
-    ),
-    "beams": Entry(
-        efficiency.beams,
-        ("exact.json",),
-        "The beam of the trained TIGER against its exact top ten.",
-    ),
-    "prefixes": Entry(
-        reasoning.prefixes,
-        ("information.json",),
-        "Usable information in real chains: by step, and over each form.",
-    ),
-    "estimators": Entry(
-        theory_figures.estimators,
-        ("estimators.json",),
-        "Errors of the estimators where the truth is known.",
-    ),
-    "latency": Entry(efficiency.latency, ("latency.json",), "Latency of serving."),
-}
+_RANKS = "main.parquet, ranks"
+_THEORY = "theory/exact, theory/bounds"
+_DIAGRAM = "paper_figures/drawn/diagram.py"
+_CLUSTERS = "Patterns by cluster and recall, and what further rounds bring."
+_INFORMATION = "Usable information in real chains: by step, and over each form."
+
+_ENTRIES = (
+    Entry(method, _DIAGRAM, "The method: patterns are mined offline, steps are read online."),
+    Entry(lift, _RANKS, "Lift over TIGER in Recall@10, paired by user."),
+    Entry(shops, _RANKS, "The simulated shop, where the best possible recall is known."),
+    Entry(controls, _RANKS, "SCoTER minus each control of structure."),
+    Entry(attention, "attention.json", "Gate and attention by step."),
+    Entry(clusters, "clusters.json", _CLUSTERS),
+    Entry(discovery, "discovery.json", "The mined pattern against other ways to a pattern."),
+    Entry(staleness, "staleness.json", "Recall by the age of a chain."),
+    Entry(bounds, _THEORY, "Recall between floor and ceiling, solvable models."),
+    Entry(order, "theory/exact", "What order is worth in recall, against its information."),
+    Entry(crossover, _THEORY, "Structured against pooled by training rows."),
+    Entry(speed, "speed.json", "Speed beside Hugging Face's T5."),
+    Entry(growth, "growth.json", "Growth with catalogue, history and users."),
+    Entry(beams, "exact.json", "The beam of the trained TIGER against its exact top ten."),
+    Entry(prefixes, "information.json", _INFORMATION),
+    Entry(estimators, "estimators.json", "Errors of the estimators where the truth is known."),
+    Entry(latency, "latency.json", "Latency of serving."),
+)
+FIGURES = {entry.draw.__name__: entry for entry in _ENTRIES}
 
 
-def draw(name: str, results: Path = RESULTS) -> Figure:
-    """The figure of that name.
-
-    Raises:
-        NotMeasuredError: its results are absent.
-
-    Example:
-        >>> draw("method").axes[0].texts[0].get_text().replace(chr(10), " ")
-        "shoppers' histories, item texts"
-    """
+def draw(name: str, results: Path = RESULTS) -> Picture:
+    """The figure of that name, with its data; a `NotMeasuredError` where results are absent."""
     return FIGURES[name].draw(Path(results))

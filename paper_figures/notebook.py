@@ -1,5 +1,4 @@
-"""What a notebook of the paper uses: its one switch, figures with their numbers, and a place for
-what it recomputes."""
+"""What a notebook of the paper uses: its one switch, figures with their numbers, and a store."""
 
 import os
 import tempfile
@@ -9,7 +8,6 @@ from typing import Any
 
 from paper_figures.figures import FIGURES, draw
 from paper_figures.measured import RESULTS, NotMeasuredError
-from paper_figures.plotted import plotted
 from paper_figures.style import save
 from scoter.errors import ConfigError
 
@@ -18,17 +16,7 @@ VARIABLE = "SCOTER_NOTEBOOKS"
 
 
 def chosen_size(size: str) -> str:
-    """`size`, or what the environment variable SCOTER_NOTEBOOKS says in its place; print what it
-    means.
-
-    Raises:
-        ConfigError: neither "results" nor one of the sizes at which things are computed again.
-
-    Example:
-        >>> chosen_size("results")  # doctest: +SKIP
-        from committed results
-        'results'
-    """
+    """`size`, or what the environment variable SCOTER_NOTEBOOKS has instead; print its meaning."""
     size = os.environ.get(VARIABLE, size)
     if size not in SIZES:
         raise ConfigError(f"size = {size!r} ({VARIABLE}); choose one of {', '.join(SIZES)}")
@@ -37,23 +25,19 @@ def chosen_size(size: str) -> str:
 
 
 def show(name: str, results: Path = RESULTS) -> Any:
-    """Draw a figure, print its caption and the numbers in it, and return its picture; or print what
-    was not measured."""
+    """Print a figure's caption and numbers, and return its picture; None if not measured."""
     from IPython.display import Image
 
     try:
-        figure = draw(name, results)
+        picture = draw(name, results)
     except NotMeasuredError as reason:
         print(reason)
         return None
-    print("\n".join(filter(None, (FIGURES[name].caption, plotted(figure)))))
+    print("\n".join(filter(None, (FIGURES[name].caption, picture.numbers()))))
     with tempfile.TemporaryDirectory() as folder:
-        (path,) = save(figure, Path(folder), name, ("png",))
-        return Image(
-            data=path.read_bytes(),
-            width=int(110 * figure.get_figwidth()),
-            alt=FIGURES[name].caption,
-        )
+        (path,) = save(picture.figure, Path(folder), name, ("png",))
+        width = int(110 * picture.figure.get_figwidth())
+        return Image(data=path.read_bytes(), width=width, alt=FIGURES[name].caption)
 
 
 def table(
@@ -68,22 +52,16 @@ def table(
     import pandas as pd
 
     frame = pd.DataFrame(list(rows), columns=list(columns) if columns else None)
-    print(
-        frame.to_string(
-            index=False, float_format=lambda value: f"{value + 0.0:.{digits}f}", na_rep=""
-        )
-    )
+    form = f"{{:.{digits}f}}".format
+    print(frame.to_string(index=False, float_format=lambda v: form(v + 0.0), na_rep=""))
 
 
 def scratch_store() -> Any:
-    """A store of artefacts in a folder of its own, which ends with the session: smoke runs leave
-    nothing behind."""
+    """A store of artefacts in a folder that ends with the process."""
     from scoter.storage.store import Store
 
-    folder = tempfile.TemporaryDirectory(prefix="scoter-notebook-")
-    store = Store(Path(folder.name))
-    _FOLDERS.append(folder)
-    return store
+    _FOLDERS.append(tempfile.TemporaryDirectory(prefix="scoter-notebook-"))
+    return Store(Path(_FOLDERS[-1].name))
 
 
 _FOLDERS: list[tempfile.TemporaryDirectory[str]] = []

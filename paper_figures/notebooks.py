@@ -1,5 +1,4 @@
-"""`python -m paper_figures.notebooks`: run the notebooks again and write their outputs, with
-metadata that says nothing.
+"""`python -m paper_figures.notebooks`: run the notebooks again and write their outputs.
 
 `--check` runs nothing: it fails where a notebook holds metadata of a person or a machine, or has no
 outputs.
@@ -17,45 +16,29 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+# What a program prints for programmers: addresses, arrays, dictionaries.
 _CODE = re.compile(r"0x[0-9a-f]{6,}|\b(?:array|tensor)\(|dtype=|\{'")
-"""What a program prints for programmers: addresses, arrays, dictionaries."""
 _PRIVATE = ("/home/", "/Users/", "/root/", "/tmp/", "/work/", "C:\\")
 
 
 def sanitised(notebook: dict[str, Any]) -> dict[str, Any]:
-    """The notebook with plain metadata: no times, no versions, ids by number, execution counts in
-    order.
+    """The notebook without times and versions; ids and execution counts are numbers in order.
 
-    >>> cell = {
-    ...     "cell_type": "code",
-    ...     "id": "x9",
-    ...     "metadata": {"execution": {"t": 1}},
-    ...     "execution_count": 7,
-    ...     "outputs": [],
-    ... }
-    >>> sanitised({"cells": [cell | {"source": []}], "metadata": {"user": "me"}})["cells"][0][
-    ...     "execution_count"
-    ... ]
-    1
+    >>> cell = {"cell_type": "code", "id": "x9", "metadata": {}, "outputs": [], "source": []}
+    >>> made = sanitised({"cells": [cell | {"execution_count": 7}], "metadata": {"user": "me"}})
+    >>> made["cells"][0]["execution_count"], "user" in made["metadata"]
+    (1, False)
     """
     cells, run = [], 0
     for number, cell in enumerate(notebook["cells"]):
-        clean = {
-            **cell,
-            "id": f"cell-{number}",
-            "metadata": {
-                key: cell["metadata"][key] for key in ("tags",) if cell["metadata"].get(key)
-            },
-        }
+        tags = cell["metadata"].get("tags")
+        clean = {**cell, "id": f"cell-{number}", "metadata": {"tags": tags} if tags else {}}
         if cell["cell_type"] == "code":
             run += 1
+            plain = {"execution_count": run, "metadata": {}}
             clean["execution_count"] = run
             clean["outputs"] = [
-                {
-                    **output,
-                    **({"execution_count": run} if "execution_count" in output else {}),
-                    **({"metadata": {}} if "metadata" in output else {}),
-                }
+                {**output, **{key: plain[key] for key in plain if key in output}}
                 for output in cell["outputs"]
             ]
         cells.append(clean)
@@ -63,42 +46,26 @@ def sanitised(notebook: dict[str, Any]) -> dict[str, Any]:
 
 
 def complaints(path: Path) -> list[str]:
-    """What must not be in a committed notebook.
-
-    Foreign metadata, a path of some machine, a value printed as code, a cell without its run, an
-    error.
-
-    >>> complaints(FOLDER / "01_data.ipynb")
-    []
-    """
+    """One line for each thing in the notebook that must not be committed."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    found = []
+    lines = []
     if notebook != sanitised(notebook):
-        found.append(f"{path.name}: metadata, ids or counts are not plain")
+        lines.append(f"{path.name}: metadata, ids or counts are not plain")
     for number, cell in enumerate(notebook["cells"]):
-        text = json.dumps(
-            [
-                cell["source"],
-                [{**out, "data": _words(out.get("data"))} for out in cell.get("outputs", [])],
-            ]
-        )
-        found += [
-            f"{path.name}, cell {number}: names a path of a machine ({mark})"
-            for mark in _PRIVATE
-            if mark in text
-        ]
-        printed = "".join("".join(out.get("text", "")) for out in cell.get("outputs", []))
+        where, outputs = f"{path.name}, cell {number}", cell.get("outputs", [])
+        words = [{**output, "data": _words(output.get("data"))} for output in outputs]
+        text = json.dumps([cell["source"], words])
+        marks = [mark for mark in _PRIVATE if mark in text]
+        lines += [f"{where}: names a path of a machine ({mark})" for mark in marks]
+        printed = "".join("".join(output.get("text", "")) for output in outputs)
         if code := _CODE.search(printed):
-            found.append(
-                f"{path.name}, cell {number}: prints {code[0]!r}, which says nothing to a reader"
-            )
-        if any(output["output_type"] == "error" for output in cell.get("outputs", [])):
-            found.append(f"{path.name}, cell {number}: ended in an error")
+            lines.append(f"{where}: prints {code[0]!r}, which says nothing to a reader")
+        if any(output["output_type"] == "error" for output in outputs):
+            lines.append(f"{where}: ended in an error")
     if not any(cell.get("outputs") for cell in notebook["cells"]):
-        found.append(
-            f"{path.name}: has no outputs; run python -m paper_figures.notebooks {path.stem}"
-        )
-    return found
+        remedy = f"run python -m paper_figures.notebooks {path.stem}"
+        lines.append(f"{path.name}: has no outputs; {remedy}")
+    return lines
 
 
 def run_again(path: Path) -> None:
@@ -107,16 +74,10 @@ def run_again(path: Path) -> None:
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(
-        notebook,
-        timeout=600,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent)}},
-    ).execute()
-    text = json.dumps(
-        sanitised(_merged(json.loads(nbformat.writes(notebook)))), indent=1, ensure_ascii=False
-    )
-    path.write_text(text + "\n", encoding="utf-8")
+    place = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=place).execute()
+    made = sanitised(_merged(json.loads(nbformat.writes(notebook))))
+    path.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _merged(notebook: dict[str, Any]) -> dict[str, Any]:
@@ -125,10 +86,8 @@ def _merged(notebook: dict[str, Any]) -> dict[str, Any]:
         outputs: list[dict[str, Any]] = []
         for output in cell.get("outputs", []):
             last = outputs[-1] if outputs else {}
-            if (
-                output["output_type"] == last.get("output_type") == "stream"
-                and output["name"] == last["name"]
-            ):
+            streams = output["output_type"] == last.get("output_type") == "stream"
+            if streams and output["name"] == last["name"]:
                 last["text"] = [*last["text"], *output["text"]]
             else:
                 outputs.append(output)
@@ -143,20 +102,16 @@ def _words(data: dict[str, Any] | None) -> dict[str, Any]:
 
 @click.command()
 @click.argument("names", nargs=-1)
-@click.option(
-    "--check", is_flag=True, help="Run nothing; fail where a notebook is not fit to be committed."
-)
+@click.option("--check", is_flag=True, help="Run nothing; fail where one cannot be committed.")
 def main(names: tuple[str, ...], check: bool) -> None:
-    """Run the notebooks (or those whose file name begins with one of NAMES) and write their
-    outputs."""
-    paths = [
-        path for path in sorted(FOLDER.glob("*.ipynb")) if not names or path.name.startswith(names)
-    ]
+    """Run the notebooks, or those whose file name begins with one of NAMES; write their outputs."""
+    every = sorted(FOLDER.glob("*.ipynb"))
+    paths = [path for path in every if not names or path.name.startswith(names)]
     if not paths:
         raise click.ClickException(f"no notebook begins with {', '.join(names)}")
     if check:
-        if found := [line for path in paths for line in complaints(path)]:
-            raise click.ClickException("\n".join(found))
+        if lines := [line for path in paths for line in complaints(path)]:
+            raise click.ClickException("\n".join(lines))
         click.echo(f"{len(paths)} notebooks are fit to be committed")
         return
     for path in paths:

@@ -1,10 +1,9 @@
-"""`python -m paper_figures.paper`, which is `make paper`: every table and figure of README, docs
-and theory.
+"""`make paper`: every table and figure of README, docs and theory, from committed results.
 
-All comes from committed results: nothing is computed that takes more than seconds and nothing is
-fetched. At the end each file is listed with its sources.
+Nothing is fetched. At the end each file is listed with its sources.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -18,61 +17,58 @@ from paper_figures.style import save
 from paper_figures.suite_report import write_suite_report
 
 OUT = ROOT / "artifacts" / "paper"
-DRAWN = {"docs/method.svg": "method"}
-"""Pictures of the documents, and the figures that they are."""
+DRAWN = {"docs/method.svg": "method"}  # a document's picture and the figure in it
+_PATH = click.Path(path_type=Path)
+_ENDINGS = {"markdown": "md", "latex": "tex", "csv": "csv", "sources": "sources.csv"}
 
 
 def make(out: Path = OUT, results: Path = RESULTS, root: Path = ROOT) -> list[tuple[str, str]]:
-    """Write tables (Markdown, LaTeX, CSV, sources) and figures into `out`, renew the documents'
-    tables in place.
+    """Write tables and figures into `out`; renew the documents' tables in place.
 
-    Returns each file with what it was made from; a figure that has not been measured has no file,
-    and says so instead.
+    Returns each file with its sources; a figure that is not measured says so and has no file.
     """
-    made = []
+    made = [*_tables(out / "tables", results), *_documents(root, results)]
+    made += _figures(out / "figures", results)
+    write_suite_report(out / "suite.html", results)
+    made.append((str(out / "suite.html"), "benchmarks/results, theory"))
+    return [(path.removeprefix(f"{root}/"), sources) for path, sources in made]
+
+
+def _tables(out: Path, results: Path) -> Iterator[tuple[str, str]]:
+    out.mkdir(parents=True, exist_ok=True)
     for dataset in datasets(results):
-        for form, ending in (
-            ("markdown", "md"),
-            ("latex", "tex"),
-            ("csv", "csv"),
-            ("sources", "sources.csv"),
-        ):
-            path = out / "tables" / f"{dataset}.{ending}"
-            path.parent.mkdir(parents=True, exist_ok=True)
+        for form, ending in _ENDINGS.items():
+            path = out / f"{dataset}.{ending}"
             path.write_text(render(results, dataset, form), encoding="utf-8")
-            made.append((_short(path, root), "main.parquet, ranks"))
+            yield str(path), "main.parquet, ranks"
+
+
+def _documents(root: Path, results: Path) -> Iterator[tuple[str, str]]:
     for page in pages(root):
         renew(page, results)
-        made.append((_short(page, root), ", ".join(KINDS[kind].sources for kind in kinds(page))))
+        yield str(page), ", ".join(KINDS[kind].sources for kind in kinds(page))
     for picture, name in DRAWN.items():
-        (path,) = save(draw(name, results), (root / picture).parent, Path(picture).stem, ("svg",))
-        made.append((_short(path, root), ", ".join(FIGURES[name].sources)))
+        path = root / picture
+        save(draw(name, results).figure, path.parent, path.stem, ("svg",))
+        yield str(path), FIGURES[name].sources
+
+
+def _figures(out: Path, results: Path) -> Iterator[tuple[str, str]]:
     for name, entry in FIGURES.items():
         try:
-            figure = draw(name, results)
+            figure = draw(name, results).figure
         except NotMeasuredError:
-            made.append((f"(no figure {name})", f"not measured yet: {', '.join(entry.sources)}"))
+            yield f"(no figure {name})", f"not measured yet: {entry.sources}"
             continue
-        made += [
-            (_short(path, root), ", ".join(entry.sources))
-            for path in save(figure, out / "figures", name)
-        ]
-    write_suite_report(out / "suite.html", results)
-    return [*made, (_short(out / "suite.html", root), "benchmarks/results, theory")]
-
-
-def _short(path: Path, root: Path) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+        yield from ((str(path), entry.sources) for path in save(figure, out, name))
 
 
 @click.command()
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=OUT, help="Where tables and figures go."
-)
+@click.option("--out", type=_PATH, default=OUT, help="Where tables and figures go.")
 def main(out: Path) -> None:
     """Make every table and figure from committed results; list the files with their sources."""
     for path, source in make(out):
-        click.echo(f"{path}  from {source}" if not path.startswith("(") else f"{path}  {source}")
+        click.echo(f"{path}  {'' if path.startswith('(') else 'from '}{source}")
 
 
 if __name__ == "__main__":

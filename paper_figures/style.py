@@ -1,43 +1,35 @@
-"""One style for every figure: sizes, fonts, a palette that colour-blind readers and grey printers
-can tell apart, names.
+"""One style for every figure: sizes, fonts, colours, and the names of methods and datasets.
 
-Colours are those of Okabe and Ito (2008), which differ in lightness too; where two lie close in
-grey, marks and dashes differ. Sizes are those of a two-column paper: a figure is drawn at the width
-at which it is printed, in points that are read.
+Colours are those of Okabe and Ito (2008), for colour-blind readers; they differ in lightness too,
+and where two are close in grey, marks and dashes differ. A figure is drawn at the width at which a
+two-column paper prints it.
 """
 
-import functools
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-COLUMN, PAGE = 3.4, 7.0
-"""Widths in inches: one column, and both."""
+from paper_figures.picture import Panel, Picture
 
+COLUMN, PAGE = 3.4, 7.0  # inches: the width of one column, and of both
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
     *("#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
 )
 GREY = "#767676"
 
-RC: dict[str, Any] = {
+RC: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib, so a picture is the same everywhere
     "font.size": 7.5,
     "axes.titlesize": 8,
     "axes.labelsize": 7.5,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), 7),
     "legend.fontsize": 6.8,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
+    **dict.fromkeys(("legend.frameon", "axes.spines.top", "axes.spines.right"), False),
+    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.6),
     "lines.linewidth": 1.3,
     "lines.markersize": 4,
     "errorbar.capsize": 2,
@@ -47,12 +39,12 @@ RC: dict[str, Any] = {
     "svg.hashsalt": "scoter",
 }
 
+# Nothing that says when and by what a file was written.
 METADATA: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
 }
-"""Nothing that says when and by what a file was written."""
 
 METHODS: dict[str, tuple[str, str, str]] = {
     "popularity": ("Popularity", GREY, "x"),
@@ -101,8 +93,7 @@ DATASETS: dict[str, str] = {
 
 
 def method_name(method: str) -> str:
-    """What a method is called in figures; one that another model wrote the chains of keeps that
-    model's name.
+    """A method's name in figures; the model that wrote its stored chains follows.
 
     >>> method_name("tiger-meanpool"), method_name("scoter-smollm2")
     ('TIGER + mean-pooled chain', 'SCoTER (ordered steps), smollm2')
@@ -114,33 +105,33 @@ def method_name(method: str) -> str:
 
 
 def dataset_name(dataset: str) -> str:
-    """What a dataset is called in figures; an unknown one keeps its own name."""
+    """A dataset's name in figures; an unknown one keeps its own."""
     return DATASETS.get(dataset, dataset)
-
-
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Run a figure's function within the style."""
-
-    @functools.wraps(draw)
-    def within(*arguments: Any, **named: Any) -> Figure:
-        with style():
-            return draw(*arguments, **named)
-
-    return within
 
 
 def style() -> AbstractContextManager[None]:
     """The style as a context, for drawing and saving."""
-    return rc_context(RC)  # type: ignore[arg-type]
+    return rc_context(RC)
+
+
+styled = rc_context(RC)  # decorates a function that draws a figure
 
 
 def panels(
-    height: float, columns: int = 1, *, width: float = COLUMN, rows: int = 1, **options: Any
-) -> tuple[Figure, list[Axes]]:
-    """An empty figure and its axes, row by row; `height` and `width` in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)  # type: ignore[union-attr]
-    return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+    height: float,
+    columns: int = 1,
+    *,
+    width: float = COLUMN,
+    rows: int = 1,
+    wspace: float | None = None,
+    **options: Any,
+) -> tuple[Picture, list[Panel]]:
+    """An empty picture and its panels, row by row; `height` and `width` in inches."""
+    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=wspace)
+    figure = Figure(figsize=(width, height), layout=layout)
+    grid = figure.subplots(rows, columns, squeeze=False, **options)
+    made = [Panel(axes) for axes in grid.flat]
+    return Picture(figure, made), made
 
 
 def save(
@@ -148,9 +139,9 @@ def save(
 ) -> list[Path]:
     """Write NAME.pdf and NAME.png into `folder`; equal figures give equal files."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
+    paths = {form: folder / f"{name}.{form}" for form in forms}
     with style():
-        for form in forms:
-            figure.savefig(folder / f"{name}.{form}", metadata=METADATA[form])  # type: ignore[arg-type]
-            paths.append(folder / f"{name}.{form}")
-    return paths
+        for form, path in paths.items():
+            options: dict[str, Any] = {"metadata": METADATA[form]}
+            figure.savefig(path, **options)
+    return list(paths.values())

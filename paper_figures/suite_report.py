@@ -1,9 +1,9 @@
-"""The whole suite as one HTML file, from committed results alone: tables with intervals, figures,
-and what is missing.
+"""The whole suite as one HTML file, from committed results alone.
 
 Templates, style and script are those of a run's report (`scoter.report`).
 """
 
+import io
 import json
 import re
 from collections import Counter
@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup, escape
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 from benchmarks.studies import reliability
 from benchmarks.suite.cells import suite
@@ -19,26 +22,22 @@ from benchmarks.suite.collect import load_rows
 from benchmarks.suite.plan import plan
 from benchmarks.tables import leakage_page, sensitivity_page
 from benchmarks.tables.comparisons import METRICS, compare
-from benchmarks.tables.tables import (
-    cpu_hours,
-    datasets,
-    main_table,
-    mean_over_users,
-    notes,
-    sources,
-)
+from benchmarks.tables.notes import notes
+from benchmarks.tables.table import Page, Table
+from benchmarks.tables.tables import cpu_hours, datasets, main_table, mean_over_users, sources
 from paper_figures.figures import FIGURES, draw
-from paper_figures.inline import inline_svg
 from paper_figures.measured import RESULTS, NotMeasuredError
-from paper_figures.plotted import plotted
-from paper_figures.style import dataset_name
+from paper_figures.style import dataset_name, style
 from scoter.evaluation.significance import Estimate
 from scoter.report.charts import whiskers
 from scoter.report.page import cpu_time, write_page
-from scoter.report.run_report import compared
-from scoter.report.shoppers import shoppers
+from scoter.report.run_report import compared, shoppers
 
 PLOTTED = "recall@10"
+SCALE = 1.4 * 4 / 3  # pixels to a point; a screen is read from further away than paper
+_NOISE = re.compile(
+    r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->|\s+(?=\n)", re.DOTALL
+)
 
 
 def write_suite_report(
@@ -46,35 +45,30 @@ def write_suite_report(
 ) -> None:
     """Write the report of everything in the folder `results` to `out`.
 
-    Args:
-        explored: finished runs by name, each with its `explorer.json` of `scoter.serving.explorer`;
-            committed results hold ranks alone, no histories and no titles, so without it there is
-            no user to look at.
-
-    Raises:
-        DataError: no collected results.
+    `explored` has finished runs by name, each with its `explorer.json`. Committed results hold no
+    histories, so without it the report shows no users.
     """
-    rows = load_rows(results)
+    rows, names = load_rows(results), datasets(results)
+    methods = {(row["dataset"], row["method"]) for row in rows}
+    texts = {name: path.read_text(encoding="utf-8") for name, path in (explored or {}).items()}
+    explorers = {name: shoppers(json.loads(text)) for name, text in texts.items()}
     write_page(
         out,
         "suite.html",
         Path(__file__).parent,
         metrics=METRICS,
         plotted=PLOTTED,
-        datasets=[_dataset(results, name) for name in datasets(results)],
+        datasets=[_dataset(results, name) for name in names],
         facts=[
-            ("datasets", len(datasets(results))),
-            ("methods, over all datasets", len({(row["dataset"], row["method"]) for row in rows})),
+            ("datasets", len(names)),
+            ("methods, over all datasets", len(methods)),
             ("CPU-hours", f"{cpu_hours(results):.1f}"),
             ("commits", len({row["commit"] for row in rows})),
         ],
         figures=[_figure(results, name) for name in FIGURES],
         pages=list(_pages(results)),
         cells=_cells(results),
-        explorers={
-            name: shoppers(json.loads(path.read_text(encoding="utf-8")))
-            for name, path in (explored or {}).items()
-        },
+        explorers=explorers,
     )
 
 
@@ -84,22 +78,14 @@ def _dataset(results: Path, dataset: str) -> dict[str, Any]:
         measured = row["source"] == "measured"
         cells = {metric: _cell(results, dataset, row, metric, measured) for metric in METRICS}
         costs = [("seeds", "{:.0f}"), (f"deviation {PLOTTED}", "{:.4f}"), ("epochs", "{:.0f}")]
-        more = [
-            ("", "") if np.isnan(row[key]) else (form.format(row[key]), row[key])
-            for key, form in costs
-        ]
+        shown = [(row[key], form) for key, form in costs]
+        more = [("", "") if np.isnan(cost) else (form.format(cost), cost) for cost, form in shown]
         spent = cpu_time(3600 * row["cpu_hours"])
         more.append((spent, row["cpu_hours"] if spent else ""))
-        rows.append(
-            {
-                "name": row["method"],
-                "colour": number % 8 if measured else None,
-                "cells": cells,
-                "more": more,
-            }
-        )
+        colour = number % 8 if measured else None
+        rows.append({"name": row["method"], "colour": colour, "cells": cells, "more": more})
     intervals = [row["cells"][PLOTTED] for row in rows]
-    known = [one if one is not None and np.isfinite(one.low) else None for one in intervals]
+    known = [end if end is not None and np.isfinite(end.low) else None for end in intervals]
     made = sources(results, dataset).to_dict("records")
     return {
         "key": dataset,
@@ -107,99 +93,96 @@ def _dataset(results: Path, dataset: str) -> dict[str, Any]:
         "methods": {"rows": rows, "whiskers": whiskers(known, 200)},
         "differences": _differences(results, dataset),
         "notes": notes(results, dataset),
-        "sources": [
-            (row["method"], row["seed"], row["run"][:16], row["commit"][:12]) for row in made
-        ],
+        "sources": [(r["method"], r["seed"], r["run"][:16], r["commit"][:12]) for r in made],
     }
 
 
 def _cell(
     results: Path, dataset: str, row: Mapping[Any, Any], metric: str, measured: bool
 ) -> Estimate | None:
-    """A metric with its interval over users, without one where no ranks are known, or nothing where
-    the number is not."""
+    """A metric with its interval over users; NaN for ends without ranks, None without a number."""
     if np.isnan(row[metric]):
         return None
-    found = mean_over_users(results, dataset, row["method"], metric) if measured else None
-    return Estimate(row[metric], *((found.low, found.high) if found else (np.nan, np.nan)))
+    mean = mean_over_users(results, dataset, row["method"], metric) if measured else None
+    return Estimate(row[metric], *((mean.low, mean.high) if mean else (np.nan, np.nan)))
 
 
 def _differences(results: Path, dataset: str) -> list[dict[str, Any]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for one in compare(results, dataset):
-        if one.difference is not None and one.corrected is not None:
-            ends = {
-                "mean": one.difference.mean,
-                "low": one.difference.low,
-                "high": one.difference.high,
-            }
-            row = {"better": one.method, "worse": one.baseline, **ends, "p": one.corrected}
-            found.setdefault(one.metric, []).append(row)
-    return [
-        compared(metric, found[metric])
-        for metric in sorted(found, key=lambda metric: metric != PLOTTED)
-    ]
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for pair in compare(results, dataset):
+        gap = pair.difference
+        if gap is not None and pair.corrected is not None:
+            row = {"better": pair.method, "worse": pair.baseline, "p": pair.corrected}
+            row |= {"mean": gap.mean, "low": gap.low, "high": gap.high}
+            rows.setdefault(pair.metric, []).append(row)
+    metrics = sorted(rows, key=lambda metric: metric != PLOTTED)
+    return [compared(metric, rows[metric]) for metric in metrics]
 
 
 def _figure(results: Path, name: str) -> dict[str, Any]:
     entry = FIGURES[name]
-    told = {"name": name, "caption": entry.caption, "sources": ", ".join(entry.sources)}
+    about = {"name": name, "caption": entry.caption, "sources": entry.sources}
     try:
-        figure = draw(name, results)
+        picture = draw(name, results)
     except NotMeasuredError as reason:
-        return {**told, "svg": None, "reason": str(reason)}
-    return {
-        **told,
-        "svg": inline_svg(figure, f"figure-{name}", entry.caption),
-        "numbers": plotted(figure),
-    }
+        return {**about, "svg": None, "reason": str(reason)}
+    svg = inline_svg(picture.figure, f"figure-{name}", entry.caption)
+    return {**about, "svg": svg, "numbers": picture.numbers()}
+
+
+def inline_svg(figure: Figure, name: str, label: str) -> Markup:
+    """The figure as an `<svg>` element, larger than in print, that refers to nothing elsewhere.
+
+    `name` keeps its ids apart; `label` is what a screen reader says.
+
+    >>> str(inline_svg(draw("beams").figure, "beams", "a <b>"))[:40]
+    '<svg role="img" aria-label="a &lt;b&gt;"'
+    """
+    file = io.StringIO()
+    with style(), rc_context({"svg.fonttype": "none"}):
+        figure.savefig(file, format="svg", transparent=True)
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = _NOISE.sub("", text)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'\b(?:xlink:)?href="#', f'href="#{name}-', text)
+    text = text.replace("url(#", f"url(#{name}-")
+    head = re.match(r'<svg[^>]*?viewBox="(?P<box>[^"]*)"[^>]*>', text)
+    assert head is not None
+    width = SCALE * float(head["box"].split()[2])
+    size = f'style="width:{width:.0f}px" viewBox="{head["box"]}"'
+    return Markup(f'<svg role="img" aria-label="{escape(label)}" {size}>' + text[head.end() :])
 
 
 def _pages(results: Path) -> Iterator[dict[str, Any]]:
-    """What was measured beside the tables, one entry for each dataset or section: a heading, a
-    source, tables and sentences."""
-    for kind, module in (
-        ("Leakage", leakage_page),
-        ("Sensitivity", sensitivity_page),
-        ("Reliability", reliability),
-    ):
+    """What was measured beside the tables: a heading, a source, tables and sentences of each."""
+    kinds = {"Leakage": leakage_page, "Sensitivity": sensitivity_page, "Reliability": reliability}
+    for kind, module in kinds.items():
         if (results / module.FILE).exists():
-            for name, text in module.tables_of(results).items():
+            for name, page in module.pages(results).items():
                 heading = f"{kind}: {dataset_name(name)}"
-                yield {"heading": heading, "source": module.FILE, "parts": markdown_parts(text)}
+                yield {"heading": heading, "source": module.FILE, "parts": list(_parts(page))}
 
 
-def markdown_parts(text: str) -> list[dict[str, Any]]:
-    r"""The paragraphs and pipe tables of a Markdown text, in order; marks within a line are taken
-    away.
-
-    >>> markdown_parts("Shares of `x`:\n\n| step | test |\n|---|---:|\n| a | .25 |\n")
-    [{'said': 'Shares of x:'}, {'columns': ['step', 'test'], 'rows': [['a', '.25']]}]
-    """
-    parts: list[dict[str, Any]] = []
-    for block in re.split(r"\n\s*\n", text.strip()):
-        lines = [line.strip() for line in block.splitlines()]
-        if len(lines) > 1 and lines[0].startswith("|") and set(lines[1]) <= set("|-: "):
-            columns, _, *rows = (
-                [_bare(cell) for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in lines
-            )
-            parts.append({"columns": columns, "rows": rows})
-        elif not lines[0].startswith("#"):
-            parts.append({"said": _bare(" ".join(line.removeprefix("- ") for line in lines))})
-    return parts
+def _parts(page: Page) -> Iterator[dict[str, Any]]:
+    """Tables and sentences without their marks; the heading is above them already."""
+    for part in page.parts:
+        if isinstance(part, Table):
+            columns, *rows = ([_plain(cell) for cell in row] for row in (part.columns, *part.rows))
+            yield {"columns": columns, "rows": rows}
+        elif not (text := part if isinstance(part, str) else " ".join(part)).startswith("#"):
+            yield {"sentence": _plain(text)}
 
 
-def _bare(text: str) -> str:
-    return re.sub(r"`|\*\*", "", text).replace("\\|", "|").strip()
+def _plain(text: str) -> str:
+    return text.replace("`", "").replace("**", "")
 
 
 def _cells(results: Path) -> list[tuple[Any, ...]]:
-    """For each table and method of the suite: how many seeds are done, made by an older recipe, and
-    missing."""
+    """The seeds of each table and method that are done, of an older recipe, and missing."""
     counts: dict[tuple[str, str], Counter[str]] = {}
-    for one in plan(suite(), results):
-        counts.setdefault((one.cell.table, one.cell.method), Counter())[one.state] += 1
-    return [
-        (*place, *(found[state] for state in ("done", "older recipe", "missing")))
-        for place, found in counts.items()
-    ]
+    for planned in plan(suite(), results):
+        place = (planned.cell.table, planned.cell.method)
+        counts.setdefault(place, Counter())[planned.state] += 1
+    states = ("done", "older recipe", "missing")
+    return [(*place, *(count[state] for state in states)) for place, count in counts.items()]

@@ -1,16 +1,34 @@
 """Experiments as frozen values: JSON both ways, overrides by dotted path, unknown keys refused."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+import re
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
 
 from scoter.errors import ConfigError, closest
+from scoter.plugins import BACKBONES, FUSIONS
 from scoter.types import Step
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from pydantic import GetCoreSchemaHandler, TypeAdapter
+    from pydantic_core import CoreSchema
+
+else:
+
+    @typing.runtime_checkable
+    class DataclassInstance(Protocol):
+        """Any dataclass, as type checkers know it."""
+
+
+Config = TypeVar("Config", bound="DataclassInstance")
+
+Kind = TypeVar("Kind")
 _FORBID = {"extra": "forbid", "strict": True}
 
 Count = Annotated[int, Ge(1), Le(2**31 - 1)]
@@ -20,350 +38,406 @@ Positive = Annotated[float, Gt(0), Lt(float("inf"))]
 NotNegative = Annotated[float, Ge(0), Lt(float("inf"))]
 
 
-@dataclass(frozen=True)
+@typing.dataclass_transform(frozen_default=True)
+def _frozen(kind: type[Kind]) -> type[Kind]:
+    """A frozen dataclass whose JSON has exactly its fields, each of its type."""
+    setattr(kind, "__pydantic_config__", _FORBID)  # noqa: B010
+    return dataclass(frozen=True)(kind)
+
+
+@_frozen
 class SimulatedConfig:
-    """The simulated shop. `order` is lambda: the share of next items that depend on the *order* of
-    the plan."""
+    """The simulated shop, whose shoppers follow a planted plan."""
 
-    __pydantic_config__ = _FORBID
-    users: Count = 3000
-    brands: Count = 5
-    items_per_cell: Count = 6
-    plan_length: Count = 2
-    order: Share = 1.0
-    noise: Share = 0.05
-    min_length: Count = 6
-    max_length: Count = 12
+    users: Count = 3000  # number of shoppers
+    brands: Count = 5  # number of brands
+    items_per_cell: Count = 6  # items of each brand and category
+    plan_length: Count = 2  # earlier purchases that decide the next one
+    order: Share = 1.0  # lambda: the share of next items that depend on the plan's order
+    noise: Share = 0.05  # the share of purchases that are random
+    min_length: Count = 6  # purchases of a shopper, at least
+    max_length: Count = 12  # purchases of a shopper, at most
 
 
-@dataclass(frozen=True)
+@_frozen
 class DataConfig:
-    """Which dataset; `max_users` takes a fixed random sample of its users (0 means all of them)."""
+    """The dataset."""
 
-    __pydantic_config__ = _FORBID
-    name: str = "beauty"
-    max_users: int = 0
-    simulated: SimulatedConfig | None = None
+    name: str = "beauty"  # a known dataset, or the name of a prepared folder
+    max_users: int = 0  # size of a fixed random sample of users; 0 takes all
+    simulated: SimulatedConfig | None = None  # settings of the simulated shop
 
 
-@dataclass(frozen=True)
+@_frozen
 class TextConfig:
-    """The sentence encoder, and the catalogue columns that make up an item's text."""
+    """The sentence encoder and the texts of items."""
 
-    __pydantic_config__ = _FORBID
-    encoder: str = "all-MiniLM-L6-v2"
-    fields: tuple[str, ...] = ("title", "brand", "categories", "phrase")
+    encoder: str = "all-MiniLM-L6-v2"  # a sentence-transformers model
+    fields: tuple[str, ...] = ("title", "brand", "categories", "phrase")  # catalogue columns used
 
 
-@dataclass(frozen=True)
+@_frozen
 class SemanticIdConfig:
-    """Residual quantisation of item vectors.
+    """Residual quantisation of item vectors."""
 
-    `source` auto means text where there is any, else co-occurrence; `text+cooccurrence` puts both
-    beside each other, the latter times `cooccurrence_weight`. Co-occurrence is counted in the
-    training log alone. `collisions` says how items of equal codes are told apart: by one more
-    `level`, or by `reassign`ing distinct codes on the last one. `components` is how many principal
-    axes of the vectors RQ-k-means sees; `epochs` and `latent_dim` are RQ-VAE's.
-    """
-
-    __pydantic_config__ = _FORBID
-    method: Literal["rqvae", "rqkmeans"] = "rqkmeans"
+    method: Literal["rqvae", "rqkmeans"] = "rqkmeans"  # the quantiser
+    # auto: text where there is any, else co-occurrence counts of the training log
     source: Literal["auto", "text", "cooccurrence", "text+cooccurrence"] = "auto"
-    cooccurrence_weight: NotNegative = 1.0
-    levels: Count = 3
-    codebook_size: Count = 256
+    cooccurrence_weight: NotNegative = 1.0  # factor of co-occurrence beside text
+    levels: Count = 3  # codes of an item
+    codebook_size: Count = 256  # codes of a level
+    # items of equal codes get one more level, or distinct codes on the last one
     collisions: Literal["level", "reassign"] = "level"
-    components: Count = 64
-    epochs: Count = 500
-    latent_dim: Count = 32
+    components: Count = 64  # principal axes that RQ-k-means sees
+    epochs: Count = 500  # RQ-VAE only
+    latent_dim: Count = 32  # RQ-VAE only
 
 
-@dataclass(frozen=True)
-class SamplingConfig:
-    """How a language model is asked for chains: `samples` of them a shopper and round, by nucleus
-    sampling.
-
-    `recommendations`, `text_characters` and `max_tokens` bound a reply, the other two lengths the
-    history in a prompt. A reply that cannot be used is sent back at most `retries` times. `prompt`
-    brief and `schema` ordered suit models too small for explanations (see `WritingConfig` of the
-    reasoning room).
-    """
+@dataclass(frozen=True, kw_only=True)
+class AskingConfig:
+    """How a language model is asked for a chain: the prompt, the sampler, the form of a reply."""
 
     __pydantic_config__ = _FORBID
-    samples: int = 4
-    prompt: Literal["full", "brief"] = "full"
-    schema: Literal["ordered", "any", "none"] = "any"
-    temperature: float = 0.8
-    top_p: float = 0.95
-    max_tokens: int = 512
-    recommendations: int = 10
-    text_characters: int = 300
-    history_characters: int = 3000
-    title_characters: int = 160
-    retries: int = 2
+    prompt: Literal["full", "brief"] = "full"  # brief has no explanations, for small models
+    # ordered: each role at its place (llama.cpp, vLLM); any: the set of roles (hosted servers too)
+    schema: Literal["ordered", "any", "none"] = "any"  # the form that the server enforces
+    history_characters: Count = 3000  # of all titles in a prompt; the oldest are left out first
+    title_characters: Annotated[int, Ge(16)] = 160  # of one title
+    recommendations: Count = 5  # items that a reply names, at most
+    temperature: NotNegative = 0.8  # of the sampler; 0 is greedy
+    top_p: Annotated[float, Gt(0), Le(1)] = 0.95  # probability mass of nucleus sampling
+    max_tokens: Count = 512  # of a reply
+    retries: Annotated[int, Ge(0)] = 2  # how often an unusable reply is sent back
+
+    def __post_init__(self) -> None:
+        if self.title_characters < 16:
+            raise ConfigError(f"title_characters = {self.title_characters}; it must be 16 or more")
+        if self.history_characters < self.title_characters + 3:
+            raise ConfigError(
+                f"history_characters = {self.history_characters} holds no quoted title of "
+                f"title_characters = {self.title_characters}; set it to "
+                f"{self.title_characters + 3} or more"
+            )
+        if self.recommendations < 1:
+            raise ConfigError(f"recommendations = {self.recommendations}; it must be 1 or more")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig(AskingConfig):
+    """How discovery asks a language model for chains."""
+
+    samples: int = 4  # chains of a user and round
+    text_characters: int = 300  # of a step's sentence or an item's name
+    recommendations: Count = 10  # items that a reply names, at most
+
+
+@_frozen
 class DiscoverConfig:
-    """Generate-Validate-Mine: how many patterns are tried on how many users, and how many are kept.
+    """Generate-Validate-Mine: how many patterns are tried on how many users, how many are kept."""
 
-    `patterns` is the number of generated patterns over all `rounds`; what one round mines seeds the
-    next one. A language model writes chains instead, `sampling.samples` a user and round.
-    """
-
-    __pydantic_config__ = _FORBID
-    patterns: int = 64
-    users: int = 2000
-    fresh_users: int = 2000
-    min_steps: int = 3
-    max_steps: int = 6
-    max_clusters: int = 8
-    top_k: int = 10
-    rounds: int = 1
-    clustering: Literal["kmeans", "hdbscan"] = "kmeans"
-    sampling: SamplingConfig = SamplingConfig()
+    patterns: int = 64  # generated patterns over all rounds
+    users: int = 2000  # users that patterns are validated on
+    fresh_users: int = 2000  # other users, for the final comparison
+    min_steps: int = 3  # steps of a generated pattern, at least
+    max_steps: int = 6  # steps of a generated pattern, at most
+    max_clusters: int = 8  # clusters of patterns
+    top_k: int = 10  # items that a chain recommends; k of the measured recall
+    rounds: int = 1  # what one round mines seeds the next one
+    clustering: Literal["kmeans", "hdbscan"] = "kmeans"  # the clustering method
+    sampling: SamplingConfig = SamplingConfig()  # where a language model writes the chains
 
 
-@dataclass(frozen=True)
+@_frozen
 class ChainsConfig:
-    """`source` names a folder that `scoter reason` wrote; where it is empty, the catalogue reasoner
-    writes every chain."""
+    """Where chains come from."""
 
-    __pydantic_config__ = _FORBID
-    source: str = ""
+    source: str = ""  # a folder that `scoter reason` wrote; empty: the catalogue reasoner writes
 
 
-@dataclass(frozen=True)
+@typing.runtime_checkable
+class ModelConfig(DataclassInstance, Protocol):
+    """What every backbone's config has; a frozen dataclass."""
+
+    @property
+    def kind(self) -> str: ...  # the name under which the backbone is registered
+    @property
+    def dim(self) -> int: ...  # width of the hidden states that a fusion reads
+    @property
+    def max_items(self) -> int: ...  # newest items of a history that are read
+
+
+@_frozen
 class PopularityConfig:
-    __pydantic_config__ = _FORBID
+    """The most popular items; nothing to choose."""
+
     kind: Literal["popularity"] = "popularity"
+    dim = max_items = 0
 
 
-@dataclass(frozen=True)
+@_frozen
 class SasrecConfig:
-    """SASRec (Kang and McAuley 2018); `loss` ce is a softmax over the whole catalogue."""
+    """SASRec (Kang and McAuley 2018)."""
 
-    __pydantic_config__ = _FORBID
     kind: Literal["sasrec"] = "sasrec"
-    loss: Literal["ce", "bce"] = "ce"
-    dim: Count = 128
-    layers: Count = 2
-    heads: Count = 2
-    dropout: BelowOne = 0.3
-    max_items: Count = 50
+    loss: Literal["ce", "bce"] = "ce"  # softmax over the catalogue, or one sampled negative
+    dim: Count = 128  # width of hidden states
+    layers: Count = 2  # transformer layers
+    heads: Count = 2  # attention heads
+    dropout: BelowOne = 0.3  # share of values dropped in training
+    max_items: Count = 50  # newest items of a history that are read
 
 
-@dataclass(frozen=True)
+@_frozen
 class TigerConfig:
-    """TIGER (Rajput et al. 2023): a T5 encoder-decoder over semantic IDs, decoded by constrained
-    beam search.
+    """TIGER (Rajput et al. 2023): a T5 over semantic IDs, decoded by constrained beam search."""
 
-    `softmax` says over what a code's probability is normalised, in training and decoding: the whole
-    `vocabulary`, as the paper has it, or the codes that can follow in the `trie` of the catalogue,
-    which makes one distribution over items. `embedding_start` is where the token embeddings start:
-    `random`, or at the `codebooks` behind the codes. `repeat_bias` learns, level by level, how much
-    more or less likely an item becomes by standing in the history already (needs `trie`).
-    """
-
-    __pydantic_config__ = _FORBID
     kind: Literal["tiger"] = "tiger"
-    dim: Count = 128
-    layers: Count = 3
-    heads: Count = 4
-    head_dim: Count = 32
-    feed_forward: Count = 512
-    dropout: BelowOne = 0.1
-    max_items: Count = 20
-    beams: Count = 20
+    dim: Count = 128  # width of hidden states
+    layers: Count = 3  # layers of the encoder, and of the decoder
+    heads: Count = 4  # attention heads
+    head_dim: Count = 32  # width of a head
+    feed_forward: Count = 512  # inner width of the feed-forward layers
+    dropout: BelowOne = 0.1  # share of values dropped in training
+    max_items: Count = 20  # newest items of a history that are read
+    beams: Count = 20  # width of the beam search
+    # codes are normalised over the vocabulary (the paper), or over those that can follow
     softmax: Literal["vocabulary", "trie"] = "vocabulary"
-    embedding_start: Literal["random", "codebooks"] = "random"
-    repeat_bias: bool = False
+    embedding_start: Literal["random", "codebooks"] = "random"  # initial token embeddings
+    repeat_bias: bool = False  # learn, level by level, how likely repeats are; needs trie
 
 
-@dataclass(frozen=True)
+@_frozen
 class Gru4RecConfig:
-    """GRU4Rec (Hidasi et al. 2016) over whole histories, with a softmax over the whole
-    catalogue."""
+    """GRU4Rec (Hidasi et al. 2016) over whole histories, with a softmax over the catalogue."""
 
-    __pydantic_config__ = _FORBID
     kind: Literal["gru4rec"] = "gru4rec"
-    dim: Count = 128
-    layers: Count = 1
-    dropout: BelowOne = 0.3
-    max_items: Count = 50
+    dim: Count = 128  # width of hidden states
+    layers: Count = 1  # recurrent layers
+    dropout: BelowOne = 0.3  # share of values dropped in training
+    max_items: Count = 50  # newest items of a history that are read
+
+
+_MODELS = {"popularity": PopularityConfig, "sasrec": SasrecConfig}
+_MODELS |= {"tiger": TigerConfig, "gru4rec": Gru4RecConfig}
 
 
 @dataclass(frozen=True)
+class _ReadBy:
+    """Has pydantic read a field with a function of its JSON."""
+
+    read: Callable[[object], object]
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: "GetCoreSchemaHandler"
+    ) -> "CoreSchema":
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_plain_validator_function(self.read)
+
+
+def _model(tree: object) -> ModelConfig:
+    """A model's config, read with the class of its kind: ours, or a plug-in's."""
+    kind = tree.get("kind") if isinstance(tree, dict) else None
+    if not isinstance(kind, str):
+        raise ConfigError(f"model = {tree!r} has no kind; choose from: {', '.join(_MODELS)}")
+    read_as: type = _MODELS.get(kind) or BACKBONES.get(kind).Config
+    if "__pydantic_config__" not in vars(read_as):
+        setattr(read_as, "__pydantic_config__", _FORBID)  # noqa: B010
+    return typing.cast("TypeAdapter[ModelConfig]", _reader(read_as)).validate_json(json.dumps(tree))
+
+
+def _fusion_name(name: object) -> str:
+    if name not in FUSIONS.built_in:
+        FUSIONS.get(str(name))
+    return str(name)
+
+
+def _method_name(name: object) -> str:
+    if re.fullmatch(r"\w[\w@.+-]*", str(name), re.ASCII) is None:
+        raise ConfigError(
+            f"method name {name!r} cannot name a file; use letters, digits and any of @ . + _ -"
+        )
+    return str(name)
+
+
+@_frozen
 class FusionConfig:
-    """How a chain reaches the recommender: its ordered steps, or one of the controls
-    (docs/controls.md has them all).
+    """How a chain reaches the recommender; docs/controls.md lists the controls."""
 
-    `slots` sentence makes each sentence of a step a slot of its own, so that a list is not
-    averaged; `grounded` puts beside each sentence the semantic ID of the item that it names; with
-    `votes`, such a step has a vote for its item.
-
-    `kind` says what becomes of the steps; `scores` has no fusion and mixes TIGER's scores with
-    transition scores. `chains` says whose chain a user gets, or what stands in for it. `encoder`
-    causal adds role vectors and causal self-attention over the steps. `reads` says where a decoder
-    reads the chain: in every layer, in the last alone, or once, after the start token in its middle
-    layer. `last_only` hides every step but the last, `without` hides step number `without` (from 1;
-    0 hides none), `gate` false lets in all that is read. `alignment` is the weight of InfoNCE
-    between steps and target items, at `temperature`. `chain_dropout` is the share of training
-    examples whose chain is left out, so that the recommender learns to do without.
-    """
-
-    __pydantic_config__ = _FORBID
-    kind: Literal[
-        "structured",
-        "meanpool",
-        "tagged-pool",
-        "concatenation",
-        "bag",
-        "shuffled",
-        "noise",
-        "scores",
-    ] = "structured"
-    chains: Literal["own", "other-user", "item-text", "features"] = "own"
-    slots: Literal["step", "sentence"] = "step"
-    grounded: bool = False
-    votes: bool = False
-    heads: Count = 4
-    encoder: Literal["position", "causal"] = "position"
-    reads: Literal["every-layer", "last-layer", "start"] = "start"
-    last_only: bool = False
-    without: int = 0
-    gate: bool = True
-    alignment: NotNegative = 0.0
-    temperature: Positive = 0.1
-    chain_dropout: BelowOne = 0.0
+    # Module: what becomes of the steps.
+    # the ordered steps, a control, or a registered fusion
+    module: Annotated[str, _ReadBy(_fusion_name)] = "structured"
+    heads: Count = 4  # attention heads; must divide the recommender's width
+    encoder: Literal["position", "causal"] = "position"  # causal: roles and attention among steps
+    gate: bool = True  # a gate decides how much enters; false: all that is read
+    votes: bool = False  # a step that names an item votes for it; needs grounded
+    # Source: whose chain is read, and which parts of it.
+    source: Literal["own", "other-user", "item-text", "features"] = "own"
+    slots: Literal["step", "sentence"] = "step"  # sentence: a list is not averaged
+    grounded: bool = False  # sentences carry the semantic ID of the item that they name
+    last_only: bool = False  # hide every step but the last
+    without: int = 0  # number of the step to hide, from 1; 0 hides none
+    # Placement: where a decoder reads; start: once, after the start token, in its middle layer.
+    placement: Literal["every-layer", "last-layer", "start"] = "start"
+    # Loss.
+    alignment: NotNegative = 0.0  # weight of InfoNCE between steps and target items
+    temperature: Positive = 0.1  # of InfoNCE
+    chain_dropout: BelowOne = 0.0  # share of training examples whose chain is left out
 
 
-@dataclass(frozen=True)
+@_frozen
 class TrainingConfig:
-    """One budget for every arm. Model selection uses NDCG@10 on all validation users.
+    """One budget for every method; the best epoch is chosen by NDCG@10 on the validation users."""
 
-    `embedding_rate` is the learning rate of a model's embedding tables in units of `learning_rate`.
-    """
-
-    __pydantic_config__ = _FORBID
-    epochs: Count = 20
-    batch_targets: Count = 1024
-    learning_rate: Positive = 1e-3
-    embedding_rate: Positive = 1.0
-    weight_decay: NotNegative = 0.01
-    warmup_share: Share = 0.05
-    label_smoothing: BelowOne = 0.0
-    evaluate_every: Count = 5
-    patience: Count = 3
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    epochs: Count = 20  # passes over the training part, at most
+    batch_targets: Count = 1024  # target items of a batch
+    learning_rate: Positive = 1e-3  # of AdamW, at its highest
+    embedding_rate: Positive = 1.0  # rate of embedding tables, in units of learning_rate
+    weight_decay: NotNegative = 0.01  # of matrices
+    warmup_share: Share = 0.05  # share of the steps in which the rate rises
+    label_smoothing: BelowOne = 0.0  # share of a label given to all others
+    evaluate_every: Count = 5  # epochs between validations
+    patience: Count = 3  # validations without a better one before training ends
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of matrix products
 
 
-@dataclass(frozen=True)
+@_frozen
 class MethodConfig:
-    __pydantic_config__ = _FORBID
-    model: PopularityConfig | SasrecConfig | TigerConfig | Gru4RecConfig
+    """A recommender, how it is trained, and how it reads chains."""
+
+    model: Annotated[ModelConfig, _ReadBy(_model)]  # the backbone
     training: TrainingConfig = TrainingConfig()
-    fusion: FusionConfig | None = None
+    fusion: FusionConfig | None = None  # None: no chain is read
+    mixed_scores: bool = False  # mix the model's scores with transition scores when ranking
 
 
-@dataclass(frozen=True)
+@_frozen
 class Experiment:
-    """Everything that a run depends on but its seed and the bytes of its data.
+    """Everything that a run depends on but its seed and the bytes of its data."""
 
-    `pattern` is empty where the pattern is mined; steps given here are used instead, as far as the
-    items have what they speak of.
-    """
-
-    __pydantic_config__ = _FORBID
     name: str
     data: DataConfig
-    methods: Mapping[str, MethodConfig]
+    # by name, in the order of the tables
+    methods: Mapping[Annotated[str, _ReadBy(_method_name)], MethodConfig]
     text: TextConfig = TextConfig()
     semantic_ids: SemanticIdConfig = SemanticIdConfig()
     discover: DiscoverConfig = DiscoverConfig()
-    pattern: tuple[Step, ...] = ()
+    pattern: tuple[Step, ...] = ()  # used as far as the items allow; empty: mined
     chains: ChainsConfig = ChainsConfig()
-    depth: int = 20
-    note: str = field(default="")
+    depth: int = 20  # items ranked for each user
+    note: str = ""  # shown with the results
 
 
-def to_json(config: Any) -> str:
-    """Canonical JSON of a config dataclass: sorted keys, so that equal configs have equal text."""
-    return json.dumps(
-        asdict(config) if is_dataclass(config) and not isinstance(config, type) else config,
-        sort_keys=True,
-    )
+def to_json(config: "DataclassInstance | Mapping[str, object]") -> str:
+    """Canonical JSON of a config: sorted keys, so that equal configs have equal text."""
+    return json.dumps(asdict(config) if is_dataclass(config) else config, sort_keys=True)
 
 
-def from_json(text: str, kind: type = Experiment) -> Any:
-    """The inverse of `to_json`; unknown keys and wrong types are refused.
+def from_json(text: str, kind: type[Config]) -> Config:
+    """The inverse of `to_json`; fields of earlier versions are read under their old names.
 
-    Example:
-        >>> from_json('{"name": "beauty", "max_users": 100}', DataConfig)
-        DataConfig(name='beauty', max_users=100, simulated=None)
+    >>> from_json('{"name": "beauty", "max_users": 100}', DataConfig)
+    DataConfig(name='beauty', max_users=100, simulated=None)
     """
     from pydantic import ValidationError
 
     try:
-        return _reader(kind).validate_json(text)
+        return _reader(kind).validate_json(_with_new_names(text, kind))
     except ValidationError as error:
-        found = error.errors()
-        others = [
-            one["loc"][:-1] for one in found if one["loc"][-1:] == ("kind",)
-        ]  # branches of models of another kind
-        meant = [
-            one
-            for one in found
-            if not any(one["loc"][: len(branch)] == branch for branch in others)
-        ]
-        first = (meant or found)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        given = repr(first["input"])
-        given = given if len(given) < 200 else given[:200] + "..."
-        raise ConfigError(
-            f"{kind.__name__}: {place} = {given} was refused: {first['msg']}"
-        ) from None
+        first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    given = repr(first["input"])
+    given = given if len(given) < 200 else given[:200] + "..."
+    raise ConfigError(f"{kind.__name__}: {place} = {given} was refused: {first['msg']}")
 
 
 @cache
-def _reader(kind: type) -> Any:
+def _reader(kind: type[Config]) -> "TypeAdapter[Config]":
     """Pydantic's reader of a config class, which takes longer to make than to use."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
 
 
-def with_overrides(config: Any, assignments: Sequence[str]) -> Any:
-    """A copy with each `a.b.c=value` applied; values are JSON, or text where they are not; `*`
-    names every key.
+_RENAMED = {"kind": "module", "chains": "source", "reads": "placement"}
 
-    Example:
-        >>> with_overrides(DataConfig(), ["max_users=100"]).max_users
-        100
+
+def renamed(method: Mapping[str, object]) -> dict[str, object]:
+    """A method's config as JSON, with today's names: older ones call some fields otherwise.
+
+    >>> renamed({"fusion": {"kind": "bag", "chains": "own", "gate": True}})
+    {'fusion': {'module': 'bag', 'source': 'own', 'gate': True}}
+    >>> renamed({"fusion": {"kind": "scores"}})
+    {'fusion': None, 'mixed_scores': True}
     """
-    tree = json.loads(
-        json.dumps(asdict(config))
-    )  # keeps the order of methods, which sorted keys would lose
+    fusion = method.get("fusion")
+    if not isinstance(fusion, dict):
+        return dict(method)
+    if "scores" in (fusion.get("kind"), fusion.get("module")):
+        return {**method, "fusion": None, "mixed_scores": True}
+    return {**method, "fusion": _renamed_fusion(fusion)}
+
+
+def _renamed_fusion(fusion: Mapping[str, object]) -> dict[str, object]:
+    return {_RENAMED.get(name, name): value for name, value in fusion.items()}
+
+
+def _renamed_below(tree: object) -> object:
+    if not isinstance(tree, dict):
+        return tree
+    tree = {name: _renamed_below(value) for name, value in tree.items()}
+    return renamed(tree) if "fusion" in tree else tree
+
+
+def _with_new_names(text: str, kind: type) -> str:
+    try:
+        tree = json.loads(text)
+        whole = isinstance(tree, dict) and kind is FusionConfig
+        return json.dumps(_renamed_fusion(tree) if whole else _renamed_below(tree))
+    except (ValueError, RecursionError):
+        return text  # whose fault the reader names
+
+
+def with_overrides(config: Config, assignments: Sequence[str]) -> Config:
+    """A copy with each `a.b.c=value` applied, in order.
+
+    Values are JSON, or text where they are not. `*` names every key. `methods.NAME={"model": ...}`
+    adds a method.
+
+    >>> with_overrides(DataConfig(), ["max_users=100"]).max_users
+    100
+    """
     for assignment in assignments:
         path, equals, value = assignment.partition("=")
         if not equals:
             raise ConfigError(f"--set {assignment!r} has no '='; write it as a.b=value")
         try:
-            parsed = json.loads(value)
+            parsed: object = json.loads(value)
         except (ValueError, RecursionError):
             parsed = value
-        _assign(tree, path.split("."), parsed, assignment)
-    return from_json(json.dumps(tree), type(config))
+        tree: dict[str, object] = json.loads(json.dumps(asdict(config)))  # keeps methods in order
+        methods, name = tree.get("methods"), path.removeprefix("methods.")
+        whole = isinstance(parsed, dict) and "model" in parsed
+        if whole and isinstance(methods, dict) and name not in (path, "*"):
+            methods[name] = parsed
+        else:
+            _assign(tree, path, parsed, assignment)
+        config = from_json(json.dumps(tree), type(config))
+    return config
 
 
-def _assign(tree: Any, path: list[str], value: Any, assignment: str) -> None:
-    head, *rest = path
-    names = list(tree) if head == "*" and isinstance(tree, dict) else [head]
-    for name in names:
-        if not isinstance(tree, dict) or name not in tree:
-            known = sorted(tree) if isinstance(tree, dict) else []
-            remedy = f"choose from: {', '.join(known) or 'nothing below it'}{closest(name, known)}"
-            raise ConfigError(f"--set {assignment!r}: there is no {name!r} there; {remedy}")
+def _assign(tree: object, path: str, value: object, assignment: str) -> None:
+    """Put `value` where `path` leads; a method's name in it may hold dots."""
+    known = list(tree) if isinstance(tree, dict) else []
+    fitting = [name for name in known if f"{path}.".startswith(f"{name}.")]
+    head = max(fitting, key=len, default=path.partition(".")[0])
+    rest = path[len(head) + 1 :]
+    head = head if head in known else _RENAMED.get(head, head)
+    if not isinstance(tree, dict) or (head not in known and head != "*"):
+        known.sort()
+        remedy = f"choose from: {', '.join(known) or 'nothing below it'}{closest(head, known)}"
+        raise ConfigError(f"--set {assignment!r}: there is no {head!r} there; {remedy}")
+    for name in known if head == "*" else [head]:
         if rest:
             _assign(tree[name], rest, value, assignment)
         else:

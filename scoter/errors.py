@@ -5,13 +5,12 @@ from difflib import get_close_matches
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """The end of an error about an unknown name: the known names most like it; '' if none is.
+    """The end of a message about an unknown name: the names most like it; '' if none is.
 
-    Example:
-        >>> closest("beuty", ["beauty", "toys"]), closest("x", ["beauty"])
-        (". Did you mean 'beauty'?", '')
+    >>> closest("beuty", ["beauty", "toys"]), closest("x", ["beauty"])
+    (". Did you mean 'beauty'?", '')
     """
-    near = [repr(one) for one in get_close_matches(name, dict.fromkeys(known))]
+    near = [repr(match) for match in get_close_matches(name, dict.fromkeys(known))]
     return f". Did you mean {' or '.join(near)}?" if near else ""
 
 
@@ -36,13 +35,11 @@ class CollapseError(ScoterError):
 
 
 class LanguageModelError(ScoterError):
-    """A language model server that cannot be reached, refuses us, or answers with nothing that can
-    be used."""
+    """A language model server that cannot be reached, refuses, or gives no usable answer."""
 
 
 class ReplyError(LanguageModelError):
-    """One request that got no usable reply, however often it was sent; other requests may well be
-    answered."""
+    """One request that got no usable reply; other requests may be answered."""
 
 
 class BudgetError(LanguageModelError):

@@ -5,60 +5,48 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from scoter.config import (
-    ChainsConfig,
-    DataConfig,
-    DiscoverConfig,
-    Experiment,
-    FusionConfig,
-    Gru4RecConfig,
-    MethodConfig,
-    PopularityConfig,
-    SasrecConfig,
-    SemanticIdConfig,
-    SimulatedConfig,
-    TextConfig,
-    TigerConfig,
-    TrainingConfig,
-)
-from scoter.data.sources import prepared_names
+from scoter import config
+from scoter.data.sources import DATASETS, prepared_names
 from scoter.errors import ConfigError, closest
 from scoter.types import Step
 
 REAL_DATASETS = ("beauty", "sports", "toys", "yelp", "instruments")
 
 # Chosen on Beauty's validation users; what was tried stands in docs/log.md.
-TIGER_MODEL = TigerConfig(
+TIGER_MODEL = config.TigerConfig(
     dropout=0.2, softmax="trie", embedding_start="codebooks", repeat_bias=True
 )
-TIGER_TRAINING = TrainingConfig(epochs=30, batch_targets=512, embedding_rate=10.0)
-TIGER_IDS = SemanticIdConfig(source="text+cooccurrence", collisions="reassign", components=512)
+TIGER_TRAINING = config.TrainingConfig(epochs=30, batch_targets=512, embedding_rate=10.0)
+TIGER_IDS = config.SemanticIdConfig(
+    source="text+cooccurrence", collisions="reassign", components=512
+)
 
-NO_VOTES = "control-no-votes"
+NO_VOTES, MIXED_SCORES = "control-no-votes", "control-mixed-scores"
 # What each can and cannot show stands in docs/controls.md.
-CONTROLS = {
-    "control-tagged-pool": FusionConfig("tagged-pool"),
-    "control-concatenation": FusionConfig("concatenation"),
-    "control-last-step": FusionConfig(last_only=True),
-    "control-bag": FusionConfig("bag"),
-    "control-shuffled": FusionConfig("shuffled"),
-    "control-other-user": FusionConfig("structured", chains="other-user"),
-    "control-noise": FusionConfig("noise"),
-    "control-no-gate": FusionConfig(gate=False),
-    NO_VOTES: FusionConfig(),
-    "control-every-layer": FusionConfig(reads="every-layer"),
-    "control-causal-steps": FusionConfig(encoder="causal"),
-    "control-infonce": FusionConfig(alignment=0.1),
-    "control-meanpool-infonce": FusionConfig("meanpool", alignment=0.1),
-    "control-item-text": FusionConfig(chains="item-text"),
-    "control-features": FusionConfig(chains="features"),
-    "control-mixed-scores": FusionConfig("scores"),
-    **{f"control-without-step-{step}": FusionConfig(without=step) for step in range(1, 15)},
+_FUSIONS = {
+    "control-tagged-pool": config.FusionConfig("tagged-pool"),
+    "control-concatenation": config.FusionConfig("concatenation"),
+    "control-last-step": config.FusionConfig(last_only=True),
+    "control-bag": config.FusionConfig("bag"),
+    "control-shuffled": config.FusionConfig("shuffled"),
+    "control-other-user": config.FusionConfig(source="other-user"),
+    "control-noise": config.FusionConfig("noise"),
+    "control-no-gate": config.FusionConfig(gate=False),
+    NO_VOTES: config.FusionConfig(),
+    "control-every-layer": config.FusionConfig(placement="every-layer"),
+    "control-causal-steps": config.FusionConfig(encoder="causal"),
+    "control-infonce": config.FusionConfig(alignment=0.1),
+    "control-meanpool-infonce": config.FusionConfig("meanpool", alignment=0.1),
+    "control-item-text": config.FusionConfig(source="item-text"),
+    "control-features": config.FusionConfig(source="features"),
+    MIXED_SCORES: None,
+    **{f"control-without-step-{step}": config.FusionConfig(without=step) for step in range(1, 15)},
 }
+CONTROLS = tuple(_FUSIONS)
 
 
-# Written by hand, not mined: mined patterns end in a list of items, and a step that averages a list
-# says little. Here each of the ten likeliest items is a step of its own, said with how sure it is.
+# Written by hand: mined patterns end in a list of items, and the average of a list says little.
+# Here each of the ten likeliest items is a step of its own, with how certain it is.
 RANKED_PATTERN = (
     Step("long_term_preference", {"count": 2, "level": "category"}),
     Step("recent_item", {"field": "item", "lag": 2}),
@@ -72,85 +60,89 @@ RANKED_PATTERN = (
 
 
 def methods(
-    training: TrainingConfig = TIGER_TRAINING,
-    tiger: TigerConfig = TIGER_MODEL,
-    sasrec: TrainingConfig = TrainingConfig(epochs=48, evaluate_every=2, patience=6),
+    training: config.TrainingConfig = TIGER_TRAINING,
+    tiger: config.TigerConfig = TIGER_MODEL,
+    sasrec: config.TrainingConfig = config.TrainingConfig(epochs=48, evaluate_every=2, patience=6),
     grounded: bool = False,
-) -> dict[str, MethodConfig]:
-    """Every method of the comparison. The TIGER arms share model, budget and semantic IDs; the
-    others share a budget.
+) -> dict[str, config.MethodConfig]:
+    """Every method of the comparison; the TIGER arms share model, budget and semantic IDs.
 
-    `grounded` has every arm read its chains with the semantic IDs of the items that they name, the
-    controls among them which read chains of the reasoner's own words; and gives steps that are kept
-    apart and name an item a vote for it.
+    Where `grounded`, chains are read with the semantic IDs of the items that they name, and ordered
+    steps that name an item vote for it.
     """
-    found = {
-        "popularity": MethodConfig(PopularityConfig()),
-        "sasrec-bce": MethodConfig(SasrecConfig(loss="bce", dropout=0.5), sasrec),
-        "sasrec-ce": MethodConfig(SasrecConfig(loss="ce", dropout=0.5), sasrec),
-        "sasrec-ce-scoter": MethodConfig(
-            SasrecConfig(loss="ce", dropout=0.5), sasrec, FusionConfig("structured")
-        ),
-        "gru4rec": MethodConfig(Gru4RecConfig(), sasrec),
-        "gru4rec-scoter": MethodConfig(Gru4RecConfig(), sasrec, FusionConfig("structured")),
-        "tiger": MethodConfig(tiger, training),
-        "tiger-meanpool": MethodConfig(tiger, training, FusionConfig("meanpool")),
+    chains, gru = config.FusionConfig("structured"), config.Gru4RecConfig()
+    bce, ce = (config.SasrecConfig(loss=loss, dropout=0.5) for loss in ("bce", "ce"))
+    arms = {
+        "popularity": config.MethodConfig(config.PopularityConfig()),
+        "sasrec-bce": config.MethodConfig(bce, sasrec),
+        "sasrec-ce": config.MethodConfig(ce, sasrec),
+        "sasrec-ce-scoter": config.MethodConfig(ce, sasrec, chains),
+        "gru4rec": config.MethodConfig(gru, sasrec),
+        "gru4rec-scoter": config.MethodConfig(gru, sasrec, chains),
+        "tiger": config.MethodConfig(tiger, training),
+        "tiger-meanpool": config.MethodConfig(tiger, training, config.FusionConfig("meanpool")),
     }
-    found |= {name: MethodConfig(tiger, training, fusion) for name, fusion in CONTROLS.items()}
-    found["scoter"] = MethodConfig(tiger, training, FusionConfig("structured"))
-    return {
-        name: _grounded(method, name != NO_VOTES) if grounded else method
-        for name, method in found.items()
-    }
+    arms |= {name: control(name, arms["tiger"]) for name in CONTROLS}
+    arms["scoter"] = config.MethodConfig(tiger, training, chains)
+    if grounded:
+        return {name: _grounded(arm, name != NO_VOTES) for name, arm in arms.items()}
+    return arms
 
 
-def _grounded(method: MethodConfig, votes: bool) -> MethodConfig:
+def control(name: str, arm: config.MethodConfig) -> config.MethodConfig:
+    """The control of that name, with the model and the training of `arm`.
+
+    >>> control("control-bag", methods()["scoter"]).fusion.module
+    'bag'
+    """
+    return replace(arm, fusion=_FUSIONS[name], mixed_scores=name == MIXED_SCORES)
+
+
+def _grounded(method: config.MethodConfig, votes: bool) -> config.MethodConfig:
     fusion = method.fusion
-    if fusion is None or fusion.kind == "scores" or fusion.chains in ("item-text", "features"):
+    if fusion is None or fusion.source in ("item-text", "features"):
         return method
-    return replace(
-        method, fusion=replace(fusion, grounded=True, votes=votes and fusion.kind == "structured")
-    )
+    votes = votes and fusion.module == "structured"
+    return replace(method, fusion=replace(fusion, grounded=True, votes=votes))
 
 
-def quickstart() -> Experiment:
-    """A few minutes: five methods on a fixed sample of Beauty's users. Not the benchmark, and
-    labelled so."""
+def quickstart() -> config.Experiment:
+    """Five methods on a fixed sample of Beauty's users, in minutes; a demonstration."""
     short = replace(TIGER_TRAINING, epochs=4, evaluate_every=2, batch_targets=256)
-    chosen = methods(
-        short, sasrec=TrainingConfig(epochs=24, evaluate_every=8, batch_targets=512), grounded=True
-    )
-    return Experiment(
+    sasrec = config.TrainingConfig(epochs=24, evaluate_every=8, batch_targets=512)
+    names = ("popularity", "sasrec-ce", "tiger", "tiger-meanpool", "scoter")
+    return config.Experiment(
         name="quickstart",
-        data=DataConfig("beauty", max_users=1200),
-        methods={
-            name: chosen[name]
-            for name in ("popularity", "sasrec-ce", "tiger", "tiger-meanpool", "scoter")
-        },
+        data=config.DataConfig("beauty", max_users=1200),
+        methods=_chosen(methods(short, sasrec=sasrec, grounded=True), names),
         semantic_ids=TIGER_IDS,
-        discover=DiscoverConfig(patterns=32, users=500, fresh_users=500),
+        discover=config.DiscoverConfig(patterns=32, users=500, fresh_users=500),
         note="a fixed sample of 1,200 Beauty users and their items: a demonstration, not the "
         "benchmark",
     )
 
 
-def simulated(order: float, epochs: int = 4, learning_rate: float = 4e-3) -> Experiment:
-    """The simulated shop, where `order` (lambda) says how much of the next purchase depends on the
-    plan's order."""
-    short = TrainingConfig(
+def _chosen(
+    arms: dict[str, config.MethodConfig], names: tuple[str, ...]
+) -> dict[str, config.MethodConfig]:
+    return {name: arms[name] for name in names}
+
+
+def simulated(order: float, epochs: int = 4, learning_rate: float = 4e-3) -> config.Experiment:
+    """The simulated shop; `order` (lambda) is how much of the next item depends on the order."""
+    short = config.TrainingConfig(
         epochs=epochs, evaluate_every=epochs, batch_targets=256, learning_rate=learning_rate
     )
-    small = TigerConfig(dim=64, layers=1, heads=2, head_dim=32, feed_forward=512, max_items=12)
-    chosen = methods(short, small)
-    return Experiment(
+    small = config.TigerConfig(
+        dim=64, layers=1, heads=2, head_dim=32, feed_forward=512, max_items=12
+    )
+    return config.Experiment(
         name="simulated",
-        data=DataConfig("simulated", simulated=SimulatedConfig(order=order)),
-        methods={
-            name: chosen[name] for name in ("popularity", "tiger", "tiger-meanpool", "scoter")
-        },
-        text=TextConfig(fields=("title", "categories")),
-        semantic_ids=SemanticIdConfig(codebook_size=32, levels=1),
-        discover=DiscoverConfig(patterns=96, users=800, fresh_users=2000, rounds=4),
+        data=config.DataConfig("simulated", simulated=config.SimulatedConfig(order=order)),
+        methods=_chosen(methods(short, small), ("popularity", "tiger", "tiger-meanpool", "scoter")),
+        text=config.TextConfig(fields=("title", "categories")),
+        semantic_ids=config.SemanticIdConfig(codebook_size=32, levels=1),
+        discover=config.DiscoverConfig(patterns=96, users=800, fresh_users=2000, rounds=4),
         pattern=(
             Step("recent_item", {"lag": 2, "field": "brand"}),
             Step("recent_item", {"lag": 1, "field": "brand"}),
@@ -160,90 +152,67 @@ def simulated(order: float, epochs: int = 4, learning_rate: float = 4e-3) -> Exp
     )
 
 
-def simulated_smoke() -> Experiment:
-    """The simulated shop with lambda = 1, where order is worth most; four epochs, so that it ends
-    within a minute."""
+def simulated_smoke() -> config.Experiment:
+    """The simulated shop with lambda = 1, where order is worth most; within a minute."""
     return replace(simulated(order=1.0), name="simulated-smoke")
 
 
-def simulated_unordered() -> Experiment:
-    """The simulated shop with lambda = 0: order is worth nothing, so structure should be worth
-    nothing over a pool.
+def simulated_unordered() -> config.Experiment:
+    """The simulated shop with lambda = 0: structure should gain nothing over a pool.
 
-    Twenty-four epochs at half the rate, since what is compared is what the arms can learn: after
-    few, the pool with its fewer parameters leads, and at the full rate one seed of three stayed on
-    a plateau.
+    Twenty-four epochs at half the rate: after few epochs the pool leads, as it has fewer
+    parameters, and at the full rate one seed of three stayed on a plateau.
     """
     return replace(simulated(order=0.0, epochs=24, learning_rate=2e-3), name="simulated-unordered")
 
 
-def simulated_controls() -> Experiment:
-    """lambda = 1 with another user's chains beside TIGER and SCoTER: chains in the wrong hands
-    should not help."""
+def simulated_controls() -> config.Experiment:
+    """lambda = 1 with another user's chains beside TIGER and SCoTER: these should not help."""
     shop = simulated(order=1.0)
-    control = replace(shop.methods["scoter"], fusion=CONTROLS["control-other-user"])
-    methods_in_order = {
-        "tiger": shop.methods["tiger"],
-        "control-other-user": control,
-        "scoter": shop.methods["scoter"],
-    }
-    return replace(shop, name="simulated-controls", methods=methods_in_order)
+    tiger, arm, other = shop.methods["tiger"], shop.methods["scoter"], "control-other-user"
+    chosen = {"tiger": tiger, other: control(other, arm), "scoter": arm}
+    return replace(shop, name="simulated-controls", methods=chosen)
 
 
-def simulated_controls_all() -> Experiment:
-    """lambda = 1 with every control, in the budget of `simulated-smoke`: what each loses is known
-    here beforehand."""
+def simulated_controls_all() -> config.Experiment:
+    """lambda = 1 with every control, where it is known beforehand what each loses."""
     shop = simulated(order=1.0)
     arm = shop.methods["scoter"]
-    chosen = {
-        **shop.methods,
-        **{name: replace(arm, fusion=fusion) for name, fusion in CONTROLS.items()},
-    }
+    chosen = {**shop.methods, **{name: control(name, arm) for name in CONTROLS}}
     # Nothing votes here, since these chains name no items.
-    left = [
-        name
-        for name in CONTROLS
-        if name != NO_VOTES and not name.startswith("control-without-step-")
-    ]
-    left += [f"control-without-step-{step}" for step in range(1, len(shop.pattern) + 1)]
-    return replace(
-        shop,
-        name="simulated-controls-all",
-        methods={name: chosen[name] for name in ("tiger", "tiger-meanpool", *left, "scoter")},
-    )
+    without = "control-without-step-"
+    left = [name for name in CONTROLS if name != NO_VOTES and not name.startswith(without)]
+    left += [f"{without}{step}" for step in range(1, len(shop.pattern) + 1)]
+    arms = _chosen(chosen, ("tiger", "tiger-meanpool", *left, "scoter"))
+    return replace(shop, name="simulated-controls-all", methods=arms)
 
 
-def beauty_smollm2() -> Experiment:
-    """Chains of a real language model, SmolLM2-135M, all the way to a table. A model that small
-    proves the plumbing only.
+def beauty_smollm2() -> config.Experiment:
+    """Chains of SmolLM2-135M, a real language model, on a sample of Beauty: a test of the way.
 
-    The chains lie in the store, where these commands put them (the pattern file is in the
-    documentation): `scoter reason beauty --set data.max_users=1000 --pattern P.json
-    --language-model local --prefixes anchors:3:1 --out artifacts/reason/beauty-smollm2`.
+    They lie in the store, written by `scoter reason beauty --set data.max_users=1000 --pattern
+    P.json --language-model local --prefixes anchors:3:1 --out artifacts/reason/beauty-smollm2`.
     """
     short = replace(TIGER_TRAINING, epochs=6, evaluate_every=3, batch_targets=256)
-    chosen = methods(short)
-    return Experiment(
+    return config.Experiment(
         name="beauty-smollm2",
-        data=DataConfig("beauty", max_users=1000),
-        methods={name: chosen[name] for name in ("tiger", "scoter")},
-        chains=ChainsConfig("reason/beauty-smollm2"),
+        data=config.DataConfig("beauty", max_users=1000),
+        methods=_chosen(methods(short), ("tiger", "scoter")),
+        chains=config.ChainsConfig("reason/beauty-smollm2"),
         note="a fixed sample of 1,000 Beauty users and their items; chains by a model of 135 "
-        "million parameters: "
-        "this proves the plumbing only",
+        "million parameters: this proves the plumbing only",
     )
 
 
-def benchmark(dataset: str, method: str) -> Experiment:
-    """One cell of the benchmark: one method on all users of one dataset; chains follow
-    `RANKED_PATTERN`, grounded."""
+def benchmark(dataset: str, method: str) -> config.Experiment:
+    """One method on all users of a dataset; chains follow `RANKED_PATTERN`, grounded."""
     chosen = methods(grounded=True)[method]
-    return Experiment(
+    return config.Experiment(
         name=_cell_name(dataset, method),
-        data=DataConfig(dataset),
+        data=config.DataConfig(dataset),
         methods={method: chosen},
         semantic_ids=TIGER_IDS,
-        pattern=() if chosen.fusion is None else RANKED_PATTERN,
+        pattern=() if chosen.fusion is None and not chosen.mixed_scores else RANKED_PATTERN,
     )
 
 
@@ -254,8 +223,8 @@ def _cell_name(dataset: str, method: str) -> str:
     return f"{dataset}-{METHOD_ALIASES.get(method, method)}"
 
 
-def _registry() -> dict[str, Callable[[], Experiment]]:
-    named: dict[str, Callable[[], Experiment]] = {
+def _registry() -> dict[str, Callable[[], config.Experiment]]:
+    named: dict[str, Callable[[], config.Experiment]] = {
         "quickstart": quickstart,
         "simulated-smoke": simulated_smoke,
         "simulated-unordered": simulated_unordered,
@@ -272,24 +241,20 @@ def _registry() -> dict[str, Callable[[], Experiment]]:
 EXPERIMENTS = _registry()
 
 
-def experiment(name: str, data_dir: Path | None = None) -> Experiment:
+def experiment(name: str, data_dir: Path | None = None) -> config.Experiment:
     """The experiment of that name, or of a dataset: `DATASET-METHOD`, or `DATASET` for SCoTER.
 
-    A dataset of one's own is named as its prepared folder, which is `data_dir`, or lies in
-    `data_dir` or in `$SCOTER_DATA`.
+    Your own dataset has the name of its plug-in, or of its prepared folder: `data_dir`, or one in
+    it or in `$SCOTER_DATA`.
 
-    Raises:
-        ConfigError: there is neither; the message names what is most like it.
-
-    Example:
-        >>> list(experiment("beauty-collapsed").methods)
-        ['tiger-meanpool']
-        >>> experiment("beauty") == experiment("beauty-scoter")
-        True
+    >>> list(experiment("beauty-collapsed").methods)
+    ['tiger-meanpool']
+    >>> experiment("beauty") == experiment("beauty-scoter")
+    True
     """
     if name in EXPERIMENTS:
         return EXPERIMENTS[name]()
-    own = prepared_names(data_dir)
+    own = [*DATASETS.names(), *prepared_names(data_dir)]
     cells = {_cell_name(*cell): cell for cell in product(own, methods())}
     cells |= {dataset: (dataset, "scoter") for dataset in (*REAL_DATASETS, *own)}
     if name in cells:

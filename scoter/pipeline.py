@@ -2,18 +2,22 @@
 
     prepare -> item vectors -> semantic IDs -> discover -> chains -> train -> rank -> run
 
-Every stage is a cached function of files, so a second run of the same thing takes seconds. Data,
-semantic IDs, pattern and chains are made with seed 0 (for the simulated shop: with the run's seed),
-so that runs of several seeds differ in training alone.
+Every stage is a cached function of files, so a second run takes seconds. Data, semantic IDs,
+pattern and chains are made with seed 0 (for the simulated shop: with the run's seed), so that runs
+of several seeds differ in training alone.
 """
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from scoter.config import Experiment
+from scoter.plugins import BACKBONES
 from scoter.stages.context import Context
 from scoter.storage.store import Artefact, Store
+
+if TYPE_CHECKING:
+    from scoter.models.training.workers import DataParallel
 
 
 def run(
@@ -23,23 +27,12 @@ def run(
     store: Store | None = None,
     data_dir: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
-    workers: Any = None,
+    workers: "DataParallel | None" = None,
     device: str = "cpu",
 ) -> Artefact:
-    """Run an experiment from raw interactions to a finished run folder: `run.json`, `ranks/`,
-    `examples.json`.
+    """Run an experiment, from interactions to a run folder: `run.json`, `ranks/`, `examples.json`.
 
-    Args:
-        data_dir: a prepared folder, or a folder that holds one per dataset; default:
-            `$SCOTER_DATA`.
-        say: called with one line per stage.
-        workers: the processes that train together, each of which calls this
-            (`scoter.models.training.workers`); None for this one alone.
-        device: `cpu` or `cuda`, where models are trained and ranked.
-
-    Raises:
-        DataError: the dataset is nowhere to be found (the message says where it was sought), or
-            nobody in it has bought enough to train on.
+    `scoter.run` explains the arguments; each of the `workers` that train together calls this.
     """
     from scoter.data.split import check_trainable
     from scoter.stages import data, models, networks, reasoning, summary
@@ -47,15 +40,15 @@ def run(
     context = Context(experiment, store or Store(), seed, say, workers, device)
     prepared = data.prepare(context, data_dir)
     methods = experiment.methods.values()
-    if any(method.model.kind != "popularity" for method in methods):
+    if any(BACKBONES.get(method.model.kind).trains for method in methods):
         check_trainable(data.open_data(prepared)[2])
     ids = pattern = steps = None
     if any(networks.needs_semantic_ids(method) for method in methods):
         ids = data.make_semantic_ids(context, data.embed_items(context, prepared))
     if any(method.fusion for method in methods):
         pattern, steps = reasoning.pattern_and_chains(context, prepared)
-    trained, ranked = {}, {}
+    inputs, made = networks.Inputs(prepared, ids, steps, pattern), {}
     for name, method in experiment.methods.items():
-        trained[name] = models.train(context, name, method, prepared, ids, steps)
-        ranked[name] = models.rank(context, method, trained[name], prepared, ids, steps)
-    return summary.summarise(context, prepared, ids, pattern, steps, trained, ranked)
+        trained = models.train(context, name, method, inputs)
+        made[name] = summary.Made(trained, models.rank(context, method, trained, inputs))
+    return summary.summarise(context, inputs, made)

@@ -1,8 +1,8 @@
 """Plug-ins: what other packages and files add to a table of names, such as the backbones.
 
-There are three ways in, and all reach the command line: a decorator in a module that was imported,
-an entry point of an installed package, and a file or module named in `SCOTER_PLUGINS` (which
-`scoter --plugin` sets, so that worker processes see it too).
+There are three ways in: a decorator in an imported module, an entry point of an installed package,
+and a file or module named in `SCOTER_PLUGINS`, which `scoter --plugin` sets, so that worker
+processes load it too.
 """
 
 import os
@@ -12,9 +12,13 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from scoter.errors import ConfigError, closest
+
+if TYPE_CHECKING:
+    from scoter.models.backbones.backbone import Backbone
+    from scoter.protocols import Fusion
 
 Plugin = TypeVar("Plugin")
 VARIABLE = "SCOTER_PLUGINS"
@@ -28,13 +32,12 @@ class Plugins(Generic[Plugin]):
         group: the entry point group of other packages: `"scoter.backbones"`.
         built_in: our own, as `"package.module:name"`, imported when first asked for.
 
-    Example:
-        >>> shapes = Plugins("a shape", "scoter.shapes", {})
-        >>> @shapes.register("square")
-        ... def area(side):
-        ...     return side * side
-        >>> shapes.get("square")(3)
-        9
+    >>> shapes = Plugins("a shape", "scoter.shapes", {})
+    >>> @shapes.register("square")
+    ... def area(side):
+    ...     return side * side
+    >>> shapes.get("square")(3)
+    9
     """
 
     def __init__(self, what: str, group: str, built_in: Mapping[str, str]) -> None:
@@ -57,11 +60,7 @@ class Plugins(Generic[Plugin]):
         return list(dict.fromkeys([*self.built_in, *self.registered, *others]))
 
     def get(self, name: str) -> Plugin:
-        """The plug-in of that name: registered, built in, or an entry point.
-
-        Raises:
-            ConfigError: there is none; the message lists the names and the nearest one.
-        """
+        """The plug-in of that name: registered, built in, or an entry point."""
         load_plugins()
         if name in self.registered:
             return self.registered[name]
@@ -71,18 +70,12 @@ class Plugins(Generic[Plugin]):
         for entry in entry_points(group=self.group, name=name):
             return entry.load()
         known = self.names()
-        raise ConfigError(
-            f"{name!r} is not {self.what}; choose from: {', '.join(known)}{closest(name, known)}"
-        )
+        choice = f"choose from: {', '.join(known)}{closest(name, known)}"
+        raise ConfigError(f"{name!r} is not {self.what}; {choice}")
 
 
 def load_plugins() -> None:
-    """Import every file and module named in `SCOTER_PLUGINS`, separated by the system's path
-    separator; each once a process.
-
-    Raises:
-        ConfigError: one does not exist or cannot be imported.
-    """
+    """Import each file and module named in `SCOTER_PLUGINS`, once a process."""
     for place in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
         _imported(place)
 
@@ -99,7 +92,32 @@ def _imported(place: str) -> None:
             raise ImportError("it is no Python file")
         found.loader.exec_module(module_from_spec(found))
     except Exception as error:
-        raise ConfigError(
-            f"the plug-in {place!r} cannot be imported ({type(error).__name__}: {error}); name a "
-            "Python file or an installed module"
-        ) from error
+        line = f"the plug-in {place!r} cannot be imported ({type(error).__name__}: {error})"
+        raise ConfigError(f"{line}; name a Python file or an installed module") from error
+
+
+BACKBONES: "Plugins[type[Backbone]]" = Plugins(
+    "a backbone (model.kind)",
+    "scoter.backbones",
+    {
+        "popularity": "scoter.models.backbones.popularity:Popularity",
+        "sasrec": "scoter.models.backbones.sasrec:SASRec",
+        "gru4rec": "scoter.models.backbones.gru4rec:GRU4Rec",
+        "tiger": "scoter.models.backbones.tiger:Tiger",
+    },
+)
+FUSIONS: "Plugins[type[Fusion]]" = Plugins(
+    "a fusion (fusion.module)",
+    "scoter.fusions",
+    {
+        "structured": "scoter.transfer.fusion:StructuredFusion",
+        "meanpool": "scoter.transfer.collapse:MeanPoolFusion",
+        "tagged-pool": "scoter.transfer.collapse:TaggedPoolFusion",
+        "concatenation": "scoter.transfer.collapse:ConcatenationFusion",
+        "bag": "scoter.transfer.collapse:BagFusion",
+        "shuffled": "scoter.transfer.randomise:ShuffledFusion",
+        "noise": "scoter.transfer.randomise:NoiseFusion",
+    },
+)
+register_backbone = BACKBONES.register
+register_fusion = FUSIONS.register

@@ -1,8 +1,8 @@
-"""Every plug-in point of scoter as a protocol. This file imports nothing of ours at run time.
+"""Every plug-in point of scoter as a protocol; nothing of ours is imported at run time.
 
-A class is a citizen wherever one of these is asked for if it has the methods; it need not derive
-from anything. Backbones alone derive from `scoter.models.backbones.backbone.Backbone`, a torch
-module.
+A class with the methods of a protocol can be used wherever the protocol is asked for; it need not
+derive from anything. Only backbones derive from a class, the torch module
+`scoter.models.backbones.backbone.Backbone`.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scoter.data.datasets import Dataset
+    from scoter.models.step_reader import ChainMemory
     from scoter.reasoning.language.language_model import Completion, CompletionRequest
 
 
@@ -38,10 +39,17 @@ class Recommender(Protocol):
 
 @runtime_checkable
 class StepSource(Protocol):
-    """Chains as a recommender reads them: the steps of any user's prefix."""
+    """Chains as a recommender reads them: the steps of each (user, prefix length)."""
 
     def read(self, users: "Tensor", prefix_lengths: "Tensor") -> "tuple[Tensor, Tensor]":
         """Step embeddings [rows, steps, dim] in order, and which exist [rows, steps]."""
+        ...
+
+    def read_shared(
+        self, users: "Tensor", prefix_lengths: "Tensor"
+    ) -> "tuple[Tensor, Tensor, Tensor]":
+        """The same as distinct embeddings [distinct, dim], the row of each step among them
+        [rows, steps], and which steps exist [rows, steps]."""
         ...
 
     def named(self, users: "Tensor", prefix_lengths: "Tensor") -> "Tensor":
@@ -49,18 +57,63 @@ class StepSource(Protocol):
         ...
 
 
+@runtime_checkable
 class Fusion(Protocol):
-    """How hidden states read chains; `scoter.transfer.fusion.StructuredFusion` is the method's."""
+    """A torch module through which hidden states read chains, such as
+    `scoter.transfer.fusion.StructuredFusion`."""
 
-    slot_count: int
+    ordered: bool  # whether slots are steps in order, so that roles and votes have a meaning
+    slot_count: int  # slots of a chain, the null slot not counted
+    first_layer: int  # the first of the recommender's layers that reads
+    start_only: bool  # whether only the first state of a row reads
+    chain_dropout: float  # the share of chains left out in training
 
-    def encode(self, steps: "Tensor", mask: "Tensor", named: "Tensor | None" = None) -> object: ...
+    def __init__(
+        self,
+        steps: int,
+        step_dim: int,
+        dim: int,
+        layers: int,
+        heads: int,
+        *,
+        gate: bool = True,
+        keep: "Sequence[bool] | None" = None,
+        roles: "Sequence[int] | None" = None,
+        votes: bool = False,
+    ) -> None: ...
 
-    def __call__(self, hidden: "Tensor", memory: object, layer: int) -> "Tensor": ...
+    @staticmethod
+    def slot_labels(steps: list[str]) -> list[str]:
+        """What each slot holds, given what the steps are called."""
+        ...
+
+    @property
+    def has_votes(self) -> bool: ...
+
+    def read(self, source: StepSource, users: "Tensor", lengths: "Tensor") -> "ChainMemory":
+        """The encoded chains of these users' prefixes."""
+        ...
+
+    def __call__(self, hidden: "Tensor", memory: "ChainMemory", layer: int) -> "Tensor":
+        """Hidden states [rows, queries, dim] that have read their chains."""
+        ...
+
+    def vote(self, states: "Tensor", memory: "ChainMemory") -> "Tensor":
+        """Log weights [rows, 1 + steps] of the recommender itself and of each step."""
+        ...
 
     def set_statistics(self, steps: "Tensor", mask: "Tensor") -> None: ...
 
+    def start_recording(self) -> None: ...
 
+    def stop_recording(self) -> None: ...
+
+    def take_readings(self) -> "tuple[Tensor, Tensor]":
+        """Mean gate [rows] and attention [rows, slots + 1] since the last call."""
+        ...
+
+
+@runtime_checkable
 class LanguageModel(Protocol):
     """A language model: a frozen request goes in, a completion comes out."""
 
@@ -69,4 +122,11 @@ class LanguageModel(Protocol):
         """How many requests may be under way at once."""
         ...
 
-    def complete(self, request: "CompletionRequest") -> "Completion": ...
+    def complete(self, request: "CompletionRequest") -> "Completion":
+        """The reply to one request; called from several threads.
+
+        Raises:
+            ReplyError: this request got no usable reply; others may.
+            LanguageModelError: no request will get one.
+        """
+        ...

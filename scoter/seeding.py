@@ -8,11 +8,10 @@ def derive_seed(base: int, *names: str | int) -> int:
 
     Two consumers with different names get independent streams; adding a consumer moves no other.
 
-    Example:
-        >>> derive_seed(0, "tiger", "dropout") == derive_seed(0, "tiger", "dropout")
-        True
-        >>> derive_seed(0, "tiger") == derive_seed(1, "tiger")
-        False
+    >>> derive_seed(0, "tiger", "dropout") == derive_seed(0, "tiger", "dropout")
+    True
+    >>> derive_seed(0, "tiger") == derive_seed(1, "tiger")
+    False
     """
     text = "\x1f".join(str(part) for part in (base, *names))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

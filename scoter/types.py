@@ -1,9 +1,8 @@
-"""The values that flow between rooms: frozen, read-only arrays, shapes in the annotations.
+"""The values that flow between rooms: frozen, with read-only arrays.
 
-Items are row numbers of a `Catalog`, users are row numbers of an `InteractionLog`. Ragged data is
-stored flat with `offsets` (row r is `items[offsets[r]:offsets[r + 1]]`), so padding does not exist
-here. A chain belongs to a (user, prefix length): prefix length p means "the user's first p items,
-and nothing after".
+Items are row numbers of a `Catalog`, users of an `InteractionLog`. Ragged data is flat with
+`offsets`: row r is `items[offsets[r]:offsets[r + 1]]`. A chain belongs to a (user, prefix length):
+prefix length p means the user's first p items and nothing after.
 """
 
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from pydantic import TypeAdapter, ValidationError
 
 from scoter.errors import DataError
 
@@ -24,8 +24,7 @@ Cell = str | tuple[str, ...] | float
 
 
 def _freeze(instance: "DataclassInstance") -> None:
-    """Give a frozen dataclass read-only copies of its arrays, so that a caller's array is never
-    shared."""
+    """Give a frozen dataclass read-only copies of its arrays; a caller's array is never shared."""
     for spec in fields(instance):
         value = getattr(instance, spec.name)
         if isinstance(value, np.ndarray):
@@ -36,22 +35,19 @@ def _freeze(instance: "DataclassInstance") -> None:
 
 @dataclass(frozen=True, eq=False)
 class InteractionLog:
-    """Every user's items, oldest first. `times` are seconds since 1970, or None where the source
-    has none."""
+    """Every user's items, oldest first."""
 
     items: Int[np.ndarray, " events"]
     offsets: Int[np.ndarray, " users_plus_1"]
     user_keys: tuple[str, ...]
-    times: Int[np.ndarray, " events"] | None = None
+    times: Int[np.ndarray, " events"] | None = None  # seconds since 1970; None where unknown
 
     def __post_init__(self) -> None:
         _freeze(self)
         if len(self.offsets) != len(self.user_keys) + 1 or int(self.offsets[-1]) != len(self.items):
-            raise DataError(
-                f"offsets (last value {self.offsets[-1]}, {len(self.offsets)} entries) do not "
-                f"describe {len(self.items)} events of {len(self.user_keys)} users; pass one "
-                "entry per user plus one"
-            )
+            given = f"offsets (last value {self.offsets[-1]}, {len(self.offsets)} entries)"
+            events = f"{len(self.items)} events of {len(self.user_keys)} users"
+            raise DataError(f"{given} do not describe {events}; pass one entry per user plus one")
 
     @property
     def user_count(self) -> int:
@@ -69,11 +65,10 @@ class InteractionLog:
 
 @dataclass(frozen=True, eq=False)
 class Catalog:
-    """What is known of each item before anybody buys it; row i is item i.
+    """What is known of each item beforehand; row i is item i.
 
-    `columns` maps a name to one cell per item: text columns (`title`, `brand`, `phrase`, any other)
-    hold `str`, list columns (`categories`, coarse to fine) hold `tuple[str, ...]`, numeric columns
-    (`price`) hold `float`. An absent value is `''`, `()` or NaN.
+    A column has one cell per item: `str` (`title`, `brand`, `phrase`, any other), `tuple[str, ...]`
+    (`categories`, coarse to fine) or `float` (`price`). An absent value is `''`, `()` or NaN.
     """
 
     keys: tuple[str, ...]
@@ -82,22 +77,20 @@ class Catalog:
     def __post_init__(self) -> None:
         for name, cells in self.columns.items():
             if len(cells) != len(self.keys):
-                raise DataError(
-                    f"catalogue column {name!r} has {len(cells)} cells for {len(self.keys)} items"
-                )
+                counts = f"{len(cells)} cells for {len(self.keys)} items"
+                raise DataError(f"catalogue column {name!r} has {counts}")
 
     @property
     def item_count(self) -> int:
         return len(self.keys)
 
     def coverage(self, column: str) -> float:
-        """Share of items whose cell in `column` holds something; 0.0 where the column does not
-        exist."""
+        """Share of items with a value in `column`; 0.0 where the column does not exist."""
         cells = self.columns.get(column, ())
         return sum(_holds_something(cell) for cell in cells) / max(1, self.item_count)
 
     def has(self, column: str) -> bool:
-        """Whether any item has something in `column`."""
+        """Whether any item has a value in `column`."""
         return any(_holds_something(cell) for cell in self.columns.get(column, ()))
 
 
@@ -121,7 +114,7 @@ class Histories:
 
     @property
     def lengths(self) -> Int[np.ndarray, " rows"]:
-        """Number of items in each history: the prefix length that a chain is looked up with."""
+        """Number of items in each history: the prefix length of its chain."""
         return np.diff(self.offsets)
 
     def sequence(self, row: int) -> Int[np.ndarray, " length"]:
@@ -151,12 +144,10 @@ class Targets:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Leave-one-out: a user's last item is the test target, the one before it the validation
-    target.
+    """Leave-one-out: a user's last item is the test target, the one before the validation target.
 
-    Limit: leave-one-out mixes calendar times across users, so a model may learn from events that
-    happened after another user's test event. It is what the published tables on these benchmarks
-    use.
+    It is what published tables use. Limit: it mixes calendar times, so a model may learn from
+    events after another user's test event.
     """
 
     train: InteractionLog
@@ -164,17 +155,15 @@ class Split:
     test: Targets
 
     def histories(self, part: Part) -> Histories:
-        """What may be seen before the target of `part`: training items, and for test the validation
-        item too."""
+        """What may be seen before the target: training items; for test, the validation item too."""
         users = np.arange(self.train.user_count)
         seen = Histories(users, self.train.items, self.train.offsets)
         if part == "valid":
             return seen.select(self.valid.users)
         ends = self.train.offsets[1:]
         has_valid = np.isin(users, self.valid.users)
-        items = np.insert(
-            self.train.items, ends[has_valid], self.valid.items[np.argsort(self.valid.users)]
-        )
+        validation = self.valid.items[np.argsort(self.valid.users)]
+        items = np.insert(self.train.items, ends[has_valid], validation)
         offsets = np.concatenate([[0], np.cumsum(self.train.lengths + has_valid)])
         return Histories(users, items, offsets).select(self.test.users)
 
@@ -184,30 +173,25 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class SemanticIds:
-    """One unique tuple of codes per item, coarse to fine, the collision level included where there
-    is one.
+    """One unique tuple of codes per item, coarse to fine, with the collision level if there is one.
 
-    `codes[i, l]` lies in [0, codebook_sizes[l]). No caller ever adds a level: rows are unique.
-    `codebooks[l, c]` is the vector behind code c of level l, where it is known; a collision level
-    has none.
+    `codebooks[l, c]` is the vector behind code c of level l; a collision level has none.
     """
 
-    codes: Int[np.ndarray, "items levels"]
+    codes: Int[np.ndarray, "items levels"]  # codes[i, l] lies in [0, codebook_sizes[l])
     codebook_sizes: tuple[int, ...]
-    codebooks: Float[np.ndarray, "quantised size dim"] | None = None
+    codebooks: Float[np.ndarray, "quantised size dim"] | None = None  # None where unknown
 
     def __post_init__(self) -> None:
         _freeze(self)
         if self.codes.ndim != 2 or self.codes.shape[1] != len(self.codebook_sizes):
-            raise DataError(
-                f"codes of shape {self.codes.shape} do not have {len(self.codebook_sizes)} levels"
-            )
+            levels = len(self.codebook_sizes)
+            raise DataError(f"codes of shape {self.codes.shape} do not have {levels} levels")
         if (self.codes < 0).any() or (self.codes >= np.asarray(self.codebook_sizes)).any():
             raise DataError(f"a code lies outside its codebook; sizes are {self.codebook_sizes}")
         if len(np.unique(self.codes, axis=0)) != len(self.codes):
-            raise DataError(
-                "two items share one semantic ID; add a collision level (semantic_ids.assign)"
-            )
+            remedy = "add a collision level (semantic_ids.assign)"
+            raise DataError(f"two items share one semantic ID; {remedy}")
 
 
 @dataclass(frozen=True)
@@ -232,23 +216,39 @@ class ReasoningPattern:
     def __len__(self) -> int:
         return len(self.steps)
 
+    def to_json(self) -> list[Json]:
+        """The steps as plain values, in the one form that every file of scoter uses.
+
+        >>> ReasoningPattern((Step("recent_item", {"lag": 1}),)).to_json()
+        [{'role': 'recent_item', 'parameters': {'lag': 1}}]
+        """
+        return [{"role": step.role, "parameters": {**step.parameters}} for step in self.steps]
+
+    @classmethod
+    def from_json(cls, steps: object) -> "ReasoningPattern":
+        """The inverse of `to_json`; `parameters` may be left out, all else is a ValueError."""
+        try:
+            return cls(_STEPS.validate_python(steps))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "the whole"
+            raise ValueError(f"no list of steps: {place}: {first['msg']}") from None
+
+
+_STEPS = TypeAdapter(tuple[Step, ...])
+
 
 @dataclass(frozen=True)
 class ReasoningChain:
-    """A pattern's textual instance for one user's prefix (SCoTER, abstract: "chain").
-
-    `steps[k]` holds the sentences of step k (usually one; several where a step lists things). An
-    empty tuple means that the step has nothing to say. The chain sees the user's first
-    `prefix_length` items only.
-    """
+    """A pattern's textual instance for one user's prefix (SCoTER, abstract: "chain")."""
 
     user: int
-    prefix_length: int
+    prefix_length: int  # of the user's items, which are all that the chain was written from
     pattern: ReasoningPattern
-    steps: tuple[tuple[str, ...], ...]
+    steps: tuple[tuple[str, ...], ...]  # the sentences of each step; empty: nothing to say
     model: str
     prompt_version: str = "1"
-    sample: int = 0
+    sample: int = 0  # numbers further chains of the same prefix
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,8 +258,7 @@ class StepEmbeddings:
     The embedding of a step is the mean of its sentences' vectors. Chain c, step k uses the
     sentences `indices[offsets[c * K + k]:offsets[c * K + k + 1]]`; an empty range is a missing
     step. The chain of (user, prefix length p >= 1) is `starts[user] + p - 1`; a user without chains
-    has an empty range. `named`, where it is known, is the item that a sentence names, -1 where it
-    names none, or one of several with that name.
+    has an empty range.
     """
 
     vectors: Float[np.ndarray, "sentences dim"]
@@ -268,15 +267,13 @@ class StepEmbeddings:
     starts: Int[np.ndarray, " users_plus_1"]
     pattern: ReasoningPattern
     encoder: str
-    named: Int[np.ndarray, " sentences"] | None = None
+    named: Int[np.ndarray, " sentences"] | None = None  # the item that each names, -1: none
 
     def __post_init__(self) -> None:
         _freeze(self)
         if len(self.offsets) != int(self.starts[-1]) * len(self.pattern) + 1:
-            raise DataError(
-                f"{len(self.offsets)} offsets do not describe {self.starts[-1]} chains of "
-                f"{len(self.pattern)} steps"
-            )
+            chains = f"{self.starts[-1]} chains of {len(self.pattern)} steps"
+            raise DataError(f"{len(self.offsets)} offsets do not describe {chains}")
 
     @property
     def step_count(self) -> int:
@@ -309,12 +306,11 @@ class StepEmbeddings:
 
 @dataclass(frozen=True, eq=False)
 class Rankings:
-    """The best items for each row, best first. -1 means that no further valid item exists; scores
-    in nats."""
+    """The best items for each row, best first."""
 
     users: Int[np.ndarray, " rows"]
-    items: Int[np.ndarray, "rows k"]
-    scores: Float[np.ndarray, "rows k"]
+    items: Int[np.ndarray, "rows k"]  # -1: no further valid item exists
+    scores: Float[np.ndarray, "rows k"]  # in nats
 
     def __post_init__(self) -> None:
         _freeze(self)
@@ -322,12 +318,11 @@ class Rankings:
 
 @dataclass(frozen=True, eq=False)
 class UserMetrics:
-    """The 1-based rank of each user's target among the `depth` items returned; 0 where it is not
-    among them."""
+    """The rank of each user's target among the items returned."""
 
     users: Int[np.ndarray, " rows"]
-    ranks: Int[np.ndarray, " rows"]
-    depth: int
+    ranks: Int[np.ndarray, " rows"]  # from 1; 0 where it is not among them
+    depth: int  # how many items were returned
 
     def __post_init__(self) -> None:
         _freeze(self)

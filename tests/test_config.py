@@ -1,25 +1,38 @@
 """Configs survive JSON, refuse what they do not know, and every named experiment is whole."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from scoter import pipeline
-from scoter.config import Experiment, SemanticIdConfig, from_json, to_json, with_overrides
+from scoter.config import (
+    Experiment,
+    FusionConfig,
+    Gru4RecConfig,
+    MethodConfig,
+    SemanticIdConfig,
+    from_json,
+    to_json,
+    with_overrides,
+)
 from scoter.data.prepared import save_prepared
 from scoter.errors import ConfigError
 from scoter.experiments import EXPERIMENTS, experiment
 from scoter.storage.store import Store
 from scoter.types import Catalog, InteractionLog
 
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+OF_METHODS = ("model", "training", "fusion")
+
 
 @pytest.mark.parametrize("name", list(EXPERIMENTS))
 def test_every_experiment_survives_json(name: str) -> None:
     chosen = experiment(name)
-    assert from_json(to_json(chosen)) == chosen
+    assert from_json(to_json(chosen), Experiment) == chosen
     assert chosen.name == name
 
 
@@ -31,7 +44,86 @@ def test_the_tiger_arms_differ_in_fusion_alone() -> None:
     assert len({arm.semantic_ids for arm in arms}) == 1
     assert collapsed.fusion is not None
     assert scoter.fusion is not None
-    assert {collapsed.fusion.kind, scoter.fusion.kind} == {"meanpool", "structured"}
+    assert {collapsed.fusion.module, scoter.fusion.module} == {"meanpool", "structured"}
+
+
+def old_methods() -> list[str]:
+    """Every distinct method config in the committed results, as JSON of the form it was kept in."""
+    rows = pd.read_parquet(RESULTS / "main.parquet")["config"].unique()
+    parts = [{name: json.loads(row).get(name) for name in OF_METHODS} for row in rows]
+    joint = json.loads((RESULTS / "joint.json").read_text())
+    for shop in ("beauty", "simulated"):
+        config = joint[shop]["config"]
+        parts += [config["method"], *config["experiment"]["methods"].values()]
+    return sorted({json.dumps(part, sort_keys=True) for part in parts})
+
+
+def test_every_committed_config_is_read_under_its_old_names() -> None:
+    old = old_methods()
+    assert len(old) > 60
+    for text in old:
+        tree = json.loads(text)
+        if tree["model"]["kind"] == "own":
+            continue
+        method, fusion = from_json(text, MethodConfig), tree["fusion"]
+        mixed = fusion is not None and fusion["kind"] == "scores"
+        assert method.mixed_scores is mixed
+        assert (method.fusion is None) is (fusion is None or mixed)
+        if method.fusion is not None:
+            names = {"kind": "module", "chains": "source", "reads": "placement"}
+            kept = asdict(method.fusion)
+            assert all(kept[names.get(name, name)] == value for name, value in fusion.items())
+        assert from_json(to_json(method), MethodConfig) == method
+    whole = json.loads((RESULTS / "joint.json").read_text())["simulated"]["config"]["experiment"]
+    read = from_json(json.dumps(whole), Experiment).methods["tiger-meanpool"].fusion
+    assert read is not None
+    assert read.module == "meanpool"
+
+
+def test_overrides_take_the_old_names_of_a_fusion() -> None:
+    old = ["methods.scoter.fusion.kind=bag", "methods.scoter.fusion.chains=features"]
+    new = ["methods.scoter.fusion.module=bag", "methods.scoter.fusion.source=features"]
+    shop = experiment("simulated-smoke")
+    assert with_overrides(shop, old) == with_overrides(shop, new)
+    mixed = with_overrides(shop, ["methods.scoter.fusion.kind=scores"]).methods["scoter"]
+    assert mixed.mixed_scores
+    assert mixed.fusion is None
+
+
+def test_a_method_is_added_whole_and_its_name_may_hold_dots() -> None:
+    name = "scoter@some-model-1.5b+x"
+    given = [
+        f'methods.{name}={{"model": {{"kind": "gru4rec"}}, "fusion": {{}}}}',
+        f"methods.{name}.model.dim=8",
+        f"methods.{name}.fusion.module=bag",
+    ]
+    made = with_overrides(experiment("simulated-smoke"), given)
+    assert list(made.methods)[-1] == name
+    wanted = MethodConfig(Gru4RecConfig(dim=8), fusion=FusionConfig("bag"))
+    assert made.methods[name] == wanted
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "../a", "a b", ".hidden", "*"])
+def test_a_name_that_cannot_name_a_file_is_refused(name: str) -> None:
+    tree = json.loads(to_json(experiment("simulated-smoke")))
+    tree["methods"][name] = tree["methods"]["tiger"]
+    with pytest.raises(ConfigError, match=r"method name .* cannot name a file"):
+        from_json(json.dumps(tree), Experiment)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("methods.tiger.model.kind=tigre", r"'tigre' is not a backbone .* Did you mean 'tiger'"),
+        ("methods.tiger.model=3", "model = 3 has no kind; choose from: popularity, sasrec"),
+        ("methods.scoter.fusion.module=bags", r"'bags' is not a fusion .* Did you mean 'bag'"),
+    ],
+)
+def test_a_name_that_nobody_registered_is_answered_with_the_nearest(
+    setting: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        with_overrides(experiment("simulated-smoke"), [setting])
 
 
 def test_overrides_reach_nested_values_and_every_method() -> None:
@@ -85,7 +177,7 @@ def test_true_is_no_number_and_a_number_is_not_true(setting: str) -> None:
     tree = json.loads(to_json(experiment("simulated-smoke")))
     if path in tree:
         with pytest.raises(ConfigError, match=path):
-            from_json(json.dumps({**tree, path: json.loads(value)}))
+            from_json(json.dumps({**tree, path: json.loads(value)}), Experiment)
 
 
 def test_a_config_made_in_python_is_held_against_the_same_rules(tmp_path: Path) -> None:

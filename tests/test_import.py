@@ -1,8 +1,10 @@
 """Light things stay light: what a fresh process loads, and how long help takes."""
 
+import ast
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +64,30 @@ def test_import_and_help_are_quick() -> None:
 def test_public_names_resolve() -> None:
     import scoter
 
-    assert scoter.run.__module__ == "scoter.pipeline"
+    assert scoter.run.__module__ == "scoter.runs"
     with pytest.raises(AttributeError, match="it offers"):
         _ = scoter.nothing
+
+
+def test_dir_lists_what_there_is_and_type_checkers_see_the_same() -> None:
+    import scoter
+
+    assert sorted([*scoter.__all__, "__version__"]) == dir(scoter)
+    assert all(hasattr(scoter, name) for name in dir(scoter))
+    tree = ast.parse(Path(scoter.__file__).read_text())
+    imported = {
+        alias.name
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for line in block.body
+        if isinstance(line, ast.ImportFrom)
+        for alias in line.names
+    }
+    assert imported == set(scoter.__all__)
+
+
+def test_a_name_that_left_warns_with_the_new_one() -> None:
+    import scoter
+
+    with pytest.warns(FutureWarning, match=r"scoter\.TIGER fits and recommends"):
+        _ = scoter.Tiger

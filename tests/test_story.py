@@ -200,7 +200,7 @@ def test_quickstart_says_plainly_when_it_falls_back(
 
     monkeypatch.delenv("SCOTER_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("scoter.data.official.obtain.obtain", no_network)
+    monkeypatch.setattr("scoter.data.official.prepare.obtain", no_network)
     done = scoter("run", "quickstart", "--json", *tiny_flags(), store=tmp_path / "store")
     assert "THE SIMULATED SHOP IS USED INSTEAD" in done.stderr
     assert json.loads(done.stdout)["dataset"] == "simulated"

@@ -3,34 +3,43 @@
 import argparse
 import io
 import json
+import runpy
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from importlib import import_module
+from importlib.metadata import entry_points
 
 from theory.errors import PremiseError
-from theory.plugins import load_plugins
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line: status 1 where a statement fails, 2 for a refused argument."""
     options = _parser().parse_args(arguments)
     try:
-        load_plugins(options.plugin)
+        _load_plugins(options.plugin)
         return options.run(options)
     except PremiseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
+def _load_plugins(places: list[str]) -> None:
+    """Import each Python file or module of `places`, then every entry point of `theory.plugins`."""
+    for place in places:
+        try:
+            runpy.run_path(place) if place.endswith(".py") else import_module(place)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise PremiseError(f"plugin = {place!r} cannot be imported ({reason})") from error
+    for entry in entry_points(group="theory.plugins"):
+        entry.load()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m theory", description=__doc__)
-    parser.add_argument(
-        "--plugin",
-        action="append",
-        default=[],
-        metavar="FILE_OR_MODULE",
-        help="import it first, for the estimators and bounds that it registers",
-    )
+    text = "import this FILE_OR_MODULE first, for the estimators and bounds that it registers"
+    parser.add_argument("--plugin", action="append", default=[], help=text)
     commands = parser.add_subparsers(required=True)
 
     def command(name: str, run: Callable[[argparse.Namespace], int], about: str):

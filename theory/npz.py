@@ -17,9 +17,7 @@ def read_arrays(
 ) -> dict[str, np.ndarray]:
     """The `known` arrays of a file that numpy.savez wrote, the `needed` ones among them.
 
-    Raises:
-        PremiseError: there is no such file, it is something else, holds pickled objects, lacks an
-            array, or unpacks to more than `EXPANSION` times its size.
+    Any other file is a PremiseError, as is one that unpacks to `EXPANSION` times its size.
 
     >>> try:
     ...     read_arrays("absent.npz", ("x",), ("x",))

@@ -23,18 +23,13 @@ _SKEW = "at 400 rows a strongly skewed scale squeezes most neighbours together"
 _NET = "160 rows train the network and 200 judge it: what it learned too much costs tenths of a nat"
 _DROWNED = "twelve noise dimensions drown the 160 rows that train a network"
 _BIASED = ("barber_agakov", "js_nwj", "leave_one_out", "smile")
+_KSG = ("ksg_1", "ksg_2", "mixed_ksg")
+_FROM_COUNTS = ("plug_in", "miller_madow", "grassberger", "nsb")
 KNOWN_BREAKS = {
-    ("plug_in", "additivity"): _FEW,
-    ("miller_madow", "additivity"): _FEW,
-    ("grassberger", "additivity"): _FEW,
-    ("nsb", "additivity"): _FEW,
+    **{(name, "additivity"): _FEW for name in _FROM_COUNTS},
     ("usable_information", "bijection"): "its worth is what its decoders can read (F7)",
-    ("ksg_1", "bijection"): _SKEW,
-    ("ksg_2", "bijection"): _SKEW,
-    ("mixed_ksg", "bijection"): _SKEW,
-    ("ksg_1", "data processing"): "noise dimensions hide the signal (F8)",
-    ("ksg_2", "data processing"): "noise dimensions hide the signal (F8)",
-    ("mixed_ksg", "data processing"): "noise dimensions hide the signal (F8)",
+    **{(name, "bijection"): _SKEW for name in _KSG},
+    **{(name, "data processing"): "noise dimensions hide the signal (F8)" for name in _KSG},
     **{(name, "data processing"): _DROWNED for name in VARIATIONAL},
     **{(name, "additivity"): _NET for name in (*_BIASED, "club")},
     **{(name, "independence"): _NET for name in _BIASED},

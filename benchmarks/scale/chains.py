@@ -1,5 +1,4 @@
-"""How long `scoter reason` takes, and how much memory, as the number of chains grows: it should not
-grow with it.
+"""Time and memory of `scoter reason` by the number of chains; memory should not grow with it.
 
 Each size runs in a process of its own, which writes chains of the catalogue reasoner (symbolic: no
 language model's time is in this) for the first so many prefixes of a dataset. `results/chains.json`
@@ -13,6 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import click
+
+from benchmarks.studies import study
 from benchmarks.suite.collect import RESULTS
 from scoter.errors import DataError
 from scoter.storage.store import git_commit
@@ -25,14 +27,9 @@ def main(
 ) -> dict[str, Any]:
     """Measure every size, write `results/chains.json` and return what stands in it."""
     rows = [_in_a_process(dataset, size) for size in sizes]
-    result = {
-        "dataset": dataset,
-        "commit": git_commit(),
-        "reasoner": "catalog-reasoner (symbolic)",
-        "rows": rows,
-    }
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "chains.json").write_text(json.dumps(result, indent=1) + "\n")
+    about = {"dataset": dataset, "commit": git_commit(), "reasoner": study.REASONER}
+    result = {**about, "rows": rows}
+    study.write(results / "chains.json", result)
     return result
 
 
@@ -53,17 +50,10 @@ def write(dataset: str, chains: int, out: Path) -> dict[str, Any]:
     from scoter.reasoning.writing.job import ChainJob
     from scoter.seeding import derive_seed
 
-    found = open_dataset(DataConfig(dataset))
-    split = leave_one_out(found.log)
-    pattern = hand_written_pattern(found.catalog)
-    job = ChainJob(
-        split,
-        found.catalog,
-        pattern,
-        found.identity,
-        fold_seed=derive_seed(0, "folds"),
-        limit=chains,
-    )
+    shop = open_dataset(DataConfig(dataset))
+    split, pattern = leave_one_out(shop.log), hand_written_pattern(shop.catalog)
+    folds = derive_seed(0, "folds")
+    job = ChainJob(split, shop.catalog, pattern, shop.identity, fold_seed=folds, limit=chains)
     before, began, cpu = peak_mib(), time.perf_counter(), time.process_time()
     written = sum(run_job(job, ChainFolder(out), None).values())
     seconds = time.perf_counter() - began
@@ -84,10 +74,20 @@ def _in_a_process(dataset: str, chains: int) -> dict[str, Any]:
         command = [sys.executable, "-m", "benchmarks.scale.chains", dataset, str(chains), folder]
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise DataError(
-            f"writing {chains} chains of {dataset} failed: {done.stderr.strip()[-300:]}"
-        )
+        why = done.stderr.strip()[-300:]
+        raise DataError(f"writing {chains} chains of {dataset} failed: {why}")
     return json.loads(done.stdout)
+
+
+@click.command()
+@study.option("--chains", "sizes", type=click.IntRange(1), multiple=True, default=SIZES)
+@study.dataset_option
+@study.results_option
+def command(sizes: tuple[int, ...], dataset: str, results: Path) -> None:
+    text = "{chains:9,} chains: {seconds:.1f} s, {chains_per_second:,.0f} a second, peak "
+    text += "{peak_mib:.0f} MiB ({data_peak_mib:.0f} before the first chain)"
+    for row in main(sizes, dataset, results)["rows"]:
+        click.echo(text.format(**row))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""`python -m benchmarks.scale.growth`: how cost grows with the catalogue, the history and the
-number of users.
+"""`python -m benchmarks.scale.growth`: cost by size of catalogue, history and number of users.
 
 Simulated catalogues with unique random semantic IDs (three levels of 256 and a collision level),
 the TIGER paper's size of T5, random weights: what is measured does not depend on what was learned.
@@ -16,34 +15,38 @@ faster than the logarithm of the number of items.
 import json
 import math
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from benchmarks.speed.timing import Sample
 
 CATALOGUES = (10_000, 100_000, 1_000_000)
 HISTORIES = (5, 10, 20, 50)
 USERS = (125, 250, 500, 1000)
 BEAMS, DECODED, HISTORY = 20, 128, 8
+_TRIE = ("trie_bytes_per_item", "trie_tensor_bytes_per_item")
+_COLUMNS = {
+    "catalogue": ("items", *_TRIE, "cpu_seconds_per_user"),
+    "history": ("history", "cpu_seconds_per_target"),
+    "users": ("users", "targets", "cpu_seconds", "cpu_seconds_per_target"),
+}
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("--threads", default=1, show_default=True, help="Threads.")
-@click.option(
-    "--repeats", default=5, show_default=True, help="Repeats of each point, the points in turn."
-)
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Write the JSON object to this file too."
-)
+@click.option("--repeats", default=5, show_default=True, help="Repeats of each point, in turn.")
+@click.option("--out", type=click.Path(path_type=Path), help="Also write the JSON to this file.")
 def main(as_json: bool, threads: int, repeats: int, out: Path | None) -> None:
-    """Measure the three curves, print them as tables, and say whether the catalogue's stay below
-    the logarithm."""
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(
-        threads
-    )  # read when torch is loaded
+    """Measure and print the three curves; compare the catalogue's with the logarithm."""
+    # Torch reads them when it is loaded.
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     import torch
 
     from benchmarks.speed.timing import machine
@@ -64,42 +67,33 @@ def catalogue_curve(
     """Decode time per user and trie memory per item for each number of items."""
     import numpy as np
 
+    from benchmarks.speed import timing, work
     from benchmarks.speed.decoding import OurDecoding
-    from benchmarks.speed.timing import alternate
     from benchmarks.speed.training import build
-    from benchmarks.speed.work import Work, random_ids, uniform_log
     from scoter.models.decoding.trie import build_trie
-    from scoter.types import Histories
 
     contenders, rows = {}, []
     for items in catalogues:
         rng = np.random.default_rng(items)
-        log = uniform_log(np.full(4 * decoded, HISTORY), items, rng)
-        ids = random_ids(items, seed=0)
-        work = Work(
-            log, Histories(np.arange(log.user_count), log.items, log.offsets), ids, "simulated"
-        )
-        model = build(ids)
-        contenders[str(items)] = OurDecoding(work, model, BEAMS, decoded)
-        sizes = {
-            "trie_bytes_per_item": build_trie(ids).nbytes / items,
-            "trie_tensor_bytes_per_item": _tensor_bytes(model.trie) / items,
-        }
-        rows.append(
-            {"curve": "catalogue", "items": items, "codebooks": list(ids.codebook_sizes), **sizes}
-        )
-    samples = alternate(contenders, repeats)
+        log = work.uniform_log(np.full(4 * decoded, HISTORY), items, rng)
+        ids = work.random_ids(items, seed=0)
+        model, given = build(ids), work.Work(log, work.whole_histories(log), ids, "simulated")
+        contenders[str(items)] = OurDecoding(given, model, BEAMS, decoded)
+        row = {"curve": "catalogue", "items": items, "codebooks": list(ids.codebook_sizes)}
+        row["trie_bytes_per_item"] = build_trie(ids).nbytes / items
+        row["trie_tensor_bytes_per_item"] = tensor_bytes(model.trie) / items
+        rows.append(row)
+    samples = timing.alternate(contenders, repeats)
     return [row | _seconds(samples[str(row["items"])], "user") for row in rows]
 
 
 def history_curve(
     repeats: int, histories: tuple[int, ...] = HISTORIES, budget: int = 1000
 ) -> list[dict[str, Any]]:
-    """Training time per target for users who all have one length; `budget` targets fill a batch at
-    every length."""
+    """Training time per target of users with one length; `budget` targets fill a batch."""
     import numpy as np
 
-    from benchmarks.speed.timing import Sample, alternate
+    from benchmarks.speed.timing import alternate
     from benchmarks.speed.training import build, time_steps, warm_up
     from benchmarks.speed.work import SIZE, random_ids, uniform_log
     from scoter.models.training.batches import cut_windows, training_batches
@@ -107,41 +101,37 @@ def history_curve(
     ids = random_ids(10_000, seed=0)
     models = {items: build(ids, replace(SIZE, max_items=items)) for items in histories}
 
-    def contender(items: int) -> Any:
-        log = uniform_log(
-            np.full(2 * budget // items, items + 1), 10_000, np.random.default_rng(items)
-        )
+    def contender(items: int) -> "Callable[[int], Sample]":
+        lengths = np.full(2 * budget // items, items + 1)
+        log = uniform_log(lengths, 10_000, np.random.default_rng(items))
         batches = training_batches(log, cut_windows(log, items), budget, 0)
 
-        def work(repeat: int) -> Sample:
+        def work(repeat: int) -> "Sample":
             return time_steps(models[items], [warm_up(log, items), *batches], "fp32")
 
         return work
 
     samples = alternate({str(items): contender(items) for items in histories}, repeats)
-    return [
-        {"curve": "history", "history": items, **_seconds(samples[str(items)], "target")}
-        for items in histories
-    ]
+    costs = {items: _seconds(samples[str(items)], "target") for items in histories}
+    return [{"curve": "history", "history": items, **cost} for items, cost in costs.items()]
 
 
 def users_curve(repeats: int, users: tuple[int, ...] = USERS) -> list[dict[str, Any]]:
-    """Time of one training pass over all targets of some users; the smaller sets are parts of the
-    larger."""
+    """Time of one training pass over all targets of some users, each set part of the next."""
     import numpy as np
 
-    from benchmarks.speed.timing import Sample, alternate
+    from benchmarks.speed.timing import alternate
     from benchmarks.speed.training import CONFIG, build, time_steps, users_of, warm_up
     from benchmarks.speed.work import BEAUTY_ITEMS, SIZE, random_ids, simulated_log
     from scoter.models.training.batches import cut_windows, training_batches
 
     log, model = simulated_log(max(users), seed=0), build(random_ids(BEAUTY_ITEMS, seed=0))
 
-    def contender(count: int) -> Any:
+    def contender(count: int) -> "Callable[[int], Sample]":
         some = users_of(log, np.arange(count))
         windows = cut_windows(some, SIZE.max_items)
 
-        def work(repeat: int) -> Sample:
+        def work(repeat: int) -> "Sample":
             batches = training_batches(some, windows, CONFIG.batch_targets, repeat)
             return time_steps(model, [warm_up(log, SIZE.max_items), *batches], "fp32")
 
@@ -152,86 +142,58 @@ def users_curve(repeats: int, users: tuple[int, ...] = USERS) -> list[dict[str, 
     rows = []
     for count in users:
         turns = samples[str(count)]
-        totals = {
-            "targets": turns[0].units,
-            "cpu_seconds": median(sample.cpu_seconds for sample in turns),
-        }
-        rows.append({"curve": "users", "users": count, **totals, **_seconds(turns, "target")})
+        row = {"curve": "users", "users": count, "targets": turns[0].units}
+        row["cpu_seconds"] = median(sample.cpu_seconds for sample in turns)
+        rows.append({**row, **_seconds(turns, "target")})
     return rows
 
 
 def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For every catalogue beyond the smallest: growth of memory per item and time per user, beside
-    that of the logarithm.
+    """Growth of the catalogue's costs from its smallest size, beside that of the logarithm.
 
-    Example:
-        >>> points = [
-        ...     {"curve": "catalogue", "items": 10**n, "cpu_seconds_per_user": float(n)}
-        ...     for n in (1, 2)
-        ... ]
-        >>> points = [{**point, "trie_tensor_bytes_per_item": 9.0} for point in points]
-        >>> [
-        ...     (verdict["growth"], verdict["logarithm"], verdict["holds"])
-        ...     for verdict in verdicts(points)
-        ... ]
-        [(1.0, 2.0, True), (2.0, 2.0, True)]
+    >>> same = {"curve": "catalogue", "trie_tensor_bytes_per_item": 9.0}
+    >>> sizes = ({"items": 10**n, "cpu_seconds_per_user": float(n)} for n in (1, 2))
+    >>> points = [{**same, **size} for size in sizes]
+    >>> [(made["growth"], made["logarithm"], made["holds"]) for made in verdicts(points)]
+    [(1.0, 2.0, True), (2.0, 2.0, True)]
     """
-    points = sorted(
-        (row for row in rows if row["curve"] == "catalogue"), key=lambda row: row["items"]
-    )
-    found = []
-    for point in points[1:]:
-        logarithm = math.log(point["items"]) / math.log(points[0]["items"])
+    catalogues = (row for row in rows if row["curve"] == "catalogue")
+    smallest, *larger = sorted(catalogues, key=lambda row: row["items"])
+    made = []
+    for point in larger:
+        logarithm = math.log(point["items"]) / math.log(smallest["items"])
         for measure in ("trie_tensor_bytes_per_item", "cpu_seconds_per_user"):
-            growth = point[measure] / points[0][measure]
-            verdict = {
-                "measure": measure,
-                "from": points[0]["items"],
-                "to": point["items"],
-                "growth": growth,
-            }
-            found.append({**verdict, "logarithm": logarithm, "holds": growth <= logarithm})
-    return found
+            growth = point[measure] / smallest[measure]
+            sizes = {"measure": measure, "from": smallest["items"], "to": point["items"]}
+            verdict = {"growth": growth, "logarithm": logarithm, "holds": growth <= logarithm}
+            made.append(sizes | verdict)
+    return made
 
 
 def table(result: dict[str, Any]) -> str:
-    """The three curves and the verdicts, for people."""
     about = result["machine"]
-    lines = [
-        f"{about['cpu']}, {about['threads']} threads, load {about['load_average']:.1f}, commit "
-        f"{about['commit'][:10]}"
-    ]
-    heads = {
-        "catalogue": (
-            "items",
-            "trie_bytes_per_item",
-            "trie_tensor_bytes_per_item",
-            "cpu_seconds_per_user",
-        ),
-        "history": ("history", "cpu_seconds_per_target"),
-        "users": ("users", "targets", "cpu_seconds", "cpu_seconds_per_target"),
-    }
-    for curve, columns in heads.items():
+    machine = f"{about['cpu']}, {about['threads']} threads, load {about['load_average']:.1f}"
+    lines = [f"{machine}, commit {about['commit'][:10]}"]
+    for curve, columns in _COLUMNS.items():
         lines += ["", "".join(f"{column:>28}" for column in columns)]
         chosen = (row for row in result["rows"] if row["curve"] == curve)
         lines += ["".join(f"{row[column]:28,.6g}" for column in columns) for row in chosen]
     lines.append("")
     for verdict in result["verdicts"]:
-        says = "grows no faster than" if verdict["holds"] else "GROWS FASTER THAN"
-        lines.append(
-            f"{verdict['measure']} from {verdict['from']:,} to {verdict['to']:,} items: times "
-            f"{verdict['growth']:.2f}, {says} the logarithm (times {verdict['logarithm']:.2f})"
-        )
+        compared = "grows no faster than" if verdict["holds"] else "GROWS FASTER THAN"
+        what = f"{verdict['measure']} from {verdict['from']:,} to {verdict['to']:,} items"
+        limit = f"the logarithm (times {verdict['logarithm']:.2f})"
+        lines.append(f"{what}: times {verdict['growth']:.2f}, {compared} {limit}")
     return "\n".join(lines)
 
 
-def _seconds(samples: list[Any], unit: str) -> dict[str, float]:
+def _seconds(samples: "Sequence[Sample]", unit: str) -> dict[str, float]:
     each = [1 / sample.rate for sample in samples]
     name = f"cpu_seconds_per_{unit}"
     return {name: median(each), f"{name}_min": min(each), f"{name}_max": max(each)}
 
 
-def _tensor_bytes(trie: Any) -> int:
+def tensor_bytes(trie: object) -> int:
     """What the trie takes while decoding: all tensors that it holds."""
     import torch
 

@@ -1,45 +1,52 @@
-"""The plan for 10^8 items and 10^9 users, from measured costs alone; `docs/scale.md` shows it.
+"""The numbers of `docs/scale.md`: measured costs, and what 10^8 items and 10^9 users take.
 
-Every number is an assumption that is stated there, a measurement read from `FILES` of the results,
-or their product.
+Every number is an assumption that the page states, a measurement from `FILES`, or their product.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.suite.collect import RESULTS
+from benchmarks.tables.table import Page, Table
 
 FILES = ("growth.json", "speed.json", "chains.json", "scale.json")
 ITEMS, USERS, EVENTS_PER_USER = 10**8, 10**9, 20
 EVENTS = USERS * EVENTS_PER_USER
+TARGETS = EVENTS - USERS
 HOUR, DAY = 3600, 86_400
+GPU_GFLOPS = 1e5  # sustained by a GPU; an assumption
+BATCH, PROCESSES = 65_536, 64  # targets of a batch, and the processes that share it
+TOKENS_A_CHAIN, TOKENS_A_SECOND = 500, 2500  # of a language model on one GPU; an assumption
 LAYERS, WIDTH, ATTENTION, FEED_FORWARD, TOKENS = 4, 128, 384, 1024, 1 + 3 * 256 + 48
 
+Costs = Mapping[str, float]
+Rows = list[tuple[str, float | None, str, str]]  # what, how many, what each costs, their product
 
-def tables_of(results: Path = RESULTS) -> dict[str, str]:
-    """What was `measured`, and what is `planned` from it."""
+
+def pages(results: Path = RESULTS) -> dict[str, Page]:
+    """What was `measured`, and the plan's sections."""
     growth, speed, chains, scale = (json.loads((results / file).read_text()) for file in FILES)
-    return {"measured": measured(scale), "planned": planned(costs(growth, speed, chains, scale))}
+    cost = costs(growth, speed, chains, scale)
+    plan = {"storage": storage, "preparing": preparing, "reasoning": reasoning}
+    plan |= {"training": training, "serving": serving}
+    return {"measured": measured(scale)} | {name: _page(rows(cost)) for name, rows in plan.items()}
 
 
 def costs(growth: Any, speed: Any, chains: Any, scale: Any) -> dict[str, float]:
     """What one unit costs: bytes, or CPU-seconds of one core."""
     large = scale[max(scale, key=float)]
-    catalogue = max(
-        (row for row in growth["rows"] if row["curve"] == "catalogue"), key=lambda row: row["items"]
-    )
-    training = next(
-        row
-        for row in speed["rows"]
-        if (row["task"], row["side"], row["precision"]) == ("training", "ours", "bf16")
-    )
-    prepared = large["prepare"]
+    catalogues = [row for row in growth["rows"] if row["curve"] == "catalogue"]
+    catalogue = max(catalogues, key=lambda row: row["items"])
+    wanted = {"task": "training", "side": "ours", "precision": "bf16"}
+    [training] = [row for row in speed["rows"] if wanted.items() <= row.items()]
+    prepared, reviews = large["prepare"], large["write"]["interactions"]
     return {
-        "raw_bytes": large["write"]["packed_bytes"] / large["write"]["interactions"],
+        "raw_bytes": large["write"]["packed_bytes"] / reviews,
         "prepared_bytes": prepared["stored_bytes"] / prepared["interactions"],
-        "prepare_seconds": prepared["cpu_seconds"] / large["write"]["interactions"],
-        "prepare_memory": prepared["peak_mib"] * 2**20 / large["write"]["interactions"],
+        "prepare_seconds": prepared["cpu_seconds"] / reviews,
+        "prepare_memory": prepared["peak_mib"] * 2**20 / reviews,
         "encode_seconds": 1 / large["encode"]["sentences_per_cpu_second"],
         "ids_seconds": large["ids"]["cpu_seconds"] / large["ids"]["items"],
         "trie_bytes": catalogue["trie_bytes_per_item"],
@@ -53,126 +60,117 @@ def costs(growth: Any, speed: Any, chains: Any, scale: Any) -> dict[str, float]:
 
 
 def parameters() -> int:
-    """Of the paper's TIGER: four projections an attention, two maps a feed-forward, one embedding
-    of all codes.
-
-    Example:
-        >>> parameters() // 1000
-        4561
-    """
+    """Parameters of the paper's TIGER, with one embedding of all codes."""
     attention, feed_forward = 4 * WIDTH * ATTENTION, 2 * WIDTH * FEED_FORWARD
     return LAYERS * (3 * attention + 2 * feed_forward) + WIDTH * TOKENS
 
 
-def measured(scale: Any) -> str:
+def measured(scale: Mapping[str, Any]) -> Page:
     """One column for each size that was run."""
-    shares = sorted(scale, key=float)
-    rows = [("", [f"{float(share):.0%} of the full size" for share in shares])]
+    runs = {f"{float(share):.0%}": scale[share] for share in sorted(scale, key=float)}
+    rows = []
     for step, key, what, form in _SHOWN:
-        rows.append((what, [form.format(scale[share][step][key]) for share in shares]))
-    lines = ["| " + " | ".join([what, *cells]) + " |" for what, cells in rows]
-    lines.insert(1, "|---|" + "---:|" * len(shares))
-    within = {share: scale[share]["prepare_within_limit"] for share in shares}
-    said = " and ".join(
-        f"{float(share):.0%}: {'yes' if held else 'NO'}" for share, held in within.items()
+        rows.append([what, *(form.format(run[step][key]) for run in runs.values())])
+    held = {size: "yes" if run["prepare_within_limit"] else "NO" for size, run in runs.items()}
+    within = " and ".join(f"{size}: {answer}" for size, answer in held.items())
+    made_at = [run["prepare"]["commit"].replace("+dirty", " with changes") for run in runs.values()]
+    return Page(
+        [
+            Table(["", *(f"{size} of the full size" for size in runs)], rows),
+            f"Prepared within 4 GiB: {within}. One thread each, on a busy machine, so read the "
+            f"CPU-seconds.\nCode of {', '.join(dict.fromkeys(made_at))}.",
+        ]
     )
-    commits = ", ".join(
-        dict.fromkeys(
-            scale[share]["prepare"]["commit"].replace("+dirty", " with changes") for share in shares
-        )
-    )
-    note = (
-        f"\nPrepared within 4 GiB: {said}. One thread each, on a busy machine, so read the "
-        f"CPU-seconds."
-    )
-    return "\n".join([*lines, note, f"Code of {commits}.", ""])
 
 
-def planned(cost: dict[str, float]) -> str:
-    """The arithmetic, one line a product."""
-    per_day = USERS / DAY
-    lines = [
-        "## Storage",
-        "",
-        f"- Raw reviews, packed: {EVENTS:.0e} x {cost['raw_bytes']:.0f} bytes = "
-        f"{_bytes(EVENTS * cost['raw_bytes'])}.",
-        f"- Prepared interactions and items: {EVENTS:.0e} x {cost['prepared_bytes']:.1f} bytes = "
-        f"{_bytes(EVENTS * cost['prepared_bytes'])} of parquet.",
-        f"- Item vectors of 384 numbers in half precision: {ITEMS:.0e} x 768 bytes = "
-        f"{_bytes(ITEMS * 768)}; needed until the semantic IDs are made.",
-        f"- Semantic IDs, four codes of two bytes: {_bytes(ITEMS * 8)}. Three levels of 256 name "
-        f"{256**3:,} items apart and no more, so {ITEMS:.0e} need three levels of 1,024 "
-        f"({1024**3:.1e}) or four of 256 ({256**4:.1e}).",
-        f"- Each user's newest chain: {USERS:.0e} x {cost['chain_bytes']:.0f} bytes = "
-        f"{_bytes(USERS * cost['chain_bytes'])}; the "
-        f"chains of all prefixes, which training reads: {_bytes(EVENTS * cost['chain_bytes'])}.",
-        "",
-        "## Preparing, item vectors and semantic IDs",
-        "",
-        f"- Parsing and preparing: {EVENTS:.0e} x {cost['prepare_seconds'] * 1e6:.1f} us = "
-        f"{_hours(EVENTS * cost['prepare_seconds'])}. In one process it would hold "
-        f"{cost['prepare_memory']:.0f} bytes an interaction, "
-        f"{_bytes(EVENTS * cost['prepare_memory'])}: beyond about 10^8 interactions, the "
-        "five-core and the grouping belong in an engine that spills to disk.",
-        f"- Sentence vectors of the items: {ITEMS:.0e} x {cost['encode_seconds'] * 1e3:.2f} ms = "
-        f"{_hours(ITEMS * cost['encode_seconds'])}; independent, so 1,000 cores take "
-        f"{ITEMS * cost['encode_seconds'] / 1000 / HOUR:.1f} hours.",
-        f"- Residual k-means, all rounds over all items: {ITEMS:.0e} x "
-        f"{cost['ids_seconds'] * 1e6:.0f} us = {_hours(ITEMS * cost['ids_seconds'])} with 256 "
-        "codes a level, in proportion more with larger codebooks. Of at most 50 rounds a level, "
-        "all but the assignment can be done on a sample.",
-        "",
-        "## Reasoning",
-        "",
-        f"- The catalogue reasoner: newest chains {USERS:.0e} x {cost['chain_seconds'] * 1e6:.0f} "
-        f"us = {_hours(USERS * cost['chain_seconds'])}; all prefixes "
-        f"{_hours(EVENTS * cost['chain_seconds'])}.",
-        "- A language model of 500 tokens a chain and 2,500 tokens a second and GPU (an "
-        f"assumption; none was measured): newest chains {USERS * 500 / 2500 / HOUR:,.0f} "
-        "GPU-hours. So chains are written for a sample, or for users who come back.",
-        "",
-        "## Training",
-        "",
-        f"- The model does not grow with the catalogue: {parameters() / 1e6:.1f} million "
-        f"parameters at the paper's size, {_bytes(parameters() * 4)} of gradient a step. An item "
-        f"table of the same width would have {ITEMS * WIDTH / 1e9:.1f} billion.",
-        f"- One pass over all targets: {EVENTS - USERS:.1e} x {cost['train_seconds'] * 1e3:.2f} "
-        f"ms = {_hours((EVENTS - USERS) * cost['train_seconds'])} in bf16; in arithmetic "
-        f"{cost['train_gflop']:.3f} GFLOP a target, "
-        f"{(EVENTS - USERS) * cost['train_gflop'] * 1e9:.1e} FLOP. At 100 TFLOP/s sustained by a "
-        f"GPU (an assumption) that is {(EVENTS - USERS) * cost['train_gflop'] / 1e5 / HOUR:.0f} "
-        "GPU-hours.",
-        f"- Sharing a batch of 65,536 targets among 64 processes sends "
-        f"{_bytes(2 * parameters() * 4)} a process and step, for "
-        f"{65_536 / 64 * cost['train_gflop'] / 1e5 * 1e3:.1f} ms of GPU arithmetic: the network "
-        f"has to carry "
-        f"{2 * parameters() * 4 / (65_536 / 64 * cost['train_gflop'] / 1e5) / 1e9:.0f} GB/s, or "
-        f"batches grow.",
-        "",
-        "## Serving",
-        "",
-        f"- The trie: {ITEMS:.0e} x {cost['trie_bytes']:.0f} bytes = "
-        f"{_bytes(ITEMS * cost['trie_bytes'])} stored, "
-        f"{_bytes(ITEMS * cost['trie_tensor_bytes'])} as the tensors of one process. It is "
-        f"read-only, so the processes of a "
-        "machine can share it; by first code it splits over machines.",
-        f"- A request over 10^6 items takes {cost['decode_seconds'] * 1e3:.1f} ms of one core "
-        "with 20 beams. From 10^4 to 10^6 items it grew no faster than the logarithm; by the "
-        f"logarithm 10^8 items take at most {cost['decode_seconds'] * 8 / 6 * 1e3:.1f} ms.",
-        f"- One request a user and day is {per_day:,.0f} a second: "
-        f"{per_day * cost['decode_seconds'] * 8 / 6:,.0f} cores at an even load, "
-        f"{3 * per_day * cost['decode_seconds'] * 8 / 6:,.0f} at a peak three times as high.",
-        "",
+def storage(cost: Costs) -> Rows:
+    raw, prepared, chain = (cost[f"{name}_bytes"] for name in ("raw", "prepared", "chain"))
+    return [
+        ("raw reviews, packed", EVENTS, f"{raw:.0f} bytes", _bytes(EVENTS * raw)),
+        ("prepared, as parquet", EVENTS, f"{prepared:.1f} bytes", _bytes(EVENTS * prepared)),
+        ("item vectors, 384 half-precision numbers", ITEMS, "768 bytes", _bytes(ITEMS * 768)),
+        ("semantic IDs, four codes of two bytes", ITEMS, "8 bytes", _bytes(ITEMS * 8)),
+        ("newest chain of each user", USERS, f"{chain:.0f} bytes", _bytes(USERS * chain)),
+        ("chains of all prefixes", EVENTS, f"{chain:.0f} bytes", _bytes(EVENTS * chain)),
     ]
-    return "\n".join(lines)
+
+
+def preparing(cost: Costs) -> Rows:
+    prepare, encode, ids = (cost[f"{name}_seconds"] for name in ("prepare", "encode", "ids"))
+    memory, vector = cost["prepare_memory"], f"{encode * 1e3:.2f} ms"
+    spread = f"{ITEMS * encode / 1000 / HOUR:.1f} hours"
+    return [
+        ("parsing and preparing", EVENTS, f"{prepare * 1e6:.1f} us", _hours(EVENTS * prepare)),
+        ("memory of that in one process", EVENTS, f"{memory:.0f} bytes", _bytes(EVENTS * memory)),
+        ("sentence vectors of the items", ITEMS, vector, _hours(ITEMS * encode)),
+        ("the same on 1,000 cores", ITEMS, vector, spread),
+        ("residual k-means, 256 codes a level", ITEMS, f"{ids * 1e6:.0f} us", _hours(ITEMS * ids)),
+    ]
+
+
+def reasoning(cost: Costs) -> Rows:
+    seconds = cost["chain_seconds"]
+    each, tokens = f"{seconds * 1e6:.0f} us", f"{TOKENS_A_CHAIN} tokens"
+    model = f"{USERS * TOKENS_A_CHAIN / TOKENS_A_SECOND / HOUR:,.0f} GPU-hours"
+    return [
+        ("catalogue reasoner, newest chains", USERS, each, _hours(USERS * seconds)),
+        ("catalogue reasoner, all prefixes", EVENTS, each, _hours(EVENTS * seconds)),
+        ("language model, newest chains", USERS, tokens, model),
+    ]
+
+
+def training(cost: Costs) -> Rows:
+    seconds, gflop = cost["train_seconds"], cost["train_gflop"]
+    work, gradient, share = f"{gflop:.3f} GFLOP", parameters() * 4, BATCH / PROCESSES
+    batch_seconds = share * gflop / GPU_GFLOPS
+    table, weights = f"{ITEMS * WIDTH / 1e9:.1f} billion", f"{parameters() / 1e6:.1f} million"
+    cpu = f"{seconds * 1e3:.2f} ms"
+    network = f"{2 * gradient / batch_seconds / 1e9:.0f} GB/s"
+    gpu_hours = f"{TARGETS * gflop / GPU_GFLOPS / HOUR:.0f} GPU-hours"
+    return [
+        ("one pass over all targets, bf16", TARGETS, cpu, _hours(TARGETS * seconds)),
+        ("the same in arithmetic", TARGETS, work, f"{TARGETS * gflop * 1e9:.1e} FLOP"),
+        ("the same on GPUs", TARGETS, work, gpu_hours),
+        ("parameters of the paper's TIGER", None, "", weights),
+        ("parameters of an item table as wide", ITEMS, f"{WIDTH}", table),
+        ("gradient of a step", parameters(), "4 bytes", _bytes(gradient)),
+        ("sent by a process in a step", None, "", _bytes(2 * gradient)),
+        ("GPU time of a process in a step", share, work, f"{batch_seconds * 1e3:.1f} ms"),
+        ("network that keeps up with it", None, "", network),
+    ]
+
+
+def serving(cost: Costs) -> Rows:
+    trie, tensors, request = cost["trie_bytes"], cost["trie_tensor_bytes"], cost["decode_seconds"]
+    per_day, larger = USERS / DAY, request * 8 / 6
+    return [
+        ("trie, stored", ITEMS, f"{trie:.0f} bytes", _bytes(ITEMS * trie)),
+        ("trie, tensors of a process", ITEMS, f"{tensors:.0f} bytes", _bytes(ITEMS * tensors)),
+        ("request over 10^6 items, 20 beams", None, "", f"{request * 1e3:.1f} ms"),
+        ("request over 10^8 items, at most", None, "", f"{larger * 1e3:.1f} ms"),
+        ("one request a user and day", USERS, "", f"{per_day:,.0f} a second"),
+        ("cores for that, even load", None, "", f"{per_day * larger:,.0f}"),
+        ("cores for that, a peak of three times", None, "", f"{3 * per_day * larger:,.0f}"),
+    ]
+
+
+def _page(rows: Rows) -> Page:
+    cells = [[what, _count(count), each, product] for what, count, each, product in rows]
+    return Page([Table(("", "how many", "each", "in all"), cells)])
+
+
+def _count(count: float | None) -> str:
+    if count is None:
+        return ""
+    return f"{count:,.0f}" if count < 1e7 else f"{count:.1e}".replace(".0e", "e")
 
 
 def _bytes(count: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            return f"{count:.3g} {unit}" if count < 1000 else f"{count:,.0f} {unit}"
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
         count /= 1000
-    raise AssertionError
+    return f"{count:.3g} TB" if count < 1000 else f"{count:,.0f} TB"
 
 
 def _hours(seconds: float) -> str:

@@ -1,1 +1,1 @@
-"""Speed side by side with what people use: `python -m benchmarks.speed [--quick] [--json]`."""
+"""Speed beside other packages: `python -m benchmarks.speed [--quick] [--json]`."""

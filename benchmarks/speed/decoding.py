@@ -1,42 +1,39 @@
-"""Beam search: users per CPU-second of `Tiger.recommend` and of `generate` with a prefix function,
-on the same weights.
+"""Beam search: users per CPU-second of `Tiger.recommend` and of `generate`, on the same weights.
 
-Where the model's softmax is over the trie, `generate` renormalises over the allowed tokens, so that
-both search for the same.
+`generate` gets a prefix function. Where the model's softmax is over the trie, it also renormalises
+over the allowed tokens, so that both search for the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 
 from benchmarks.speed.timing import Clock, Sample
-from benchmarks.speed.work import Work, item_tokens
+from benchmarks.speed.work import Work
 from scoter.models.backbones.t5 import item_causal_mask, to_transformers
 from scoter.models.backbones.tiger import Tiger
 from scoter.models.decoding.tiger_decoder import BeamDecoder
 from scoter.seeding import derive_seed
-from scoter.types import Histories
+from scoter.types import Histories, Rankings
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-4  # difference of scores, in nats, up to which two items may change places
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    items: Int[np.ndarray, "users beams"]
-    scores: Float[np.ndarray, "users beams"]
-
-
 class OurDecoding:
     """`recommend` with as many beams as items asked for."""
 
-    def __init__(self, work: Work, model: Tiger, beams: int, users: int) -> None:
-        self.work, self.model, self.beams, self.users = work, model, beams, users
-        self.decode(sample(work.histories, 4, 0))
+    work: Work
+    model: Tiger
+    beams: int
+    users: int  # decoded in a repeat
+
+    def __post_init__(self) -> None:
+        self.decode(sample(self.work.histories, 4, 0))
 
     def __call__(self, repeat: int) -> Sample:
         requests = sample(self.work.histories, self.users, repeat)
@@ -44,73 +41,63 @@ class OurDecoding:
         self.decode(requests)
         return clock.stop(len(requests))
 
-    def decode(self, requests: Histories) -> Found:
-        rankings = self.model.recommend(requests, self.beams)
-        return Found(rankings.items, rankings.scores)
+    def decode(self, requests: Histories) -> Rankings:
+        return self.model.recommend(requests, self.beams)
 
     def positions(self, requests: Histories) -> list[float]:
-        """Decoder positions per user at each level: the beams that are not decided yet, and what
-        pads them to a batch."""
-        asked: dict[int, int] = {}
+        """Decoder positions per user at each level: undecided beams, and padding to a batch."""
+        asked = [0] * self.model.levels
+        advance = BeamDecoder.advance
 
         def counting(decoder: BeamDecoder, tokens: torch.Tensor) -> torch.Tensor:
-            level = len(decoder.past[0])
-            asked[level] = asked.get(level, 0) + tokens.numel()
+            asked[len(decoder.past[0])] += tokens.numel()
             return advance(decoder, tokens)
 
-        advance = BeamDecoder.advance
         with patch.object(BeamDecoder, "advance", counting):
             self.decode(requests)
-        return [asked.get(level, 0) / len(requests) for level in range(self.model.levels)]
+        return [count / len(requests) for count in asked]
 
 
 class ReferenceDecoding:
-    """`generate` with `num_beams` and `prefix_allowed_tokens_fn`, the item-causal mask handed to
-    its encoder.
+    """`generate` with `num_beams` and a prefix function, the item-causal mask in its encoder.
 
     Each repeat is `calls` calls for `users` users each.
     """
 
     def __init__(self, work: Work, model: Tiger, beams: int, users: int, calls: int = 1) -> None:
-        self.work, self.beams, self.users, self.calls, self.max_items = (
-            work,
-            beams,
-            users,
-            calls,
-            model.config.max_items,
-        )
-        self.reference, self.tokens = to_transformers(model), item_tokens(work.ids)
+        self.work, self.beams, self.users, self.calls = work, beams, users, calls
+        self.reference: Any = to_transformers(model)
+        self.tokens = model.item_tokens
+        self.levels, self.max_items = model.levels, model.config.max_items
         self.renormalise = model.config.softmax == "trie"
-        self.levels = self.tokens.shape[1]
-        self.allowed = prefix_function(self.tokens[:-1].tolist())
-        self.item_of = {tuple(row): item for item, row in enumerate(self.tokens[:-1].tolist())}
+        rows = self.tokens[:-1].tolist()
+        self.allowed = prefix_function(rows)
+        self.item_of = {tuple(row): item for item, row in enumerate(rows)}
         self.decode(sample(work.histories, 2, 0))
 
     def __call__(self, repeat: int) -> Sample:
         requests = sample(self.work.histories, self.users * self.calls, repeat)
-        parts = [
-            requests.select(rows) for rows in np.array_split(np.arange(len(requests)), self.calls)
-        ]
+        rows = np.array_split(np.arange(len(requests)), self.calls)
+        calls = [requests.select(chosen) for chosen in rows]
         clock = Clock()
-        for part in parts:
-            self.decode(part)
+        for call in calls:
+            self.decode(call)
         return clock.stop(len(requests))
 
     @torch.inference_mode()
-    def decode(self, requests: Histories) -> Found:
-        rows = [requests.sequence(row)[-self.max_items :] for row in range(len(requests))]
-        lengths = torch.tensor([len(row) for row in rows])
-        items = torch.full((len(rows), int(lengths.max())), -1)
-        for row, sequence in enumerate(rows):
-            items[row, : len(sequence)] = torch.from_numpy(np.array(sequence))
-        mask = item_causal_mask(lengths, items.shape[1], self.levels)
+    def decode(self, requests: Histories) -> Rankings:
+        lengths = torch.from_numpy(np.minimum(requests.lengths, self.max_items).astype(np.int64))
+        items = torch.full((len(requests), int(lengths.max())), -1)
+        for row, length in enumerate(lengths.tolist()):
+            items[row, :length] = torch.tensor(requests.sequence(row)[-self.max_items :])
         hidden = self.reference.encoder(
-            input_ids=self.tokens[items].flatten(1), attention_mask=mask
+            input_ids=self.tokens[items].flatten(1),
+            attention_mask=item_causal_mask(lengths, items.shape[1], self.levels),
         )
-        generated: Any = self.reference.generate(
+        places = torch.arange(items.shape[1] * self.levels)
+        generated = self.reference.generate(
             encoder_outputs=hidden,
-            attention_mask=torch.arange(items.shape[1] * self.levels)[None, :]
-            < (lengths * self.levels)[:, None],
+            attention_mask=places[None, :] < (lengths * self.levels)[:, None],
             num_beams=self.beams,
             num_return_sequences=self.beams,
             max_new_tokens=self.levels,
@@ -123,19 +110,18 @@ class ReferenceDecoding:
             return_dict_in_generate=True,
             output_scores=True,
         )
-        found = [
-            self.item_of.get(tuple(sequence[1:]), -1) for sequence in generated.sequences.tolist()
-        ]
-        shape = (len(rows), self.beams)
-        return Found(np.array(found).reshape(shape), generated.sequences_scores.view(shape).numpy())
+        ranked = [self.item_of.get(tuple(row[1:]), -1) for row in generated.sequences.tolist()]
+        shape = (len(requests), self.beams)
+        scores = generated.sequences_scores.view(shape).numpy()
+        return Rankings(requests.users, np.array(ranked).reshape(shape), scores)
 
 
-def prefix_function(rows: list[list[int]]) -> Callable[[int, torch.Tensor], list[int]]:
-    """The tokens that may follow a prefix, from a dictionary, as `generate` asks for them."""
+def prefix_function(rows: Sequence[Sequence[int]]) -> Callable[[int, torch.Tensor], list[int]]:
+    """The tokens that may follow a prefix, as `generate` asks for them."""
     following: dict[tuple[int, ...], set[int]] = {}
     for tokens in rows:
-        for level in range(len(tokens)):
-            following.setdefault(tuple(tokens[:level]), set()).add(tokens[level])
+        for level, token in enumerate(tokens):
+            following.setdefault(tuple(tokens[:level]), set()).add(token)
     ready = {prefix: sorted(tokens) for prefix, tokens in following.items()}
     return lambda _, tokens: ready[tuple(tokens[1:].tolist())]
 
@@ -146,35 +132,25 @@ def sample(histories: Histories, users: int, repeat: int) -> Histories:
     return histories.select(order[:users])
 
 
-def agreement(ours: Found, theirs: Found) -> dict[str, float]:
-    """How far two beam searches agree.
+def agreement(ours: Rankings, theirs: Rankings) -> dict[str, float]:
+    """Greatest difference of scores in nats, and the shares of users whose items agree.
 
-    Returns:
-        `score_difference`: greatest difference between scores of one rank, in nats.
-        `same_items`: share of users with the same items in the same order.
-        `explained`: share of users whose items are the same but for an order, or a last place, that
-            scores 1e-4 apart leave open.
+    `explained` also allows another order, or last place, among scores that differ by 1e-4.
     """
-    same = (ours.items == theirs.items).all(axis=1)
     explained = [_equal_but_for_ties(ours, theirs, row) for row in range(len(ours.items))]
-    gap = np.abs(ours.scores - theirs.scores).max()
     return {
-        "score_difference": float(gap),
-        "same_items": float(same.mean()),
+        "score_difference": float(np.abs(ours.scores - theirs.scores).max()),
+        "same_items": float((ours.items == theirs.items).all(axis=1).mean()),
         "explained": float(np.mean(explained)),
     }
 
 
-def _equal_but_for_ties(ours: Found, theirs: Found, row: int) -> bool:
-    mine, other = (
-        dict(zip(found.items[row].tolist(), found.scores[row].tolist(), strict=True))
-        for found in (ours, theirs)
+def _equal_but_for_ties(ours: Rankings, theirs: Rankings, row: int) -> bool:
+    pairs = (
+        zip(x.items[row].tolist(), x.scores[row].tolist(), strict=True) for x in (ours, theirs)
     )
-    last = min(mine.values())
-    both = all(abs(mine[item] - other[item]) <= TOLERANCE for item in mine.keys() & other.keys())
-    either = [
-        score
-        for item, score in (*mine.items(), *other.items())
-        if item not in mine or item not in other
-    ]
-    return both and all(score - last <= 2 * TOLERANCE for score in either)
+    a, b = map(dict, pairs)
+    last = min(a.values())
+    alone = [(a | b)[item] for item in a.keys() ^ b.keys()]
+    both = all(abs(a[item] - b[item]) <= TOLERANCE for item in a.keys() & b.keys())
+    return both and all(score - last <= 2 * TOLERANCE for score in alone)

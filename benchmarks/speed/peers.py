@@ -1,14 +1,14 @@
 """Cornac's TIGER and RecTools' SASRec, each in a process of its own environment, in turn with ours.
 
-A peer process (`peer_cornac.py`, `peer_rectools.py`) prepares itself once, then answers one line of
-JSON for each line that it is sent; what it times is timed inside it.
+A peer process (`peer.py`) prepares itself once, then answers one line of JSON for each line that it
+is sent; it times its own work.
 """
 
 import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +16,31 @@ import numpy as np
 import torch
 
 from benchmarks.speed.decoding import OurDecoding
-from benchmarks.speed.timing import Clock, Sample, alternate, ratio, summary
+from benchmarks.speed.timing import Clock, Contender, Sample, alternate, ratio, summary
 from benchmarks.speed.training import CONFIG, OurTraining, build, time_steps, users_of, warm_up
-from benchmarks.speed.work import SIZE, Work
+from benchmarks.speed.work import SIZE, Work, whole_histories
 from scoter.config import SasrecConfig
 from scoter.models.backbones.sasrec import SASRec
 from scoter.models.training.batches import cut_windows, training_batches
 from scoter.seeding import derive_seed
-from scoter.types import Histories, InteractionLog
+from scoter.types import InteractionLog
 
-HOW = {
-    "cornac": "pip install 'cornac>=3' transformers",
-    "rectools": "pip install 'rectools[torch]'",
-}
+HOW = {"cornac": "'cornac>=3' transformers", "rectools": "'rectools[torch]'"}  # what pip installs
 MARK = "@ "
 SASREC = SasrecConfig(loss="ce")
 
+Row = dict[str, Any]  # a row of the result, as JSON holds it
 
-def peer_rows(work: Work, pythons: dict[str, str | None], repeats: int) -> list[dict[str, Any]]:
+
+def peer_rows(work: Work, pythons: Mapping[str, str | None], repeats: int) -> list[Row]:
     """The rows of every peer; a peer that cannot run gives one row that says why."""
-    rows = []
+    rows: list[Row] = []
     for name, measure in (("cornac", _cornac), ("rectools", _rectools)):
         python = pythons.get(name)
-        if python is None:
-            why = (
-                f"no Python with it; make an environment ({HOW[name]}) and pass --{name}-python "
-                f"PATH/bin/python"
-            )
-            rows.append({"task": name, "skipped": why})
-            continue
         try:
+            if python is None:
+                remedy = f"`pip install {HOW[name]}` and pass --{name}-python PATH/bin/python"
+                raise PeerError(f"no Python with it; {remedy}")
             rows += measure(work, python, repeats)
         except PeerError as error:
             rows.append({"task": name, "skipped": str(error)})
@@ -53,30 +48,27 @@ def peer_rows(work: Work, pythons: dict[str, str | None], repeats: int) -> list[
 
 
 class PeerError(Exception):
-    """The other process ended or printed something else than an answer."""
+    """The other process is not there, ended, or printed something else than an answer."""
 
 
 class Peer:
     """A running peer. Use as a context."""
 
-    def __init__(self, name: str, python: str, task: dict[str, Any]) -> None:
+    def __init__(self, name: str, python: str, task: Row) -> None:
         self.name, self.folder = name, tempfile.TemporaryDirectory()
-        (Path(self.folder.name) / "task.json").write_text(json.dumps(task))
-        self.log = (Path(self.folder.name) / "stderr.txt").open("w+")  # closed by __exit__
+        given = Path(self.folder.name) / "task.json"
+        given.write_text(json.dumps(task))
+        self.log = given.with_name("stderr.txt").open("w+")  # closed by __exit__
         # -I: the folder of the script is not searched for modules.
-        command = [
-            python,
-            "-I",
-            str(Path(__file__).with_name(f"peer_{name}.py")),
-            str(Path(self.folder.name) / "task.json"),
-        ]
-        pipes: dict[str, Any] = {
-            "stdin": subprocess.PIPE,
-            "stdout": subprocess.PIPE,
-            "stderr": self.log,
-        }
+        script = str(Path(__file__).with_name("peer.py"))
         self.process = subprocess.Popen(
-            command, text=True, cwd=self.folder.name, env=os.environ.copy(), **pipes
+            [python, "-I", script, name, str(given)],
+            text=True,
+            cwd=self.folder.name,
+            env=os.environ.copy(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
         )
         self.versions: dict[str, str] = {}
 
@@ -101,7 +93,7 @@ class Peer:
         self.log.close()
         self.folder.cleanup()
 
-    def do(self, what: str, **arguments: Any) -> Callable[[int], Sample]:
+    def do(self, what: str, **arguments: int) -> Contender:
         """The peer's `what`, once a repeat."""
 
         def work(repeat: int) -> Sample:
@@ -112,7 +104,7 @@ class Peer:
 
         return work
 
-    def _answer(self) -> dict[str, Any]:
+    def _answer(self) -> Row:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.startswith(MARK):
@@ -122,114 +114,75 @@ class Peer:
         raise PeerError(f"{self.name} ended early ({' '.join(last) or 'it printed no reason'})")
 
 
-def _cornac(work: Work, python: str, repeats: int) -> list[dict[str, Any]]:
-    """Training of both on one log's users, and beam search over the whole catalogue with random
-    weights."""
+def _cornac(work: Work, python: str, repeats: int) -> list[Row]:
+    """Training on some users, and beam search over the whole catalogue with random weights."""
     users = np.random.default_rng(derive_seed(0, "cornac")).permutation(work.log.user_count)[:48]
-    sizes = {
-        "d_model": SIZE.dim,
-        "d_ff": SIZE.feed_forward,
-        "num_heads": SIZE.heads,
-        "d_kv": SIZE.head_dim,
-    }
-    sizes |= {
-        "num_enc_layers": SIZE.layers,
-        "num_dec_layers": SIZE.layers,
-        "dropout": SIZE.dropout,
-        "max_len": SIZE.max_items,
-    }
-    task = {
-        "sequences": [work.log.sequence(int(user)).tolist() for user in users],
-        "items": len(work.ids.codes),
-        "sizes": sizes,
-    }
-    rows = []
+    sizes = {"d_model": SIZE.dim, "d_ff": SIZE.feed_forward, "num_heads": SIZE.heads}
+    sizes |= {"d_kv": SIZE.head_dim, "num_enc_layers": SIZE.layers, "num_dec_layers": SIZE.layers}
+    sizes |= {"dropout": SIZE.dropout, "max_len": SIZE.max_items}
+    sequences = [work.log.sequence(user).tolist() for user in users.tolist()]
+    task = {"sequences": sequences, "items": len(work.ids.codes), "sizes": sizes}
+    rows: list[Row] = []
     with Peer("cornac", python, task) as peer:
         version = f"Cornac {peer.versions['cornac']} TIGER"
-        turns = {"ours": OurTraining(work, build(work.ids), "fp32", 4), "theirs": peer.do("train")}
-        rows += _pair(
-            "training",
-            "targets",
-            version + ", as it trains: padded to 20 items",
-            alternate(turns, repeats),
-        )
+        against, ours = version + ", as it trains: padded to 20 items", build(work.ids)
+        turns = {"ours": OurTraining(work, ours, "fp32", 4), "theirs": peer.do("train")}
+        rows += _pair("training", "targets", against, alternate(turns, repeats))
         for beams in (20, 50):
-            turns = {
-                "ours": OurDecoding(work, build(work.ids), beams, 256),
-                "theirs": peer.do("decode", beams=beams),
-            }
-            rows += _pair(
-                f"decoding, {beams} beams",
-                "users",
-                version + ", one user a call",
-                alternate(turns, repeats),
-            )
+            ours = OurDecoding(work, build(work.ids), beams, 256)
+            turns = {"ours": ours, "theirs": peer.do("decode", beams=beams)}
+            task_name, against = f"decoding, {beams} beams", version + ", one user a call"
+            rows += _pair(task_name, "users", against, alternate(turns, repeats))
     return rows
 
 
-def _rectools(work: Work, python: str, repeats: int, users: int = 1000) -> list[dict[str, Any]]:
-    """SASRec of one size with the full softmax: training epochs over some users, and the best ten
-    of their whole catalogue."""
-    chosen = np.random.default_rng(derive_seed(0, "rectools")).permutation(work.log.user_count)[
-        :users
-    ]
-    some = users_of(work.log, np.sort(chosen))
-    items, numbers = np.unique(some.items, return_inverse=True)
-    log = InteractionLog(numbers, some.offsets, some.user_keys)
-    sizes = {
-        "n_blocks": SASREC.layers,
-        "n_heads": SASREC.heads,
-        "n_factors": SASREC.dim,
-        "dropout_rate": SASREC.dropout,
-    }
-    sizes |= {
-        "session_max_len": SASREC.max_items,
-        "loss": "softmax",
-        "lr": CONFIG.learning_rate,
-        "batch_size": 128,
-    }
-    task = {
-        "sequences": [log.sequence(user).tolist() for user in range(log.user_count)],
-        "sizes": sizes,
-    }
+def _rectools(work: Work, python: str, repeats: int, users: int = 1000) -> list[Row]:
+    """SASRec with the full softmax: training epochs over some users, and their best ten items."""
+    rng = np.random.default_rng(derive_seed(0, "rectools"))
+    chosen = users_of(work.log, np.sort(rng.permutation(work.log.user_count)[:users]))
+    items, numbers = np.unique(chosen.items, return_inverse=True)
+    log = InteractionLog(numbers, chosen.offsets, chosen.user_keys)
+    sizes = {"n_blocks": SASREC.layers, "n_heads": SASREC.heads, "n_factors": SASREC.dim}
+    sizes |= {"dropout_rate": SASREC.dropout, "session_max_len": SASREC.max_items}
+    sizes |= {"loss": "softmax", "lr": CONFIG.learning_rate, "batch_size": 128}
+    sequences = [log.sequence(user).tolist() for user in range(log.user_count)]
+    train, rank = _our_sasrec(log, len(items))
+    with Peer("rectools", python, {"sequences": sequences, "sizes": sizes}) as peer:
+        version = f"RecTools {peer.versions['rectools']} SASRec"
+        trained = alternate({"ours": train, "theirs": peer.do("train")}, repeats)
+        ranked = alternate({"ours": rank, "theirs": peer.do("rank")}, repeats)
+    against, name = version + ", full softmax, padded to 50 items", "scoter SASRec"
+    rows = _pair("SASRec training", "targets", against, trained, name)
+    return rows + _pair("SASRec full ranking", "users", version, ranked, name)
+
+
+def _our_sasrec(log: InteractionLog, items: int) -> tuple[Contender, Contender]:
     torch.manual_seed(0)
-    model = SASRec(SASREC, len(items))
-    windows = cut_windows(log, SASREC.max_items)
-    histories = Histories(np.arange(log.user_count), log.items, log.offsets)
+    model, most = SASRec(SASREC, items), SASREC.max_items
+    windows, histories = cut_windows(log, most), whole_histories(log)
 
     def train(repeat: int) -> Sample:
         batches = training_batches(log, windows, CONFIG.batch_targets, repeat)
-        return time_steps(model, [warm_up(log, SASREC.max_items), *batches], "fp32")
+        return time_steps(model, [warm_up(log, most), *batches], "fp32")
 
     def rank(repeat: int) -> Sample:
         clock = Clock()
         model.recommend(histories, 10)
         return clock.stop(len(histories))
 
-    with Peer("rectools", python, task) as peer:
-        version = f"RecTools {peer.versions['rectools']} SASRec"
-        trained = alternate({"ours": train, "theirs": peer.do("train")}, repeats)
-        ranked = alternate({"ours": rank, "theirs": peer.do("rank")}, repeats)
-    return [
-        *_pair(
-            "SASRec training",
-            "targets",
-            version + ", full softmax, padded to 50 items",
-            trained,
-            "scoter SASRec",
-        ),
-        *_pair("SASRec full ranking", "users", version, ranked, "scoter SASRec"),
-    ]
+    return train, rank
 
 
 def _pair(
-    task: str, unit: str, theirs: str, samples: dict[str, list[Sample]], ours: str = "scoter"
-) -> list[dict[str, Any]]:
-    found = ratio(samples["ours"], samples["theirs"])
-    row = {"task": task, "unit": unit, "precision": "fp32"}
-    rows = [
-        {**row, "name": name, "side": side, **summary(samples[side])}
-        for side, name in (("ours", ours), ("theirs", theirs))
-    ]
-    rows[0] |= {"ratio": found["value"], "ratio_spread": found, "against": theirs}
-    return rows
+    task: str,
+    unit: str,
+    against: str,
+    samples: Mapping[str, Sequence[Sample]],
+    name: str = "scoter",
+) -> list[Row]:
+    row, spread = {"task": task, "unit": unit, "precision": "fp32"}, ratio(*samples.values())
+    ours, theirs = (
+        {**row, "name": who, "side": side, **summary(samples[side])}
+        for side, who in (("ours", name), ("theirs", against))
+    )
+    return [ours | {"ratio": spread["value"], "ratio_spread": spread, "against": against}, theirs]

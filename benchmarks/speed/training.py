@@ -1,24 +1,17 @@
-"""Training: target positions per CPU-second of `scoter.models.training.loop.fit` and of a T5 on
-sliding windows."""
+"""Training: targets per CPU-second of `scoter.models.training.loop.fit` and of a T5 on windows."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from benchmarks.speed.timing import Clock, Sample
-from benchmarks.speed.work import (
-    SIZE,
-    SlidingWindows,
-    Work,
-    item_tokens,
-    reference_batch,
-    sliding_windows,
-)
+from benchmarks.speed.work import SIZE, SlidingWindows, Work, reference_batch, sliding_windows
 from scoter.config import TigerConfig, TrainingConfig
 from scoter.models.backbones.t5 import item_causal_mask, to_transformers
 from scoter.models.backbones.tiger import Tiger
@@ -33,37 +26,31 @@ CONFIG = TrainingConfig()
 
 
 def build(ids: SemanticIds, size: TigerConfig = SIZE, seed: int = 0) -> Tiger:
+    """A TIGER with random weights."""
     torch.manual_seed(derive_seed(seed, "weights"))
     return Tiger(size, ids)
 
 
+@dataclass(frozen=True, eq=False)
 class OurTraining:
-    """The training loop as a user of scoter runs it, on a share of an epoch's batches that holds
-    all lengths in proportion.
+    """scoter's training loop, on some of an epoch's batches that hold all lengths in proportion.
 
-    A few users' batch goes first and is not timed: it warms up, and it makes the optimiser's state.
+    A small batch goes first and is not timed: it warms up, and makes the optimiser's state.
     Checkpoints are not timed.
     """
 
-    def __init__(
-        self,
-        work: Work,
-        model: Tiger,
-        precision: str,
-        batches: int,
-        budget: int = CONFIG.batch_targets,
-    ) -> None:
-        self.log, self.model, self.precision, self.count = work.log, model, precision, batches
-        self.windows, self.budget = cut_windows(work.log, model.config.max_items), budget
+    work: Work
+    model: Tiger
+    precision: str
+    batches: int  # in a repeat
+    budget: int = CONFIG.batch_targets  # targets in a batch
 
     def __call__(self, repeat: int) -> Sample:
-        epoch = training_batches(
-            self.log, self.windows, self.budget, derive_seed(0, "batches", repeat)
-        )
-        chosen = in_proportion(epoch, self.count, repeat)
-        return time_steps(
-            self.model, [warm_up(self.log, self.model.config.max_items), *chosen], self.precision
-        )
+        log, most = self.work.log, self.model.config.max_items
+        order = derive_seed(0, "batches", repeat)
+        epoch = training_batches(log, cut_windows(log, most), self.budget, order)
+        batches = [warm_up(log, most), *in_proportion(epoch, self.batches, repeat)]
+        return time_steps(self.model, batches, self.precision)
 
 
 def warm_up(log: InteractionLog, max_items: int) -> ItemBatch:
@@ -74,8 +61,7 @@ def warm_up(log: InteractionLog, max_items: int) -> ItemBatch:
 
 def time_steps(model: nn.Module, batches: Sequence[ItemBatch], precision: str) -> Sample:
     """Train on `batches` with `fit` and time all steps but the first."""
-    clocks: list[Clock] = []
-    samples: list[Sample] = []
+    clocks, samples = list[Clock](), list[Sample]()
     units = sum(batch.target_count for batch in batches[1:])
 
     def on_step(step: int) -> None:
@@ -89,7 +75,7 @@ def time_steps(model: nn.Module, batches: Sequence[ItemBatch], precision: str) -
         fit(
             model,
             lambda epoch: batches,
-            model.loss,  # pyright: ignore[reportArgumentType]
+            cast(Callable[[Any], torch.Tensor], model.loss),
             lambda: {"ndcg@10": 0.0},
             config,
             seed=0,
@@ -101,18 +87,24 @@ def time_steps(model: nn.Module, batches: Sequence[ItemBatch], precision: str) -
 
 
 def in_proportion(batches: Sequence[ItemBatch], count: int, phase: int) -> list[ItemBatch]:
-    """`count` batches spread evenly over the lengths of all, starting at another place for each
-    `phase`."""
+    """`count` batches of all lengths in proportion, others for each `phase`."""
     if count >= len(batches):
         return list(batches)
     ordered = sorted(batches, key=lambda batch: batch.items.shape[-1])
-    places = (np.arange(count) + (0.5 + 0.618 * phase) % 1) * len(batches) / count
-    return [ordered[place] for place in places.astype(int)]
+    return [ordered[place] for place in _spread(len(batches), count, phase)]
+
+
+def _spread(total: int, count: int, phase: int) -> list[int]:
+    places = (np.arange(count) + (0.5 + 0.618 * phase) % 1) * total / count
+    return places.astype(int).tolist()
 
 
 class ReferenceTraining:
-    """The T5 of transformers as people run it: one sample per target, full attention in its
-    encoder, random batches."""
+    """The T5 of transformers as people run it: a sample per target, full attention in its encoder.
+
+    Batches are random. With `similar` they hold windows of similar length, which people seldom do:
+    less padding, the same function.
+    """
 
     def __init__(
         self,
@@ -123,23 +115,13 @@ class ReferenceTraining:
         rows: int = REFERENCE_BATCH,
         similar: bool = False,
     ) -> None:
-        """With `similar`, batches of windows of similar length, which people seldom do: less
-        padding, the same function."""
-        self.log, self.precision, self.count, self.rows, self.similar = (
-            work.log,
-            precision,
-            batches,
-            rows,
-            similar,
-        )
-        self.windows, self.tokens = (
-            sliding_windows(work.log, model.config.max_items),
-            item_tokens(work.ids),
-        )
+        self.log, self.precision, self.count, self.rows = work.log, precision, batches, rows
+        self.similar, self.tokens = similar, model.item_tokens
+        self.windows = sliding_windows(work.log, model.config.max_items)
         self.reference = to_transformers(model).train()
         groups = parameter_groups(self.reference, CONFIG)
         self.optimizer = torch.optim.AdamW(groups, lr=CONFIG.learning_rate, fused=True)
-        self.padded_to: list[int] = []
+        self.padded_to: list[int] = []  # tokens, of each batch that was timed
         self._step(np.arange(8))
 
     def __call__(self, repeat: int) -> Sample:
@@ -149,19 +131,14 @@ class ReferenceTraining:
         return clock.stop(sum(len(chosen) for chosen in batches))
 
     def _batches(self, repeat: int) -> list[np.ndarray]:
-        order = np.random.default_rng(derive_seed(0, "sliding", repeat)).permutation(
-            len(self.windows.target)
-        )
+        rng = np.random.default_rng(derive_seed(0, "sliding", repeat))
+        order = rng.permutation(len(self.windows.target))
         if not self.similar:
             return np.split(order[: self.count * self.rows], self.count)
         lengths = (self.windows.target - self.windows.begin)[order]
         ordered = order[np.argsort(lengths, kind="stable")]
-        places = (
-            (np.arange(self.count) + (0.5 + 0.618 * repeat) % 1)
-            * (len(order) - self.rows)
-            / self.count
-        )
-        return [ordered[place : place + self.rows] for place in places.astype(int)]
+        starts = _spread(len(order) - self.rows, self.count, repeat)
+        return [ordered[start : start + self.rows] for start in starts]
 
     def _step(self, chosen: np.ndarray) -> int:
         batch = reference_batch(self.log, self.windows, chosen, self.tokens)
@@ -176,40 +153,27 @@ class ReferenceTraining:
 
 @torch.inference_mode()
 def loss_difference(work: Work, model: Tiger, users: int = 64) -> dict[str, float]:
-    """Mean loss over all targets of some users, ours minus that of the T5 with the same weights, in
-    evaluation mode.
+    """Mean loss, ours minus that of the T5 with the same weights, in evaluation mode.
 
-    Only users of one window (at most `max_items` + 1 events) count, whose targets read the same
-    items on both sides.
-
-    Returns:
-        `causal`: with the item-causal mask, all targets; must be zero.
-        `single`: as people run it, the targets that read one item, where both attend alike; must be
-            zero.
-        `full`: as people run it, all targets; *not* zero, because full attention is another
-            function.
+    Only users of one window (at most `max_items` + 1 items) count: their targets read the same
+    items on both sides. `causal` (all targets, item-causal mask) and `single` (targets that read
+    one item) must be zero; `full` (all targets, full attention) is another function.
     """
-    levels = len(work.ids.codebook_sizes)
-    short = np.flatnonzero(
-        (work.log.lengths >= 2) & (work.log.lengths <= model.config.max_items + 1)
-    )
-    log = users_of(
-        work.log, short[np.linspace(0, len(short) - 1, min(users, len(short))).astype(int)]
-    )
-    model, reference = model.eval(), to_transformers(model)
-    windows, tokens = sliding_windows(log, model.config.max_items), item_tokens(work.ids)
+    most, lengths = model.config.max_items, work.log.lengths
+    short = np.flatnonzero((lengths >= 2) & (lengths <= most + 1))
+    chosen = np.linspace(0, len(short) - 1, min(users, len(short))).astype(int)
+    log = users_of(work.log, short[chosen])
+    model, reference, tokens = model.eval(), to_transformers(model), model.item_tokens
+    windows = sliding_windows(log, most)
     batch = reference_batch(log, windows, np.arange(len(windows.target)), tokens)
-    lengths = torch.from_numpy(windows.target - windows.begin)
-    mask = item_causal_mask(lengths, batch["input_ids"].shape[1] // levels, levels)
+    items = torch.from_numpy(windows.target - windows.begin)
+    mask = item_causal_mask(items, batch["input_ids"].shape[1] // model.levels, model.levels)
     hidden = reference.encoder(input_ids=batch["input_ids"], attention_mask=mask)
-    causal = reference(
-        encoder_outputs=hidden, attention_mask=batch["attention_mask"], labels=batch["labels"]
-    ).loss
-    full = reference(**batch).loss
-    single = SlidingWindows(windows.begin[lengths == 1], windows.target[lengths == 1])
+    rest = {name: batch[name] for name in ("attention_mask", "labels")}
+    causal, full = reference(encoder_outputs=hidden, **rest).loss, reference(**batch).loss
+    single = SlidingWindows(windows.begin[items == 1], windows.target[items == 1])
     alone = reference(**reference_batch(log, single, np.arange(len(single.target)), tokens)).loss
-    ours = _mean_loss(model, log)
-    pairs = users_of(log, np.arange(log.user_count), first=2)
+    ours, pairs = _mean_loss(model, log), users_of(log, np.arange(log.user_count), first=2)
     return {
         "loss": ours,
         "causal": ours - float(causal),
@@ -220,18 +184,15 @@ def loss_difference(work: Work, model: Tiger, users: int = 64) -> dict[str, floa
 
 
 def _mean_loss(model: Tiger, log: InteractionLog) -> float:
-    batches: list[Any] = training_batches(
-        log, cut_windows(log, model.config.max_items), CONFIG.batch_targets, 0
-    )
-    return sum(float(model.loss(batch)) * batch.target_count for batch in batches) / sum(
-        batch.target_count for batch in batches
-    )
+    windows = cut_windows(log, model.config.max_items)
+    batches = training_batches(log, windows, CONFIG.batch_targets, 0)
+    total = sum(float(model.loss(batch)) * batch.target_count for batch in batches)
+    return total / sum(batch.target_count for batch in batches)
 
 
 def users_of(log: InteractionLog, users: np.ndarray, first: int | None = None) -> InteractionLog:
-    """Some users' events, or only their `first` ones."""
-    rows = [log.sequence(int(user))[:first] for user in users]
+    """Some users' interactions, or only their `first` ones."""
+    rows = [log.sequence(user)[:first] for user in users.tolist()]
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
-    return InteractionLog(
-        np.concatenate(rows), offsets, tuple(log.user_keys[int(user)] for user in users)
-    )
+    keys = tuple(log.user_keys[user] for user in users.tolist())
+    return InteractionLog(np.concatenate(rows), offsets, keys)

@@ -1,5 +1,4 @@
-"""The work that both sides do: one log, random but valid semantic IDs, one size of T5, and its
-sliding windows."""
+"""The work of both sides: one log, random but valid semantic IDs, one T5, its sliding windows."""
 
 from dataclasses import dataclass
 
@@ -16,15 +15,14 @@ from scoter.seeding import derive_seed
 from scoter.semantic_ids.assign import add_collision_level
 from scoter.types import Histories, InteractionLog, SemanticIds
 
-# The size of the TIGER paper (Rajput et al. 2023): 4 + 4 layers, width 128, 6 heads of 64,
-# feed-forward 1024.
+# The size of the TIGER paper (Rajput et al. 2023).
 SIZE = TigerConfig(
     dim=128, layers=4, heads=6, head_dim=64, feed_forward=1024, dropout=0.1, max_items=20, beams=10
 )
 CODEBOOKS = (256, 256, 256)
 SECOND_CODES = 48
 BEAUTY_ITEMS = 12_101
-# Amazon Beauty (5-core), leave-one-out: how many users have 3, 4, 5, ... training events; the last
+# Amazon Beauty (5-core), leave-one-out: users with 3, 4, 5, ... training interactions; the last
 # entry is "58 or more".
 BEAUTY_LENGTHS = (
     7162, 4221, 2680, 1811, 1366, 881, 695, 558, 439, 361, 262, 207, 213, 141, 118, 112, 117, 84,
@@ -36,43 +34,36 @@ BEAUTY_LENGTHS = (
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """A training log, the histories to decode after, semantic IDs, and where it all came from."""
+    """What both sides train on and rank after."""
 
-    log: InteractionLog
-    histories: Histories
+    log: InteractionLog  # training
+    histories: Histories  # to decode after
     ids: SemanticIds
-    origin: str
+    origin: str  # of the log, in words
 
 
 @dataclass(frozen=True, eq=False)
 class SlidingWindows:
-    """One sample per target, as TIGER is commonly trained: events `begin:target` of the flat log
-    predict event `target`."""
+    """One sample per target, as TIGER is usually trained: items `begin:target` predict `target`."""
 
-    begin: Int[np.ndarray, " windows"]
+    begin: Int[np.ndarray, " windows"]  # index into the log's items
     target: Int[np.ndarray, " windows"]
 
 
 def open_work(seed: int = 0) -> Work:
-    """Amazon Beauty where SCOTER_DATA or data-cache has it, else a log of the same lengths; random
-    semantic IDs for both."""
+    """Amazon Beauty where it is found here, else a log of the same lengths."""
     if locate("beauty") is not None:
         dataset = open_dataset(DataConfig("beauty"))
-        split, items = leave_one_out(dataset.log), dataset.catalog.item_count
-        return Work(
-            split.train,
-            split.histories("test"),
-            random_ids(items, seed),
-            "Amazon Beauty, leave-one-out",
-        )
-    log = simulated_log(sum(BEAUTY_LENGTHS), seed)
-    histories = Histories(np.arange(log.user_count), log.items, log.offsets)
-    return Work(
-        log,
-        histories,
-        random_ids(BEAUTY_ITEMS, seed),
-        "simulated log with the lengths of Amazon Beauty",
-    )
+        split, ids = leave_one_out(dataset.log), random_ids(dataset.catalog.item_count, seed)
+        origin = "Amazon Beauty, leave-one-out"
+        return Work(split.train, split.histories("test"), ids, origin)
+    log, ids = simulated_log(sum(BEAUTY_LENGTHS), seed), random_ids(BEAUTY_ITEMS, seed)
+    return Work(log, whole_histories(log), ids, "simulated log with the lengths of Amazon Beauty")
+
+
+def whole_histories(log: InteractionLog) -> Histories:
+    """All interactions of every user."""
+    return Histories(np.arange(log.user_count), log.items, log.offsets)
 
 
 def simulated_log(users: int, seed: int, items: int = BEAUTY_ITEMS) -> InteractionLog:
@@ -87,19 +78,16 @@ def uniform_log(
 ) -> InteractionLog:
     """Users of these lengths with uniform items."""
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return InteractionLog(
-        rng.integers(0, items, offsets[-1]),
-        offsets,
-        tuple(str(user) for user in range(len(lengths))),
-    )
+    keys = tuple(str(user) for user in range(len(lengths)))
+    return InteractionLog(rng.integers(0, items, offsets[-1]), offsets, keys)
 
 
 def random_ids(items: int, seed: int) -> SemanticIds:
     """Random codes on three levels of 256, made unique by the collision level.
 
-    A first code is followed by one of `SECOND_CODES` second ones, so that a catalogue as large as
-    Beauty's has about as many items alone on their first two codes as with real semantic IDs, or
-    fewer (7,700 such pairs of codes here, 9,100 there).
+    One of `SECOND_CODES` codes follows a first code, so that a catalogue of Beauty's size has about
+    as many items alone on their first two codes as with real semantic IDs, or fewer (7,700 such
+    pairs of codes here, 9,100 there).
     """
     rng = np.random.default_rng(derive_seed(seed, "codes"))
     codes = rng.integers(0, CODEBOOKS[0], (items, len(CODEBOOKS)))
@@ -108,45 +96,28 @@ def random_ids(items: int, seed: int) -> SemanticIds:
 
 
 def sliding_windows(log: InteractionLog, max_items: int) -> SlidingWindows:
-    """Every event but a user's first is the target of one window, with at most `max_items` events
-    before it.
+    """Every item but a user's first is a target, with at most `max_items` items before it.
 
-    Example:
-        >>> log = InteractionLog(np.arange(6), np.array([0, 4, 6]), ("a", "b"))
-        >>> windows = sliding_windows(log, max_items=2)
-        >>> list(zip(windows.begin.tolist(), windows.target.tolist()))
-        [(0, 1), (0, 2), (1, 3), (4, 5)]
+    >>> log = InteractionLog(np.arange(6), np.array([0, 4, 6]), ("a", "b"))
+    >>> windows = sliding_windows(log, max_items=2)
+    >>> list(zip(windows.begin.tolist(), windows.target.tolist()))
+    [(0, 1), (0, 2), (1, 3), (4, 5)]
     """
     first = np.repeat(log.offsets[:-1], log.lengths)
     target = np.flatnonzero(np.arange(len(log.items)) > first)
     return SlidingWindows(np.maximum(first[target], target - max_items), target)
 
 
-def item_tokens(ids: SemanticIds) -> Int[Tensor, "items levels"]:
-    """The tokens of each item: 0 pads and starts a decoder, then one range per level; a last row of
-    zeros is the padding item."""
-    first = 1 + np.concatenate([[0], np.cumsum(ids.codebook_sizes)[:-1]])
-    return torch.from_numpy(
-        np.concatenate([ids.codes + first, np.zeros((1, len(first)), np.int64)])
-    )
-
-
 def reference_batch(
     log: InteractionLog,
     windows: SlidingWindows,
     chosen: Int[np.ndarray, " rows"],
-    tokens: Int[Tensor, "items levels"],
+    tokens: Int[Tensor, "items_and_padding levels"],
 ) -> dict[str, Int[Tensor, "rows tokens"]]:
-    """What a T5 is handed: the history's tokens padded to the longest of the batch, their mask, and
-    the target's tokens."""
+    """What a T5 is given: padded tokens of the history, their mask, and those of the target."""
     begin, target = windows.begin[chosen], windows.target[chosen]
     places = begin[:, None] + np.arange(int((target - begin).max()))
-    history = np.where(
-        places < target[:, None], log.items[np.minimum(places, len(log.items) - 1)], -1
-    )
-    inputs = tokens[torch.from_numpy(history)].flatten(1)
-    return {
-        "input_ids": inputs,
-        "attention_mask": (inputs != 0).long(),
-        "labels": tokens[torch.from_numpy(log.items[target].astype(np.int64))],
-    }
+    items = log.items[np.minimum(places, len(log.items) - 1)]
+    history = torch.from_numpy(np.where(places < target[:, None], items, -1))
+    inputs, targets = tokens[history].flatten(1), torch.from_numpy(log.items[target].astype(int))
+    return {"input_ids": inputs, "attention_mask": (inputs != 0).long(), "labels": tokens[targets]}

@@ -1,80 +1,56 @@
-"""`python -m benchmarks clusters`: one discovery, drawn and counted: its clusters on a plane, and
-what further rounds bring.
+"""What further rounds of discovery add on the simulated shop, and the clusters of one discovery.
 
-The same number of patterns is tried whatever the number of rounds, so a row says what varying what
-was mined is worth over drawing anew. Chains are the catalogue reasoner's, a symbolic stand-in for a
-language model.
+As many patterns are tried in one, two and four rounds, so a row shows what it gains to vary mined
+patterns instead of drawing new ones. The catalogue reasoner writes the chains. `clusters.json` also
+holds the points of one picture.
 """
 
-import json
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-from benchmarks.studies.discovery import PATTERNS, experiment_of
+import click
+
+from benchmarks.studies import study
+from benchmarks.studies.discovery import PATTERNS, DiscoveryInputs, experiment_of
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
-from scoter.seeding import derive_seed
+from scoter.storage.store import git_commit
 
 FILE = "clusters.json"
 ROUNDS = (1, 2, 4)
 SEEDS = (0, 1, 2)
 
 
-def measure(
-    results: Path = RESULTS,
-    rounds: tuple[int, ...] = ROUNDS,
-    seeds: tuple[int, ...] = SEEDS,
-    patterns: int = PATTERNS,
-) -> dict[str, Any]:
-    """Discover on the simulated shop once for each number of rounds and seed; the points kept are
-    the first seed's last.
+def measure(results: Path = RESULTS) -> Row:
+    """Discover on the simulated shop for each seed and number of rounds; write `clusters.json`.
 
-    Returns what is written to `clusters.json`: `rows` with the mined pattern's recall at fresh
-    shoppers, `points` of the picture with their cluster (0 is the mined one) and recall.
+    `rows` hold the mined pattern's recall at fresh shoppers; `points` are those of the first seed's
+    last discovery, where cluster 0 is the mined one.
     """
-    from scoter.data.simulated import simulate
     from scoter.reasoning.discovery.generate import labels
-    from scoter.reasoning.discovery.mine import discover
-    from scoter.semantic_ids.vectors import text_fields
-    from scoter.stages.context import Context, sentence_encoder
-    from scoter.stages.data import open_data, prepare
-    from scoter.storage import sentence_vectors as text
-    from scoter.storage.store import Store, git_commit
 
     base = experiment_of("simulated")
-    assert base.data.simulated is not None
-    outcome: dict[str, Any] = {
-        "dataset": "simulated",
-        "commit": git_commit(),
-        "reasoner": "catalog-reasoner (symbolic)",
-    }
-    rows: list[dict[str, Any]] = []
-    for seed in seeds:
-        context = Context(base, Store(), seed, lambda line: None)
-        _, catalog, split = open_data(prepare(context, None))
-        encode = sentence_encoder(context)
-        vectors = encode(text.item_texts(catalog, text_fields(catalog, base.text.fields)))
-        best = simulate(base.data.simulated, seed).best_recall(base.discover.top_k)
-        for count in rounds:
-            config = replace(base.discover, patterns=patterns, rounds=count)
-            found = discover(split, catalog, config, encode, vectors, derive_seed(seed, "discover"))
-            about = {
-                "seed": seed,
-                "rounds": count,
-                "patterns": patterns,
-                "steps": list(labels(found.pattern)),
-            }
-            rows.append({**about, "best_possible": best, **asdict(found.recall)})
-            if seed == seeds[0]:
-                points = {
-                    "rounds": count,
-                    "seed": seed,
-                    "rows": [asdict(point) for point in found.points],
-                }
-                outcome |= {"points": points, "silhouette": found.silhouette}
-    outcome |= {"config": asdict(replace(base.discover, patterns=patterns)), "rows": rows}
-    partial = Path(results) / f"{FILE}.partial"
-    partial.write_text(json.dumps(outcome, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, Path(results) / FILE)
+    base = replace(base, discover=replace(base.discover, patterns=PATTERNS))
+    outcome: Row = {"dataset": "simulated", "commit": git_commit(), "reasoner": study.REASONER}
+    rows: list[Row] = []
+    for seed in SEEDS:
+        given = DiscoveryInputs.of(base, seed)
+        for count in ROUNDS:
+            mined = given.discover(replace(base.discover, rounds=count), seed)
+            row: Row = {"seed": seed, "rounds": count, "patterns": PATTERNS}
+            row |= {"steps": list(labels(mined.pattern)), "best_possible": given.best_recall}
+            rows.append(row | asdict(mined.recall))
+            if seed == SEEDS[0]:
+                points = [asdict(point) for point in mined.points]
+                outcome["points"] = {"rounds": count, "seed": seed, "rows": points}
+                outcome["silhouette"] = mined.silhouette
+    outcome |= {"config": asdict(base.discover), "rows": rows}
+    study.write(results / FILE, outcome)
     return outcome
+
+
+@click.command()
+@study.results_option
+def command(results: Path) -> None:
+    for row in measure(results)["rows"]:
+        click.echo("seed {seed}, {rounds} rounds: {mean:.4f} [{low:.4f}, {high:.4f}]".format(**row))

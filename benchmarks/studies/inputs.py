@@ -1,69 +1,44 @@
-"""`python -m benchmarks inputs RUN...`: what the datasets hold, and how runs' semantic IDs turned
-out, as one committed file.
+"""What the public datasets hold, and how the semantic IDs of finished runs turned out.
 
-Notebooks tell about the data from it, so that they need none. No text of a dataset is kept, only
-counts.
+`results/inputs.json` holds counts only and no text of a dataset, so that notebooks can describe the
+data without them.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import click
+
+from benchmarks.studies import study
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS, dataset_of
 from scoter.errors import DataError
 from scoter.storage.run_files import RUN_FILE, run_at
 
 FILE = "inputs.json"
-COUNTED = (
-    "users",
-    "items",
-    "interactions",
-    "density",
-    "history_length",
-    "coverage",
-    "last_two_same_day",
-    "test_repeats",
-)
-KEPT = (
-    "method",
-    "source",
-    "codebook_size",
-    "codebook_sizes",
-    "perplexity",
-    "usage",
-    "collision_rate",
-    "largest_group",
-)
+COUNTED = ("users", "items", "interactions", "density", "history_length", "coverage")
+COUNTED += ("last_two_same_day", "test_repeats")
+KEPT = ("method", "source", "codebook_size", "codebook_sizes", "perplexity", "usage")
+KEPT += ("collision_rate", "largest_group")
 
 
-def measure(runs: Sequence[Path] = (), results: Path = RESULTS) -> dict[str, Any]:
-    """Write `inputs.json`: `datasets` for each public dataset that is found here, `semantic_ids` of
-    the runs.
+def measure(runs: Sequence[Path] = (), results: Path = RESULTS) -> Row:
+    """Write `inputs.json`: `datasets` for those that are found here, `semantic_ids` of the runs.
 
-    Rows of datasets that are not found here, and of runs that are not named, stay as they were.
-
-    Raises:
-        DataError: a folder without a finished run that has semantic IDs.
+    Rows of other datasets and runs stay as they were.
     """
     path = Path(results) / FILE
-    before = json.loads(path.read_text()) if path.exists() else {"datasets": [], "semantic_ids": []}
-    datasets = {row["dataset"]: row for row in [*before["datasets"], *_described()]}
-    ids = {
-        (row["dataset"], row["run"]): row for row in [*before["semantic_ids"], *map(_ids_of, runs)]
-    }
-    found = {
-        "datasets": [datasets[name] for name in sorted(datasets)],
-        "semantic_ids": [ids[key] for key in sorted(ids)],
-    }
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
-    return found
+    kept = study.read(path, {"datasets": [], "semantic_ids": []})
+    kept["datasets"] = study.merged(kept["datasets"], _described(), ["dataset"])
+    for run in runs:
+        made = [_semantic_ids(Path(run))]
+        kept["semantic_ids"] = study.merged(kept["semantic_ids"], made, ("dataset", "run"))
+    study.write(path, kept)
+    return kept
 
 
-def _described() -> list[dict[str, Any]]:
+def _described() -> list[Row]:
     from scoter.config import DataConfig
     from scoter.data.datasets import open_dataset
     from scoter.data.describe import describe
@@ -73,27 +48,32 @@ def _described() -> list[dict[str, Any]]:
     rows = []
     for name in REAL_DATASETS:
         try:
-            found = open_dataset(DataConfig(name))
+            data = open_dataset(DataConfig(name))
         except DataError:
             continue
-        told = describe(found.log, found.catalog, leave_one_out(found.log), samples=0)
-        rows.append({"dataset": name, **{key: told[key] for key in COUNTED}})
+        counts = describe(data.log, data.catalog, leave_one_out(data.log), samples=0)
+        rows.append({"dataset": name, **{key: counts[key] for key in COUNTED}})
     return rows
 
 
-def _ids_of(run: Path) -> dict[str, Any]:
-    found = run_at(Path(run))
-    told = json.loads((found.path / RUN_FILE).read_text())
-    if not told.get("semantic_ids"):
-        raise DataError(f"{run} has no semantic IDs; name a run with a TIGER")
-    about = {
-        "dataset": dataset_of(told),
-        "run": found.key,
-        "commit": told["commit"],
-        "seed": told["seed"],
-    }
-    return {
-        **about,
-        "items": told["items"],
-        **{name: told["semantic_ids"].get(name) for name in KEPT},
-    }
+def _semantic_ids(folder: Path) -> Row:
+    artefact = run_at(folder)
+    run = json.loads((artefact.path / RUN_FILE).read_text())
+    if not (ids := run.get("semantic_ids")):
+        raise DataError(f"{folder} has no semantic IDs; name a run with a TIGER")
+    about = {"dataset": dataset_of(run), "run": artefact.key, "commit": run["commit"]}
+    about |= {"seed": run["seed"], "items": run["items"]}
+    return {**about, **{name: ids.get(name) for name in KEPT}}
+
+
+@click.command()
+@click.argument("runs", nargs=-1, type=study.PATH)
+@study.results_option
+def command(runs: tuple[Path, ...], results: Path) -> None:
+    kept = measure(runs, results)
+    for row in kept["datasets"]:
+        counts = "{users:,} users, {items:,} items, {interactions:,} interactions".format(**row)
+        click.echo(f"{row['dataset']}: {counts}")
+    for row in kept["semantic_ids"]:
+        ids = "semantic IDs of {dataset}, seed {seed}: {codebook_sizes}, from {source}"
+        click.echo(ids.format(**row))

@@ -1,48 +1,43 @@
-"""How often each step names what is to be predicted, in training, validation and test: the evidence
-that no chain leaks.
+"""How often each step of a chain names the target in training, validation and test.
 
-All roles of the hand-written pattern, every user. `results/leakage.json` holds the rows of
-`scoter.reasoning.chains.leakage` for each dataset measured; `benchmarks.tables.leakage_page`
-prints them.
-
-The parts of one split are not equally informed: at a test target everybody's statistics lack two
-events, at the last training target none. `equally_informed` splits the log anew for each part, so
-that the statistics lack that event of everybody and what follows it, and nothing else; what then
-differs between the parts is the shoppers' behaviour, or a leak.
+A chain that leaks would name validation or test targets more often than training targets. All roles
+of the hand-written pattern and every user take part; `scoter.reasoning.chains.leakage` explains the
+rows. The parts of one split are not equally informed: at a test target everybody's statistics lack
+two interactions, at the last training target none. `equally_informed` splits the log anew for each
+part, so that the statistics lack that interaction of everybody and all later ones. A difference
+that is left between the parts is the users' behaviour, or a leak.
 """
 
 import json
 import time
 from pathlib import Path
-from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 
+from benchmarks.studies import study
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
-from benchmarks.tables.leakage_page import FILE, PARTS
+from benchmarks.tables.leakage_page import FILE, PARTS, pages
 from scoter.data.split import leave_one_out
 from scoter.storage.store import git_commit
 from scoter.types import InteractionLog, Split, Targets
 
-BACK = {"last-train": 3, "valid": 2, "test": 1}
-"""Each part's target, counted from the end of a log."""
+BACK = {"last-train": 3, "valid": 2, "test": 1}  # each part's target, from a history's end
 
 
-def main(
+def measure(
     dataset: str,
     seed: int = 0,
     results: Path = RESULTS,
     shuffled: bool = False,
     equal: bool = False,
-) -> dict[str, Any]:
-    """Measure a dataset, put it beside the others in `results/leakage.json`, and return what was
-    measured.
+) -> Row:
+    """Measure a dataset and put it beside the others in `leakage.json`.
 
-    `shuffled` puts each shopper's events of one time in random order first, and the measurement
-    under a name of its own: where the order of ties is that of a file, the last event is no
-    ordinary one. `equal` measures each part on a split of its own, in which its statistics are as
-    fresh as every other part's.
+    `shuffled` first puts each user's interactions of one time in random order; `equal` measures
+    each part on a split of its own. Either has a name of its own in the file.
     """
     from scoter.config import DataConfig
     from scoter.data.datasets import open_dataset
@@ -52,53 +47,61 @@ def main(
     from scoter.seeding import derive_seed
 
     began = time.process_time()
-    found = open_dataset(DataConfig(dataset))
-    log = shuffle_ties(found.log, seed) if shuffled else found.log
-    pattern, measured_parts = hand_written_pattern(found.catalog), []
-    for part, split in equally_informed(log).items() if equal else [("", leave_one_out(log))]:
-        table = write_chains(split, found.catalog, pattern, derive_seed(seed, "folds"))
-        parts = ("valid",) if equal else tuple(PARTS)
-        found_rows = mention_table(
-            table, split, found.catalog, seed, sample=split.train.user_count, parts=parts
-        )
-        measured_parts.append(found_rows.assign(part=part) if equal else found_rows)
-    rows = pd.concat(measured_parts)
+    data = open_dataset(DataConfig(dataset))
+    log = shuffle_ties(data.log, seed) if shuffled else data.log
+    pattern, tables = hand_written_pattern(data.catalog), []
+    parts = ("valid",) if equal else tuple(PARTS)
+    for part, split in (equally_informed(log) if equal else {"": leave_one_out(log)}).items():
+        chains = write_chains(split, data.catalog, pattern, derive_seed(seed, "folds"))
+        users = split.train.user_count
+        table = mention_table(chains, split, data.catalog, seed, sample=users, parts=parts)
+        tables.append(table.assign(part=part) if equal else table)
+    rows = pd.concat(tables).to_json(orient="records", double_precision=6)
     measured = {
         "commit": git_commit(),
         "seed": seed,
-        "reasoner": "catalog-reasoner (symbolic)",
-        "rows": json.loads(rows.to_json(orient="records", double_precision=6) or "[]"),
+        "reasoner": study.REASONER,
+        "rows": json.loads(rows or "[]"),
         "cpu_seconds": round(time.process_time() - began, 1),
     }
-    results.mkdir(parents=True, exist_ok=True)
-    path = results / FILE
-    kept = json.loads(path.read_text()) if path.exists() else {}
-    name = dataset + ("-shuffled-ties" if shuffled else "") + ("-equally-informed" if equal else "")
-    path.write_text(json.dumps({**kept, name: measured}, indent=1, sort_keys=True) + "\n")
+    name = dataset + "-shuffled-ties" * shuffled + "-equally-informed" * equal
+    study.put(results / FILE, name, measured)
     return measured
 
 
 def equally_informed(log: InteractionLog) -> dict[str, Split]:
-    """For each part a split whose validation target is that part's, and whose training log ends
-    before it, for everybody.
+    """For each part a split whose validation target is that part's, and which ends before it.
 
-    Example:
-        >>> log = InteractionLog(np.array([4, 5, 6, 7]), np.array([0, 4]), ("ann",))
-        >>> {
-        ...     part: (split.train.items.tolist(), split.valid.items.tolist())
-        ...     for part, split in equally_informed(log).items()
-        ... }
-        {'last-train': ([4], [5]), 'valid': ([4, 5], [6]), 'test': ([4, 5, 6], [7])}
+    >>> log = InteractionLog(np.array([4, 5, 6, 7]), np.array([0, 4]), ("ann",))
+    >>> splits = equally_informed(log)
+    >>> {part: split.train.items.tolist() for part, split in splits.items()}
+    {'last-train': [4], 'valid': [4, 5], 'test': [4, 5, 6]}
+    >>> {part: split.valid.items.tolist() for part, split in splits.items()}
+    {'last-train': [5], 'valid': [6], 'test': [7]}
     """
     splits, nobody = {}, Targets(np.zeros(0, np.int64), np.zeros(0, np.int64))
     place = np.arange(len(log.items)) - np.repeat(log.offsets[:-1], log.lengths)
     for part, back in BACK.items():
         kept = np.maximum(log.lengths - back, 0)
-        users = np.flatnonzero(kept)
-        times = None if log.times is None else log.times[place < np.repeat(kept, log.lengths)]
-        items = log.items[place < np.repeat(kept, log.lengths)]
-        train = InteractionLog(items, np.concatenate([[0], np.cumsum(kept)]), log.user_keys, times)
-        splits[part] = Split(
-            train, Targets(users, log.items[log.offsets[users] + kept[users]]), nobody
-        )
+        users, inside = np.flatnonzero(kept), place < np.repeat(kept, log.lengths)
+        times = None if log.times is None else log.times[inside]
+        offsets = np.concatenate([[0], np.cumsum(kept)])
+        train = InteractionLog(log.items[inside], offsets, log.user_keys, times)
+        targets = Targets(users, log.items[log.offsets[users] + kept[users]])
+        splits[part] = Split(train, targets, nobody)
     return splits
+
+
+@click.command()
+@click.option("--dataset", "measured", multiple=True, help="Measure it; repeatable.")
+@study.seed_option
+@click.option("--shuffle-ties", is_flag=True, help="First shuffle interactions of one time.")
+@click.option("--equally-informed", is_flag=True, help="Give all parts equally fresh statistics.")
+@study.results_option
+def command(
+    measured: tuple[str, ...], seed: int, shuffle_ties: bool, equally_informed: bool, results: Path
+) -> None:
+    for dataset in measured:
+        measure(dataset, seed, results, shuffle_ties, equally_informed)
+    for dataset, page in pages(results).items():
+        click.echo(f"{dataset}\n\n{page.markdown()}")

@@ -1,45 +1,47 @@
-"""How many parameters each arm has, counted on the modules that training builds: what
-docs/controls.md prints."""
+"""How many parameters each arm has, counted on the modules that training builds.
 
-import json
+`docs/controls.md` prints the numbers from `results/parameters.json`, which tables read without
+torch.
+"""
+
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
+import click
 import numpy as np
 
+from benchmarks.studies import study
 from benchmarks.suite.cells import CONTROLLED
 from benchmarks.tables.controls import FILE
+from scoter.config import TigerConfig
 from scoter.types import Catalog, ReasoningPattern, SemanticIds
 
-WORDS = 384
+if TYPE_CHECKING:
+    from torch import nn
+
+WORDS = 384  # dimensions of a sentence vector
 
 
 def measure(results: Path) -> dict[str, dict[str, int]]:
-    """`count_parameters` of each dataset that has every control, also kept in `results`, where
-    tables read it without torch."""
-    found = {dataset: count_parameters(dataset) for dataset in CONTROLLED}
-    (results / FILE).write_text(json.dumps(found, indent=1) + "\n")
-    return found
+    """Count each dataset that has every control; write `parameters.json` and return it."""
+    counts = {dataset: count_parameters(dataset) for dataset in CONTROLLED}
+    study.write(results / FILE, counts)
+    return counts
 
 
 def count_parameters(dataset: str = "beauty") -> dict[str, int]:
-    """Parameters of TIGER and of what every arm with chains adds to it, in the recipe of the
-    benchmark.
+    """Parameters of TIGER, and what every arm with chains adds to it, as the benchmark builds them.
 
-    Chains have the steps of the benchmark's pattern, on Toys those that need no category, and the
-    encoder's 384 dimensions, and beside them, where they are grounded, those of the codes and of
-    the words around names; semantic IDs have three levels of 256 codes. Nothing is trained, and the
-    number of items does not enter. No arm leaves out a step that is not there.
+    Chains have the steps of the benchmark's pattern (on Toys those that need no category) and the
+    encoder's 384 dimensions, and, where they are grounded, those of the codes and of the words
+    around names. Semantic IDs have three levels of 256 codes. The number of items does not enter.
+    An arm that leaves out a step is counted where the pattern has that step.
 
-    Example:
-        >>> found = count_parameters()
-        >>> (
-        ...     found["control-no-votes"] - found["tiger-meanpool"]
-        ... )  # thirteen more position vectors of 128 numbers
-        1664
+    >>> counts = count_parameters()
+    >>> counts["control-no-votes"] - counts["tiger-meanpool"]  # 13 more positions of 128
+    1664
     """
-    from scoter.config import TigerConfig
     from scoter.experiments import RANKED_PATTERN, methods
     from scoter.models.backbones.tiger import Tiger
     from scoter.reasoning.catalogue.reasoner import lacking
@@ -48,30 +50,35 @@ def count_parameters(dataset: str = "beauty") -> dict[str, int]:
     from scoter.transfer.grounded import FRAME_WIDTH, LEVEL_WIDTH
 
     columns = {"title": ("Soap",), **({"categories": (("Bath",),)} if dataset != "toys" else {})}
-    pattern = ReasoningPattern(
-        tuple(step for step in RANKED_PATTERN if lacking(step, Catalog(("soap",), columns)) is None)
-    )
+    catalog = Catalog(("soap",), columns)
+    pattern = ReasoningPattern(tuple(s for s in RANKED_PATTERN if lacking(s, catalog) is None))
     assert len(pattern) == CONTROLLED[dataset]
     chosen = methods(grounded=True)
     ids = SemanticIds(np.repeat(np.arange(256)[:, None], 3, axis=1), (256, 256, 256))
-    tiger = chosen["tiger"].model
-    assert isinstance(tiger, TigerConfig)
-    found = {"tiger": _size(Tiger(replace(tiger, embedding_start="random"), ids))}
+    tiger = cast(TigerConfig, chosen["tiger"].model)
+    counts = {"tiger": _size(Tiger(replace(tiger, embedding_start="random"), ids))}
+    grounded_width = LEVEL_WIDTH * len(ids.codebook_sizes) + FRAME_WIDTH
     for name, method in chosen.items():
         fusion = method.fusion
+        if method.mixed_scores:
+            counts[name] = 0
         if fusion is None or method.model.kind != "tiger" or fusion.without > len(pattern):
             continue
-        if fusion.kind == "scores":
-            found[name] = 0
-            continue
-        width = WORDS + (
-            LEVEL_WIDTH * len(ids.codebook_sizes) + FRAME_WIDTH if fusion.grounded else 0
-        )
-        found[name] = _size(build_fusion(fusion, pattern, width, tiger.dim, tiger.layers))
+        width = WORDS + grounded_width * fusion.grounded
+        module = build_fusion(fusion, pattern, width, tiger.dim, tiger.layers)
+        counts[name] = _size(cast("nn.Module", module))
         if fusion.alignment:
-            found[name] += _size(Alignment(tiger.dim, fusion.alignment, fusion.temperature))
-    return found
+            counts[name] += _size(Alignment(tiger.dim, fusion.alignment, fusion.temperature))
+    return counts
 
 
-def _size(module: Any) -> int:
+def _size(module: "nn.Module") -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+@click.command()
+@study.results_option
+def command(results: Path) -> None:
+    for dataset, counts in measure(results).items():
+        for name, parameters in counts.items():
+            click.echo(f"{dataset:8} {name:28} {parameters:>10,}")

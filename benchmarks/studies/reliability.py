@@ -8,95 +8,104 @@ that file alone.
 import json
 import os
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import click
+
+from benchmarks.studies import study
 from benchmarks.suite.collect import RESULTS
+from benchmarks.tables.table import Page, Table
 from scoter.errors import ConfigError
 from scoter.storage.store import git_commit
 
 FILE = "reliability.json"
 COMMAND = "python -m benchmarks reliability --only"
 
-# Name -> the module that measures it, in the order of the page.
-SECTIONS: dict[str, str] = {
-    "kills": "benchmarks.faults.kills",
-    "faults": "benchmarks.faults.faults",
-    "fuzz": "benchmarks.faults.fuzz",
-    "determinism": "benchmarks.faults.determinism",
-    "scale": "benchmarks.scale.scale",
-}
+HARNESS = Path(__file__).parents[2] / "tests" / "faults"
+
+# Section -> the module of HARNESS that measures it, in the order of the page.
+SECTIONS = {name: name for name in ("kills", "faults", "fuzz", "determinism")}
+SECTIONS["scale"] = "million_items"
 
 
 @dataclass(frozen=True)
 class Section:
-    """One table of the page. `said` is what stands above it, `notes` below; `passed` is whether
-    nothing went wrong."""
+    """One table of the page."""
 
     title: str
-    said: str
+    said: str  # above the table
     columns: Sequence[str]
     rows: Sequence[Sequence[str | int | float]]
-    passed: bool
-    notes: Sequence[str] = ()
+    passed: bool  # nothing went wrong
+    notes: Sequence[str] = ()  # below the table
 
 
 def measure(names: Sequence[str], results: Path = RESULTS, **options: Any) -> dict[str, Section]:
-    """Measure these sections (all of them where none is named) and keep each as soon as it is
-    there.
-
-    Args:
-        options: for the section's `measure`: `quick` for a fraction of the trials, or what one
-            section alone takes.
-
-    Raises:
-        ConfigError: a name that is no section.
-    """
+    """Measure these sections, or all where none is named; `options` go to each one's `measure`."""
     if unknown := [name for name in names if name not in SECTIONS]:
-        raise ConfigError(
-            f"--only {unknown[0]!r} is no section; choose from: {', '.join(SECTIONS)}"
-        )
+        known = ", ".join(SECTIONS)
+        raise ConfigError(f"--only {unknown[0]!r} is no section; choose from: {known}")
     results.mkdir(parents=True, exist_ok=True)
     found = {}
     for name in names or SECTIONS:
-        found[name] = import_module(SECTIONS[name]).measure(**options)
+        found[name] = _module(SECTIONS[name]).measure(**options)
         keep(name, found[name], results)
     return found
+
+
+def _module(name: str) -> ModuleType:
+    if not (HARNESS / f"{name}.py").exists():
+        raise ConfigError(f"{HARNESS} has no {name}.py; run from a checkout with its tests")
+    if str(HARNESS) not in sys.path:
+        sys.path.insert(0, str(HARNESS))
+    return import_module(name)
 
 
 def keep(name: str, section: Section, results: Path = RESULTS) -> None:
     """Put a section into the results, in place of what stood there."""
     path = results / FILE
-    kept = json.loads(path.read_text()) if path.exists() else {}
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    kept[name] = {**asdict(section), "commit": git_commit(), "machine": machine}
-    path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    study.put(path, name, {**asdict(section), "commit": git_commit(), "machine": machine})
 
 
-def tables_of(results: Path = RESULTS) -> dict[str, str]:
+def pages(results: Path = RESULTS) -> dict[str, Page]:
     """Every kept section, in the order of the page."""
     kept = json.loads((results / FILE).read_text())
-    return {name: as_markdown(name, kept[name]) for name in SECTIONS if name in kept}
+    return {name: page(name, kept[name]) for name in SECTIONS if name in kept}
 
 
-def as_markdown(name: str, section: Mapping[str, Any]) -> str:
+def page(name: str, section: Mapping[str, Any]) -> Page:
     """One section with its table, and the command that measures it again."""
-    lines = [f"## {section['title']}", "", section["said"], ""]
-    lines += ["| " + " | ".join(section["columns"]) + " |", "|" + "---|" * len(section["columns"])]
-    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in section["rows"]]
-    lines += ["", *(f"- {note}" for note in section["notes"])]
+    rows = [[_cell(value) for value in row] for row in section["rows"]]
+    columns = section["columns"]
     verdict = "All of it passed" if section["passed"] else "**Not all of it passed**"
-    lines.append(
-        f"- {verdict} at commit `{section['commit'][:12]}`; {section['machine']}. Again: "
-        f"`{COMMAND} {name}`"
-    )
-    return "\n".join(lines) + "\n"
+    made = f"at commit `{section['commit'][:12]}`; {section['machine']}"
+    again = f"{verdict} {made}. Again: `{COMMAND} {name}`"
+    table = Table(columns, rows, "l" * len(columns))
+    return Page([f"## {section['title']}", section["said"], table, (*section["notes"], again)])
 
 
 def _cell(value: str | int | float) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else value.replace("|", "\\|")
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+@click.command()
+@click.option("--only", multiple=True, metavar="SECTION", help="Repeatable [default: all].")
+@click.option("--quick", is_flag=True, help="A fraction of the trials; for a first look.")
+@click.option("--kills", type=click.IntRange(1), help="With --only kills: how many [default: 50].")
+@study.results_option
+def command(only: tuple[str, ...], quick: bool, kills: int | None, results: Path) -> None:
+    options = {"quick": quick} | ({} if kills is None else {"kills": kills})
+    sections = measure(only, results, **options)
+    for name in sections:
+        click.echo(pages(results)[name].markdown())
+    if not all(section.passed for section in sections.values()):
+        raise SystemExit(1)

@@ -1,260 +1,218 @@
-"""How much a dataset's numbers hang on what nobody chose: ties in time, who is tested, and the step
-from validation to test.
+"""How sensitive a dataset's numbers are to ties in time, to who is tested, and to the test split.
 
-Buckets and the drop come from the kept ranks of every collected method, so nothing is run again.
-Ties need data preparation and training again, so they are measured with cheap methods alone:
-popularity, and SASRec with a full softmax at a few epochs. `results/sensitivity.json` holds the
-rows, one entry for each dataset.
+Buckets and the drop from validation to test come from the kept ranks of every collected method, so
+nothing is run again. Ties need data preparation and training again, so only cheap methods are
+measured: popularity, and SASRec with a full softmax at a few epochs. `results/sensitivity.json`
+holds one entry for each dataset.
 """
 
-import json
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+import click
 import numpy as np
 from jaxtyping import Int
 
+from benchmarks.studies import study
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS, load_rows, ranks_path
-from benchmarks.tables.sensitivity_page import BUCKETS, FILE, METRICS
-from scoter.config import (
-    DataConfig,
-    Experiment,
-    MethodConfig,
-    PopularityConfig,
-    SasrecConfig,
-    TrainingConfig,
-)
+from benchmarks.tables.sensitivity_page import BUCKETS, FILE, METRICS, page
+from scoter import config
+from scoter.config import DataConfig, MethodConfig
 from scoter.data.datasets import open_dataset
 from scoter.data.split import leave_one_out, shuffle_ties
+from scoter.errors import DataError
 from scoter.evaluation.evaluator import Evaluator, load_user_metrics
 from scoter.evaluation.metrics import mean_metrics, per_user
 from scoter.evaluation.significance import bootstrap_mean, paired_bootstrap
 from scoter.storage.store import Store, git_commit
-from scoter.types import Catalog, InteractionLog, Split
+from scoter.types import Catalog, InteractionLog, Part, Rankings, Split
 
+SPLITS: tuple[Part, ...] = ("valid", "test")
 Say = Callable[[str], None]
 
 
-def main(
-    dataset: str,
-    results: Path = RESULTS,
-    *,
-    data: Path | None = None,
-    store: Path | None = None,
-    draws: int = 5,
-    sasrec_epochs: int = 0,
-    say: Say = print,
-) -> dict[str, Any]:
-    """Measure a dataset, put it beside the others in `results/sensitivity.json`, and return what
-    was measured.
+@dataclass(frozen=True)
+class TieDraws:
+    """How ties are drawn, and what is trained on each draw."""
 
-    `sasrec_epochs` trains SASRec once for each draw of ties and once as prepared; 0 leaves it out.
-    """
-    opened = open_dataset(DataConfig(dataset), data)
+    draws: int = 5  # random orders of the interactions of one time
+    sasrec_epochs: int = 0  # SASRec's on each draw; 0 leaves it out
+    store: Path | None = None  # folder of artefacts
+    data: Path | None = None  # prepared folder, or one that holds the datasets
+    say: Say = print  # told of training's progress
+
+
+def measure(dataset: str, results: Path = RESULTS, given: TieDraws = TieDraws()) -> Row:
+    """Measure a dataset and put it beside the others in `sensitivity.json`."""
+    opened = open_dataset(DataConfig(dataset), given.data)
     split = leave_one_out(opened.log)
-    measured = {
-        "commit": git_commit(),
-        "buckets": buckets(split, opened.catalog, dataset, results),
-        "drop": drop(dataset, results),
-        "ties": ties(opened.log, opened.catalog, dataset, draws, sasrec_epochs, store, data, say),
-    }
-    path = results / FILE
-    kept = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**kept, dataset: measured}, indent=1, sort_keys=True) + "\n")
+    measured: Row = {"commit": git_commit(), "drop": drop(dataset, results)}
+    measured["buckets"] = buckets(split, opened.catalog, dataset, results)
+    measured["ties"] = ties(opened.log, opened.catalog, dataset, given)
+    study.put(results / FILE, dataset, measured)
     return measured
 
 
-def buckets(split: Split, catalog: Catalog, dataset: str, results: Path) -> list[dict[str, Any]]:
-    """Recall@10 on test of every collected method, by length of the history, by training events of
-    the target, and by whether the target stands in the history already; the last where some do.
+@dataclass(frozen=True)
+class Ranks:
+    """The collected ranks of a method on a dataset."""
 
-    A target without a training event is cold: nobody's training history holds it.
+    results: Path
+    dataset: str
+    method: str
+    seeds: tuple[int, ...]
+
+    @classmethod
+    def collected(cls, dataset: str, results: Path) -> "list[Ranks]":
+        """Those of every method that has ranks."""
+        rows, seeds_of = load_rows(results), dict[str, list[int]]()
+        pairs = {(row["method"], row["seed"]) for row in rows if row["dataset"] == dataset}
+        for method, seed in sorted(pairs):
+            if ranks_path(results, dataset, method, seed, "test").exists():
+                seeds_of.setdefault(method, []).append(seed)
+        return [cls(results, dataset, method, tuple(seeds)) for method, seeds in seeds_of.items()]
+
+    def values(self, part: Part, metric: str, users: np.ndarray | None = None) -> np.ndarray:
+        """A metric of every user, averaged over the seeds; the ranks must be those of `users`."""
+        names = (self.results, self.dataset, self.method)
+        kept = [load_user_metrics(ranks_path(*names, seed, part)) for seed in self.seeds]
+        if users is not None and not all(np.array_equal(ranks.users, users) for ranks in kept):
+            problem = f"the ranks of {self.method} are not of the users of this {self.dataset}"
+            raise DataError(f"{problem}; point --data at the data that it ran on")
+        return np.mean([per_user(ranks, metric) for ranks in kept], axis=0)
+
+
+def buckets(split: Split, catalog: Catalog, dataset: str, results: Path) -> list[Row]:
+    """Test Recall@10 of every collected method in buckets of users.
+
+    Buckets are by length of the history, by training interactions of the target (none: it is cold),
+    and, where some targets are in the history already, by whether they are.
     """
     histories, targets = split.histories("test"), split.test.items
-    counts = np.bincount(split.train.items, minlength=catalog.item_count)[targets]
-    repeats = np.array(
-        [targets[row] in histories.sequence(row) for row in range(len(targets))], int
-    )
-    numbers_of = {
-        "history": histories.lengths,
-        "popularity": counts,
-        **({"repeat": repeats} if repeats.any() else {}),
-    }
+    training = np.bincount(split.train.items, minlength=catalog.item_count)
+    repeats = [targets[row] in histories.sequence(row) for row in range(len(targets))]
+    numbers_of = {"history": histories.lengths, "popularity": training[targets]}
+    if any(repeats):
+        numbers_of["repeat"] = np.array(repeats, int)
     rows = []
-    for method, seeds in _methods(dataset, results).items():
-        values = _values(dataset, method, seeds, "test", "recall@10", results, split.test.users)
+    for ranks in Ranks.collected(dataset, results):
+        values = ranks.values("test", "recall@10", split.test.users)
         for kind, numbers in numbers_of.items():
             for low, high in BUCKETS[kind][1]:
                 inside = bucket(numbers, low, high)
                 if inside.any():
-                    found = asdict(bootstrap_mean(values[inside], seed=0))
-                    about = {
-                        "method": method,
-                        "kind": kind,
-                        "low": low,
-                        "high": high,
-                        "users": int(inside.sum()),
-                    }
-                    rows.append({**about, "recall@10": found})
+                    row: Row = {"method": ranks.method, "kind": kind, "low": low, "high": high}
+                    row["users"] = int(inside.sum())
+                    row["recall@10"] = asdict(bootstrap_mean(values[inside], seed=0))
+                    rows.append(row)
     return rows
 
 
 def bucket(numbers: Int[np.ndarray, " users"], low: int, high: int | None) -> np.ndarray:
-    """Which users' numbers lie in [low, high]; without an upper end where `high` is None.
+    """Which users' numbers lie in [low, high]; None is no upper end.
 
-    Example:
-        >>> (
-        ...     bucket(np.array([0, 3, 9]), 1, 4).tolist(),
-        ...     bucket(np.array([0, 3, 9]), 5, None).tolist(),
-        ... )
-        ([False, True, False], [False, False, True])
+    >>> bucket(np.array([0, 3, 9]), 1, 4).tolist(), bucket(np.array([0, 9]), 5, None).tolist()
+    ([False, True, False], [False, True])
     """
     return (numbers >= low) & (numbers <= (np.inf if high is None else high))
 
 
-def drop(dataset: str, results: Path) -> list[dict[str, Any]]:
-    """Test minus validation of every collected method, paired by user: how far numbers fall on what
-    was not selected by."""
+def drop(dataset: str, results: Path) -> list[Row]:
+    """Test minus validation of every collected method, paired by user."""
     rows = []
-    for method, seeds in _methods(dataset, results).items():
+    for ranks in Ranks.collected(dataset, results):
         for metric in METRICS:
-            valid, test = (
-                _values(dataset, method, seeds, part, metric, results) for part in ("valid", "test")
-            )
-            means = {"valid": float(valid.mean()), "test": float(test.mean())}
-            found = asdict(paired_bootstrap(test, valid, seed=0))
-            rows.append(
-                {
-                    "method": method,
-                    "seeds": len(seeds),
-                    "metric": metric,
-                    **means,
-                    "difference": found,
-                }
-            )
+            valid, test = (ranks.values(part, metric) for part in SPLITS)
+            row: Row = {"method": ranks.method, "seeds": len(ranks.seeds), "metric": metric}
+            row |= {"valid": float(valid.mean()), "test": float(test.mean())}
+            rows.append({**row, "difference": asdict(paired_bootstrap(test, valid, seed=0))})
     return rows
 
 
-def ties(
-    log: InteractionLog,
-    catalog: Catalog,
-    dataset: str,
-    draws: int,
-    sasrec_epochs: int,
-    store: Path | None,
-    data: Path | None,
-    say: Say,
-) -> dict[str, Any] | None:
-    """Both metrics as prepared and with ties of time in random order, each draw prepared, trained
-    and evaluated again.
+def ties(log: InteractionLog, catalog: Catalog, dataset: str, given: TieDraws) -> Row | None:
+    """Both metrics as prepared, and with ties of time in random order.
 
-    None where the data has no times. `other_targets` is the share of users whose test target is
-    another item then.
+    Each draw is prepared, trained and evaluated again. `other_targets` is the share of users whose
+    test target is another item then. None where the data has no times.
     """
     if log.times is None:
         return None
-    methods = {"popularity": MethodConfig(PopularityConfig())}
-    if sasrec_epochs:
-        budget = TrainingConfig(epochs=sasrec_epochs, evaluate_every=sasrec_epochs)
-        methods["sasrec-ce"] = MethodConfig(SasrecConfig(loss="ce"), budget)
+    methods = {"popularity": MethodConfig(config.PopularityConfig())}
+    if given.sasrec_epochs:
+        epochs = given.sasrec_epochs
+        budget = config.TrainingConfig(epochs=epochs, evaluate_every=epochs)
+        methods["sasrec-ce"] = MethodConfig(config.SasrecConfig(loss="ce"), budget)
     before = leave_one_out(log).test.items
     rows = []
-    for draw in (None, *range(draws)):
+    for draw in (None, *range(given.draws)):
         shuffled = log if draw is None else shuffle_ties(log, draw)
-        other = float(np.mean(leave_one_out(shuffled).test.items != before))
-        found = _trained_again(shuffled, catalog, dataset, draw, methods, store, data, say)
-        rows += [
-            {"draw": draw, "method": name, "other_targets": other, **metrics}
-            for name, metrics in found.items()
-        ]
-    within = np.repeat(np.arange(log.user_count), log.lengths)
-    tied = (np.diff(log.times) == 0) & (np.diff(within) == 0)
-    return {
-        "share_of_tied_steps": float(tied.sum() / max(1, (np.diff(within) == 0).sum())),
-        "epochs": sasrec_epochs,
-        "rows": rows,
-    }
+        moved = float(np.mean(leave_one_out(shuffled).test.items != before))
+        order = Order(dataset, shuffled, catalog, draw)
+        for name, method in methods.items():
+            row: Row = {"draw": draw, "method": name, "other_targets": moved}
+            for part, ranked in _rankings(order, name, method, given).items():
+                measured = Evaluator().evaluate(ranked, leave_one_out(shuffled).targets(part))
+                prefix = "valid " if part == "valid" else ""
+                means = mean_metrics(measured, METRICS)
+                row |= {prefix + metric: value for metric, value in means.items()}
+            rows.append(row)
+    neighbours = np.diff(np.repeat(np.arange(log.user_count), log.lengths)) == 0
+    tied = (np.diff(log.times) == 0) & neighbours
+    share = float(tied.sum() / max(1, neighbours.sum()))
+    return {"share_of_tied_steps": share, "epochs": given.sasrec_epochs, "rows": rows}
 
 
-def _trained_again(
-    log: InteractionLog,
-    catalog: Catalog,
-    dataset: str,
-    draw: int | None,
-    methods: Mapping[str, MethodConfig],
-    store: Path | None,
-    data: Path | None,
-    say: Say,
-) -> dict[str, dict[str, float]]:
-    """Metrics of each method on one order of the events, those of validation by name; trained
-    through the store, to resume."""
+@dataclass(frozen=True, eq=False)
+class Order:
+    """A dataset with its interactions in one order."""
+
+    dataset: str
+    log: InteractionLog
+    catalog: Catalog
+    draw: int | None  # None: as prepared
+
+
+def _rankings(
+    order: Order, name: str, method: MethodConfig, given: TieDraws
+) -> dict[Part, Rankings]:
     from scoter.data.prepared import save_prepared
     from scoter.models.backbones.popularity import Popularity
     from scoter.stages import data as stages
     from scoter.stages import models, networks
-    from scoter.stages.context import PARTS, Context
+    from scoter.stages.context import Context
 
-    split, found = leave_one_out(log), {}
-    for name, method in methods.items():
-        if method.model.kind == "popularity":
-            model = Popularity(split.train, catalog.item_count)
-            rankings = {part: model.recommend(split.histories(part), 20) for part in PARTS}
-        else:
-            experiment = Experiment(f"{dataset}-ties", DataConfig(dataset), {name: method})
-            context = Context(experiment, Store(store), 0, say)
-            prepared = stages.prepare(context, data)
-            if draw is not None:
-                context = replace(
-                    context,
-                    experiment=replace(experiment, data=DataConfig(f"{dataset}-ties-{draw}")),
-                )
-                with tempfile.TemporaryDirectory() as folder:
-                    save_prepared(log, catalog, Path(folder))
-                    prepared = stages.prepare(context, Path(folder))
-            trained = models.train(context, name, method, prepared, None, None)
-            ranked = models.rank(context, method, trained, prepared, None, None)
-            rankings = {part: networks.open_rankings(ranked, part) for part in PARTS}
-        metrics = {
-            part: mean_metrics(Evaluator().evaluate(rankings[part], split.targets(part)), METRICS)
-            for part in PARTS
-        }
-        found[name] = {
-            **metrics["test"],
-            **{f"valid {metric}": value for metric, value in metrics["valid"].items()},
-        }
-    return found
+    if method.model.kind == "popularity":
+        split = leave_one_out(order.log)
+        model = Popularity(split.train, order.catalog.item_count)
+        return {part: model.recommend(split.histories(part), 20) for part in SPLITS}
+    drawn = "" if order.draw is None else f"-ties-{order.draw}"
+    data = DataConfig(order.dataset + drawn)
+    experiment = config.Experiment(f"{order.dataset}-ties", data, {name: method})
+    context = Context(experiment, Store(given.store), 0, given.say)
+    if order.draw is None:
+        prepared = stages.prepare(context, given.data)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            save_prepared(order.log, order.catalog, Path(folder))
+            prepared = stages.prepare(context, Path(folder))
+    inputs = networks.Inputs(prepared)
+    ranked = models.rank(context, method, models.train(context, name, method, inputs), inputs)
+    return {part: networks.open_rankings(ranked, part) for part in SPLITS}
 
 
-def _methods(dataset: str, results: Path) -> dict[str, list[int]]:
-    """The collected methods of a dataset that have ranks, with their seeds."""
-    found: dict[str, list[int]] = {}
-    for method, seed in sorted(
-        {(row["method"], row["seed"]) for row in load_rows(results) if row["dataset"] == dataset}
-    ):
-        if ranks_path(results, dataset, method, seed, "test").exists():
-            found.setdefault(method, []).append(seed)
-    return found
-
-
-def _values(
-    dataset: str,
-    method: str,
-    seeds: list[int],
-    part: str,
-    metric: str,
-    results: Path,
-    users: np.ndarray | None = None,
-) -> np.ndarray:
-    """A metric of every user, averaged over the seeds."""
-    from scoter.errors import DataError
-
-    kept = [load_user_metrics(ranks_path(results, dataset, method, seed, part)) for seed in seeds]
-    if users is not None and not all(np.array_equal(one.users, users) for one in kept):
-        raise DataError(
-            f"the ranks of {method} are not of the users of this {dataset}; point --data at the "
-            f"data that it ran on"
-        )
-    return np.mean([per_user(one, metric) for one in kept], axis=0)
+@click.command()
+@study.dataset_option
+@study.data_option
+@study.store_option
+@study.option("--draws", type=click.IntRange(2), default=5, help="Random orders of ties in time.")
+@study.option("--sasrec-epochs", "epochs", type=click.IntRange(0), default=0, help="Of each draw.")
+@study.results_option
+def command(
+    dataset: str, data: Path | None, store: Path | None, draws: int, epochs: int, results: Path
+) -> None:
+    say = click.echo if epochs else lambda line: None
+    given = TieDraws(draws, epochs, store, data, say)
+    click.echo(page(measure(dataset, results, given)).markdown())

@@ -1,117 +1,38 @@
-"""What an old chain is worth: recall of a held-in target by chains written 0, 1, 2, 5 and 10
-purchases before it.
+"""Recall of a held-in target by chains that are 0, 1, 2, 5 and 10 interactions old.
 
-The same shoppers are measured at every age, so that ages differ in nothing else: their last
-training item is the target, and a chain of age a is written, by the catalogue reasoner, from what
-comes a purchases before the end of the rest. Only those with more than ten purchases besides can
-take part, who are the busier ones. The probe is the linear one of
-`scoter.reasoning.discovery.validate`: it orders ages, it is not what a trained recommender reaches.
-No validation or test event is looked at.
-
-`results/staleness.json` also says how old the chains are that validation would read at each
+The same users are measured at every age, so that ages differ in nothing else. Their last training
+item is the target, and the catalogue reasoner writes a chain of age a from all but the last a of
+the items before it. Only users with more than ten such items take part. The probe is the linear one
+of `scoter.reasoning.discovery.validate`: it orders ages, but a trained recommender reaches other
+recalls. `staleness.json` also holds the ages of the chains that validation would read at each
 distance between anchors.
 """
 
-import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+import click
 import numpy as np
 
+from benchmarks.studies import study
+from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from scoter.errors import ConfigError
+from scoter.reasoning.discovery.validate import EmbeddedSteps, Encode, ground, wilson
 from scoter.seeding import derive_seed
 from scoter.storage.store import git_commit
 from scoter.types import Catalog, ReasoningPattern, Split
 
+FILE = "staleness.json"
 AGES = (0, 1, 2, 5, 10)
 DISTANCES = (2, 3, 5, 10)
 DEPTH = 10
 
 
-def measure(
-    split: Split,
-    catalog: Catalog,
-    pattern: ReasoningPattern,
-    encode: Any,
-    item_vectors: np.ndarray,
-    users: int = 2000,
-    seed: int = 0,
-    ages: tuple[int, ...] = AGES,
-) -> list[dict[str, Any]]:
-    """One row per age: Recall@10 with Wilson's interval, and its paired difference to age 0 with a
-    bootstrap interval.
-
-    Raises:
-        ConfigError: fewer than eight shoppers have a history long enough for the oldest chain.
-    """
-    from scoter.evaluation.significance import paired_bootstrap
-    from scoter.reasoning.catalogue.reasoner import CatalogReasoner
-    from scoter.reasoning.catalogue.statistics import FoldedStatistics
-    from scoter.reasoning.catalogue.view import look
-    from scoter.reasoning.discovery.validate import EmbeddedSteps, ground, wilson
-
-    able = np.flatnonzero(split.train.lengths >= max(ages) + 2)
-    if len(able) < 8:
-        raise ConfigError(
-            f"only {len(able)} shoppers have {max(ages) + 2} training purchases, which chains so "
-            f"old need; use others"
-        )
-    chosen = np.random.default_rng(derive_seed(seed, "staleness")).permutation(able)[:users]
-    lengths, targets = (
-        split.train.lengths[chosen] - 1,
-        split.train.items[split.train.offsets[1:][chosen] - 1],
-    )
-    reasoner = CatalogReasoner(
-        catalog, FoldedStatistics(split.train, catalog.item_count, derive_seed(0, "folds"))
-    )
-    hits = {}
-    for age in ages:
-        steps = EmbeddedSteps(reasoner, look(split, chosen, lengths - age), encode)
-        hits[age] = ground(steps.of(pattern), item_vectors, targets, seed) <= DEPTH
-    rows = []
-    for age in ages:
-        recall = asdict(wilson(hits[age]))
-        lost = paired_bootstrap(hits[age].astype(float), hits[ages[0]].astype(float), seed=seed)
-        differs = {"mean": float(lost.mean), "low": float(lost.low), "high": float(lost.high)}
-        rows.append({"age": age, "recall": recall, f"difference to age {ages[0]}": differs})
-    return rows
-
-
-def ages_read(split: Split, distance: int) -> dict[str, float]:
-    """Share of validation histories without a chain, and the mean age of the others' chains, with
-    anchors so far apart.
-
-    Example:
-        >>> from scoter.types import InteractionLog, Targets
-        >>> log, both = (
-        ...     InteractionLog(np.arange(5), np.array([0, 1, 5]), ("a", "b")),
-        ...     np.array([0, 1]),
-        ... )
-        >>> ages_read(Split(log, Targets(both, both), Targets(both, both)), distance=3)
-        {'distance': 3, 'chains': 1, 'share_without': 0.5, 'mean_age': 1.0}
-    """
-    from scoter.reasoning.chains.prefixes import AnchorTable, PrefixPolicy
-
-    users, prefix_lengths = PrefixPolicy(distance).rows(split, np.arange(split.train.user_count))
-    read = split.train.lengths[split.valid.users]
-    found = AnchorTable(users, prefix_lengths).latest(split.valid.users, read)
-    old = (read - prefix_lengths[np.maximum(found, 0)])[found >= 0] if len(users) else np.zeros(0)
-    mean = float(old.mean()) if len(old) else float("nan")
-    return {
-        "distance": distance,
-        "chains": len(users),
-        "share_without": float((found < 0).mean()),
-        "mean_age": mean,
-    }
-
-
-def main(
-    dataset: str = "beauty", users: int = 2000, seed: int = 0, results: Path = RESULTS
-) -> dict[str, Any]:
-    """Measure a dataset, write `results/staleness.json` and return what stands in it."""
+def measure(dataset: str, users: int = 2000, seed: int = 0, results: Path = RESULTS) -> Row:
+    """Measure a dataset; write `staleness.json` and return it."""
     from scoter.config import DataConfig, TextConfig
     from scoter.data.datasets import open_dataset
     from scoter.data.split import leave_one_out
@@ -120,33 +41,96 @@ def main(
     from scoter.storage import sentence_vectors as text
     from scoter.storage.store import Store
 
-    began = time.process_time()
-    found = open_dataset(DataConfig(dataset))
-    split, config = leave_one_out(found.log), TextConfig()
-    pattern, cache = hand_written_pattern(found.catalog), Store().root / "sentences"
-    vectors = text.encode(
-        text.item_texts(found.catalog, text_fields(found.catalog, config.fields)), config, cache
-    )
-    rows = measure(
-        split,
-        found.catalog,
-        pattern,
-        lambda texts: text.encode(texts, config, cache),
-        vectors,
-        users,
-        seed,
-    )
+    began, cache, config = time.process_time(), Store().root / "sentences", TextConfig()
+    data = open_dataset(DataConfig(dataset))
+    split, pattern = leave_one_out(data.log), hand_written_pattern(data.catalog)
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        return text.encode(texts, config, cache)
+
+    vectors = encode(text.item_texts(data.catalog, text_fields(data.catalog, config.fields)))
+    rows = recall_by_age(split, data.catalog, pattern, encode, vectors, users, seed)
     result = {
         "dataset": dataset,
         "commit": git_commit(),
         "seed": seed,
-        "reasoner": "catalog-reasoner (symbolic)",
+        "reasoner": study.REASONER,
         "pattern": [step.label() for step in pattern.steps],
         "metric": f"recall@{DEPTH} of the linear probe on held-in targets",
         "rows": rows,
         "anchors": [ages_read(split, distance) for distance in DISTANCES],
         "cpu_seconds": time.process_time() - began,
     }
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "staleness.json").write_text(json.dumps(result, indent=1) + "\n")
+    study.write(results / FILE, result)
     return result
+
+
+def recall_by_age(
+    split: Split,
+    catalog: Catalog,
+    pattern: ReasoningPattern,
+    encode: Encode,
+    item_vectors: np.ndarray,
+    users: int = 2000,
+    seed: int = 0,
+    ages: Sequence[int] = AGES,
+) -> list[Row]:
+    """Recall@10 at each age with Wilson's interval, and its paired difference to the first age."""
+    from scoter.evaluation.significance import paired_bootstrap
+    from scoter.reasoning.catalogue.reasoner import CatalogReasoner
+    from scoter.reasoning.catalogue.statistics import FoldedStatistics
+    from scoter.reasoning.catalogue.view import look
+
+    least = max(ages) + 2
+    able = np.flatnonzero(split.train.lengths >= least)
+    if len(able) < 8:
+        short = f"only {len(able)} users have {least} training interactions"
+        raise ConfigError(f"{short}, which chains so old need; use other ages")
+    chosen = np.random.default_rng(derive_seed(seed, "staleness")).permutation(able)[:users]
+    lengths, ends = split.train.lengths[chosen] - 1, split.train.offsets[1:][chosen]
+    targets = split.train.items[ends - 1]
+    statistics = FoldedStatistics(split.train, catalog.item_count, derive_seed(0, "folds"))
+    reasoner, hits = CatalogReasoner(catalog, statistics), {}
+    for age in ages:
+        steps = EmbeddedSteps(reasoner, look(split, chosen, lengths - age), encode)
+        hits[age] = ground(steps.of(pattern), item_vectors, targets, seed) <= DEPTH
+    rows, fresh = [], hits[ages[0]].astype(float)
+    for age in ages:
+        lost = asdict(paired_bootstrap(hits[age].astype(float), fresh, seed=seed))
+        row = {"age": age, "recall": asdict(wilson(hits[age]))}
+        rows.append({**row, f"difference to age {ages[0]}": lost})
+    return rows
+
+
+def ages_read(split: Split, distance: int) -> Row:
+    """Share of validation histories without a chain, and the mean age of the others' chains.
+
+    Anchors, the prefixes that have a chain, are `distance` interactions apart.
+
+    >>> from scoter.types import InteractionLog, Targets
+    >>> log = InteractionLog(np.arange(5), np.array([0, 1, 5]), ("a", "b"))
+    >>> both = Targets(np.array([0, 1]), np.array([0, 1]))
+    >>> ages_read(Split(log, both, both), distance=3)
+    {'distance': 3, 'chains': 1, 'share_without': 0.5, 'mean_age': 1.0}
+    """
+    from scoter.reasoning.chains.prefixes import AnchorTable, PrefixPolicy
+
+    users, prefix_lengths = PrefixPolicy(distance).rows(split, np.arange(split.train.user_count))
+    read = split.train.lengths[split.valid.users]
+    rows = AnchorTable(users, prefix_lengths).latest(split.valid.users, read)
+    ages = (read - prefix_lengths[np.maximum(rows, 0)])[rows >= 0] if len(users) else np.zeros(0)
+    mean, without = float(ages.mean()) if len(ages) else float("nan"), float((rows < 0).mean())
+    return {"distance": distance, "chains": len(users), "share_without": without, "mean_age": mean}
+
+
+@click.command()
+@study.dataset_option
+@study.users_option(2000)
+@study.seed_option
+@study.results_option
+def command(dataset: str, users: int, seed: int, results: Path) -> None:
+    for row in measure(dataset, users, seed, results)["rows"]:
+        recall = "recall@10 {mean:.4f} [{low:.4f}, {high:.4f}] of {users} users"
+        name, lost = list(row.items())[-1]
+        recall = recall.format(**row["recall"])
+        click.echo(f"age {row['age']:2}: {recall}, {name} {study.interval(lost)}")

@@ -1,84 +1,54 @@
-"""One cell in a process of its own, so that its peak memory and CPU seconds are its own:
-`python -m benchmarks.suite.cell JSON`.
+"""One cell in its own process, so that peak memory and CPU seconds are those of the cell.
 
-Prints the folder of the finished run as a JSON string, since any encoding can hold one. A kill at
-any moment loses at most the last minute of training.
+`python -m benchmarks.suite.cell JSON` prints the folder of the finished run as a JSON string, since
+any encoding can hold one.
 """
 
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.suite.cells import Budget, Cell, experiment_of
 from scoter.errors import ConfigError, ScoterError
+from scoter.storage.store import Store, git_commit
 
-
-def described(
-    cell: Cell, data: Path | None, store: Path | None, threads: int, device: str = "cpu"
-) -> str:
-    """The JSON that `main` reads."""
-    budget = {"name": cell.budget.name, "share": cell.budget.share}
-    told = {
-        "dataset": cell.dataset,
-        "method": cell.method,
-        "seed": cell.seed,
-        "own": cell.own,
-        "budget": budget,
-    }
-    return json.dumps(
-        {
-            **told,
-            "data": data and str(data),
-            "store": store and str(store),
-            "threads": threads,
-            "device": device,
-        }
-    )
+Say = Callable[[str], None]
 
 
 def main(text: str) -> None:
-    """Run the cell to its end."""
-    told = json.loads(text)
-    cell = Cell(
-        told["dataset"], told["method"], told["seed"], Budget(**told["budget"]), told["own"]
-    )
-    data, store = (Path(told[name]) if told[name] else None for name in ("data", "store"))
+    """Run the cell that `loop.in_process_of_its_own` describes."""
+    job = json.loads(text)
+    cell = Cell(**{**job["cell"], "budget": Budget(**job["cell"]["budget"])})
+    data, store = (Path(job[name]) if job[name] else None for name in ("data", "store"))
     from scoter.cli.options import say, use_threads
-    from scoter.storage.store import Store, git_commit
 
-    # recorded as it is now: what is trained is the code that is loaded, not what is committed
-    # meanwhile
+    # Recorded as it is now: what is trained is the code that is loaded, not a later commit.
     git_commit()
-    use_threads(told["threads"])
-    folder = run_cell(cell, data, Store(store), say, told["device"])
+    use_threads(job["threads"])
+    folder = run_cell(cell, data, Store(store), say, job["device"])
     print(json.dumps(str(folder)), flush=True)
 
 
-def run_cell(cell: Cell, data: Path | None, store: Any, say: Any, device: str = "cpu") -> Path:
+def run_cell(cell: Cell, data: Path | None, store: Store, say: Say, device: str = "cpu") -> Path:
     """The folder of the finished run."""
     if not cell.own:
         from scoter import pipeline
 
-        return pipeline.run(
-            experiment_of(cell), seed=cell.seed, store=store, data_dir=data, say=say, device=device
-        ).path
+        options: dict[str, Any] = {"store": store, "data_dir": data, "device": device}
+        return pipeline.run(experiment_of(cell), seed=cell.seed, say=say, **options).path
     if device != "cpu":
-        raise ConfigError(
-            f"--device {device} is for the suite's methods; {cell.own} chooses its device by itself"
-        )
+        why = f"is for the suite's methods; {cell.own} chooses its device by itself"
+        raise ConfigError(f"--device {device} {why}")
     from benchmarks.suite.own_method import run_own
     from scoter.config import DataConfig, Experiment
     from scoter.stages.context import Context
     from scoter.stages.data import prepare
 
-    context = Context(
-        Experiment(cell.dataset + "-" + cell.method, DataConfig(cell.dataset), {}),
-        store,
-        cell.seed,
-        say,
-    )
+    experiment = Experiment(f"{cell.dataset}-{cell.method}", DataConfig(cell.dataset), {})
+    context = Context(experiment, store, cell.seed, say)
     return run_own(cell.own, context, prepare(context, data)).path
 
 

@@ -1,10 +1,8 @@
-"""What the benchmark consists of: datasets x methods x seeds as constants, in the order of their
-worth.
+"""The cells of the benchmark: datasets x methods x seeds, in the order in which they are run.
 
-A cell is one method on all users of one dataset with one seed. Within one table every method has
-one budget: the epochs that `scoter.experiments` gives it, times the share of its budget. Results of
-a smaller budget are kept under a dataset name of their own (`beauty-quarter`), beside reference
-arms of that same budget, so that nothing is compared across budgets.
+Every method of a table has the epochs that `scoter.experiments` gives it, times the share of its
+budget. Results of a named budget have a dataset name of their own (`beauty-quarter`) and reference
+arms of that budget, so that nothing is compared across budgets.
 """
 
 import re
@@ -14,7 +12,7 @@ from fnmatch import fnmatchcase
 from math import ceil
 from pathlib import Path
 
-from scoter.config import Experiment, TrainingConfig
+from scoter.config import Experiment
 from scoter.data.sources import is_prepared
 from scoter.errors import ConfigError
 from scoter.experiments import CONTROLS, benchmark
@@ -23,54 +21,42 @@ DATASETS = ("beauty", "toys", "sports", "yelp")
 HEADLINE = ("tiger", "tiger-meanpool", "scoter")
 # Mixed scores come first: they are the row to beat, and cost nothing once TIGER is trained.
 BASELINES = (
-    "control-mixed-scores",
-    "popularity",
-    "gru4rec",
-    "sasrec-bce",
-    "sasrec-ce",
+    *("control-mixed-scores", "popularity", "gru4rec", "sasrec-bce", "sasrec-ce"),
     "sasrec-ce-scoter",
 )
 SEEDS = (0, 1, 2)
+# The datasets that have every control, with the steps of their chains. Toys lacks categories.
 CONTROLLED = {"beauty": 14, "toys": 12}
-"""The datasets that have every control, and of how many steps their chains are; Toys has no
-categories to speak of."""
-
-# Datasets whose every method trains for a share of the usual epochs, because time is short; their
-# tables say so.
+# The share of the usual epochs of every method of a dataset, to save time; tables say so.
 SHARES: dict[str, float] = {"toys": 1 / 3, "sports": 1 / 3, "yelp": 1 / 3}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A share of the usual epochs. A budget with a name has tables of its own; `note` is printed
-    below them."""
+    """How long every method of a table trains; `note` is printed below the table."""
 
-    name: str = ""
-    share: float = 1.0
+    name: str = ""  # a budget with a name has tables of its own
+    share: float = 1.0  # of the usual epochs, in (0, 1]
 
     @property
     def note(self) -> str:
-        return (
-            ""
-            if self.share == 1
-            else f"every method has {self.share:.3g} of the suite's usual epochs, rounded up"
-        )
+        if self.share == 1:
+            return ""
+        return f"every method has {self.share:.3g} of the suite's usual epochs, rounded up"
 
 
 QUARTER = Budget("quarter", 0.25)
-NAMED = (QUARTER,)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One method on one dataset with one seed; `own` is the class of a user's method, written
-    `package.module:Class`."""
+    """One method on one dataset with one seed."""
 
     dataset: str
     method: str
     seed: int
     budget: Budget = Budget()
-    own: str = ""
+    own: str = ""  # the class of a user's method, as package.module:Class
 
     @property
     def table(self) -> str:
@@ -85,171 +71,102 @@ class Cell:
 def suite() -> list[Cell]:
     """Every cell, most valuable first.
 
-    Example:
-        >>> [cell.name for cell in suite()[:4]]
-        ['beauty/tiger/0', 'beauty/tiger-meanpool/0', 'beauty/scoter/0', 'toys/tiger/0']
+    >>> [cell.name for cell in suite()[:4]]
+    ['beauty/tiger/0', 'beauty/tiger-meanpool/0', 'beauty/scoter/0', 'toys/tiger/0']
     """
+    first, *others = SEEDS
+    groups = [(name, first, methods) for methods in (HEADLINE, BASELINES) for name in DATASETS]
+    groups += [(name, seed, (*HEADLINE, *BASELINES)) for name in DATASETS for seed in others]
     usual = [
-        *(
-            (dataset, method, SEEDS[0])
-            for methods in (HEADLINE, BASELINES)
-            for dataset in DATASETS
-            for method in methods
-        ),
-        *(
-            (dataset, method, seed)
-            for dataset in DATASETS
-            for seed in SEEDS[1:]
-            for method in (*HEADLINE, *BASELINES)
-        ),
-    ]
-    cells = [
         Cell(dataset, method, seed, Budget(share=SHARES.get(dataset, 1.0)))
-        for dataset, method, seed in usual
+        for dataset, seed, methods in groups
+        for method in methods
     ]
-    controls = [
-        (dataset, method)
-        for dataset in CONTROLLED
+    return usual + [
+        Cell(dataset, method, first, QUARTER)
+        for dataset, steps in CONTROLLED.items()
         for method in (*HEADLINE, *CONTROLS)
-        if _has(dataset, method)
+        if int(method.partition("without-step-")[2] or 0) <= steps
     ]
-    return cells + [Cell(dataset, method, SEEDS[0], QUARTER) for dataset, method in controls]
-
-
-def _has(dataset: str, method: str) -> bool:
-    """Whether there is such an arm: a step can only be left out where there is one."""
-    step = re.fullmatch(r"control-without-step-(\d+)", method)
-    return step is None or int(step[1]) <= CONTROLLED[dataset]
 
 
 def requested(
     data: Path | None = None, methods: Sequence[str] = (), own: str = "", share: float = 1.0
 ) -> list[Cell]:
-    """The cells that a command asks for: of the suite, or of the prepared folder `data`, whose name
-    is the dataset's.
+    """The cells that a command asks for: of the suite, or of the prepared folder `data`.
 
-    A user's class `own` alone, without a prepared folder of one's own, runs on the suite's
-    datasets.
-
-    Raises:
-        ConfigError: options that only make sense with a prepared folder of one's own.
+    The folder's name is the dataset's. Without such a folder, a user's class `own` runs on the
+    suite's datasets.
     """
     if data is not None and is_prepared(data):
-        return cells_for(
-            re.sub(r"[^a-z0-9_-]+", "-", data.resolve().name.lower()).strip("-"),
-            methods,
-            own,
-            share,
-        )
+        dataset = re.sub(r"[^a-z0-9_-]+", "-", data.resolve().name.lower()).strip("-")
+        return cells_for(dataset, methods, own, share)
     if methods or share != 1:
-        raise ConfigError(
-            "--methods and --epochs-share need --data with a prepared folder of your own; use "
-            "--only for the suite"
-        )
-    return (
-        [Cell(name, own_name(own), seed, Budget(), own) for name in DATASETS for seed in SEEDS]
-        if own
-        else suite()
-    )
+        needed = "--methods and --epochs-share need --data with a prepared folder of your own"
+        raise ConfigError(f"{needed}; use --only for the suite")
+    if not own:
+        return suite()
+    return [Cell(name, own_name(own), seed, Budget(), own) for name in DATASETS for seed in SEEDS]
 
 
 def cells_for(
     dataset: str, methods: Sequence[str] = (), own: str = "", share: float = 1.0
 ) -> list[Cell]:
-    """The cells of one dataset, a user's perhaps: some of the suite's methods, and a user's own
-    class `own` if there is one.
-
-    Without `methods`, all of them.
-
-    Raises:
-        ConfigError: a method that does not exist, or a share outside (0, 1].
-    """
+    """The cells of one dataset: some of the suite's methods or all, and a user's class `own`."""
     usual = (*HEADLINE, *BASELINES)
     known = dict.fromkeys((*usual, *CONTROLS))
-    if unknown := [name for name in methods if name not in known]:
-        raise ConfigError(
-            f"--methods {','.join(unknown)!r} is unknown; choose from: {', '.join(known)}"
-        )
+    if unknown := ",".join(name for name in methods if name not in known):
+        raise ConfigError(f"--methods {unknown!r} is unknown; choose from: {', '.join(known)}")
     if not 0 < share <= 1:
         raise ConfigError(f"--epochs-share {share:g} will not do; take more than 0 and at most 1")
     named = [(name, "") for name in methods or usual] + ([(own_name(own), own)] if own else [])
-    return [
-        Cell(dataset, name, seed, Budget(share=share), cls) for seed in SEEDS for name, cls in named
-    ]
+    budget = Budget(share=share)
+    return [Cell(dataset, name, seed, budget, cls) for seed in SEEDS for name, cls in named]
 
 
 def own_name(own: str) -> str:
-    """A user's method among the results: its class `package.module:Class` without the module, in
-    small letters.
-
-    Example:
-        >>> own_name("my_shop.models:ItemKNN")
-        'itemknn'
-    """
+    """A user's method among the results: its class without the module, in small letters."""
     return own.rpartition(":")[2].lower()
 
 
 def chosen(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
-    """The cells that match any of the patterns `dataset/method/seed`; missing parts match all, and
-    `*` is a wildcard.
+    """The cells that match any of the patterns `dataset/method/seed`.
 
-    Raises:
-        ConfigError: a pattern that matches no cell.
+    Missing parts match all, and `*` is a wildcard.
 
-    Example:
-        >>> [cell.name for cell in chosen(suite(), ["toys/scoter"])]
-        ['toys/scoter/0', 'toys/scoter/1', 'toys/scoter/2']
+    >>> [cell.name for cell in chosen(suite(), ["toys/scoter"])]
+    ['toys/scoter/0', 'toys/scoter/1', 'toys/scoter/2']
     """
     kept: set[Cell] = set()
     for pattern in only:
         parts = [*pattern.split("/"), "*", "*"][: max(3, pattern.count("/") + 1)]
-        found = {cell for cell in cells if fnmatchcase(cell.name, "/".join(parts))}
-        if not found:
-            raise ConfigError(
-                f"--only {pattern!r} matches no cell; write dataset/method/seed, `--list` shows "
-                f"them all"
-            )
-        kept |= found
+        matches = {cell for cell in cells if fnmatchcase(cell.name, "/".join(parts))}
+        if not matches:
+            remedy = "write dataset/method/seed, `--list` shows them all"
+            raise ConfigError(f"--only {pattern!r} matches no cell; {remedy}")
+        kept |= matches
     return [cell for cell in cells if not only or cell in kept]
 
 
 def experiment_of(cell: Cell) -> Experiment:
-    """The experiment that makes a cell; at the usual budget it is the one that
-    `scoter run DATASET-METHOD` runs too."""
+    """The experiment of a cell: at the usual budget, that of `scoter run DATASET-METHOD`."""
     made = benchmark(cell.dataset, cell.method)
     if cell.budget.share == 1 and not cell.budget.name:
         return made
-    method = made.methods[cell.method]
-    method = replace(method, training=shortened(method.training, cell.budget.share))
+    method, share = made.methods[cell.method], cell.budget.share
+    usual = method.training
+    epochs, every = (ceil(share * count) for count in (usual.epochs, usual.evaluate_every))
+    training = replace(usual, epochs=epochs, evaluate_every=every)
+    methods = {cell.method: replace(method, training=training)}
     name = f"{cell.table}-{cell.method}"
-    return replace(made, name=name, methods={cell.method: method}, note=cell.budget.note)
-
-
-def shortened(training: TrainingConfig, share: float) -> TrainingConfig:
-    """A share of the epochs, rounded up, and as often validated along the way.
-
-    Example:
-        >>> short = shortened(TrainingConfig(epochs=30, evaluate_every=5), 0.25)
-        >>> short.epochs, short.evaluate_every
-        (8, 2)
-    """
-    return replace(
-        training,
-        epochs=ceil(training.epochs * share),
-        evaluate_every=ceil(training.evaluate_every * share),
-    )
+    return replace(made, name=name, methods=methods, note=cell.budget.note)
 
 
 def table_of(experiment: str, dataset: str) -> str:
     """The dataset's name among the results, from the name of an experiment.
 
-    Example:
-        >>> table_of("beauty-quarter-control-bag", "beauty"), table_of("beauty-tiger", "beauty")
-        ('beauty-quarter', 'beauty')
+    >>> table_of("beauty-quarter-control-bag", "beauty"), table_of("beauty-tiger", "beauty")
+    ('beauty-quarter', 'beauty')
     """
-    named = [
-        f"{dataset}-{budget.name}"
-        for budget in NAMED
-        if experiment.startswith(f"{dataset}-{budget.name}-")
-    ]
-    return named[0] if named else dataset
+    name = f"{dataset}-{QUARTER.name}"
+    return name if experiment.startswith(f"{name}-") else dataset

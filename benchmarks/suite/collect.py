@@ -30,33 +30,30 @@ from scoter.types import UserMetrics
 RESULTS = Path(__file__).parents[1] / "results"
 SPLITS = ("valid", "test")
 KEY = ("dataset", "method", "seed", "split", "metric")
+_NUMBERS = {"seed": "int64", "value": "float64", "epochs": "int64"}
+_NUMBERS |= {"cpu_hours": "float64", "peak_mib": "float64"}
 COLUMNS = (*KEY, "value", "epochs", "cpu_hours", "peak_mib", "run", "commit", "config", "versions")
 
 Row = Mapping[str, Any]
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_@.+-]*")
 _CLEAN_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def collect(run: Path | str | Sequence[Row], results: Path | str = RESULTS) -> pd.DataFrame:
-    """Put a run into `results` and return its rows: the folder of a finished run, or rows (see
-    `COLUMNS`) without ranks.
+    """Put a run (its folder, or rows with `COLUMNS` and no ranks) into `results`; return its rows.
 
-    Every row of the same dataset, method and seed that was there before is replaced, and so are its
-    ranks. `config` and `versions` are JSON text; `cpu_hours` and `peak_mib` (training; NaN where
-    there is none) are hours and MiB.
+    Rows and ranks of the same dataset, method and seed are replaced. `config` and `versions` are
+    JSON text; `cpu_hours` and `peak_mib` (MiB) are those of training, NaN where there is none.
 
     Raises:
         DataError: a dirty or unknown commit, no seed, a run that failed or was made from a sample
-            of the users, or a metric that the run's own ranks do not confirm. Nothing is written
-            then.
+            of the users, or a metric that differs from the run's ranks. Nothing is written then.
     """
     folder = Path(run) if isinstance(run, Path | str) else None
     rows = _rows_of_run(Path(run)) if isinstance(run, Path | str) else list(run)
     _check_rows(rows)
-    groups = {(row["dataset"], row["method"], row["seed"]) for row in rows}
-    ranks = (
-        {method: _ranks_of_run(folder, method, rows) for _, method, _ in groups} if folder else {}
-    )
+    groups = {_group(row) for row in rows}
+    ranks = {name: _ranks_of_run(folder, name, rows) for _, name, _ in groups} if folder else {}
     out = Path(results)
     (out / "ranks").mkdir(parents=True, exist_ok=True)
     with FileLock(out / "main.lock"):
@@ -67,7 +64,7 @@ def collect(run: Path | str | Sequence[Row], results: Path | str = RESULTS) -> p
                 if method in ranks:
                     save_user_metrics(ranks[method][split], path)
         before = load_rows(out) if (out / "main.parquet").exists() else []
-        kept = [row for row in before if (row["dataset"], row["method"], row["seed"]) not in groups]
+        kept = [row for row in before if _group(row) not in groups]
         merged = sorted([*kept, *rows], key=lambda row: tuple(row[name] for name in KEY))
         _frame(merged).to_parquet(out / "main.partial", index=False, compression="zstd")
         os.replace(out / "main.partial", out / "main.parquet")
@@ -77,21 +74,16 @@ def collect(run: Path | str | Sequence[Row], results: Path | str = RESULTS) -> p
 def check_commit(commit: object) -> None:
     """Refuse a commit that is not a clean one: nobody could make its numbers again."""
     if not isinstance(commit, str) or not _CLEAN_COMMIT.fullmatch(commit):
-        raise DataError(
-            f"commit = {commit!r} is not a clean commit; commit your changes and run again from "
-            f"there"
-        )
+        remedy = "commit your changes and run again from there"
+        raise DataError(f"commit = {commit!r} is not a clean commit; {remedy}")
 
 
 def load_rows(results: Path | str = RESULTS) -> list[dict[str, Any]]:
-    """Every collected row, sorted by `KEY`; an absent file is an error that says how to make
-    one."""
+    """Every collected row, sorted by `KEY`; a `DataError` where nothing was collected."""
     path = Path(results) / "main.parquet"
     if not path.exists():
-        raise DataError(
-            f"there is no {path}; collect a finished run first: python -m benchmarks collect "
-            f"RUN_FOLDER"
-        )
+        remedy = "collect a finished run first: python -m benchmarks collect RUN_FOLDER"
+        raise DataError(f"there is no {path}; {remedy}")
     state = path.stat()
     return [dict(row) for row in _rows_of(path, state.st_mtime_ns, state.st_size)]
 
@@ -99,10 +91,8 @@ def load_rows(results: Path | str = RESULTS) -> list[dict[str, Any]]:
 @lru_cache(maxsize=4)
 def _rows_of(path: Path, changed: int, size: int) -> list[dict[str, Any]]:
     """The rows of a file that has not changed since: tables ask for them a hundred times."""
-    return [
-        {str(name): value for name, value in row.items()}
-        for row in pd.read_parquet(path).to_dict("records")
-    ]
+    rows = pd.read_parquet(path).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def ranks_path(results: Path | str, dataset: str, method: str, seed: int, split: str) -> Path:
@@ -111,38 +101,29 @@ def ranks_path(results: Path | str, dataset: str, method: str, seed: int, split:
 
 
 def dataset_of(run: Row) -> str:
-    """The name that a `run.json`'s dataset has among the results: a simulated shop's says its
-    lambda."""
-    return (
-        _shop_name(run)
-        or _sample_name(run)
-        or table_of(run.get("experiment", ""), str(run.get("dataset")))
-    )
+    """The name among the results of a `run.json`'s dataset; a simulated shop's says its lambda."""
+    part = _shop_name(run) or _sample_name(run)
+    return part or table_of(run.get("experiment", ""), str(run.get("dataset")))
 
 
 def gpu_of(row: Row) -> str:
-    """The GPU that trained a collected row, empty where the processor did; rows of before there was
-    a choice do not say."""
+    """The GPU that trained a collected row; "" for the processor, and where a row does not say."""
     device = json.loads(row["versions"]).get("device", "cpu")
     return "" if device == "cpu" else device
 
 
+def _group(row: Row) -> tuple[str, str, int]:
+    return row["dataset"], row["method"], row["seed"]
+
+
 def _frame(rows: Sequence[Row]) -> pd.DataFrame:
-    kinds = {
-        "seed": "int64",
-        "value": "float64",
-        "epochs": "int64",
-        "cpu_hours": "float64",
-        "peak_mib": "float64",
-    }
-    return pd.DataFrame([{name: row[name] for name in COLUMNS} for row in rows]).astype(kinds)
+    return pd.DataFrame([{name: row[name] for name in COLUMNS} for row in rows]).astype(_NUMBERS)
 
 
 def _rows_of_run(folder: Path) -> list[Row]:
     artefact = run_at(folder)
     run = json.loads((folder / RUN_FILE).read_text())
-    shop = _shop_name(run) or _sample_name(run)
-    if not run.get("full_data", False) and shop is None:
+    if not run.get("full_data", False) and not (_shop_name(run) or _sample_name(run)):
         why = run.get("note") or "its run.json has no full_data: true"
         raise DataError(
             f"{folder} was not run on a whole dataset ({why}); collect runs on all users of a "
@@ -152,95 +133,71 @@ def _rows_of_run(folder: Path) -> list[Row]:
         raise DataError(f"{folder} failed: its run.json lists no methods; run it again")
     rows = []
     for method, made in run["methods"].items():
-        missing = [split for split in SPLITS if not made.get("metrics", {}).get(split)]
-        if missing:
-            raise DataError(
-                f"{folder} failed: method {method!r} has no metrics for {' and '.join(missing)}; "
-                f"run it again"
-            )
+        metrics = made.get("metrics", {})
+        if missing := " and ".join(split for split in SPLITS if not metrics.get(split)):
+            why = f"method {method!r} has no metrics for {missing}"
+            raise DataError(f"{folder} failed: {why}; run it again")
         if "trained_at" in made:
             check_commit(made["trained_at"])
-        shared = {key: run.get(key) for key in ("dataset", "seed", "commit")} | {
+        machinery = {name: made[name] for name in ("device", "precision") if name in made}
+        config = {**made["config"], **_inputs_of(run, made["config"])}
+        shared = {
             "dataset": dataset_of(run),
+            "seed": run.get("seed"),
+            "commit": run.get("commit"),
             "run": artefact.key,
             "method": _collected_name(run, method),
             "epochs": made["epochs"],
             "cpu_hours": made.get("cpu_seconds", math.nan) / 3600,
             "peak_mib": made.get("peak_mib", math.nan),
-            "config": json.dumps(
-                {**made["config"], **_inputs_of(run, made["config"])}, sort_keys=True
-            ),
-            "versions": json.dumps(
-                {**run.get("versions", {}), **_machinery_of(made)}, sort_keys=True
-            ),
+            "config": json.dumps(config, sort_keys=True),
+            "versions": json.dumps({**run.get("versions", {}), **machinery}, sort_keys=True),
         }
-        for split in SPLITS:
-            found = made["metrics"][split].items()
-            rows += [
-                {**shared, "split": split, "metric": metric, "value": value}
-                for metric, value in found
-            ]
+        rows += [
+            {**shared, "split": split, "metric": metric, "value": value}
+            for split in SPLITS
+            for metric, value in metrics[split].items()
+        ]
     return rows
 
 
-def _machinery_of(made: Mapping[str, Any]) -> dict[str, str]:
-    """Where a method was trained, and how precisely."""
-    return {name: made[name] for name in ("device", "precision") if name in made}
-
-
-def _inputs_of(run: Mapping[str, Any], method: Mapping[str, Any]) -> dict[str, Any]:
-    """What a method's numbers depend on besides its own config: a TIGER's semantic IDs, how chains
-    came about; and the note."""
+def _inputs_of(run: Row, method: Row) -> dict[str, Any]:
     config = run.get("config", {})
-    told = {"note": run["note"]} if run.get("note") else {}
+    inputs = {"note": run["note"]} if run.get("note") else {}
     if _reads_stored(run, method):
-        told["chains"] = {"model": run["chains_model"], "note": run.get("note", "")}
+        inputs["chains"] = {"model": run["chains_model"], "note": run.get("note", "")}
     elif reads_chains(method):
-        told |= origin_of_chains(config)
+        inputs |= origin_of_chains(config)
     if method.get("model", {}).get("kind") == "tiger":
-        told["semantic_ids"] = config.get("semantic_ids")
-    return told
+        inputs["semantic_ids"] = config.get("semantic_ids")
+    return inputs
 
 
-def _reads_stored(run: Mapping[str, Any], method: Mapping[str, Any]) -> bool:
-    """Whether a method reads chains of a folder, which a language model may have written."""
-    return (
-        bool(run.get("config", {}).get("chains", {}).get("source"))
-        and method.get("fusion") is not None
-    )
+def _reads_stored(run: Row, method: Row) -> bool:
+    return bool(run.get("config", {}).get("chains", {}).get("source")) and reads_chains(method)
 
 
-def _collected_name(run: Mapping[str, Any], method: str) -> str:
-    """A method's name among the results; with stored chains it ends in the name of the model that
-    wrote them."""
+def _collected_name(run: Row, method: str) -> str:
+    """A method's name among the results, followed by the model that wrote its stored chains."""
     if not _reads_stored(run, run["methods"][method]["config"]):
         return method
     return f"{method}-{re.sub(r'[^a-z0-9_-]+', '-', run['chains_model'].lower()).strip('-')}"
 
 
-def _sample_name(run: Mapping[str, Any]) -> str | None:
-    """The name of a sample of users, which is collected, apart from its dataset, only with stored
-    chains: they are dear."""
+def _sample_name(run: Row) -> str | None:
+    """The name of a sample of users: only runs with stored chains, which are dear, may use one."""
     config = run.get("config", {})
-    if (
-        not config.get("chains", {}).get("source")
-        or not config["data"].get("max_users")
-        or config["data"].get("simulated")
-    ):
+    data, source = config.get("data", {}), config.get("chains", {}).get("source")
+    if not source or not data.get("max_users") or data.get("simulated"):
         return None
-    return f"{run['dataset']}-{config['data']['max_users']}-users"
+    return f"{run['dataset']}-{data['max_users']}-users"
 
 
-def _shop_name(run: Mapping[str, Any]) -> str | None:
-    """The simulated shop's name with its lambda, where a run is on all shoppers of a shop that is
-    otherwise as it comes."""
+def _shop_name(run: Row) -> str | None:
+    """The simulated shop's name with its lambda; None for part of a shop, or a changed one."""
     data = run.get("config", {}).get("data", {})
     shop = data.get("simulated")
-    if (
-        shop is None
-        or data.get("max_users")
-        or shop != asdict(SimulatedConfig(order=shop["order"]))
-    ):
+    if not shop or data.get("max_users") or shop != asdict(SimulatedConfig(order=shop["order"])):
         return None
     return f"simulated-lambda-{shop['order']:g}".replace(".", "_")
 
@@ -249,28 +206,19 @@ def _check_rows(rows: Sequence[Row]) -> None:
     seen = set()
     for row in rows:
         if absent := [name for name in COLUMNS if name not in row]:
-            raise DataError(
-                f"a row has no {', '.join(absent)}; a row needs all of: {', '.join(COLUMNS)}"
-            )
+            needed = ", ".join(COLUMNS)
+            raise DataError(f"a row has no {', '.join(absent)}; a row needs all of: {needed}")
         check_commit(row["commit"])
         if not isinstance(row["seed"], int) or isinstance(row["seed"], bool):
-            raise DataError(
-                f"seed = {row['seed']!r} in run {row['run']!r}: a result needs its seed; run "
-                f"again with --seed N"
-            )
-        if row["split"] not in SPLITS or not all(
-            _NAME.fullmatch(str(row[name])) for name in ("dataset", "method")
-        ):
-            named = {name: row[name] for name in ("dataset", "method", "split")}
-            raise DataError(
-                f"{named} will not do: names are small letters, digits, '-' and '_', splits are "
-                f"{' and '.join(SPLITS)}"
-            )
+            where = f"seed = {row['seed']!r} in run {row['run']!r}"
+            raise DataError(f"{where}: a result needs its seed; run again with --seed N")
+        named = {name: row[name] for name in ("dataset", "method", "split")}
+        if named["split"] not in SPLITS or not all(_NAME.fullmatch(str(n)) for n in named.values()):
+            rule = "names are small letters, digits and any of @ . + _ -, splits are"
+            raise DataError(f"{named} will not do: {rule} {' and '.join(SPLITS)}")
         if not isinstance(row["value"], int | float) or not math.isfinite(row["value"]):
-            raise DataError(
-                f"{row['method']} failed on {row['dataset']}: its {row['split']} {row['metric']} "
-                f"is {row['value']}; run again"
-            )
+            what = f"its {row['split']} {row['metric']} is {row['value']}"
+            raise DataError(f"{row['method']} failed on {row['dataset']}: {what}; run again")
         key = tuple(row[name] for name in KEY)
         if key in seen:
             raise DataError(f"there are two rows for {key}; pass each metric once")
@@ -281,15 +229,12 @@ def _ranks_of_run(folder: Path, method: str, rows: Sequence[Row]) -> dict[str, U
     """The ranks of both splits; each metric must be what the ranks give."""
     run = json.loads((folder / RUN_FILE).read_text())
     own = next(name for name in run["methods"] if _collected_name(run, name) == method)
-    found = {
-        split: load_user_metrics(folder / "ranks" / f"{own}-{split}.parquet") for split in SPLITS
-    }
+    files = {split: folder / "ranks" / f"{own}-{split}.parquet" for split in SPLITS}
+    ranks = {split: load_user_metrics(path) for split, path in files.items()}
     for row in rows:
         if row["method"] == method:
-            again = float(per_user(found[row["split"]], row["metric"]).mean())
+            again = float(per_user(ranks[row["split"]], row["metric"]).mean())
             if not math.isclose(again, row["value"], abs_tol=1e-9):
-                named = f"{method}'s {row['split']} {row['metric']}"
-                raise DataError(
-                    f"{folder}: {named} is {row['value']}, but its ranks give {again}; run it again"
-                )
-    return found
+                what = f"{method}'s {row['split']} {row['metric']} is {row['value']}"
+                raise DataError(f"{folder}: {what}, but its ranks give {again}; run it again")
+    return ranks

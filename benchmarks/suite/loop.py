@@ -1,9 +1,8 @@
-"""The suite's loop: the next missing cell in a process of its own, its rows into the results as
-soon as it ends.
+"""The suite's loop: each missing cell runs in its own process and is collected when it ends.
 
-Several of these loops can share one folder of results and one store: each cell is claimed by one of
-them, and rows are added under a lock. Stopping (Ctrl-C, the budget, a kill) loses at most the last
-minute of training of the cell at hand.
+Several loops can share one folder of results and one store: one of them claims each cell, and rows
+are added under a lock. Stopping (Ctrl-C, the budget, a kill) loses at most the last minute of
+training of the current cell.
 """
 
 import json
@@ -13,10 +12,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.suite.cell import described
 from benchmarks.suite.cells import Cell
 from benchmarks.suite.collect import check_commit, collect
 from benchmarks.suite.plan import Planned, plan
@@ -41,77 +40,60 @@ def run_suite(
 ) -> list[Cell]:
     """Make every cell that is missing, most valuable first, and return those that failed.
 
-    Args:
-        runner: makes one cell within so many seconds (None: any) and returns its run folder, or
-            None where time was up.
-        budget_minutes: wall time after which it stops; a rerun resumes the cell at hand.
-
-    Raises:
-        DataError: the working tree is dirty, since no such run can be collected.
+    `runner` makes a cell within some seconds (None: no limit) and returns its run folder, or None
+    where time was up. After `budget_minutes` of wall time the loop stops; a rerun resumes the cell.
+    A dirty working tree is refused, since its runs cannot be collected.
     """
     check_commit(git_commit())
     began, failed, elsewhere = time.monotonic(), [], set()
     while True:
         planned = plan(cells, results, data)
-        todo = [
-            one
-            for one in planned
-            if not one.done and one.cell not in failed and one.cell not in elsewhere
-        ]
+        skipped = {*failed, *elsewhere}
+        todo = [each for each in planned if not each.done and each.cell not in skipped]
         if not todo:
-            say(
-                f"{sum(one.done for one in planned)} of {len(planned)} cells are done, "
-                f"{len(failed)} failed"
-            )
+            done = sum(each.done for each in planned)
+            say(f"{done} of {len(planned)} cells are done, {len(failed)} failed")
             return failed
         left = None if budget_minutes is None else 60 * budget_minutes - (time.monotonic() - began)
         if left is not None and left <= 0:
-            say(
-                f"the budget of {budget_minutes:g} minutes is spent. {summary(planned)}; run "
-                f"again to go on"
-            )
+            spent = f"the budget of {budget_minutes:g} minutes is spent"
+            say(f"{spent}. {summary(planned)}; run again to go on")
             return failed
         cell = todo[0].cell
         with claimed(cell, store) as ours:
             if not ours:
                 say(f"{cell.name}: another process is at it")
                 elsewhere.add(cell)
-                continue
-            if plan([cell], results, data)[0].done:
-                continue
-            say(f"{summary(planned)}\n{line(todo[0])}")
-            try:
-                folder = runner(cell, left)
-                if folder is not None:
-                    rows = collect(folder, results)
-                    if not (now := plan([cell], results, data)[0]).done:
-                        raise DataError(
-                            f"{folder} is of another recipe than asked for ({now.why}); was the "
-                            f"code changed meanwhile?"
-                        )
-                    spent = cpu_time(3600 * rows["cpu_hours"].iloc[0])
-                    say(f"{cell.name}: {len(rows)} rows added{spent and f', {spent} of CPU time'}")
-            except ScoterError as error:
-                say(f"{cell.name} FAILED: {error}")
-                failed.append(cell)
+            elif not plan([cell], results, data)[0].done:
+                say(f"{summary(planned)}\n{line(todo[0])}")
+                try:
+                    if folder := runner(cell, left):
+                        say(_collect(cell, results, data, folder))
+                except ScoterError as error:
+                    say(f"{cell.name} FAILED: {error}")
+                    failed.append(cell)
+
+
+def _collect(cell: Cell, results: Path, data: Path | None, folder: Path) -> str:
+    rows = collect(folder, results)
+    if not (now := plan([cell], results, data)[0]).done:
+        what = f"{folder} is of another recipe than asked for ({now.why})"
+        raise DataError(f"{what}; was the code changed meanwhile?")
+    spent = cpu_time(3600 * rows["cpu_hours"].iloc[0])
+    return f"{cell.name}: {len(rows)} rows added{spent and f', {spent} of CPU time'}"
 
 
 def in_process_of_its_own(
     store: Path | None, data: Path | None, threads: int, device: str = "cpu"
 ) -> Runner:
-    """A runner that starts a fresh Python for each cell, and stops it where time is up or this
-    process is stopped."""
+    """A runner that starts a fresh Python per cell, and stops it when time is up or this ends."""
 
     def runner(cell: Cell, seconds: float | None) -> Path | None:
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.suite.cell",
-            described(cell, data, store, threads, device),
-        ]
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, errors="replace"
-        ) as child:
+        places = {"data": data and str(data), "store": store and str(store)}
+        job = {"cell": asdict(cell), **places, "threads": threads, "device": device}
+        command = [sys.executable, "-m", "benchmarks.suite.cell", json.dumps(job)]
+        options: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True, "errors": "replace"}
+        with subprocess.Popen(command, **options) as child:
             try:
                 out, _ = child.communicate(timeout=seconds)
             except subprocess.TimeoutExpired:
@@ -121,9 +103,8 @@ def in_process_of_its_own(
                 _end(child)
                 raise
         if child.returncode:
-            raise ScoterError(
-                f"its process ended with status {child.returncode}; what it said stands above"
-            )
+            status = f"its process ended with status {child.returncode}"
+            raise ScoterError(f"{status}; its messages stand above")
         return Path(json.loads(out.strip().splitlines()[-1]))
 
     return runner
@@ -131,24 +112,23 @@ def in_process_of_its_own(
 
 def line(planned: Planned) -> str:
     """A cell with its state and what it may cost."""
-    why = f" ({planned.why})" if planned.why else ""
-    hours = planned.cpu_hours
-    cost = (
-        "cost unknown" if hours is None else f"about {cpu_time(3600 * hours) or '0 s'} of CPU time"
-    )
-    return f"{planned.cell.name:44} {planned.state}{why}{'' if planned.done else f', {cost}'}"
+    text = f"{planned.cell.name:44} {planned.state}{planned.why and f' ({planned.why})'}"
+    if planned.done:
+        return text
+    if planned.cpu_hours is None:
+        return f"{text}, cost unknown"
+    return f"{text}, about {cpu_time(3600 * planned.cpu_hours) or '0 s'} of CPU time"
 
 
 def summary(planned: Sequence[Planned]) -> str:
     """How many cells are done, and what the rest may cost."""
-    left = [one for one in planned if not one.done]
-    known = [one.cpu_hours for one in left if one.cpu_hours is not None]
+    left = [each for each in planned if not each.done]
+    known = [each.cpu_hours for each in left if each.cpu_hours is not None]
     unknown = f", {len(left) - len(known)} of unknown cost" if len(known) < len(left) else ""
     spent = cpu_time(3600 * sum(known))
     cost = f": about {spent} of CPU time" if spent else ""
-    return (
-        f"{len(planned) - len(left)} of {len(planned)} cells done, {len(left)} left{cost}{unknown}"
-    )
+    done = f"{len(planned) - len(left)} of {len(planned)} cells done"
+    return f"{done}, {len(left)} left{cost}{unknown}"
 
 
 @contextmanager

@@ -1,11 +1,10 @@
-"""A user's own method: a class that fits a split and ranks histories, run and kept like any other
-method."""
+"""A user's own method: a class that fits and ranks, run and kept like any other method."""
 
 import importlib
 import json
 import time
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,47 +13,47 @@ from benchmarks.suite.recipes import own_config
 from scoter.errors import ConfigError
 from scoter.models.training.memory import peak_mib
 from scoter.storage.store import Artefact, git_commit
-from scoter.types import Catalog, Histories, Rankings, Split, Targets
+from scoter.types import Catalog, Histories, Part, Rankings, Split, Targets
+
+if TYPE_CHECKING:
+    from scoter.stages.context import Context
 
 DEPTH = 20
 
 
 @runtime_checkable
 class Recommender(Protocol):
-    """What a method must do. `fit` gets training sequences and validation targets; test targets are
-    withheld.
+    """`fit` gets training sequences and validation targets; test targets are withheld.
 
     `recommend` returns, for each history in its order, the `k` best items without repeats, best
     first; -1 fills the end. An attribute `epochs` is shown in the table where there is one.
     """
 
-    def fit(self, split: Split, catalog: Catalog, *, seed: int) -> Any: ...
+    def fit(self, split: Split, catalog: Catalog, *, seed: int) -> object: ...
 
     def recommend(self, histories: Histories, k: int) -> Rankings: ...
 
 
 def load_own(own: str) -> Recommender:
-    """An instance of the user's class, made without arguments.
-
-    Raises:
-        ConfigError: no such class, or one that cannot fit and recommend.
-    """
+    """An instance of the user's class, made without arguments."""
     own_config(own)
     module, _, name = own.partition(":")
     made = getattr(importlib.import_module(module), name, None)
+    option = f"--method-class {own!r}"
     if not isinstance(made, type):
-        raise ConfigError(f"--method-class {own!r}: the module has no class {name!r}")
+        raise ConfigError(f"{option}: the module has no class {name!r}")
     model = made()
     if not isinstance(model, Recommender):
         raise ConfigError(
-            f"--method-class {own!r} needs fit(split, catalog, *, seed) and recommend(histories, k)"
+            f"{option} needs fit(split, catalog, *, seed) and recommend(histories, k)"
         )
     return model
 
 
-def run_own(own: str, context: Any, data: Artefact) -> Artefact:
+def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
     """Fit and rank a user's method, and keep it as a finished run that `collect` takes."""
     from scoter.evaluation.metrics import mean_metrics
+    from scoter.stages.context import PARTS
     from scoter.stages.data import open_data
     from scoter.stages.summary import measure, versions
 
@@ -66,8 +65,8 @@ def run_own(own: str, context: Any, data: Artefact) -> Artefact:
         model, began = load_own(own), time.process_time()
         model.fit(Split(split.train, split.valid, nobody), catalog, seed=context.seed)
         spent = time.process_time() - began
-        rankings = {
-            part: model.recommend(split.histories(part), DEPTH) for part in ("valid", "test")
+        rankings: dict[Part, Rankings] = {
+            part: model.recommend(split.histories(part), DEPTH) for part in PARTS
         }
         metrics = measure(rankings, split, out / "ranks", method)
         made = {
@@ -93,6 +92,5 @@ def run_own(own: str, context: Any, data: Artefact) -> Artefact:
         }
         (out / "run.json").write_text(json.dumps(outcome, indent=1))
 
-    return context.store.stage(
-        "own-run", 1, {**config, "seed": context.seed, "depth": DEPTH}, [data], build
-    )
+    key = {**config, "seed": context.seed, "depth": DEPTH}
+    return context.store.stage("own-run", 1, key, [data], build)

@@ -11,8 +11,13 @@ import numpy as np
 
 from benchmarks.suite.cells import Cell, experiment_of
 from benchmarks.suite.collect import gpu_of, load_rows
-from benchmarks.suite.recipes import differences, mixes_scores, recipe_of, stored_recipe
-from scoter.config import to_json
+from benchmarks.suite.recipes import (
+    differences,
+    mixes_scores,
+    reads_chains,
+    recipe_of,
+    stored_recipe,
+)
 from scoter.data.sources import REGISTRY, locate
 
 Row = Mapping[str, Any]
@@ -20,16 +25,12 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell with its state: `done`, `missing` or `older recipe` (which is missing too); `why`
-    names what differs.
-
-    `cpu_hours` is a forecast for what is missing, and None where no earlier cell of its kind tells.
-    """
+    """A cell with its state."""
 
     cell: Cell
-    state: str
-    why: str = ""
-    cpu_hours: float | None = None
+    state: str  # "done", "missing" or "older recipe", which is missing too
+    why: str = ""  # what differs from today's recipe
+    cpu_hours: float | None = None  # forecast of what is missing; None: no earlier cell is like it
 
     @property
     def done(self) -> bool:
@@ -40,84 +41,65 @@ def plan(cells: Sequence[Cell], results: Path, data: Path | None = None) -> list
     """The state of each cell against the collected results, in the order given."""
     rows = load_rows(results) if (results / "main.parquet").exists() else []
     stored = {(row["dataset"], row["method"], row["seed"]): row for row in rows}
-    found = []
+    planned = []
     for cell in cells:
         row = stored.get((cell.table, cell.method, cell.seed))
-        differs = (
-            []
-            if row is None
-            else differences(recipe_of(cell), stored_recipe(json.loads(row["config"])))
-        )
-        if row is not None and not differs:
-            found.append(Planned(cell, "done"))
-            continue
-        state = "missing" if row is None else "older recipe"
-        found.append(
-            Planned(
-                cell, state, "; ".join(differs[:3]), forecast(cell, list(stored.values()), data)
-            )
-        )
-    return found
+        state, differs = "missing", []
+        if row is not None:
+            differs = differences(recipe_of(cell), stored_recipe(json.loads(row["config"])))
+            state = "older recipe" if differs else "done"
+        hours = None if state == "done" else forecast(cell, list(stored.values()), data)
+        planned.append(Planned(cell, state, "; ".join(differs[:3]), hours))
+    return planned
 
 
 def forecast(cell: Cell, rows: Sequence[Row], data: Path | None = None) -> float | None:
-    """CPU-hours of training a cell: those of one target and epoch in earlier cells of its kind,
-    times its targets and epochs.
+    """CPU-hours of training a cell: per target and epoch of earlier cells like it, times its own.
 
-    Cells that a GPU trained tell nothing of that. Of the others, those of the same recipe come
-    first, then those of the same method, then those of the same model, with chains or without as it
-    is, then of the same model at all. Take it within a factor of 1.5: a busy machine and early
-    stopping move it.
+    Cells trained on a GPU are left out. Of the others, those of the same recipe come first, then
+    those of the same method, then those of the same model and use of chains, then all of the same
+    model. A busy machine and early stopping change it by up to a factor of 1.5.
     """
     if cell.own:
         return None
     method = experiment_of(cell).methods[cell.method]
-    if method.model.kind == "popularity" or mixes_scores(
-        json.loads(to_json(method))
-    ):  # whose recommender is trained already, as TIGER
-        return 0.0
-    recipe, rates = recipe_of(cell), {"recipe": [], "method": [], "kind": [], "model": []}
+    if method.model.kind == "popularity" or method.mixed_scores:
+        return 0.0  # mixed scores use a recommender that is trained already
+    recipe = recipe_of(cell)
+    rates: list[list[float]] = [[], [], [], []]  # of the same recipe, method, kind and model
     for row in rows:
         config, targets = json.loads(row["config"]), training_targets(row["dataset"])
         if gpu_of(row) or targets is None or not row["epochs"] or not np.isfinite(row["cpu_hours"]):
             continue
-        rate = row["cpu_hours"] / row["epochs"] / targets
-        alike = config.get("model", {}).get("kind") == method.model.kind
-        if alike:
-            rates["model"].append(rate)
-        if alike and (config.get("fusion") is None) == (method.fusion is None):
-            rates["kind"].append(rate)
-        if alike and row["method"] == cell.method:
-            rates["method"].append(rate)
-            if not differences(recipe, stored_recipe(config)):
-                rates["recipe"].append(rate)
-    best = next((found for found in rates.values() if found), None)
-    targets = training_targets(cell.dataset, data)
-    return (
-        None
-        if best is None or targets is None
-        else float(np.mean(best)) * method.training.epochs * targets
-    )
+        if config.get("model", {}).get("kind") != method.model.kind:
+            continue
+        same_method = row["method"] == cell.method
+        alike = (
+            same_method and not differences(recipe, stored_recipe(config)),
+            same_method,
+            (reads_chains(config) or mixes_scores(config)) == (method.fusion is not None),
+            True,
+        )
+        for known, applies in zip(rates, alike, strict=True):
+            if applies:
+                known.append(row["cpu_hours"] / row["epochs"] / targets)
+    targets, best = training_targets(cell.dataset, data), next(filter(None, rates), None)
+    if best is None or targets is None:
+        return None
+    return float(np.mean(best)) * method.training.epochs * targets
 
 
 @lru_cache(maxsize=32)
 def training_targets(dataset: str, data: Path | None = None) -> int | None:
-    """How many training items of a dataset follow another one; None for a dataset that is not at
-    hand."""
-    name = next(
-        (known for known in REGISTRY if dataset == known or dataset.startswith(f"{known}-quarter")),
-        None,
-    )
-    if name is not None:
-        return REGISTRY[name].counts.interactions - 3 * REGISTRY[name].counts.users
-    if data is None:
+    """The number of training items that follow another one; None for a dataset not at hand."""
+    for name, known in REGISTRY.items():
+        if dataset == name or dataset.startswith(f"{name}-quarter"):
+            return known.counts.interactions - 3 * known.counts.users
+    folder = None if data is None else locate(dataset, data)
+    if folder is None:
         return None
     from scoter.data.prepared import load_prepared
     from scoter.data.split import leave_one_out
 
-    folder = locate(dataset, data)
-    return (
-        None
-        if folder is None
-        else int(np.maximum(leave_one_out(load_prepared(folder)[0]).train.lengths - 1, 0).sum())
-    )
+    lengths = leave_one_out(load_prepared(folder)[0]).train.lengths
+    return int(np.maximum(lengths - 1, 0).sum())

@@ -1,4 +1,4 @@
-"""The measured groups of users and ages of chains as Markdown tables."""
+"""Groups of users, and ages of chains, as Markdown tables."""
 
 import json
 from collections.abc import Mapping
@@ -6,67 +6,61 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.suite.collect import RESULTS
+from benchmarks.tables.table import Page, Table, interval
 
 FILE = "buckets.json"
+_GROUPS = ("group", "users", "metric", "tiger", "arm", "difference")
+_AGES = ("chain", "users", "metric", "value", "minus a fresh chain")
+_AGES_SPOKEN = {"0": "fresh", "1": "1 purchase old", "without": "missing"}
+_AGES_SPOKEN |= {"tiger": "none: TIGER itself"}
 
 
-def tables_of(results: Path = RESULTS) -> dict[str, str]:
-    """The tables of every dataset measured, all labels of it."""
+def pages(results: Path = RESULTS) -> dict[str, Page]:
+    """The tables of every dataset measured, all its labels together."""
     labels: dict[str, dict[str, Any]] = {}
-    for label, found in json.loads((results / FILE).read_text()).items():
-        labels.setdefault(found["dataset"], {})[label] = found
-    return {dataset: as_markdown(measured) for dataset, measured in labels.items()}
+    for label, measured in json.loads((results / FILE).read_text()).items():
+        labels.setdefault(measured["dataset"], {})[label] = measured
+    return {dataset: page(measured) for dataset, measured in labels.items()}
 
 
-def as_markdown(measured: Mapping[str, Mapping[str, Any]]) -> str:
+def page(labels: Mapping[str, Mapping[str, Any]]) -> Page:
     """Two tables for each label: groups of test users, and ages of chains."""
-    parts = []
-    for label, found in measured.items():
-        valid = " and ".join(f"{metric} {value:.4f}" for metric, value in found["valid"].items())
-        what = (
-            f"{found['dataset']}, seed {found['seed']}, measured at commit "
-            f"`{found['commit'][:12]}`; on validation, {valid}"
-        )
-        groups = [
-            "| group | users | metric | tiger | arm | difference |",
-            "|---|---:|---|---:|---:|---:|",
-        ]
-        for row in found["groups"]:
-            means = f"{row['tiger']:.4f} | {row[found['arm']]:.4f}"
-            where = "all" if row["kind"] == "all" else f"{row['kind']}: {row['group']}"
-            groups.append(
-                f"| {where} | {row['users']:,} | {row['metric']} | {means} | {interval(row)} |"
-            )
-        ages = [
-            "| chain | users | metric | value | minus a fresh chain |",
-            "|---|---:|---|---:|---:|",
-        ]
-        for row in found["ages"]:
-            differs = "" if row["age"] == "0" else interval(row)
-            ages.append(
-                f"| {spoken(row['age'])} | {row['users']:,} | {row['metric']} | "
-                f"{row['value']:.4f} | {differs} |"
-            )
+    parts: list[Table | str] = []
+    for label, measured in labels.items():
+        valid = " and ".join(f"{metric} {value:.4f}" for metric, value in measured["valid"].items())
+        dataset = measured["dataset"]
         parts += [
             f"### {label}",
-            f"{what[0].upper()}{what[1:]}.",
-            "\n".join(groups),
-            "\n".join(ages),
+            f"{dataset[0].upper()}{dataset[1:]}, seed {measured['seed']}, measured at commit "
+            f"`{measured['commit'][:12]}`; on validation, {valid}.",
+            _groups(measured),
+            _ages(measured),
         ]
-    return "\n\n".join(parts) + "\n"
+    return Page(parts)
+
+
+def _groups(measured: Mapping[str, Any]) -> Table:
+    rows = []
+    for row in measured["groups"]:
+        where = "all" if row["kind"] == "all" else f"{row['kind']}: {row['group']}"
+        means = [f"{row[method]:.4f}" for method in ("tiger", measured["arm"])]
+        rows.append([where, f"{row['users']:,}", row["metric"], *means, _interval(row)])
+    return Table(_GROUPS, rows, "lrlrrr")
+
+
+def _ages(measured: Mapping[str, Any]) -> Table:
+    rows = []
+    for row in measured["ages"]:
+        differs = "" if row["age"] == "0" else _interval(row)
+        value = f"{row['value']:.4f}"
+        rows.append([spoken(row["age"]), f"{row['users']:,}", row["metric"], value, differs])
+    return Table(_AGES, rows, "lrlrr")
 
 
 def spoken(age: str) -> str:
     """An age of a chain in words."""
-    known = {
-        "0": "fresh",
-        "1": "1 purchase old",
-        "without": "missing",
-        "tiger": "none: TIGER itself",
-    }
-    return known.get(age, f"{age} purchases old")
+    return _AGES_SPOKEN.get(age, f"{age} purchases old")
 
 
-def interval(row: Mapping[str, Any]) -> str:
-    """A mean with the ends of its interval."""
-    return f"{row['mean']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
+def _interval(row: Mapping[str, Any]) -> str:
+    return interval(row["mean"], row["low"], row["high"])

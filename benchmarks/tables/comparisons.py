@@ -1,7 +1,6 @@
-"""Which differences a dataset's table shows, each with its interval, and the correction for looking
-at all of them."""
+"""The differences that a dataset's table shows, paired by user and corrected for their number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,19 +13,15 @@ from benchmarks.suite.recipes import equal_budget
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics
 from scoter.evaluation.metrics import per_user
-from scoter.evaluation.significance import Difference, holm, paired_bootstrap, paired_p_value
+from scoter.evaluation.significance import Estimate, holm, paired_bootstrap, paired_p_value
 
 METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 COMPARED = ("recall@10", "ndcg@10")
 BASELINE, ARM, COLLAPSED = "tiger", "scoter", "tiger-meanpool"
-RIVALS = (
-    COLLAPSED,
-    "control-mixed-scores",
-)  # what knows what the arm knows, without its steps apart, or without reading them
-BACKBONES = {
-    "sasrec-ce-scoter": "sasrec-ce",
-    "gru4rec-scoter": "gru4rec",
-}  # arms with a chain, and the same without
+# They know what the arm knows: without its steps apart, or without reading them.
+RIVALS = (COLLAPSED, "control-mixed-scores")
+# Arms with a chain, and the same backbone without.
+BACKBONES = {"sasrec-ce-scoter": "sasrec-ce", "gru4rec-scoter": "gru4rec"}
 LEVEL = 0.05
 
 Row = Mapping[str, Any]
@@ -34,20 +29,15 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method against a baseline in one metric, on the test users at the seeds of both.
-
-    `lift` is the relative gain in percent. `difference` is in the metric's unit; it and the
-    p-values are None where the two share no seed. `corrected` is Holm's p-value over all
-    comparisons of the dataset.
-    """
+    """A method against a baseline in one metric, on the test users at the seeds of both."""
 
     method: str
     baseline: str
     metric: str
-    lift: float
-    difference: Difference | None = None
-    p_value: float | None = None
-    corrected: float | None = None
+    lift: float  # relative gain, percent
+    difference: Estimate | None = None  # in the metric's unit; None: the two share no seed
+    p_value: float | None = None  # of a paired t-test over users
+    corrected: float | None = None  # Holm's p-value over all comparisons of the dataset
 
     @property
     def marked(self) -> bool:
@@ -61,101 +51,86 @@ def compare(results: Path | str = RESULTS, dataset: str = "beauty") -> list[Comp
     other `BACKBONES` against these, in all of `METRICS`. Arms of TIGER that do not share its recipe
     are not compared.
     """
-    rows = [
-        row for row in load_rows(results) if row["dataset"] == dataset and row["split"] == "test"
-    ]
+    rows = rows_of_split(results, dataset)
     methods = sorted({row["method"] for row in rows})
-    pairs = [
-        (name, BASELINE, METRICS if name == ARM else COMPARED)
-        for name in methods
-        if name != BASELINE
+    pairs = [(name, BASELINE) for name in methods if name != BASELINE]
+    pairs += [*((ARM, rival) for rival in RIVALS), *BACKBONES.items()]
+    family = [
+        _comparison(Path(results), dataset, rows, method, baseline, metric)
+        for method, baseline in pairs
+        if {method, baseline} <= set(methods) and equal_budget(rows, method, baseline)
+        for metric in (COMPARED if baseline == BASELINE and method != ARM else METRICS)
     ]
-    pairs += [
-        *((ARM, rival, METRICS) for rival in RIVALS),
-        *((arm, plain, METRICS) for arm, plain in BACKBONES.items()),
-    ]
-    found = []
-    for method, baseline, metrics in pairs:
-        if {method, baseline} <= set(methods) and equal_budget(rows, method, baseline):
-            found += [
-                _comparison(Path(results), dataset, rows, method, baseline, metric)
-                for metric in metrics
-            ]
-    tested = [one.p_value for one in found if one.p_value is not None]
-    corrected = iter(holm(tested))
+    corrected = iter(holm([pair.p_value for pair in family if pair.p_value is not None]))
     return [
-        one if one.p_value is None else replace(one, corrected=next(corrected)) for one in found
+        pair if pair.p_value is None else replace(pair, corrected=next(corrected))
+        for pair in family
     ]
 
 
 def difference(
     results: Path | str, dataset: str, method: str, baseline: str, metric: str
-) -> Difference | None:
-    """`method` minus `baseline` at the seeds of both, paired by user; None where they may not or
-    cannot be compared."""
-    rows = [
-        row for row in load_rows(results) if row["dataset"] == dataset and row["split"] == "test"
-    ]
+) -> Estimate | None:
+    """`method` minus `baseline` at the seeds of both; None where they cannot be compared."""
+    rows = rows_of_split(results, dataset)
     shared = sorted(_seeds(rows, method) & _seeds(rows, baseline))
-    if not shared or not equal_budget(rows, method, baseline):
+    if method == baseline or not shared or not equal_budget(rows, method, baseline):
         return None
-    found = _paired(Path(results), dataset, method, baseline, metric, shared)
-    return None if found is None else found[0]
+    measured = _paired(Path(results), dataset, method, baseline, metric, shared)
+    return None if measured is None else measured[0]
+
+
+def rows_of_split(results: Path | str, dataset: str, split: str = "test") -> list[dict[str, Any]]:
+    """The collected rows of one dataset and split."""
+    return [row for row in load_rows(results) if (row["dataset"], row["split"]) == (dataset, split)]
+
+
+def mean_over_seeds(
+    rows: Sequence[Row], method: str, metric: str, seeds: Collection[int] | None = None
+) -> float:
+    """A method's mean over these seeds, or over all that it has; NaN where there is none."""
+    mine = [row for row in rows if (row["method"], row["metric"]) == (method, metric)]
+    values = [row["value"] for row in mine if seeds is None or row["seed"] in seeds]
+    return float(np.mean(values)) if values else np.nan
 
 
 def _comparison(
     results: Path, dataset: str, rows: Sequence[Row], method: str, baseline: str, metric: str
 ) -> Comparison:
-    shared = _seeds(rows, method) & _seeds(rows, baseline)
-    ours, theirs = (
-        _mean(rows, name, metric, shared or _seeds(rows, name)) for name in (method, baseline)
-    )
-    found = _paired(results, dataset, method, baseline, metric, sorted(shared)) if shared else None
+    shared = sorted(_seeds(rows, method) & _seeds(rows, baseline))
+    means = (mean_over_seeds(rows, name, metric, shared or None) for name in (method, baseline))
+    ours, theirs = means
+    measured = _paired(results, dataset, method, baseline, metric, shared)
     lift = 100 * (ours / theirs - 1) if theirs else np.nan
-    return Comparison(method, baseline, metric, lift, *(found or (None, None)))
+    return Comparison(method, baseline, metric, lift, *(measured or (None, None)))
 
 
 def _seeds(rows: Sequence[Row], method: str) -> set[int]:
     return {row["seed"] for row in rows if row["method"] == method}
 
 
-def _mean(rows: Sequence[Row], method: str, metric: str, seeds: set[int]) -> float:
-    found = [
-        row["value"]
-        for row in rows
-        if (row["method"], row["metric"]) == (method, metric) and row["seed"] in seeds
-    ]
-    return float(np.mean(found)) if found else np.nan
-
-
 def _paired(
     results: Path, dataset: str, method: str, baseline: str, metric: str, seeds: Sequence[int]
-) -> tuple[Difference, float] | None:
-    """Method minus baseline over users, from the seeds that both have ranks of; None where there is
-    no such seed."""
+) -> tuple[Estimate, float] | None:
+    """Method minus baseline over users, from the seeds that both have ranks of; None without."""
     pairs = [
         [ranks_path(results, dataset, name, seed, "test") for name in (method, baseline)]
         for seed in seeds
     ]
-    there = [path for pair in pairs if all(path.exists() for path in pair) for path in pair]
-    if not there:
-        return None
-    return _measured(
-        tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in there), metric
-    )
+    files = [path for pair in pairs if all(path.exists() for path in pair) for path in pair]
+    states = [(path, path.stat()) for path in files]
+    known = tuple((path, state.st_mtime_ns, state.st_size) for path, state in states)
+    return _measured(known, metric) if known else None
 
 
 @lru_cache(maxsize=4096)
-def _measured(files: tuple[tuple[Path, int, int], ...], metric: str) -> tuple[Difference, float]:
-    """The difference and its p-value, from the ranks of method and baseline seed by seed."""
-    paths = [path for path, _, _ in files]
-    values = []
+def _measured(files: tuple[tuple[Path, int, int], ...], metric: str) -> tuple[Estimate, float]:
+    paths, values = [path for path, _, _ in files], []
     for pair in zip(paths[::2], paths[1::2], strict=True):
         ours, theirs = (load_user_metrics(path) for path in pair)
         if not np.array_equal(ours.users, theirs.users):
-            raise DataError(
-                f"{pair[0]} and {pair[1]} rank different users; collect both methods from one split"
-            )
+            both = " and ".join(map(str, pair))
+            raise DataError(f"{both} rank different users; collect both methods from one split")
         values.append((per_user(ours, metric), per_user(theirs, metric)))
     mine, other = np.mean(values, axis=0)
     return paired_bootstrap(mine, other, seed=0), paired_p_value(mine, other)

@@ -6,72 +6,47 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.suite.collect import RESULTS
+from benchmarks.tables.table import Page, Table
 
 FILE = "leakage.json"
-PARTS = {
-    "train": "training",
-    "last-train": "last training item",
-    "valid": "validation",
-    "test": "test",
+PARTS = {"train": "training", "last-train": "last training item", "valid": "validation"}
+PARTS |= {"test": "test"}
+_MEANINGS = {
+    "item": "item",
+    "item_alike": "item, reweighted to one mix of frequent and rare items",
+    "category": "finest category",
 }
 
 
-def as_markdown(measured: Mapping[str, Any]) -> str:
-    """Three tables: the item, the item for one mix of frequent and rare items, and the category,
-    each by part.
+def page(measured: Mapping[str, Any]) -> Page:
+    """Three tables by part of the split: item, item reweighted to one mix, and category.
 
-    Where the items have no category, a sentence says so in the place of a table.
-
-    Example:
-        >>> row = {"step": "final", "item": 0.25, "item_alike": None, "category": 0.5}
-        >>> errors = {"item_error": 0.01, "item_alike_error": None, "category_error": 0.02}
-        >>> lines = as_markdown(
-        ...     {"rows": [{**row, **errors, "part": part} for part in PARTS]}
-        ... ).splitlines()
-        >>> lines[4]
-        '| final | .250 ± .010 | .250 ± .010 | .250 ± .010 | .250 ± .010 |'
+    Where the items have no category, a sentence says so in place of a table.
     """
     steps = list(dict.fromkeys(row["step"] for row in measured["rows"]))
-    cells = {(row["step"], row["part"]): row for row in measured["rows"]}
-    meanings = {
-        "item": "item",
-        "item_alike": "item, reweighted to one mix of frequent and rare items",
-        "category": "finest category",
-    }
-    parts = [part for part in PARTS if (steps[0], part) in cells]
-    lines = []
-    for column, meaning in meanings.items():
-        if column == "item_alike" and "train" not in parts:  # every part has a mix of its own there
+    rows = {(row["step"], row["part"]): row for row in measured["rows"]}
+    parts = [part for part in PARTS if (steps[0], part) in rows]
+    shown: list[Table | str] = []
+    for column, meaning in _MEANINGS.items():
+        if column == "item_alike" and "train" not in parts:  # every part has its own mix there
             continue
         if all(row[column] is None for row in measured["rows"]):
-            lines += [f"The items have no {column}, so no step can name the target's.", ""]
+            shown.append(f"The items have no {column}, so no step can name the target's.")
             continue
-        lines += [
+        cells = [[step, *(_cell(rows[step, part], column) for part in parts)] for step in steps]
+        shown += [
             f"Share of chains whose step names the target's {meaning} (± one standard error):",
-            "",
+            Table(["step", *(PARTS[part] for part in parts)], cells),
         ]
-        lines += [
-            "| step | " + " | ".join(PARTS[part] for part in parts) + " |",
-            "|---|" + "---:|" * len(parts),
-        ]
-        lines += [
-            f"| {step} | " + " | ".join(_cell(cells[step, part], column) for part in parts) + " |"
-            for step in steps
-        ]
-        lines.append("")
-    return "\n".join(lines)
+    return Page(shown)
 
 
-def tables_of(results: Path = RESULTS) -> dict[str, str]:
+def pages(results: Path = RESULTS) -> dict[str, Page]:
     """The tables of every dataset measured."""
-    return {
-        dataset: as_markdown(measured)
-        for dataset, measured in json.loads((results / FILE).read_text()).items()
-    }
+    measured = json.loads((results / FILE).read_text())
+    return {dataset: page(rows) for dataset, rows in measured.items()}
 
 
-def _cell(row: dict[str, Any], column: str) -> str:
-    return " ± ".join(
-        "" if value is None else f"{value:.3f}".lstrip("0")
-        for value in (row[column], row[f"{column}_error"])
-    )
+def _cell(row: Mapping[str, Any], column: str) -> str:
+    values = (row[column], row[f"{column}_error"])
+    return " ± ".join("" if value is None else f"{value:.3f}".lstrip("0") for value in values)

@@ -2,239 +2,184 @@
 
 import json
 import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import click
 
-from scoter.cli.options import experiment_options, interval, say, token_limit_option
+from scoter.cli import options as cli
+from scoter.cli.options import interval, option, say
+from scoter.errors import ConfigError
 
-_ABOVE_ZERO = click.IntRange(1)
+if TYPE_CHECKING:  # at run time it brings numpy along, and help would be slow
+    from scoter.stages.context import Context
+
+Report: TypeAlias = Mapping  # a `pattern.json`, or a part of one
 
 
-@click.command()
+@dataclass(frozen=True)
+class DiscoverOptions(cli.TrainingOptions):
+    """What chooses the pattern, who writes the chains, and where the picture goes."""
+
+    language_model: str = option(cli.LANGUAGE_MODELS, "catalog")
+    prices: tuple[float, float] | None = option("Per million tokens", metavar="PROMPT COMPLETION")
+    select: Literal["recall", "transfer"] = option("What chooses the pattern", "recall")
+    picture: Path | None = option("Also write the picture to this .svg, .png or .pdf file")
+
+
+@click.command(cls=cli.ServerCommand)
 @click.argument("dataset")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option(
-    "--language-model",
-    default="catalog",
-    help="catalog (symbolic; default), local (SmolLM2), or a server's model",
-)
-@click.option(
-    "--base-url", default="", help="The OpenAI-compatible server, such as http://127.0.0.1:8000/v1"
-)
-@click.option("--key-variable", help="The environment variable that holds the server's key")
-@click.option("--concurrency", type=_ABOVE_ZERO, default=4, show_default=True, help="Calls at once")
-@click.option("--requests-per-minute", type=float, help="Start no more calls than that")
-@click.option(
-    "--timeout",
-    type=float,
-    default=120.0,
-    show_default=True,
-    help="Seconds until a call is given up",
-)
-@token_limit_option
-@click.option(
-    "--token-budget",
-    type=_ABOVE_ZERO,
-    help="Stop, to be continued, once this run has used so many tokens",
-)
-@click.option(
-    "--prices",
-    type=float,
-    nargs=2,
-    metavar="PROMPT COMPLETION",
-    help="Of a million tokens each, for the cost",
-)
-@click.option(
-    "--select",
-    type=click.Choice(["recall", "transfer"]),
-    default="recall",
-    help="What chooses [default: recall]",
-)
-@click.option(
-    "--picture",
-    type=click.Path(path_type=Path),
-    help="Also put the picture here; .svg, .png or .pdf",
-)
-@experiment_options
-def discover(
-    dataset: str,
-    seed: int,
-    language_model: str,
-    prices: tuple[float, float] | None,
-    select: str,
-    picture: Path | None,
-    store: Path | None,
-    data: Path | None,
-    as_json: bool,
-    overrides: tuple[str, ...],
-    **server: Any,
-) -> None:
+@cli.takes(DiscoverOptions)
+def discover(dataset: str, options: DiscoverOptions, **server: object) -> None:
     """Generate, validate and mine a reasoning pattern for a dataset (or for 'simulated').
 
-    The catalogue reasoner, which is symbolic, is the default. With a language model, replies are
-    kept in the store one by one, so that a run which was stopped goes on where it ended; its sizes
-    are set by discover.users, discover.fresh_users and discover.sampling.samples.
+    The symbolic catalogue reasoner is the default. With a language model, replies are kept in the
+    store one by one, and a run that was stopped continues; discover.users, discover.fresh_users and
+    discover.sampling.samples set its size.
 
     `--select transfer` trains the recommender for a few epochs with each of the best patterns
-    (symbolic reasoner only) and keeps the one it ranks held-in targets best with; on all users of a
-    real dataset that takes hours: set data.max_users.
+    (symbolic reasoner only) and keeps the one with the best rankings of held-in targets. On all
+    users of a real dataset that takes hours: set data.max_users.
     """
-    from scoter.config import with_overrides
     from scoter.experiments import experiment
+    from scoter.reasoning.language.registry import choose_language_model
+    from scoter.reasoning.language.server import ServerConfig
     from scoter.stages.context import Context
     from scoter.stages.data import prepare
-    from scoter.stages.discovery import discover_pattern, language_model_of, sized_for
-    from scoter.storage.store import Store
+    from scoter.stages.discovery import discover_pattern, sized_for
 
-    model = language_model_of(language_model, server)
-    chosen = with_overrides(sized_for(experiment(dataset, data), model), overrides)
-    context = Context(chosen, Store(store), seed, say)
-    if select == "transfer":
-        _refuse_with_transfer(language_model, picture)
-        click.echo(_chosen_by_transfer(context, data, as_json))
+    cli.use_threads(options.threads)
+    model = choose_language_model(options.language_model, cli.chosen(ServerConfig, server))
+    sized = options.changed(sized_for(experiment(dataset, options.data), model))
+    context = Context(sized, options.open_store(), options.seed, say)
+    if options.select == "transfer":
+        _refuse_with_transfer(options)
+        click.echo(_chosen_by_transfer(context, options))
         return
-    artefact = discover_pattern(context, prepare(context, data), model)
-    found = json.loads(artefact.file("pattern.json").read_text())
-    if prices is not None and found["counts"] is not None:
-        found["counts"]["cost"] = _cost(found["counts"], prices)
-    if picture is not None:
-        _place_picture(artefact.path, found, picture)
-    if as_json:
-        click.echo(json.dumps(found))
-    else:
-        click.echo(as_text(found))
-        click.echo(
-            f"\npattern: {artefact.file('pattern.json')}\npicture: "
-            f"{picture or artefact.file('picture.svg')}"
-        )
+    artefact = discover_pattern(context, prepare(context, options.data), model)
+    report = json.loads(artefact.file("pattern.json").read_text())
+    if options.prices is not None and report["counts"] is not None:
+        report["counts"]["cost"] = _cost(report["counts"], options.prices)
+    if options.picture is not None:
+        _place_picture(artefact.path, report, options.picture)
+    if options.as_json:
+        click.echo(json.dumps(report))
+        return
+    click.echo("\n".join(_lines(report)))
+    click.echo(f"\npattern: {artefact.file('pattern.json')}")
+    click.echo(f"picture: {options.picture or artefact.file('picture.svg')}")
 
 
-def as_text(found: dict[str, Any]) -> str:
+def _lines(report: Report) -> Iterator[str]:
     """A `pattern.json` for people: the pattern, the clusters, the rivals, and what it took."""
-    pattern, about = found["pattern"], found["provenance"]
-    single = found["counts"] is not None
-    lines = [f"pattern, by {about['model']} ({pattern['distilled_by']}):"]
+    pattern, about = report["pattern"], report["provenance"]
+    single = report["counts"] is not None
+    k, optimism = about["top_k"], report["optimism"]
+    yield f"pattern, by {about['model']} ({pattern['distilled_by']}):"
     for number, step in enumerate(pattern["steps"], 1):
         values = ", ".join(f"{key} {value}" for key, value in sorted(step["parameters"].items()))
-        lines.append(f"{number:4}. {step['role']}{f' ({values})' if values else ''}")
-    k = about["top_k"]
-    lines += [
-        "",
-        f"at {about['fresh_users']} fresh shoppers: recall@{k} {_mean(pattern['recall'])}, "
-        f"ndcg@{k} {_mean(pattern['ndcg'])}",
-        f"{'its cluster' if single else 'where chosen'}: {_mean(pattern['chosen_on'])}, support "
-        f"{pattern['support']:.2f}",
-        f"optimism: measured {found['optimism']['measured']:+.4f}, expected to be at most "
-        f"{found['optimism']['bound']:.4f}",
-        "",
-        f"clusters of {'chains' if single else 'patterns'} (silhouette {found['silhouette']:.2f})",
-        f"{'support':>8} {'recall':>24} {'ndcg':>24}  {'medoid' if single else 'best member'}",
-    ]
-    for cluster in found["clusters"]:
-        first = " > ".join(cluster["patterns"][0])
-        lines.append(
-            f"{cluster['support']:8.2f} {_mean(cluster['recall']):>24} "
-            f"{_mean(cluster['ndcg']):>24}  {first[:90]}"
-        )
-    lines += [
-        "",
-        "rivals at the same fresh shoppers: mined minus rival with 95 % intervals; chains to "
-        "choose + at fresh shoppers",
-    ]
-    lines.append(f"{'':24}{'recall':>8} {'gain in recall':>28} {'gain in ndcg':>28} {'chains':>16}")
-    calls = found["calls"]
-    lines.append(
-        f"{'mined':24}{pattern['recall']['mean']:8.4f} {'':28} {'':28} {calls['choosing']:>9,} + "
-        f"{calls['fresh']:,}"
-    )
-    for name, rival in found["rivals"].items():
-        gains = (
-            f"{interval(rival['gain_of_mined']):>28} {interval(rival['ndcg_gain_of_mined']):>28}"
-        )
-        calls = rival["calls"]
-        lines.append(
-            f"{name:24}{rival['mean']:8.4f} {gains} {calls['choosing']:>9,} + {calls['fresh']:,}"
-        )
+        yield f"{number:4}. {step['role']}{f' ({values})' if values else ''}"
+    recall, ndcg = _mean(pattern["recall"]), _mean(pattern["ndcg"])
+    yield f"\nat {about['fresh_users']} fresh shoppers: recall@{k} {recall}, ndcg@{k} {ndcg}"
+    place = "its cluster" if single else "where chosen"
+    yield f"{place}: {_mean(pattern['chosen_on'])}, support {pattern['support']:.2f}"
+    bound = f"expected to be at most {optimism['bound']:.4f}"
+    yield f"optimism: measured {optimism['measured']:+.4f}, {bound}"
+    yield from _clusters(report, single)
+    yield from _rivals(report)
     if single:
-        lines += ["", *_counts_as_text(found["counts"])]
-    return "\n".join([*lines, *(["", found["note"]] if found["note"] else [])])
+        yield from _counts(report["counts"])
+    if report["note"]:
+        yield f"\n{report['note']}"
 
 
-def _refuse_with_transfer(language_model: str, picture: Path | None) -> None:
-    from scoter.errors import ConfigError
-
-    if language_model != "catalog":
-        raise ConfigError(
-            f"--select transfer needs the chains of every prefix; use --language-model catalog, "
-            f"not {language_model}"
-        )
-    if picture is not None:
-        raise ConfigError(f"--select transfer draws no picture; leave out --picture {picture}")
+def _clusters(report: Report, single: bool) -> Iterator[str]:
+    of, first = ("chains", "medoid") if single else ("patterns", "best member")
+    yield f"\nclusters of {of} (silhouette {report['silhouette']:.2f})"
+    yield f"{'support':>8} {'recall':>24} {'ndcg':>24}  {first}"
+    for cluster in report["clusters"]:
+        steps = " > ".join(cluster["patterns"][0])[:90]
+        means = f"{_mean(cluster['recall']):>24} {_mean(cluster['ndcg']):>24}"
+        yield f"{cluster['support']:8.2f} {means}  {steps}"
 
 
-def _chosen_by_transfer(context: Any, data: Path | None, as_json: bool) -> str:
+def _rivals(report: Report) -> Iterator[str]:
+    yield "\nrivals at the same fresh shoppers: mined minus rival with 95 % intervals;"
+    yield "chains: to choose + at fresh shoppers"
+    yield f"{'':24}{'recall':>8} {'gain in recall':>28} {'gain in ndcg':>28} {'chains':>16}"
+    mined = report["pattern"]["recall"]["mean"]
+    yield f"{'mined':24}{mined:8.4f} {'':28} {'':28} {_calls(report['calls'])}"
+    for name, rival in report["rivals"].items():
+        gains = [interval(rival[key]) for key in ("gain_of_mined", "ndcg_gain_of_mined")]
+        columns = " ".join(f"{gain:>28}" for gain in gains)
+        yield f"{name:24}{rival['mean']:8.4f} {columns} {_calls(rival['calls'])}"
+
+
+def _counts(counts: Report) -> Iterator[str]:
+    cost = f", cost {counts['cost']:.4f}" if "cost" in counts else ""
+    replies = counts["replies"] + counts["template_replies"]
+    yield (
+        "\n{requests:,} chains asked for: {at_once:,} valid at once, {mended:,} mended, "
+        "{rejected:,} rejected, {unanswered:,} unanswered ({valid_share:.2f} valid)\n"
+        "{names:,} names recommended, {grounded_share:.2f} of them grounded in the catalogue"
+    ).format(**counts)
+    tokens = "{prompt_tokens:,} prompt and {completion_tokens:,} completion tokens".format(**counts)
+    yield f"{replies:,} replies of {tokens}{cost}"
+    yield "{seconds:.0f} s here; {reused:,} replies were in the store already".format(**counts)
+
+
+def _calls(calls: Report) -> str:
+    return f"{calls['choosing']:>9,} + {calls['fresh']:,}"
+
+
+def _mean(row: Report) -> str:
+    return f"{row['mean']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"
+
+
+def _refuse_with_transfer(options: DiscoverOptions) -> None:
+    if options.language_model != "catalog":
+        refused = f"--language-model {options.language_model}"
+        raise ConfigError(f"--select transfer needs --language-model catalog, not {refused}")
+    if options.picture is not None:
+        raise ConfigError(f"--select transfer draws no picture; omit --picture {options.picture}")
+
+
+def _chosen_by_transfer(context: "Context", options: DiscoverOptions) -> str:
     from scoter.stages.data import embed_items, make_semantic_ids, prepare
     from scoter.stages.joint import PATTERN_FILE, ROUNDS_FILE, JointBudget, choose_by_transfer
 
-    prepared = prepare(context, data)
+    prepared = prepare(context, options.data)
     ids = make_semantic_ids(context, embed_items(context, prepared))
     method = context.experiment.methods["scoter"]
     artefact = choose_by_transfer(context, "scoter", method, prepared, ids, JointBudget())
     rounds = json.loads(artefact.file(ROUNDS_FILE).read_text())
-    if as_json:
+    if options.as_json:
         return json.dumps({**json.loads(artefact.file(PATTERN_FILE).read_text()), **rounds})
-    return f"{rounds_as_text(rounds)}\n\npattern: {artefact.file(PATTERN_FILE)}"
+    return "\n".join([*_rounds(rounds), "", f"pattern: {artefact.file(PATTERN_FILE)}"])
 
 
-def rounds_as_text(found: dict[str, Any]) -> str:
+def _rounds(report: Report) -> Iterator[str]:
     """How the transfer chose: the candidates (the mined one first), and each round's scores."""
-    lines = [f"candidates, the mined pattern first ({found['metric']}, {found['users']} shoppers):"]
-    lines += [
-        f"{number:4}. {' > '.join(steps)}" for number, steps in enumerate(found["candidates"])
-    ]
-    for number, turn in enumerate(found["rounds"], 1):
-        scores = ", ".join(
-            f"{who}: {score:.4f}"
-            for who, score in zip(turn["candidates"], turn["scores"], strict=True)
-        )
-        lines.append(f"round {number}, {turn['units']} more epochs each: {scores}")
-    return "\n".join(
-        [*lines, f"chosen: {found['chosen']}, for {found['target_steps']:,} target-steps"]
-    )
+    yield f"candidates, the mined pattern first ({report['metric']}, {report['users']} shoppers):"
+    for number, steps in enumerate(report["candidates"]):
+        yield f"{number:4}. {' > '.join(steps)}"
+    for number, turn in enumerate(report["rounds"], 1):
+        pairs = zip(turn["candidates"], turn["scores"], strict=True)
+        scores = ", ".join(f"{candidate}: {score:.4f}" for candidate, score in pairs)
+        yield f"round {number}, {turn['units']} more epochs each: {scores}"
+    yield f"chosen: {report['chosen']}, for {report['target_steps']:,} target-steps"
 
 
-def _mean(row: dict[str, Any]) -> str:
-    return f"{row['mean']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"
-
-
-def _counts_as_text(counts: dict[str, Any]) -> list[str]:
-    cost = f", cost {counts['cost']:.4f}" if "cost" in counts else ""
-    return [
-        f"{counts['requests']:,} chains asked for: {counts['at_once']:,} valid at once, "
-        f"{counts['mended']:,} mended, {counts['rejected']:,} rejected, {counts['unanswered']:,} "
-        f"unanswered ({counts['valid_share']:.2f} valid)",
-        f"{counts['names']:,} names recommended, {counts['grounded_share']:.2f} of them grounded "
-        f"in the catalogue",
-        f"{counts['replies'] + counts['template_replies']:,} replies of "
-        f"{counts['prompt_tokens']:,} prompt and "
-        f"{counts['completion_tokens']:,} completion tokens{cost}",
-        f"{counts['seconds']:.0f} s here; {counts['reused']:,} replies were in the store already",
-    ]
-
-
-def _cost(counts: dict[str, Any], prices: tuple[float, float]) -> float:
+def _cost(counts: Report, prices: tuple[float, float]) -> float:
     from scoter.reasoning.language.metering import Prices, Usage
 
-    used = Usage(
-        prompt_tokens=counts["prompt_tokens"], completion_tokens=counts["completion_tokens"]
-    )
-    return used.cost(Prices(*prices))
+    tokens = {name: counts[name] for name in ("prompt_tokens", "completion_tokens")}
+    return Usage(**tokens).cost(Prices(*prices))
 
 
-def _place_picture(folder: Path, found: dict[str, Any], path: Path) -> None:
-    from scoter.errors import ConfigError
+def _place_picture(folder: Path, report: Report, path: Path) -> None:
     from scoter.reasoning.discovery.picture import draw
     from scoter.storage.writing import replacing
 
@@ -244,4 +189,4 @@ def _place_picture(folder: Path, found: dict[str, Any], path: Path) -> None:
         if path.suffix == ".svg":
             shutil.copyfile(folder / "picture.svg", partial)
         else:
-            draw(json.loads((folder / "points.json").read_text()), found["picture_of"], partial)
+            draw(json.loads((folder / "points.json").read_text()), report["picture_of"], partial)

@@ -1,373 +1,221 @@
-"""`scoter reason`: write chains offline, into a folder that an experiment reads with
-`--set chains.source=FOLDER`."""
+"""`scoter reason`: write chains offline, into a folder that experiments read as `chains.source`."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from scoter.cli.options import token_limit_option
+from scoter.cli import options as cli
+from scoter.cli.options import option, say
 from scoter.errors import ConfigError, LanguageModelError
 
-_PATH = click.Path(path_type=Path)
-_ABOVE_ZERO = click.IntRange(1)
-
-_OPTIONS = (
-    click.option(
-        "--pattern",
-        "pattern_file",
-        type=_PATH,
-        help="A pattern.json, as `scoter discover` makes [default: plain]",
-    ),
-    click.option(
-        "--language-model",
-        default="catalog",
-        help="catalog (symbolic; default), local (SmolLM2), or a server's model",
-    ),
-    click.option(
-        "--base-url",
-        default="",
-        help="The OpenAI-compatible server, such as http://127.0.0.1:8000/v1",
-    ),
-    click.option("--key-variable", help="The environment variable that holds the server's key"),
-    click.option(
-        "--out",
-        type=_PATH,
-        required=True,
-        help="The folder of chains; run again to go on where a run ended",
-    ),
-    click.option(
-        "--prefixes",
-        default="every",
-        help="every (default), or anchors[:K[:M]]: each K items, the first M",
-    ),
-    click.option(
-        "--users",
-        type=click.IntRange(0),
-        default=0,
-        help="A fixed sample of so many users [default: all]",
-    ),
-    click.option(
-        "--limit",
-        type=click.IntRange(0),
-        default=0,
-        help="Only the first so many chains [default: all]",
-    ),
-    click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
-    click.option(
-        "--shard-rows", type=_ABOVE_ZERO, default=1024, show_default=True, help="Chains in a file"
-    ),
-    click.option(
-        "--write",
-        "settings",
-        multiple=True,
-        metavar="A=B",
-        help="How the model is asked: max_tokens=200; repeatable",
-    ),
-    click.option(
-        "--concurrency", type=_ABOVE_ZERO, default=4, show_default=True, help="Calls at once"
-    ),
-    click.option("--requests-per-minute", type=float, help="Start no more calls than that"),
-    click.option(
-        "--timeout",
-        type=float,
-        default=120.0,
-        show_default=True,
-        help="Seconds until a call is given up",
-    ),
-    click.option(
-        "--attempts",
-        type=_ABOVE_ZERO,
-        default=6,
-        show_default=True,
-        help="How often a call is tried",
-    ),
-    click.option(
-        "--first-pause",
-        type=float,
-        default=0.5,
-        help="Seconds before a second attempt; doubles with each",
-    ),
-    token_limit_option,
-    click.option(
-        "--token-budget",
-        type=_ABOVE_ZERO,
-        help="Stop, to be continued, once this run has used so many tokens",
-    ),
-    click.option(
-        "--prices",
-        type=float,
-        nargs=2,
-        metavar="PROMPT COMPLETION",
-        help="Of a million tokens each, for the forecast",
-    ),
-    click.option(
-        "--forecast", "forecast_only", is_flag=True, help="Say what it will cost, and stop"
-    ),
-    click.option("--retry-unanswered", is_flag=True, help="Ask again where no reply came"),
-    click.option(
-        "--export-batch", type=_PATH, help="Write the pending requests as a batch file, and stop"
-    ),
-    click.option(
-        "--import-batch", type=_PATH, help="Keep the replies of a batch file, and write the chains"
-    ),
-    click.option(
-        "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True
-    ),
-    click.option(
-        "--workers", type=_ABOVE_ZERO, default=2, show_default=True, help="Of the engine ray"
-    ),
-    click.option("--ray-address", help="A running Ray cluster [default: start one here]"),
-    click.option(
-        "--set",
-        "overrides",
-        multiple=True,
-        metavar="A.B=C",
-        help="Change the dataset, as data.max_users=1000",
-    ),
-    click.option(
-        "--store", type=_PATH, help="Folder of artefacts [default: $SCOTER_STORE or artifacts/]"
-    ),
-    click.option(
-        "--data", type=_PATH, help="A prepared folder, or one that holds a folder per dataset"
-    ),
-    click.option(
-        "--json",
-        "as_json",
-        is_flag=True,
-        help="One JSON object on standard output, and nothing else there",
-    ),
-)
-
-
-def _options(command: Any) -> Any:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-@click.command()
-@click.argument("dataset")
-@_options
-def reason(dataset: str, out: Path, as_json: bool, **options: Any) -> None:
-    """Write the chains of a dataset's users (or of 'simulated') with a pattern, offline."""
+if TYPE_CHECKING:  # at run time these bring numpy along, and help would be slow
+    from scoter.reasoning.chains.requests import WritingConfig
     from scoter.reasoning.language.metering import Prices
+    from scoter.reasoning.language.registry import ModelChoice
     from scoter.reasoning.language.replies import RequestStore
-    from scoter.reasoning.writing.engine import missing_shards, run_job
-    from scoter.reasoning.writing.folder import REPLIES, ChainFolder
-    from scoter.reasoning.writing.forecast import Progress
+    from scoter.reasoning.writing.folder import ChainFolder
+    from scoter.reasoning.writing.job import ChainJob
+    from scoter.stages.context import Context
+    from scoter.types import ReasoningPattern
 
-    job, server = _job(dataset, options), _server(options)
-    folder = ChainFolder(out)
-    prices = Prices(*options["prices"]) if options["prices"] else None
-    if job.writing is None and (options["export_batch"] or options["import_batch"]):
-        raise ConfigError(
-            "--export-batch and --import-batch are for a language model; name one with "
-            "--language-model"
-        )
-    store = RequestStore(out / REPLIES)
-    if options["forecast_only"]:
+
+@dataclass(frozen=True)
+class ReasonOptions(cli.ExperimentOptions):
+    """Which chains `scoter reason` writes, where to, and how."""
+
+    out: Path = option("The folder of chains; run again to continue", required=True)
+    pattern: Path | None = option("A pattern.json of `scoter discover` [default: hand-written]")
+    language_model: str = option(cli.LANGUAGE_MODELS, "catalog")
+    prefixes: str = option("every, or anchors[:K[:M]]: each K items, the first M", "every")
+    users: int = option("A fixed sample of so many users [default: all]", 0, least=0)
+    limit: int = option("Only the first so many chains [default: all]", 0, least=0)
+    shard_rows: int = option("Chains in a file", 1024)
+    write: tuple[str, ...] = option("How the model is asked; repeatable", (), metavar="A=B")
+    prices: tuple[float, float] | None = option("Per million tokens", metavar="PROMPT COMPLETION")
+    forecast: bool = option("Only say what it will cost", False)
+    retry_unanswered: bool = option("Ask again where no reply came", False)
+    export_batch: Path | None = option("Only write the pending requests as this batch file")
+    import_batch: Path | None = option("Read replies from this batch file, and write the chains")
+    engine: Literal["local", "ray"] = option("Where chains are written", "local")
+    workers: int = option("Ray workers", 2)
+    ray_address: str | None = option("A running Ray cluster [default: start one here]")
+
+
+@click.command(cls=cli.ServerCommand)
+@click.argument("dataset")
+@cli.takes(ReasonOptions)
+def reason(dataset: str, options: ReasonOptions, **server: object) -> None:
+    """Write the chains of a dataset's users (or of 'simulated') with a pattern, offline."""
+    from scoter.experiments import experiment
+    from scoter.reasoning.language.registry import choose_language_model
+    from scoter.reasoning.language.replies import RequestStore
+    from scoter.reasoning.language.server import ServerConfig
+    from scoter.reasoning.writing.engine import missing_shards
+    from scoter.reasoning.writing.folder import REPLIES, ChainFolder
+    from scoter.stages.context import Context
+
+    offline = bool(options.forecast or options.export_batch or options.import_batch)
+    asked = cli.chosen(ServerConfig, server)
+    choice = choose_language_model(options.language_model, asked, offline=offline)
+    chosen_experiment = options.changed(experiment(dataset, options.data))
+    context = Context(chosen_experiment, options.open_store(), options.seed, say)
+    job = _job(context, options, _writing(options, choice))
+    folder, replies = ChainFolder(options.out), RequestStore(options.out / REPLIES)
+    if options.forecast:
         shards = [shard for shard in range(job.shard_count) if not folder.shard(shard).exists()]
-        _say(f"forecast: {_forecast_line(job, shards, store, prices)}")
+        say(f"forecast: {_forecast(job, shards, replies, options)}")
         return
     folder.start(job.describe())
-    if options["export_batch"]:
+    if options.export_batch is not None:
         from scoter.reasoning.writing.batch_files import export_batch
 
-        count = export_batch(job, store, options["export_batch"], options["token_limit"])
-        _report(as_json, {"exported": count, "file": str(options["export_batch"])})
+        count = export_batch(job, replies, options.export_batch, asked.token_limit)
+        _report(options.as_json, {"exported": count, "file": str(options.export_batch)})
         return
-    retry = options["retry_unanswered"]
-    if options["import_batch"]:
-        from scoter.reasoning.writing.batch_files import StoredReplies, import_batch
+    if options.import_batch is not None:
+        outcome = _imported(job, folder, replies, options.import_batch)
+    else:
+        shards = missing_shards(job, folder, options.retry_unanswered)
+        say(f"forecast: {_forecast(job, shards, replies, options)}")
+        chains = sum(len(job.places(shard)) for shard in shards)
+        outcome = _written(job, folder, replies, choice, options, chains)
+    _report(options.as_json, {"chains": len(job), **outcome, "out": str(options.out)})
 
-        counts = import_batch(job, store, options["import_batch"])
-        _say(f"imported: {counts}")
-        ended = run_job(job, folder, StoredReplies(store), retry_unanswered=True)
-        _report(
-            as_json,
-            {"chains": len(job), "outcomes": ended, "import": vars(counts), "out": str(out)},
-        )
-        return
-    shards = missing_shards(job, folder, retry)
-    chains = sum(len(job.places(shard)) for shard in shards)
-    _say(f"forecast: {_forecast_line(job, shards, store, prices)}")
-    if options["engine"] == "ray":
+
+def _imported(
+    job: "ChainJob", folder: "ChainFolder", replies: "RequestStore", path: Path
+) -> dict[str, object]:
+    from scoter.reasoning.writing.batch_files import StoredReplies, import_batch
+    from scoter.reasoning.writing.engine import run_job
+
+    counts = import_batch(job, replies, path)
+    say(f"imported: {counts}")
+    ended = run_job(job, folder, StoredReplies(replies), retry_unanswered=True)
+    return {"outcomes": ended, "import": vars(counts)}
+
+
+def _written(
+    job: "ChainJob",
+    folder: "ChainFolder",
+    replies: "RequestStore",
+    choice: "ModelChoice | None",
+    options: ReasonOptions,
+    chains: int,
+) -> dict[str, object]:
+    from scoter.reasoning.writing.engine import run_job
+    from scoter.reasoning.writing.forecast import Progress
+
+    retry = options.retry_unanswered
+    if options.engine == "ray":
         from scoter.reasoning.writing.ray_engine import run_job_on_ray
 
-        progress = Progress(chains, _say)
-        ended = run_job_on_ray(
-            job,
-            folder,
-            None if job.writing is None else server,
-            options["workers"],
-            options["ray_address"],
-            retry,
-            progress,
-        )
+        where = (choice, options.workers, options.ray_address)
+        ended = run_job_on_ray(job, folder, *where, retry, Progress(chains, say))
         _check_ended(folder, ended)
-        _report(as_json, {"chains": len(job), "outcomes": ended, "out": str(out)})
-        return
-    if job.writing is None:
-        ended = run_job(job, folder, None, retry, Progress(chains, _say))
-        _report(as_json, {"chains": len(job), "outcomes": ended, "out": str(out)})
-        return
-    with server.open() as model:
-        model.answered_before = len(store) > 0
-        progress = Progress(chains, _say, lambda: model.usage, prices)
+        return {"outcomes": ended}
+    if choice is None:
+        return {"outcomes": run_job(job, folder, None, retry, Progress(chains, say))}
+    with choice.recording(replies) as model:
+        progress = Progress(chains, say, lambda: model.usage, _prices(options))
         try:
-            ended = run_job(job, folder, store.recording(model), retry, progress)
+            ended = run_job(job, folder, model, retry, progress)
         except LanguageModelError:
             folder.reopen()
             raise
         finally:
-            _say(f"used: {model.usage}")
+            say(f"used: {model.usage}")
         _check_ended(folder, ended)
-        _report(
-            as_json,
-            {"chains": len(job), "outcomes": ended, "usage": vars(model.usage), "out": str(out)},
-        )
+        return {"outcomes": ended, "usage": vars(model.usage)}
 
 
-def _job(dataset: str, options: dict[str, Any]) -> Any:
+def _job(context: "Context", options: ReasonOptions, writing: "WritingConfig | None") -> "ChainJob":
     """The job that the options name, on prepared data."""
-    from scoter.config import with_overrides
-    from scoter.experiments import experiment
     from scoter.reasoning.chains.prefixes import PrefixPolicy
     from scoter.reasoning.chains.table import hand_written_pattern
     from scoter.reasoning.writing.job import ChainJob
     from scoter.seeding import derive_seed
-    from scoter.stages.context import Context
     from scoter.stages.data import open_data, prepare
-    from scoter.storage.store import Store
 
-    chosen = with_overrides(experiment(dataset, options["data"]), options["overrides"])
-    context = Context(chosen, Store(options["store"]), options["seed"], _say)
-    data = prepare(context, options["data"])
+    data = prepare(context, options.data)
     _, catalog, split = open_data(data)
-    path = options["pattern_file"]
-    if path is None:
-        pattern = hand_written_pattern(catalog)
-        _say("no --pattern: the hand-written one is used")
-    else:
-        pattern = pattern_of(path)
+    if options.pattern is None:
+        say("no --pattern: the hand-written one is used")
     return ChainJob(
         split,
         catalog,
-        pattern,
+        hand_written_pattern(catalog) if options.pattern is None else pattern_of(options.pattern),
         identity=data.key,
-        policy=PrefixPolicy.parse(options["prefixes"]),
-        writing=_writing(options),
+        policy=PrefixPolicy.parse(options.prefixes),
+        writing=writing,
         fold_seed=derive_seed(context.data_seed, "folds"),
-        seed=options["seed"],
-        users=options["users"],
-        limit=options["limit"],
-        shard_rows=options["shard_rows"],
+        seed=options.seed,
+        users=options.users,
+        limit=options.limit,
+        shard_rows=options.shard_rows,
     )
 
 
-def pattern_of(path: Path) -> Any:
-    """The pattern in a file that `scoter discover` wrote, or somebody by hand.
-
-    Raises:
-        ConfigError: it cannot be read, or is something else.
-    """
+def pattern_of(path: Path) -> "ReasoningPattern":
+    """The pattern in a file that `scoter discover` wrote, or somebody by hand."""
     from scoter.storage.untrusted import parse_json
-    from scoter.types import ReasoningPattern, Step
+    from scoter.types import ReasoningPattern
 
     try:
-        steps = parse_json(path.read_bytes())["pattern"]["steps"]
-        return ReasoningPattern(
-            tuple(Step(str(step["role"]), dict(step.get("parameters", {}))) for step in steps)
-        )
+        return ReasoningPattern.from_json(parse_json(path.read_bytes())["pattern"]["steps"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"--pattern {path} cannot be read ({error}); pass a pattern.json of `scoter discover`"
-        ) from None
+        remedy = "pass a pattern.json of `scoter discover`"
+        raise ConfigError(f"--pattern {path} cannot be read ({error}); {remedy}") from None
 
 
-def _writing(options: dict[str, Any]) -> Any:
+def _writing(options: ReasonOptions, choice: "ModelChoice | None") -> "WritingConfig | None":
     """How the language model is asked; None for the catalogue reasoner."""
     from scoter.config import with_overrides
     from scoter.reasoning.chains.requests import WritingConfig, small_model
-    from scoter.reasoning.language.local_server import LOCAL_MODEL
 
-    name = options["language_model"]
-    if name == "catalog":
-        if options["settings"]:
-            raise ConfigError(
-                "--write says how a language model is asked; the catalogue reasoner has no such "
-                "settings"
-            )
+    if choice is None:
+        model_only = ("write", "export_batch", "import_batch")
+        given = ["--" + name.replace("_", "-") for name in model_only if getattr(options, name)]
+        if given:
+            raise ConfigError(f"{given[0]} is for a language model; name one with --language-model")
         return None
-    offline = options["export_batch"] or options["import_batch"] or options["forecast_only"]
-    if name != "local" and not options["base_url"] and not offline:
-        raise ConfigError(
-            f"--language-model {name} needs the address of its server: --base-url "
-            f"http://HOST:PORT/v1"
-        )
-    if name == "local" and options["base_url"]:
-        raise ConfigError(
-            "--language-model local starts a server of its own; leave --base-url out, or name "
-            "the server's model"
-        )
-    chosen = (
-        small_model(LOCAL_MODEL, options["seed"])
-        if name == "local"
-        else WritingConfig(name, seed=options["seed"])
-    )
-    return with_overrides(chosen, options["settings"])
+    name, seed = choice.name, options.seed
+    plain = small_model(name, seed) if choice.small else WritingConfig(name, seed=seed)
+    return with_overrides(plain, options.write)
 
 
-def _server(options: dict[str, Any]) -> Any:
-    from scoter.reasoning.language.server import ServerConfig
+def _prices(options: ReasonOptions) -> "Prices | None":
+    from scoter.reasoning.language.metering import Prices
 
-    names = (
-        "base_url",
-        "key_variable",
-        "concurrency",
-        "requests_per_minute",
-        "timeout",
-        "attempts",
-        "first_pause",
-        "token_budget",
-        "token_limit",
-    )
-    return replace(ServerConfig(), **{name: options[name] for name in names})
+    return None if options.prices is None else Prices(*options.prices)
 
 
-def _forecast_line(job: Any, shards: list[int], store: Any, prices: Any) -> str:
+def _forecast(
+    job: "ChainJob", shards: list[int], replies: "RequestStore", options: ReasonOptions
+) -> str:
     from scoter.reasoning.writing.forecast import forecast
 
-    chains = sum(len(job.places(shard)) for shard in shards)
     if job.writing is None:
+        chains = sum(len(job.places(shard)) for shard in shards)
         return f"{chains:,} chains of the catalogue reasoner, no calls"
-    return str(forecast(job, shards, store, prices))
+    return str(forecast(job, shards, replies, _prices(options)))
 
 
-def _check_ended(folder: Any, ended: dict[str, int]) -> None:
+def _check_ended(folder: "ChainFolder", ended: dict[str, int]) -> None:
     """Say why chains are missing; where all are, that is an error, and the job is not finished."""
-    lost = ended["rejected"] + ended["unanswered"]
+    lost, total = ended["rejected"] + ended["unanswered"], sum(ended.values())
     if not lost:
         return
     (reason, count), *_ = folder.reasons().most_common(1)
-    total = sum(ended.values())
     line = f"{lost:,} of {total:,} chains could not be written; {count:,} times because {reason}"
     if lost == total:
         folder.reopen()
         raise LanguageModelError(line)
-    _say(line)
+    say(line)
 
 
-def _report(as_json: bool, found: dict[str, Any]) -> None:
-    click.echo(
-        json.dumps(found)
-        if as_json
-        else "\n".join(f"{name}: {value}" for name, value in found.items())
-    )
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
+def _report(as_json: bool, outcome: dict[str, object]) -> None:
+    lines = (f"{name}: {value}" for name, value in outcome.items())
+    click.echo(json.dumps(outcome) if as_json else "\n".join(lines))

@@ -1,9 +1,11 @@
-"""One door for every dataset: a prepared folder, or the simulated shop, as the same two values."""
+"""One door for every dataset: a folder, DataFrames, a plug-in, or the simulated shop."""
 
 import hashlib
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -11,27 +13,27 @@ import pandas as pd
 from scoter.config import DataConfig, SimulatedConfig, to_json
 from scoter.data.prepared import fingerprint, load_prepared
 from scoter.data.simulated import simulate
-from scoter.data.sources import REGISTRY, check_counts, locate
-from scoter.data.split import leave_one_out, sample_users
-from scoter.errors import ConfigError, DataError
+from scoter.data.sources import DATASETS, REGISTRY, check_counts, locate
+from scoter.data.split import keep_events, leave_one_out, sample_users
+from scoter.data.table_files import Table
+from scoter.data.tables import Policies, from_tables
+from scoter.errors import ConfigError, DataError, closest
 from scoter.types import Catalog, InteractionLog, Split, Targets
 
 SIMULATED = "simulated"
 
+register_dataset = DATASETS.register
+"""`@register_dataset("mine")` makes a function without arguments the dataset of that name. It gives
+a `Dataset`, or interactions and items (or None) as `Dataset.from_pandas` takes them."""
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Users, items and who took what when.
-
-    Example:
-        >>> shop = load_dataset("simulated", users=40)
-        >>> len(shop.users), shop.interactions.columns.tolist()
-        (40, ['user', 'item', 'timestamp'])
-    """
+    """Users, items and their interactions."""
 
     log: InteractionLog
     catalog: Catalog
-    identity: str  # names all that made it
+    identity: str  # digest of all that made it
     origin: str  # where it came from, for people
     name: str = ""
     seed: int = 0  # of the simulated shop; chains and statistics are drawn from it
@@ -39,19 +41,40 @@ class Dataset:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Dataset":
-        """A prepared folder, as `scoter data prepare` writes one.
-
-        Raises:
-            DataError: it is no prepared folder.
-        """
+        """A prepared folder of `scoter data prepare`; anything else is a `DataError`."""
         path = Path(folder)
         log, catalog = load_prepared(path)
         return cls(log, catalog, _digest(fingerprint(path)), str(path), path.name)
 
+    @classmethod
+    def from_pandas(
+        cls,
+        interactions: pd.DataFrame,
+        items: pd.DataFrame | None = None,
+        *,
+        name: str = "",
+        **policies: Unpack[Policies],
+    ) -> "Dataset":
+        """Your own DataFrames, checked as `scoter data prepare` checks files.
+
+        Args:
+            interactions: `user`, `item`, and `timestamp` (seconds since 1970, or dates) unless
+                `order="file"`.
+            items: `item`, and any columns of text, lists of text (`categories`) or numbers.
+            policies: what to do in doubt, see `Policies`; by default a `DataError` says it.
+
+        >>> rows = pd.DataFrame({"user": "ann", "item": list("xyz"), "timestamp": [3, 1, 2]})
+        >>> Dataset.from_pandas(rows).interactions["item"].tolist()
+        ['y', 'z', 'x']
+        """
+        described = None if items is None else Table.from_frame(items, "the table of items")
+        table = Table.from_frame(interactions, "the table of interactions")
+        log, catalog = from_tables(table, described, **policies)
+        return cls(log, catalog, _content_digest(log, catalog), "DataFrames", name)
+
     @cached_property
     def split(self) -> Split:
-        """Leave-one-out: the last item of each user is the test target, the one before it the
-        validation target."""
+        """Leave-one-out: the last item of each user is for test, the one before for validation."""
         return self.fixed_split or leave_one_out(self.log)
 
     @cached_property
@@ -66,7 +89,7 @@ class Dataset:
 
     @property
     def users(self) -> list[str]:
-        """The users' keys."""
+        """The users' keys, in the order of their numbers."""
         return list(self.log.user_keys)
 
     @property
@@ -82,35 +105,20 @@ class Dataset:
         times = {} if self.log.times is None else {"timestamp": self.log.times}
         return pd.DataFrame({"user": users, "item": items, **times})
 
-    def sample(self, users: int, seed: int = 0) -> "Dataset":
-        """A fixed random sample of so many users, and the items that they have.
-
-        Raises:
-            DataError: there are fewer users.
-        """
-        log, catalog = sample_users(self.log, self.catalog, users, seed)
-        identity = _digest(f"{self.identity} max_users={users} seed={seed}")
-        origin = f"{users:,} users of {self.origin}"
-        return Dataset(log, catalog, identity, origin, self.name, self.seed)
-
     def without_test(self) -> "Dataset":
-        """The same without any test item, in the log or in the split: what a recommender learns
-        from before it is tested."""
-        log, split = self.log, self.split
-        keep = np.ones(len(log.items), bool)
-        keep[log.offsets[1:][split.test.users] - 1] = False
-        offsets = np.concatenate([[0], np.cumsum(keep)])[log.offsets]
-        times = None if log.times is None else log.times[keep]
-        seen = InteractionLog(log.items[keep], offsets, log.user_keys, times)
+        """The same without test items, in log and split: what a recommender may learn from."""
+        split = self.split
+        keep = np.ones(len(self.log.items), bool)
+        keep[self.log.offsets[1:][split.test.users] - 1] = False
         nobody = Targets(np.zeros(0, np.int64), np.zeros(0, np.int64))
         withheld = Split(split.train, split.valid, nobody)
-        return replace(self, log=seen, fixed_split=withheld)
+        return replace(self, log=keep_events(self.log, keep), fixed_split=withheld)
 
 
 def load_dataset(
     name: str, *, users: int = 0, data_dir: str | Path | None = None, seed: int = 0
 ) -> Dataset:
-    """A dataset by its name: `beauty`, `sports`, `toys`, `yelp`, `simulated`, or a folder of yours.
+    """A dataset by name: a public one, `simulated`, a plug-in's, or a folder of yours.
 
     Args:
         users: take a fixed random sample of so many users; 0 takes all. The simulated shop is made
@@ -122,42 +130,24 @@ def load_dataset(
     Raises:
         DataError: it is found nowhere; the message says how to get it.
 
-    Example:
-        >>> len(load_dataset("simulated", users=40).users)
-        40
+    >>> shop = load_dataset("simulated", users=40)
+    >>> len(shop.users), shop.interactions.columns.tolist()
+    (40, ['user', 'item', 'timestamp'])
     """
-    folder = None if data_dir is None else Path(data_dir)
-    if name != SIMULATED:
-        return open_dataset(DataConfig(name, max_users=users), folder, seed)
-    size = replace(SimulatedConfig(), **({"users": users} if users else {}))
-    return open_dataset(DataConfig(name, simulated=size), folder, seed)
-
-
-def _digest(identity: str) -> str:
-    return hashlib.sha256(identity.encode()).hexdigest()
+    config = DataConfig(name, max_users=users)
+    if name == SIMULATED and users:
+        config = DataConfig(name, simulated=SimulatedConfig(users=users))
+    return open_dataset(config, None if data_dir is None else Path(data_dir), seed)
 
 
 def open_dataset(config: DataConfig, data_dir: Path | None = None, seed: int = 0) -> Dataset:
-    """The dataset that a config names, restricted to `max_users` random users where that is above
-    zero.
+    """The dataset that a config names, or `max_users` of its users drawn at random.
 
-    `seed` decides the simulated shop and the sample of users, nothing else. Registered names must
-    have their published counts.
-
-    Raises:
-        DataError: it is found nowhere, or is not what it claims to be; the message says what to do.
-        ConfigError: the config contradicts itself.
-
-    Example:
-        >>> open_dataset(
-        ...     DataConfig(name="simulated", max_users=20, simulated=SimulatedConfig(users=50))
-        ... ).log.user_count
-        20
+    `seed` decides the simulated shop and the sample of users, nothing else. A plug-in comes before
+    a folder of the same name. A public dataset must have the counts that were published.
     """
     if config.max_users < 0:
-        raise ConfigError(
-            f"data.max_users is {config.max_users}; use 0 for all users, or a positive number"
-        )
+        raise ConfigError(f"data.max_users is {config.max_users}; use 0 (all users) or more")
     log, catalog, identity, origin = _whole(config, data_dir, seed)
     if config.max_users:
         log, catalog = sample_users(log, catalog, config.max_users, seed)
@@ -169,27 +159,42 @@ def open_dataset(config: DataConfig, data_dir: Path | None = None, seed: int = 0
 def _whole(
     config: DataConfig, data_dir: Path | None, seed: int
 ) -> tuple[InteractionLog, Catalog, str, str]:
-    if config.name == SIMULATED:
+    """Log, catalogue, identity and origin of all users."""
+    name = config.name
+    if name == SIMULATED:
         settings = config.simulated or SimulatedConfig()
         shop = simulate(settings, seed)
-        return (
-            shop.log,
-            shop.catalog,
-            f"simulated {to_json(settings)} seed={seed}",
-            f"simulated shop, seed {seed}",
-        )
+        identity = f"simulated {to_json(settings)} seed={seed}"
+        return shop.log, shop.catalog, identity, f"simulated shop, seed {seed}"
     if config.simulated is not None:
-        raise ConfigError(
-            f"data.simulated is set but data.name is {config.name!r}; name it {SIMULATED!r} or "
-            f"set data.simulated=null"
-        )
-    folder = locate(config.name, data_dir)
-    if folder is None:
-        how = f"run `scoter data prepare {config.name}`, or p" if config.name in REGISTRY else "P"
-        raise DataError(
-            f"dataset {config.name!r} is neither in $SCOTER_DATA nor in data-cache/; {how}oint "
-            f"--data or SCOTER_DATA at a prepared folder, or use the dataset {SIMULATED!r}"
-        )
-    log, catalog = load_prepared(folder)
-    check_counts(config.name, log, catalog)
-    return log, catalog, fingerprint(folder), str(folder)
+        remedy = f"name it {SIMULATED!r} or set data.simulated=null"
+        raise ConfigError(f"data.simulated is set but data.name is {name!r}; {remedy}")
+    if name in DATASETS.names():
+        made = DATASETS.get(name)()
+        shop = made if isinstance(made, Dataset) else Dataset.from_pandas(*made)
+        log, catalog = shop.log, shop.catalog
+        identity, origin = _content_digest(log, catalog), f"plug-in {name}"
+    else:
+        folder = locate(name, data_dir)
+        if folder is None:
+            how = f"run `scoter data prepare {name}`, or p" if name in REGISTRY else "P"
+            raise DataError(
+                f"dataset {name!r} is neither in $SCOTER_DATA nor in data-cache/; {how}oint --data "
+                f"or SCOTER_DATA at a prepared folder, or use the dataset {SIMULATED!r}"
+                f"{'' if name in REGISTRY else closest(name, [*REGISTRY, *DATASETS.names()])}"
+            )
+        log, catalog = load_prepared(folder)
+        identity, origin = fingerprint(folder), str(folder)
+    check_counts(name, log, catalog)
+    return log, catalog, identity, origin
+
+
+def _digest(identity: str) -> str:
+    return hashlib.sha256(identity.encode()).hexdigest()
+
+
+def _content_digest(log: InteractionLog, catalog: Catalog) -> str:
+    """sha256 of what a log and a catalogue hold, however they were made."""
+    times = None if log.times is None else log.times.tolist()
+    events = [log.items.tolist(), log.offsets.tolist(), times, log.user_keys]
+    return _digest(json.dumps([*events, catalog.keys, dict(catalog.columns)]))

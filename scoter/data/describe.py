@@ -1,32 +1,30 @@
 """What a dataset holds, as a plain dictionary that JSON can carry."""
 
-from typing import Any
-
 import numpy as np
 
-from scoter.data.sequences import UNKNOWN_TIME
-from scoter.types import Catalog, InteractionLog, Split
+from scoter.data.split import UNKNOWN_TIME
+from scoter.types import Catalog, InteractionLog, Json, Split
 
-_DAY = 86_400
+_DAY = 86_400  # seconds
 _QUANTILES = {"min": 0.0, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
 
 
 def describe(
     log: InteractionLog, catalog: Catalog, split: Split, samples: int = 3
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Counts, lengths of histories, text coverage, ties and sample histories.
 
     `last_two_same_day` is the share of users with a test target whose last two events fall on one
-    day (UTC): there the order of the file, not time, decides which is the test item. It is None
-    where there are no times. `test_repeats` is the share of test targets that the user had bought
-    before.
+    day (UTC), so that the file's order decides which is the test item; None where there are no
+    times. `test_repeats` is the share of test targets that the user had before.
     """
     test = split.histories("test")
-    seen = [
-        target in set(test.sequence(row).tolist())
-        for row, target in enumerate(split.test.items.tolist())
-    ]
-    quantiles = np.quantile(log.lengths, list(_QUANTILES.values()))
+    targets = enumerate(split.test.items.tolist())
+    repeats = [target in test.sequence(row) for row, target in targets]
+    quantiles = np.quantile(log.lengths, list(_QUANTILES.values())).tolist()
+    lengths = {**dict(zip(_QUANTILES, quantiles, strict=True)), "mean": float(log.lengths.mean())}
+    users, count = split.test.users, min(samples, len(split.test))
+    shown = users[(np.arange(count) * 2 + 1) * len(users) // (2 * count)].tolist()  # evenly spaced
     return {
         "users": log.user_count,
         "items": catalog.item_count,
@@ -34,15 +32,12 @@ def describe(
         "density": len(log.items) / (log.user_count * catalog.item_count),
         "users_without_targets": log.user_count - len(split.test),
         "items_never_bought": catalog.item_count - len(np.unique(log.items)),
-        "history_length": dict(zip(_QUANTILES, quantiles.tolist(), strict=True))
-        | {"mean": float(log.lengths.mean())},
+        "history_length": lengths,
         "coverage": {name: catalog.coverage(name) for name in catalog.columns},
         "last_two_same_day": _last_two_tied(log, split, _DAY),
         "last_two_same_second": _last_two_tied(log, split, 1),
-        "test_repeats": float(np.mean(seen)),
-        "samples": [
-            _sample(log, catalog, int(user)) for user in _spread(split.test.users, samples)
-        ],
+        "test_repeats": float(np.mean(repeats)),
+        "samples": [_sample(log, catalog, user) for user in shown],
     }
 
 
@@ -55,21 +50,9 @@ def _last_two_tied(log: InteractionLog, split: Split, unit: int) -> float | None
     return float(np.mean(last[known] // unit == before[known] // unit)) if known.any() else None
 
 
-def _spread(users: np.ndarray, count: int) -> np.ndarray:
-    """Users at even distances, so that the samples are fixed without being the first ones."""
-    count = min(count, len(users))
-    return users[(np.arange(count) * 2 + 1) * len(users) // (2 * count)]
-
-
-def _sample(log: InteractionLog, catalog: Catalog, user: int) -> dict[str, Any]:
-    return {
-        "user": log.user_keys[user],
-        "items": [_name(catalog, item) for item in log.sequence(user).tolist()],
-    }
-
-
-def _name(catalog: Catalog, item: int) -> str:
-    for column in ("title", "phrase"):
-        if column in catalog.columns and catalog.columns[column][item]:
-            return str(catalog.columns[column][item])
-    return catalog.keys[item]
+def _sample(log: InteractionLog, catalog: Catalog, user: int) -> Json:
+    columns = [catalog.columns[name] for name in ("title", "phrase") if name in catalog.columns]
+    columns.append(catalog.keys)
+    items = log.sequence(user).tolist()
+    names = [next(str(cells[item]) for cells in columns if cells[item]) for item in items]
+    return {"user": log.user_keys[user], "items": [*names]}

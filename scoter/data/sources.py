@@ -1,18 +1,27 @@
-"""The registry of public datasets: where they come from, what they must count, and where they are
-found here.
+"""Public datasets: where they come from, what they must count, and where they are found here.
 
 The addresses are those of the official hosts. None of the datasets is redistributed with scoter.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from scoter.errors import DataError, closest
+from scoter.plugins import Plugins
 from scoter.types import Catalog, InteractionLog
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scoter.data.datasets import Dataset
+
+    DatasetMaker = Callable[[], Dataset | tuple[pd.DataFrame, pd.DataFrame | None]]
+
+DATASETS: "Plugins[DatasetMaker]" = Plugins("a dataset of a plug-in", "scoter.datasets", {})
 
 Release = Literal["amazon-2014", "amazon-2018", "yelp"]
 
@@ -34,45 +43,30 @@ class Counts:
 
 @dataclass(frozen=True)
 class Source:
-    """One public dataset. `files` are its raw files: the reviews, then the items' metadata.
-
-    `addresses` pair with `files`; they are empty where the terms must be accepted by hand first.
-    """
+    """One public dataset."""
 
     name: str
-    release: Release
-    files: tuple[str, str]
-    addresses: tuple[str, ...]
-    page: str
+    release: Release  # decides the format of its files
+    files: tuple[str, str]  # raw files: the reviews, then the items' metadata
+    addresses: tuple[str, ...]  # of the files; empty where terms must be accepted by hand first
+    page: str  # where people read about it
     citation: str
     terms: str
-    counts: Counts
+    counts: Counts  # as published
 
 
 def check_counts(name: str, log: InteractionLog, catalog: Catalog) -> None:
-    """Refuse a registered dataset whose counts are not the published ones; other names pass.
-
-    Raises:
-        DataError: names both counts.
-    """
+    """Refuse a public dataset whose counts are not the published ones; other names pass."""
     source = REGISTRY.get(name)
-    found = Counts(log.user_count, catalog.item_count, len(log.items))
-    if source is not None and found != source.counts:
-        raise DataError(
-            f"dataset {name!r} should have {source.counts}, but these files have {found}; results "
-            f"would not compare with published ones. Get the release named at {source.page}, or "
-            f"give yours a name of its own (`scoter data prepare {name} --other-release --out "
-            "DIR`)"
-        )
+    counts = Counts(log.user_count, catalog.item_count, len(log.items))
+    if source is not None and counts != source.counts:
+        differs = f"dataset {name!r} should have {source.counts}, but these files have {counts}"
+        another = f"or use another name (`scoter data prepare {name} --other-release --out DIR`)"
+        raise DataError(f"{differs}; get the release at {source.page}, {another}")
 
 
 def source_named(name: str) -> Source:
-    """The registry entry of `name`; an unknown name is a `DataError` that lists the known ones.
-
-    Example:
-        >>> source_named("beauty").counts.items
-        12101
-    """
+    """The registry entry of `name`; an unknown name is a `DataError` that lists the known ones."""
     if name not in REGISTRY:
         known = f"choose from {', '.join(REGISTRY)}{closest(name, REGISTRY)}"
         raise DataError(f"dataset {name!r} is not in the registry; {known}")
@@ -87,21 +81,17 @@ def is_prepared(folder: Path) -> bool:
 def locate(name: str, data_dir: Path | None = None) -> Path | None:
     """The prepared folder of a dataset, or None where there is none.
 
-    `data_dir` is a prepared folder itself or holds one per dataset; when it is given, nowhere else
-    is looked. Otherwise `$SCOTER_DATA/NAME` comes first, then `data-cache/NAME`.
-
-    Raises:
-        DataError: `data_dir` was given and holds no prepared dataset of that name.
+    `data_dir` is a prepared folder or holds one per dataset, else it is a `DataError`. Without it,
+    `$SCOTER_DATA/NAME` comes first, then `data-cache/NAME`.
     """
-    if data_dir is not None:
-        for folder in (data_dir, data_dir / name):
-            if is_prepared(folder):
-                return folder
-        raise DataError(
-            f"--data {data_dir} holds no prepared dataset {name!r}: neither it nor its folder "
-            f"{name!r} has {' and '.join(PREPARED_FILES)}; make one with `scoter data prepare`"
-        )
-    return next((root / name for root in _roots() if is_prepared(root / name)), None)
+    if data_dir is None:
+        return next((root / name for root in _roots() if is_prepared(root / name)), None)
+    for folder in (data_dir, data_dir / name):
+        if is_prepared(folder):
+            return folder
+    lacks = f"neither it nor its folder {name!r} has {' and '.join(PREPARED_FILES)}"
+    start = f"--data {data_dir} holds no prepared dataset {name!r}: {lacks}"
+    raise DataError(f"{start}; make one with `scoter data prepare`")
 
 
 def prepared_names(data_dir: Path | None = None) -> list[str]:
@@ -118,39 +108,21 @@ def _roots() -> list[Path]:
     return [Path(given), CACHE] if given else [CACHE]
 
 
-def raw_file(folder: Path, name: str) -> Path:
-    """The path of a raw file, which may lie packed (`.gz`) or unpacked."""
-    plain = name.removesuffix(".gz")
-    return next(
-        (folder / found for found in (name, plain, f"{plain}.gz") if (folder / found).is_file()),
-        folder / name,
-    )
-
-
 _SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 _UCSD = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2"
-_AMAZON_TERMS = (
-    "Research use; not to be redistributed. Amazon's conditions of use apply to the texts."
+_TERMS = "Research use; not to be redistributed. Amazon's conditions of use apply to the texts."
+_CITATION_2014 = (
+    "R. He and J. McAuley. Ups and downs: modeling the visual evolution of fashion trends with "
+    "one-class collaborative filtering. WWW 2016; J. McAuley, C. Targett, Q. Shi and A. van den "
+    "Hengel. Image-based recommendations on styles and substitutes. SIGIR 2015."
 )
 
 
 def _amazon_2014(name: str, category: str, counts: Counts) -> Source:
     files = (f"reviews_{category}_5.json.gz", f"meta_{category}.json.gz")
-    return Source(
-        name=name,
-        release="amazon-2014",
-        files=files,
-        addresses=tuple(f"{_SNAP}/{file}" for file in files),
-        page="https://jmcauley.ucsd.edu/data/amazon/links.html",
-        citation=(
-            "R. He and J. McAuley. Ups and downs: modeling the visual evolution of fashion "
-            "trends with one-class collaborative filtering. WWW 2016; J. McAuley, C. Targett, Q. "
-            "Shi and A. van den Hengel. Image-based recommendations on styles and substitutes. "
-            "SIGIR 2015."
-        ),
-        terms=_AMAZON_TERMS,
-        counts=counts,
-    )
+    addresses = tuple(f"{_SNAP}/{file}" for file in files)
+    page = "https://jmcauley.ucsd.edu/data/amazon/links.html"
+    return Source(name, "amazon-2014", files, addresses, page, _CITATION_2014, _TERMS, counts)
 
 
 _SOURCES = (
@@ -177,12 +149,10 @@ _SOURCES = (
             f"{_UCSD}/metaFiles2/meta_Musical_Instruments.json.gz",
         ),
         page="https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/",
-        citation=(
-            "J. Ni, J. Li and J. McAuley. Justifying recommendations using distantly-labeled "
-            "reviews and fine-grained "
-            "aspects. EMNLP-IJCNLP 2019. Counts as published by LETTER (W. Wang et al., CIKM 2024)."
-        ),
-        terms=_AMAZON_TERMS,
+        citation="J. Ni, J. Li and J. McAuley. Justifying recommendations using distantly-labeled "
+        "reviews and fine-grained aspects. EMNLP-IJCNLP 2019. Counts as published by LETTER (W. "
+        "Wang et al., CIKM 2024).",
+        terms=_TERMS,
         counts=Counts(24_772, 9_922, 206_153),
     ),
 )

@@ -1,5 +1,4 @@
-"""When something happened: one check for every way in, of seconds since 1970 that were numbers,
-dates or text."""
+"""One check of times for every way in: seconds since 1970 that were numbers, dates or text."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -9,32 +8,23 @@ from jaxtyping import Float, Int
 
 from scoter.errors import DataError
 
-LATEST = 4_102_444_800
-"""The second that 2100 begins with; a later one is no time at which somebody bought something."""
+LATEST = 4_102_444_800  # 2100-01-01; a later second is no time of an interaction
 
 _DIVISORS = (("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9))
 _LEAST_GUESS = 100_000_000  # in 1973; a unit that leads to an earlier day is a bad guess
 _WRITTEN_DATES = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
+Seconds = Int[np.ndarray, " rows"] | Float[np.ndarray, " rows"]
+
 
 def check_seconds(
-    seconds: Int[np.ndarray, " rows"] | Float[np.ndarray, " rows"],
-    place: Callable[[int], str],
-    written: Callable[[int], str] | None = None,
+    seconds: Seconds, place: Callable[[int], str], written: Callable[[int], str] | None = None
 ) -> None:
-    """Refuse times that are no seconds from 1970 to 2099. Small numbers pass: they may count from a
-    start of their own.
+    """Refuse times outside 1970 to 2099; small numbers pass, as they may count from another start.
 
     A number such as 20190101 is a second in August 1970 as well as a date, so dates written as
-    numbers are refused where most of the values look like one.
-
-    Args:
-        place: names where a value stands, such as `row 3 of log.csv`.
-        written: how a value was written, where it was written as a date.
-
-    Raises:
-        DataError: the message names the first such value, what it probably is, and how to convert
-            it.
+    numbers are refused where most of the values look like one. `place` names a row, and `written`
+    the value of one that was a date.
     """
     bad = np.flatnonzero(~((seconds >= 0) & (seconds < LATEST)))
     if not len(bad):
@@ -43,31 +33,20 @@ def check_seconds(
             return
     row = int(bad[0])
     value = seconds[row].item()
-    shown = (
-        written(row)
-        if written is not None
-        else str(int(value) if np.isfinite(value) and value % 1 == 0 else value)
-    )
-    raise DataError(
-        f"{place(row)} has timestamp {shown}, which is no time in seconds since 1970 ({len(bad)} "
-        f"such rows); {_remedy(value, written is None)}"
-    )
+    is_whole = np.isfinite(value) and value % 1 == 0
+    shown = written(row) if written else str(int(value) if is_whole else value)
+    reason = f"{place(row)} has timestamp {shown}, which is no time in seconds since 1970"
+    raise DataError(f"{reason} ({len(bad)} such rows); {_remedy(value, written is None)}")
 
 
 def _remedy(value: int | float, was_a_number: bool) -> str:
     if not np.isfinite(value):
         return "write seconds as digits, such as 1546300800"
     if value < 0:
-        return (
-            "it lies before 1970: correct it or leave out the row (your own tables may do "
-            "without times: --order file)"
-        )
+        return "it lies before 1970: correct it, leave out the row, or use --order file"
     if was_a_number:
         if date := _as_date(int(value)):
-            return (
-                f"it looks like a date written as a number: write {date} instead, or seconds "
-                f"since 1970"
-            )
+            return f"it looks like a date written as a number: write {date} instead, or seconds"
         for unit, divisor in _DIVISORS:
             if _LEAST_GUESS <= value / divisor < LATEST:
                 day = datetime.fromtimestamp(value / divisor, UTC).date()
@@ -87,12 +66,8 @@ def _as_date(value: int) -> str | None:
     return when.date().isoformat() if len(digits) == 8 else when.isoformat()
 
 
-def _written_dates(
-    seconds: Int[np.ndarray, " rows"] | Float[np.ndarray, " rows"],
-) -> Int[np.ndarray, " dates"]:
+def _written_dates(seconds: Seconds) -> Int[np.ndarray, " dates"]:
     near = np.flatnonzero((seconds >= 19000101) & (seconds <= 20991231))
-    known = {
-        value: _as_date(int(value)) is not None and value == int(value)
-        for value in np.unique(seconds[near]).tolist()
-    }
-    return near[[known[value] for value in seconds[near].tolist()]] if len(near) else near
+    values, value_of = np.unique(seconds[near], return_inverse=True)
+    is_date = [value == int(value) and bool(_as_date(int(value))) for value in values.tolist()]
+    return near[np.asarray(is_date, bool)[value_of]]

@@ -1,4 +1,4 @@
-"""Rankings and targets to the rank of each user's target, and those ranks to and from a file."""
+"""From rankings and targets to the rank of each user's target; ranks to and from a file."""
 
 from pathlib import Path
 
@@ -14,59 +14,39 @@ _DEPTH = b"scoter.depth"
 
 
 class Evaluator:
-    """Full ranking over the whole catalogue: no sampled negatives, and items seen before are not
-    filtered.
+    """Full ranking over the whole catalogue, without sampled negatives or a filter of seen items.
 
-    A repeat is a legitimate recommendation (6.7 % of Yelp's test targets are repeats), so a ranking
-    may hold items of the user's own history and they take up places. The order of a row is the
-    ranking; scores are not looked at, so whoever made the ranking has settled its ties.
+    Repeats are legitimate (6.7 % of Yelp's test targets are), so items of the user's history take
+    up places. The order of a row is the ranking; scores are ignored, so ties are already settled.
 
-    Example:
-        >>> items = np.array([[4, 2, 9], [1, -1, -1]])
-        >>> rankings = Rankings(np.array([0, 1]), items, np.zeros((2, 3)))
-        >>> Evaluator().evaluate(
-        ...     rankings, Targets(np.array([0, 1]), np.array([2, 7]))
-        ... ).ranks.tolist()
-        [2, 0]
+    >>> items = np.array([[4, 2, 9], [1, -1, -1]])
+    >>> rankings = Rankings(np.array([0, 1]), items, np.zeros((2, 3)))
+    >>> targets = Targets(np.array([0, 1]), np.array([2, 7]))
+    >>> Evaluator().evaluate(rankings, targets).ranks.tolist()
+    [2, 0]
     """
 
     def evaluate(self, rankings: Rankings, targets: Targets) -> UserMetrics:
-        """The 1-based rank of each target in its row, 0 for a miss; -1 in a row is no item and
-        never counts.
-
-        Raises:
-            DataError: rows of another user, a negative target, an item listed twice in a row or
-                after a -1.
-        """
+        """The rank (from 1) of each target in its row, 0 for a miss; -1 in a row is no item."""
         _check_users(rankings, targets)
         _check_rows(rankings)
         if (targets.items < 0).any():
             row = int(np.argmax(targets.items < 0))
-            raise DataError(
-                f"the target of user {targets.users[row]} is {targets.items[row]}; pass an item "
-                f"number of 0 or more"
-            )
+            target = f"the target of user {targets.users[row]} is {targets.items[row]}"
+            raise DataError(f"{target}; pass an item number of 0 or more")
         hits = rankings.items == targets.items[:, None]
         ranks = np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
         return UserMetrics(users=targets.users, ranks=ranks, depth=rankings.items.shape[1])
 
 
 def save_user_metrics(metrics: UserMetrics, path: Path | str) -> None:
-    """Write users and ranks as small integers to a parquet file (about a byte a user); its header
-    holds the depth."""
+    """Write users and ranks to a parquet file, about a byte a user; its header holds the depth."""
     users = metrics.users.astype(np.int32 if metrics.users.max(initial=0) < 2**31 else np.int64)
-    table = pa.table(
-        {"user": users, "rank": metrics.ranks.astype(np.min_scalar_type(metrics.depth))}
-    )
+    ranks = metrics.ranks.astype(np.min_scalar_type(metrics.depth))
+    table = pa.table({"user": users, "rank": ranks})
     table = table.replace_schema_metadata({_DEPTH: str(metrics.depth)})
-    write_parquet(
-        table,
-        Path(path),
-        compression="zstd",
-        compression_level=19,
-        use_dictionary=False,
-        column_encoding={"user": "DELTA_BINARY_PACKED"},
-    )
+    packing = {"compression": "zstd", "compression_level": 19, "use_dictionary": False}
+    write_parquet(table, Path(path), **packing, column_encoding={"user": "DELTA_BINARY_PACKED"})
 
 
 def load_user_metrics(path: Path | str) -> UserMetrics:
@@ -74,59 +54,42 @@ def load_user_metrics(path: Path | str) -> UserMetrics:
     try:
         table = read_parquet(Path(path))
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"the ranks in {path} cannot be read ({error}); evaluate that run again"
-        ) from None
+        message = f"the ranks in {path} cannot be read ({error}); evaluate that run again"
+        raise DataError(message) from None
     depth = (table.schema.metadata or {}).get(_DEPTH, b"")
-    counted = all(pa.types.is_integer(kind) for kind in table.schema.types) and not any(
-        one.null_count for one in table.columns
-    )
-    if table.column_names != ["user", "rank"] or not depth.isdigit() or not counted:
-        raise DataError(
-            f"{path} has columns {table.column_names} and is not a file of ranks; write it with "
-            f"save_user_metrics"
-        )
+    whole = all(pa.types.is_integer(kind) for kind in table.schema.types)
+    whole = whole and not any(column.null_count for column in table.columns)
+    if table.column_names != ["user", "rank"] or not depth.isdigit() or not whole:
+        columns = f"{path} has columns {table.column_names}"
+        raise DataError(f"{columns} and is not a file of ranks; write it with save_user_metrics")
     ranks = table["rank"].to_numpy().astype(np.int64)
     if ranks.max(initial=0) > int(depth):
-        raise DataError(
-            f"{path} holds rank {ranks.max()} although only {int(depth)} items were ranked; "
-            f"evaluate that run again"
-        )
-    return UserMetrics(
-        users=table["user"].to_numpy().astype(np.int64), ranks=ranks, depth=int(depth)
-    )
+        deeper = f"{path} holds rank {ranks.max()} although only {int(depth)} items were ranked"
+        raise DataError(f"{deeper}; evaluate that run again")
+    return UserMetrics(table["user"].to_numpy().astype(np.int64), ranks, int(depth))
 
 
 def _check_users(rankings: Rankings, targets: Targets) -> None:
-    if len(rankings.users) != len(targets) or len(rankings.items) != len(targets):
-        raise DataError(
-            f"{len(rankings.items)} ranked rows for {len(rankings.users)} users, but "
-            f"{len(targets)} targets; "
-            f"rank the histories of exactly the part that the targets belong to"
-        )
-    other = rankings.users != targets.users
-    if other.any():
-        row = int(np.argmax(other))
-        raise DataError(
-            f"row {row} ranks for user {rankings.users[row]}, but its target belongs to user "
-            f"{targets.users[row]}; pass rankings and targets in one order of users"
-        )
+    users, rows = rankings.users, len(rankings.items)
+    if len(users) != len(targets) or rows != len(targets):
+        counts = f"{rows} ranked rows for {len(users)} users, but {len(targets)} targets"
+        raise DataError(f"{counts}; rank the histories of the part that the targets belong to")
+    differs = users != targets.users
+    if differs.any():
+        row = int(np.argmax(differs))
+        owners = f"user {users[row]}, but its target belongs to user {targets.users[row]}"
+        raise DataError(f"row {row} ranks for {owners}; give both the same order of users")
 
 
 def _check_rows(rankings: Rankings) -> None:
-    ordered = np.sort(rankings.items, axis=1)
+    items, ordered = rankings.items, np.sort(rankings.items, axis=1)
     twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
     if twice.any():
         row, place = np.argwhere(twice)[0]
-        raise DataError(
-            f"the ranking of user {rankings.users[row]} lists item {ordered[row, place]} twice; "
-            f"return distinct items and fill up with -1"
-        )
-    gap = (rankings.items[:, 1:] >= 0) & (rankings.items[:, :-1] < 0)
+        lists = f"the ranking of user {rankings.users[row]} lists item {ordered[row, place]} twice"
+        raise DataError(f"{lists}; return distinct items and fill up with -1")
+    gap = (items[:, 1:] >= 0) & (items[:, :-1] < 0)
     if gap.any():
         row, place = np.argwhere(gap)[0]
-        raise DataError(
-            f"the ranking of user {rankings.users[row]} lists item "
-            f"{rankings.items[row, place + 1]} after a -1; "
-            f"-1 means that no further item exists, so move it to the end"
-        )
+        lists = f"the ranking of user {rankings.users[row]} lists item {items[row, place + 1]}"
+        raise DataError(f"{lists} after a -1, which means that no item follows; move -1 to the end")

@@ -1,8 +1,6 @@
-"""Percentile bootstrap over users: how far a mean, or a paired difference of means, would move with
-other users. And tests of such differences, one by one and as a family.
+"""Percentile bootstrap over users, and tests of paired differences, one by one and as a family.
 
-Limit: users are resampled, trained models are not. The interval says nothing of another seed's
-model.
+Limit: users are resampled, trained models are not; an interval says nothing of another seed.
 """
 
 from collections.abc import Sequence
@@ -18,16 +16,11 @@ _BLOCK = 1 << 21
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over users, and the ends of its interval, in the metric's own unit."""
+    """A mean over users with its interval, in the unit of the metric."""
 
     mean: float
-    low: float
+    low: float  # the ends of the interval
     high: float
-
-
-@dataclass(frozen=True)
-class Difference(Estimate):
-    """The mean of a - b over the same users; an interval above zero says that a is better."""
 
 
 def paired_bootstrap(
@@ -37,94 +30,52 @@ def paired_bootstrap(
     seed: int,
     draws: int = 2000,
     level: float = 0.95,
-) -> Difference:
-    """The mean of a - b over users with its percentile interval at `level`, where a[i] and b[i] are
-    one user's metrics.
+) -> Estimate:
+    """The mean of a - b with its percentile interval; a[i] and b[i] are of one user.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
 
-    Raises:
-        ConfigError: different lengths, no user, a value that is not finite, or a level outside (0,
-            1).
-
-    Example:
-        >>> a, b = np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 0.0, 1.0, 1.0])
-        >>> paired_bootstrap(a, b, seed=0)
-        Difference(mean=0.25, low=0.0, high=0.75)
+    >>> a, b = np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 0.0, 1.0, 1.0])
+    >>> paired_bootstrap(a, b, seed=0)
+    Estimate(mean=0.25, low=0.0, high=0.75)
     """
-    if len(a) != len(b):
-        raise ConfigError(
-            f"a has {len(a)} users and b has {len(b)}; pass both metrics of the same users in "
-            f"the same order"
-        )
-    estimate = bootstrap_mean(
-        np.asarray(a, np.float64) - np.asarray(b, np.float64), seed=seed, draws=draws, level=level
-    )
-    return Difference(estimate.mean, estimate.low, estimate.high)
+    return bootstrap_mean(_gaps(a, b), seed=seed, draws=draws, level=level)
 
 
 def bootstrap_mean(
     values: Float[np.ndarray, " users"], *, seed: int, draws: int = 2000, level: float = 0.95
 ) -> Estimate:
-    """The mean of `values` with its percentile interval at `level`, from `draws` resamples of the
-    users.
+    """The mean of `values` with its percentile interval, from `draws` resamples of the users.
 
-    How often each *distinct* value occurs in a resample is multinomial, so those counts are drawn
-    instead of user numbers: the same distribution, and a rank metric has a handful of values
-    whatever the number of users. Memory is bounded (about 50 MB) for any input.
-
-    Example:
-        >>> bootstrap_mean(np.zeros(10), seed=0)
-        Estimate(mean=0.0, low=0.0, high=0.0)
+    The counts of each distinct value are drawn (multinomial) instead of users: the same
+    distribution, and a rank metric has few values. Memory stays below about 50 MB.
     """
     if not len(values) or not np.isfinite(values).all():
-        raise ConfigError(
-            f"values hold {len(values)} users, {np.sum(~np.isfinite(values))} of them not "
-            f"finite; pass finite numbers"
-        )
+        held = f"values hold {len(values)} users, {np.sum(~np.isfinite(values))} of them not finite"
+        raise ConfigError(f"{held}; pass finite numbers")
     if draws < 1 or not 0 < level < 1:
-        raise ConfigError(
-            f"draws = {draws} and level = {level}; take at least 1 draw and a level between 0 "
-            f"and 1, such as 0.95"
-        )
+        remedy = "take at least 1 draw and a level between 0 and 1, such as 0.95"
+        raise ConfigError(f"draws = {draws} and level = {level}; {remedy}")
     distinct, counts = np.unique(np.asarray(values, np.float64), return_counts=True)
     generator = np.random.default_rng(seed)
     block = max(1, _BLOCK // len(distinct))
     sizes = [min(block, draws - start) for start in range(0, draws, block)]
     shares = counts / len(values)
+    counted = (generator.multinomial(len(values), shares, size=size) for size in sizes)
     # A row's sum, unlike a matrix product, does not depend on how many rows are summed at once.
-    sums = [
-        (generator.multinomial(len(values), shares, size=size) * distinct).sum(axis=1)
-        for size in sizes
-    ]
-    means = np.concatenate(sums) / len(values)
+    means = np.concatenate([(rows * distinct).sum(axis=1) for rows in counted]) / len(values)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(float(np.mean(values)), float(low), float(high))
 
 
 def paired_p_value(a: Float[np.ndarray, " users"], b: Float[np.ndarray, " users_of_b"]) -> float:
-    """The two-sided p-value of Student's t-test that a - b has mean zero over users; 1 where a and
-    b are equal.
-
-    Limit: like the bootstrap, it knows the users' spread only and not that of other training seeds.
+    """The two-sided p-value of the paired t-test that a - b has mean zero; 1 where they are equal.
 
     Source: Student, The Probable Error of a Mean, Biometrika 1908.
-
-    Raises:
-        ConfigError: different lengths, or fewer than two users.
-
-    Example:
-        >>> round(paired_p_value(np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0, 1.0])), 4)
-        0.0572
     """
-    if len(a) != len(b) or len(a) < 2:
-        raise ConfigError(
-            f"a has {len(a)} users and b has {len(b)}; pass both metrics of the same users, two "
-            f"or more"
-        )
     from scipy.special import stdtr
 
-    gaps = np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    gaps = _gaps(a, b, least=2)
     error = gaps.std(ddof=1) / np.sqrt(len(gaps))
     if error == 0:
         return 1.0 if gaps[0] == 0 else 0.0
@@ -132,21 +83,23 @@ def paired_p_value(a: Float[np.ndarray, " users"], b: Float[np.ndarray, " users_
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Each p-value corrected for all of them at once: the share of families without a difference in
-    which any is called one.
+    """Each p-value corrected for all of them: the smallest times n, the next n - 1, ...
 
-    The smallest is multiplied by their number n, the next by n - 1 and so on; none becomes smaller
-    than the one before.
+    Source: Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979.
 
-    Source: Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of
-    Statistics 1979.
-
-    Example:
-        >>> holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
     """
     order = np.argsort(p_values, kind="stable")
     stepped = np.asarray(p_values, np.float64)[order] * np.arange(len(order), 0, -1)
     corrected = np.empty(len(order))
     corrected[order] = np.minimum(1.0, np.maximum.accumulate(stepped))
     return corrected.tolist()
+
+
+def _gaps(a: np.ndarray, b: np.ndarray, least: int = 0) -> np.ndarray:
+    if len(a) != len(b) or len(a) < least:
+        number = f", {least} or more" if least else ""
+        wanted = f"pass both metrics of the same users in the same order{number}"
+        raise ConfigError(f"a has {len(a)} users and b has {len(b)}; {wanted}")
+    return np.asarray(a, np.float64) - np.asarray(b, np.float64)

@@ -1,5 +1,4 @@
-"""Dropout for a CPU, where drawing the mask costs more than using it; on a GPU, torch's own, which
-is one kernel."""
+"""Dropout for a CPU, where drawing the mask costs more than using it; on a GPU, torch's own."""
 
 import torch
 from jaxtyping import Float
@@ -7,11 +6,9 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Module):
-    """Dropout whose mask costs one random byte per value, an eighth of what `nn.Dropout` draws on a
-    CPU.
+    """Dropout that draws one random byte per value, an eighth of what `nn.Dropout` draws on a CPU.
 
-    The rate is rounded to a multiple of 1/256 and the scale uses the rounded rate, so the mean is
-    kept exactly.
+    The rate is rounded to a multiple of 1/256, and the scale with it, so the mean is kept exactly.
     """
 
     def __init__(self, rate: float) -> None:
@@ -35,8 +32,8 @@ class Dropout(nn.Module):
         return self.training and self.threshold > 0
 
     def mask(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Zeros, and the scale where a value is kept. Compared as numbers: a cast from bool would
-        cost more than the draw."""
+        """Zeros, and the scale where a value is kept."""
         words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
         draws = words.view(torch.uint8)[: x.numel()].view(x.shape)
+        # Compared as numbers, since a cast from bool would cost more than the draw.
         return draws.to(x.dtype).ge_(self.threshold).mul_(self.scale)

@@ -1,16 +1,16 @@
-"""T5 layers (Raffel et al. 2020), written for many short sequences on a CPU; a GPU gets torch's own
-kernels.
+"""T5 layers (Raffel et al. 2020), written for many short sequences on a processor.
 
 Equal in mathematics to `transformers` T5: RMS norm before each sublayer, no scaling of attention
 scores, a bucketed relative position bias shared by all layers, ReLU feed-forward. Masks are
 additive and shared by the whole batch, because rows are left-aligned and attention never looks
-right.
+right. A GPU gets torch's own kernels.
 
 Shape legend: N rows, Q queries, S memory slots, D model width, H heads, E head width.
 """
 
 import math
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -18,10 +18,13 @@ from torch import Tensor, nn
 
 from scoter.models.dropout import Dropout
 
+Part = TypeVar("Part", bound=nn.Module, covariant=True)
+
+BUCKETS, MAX_DISTANCE = 32, 128  # of relative positions, as in T5
+
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm without a mean or a bias: computed in fp32, given out in what the
-    matrix products take."""
+    """Root-mean-square norm without mean or bias, in fp32; its output is what products take."""
 
     def __init__(self, dim: int, eps: float = 1e-6) -> None:
         super().__init__()
@@ -32,59 +35,53 @@ class RMSNorm(nn.Module):
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
         if x.is_cuda:  # where torch has it in one kernel
-            return nn.functional.rms_norm(x.float(), (x.shape[-1],), self.weight, self.eps).to(
-                dtype
-            )
-        return _RMSNorm.apply(x, self.weight, self.eps, dtype)  # pyright: ignore[reportReturnType]
+            normed = nn.functional.rms_norm(x.float(), (x.shape[-1],), self.weight, self.eps)
+            return normed.to(dtype)
+        return cast("Tensor", _RMSNorm.apply(x, self.weight, self.eps, dtype))
 
 
 class _RMSNorm(torch.autograd.Function):
-    """With y = x r w and r = (mean x^2 + eps)^-1/2: dx = r (g w - x r mean(g w x r)). Half the
-    passes over memory that autograd makes of the same formula."""
+    """Half the passes over memory that autograd makes of the same formula.
+
+    With y = x r w and r = (mean x^2 + eps)^-1/2: dx = r (g w - x r mean(g w x r)).
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         x = x.float()
-        scale = (
-            torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-            .square_()
-            .div_(x.shape[-1])
-            .add_(eps)
-            .rsqrt_()
-        )
+        squares = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+        scale = squares.div_(x.shape[-1]).add_(eps).rsqrt_()
         unit = x * scale
         ctx.save_for_backward(unit, scale, weight)
         return (unit * weight).to(dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         unit, scale, weight = ctx.saved_tensors
-        grad = grad.float()
+        grad = grads[0].float()
         product = (grad * unit).flatten(0, -2)
         along = torch.mv(product, weight).div_(len(weight)).view(scale.shape)
-        return (
-            (grad * weight).addcmul_(unit, along, value=-1).mul_(scale),
-            product.sum(0),
-            None,
-            None,
-        )
+        of_x = (grad * weight).addcmul_(unit, along, value=-1).mul_(scale)
+        return of_x, product.sum(0), None, None
 
 
 class _ReluDropout(torch.autograd.Function):
-    """`relu(x) * mask`. What is positive afterwards was kept, so the gradient needs neither the
-    mask nor x."""
+    """`relu(x) * mask`, with a mask of zeros and `scale`.
+
+    What is positive afterwards was kept, so the gradient needs neither the mask nor x.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, mask: Tensor, scale: float) -> Tensor:
+    def forward(ctx, x: Tensor, mask: Tensor, scale: float) -> Tensor:
         kept = torch.relu(x).mul_(mask)
         ctx.save_for_backward(kept)
         ctx.scale = scale
         return kept
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, None, None]:
         (kept,) = ctx.saved_tensors
-        return torch.ops.aten.threshold_backward(grad, kept, 0).mul_(ctx.scale), None, None
+        return torch.ops.aten.threshold_backward(grads[0], kept, 0).mul_(ctx.scale), None, None
 
 
 class Attention(nn.Module):
@@ -141,19 +138,18 @@ class FeedForward(nn.Module):
         inner = self.wi(x)
         if inner.is_cuda or not self.dropout.active:
             return self.wo(self.dropout(torch.relu(inner)))
-        return self.wo(_ReluDropout.apply(inner, self.dropout.mask(inner), self.dropout.scale))
+        mask = self.dropout.mask(inner)
+        return self.wo(_ReluDropout.apply(inner, mask, self.dropout.scale))
 
 
 class RelativeBias(nn.Module):
     """One learned bias per head and distance bucket; distances beyond 128 share the last bucket."""
 
-    def __init__(
-        self, heads: int, bidirectional: bool, buckets: int = 32, max_distance: int = 128
-    ) -> None:
+    def __init__(self, heads: int, bidirectional: bool) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(buckets, heads)
+        self.embedding = nn.Embedding(BUCKETS, heads)
         nn.init.normal_(self.embedding.weight, std=heads**-0.5)
-        self.bidirectional, self.buckets, self.max_distance = bidirectional, buckets, max_distance
+        self.bidirectional = bidirectional
 
     def forward(self, length: int) -> Float[Tensor, "1 H length length"]:
         positions = torch.arange(length)
@@ -161,9 +157,8 @@ class RelativeBias(nn.Module):
         return self.embedding(bucket).permute(2, 0, 1)[None]
 
     def _bucket(self, distance: Int[Tensor, "q s"]) -> Int[Tensor, "q s"]:
-        """Half of the buckets hold exact distances, the others grow logarithmically (T5, section
-        2.1)."""
-        buckets = self.buckets
+        """Half of the buckets hold exact distances, the others grow (T5, section 2.1)."""
+        buckets = BUCKETS
         offset = torch.zeros_like(distance)
         if self.bidirectional:
             buckets //= 2
@@ -172,6 +167,22 @@ class RelativeBias(nn.Module):
         else:
             away = (-distance).clamp(min=0)
         exact = buckets // 2
-        ratio = torch.log(away.clamp(min=1).float() / exact) / math.log(self.max_distance / exact)
+        ratio = torch.log(away.clamp(min=1).float() / exact) / math.log(MAX_DISTANCE / exact)
         far = (exact + (ratio * (buckets - exact)).long()).clamp(max=buckets - 1)
         return offset + torch.where(away < exact, away, far)
+
+
+@runtime_checkable
+class Modules(Protocol[Part]):
+    """An `nn.ModuleList` whose elements type checkers know."""
+
+    def __iter__(self) -> Iterator[Part]: ...
+
+    def __getitem__(self, place: int) -> Part: ...
+
+    def __len__(self) -> int: ...
+
+
+def module_list(modules: Iterable[Part]) -> Modules[Part]:
+    """An `nn.ModuleList` of these modules."""
+    return cast("Modules[Part]", nn.ModuleList(modules))

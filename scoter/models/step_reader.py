@@ -1,7 +1,10 @@
-"""`StepEmbeddings` as tensors: what recommenders read of chains."""
+"""What recommenders read of chains: sources of step embeddings, and encoded chains."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -9,150 +12,158 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scoter.errors import ConfigError
-from scoter.protocols import StepSource
+from scoter.protocols import Fusion, StepSource
 from scoter.types import StepEmbeddings
 
-NOT_GROUNDED = (
-    "these chains do not say which items they name, and steps have votes here; ground them first"
-)
+NOT_GROUNDED = "these chains do not say which items they name, and steps vote; ground them first"
+
+Rows: TypeAlias = Int[Tensor, " rows"]
+Dense: TypeAlias = tuple[Float[Tensor, "rows steps dim"], Bool[Tensor, "rows steps"]]
+Shared: TypeAlias = tuple[
+    Float[Tensor, "distinct dim"], Int[Tensor, "rows steps"], Bool[Tensor, "rows steps"]
+]
 
 
-def encode_chains(
-    fusion: Any,
-    steps: StepSource | None,
-    users: Int[Tensor, " rows"],
-    prefix_lengths: Int[Tensor, " rows"],
-) -> Any:
-    """What `fusion` makes of the chains of these users' prefixes; what several steps say is read
-    once where that can be.
+@dataclass
+class ChainMemory:
+    """Encoded slots of a batch of chains, with the attention bias that hides missing steps."""
 
-    Raises:
-        ConfigError: `steps` is None.
-    """
+    slots: Float[Tensor, "rows slots dim"]
+    bias: Float[Tensor, "rows 1 1 slots"]
+    keys_values: dict[int, tuple[Tensor, Tensor]]  # of each layer, kept for the next read
+    named: Int[Tensor, "rows steps"] | None = None  # items named, -1 for none; where steps vote
+
+    def of(self, chosen: Bool[Tensor, " rows"]) -> "ChainMemory":
+        """The memory of some rows."""
+        named = None if self.named is None else self.named[chosen]
+        return ChainMemory(self.slots[chosen], self.bias[chosen], {}, named)
+
+
+def read_chains(
+    fusion: Fusion | None, steps: StepSource | None, users: Rows, prefix_lengths: Rows
+) -> ChainMemory | None:
+    """The encoded chains of these users' prefixes; None without a fusion."""
+    if fusion is None:
+        return None
     if steps is None:
         raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
-    named = () if fusion.votes is None else (steps.named(users, prefix_lengths),)
-    if fusion.shares_steps and isinstance(steps, StepReader):
-        return fusion.encode_shared(*steps.read_shared(users, prefix_lengths), *named)
-    return fusion.encode(*steps.read(users, prefix_lengths), *named)
+    return fusion.read(steps, users, prefix_lengths)
 
 
 class StepReader:
-    """`StepEmbeddings` as tensors: the chains of any (user, prefix length) as dense steps and a
-    mask."""
+    """The chains of any (user, prefix length) of a table, on a device."""
 
     def __init__(self, steps: StepEmbeddings, device: torch.device | str = "cpu") -> None:
+        whole = (steps.indices, steps.offsets, steps.starts)
         self.vectors = torch.from_numpy(steps.vectors.astype(np.float32)).to(device)
-        self.indices = torch.from_numpy(steps.indices.astype(np.int64)).to(device)
-        self.offsets = torch.from_numpy(steps.offsets.astype(np.int64)).to(device)
-        self.starts = torch.from_numpy(steps.starts.astype(np.int64)).to(device)
+        self.indices, self.offsets, self.starts = (_on(device, array) for array in whole)
         self.step_count = steps.step_count
-        self.items = (
-            None
-            if steps.named is None
-            else torch.from_numpy(steps.named.astype(np.int64)).to(device)
-        )
+        self.items = None if steps.named is None else _on(device, steps.named)
 
     @cached_property
     def distinct(self) -> tuple[Int[Tensor, " bags"], Int[Tensor, " distinct"]]:
-        """A number for what each step of each chain says, and for each number one that says it;
-        made when first asked for."""
-        numbers, example = distinct_bags(self.indices.cpu().numpy(), self.offsets.cpu().numpy())
-        return torch.from_numpy(numbers).to(self.indices.device), torch.from_numpy(example).to(
-            self.indices.device
-        )
+        """A number for what each step of each chain says, and a step that says it."""
+        found = distinct_bags(self.indices.cpu().numpy(), self.offsets.cpu().numpy())
+        numbers, example = (torch.from_numpy(part).to(self.indices.device) for part in found)
+        return numbers, example
 
-    def named(
-        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
-    ) -> Int[Tensor, "rows steps"]:
+    def named(self, users: Rows, prefix_lengths: Rows) -> Int[Tensor, "rows steps"]:
         """The item that each step names, -1 where it names none or says several sentences."""
+        if self.items is None:
+            raise ConfigError(NOT_GROUNDED)
         low, counts = self._bags(users, prefix_lengths)
-        return only_item(self.items, self.indices, low, counts).view(len(users), self.step_count)
+        items = torch.full_like(low, -1)
+        if len(self.indices):
+            first = self.items[self.indices[low.clamp(max=len(self.indices) - 1)]]
+            items = torch.where(counts == 1, first, -1)
+        return items.view(len(users), self.step_count)
 
-    def read(
-        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
-    ) -> tuple[Float[Tensor, "rows steps dim"], Bool[Tensor, "rows steps"]]:
+    def read(self, users: Rows, prefix_lengths: Rows) -> Dense:
         """Mean sentence vector of each step, zeros where the step or the whole chain is missing."""
         low, counts = self._bags(users, prefix_lengths)
         shape = (len(users), self.step_count)
         return self._means(low, counts).view(*shape, -1), (counts > 0).view(shape)
 
-    def read_shared(
-        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
-    ) -> tuple[
-        Float[Tensor, "distinct dim"], Int[Tensor, "rows steps"], Bool[Tensor, "rows steps"]
-    ]:
-        """The same with what several steps say read once: the distinct vectors, which of them each
-        step is, and the mask.
-
-        A step that is missing may be any of them.
-        """
+    def read_shared(self, users: Rows, prefix_lengths: Rows) -> Shared:
+        """The distinct vectors, which of them each step is (any, where it is missing), the mask."""
         rows, known = self._rows(users, prefix_lengths)
         bags = rows[:, None] * self.step_count + torch.arange(self.step_count)
         mask = (self.offsets[bags + 1] > self.offsets[bags]) & known[:, None]
         numbers, example = self.distinct
-        said, place = numbers[bags].unique(return_inverse=True)
-        low = self.offsets[example[said]]
-        return self._means(low, self.offsets[example[said] + 1] - low), place, mask
+        used, place = numbers[bags].unique(return_inverse=True)
+        low = self.offsets[example[used]]
+        return self._means(low, self.offsets[example[used] + 1] - low), place, mask
 
     def _means(
         self, low: Int[Tensor, " bags"], counts: Int[Tensor, " bags"]
     ) -> Float[Tensor, "bags dim"]:
         ends = counts.cumsum(0)
-        flat = torch.repeat_interleave(low - (ends - counts), counts) + torch.arange(
-            int(ends[-1]) if len(ends) else 0
-        )
-        return torch.nn.functional.embedding_bag(
-            self.indices[flat], self.vectors, ends - counts, mode="mean"
-        )
+        total = int(ends[-1]) if len(ends) else 0
+        flat = torch.repeat_interleave(low - (ends - counts), counts) + torch.arange(total)
+        bags, start = self.indices[flat], ends - counts
+        return torch.nn.functional.embedding_bag(bags, self.vectors, start, mode="mean")
 
-    def _rows(
-        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
-    ) -> tuple[Tensor, Tensor]:
+    def _rows(self, users: Rows, prefix_lengths: Rows) -> tuple[Tensor, Tensor]:
         """Each chain's row among all, 0 where there is no such chain, and whether there is."""
         rows = self.starts[users] + prefix_lengths - 1
         known = (prefix_lengths >= 1) & (rows < self.starts[users + 1])
         return torch.where(known, rows, 0), known
 
-    def _bags(
-        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
-    ) -> tuple[Tensor, Tensor]:
-        """Where each step's sentences begin in `indices`, and how many there are."""
+    def _bags(self, users: Rows, prefix_lengths: Rows) -> tuple[Tensor, Tensor]:
         rows, known = self._rows(users, prefix_lengths)
         bags = (rows[:, None] * self.step_count + torch.arange(self.step_count)).flatten()
         low = self.offsets[bags]
         return low, (self.offsets[bags + 1] - low) * known.repeat_interleave(self.step_count)
 
 
-class NewestReader:
-    """A reader of one chain a user, which it finds whatever the prefix length."""
+def _on(device: torch.device | str, array: Int[np.ndarray, " n"]) -> Int[Tensor, " n"]:
+    return torch.from_numpy(array.astype(np.int64)).to(device)
 
-    def __init__(self, reader: StepSource) -> None:
-        self.reader = reader
 
-    def read(
-        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
-    ) -> tuple[Float[Tensor, "rows steps dim"], Bool[Tensor, "rows steps"]]:
-        return self.reader.read(users, torch.ones_like(prefix_lengths))
+class Redirected:
+    """A source that looks up other users or prefix lengths in another than it is asked for."""
 
-    def named(
-        self, users: Int[Tensor, " rows"], prefix_lengths: Int[Tensor, " rows"]
-    ) -> Int[Tensor, "rows steps"]:
-        return self.reader.named(users, torch.ones_like(prefix_lengths))
+    def __init__(
+        self, source: StepSource, where: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    ) -> None:
+        self.source, self.where = source, where
+
+    def read(self, users: Rows, prefix_lengths: Rows) -> Dense:
+        return self.source.read(*self.where(users, prefix_lengths))
+
+    def read_shared(self, users: Rows, prefix_lengths: Rows) -> Shared:
+        return self.source.read_shared(*self.where(users, prefix_lengths))
+
+    def named(self, users: Rows, prefix_lengths: Rows) -> Int[Tensor, "rows steps"]:
+        return self.source.named(*self.where(users, prefix_lengths))
+
+
+def newest_reader(source: StepSource) -> StepSource:
+    """A source over a table with one chain a user, found whatever the prefix length."""
+    return Redirected(source, lambda users, lengths: (users, torch.ones_like(lengths)))
+
+
+class Unshared(ABC):
+    """A source that reads each step by itself, as is best where few users are read at once."""
+
+    @abstractmethod
+    def read(self, users: Rows, prefix_lengths: Rows) -> Dense: ...
+
+    def read_shared(self, users: Rows, prefix_lengths: Rows) -> Shared:
+        """What `read` gives, in the shared form."""
+        values, mask = self.read(users, prefix_lengths)
+        place = torch.arange(mask.numel(), device=mask.device).view(mask.shape)
+        return values.flatten(0, 1), place, mask
 
 
 def distinct_bags(
     indices: Int[np.ndarray, " entries"], offsets: Int[np.ndarray, " bags_and_one"]
 ) -> tuple[Int[np.ndarray, " bags"], Int[np.ndarray, " distinct"]]:
-    """A number for what each bag holds, equal for equal bags, and for each number a bag that holds
-    it.
+    """A number for what each bag holds, equal for equal bags, and for each number such a bag.
 
-    Example:
-        >>> numbers, example = distinct_bags(
-        ...     np.array([7, 4, 7, 7, 4]), np.array([0, 1, 3, 3, 4, 5])
-        ... )
-        >>> bool(numbers[0] == numbers[3]), len(example), example[numbers[0]].item()
-        (True, 4, 0)
+    >>> numbers, example = distinct_bags(np.array([7, 4, 7, 7]), np.array([0, 1, 3, 3, 4]))
+    >>> bool(numbers[0] == numbers[3]), len(example), example[numbers[0]].item()
+    (True, 3, 0)
     """
     lengths = np.diff(offsets)
     contents, example, count = np.zeros(len(lengths), np.int64), [], 0
@@ -166,18 +177,3 @@ def distinct_bags(
         example.append(bags[order][new])
         count += int(new.sum())
     return contents, np.concatenate(example) if example else np.zeros(0, np.int64)
-
-
-def only_item(
-    items: Int[Tensor, " sentences"] | None,
-    indices: Int[Tensor, " entries"],
-    low: Int[Tensor, " bags"],
-    counts: Int[Tensor, " bags"],
-) -> Int[Tensor, " bags"]:
-    """The item that each bag's only sentence names; -1 where it names none, and where there are
-    several sentences or none."""
-    if items is None:
-        raise ConfigError(NOT_GROUNDED)
-    if not len(indices):
-        return torch.full_like(low, -1)
-    return torch.where(counts == 1, items[indices[low.clamp(max=len(indices) - 1)].long()], -1)

@@ -1,10 +1,12 @@
 """Chains of a dataset as one value: their text, their sentences' vectors, and their writer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Float32, Int
 
 from scoter.config import TextConfig
 from scoter.data.datasets import Dataset
@@ -12,28 +14,34 @@ from scoter.errors import DataError
 from scoter.reasoning.catalogue.reasoner import MODEL, CatalogReasoner
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import MAX_ITEMS, View
-from scoter.reasoning.chains.table import (
-    ChainTable,
-    write_rows,
-)
-from scoter.recommenders.requests import Requests
+from scoter.reasoning.chains.table import ChainTable, write_rows
+from scoter.recommenders.fitted import Requests
 from scoter.seeding import derive_seed
 from scoter.storage.sentence_vectors import encoder_of
 from scoter.types import ReasoningChain, ReasoningPattern, StepEmbeddings
 
+Encode = Callable[[list[str]], Float32[np.ndarray, "sentences dim"]]
+
 
 @dataclass(frozen=True, eq=False)
 class Chains:
-    """The chains of every prefix of a dataset's users.
+    """The chains of every prefix of a dataset's users; see `write_chains` and `load_chains`.
 
-    Made by `scoter.write_chains` or `scoter.load_chains`. Chains of the symbolic reasoner go on
-    being written for histories that are not in the dataset; those of a language model do not.
+    The symbolic reasoner also writes chains for histories that are not in the dataset; a language
+    model does not.
     """
 
     table: ChainTable
-    vectors: Float[np.ndarray, "sentences dim"]
-    dataset: Dataset
-    text: TextConfig
+    vectors: Float[np.ndarray, "sentences dim"]  # of the table's sentences, in half precision
+    dataset: Dataset  # whose prefixes they belong to
+    text: TextConfig  # how sentences become vectors
+    encoder: Encode | None = None  # of new sentences; None stands for the store's cached one
+
+    @classmethod
+    def of(cls, table: ChainTable, dataset: Dataset, text: TextConfig) -> "Chains":
+        """These chains with the vectors of their sentences."""
+        vectors = encoder_of(text)(table.sentences).astype(np.float16)
+        return cls(table, vectors, dataset, text)
 
     @property
     def pattern(self) -> ReasoningPattern:
@@ -41,37 +49,29 @@ class Chains:
 
     @property
     def model(self) -> str:
-        """Who wrote them."""
         return self.table.model
 
     @property
     def steps(self) -> StepEmbeddings:
-        """The embeddings of everybody's steps."""
         return self.table.embed(self.vectors, self.text.encoder)
 
     def chain(self, user: str, prefix_length: int) -> ReasoningChain:
         """The chain that a user (by key) has after the first `prefix_length` items."""
-        return self.table.chain(
-            int(self.dataset.user_numbers.get_indexer(pd.Index([user]))[0]), prefix_length
-        )
+        (number,) = self.dataset.user_numbers.get_indexer(pd.Index([user]))
+        return self.table.chain(int(number), prefix_length)
 
     def check(self, dataset: Dataset) -> None:
-        """
-        Raises:
-            DataError: the chains are of another dataset.
-        """
+        """Refuse chains of another dataset."""
         if dataset.identity != self.dataset.identity:
-            raise DataError(
-                f"the chains are of {self.dataset.origin}, not of {dataset.origin}; write chains "
-                f"of this dataset"
-            )
+            whose = f"the chains are of {self.dataset.origin}, not of {dataset.origin}"
+            raise DataError(f"{whose}; write chains of this dataset")
 
     def of_requests(self, asked: Requests) -> tuple[StepEmbeddings, list[str]]:
         """One chain for each request, and the sentences of its vectors.
 
-        A history that is the beginning of what the dataset has of its user reads that prefix's own
-        chain. Any other history has one written by the symbolic reasoner; a language model's chains
-        answer with the user's latest, and with none for other people.
+        A prefix of a user's history in the dataset reads its own chain. For any other history the
+        symbolic reasoner writes one; of a language model's chains the user's latest is read, and
+        none for an unknown user.
         """
         table, steps = self.table, len(self.pattern)
         known, lengths = asked.users >= 0, asked.histories.lengths
@@ -81,24 +81,22 @@ class Chains:
         if self.model != MODEL:  # nobody can write more of them here
             lengths, there = np.minimum(lengths, count), asked.is_prefix & (count > 0)
         row = np.where(there, first + lengths - 1, 0)
-        bags = (row[:, None] * steps + np.arange(steps)).ravel()
-        counts = (table.offsets[bags + 1] - table.offsets[bags]) * np.repeat(there, steps)
-        low = table.offsets[bags]
+        low, counts = step_bounds(table.offsets, row, steps, there)
         sentences, vectors, indices = table.sentences, self.vectors, table.indices
         if self.model == MODEL and not there.all():
             missing = np.flatnonzero(~there)
             fresh, new, offsets = self._write(asked, missing)
-            encoded = encoder_of(self.text)(fresh).astype(vectors.dtype)
+            encode = self.encoder or encoder_of(self.text)
             at = (missing[:, None] * steps + np.arange(steps)).ravel()
             low[at], counts[at] = offsets[:-1] + len(indices), np.diff(offsets)
             indices = np.concatenate([indices, new + len(sentences)])
-            sentences, vectors = [*sentences, *fresh], np.concatenate([vectors, encoded])
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        take = np.repeat(low - offsets[:-1], counts) + np.arange(offsets[-1])
-        starts = np.arange(len(asked.users) + 1)
-        encoder = self.text.encoder
-        found = StepEmbeddings(vectors, indices[take], offsets, starts, self.pattern, encoder)
-        return found, sentences
+            vectors = np.concatenate([vectors, encode(fresh).astype(vectors.dtype)])
+            sentences = [*sentences, *fresh]
+        take, offsets = entries_of(low, counts)
+        used, numbers = np.unique(indices[take], return_inverse=True)
+        starts, encoder = np.arange(len(asked.users) + 1), self.text.encoder
+        chains = StepEmbeddings(vectors[used], numbers, offsets, starts, self.pattern, encoder)
+        return chains, [sentences[number] for number in used]
 
     def _write(
         self, asked: Requests, rows: Int[np.ndarray, " rows"]
@@ -108,9 +106,47 @@ class Chains:
         places = chosen.lengths[:, None] - 1 - np.arange(MAX_ITEMS)
         items = chosen.items[np.maximum(places, 0) + chosen.offsets[:-1, None]]
         seed = derive_seed(self.dataset.seed, "folds")
-        catalog = self.dataset.catalog
+        catalog, users = self.dataset.catalog, np.maximum(asked.users[rows], 0)
         statistics = FoldedStatistics(self.dataset.split.train, catalog.item_count, seed)
-        view = View(
-            np.maximum(asked.users[rows], 0), chosen.lengths, np.where(places >= 0, items, -1)
-        )
+        view = View(users, chosen.lengths, np.where(places >= 0, items, -1))
         return write_rows(CatalogReasoner(catalog, statistics), view, self.pattern)
+
+
+def step_bounds(
+    offsets: Int[np.ndarray, " bags_plus_1"],
+    rows: Int[np.ndarray, " rows"],
+    steps: int,
+    there: Bool[np.ndarray, " rows"],
+) -> tuple[Int[np.ndarray, " bags"], Int[np.ndarray, " bags"]]:
+    """Where each step's entries begin, and how many it has; none where a chain is not `there`."""
+    bags = (rows[:, None] * steps + np.arange(steps)).ravel()
+    low = offsets[bags].astype(np.int64)
+    return low, (offsets[bags + 1] - low) * np.repeat(there, steps)
+
+
+def entries_of(
+    low: Int[np.ndarray, " bags"], counts: Int[np.ndarray, " bags"]
+) -> tuple[Int[np.ndarray, " entries"], Int[np.ndarray, " bags_plus_1"]]:
+    """The numbers of the entries that begin at `low`, `counts` of each, and their new offsets.
+
+    >>> entries_of(np.array([5, 0]), np.array([2, 1]))
+    (array([5, 6, 0]), array([0, 2, 3]))
+    """
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    return np.repeat(low - offsets[:-1], counts) + np.arange(offsets[-1]), offsets
+
+
+def step_texts(
+    sentences: list[str],
+    indices: Int[np.ndarray, " entries"],
+    offsets: Int[np.ndarray, " bags_plus_1"],
+    steps: int,
+    row: int,
+) -> list[list[str]]:
+    """The sentences of each step of the chain of that row.
+
+    >>> step_texts(["a", "b"], np.array([1, 0, 1]), np.array([0, 1, 1, 2, 3]), steps=2, row=1)
+    [['a'], ['b']]
+    """
+    bounds = offsets[row * steps : (row + 1) * steps + 1]
+    return [[sentences[number] for number in indices[low:high]] for low, high in pairwise(bounds)]

@@ -1,18 +1,16 @@
 """TIGER, SASRec, GRU4Rec, Popularity and SCoTER with one set of verbs: fit, recommend, save.
 
-An estimator owns everything that its recommendations depend on: the configuration, the dataset it
-was fitted on, semantic IDs, chains and weights. The pipeline of `scoter.run` trains the same
-networks with the same functions; it adds files, caching and the comparison of many methods.
+`scoter.run` trains the same networks by the same functions, and adds files and comparisons.
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import pandas as pd
+import numpy as np
 
 from scoter.config import (
     FusionConfig,
@@ -26,10 +24,11 @@ from scoter.data.datasets import Dataset
 from scoter.data.split import check_trainable
 from scoter.errors import ConfigError, StoreError
 from scoter.experiments import TIGER_IDS, methods
-from scoter.models.backbones.registry import BACKBONES
+from scoter.plugins import BACKBONES
 from scoter.recommenders import saved
-from scoter.recommenders.chains import Chains
-from scoter.recommenders.requests import Requests, requests_of
+from scoter.recommenders.chains import Chains, step_texts
+from scoter.recommenders.fitted import Fitted, Reading, Requests
+from scoter.recommenders.saved import Parts
 from scoter.recommenders.step_sources import Sources, steps_as_read
 from scoter.seeding import derive_seed
 from scoter.semantic_ids.vectors import item_vectors, text_fields
@@ -38,47 +37,40 @@ from scoter.transfer.grounded import sentence_widths
 from scoter.types import SemanticIds, StepEmbeddings
 
 if TYPE_CHECKING:
-    from scoter.models.backbones.backbone import Backbone
     from scoter.models.training.loop import TrainingLog
-    from scoter.protocols import StepSource
 
-Fitted = TypeVar("Fitted", bound="Estimator")
-DEPTH = 20
-"""How many items are ranked for each validation user."""
+Made = TypeVar("Made", bound="Estimator")
+DEPTH = 20  # items ranked for each validation user
 
 
-class Estimator:
+class Estimator(Fitted):
     """What all recommenders share; use one of the classes below.
 
     Args:
         semantic_ids, text: how item vectors and semantic IDs are made.
         options: fields of the backbone's configuration or of `TrainingConfig`, such as `dim=64`,
             `epochs=4` or `learning_rate=3e-4`.
-
-    Raises:
-        ConfigError: an option that neither has.
     """
 
-    preset = "tiger"
-    """The method of `scoter.experiments.methods` whose configuration is the default."""
+    preset = "tiger"  # the method of `scoter.experiments.methods` with the default configuration
+    half_steps = False  # whether requests read chains in half precision, as a bundle keeps them
 
     def __init__(
         self,
         *,
         semantic_ids: SemanticIdConfig = TIGER_IDS,
         text: TextConfig = TextConfig(),
-        **options: Any,
+        **options: object,
     ) -> None:
-        self.semantic_ids, self.text, self.seed = semantic_ids, text, 0
-        self.config = with_options(methods(grounded=True)[self.preset], options)
-        self.dataset: Dataset | None = None
-        self.chains: Chains | None = None
-        self.ids: SemanticIds | None = None
-        self.network: Backbone | None = None
+        config = with_options(methods(grounded=True)[self.preset], options)
+        self.name, self.config = self.preset, config
+        self.semantic_ids, self.text = semantic_ids, text
+        self.parts: Parts | None = None
+        self._widths: list[int] | None = None
         self.log: TrainingLog | None = None
 
     def fit(
-        self: Fitted,
+        self: Made,
         dataset: Dataset,
         chains: Chains | None = None,
         *,
@@ -88,27 +80,93 @@ class Estimator:
         threads: int | None = None,
         progress: bool = True,
         checkpoints: str | Path | None = None,
-    ) -> Fitted:
+    ) -> Made:
         """Learn from the training part of `dataset`; validation chooses the epoch that is kept.
 
         Args:
-            chains: what `scoter.write_chains` made of this dataset; for recommenders that read
-                chains.
+            chains: of this dataset, for recommenders that read chains.
             seed: decides initial weights, batches and dropout.
-            epochs: at most so many, instead of the configuration's.
+            epochs: the most epochs; default: the configuration's.
             device: `cpu` or `cuda`.
-            threads: processor threads; by default torch's own choice.
+            threads: processor threads; default: torch's own choice.
             progress: whether bars are shown.
-            checkpoints: a folder from which an interrupted training goes on; by default nothing is
-                kept.
-
-        Returns:
-            The estimator itself.
+            checkpoints: a folder from which an interrupted training goes on; default: none is kept.
 
         Raises:
             ConfigError: chains are missing, or are given to a recommender that reads none.
-            DataError: the chains are of another dataset.
+            DataError: the chains are of another dataset, or there is nothing to train on.
         """
+        self._check(dataset, chains)
+        if epochs is not None:
+            self.config = with_options(self.config, {"epochs": epochs})
+        with _running(threads):
+            ids = self._semantic_ids(dataset)
+            settings = (self.config, self.semantic_ids, self.text)
+            table = self.open(Parts(*settings, dataset, seed, ids, chains), device)
+            if self.network.trains:
+                self._train(table, progress, checkpoints)
+        return self
+
+    def save(self, folder: str | Path) -> None:
+        """Write all that recommendations depend on into a new folder; `scoter.load` reads it.
+
+        Raises:
+            ConfigError: it was not fitted.
+            StoreError: the folder exists, or cannot be written.
+        """
+        saved.save(self.fitted_parts, type(self).__name__, self.network, Path(folder))
+
+    @property
+    def reads_chains(self) -> bool:
+        """Whether `fit` needs chains."""
+        return self.config.fusion is not None
+
+    def read(self, asked: Requests) -> Reading | None:
+        from scoter.models.step_reader import StepReader, newest_reader
+
+        if self.pattern is None:
+            return None
+        steps, sentences = self.steps_of(asked)
+
+        def texts(row: int) -> list[list[str]]:
+            return step_texts(sentences, steps.indices, steps.offsets, steps.step_count, row)
+
+        return Reading(newest_reader(StepReader(steps)), texts)
+
+    def steps_of(self, asked: Requests) -> tuple[StepEmbeddings, list[str]]:
+        """The requests' chains in the form of training, and the sentences of their vectors."""
+        parts, fusion = self.fitted_parts, self.config.fusion
+        assert parts.chains is not None
+        assert fusion is not None
+        steps, sentences = parts.chains.of_requests(asked)
+        read = steps_as_read(fusion, steps, sentences, _sources(parts), self._widths)
+        if self.half_steps:
+            read = replace(read, vectors=read.vectors.astype(np.float16))
+        return read, sentences
+
+    def open(self, parts: Parts, device: str = "cpu") -> StepEmbeddings | None:
+        """Make the untrained network of these parts; returns the chains that it trains with."""
+        from scoter.recommenders.network import build_model
+
+        config, dataset, table = parts.config, parts.dataset, None
+        if parts.chains is not None and config.fusion is not None:
+            steps, sentences = parts.chains.steps, parts.chains.table.sentences
+            self._widths = sentence_widths(steps)
+            table = steps_as_read(config.fusion, steps, sentences, _sources(parts))
+        self.parts, self._dataset, self.config = parts, dataset, config
+        self.pattern = None if table is None else table.pattern
+        space = (dataset.split, dataset.catalog, parts.ids)
+        self._network = build_model(config, *space, table, parts.seed, device)
+        return table
+
+    @property
+    def fitted_parts(self) -> Parts:
+        """All that it was fitted on and with."""
+        _ = self.network  # refuses what was not fitted
+        assert self.parts is not None
+        return self.parts
+
+    def _check(self, dataset: Dataset, chains: Chains | None) -> None:
         name, reads = type(self).__name__, self.reads_chains
         if reads and chains is None:
             raise ConfigError(f"{name} reads chains, and chains is None; pass write_chains(...)")
@@ -118,134 +176,34 @@ class Estimator:
             chains.check(dataset)
         if BACKBONES.get(self.config.model.kind).trains:
             check_trainable(dataset.split)
-        if epochs is not None:
-            budget = replace(self.config.training, epochs=epochs)
-            self.config = replace(self.config, training=budget)
-        self.dataset, self.chains, self.seed, self.ids = dataset, chains, seed, None
-        with _running(threads):
-            table = self._open(device)
-            assert self.network is not None
-            if self.network.trains:
-                self._train(table, progress, checkpoints)
-        return self
 
-    def recommend(
-        self,
-        users: Sequence[str] | None = None,
-        k: int = 10,
-        *,
-        histories: Sequence[Sequence[str]] | None = None,
-        filter_seen: bool = False,
-    ) -> pd.DataFrame:
-        """The `k` best next items, one row each: `user`, `item`, `score` (nats), `rank` (from 1).
+    def _semantic_ids(self, dataset: Dataset) -> SemanticIds | None:
+        """The semantic IDs of the dataset's items, where the network or the chains need them."""
+        from scoter.recommenders.network import needs_semantic_ids
+        from scoter.semantic_ids.build import build_semantic_ids
 
-        Args:
-            users: keys of users of the dataset, who are asked after everything in it; all of them
-                by default.
-            histories: items' keys, oldest first, one list a request, instead of what the dataset
-                knows. With `users`, list i is what user i has; without, the users of the answer are
-                the numbers of the lists.
-            filter_seen: leave out what stands in the history.
-
-        Raises:
-            ConfigError: it was not fitted, or a user or an item is unknown.
-        """
-        network = self._fitted()
-        assert self.dataset is not None
-        asked = requests_of(self.dataset, users, histories)
-        seen = int(asked.histories.lengths.max(initial=0)) if filter_seen else 0
-        steps = None if self.chains is None else self._read(self.chains, asked)
-        return asked.as_frame(network.recommend(asked.histories, k + seen, steps), k, filter_seen)
-
-    def save(self, folder: str | Path) -> None:
-        """Write all that recommendations depend on; `scoter.load` reads it back.
-
-        Raises:
-            ConfigError: it was not fitted.
-            StoreError: the folder exists, or cannot be written.
-        """
-        self._fitted()
-        saved.save(self, Path(folder))
-
-    @property
-    def reads_chains(self) -> bool:
-        """Whether `fit` needs chains."""
-        return self.config.fusion is not None
-
-    def restore(self, weights: Path) -> None:
-        """Open the network for the dataset, IDs and chains at hand, and load its weights."""
-        from scoter.models.training.loop import load_weights
-
-        self._open()
-        network = self._fitted()
-        if network.trains:
-            load_weights(network, weights)
-
-    def _fitted(self) -> "Backbone":
-        if self.network is None:
-            name = type(self).__name__
-            raise ConfigError(
-                f"this {name} was not fitted; call fit(dataset) first, or scoter.load"
-            )
-        return self.network
-
-    def _open(self, device: str = "cpu") -> StepEmbeddings | None:
-        """Make semantic IDs where they are needed and an untrained network; the chains it reads."""
-        from scoter.recommenders.network import build_model
-
-        config, dataset = self.config, self.dataset
-        assert dataset is not None
-        grounded = config.fusion is not None and config.fusion.grounded
-        if self.ids is None and (BACKBONES.get(config.model.kind).needs_ids or grounded):
-            self.ids = semantic_ids_of(dataset, self.semantic_ids, self.text)
-        table = None
-        if self.chains is not None and config.fusion is not None:
-            steps, sentences = self.chains.steps, self.chains.table.sentences
-            table = steps_as_read(config.fusion, steps, sentences, self._sources())
-        self._widths = None if self.chains is None else sentence_widths(self.chains.steps)
-        catalog, split = dataset.catalog, dataset.split
-        self.network = build_model(config, split, catalog, self.ids, table, self.seed, device)
-        return table
-
-    def _sources(self) -> Sources:
-        assert self.dataset is not None
-        encode = encoder_of(self.text)
-        return Sources(self.dataset.catalog, self.dataset.split, self.ids, encode, self.text)
-
-    def _read(self, chains: Chains, asked: Requests) -> "StepSource":
-        """The requests' chains, as the network was trained to read them."""
-        from scoter.models.step_reader import NewestReader, StepReader
-
-        assert self.config.fusion is not None
-        steps, sentences = chains.of_requests(asked)
-        sources = self._sources()
-        read = steps_as_read(self.config.fusion, steps, sentences, sources, self._widths)
-        return NewestReader(StepReader(read))
+        if not needs_semantic_ids(self.config):
+            return None
+        catalog, config, encode = dataset.catalog, self.semantic_ids, encoder_of(self.text)
+        fields = text_fields(catalog, self.text.fields)
+        vectors = item_vectors(dataset.split.train, catalog, config, fields, encode)
+        return build_semantic_ids(vectors, config, derive_seed(0, "ids"))[0]
 
     def _train(
         self, table: StepEmbeddings | None, progress: bool, checkpoints: str | Path | None
     ) -> None:
         from scoter.models.step_reader import StepReader
         from scoter.models.training.precision import device_of
-        from scoter.recommenders.fitting import fit_network
+        from scoter.recommenders.fitting import Training, fit_network
 
-        assert self.dataset is not None
-        network = self._fitted()
+        network, parts = self.network, self.fitted_parts
         reader = None if table is None else StepReader(table, device_of(network))
         with tempfile.TemporaryDirectory() as nowhere:
             scratch = Path(checkpoints or nowhere)
             scratch.mkdir(parents=True, exist_ok=True)
-            self.log = fit_network(
-                network,
-                self.dataset.split,
-                reader,
-                self.config.training,
-                seed=self.seed,
-                depth=DEPTH,
-                label=self.preset,
-                scratch=scratch,
-                progress=progress,
-            )
+            training = Training(parts.seed, DEPTH, self.preset, scratch, progress=progress)
+            split, config = parts.dataset.split, self.config.training
+            self.log = fit_network(network, split, reader, config, training)
 
 
 class Popularity(Estimator):
@@ -269,13 +227,12 @@ class GRU4Rec(Estimator):
 class TIGER(Estimator):
     """TIGER (Rajput et al. 2023): a T5 that generates semantic IDs by constrained beam search.
 
-    Example:
-        >>> import scoter
-        >>> shop = scoter.load_dataset("simulated", users=40)
-        >>> small = scoter.TIGER(dim=16, layers=1, heads=2, head_dim=8, feed_forward=16)
-        >>> found = small.fit(shop, epochs=1, progress=False).recommend(["shopper-0"], k=3)
-        >>> list(found.columns), found["rank"].tolist()
-        (['user', 'item', 'score', 'rank'], [1, 2, 3])
+    >>> import scoter
+    >>> shop = scoter.load_dataset("simulated", users=40)
+    >>> small = scoter.TIGER(dim=16, layers=1, heads=2, head_dim=8, feed_forward=16)
+    >>> items = small.fit(shop, epochs=1, progress=False).recommend(["shopper-0"], k=3)
+    >>> list(items.columns), items["rank"].tolist()
+    (['user', 'item', 'score', 'rank'], [1, 2, 3])
     """
 
 
@@ -294,15 +251,17 @@ class SCoTER(Estimator):
         self,
         backbone: str = "tiger",
         *,
-        fusion: FusionConfig | Mapping[str, Any] | None = None,
-        **options: Any,
+        fusion: FusionConfig | Mapping[str, object] | None = None,
+        semantic_ids: SemanticIdConfig = TIGER_IDS,
+        text: TextConfig = TextConfig(),
+        **options: object,
     ) -> None:
         presets = {"tiger": "scoter", "sasrec": "sasrec-ce-scoter", "gru4rec": "gru4rec-scoter"}
         if backbone not in presets:
             known = ", ".join(presets)
             raise ConfigError(f"backbone = {backbone!r} has no preset; choose from: {known}")
         self.preset = presets[backbone]
-        super().__init__(**options)
+        super().__init__(semantic_ids=semantic_ids, text=text, **options)
         if fusion is not None:
             known = {} if self.config.fusion is None else vars(self.config.fusion)
             given = vars(fusion) if isinstance(fusion, FusionConfig) else {**known, **fusion}
@@ -310,7 +269,8 @@ class SCoTER(Estimator):
             self.config = replace(self.config, fusion=read)
 
 
-CLASSES = {made.__name__: made for made in (Popularity, SASRec, GRU4Rec, TIGER, SCoTER)}
+BY_KIND = {"popularity": Popularity, "sasrec": SASRec, "gru4rec": GRU4Rec, "tiger": TIGER}
+CLASSES = {made.__name__: made for made in (*BY_KIND.values(), SCoTER, Estimator)}
 
 
 def load(folder: str | Path) -> Estimator:
@@ -319,56 +279,54 @@ def load(folder: str | Path) -> Estimator:
     Raises:
         StoreError: the folder holds no such model, or one that cannot be read.
     """
-    about, dataset, ids, chains = saved.read(Path(folder))
-    if about["class"] not in CLASSES:
+    name, parts = saved.read(Path(folder))
+    if name not in CLASSES:
         known = ", ".join(CLASSES)
-        raise StoreError(f"{folder} holds a {about['class']!r}; this version knows {known}")
-    model = CLASSES[about["class"]]()
-    model.config, model.text = about["method"], about["text"]
-    model.semantic_ids, model.seed = about["semantic_ids"], int(about["seed"])
-    model.dataset, model.ids, model.chains = dataset, ids, chains
-    model.restore(Path(folder) / saved.WEIGHTS)
+        raise StoreError(f"{folder} holds a {name!r}; this version knows {known}")
+    return opened(parts, lambda: Path(folder) / saved.WEIGHTS, CLASSES[name])
+
+
+def opened(
+    parts: Parts, weights: Callable[[], Path], kind: type[Estimator] | None = None
+) -> Estimator:
+    """A trained method as an estimator; `weights` is called only if the network has any."""
+    from scoter.models.training.loop import load_weights
+
+    if kind is None:
+        plain = BY_KIND.get(parts.config.model.kind, Estimator)
+        kind = plain if parts.config.fusion is None else SCoTER
+    model = kind(semantic_ids=parts.semantic_ids, text=parts.text)
+    model.open(parts)
+    if model.network.trains:
+        load_weights(model.network, weights())
     return model
 
 
-def with_options(method: MethodConfig, options: Mapping[str, Any]) -> MethodConfig:
+def with_options(method: MethodConfig, options: Mapping[str, object]) -> MethodConfig:
     """The method with fields of its model or its training changed by name.
 
-    Raises:
-        ConfigError: neither has a field of that name, or the value is refused.
-
-    Example:
-        >>> from scoter.experiments import methods
-        >>> with_options(methods()["sasrec-ce"], {"dim": 32, "epochs": 2}).model.dim
-        32
+    >>> with_options(methods()["sasrec-ce"], {"dim": 32, "epochs": 2}).model.dim
+    32
     """
-    model = {field.name for field in fields(method.model)} - {"kind"}
-    training = {field.name for field in fields(method.training)}
-    for name in options:
-        if name not in model | training:
-            known = ", ".join(sorted(model | training))
-            raise ConfigError(f"option {name!r} is unknown; choose from: {known}")
-    changed = replace(
-        method,
-        model=replace(method.model, **{n: v for n, v in options.items() if n in model}),
-        training=replace(method.training, **{n: v for n, v in options.items() if n in training}),
-    )
-    return from_json(to_json(changed), MethodConfig)
+    whole = asdict(method)
+    model, training = whole["model"].keys() - {"kind"}, whole["training"].keys()
+    if unknown := [name for name in options if name not in model | training]:
+        known = ", ".join(sorted(model | training))
+        raise ConfigError(f"option {unknown[0]!r} is unknown; choose from: {known}")
+    for part, names in (("model", model), ("training", training)):
+        whole[part] |= {name: value for name, value in options.items() if name in names}
+    return from_json(to_json(whole), MethodConfig)
 
 
-def semantic_ids_of(dataset: Dataset, config: SemanticIdConfig, text: TextConfig) -> SemanticIds:
-    """The semantic IDs of a dataset's items, from texts and training co-occurrence."""
-    from scoter.semantic_ids.build import build_semantic_ids
-
-    fields_used = text_fields(dataset.catalog, text.fields)
-    train, encode = dataset.split.train, encoder_of(text)
-    vectors = item_vectors(train, dataset.catalog, config, fields_used, encode)
-    return build_semantic_ids(vectors, config, derive_seed(0, "ids"))[0]
+def _sources(parts: Parts) -> Sources:
+    split, catalog = parts.dataset.split, parts.dataset.catalog
+    encode = (parts.chains and parts.chains.encoder) or encoder_of(parts.text)
+    return Sources(catalog, split, parts.ids, encode, parts.text)
 
 
 @contextmanager
 def _running(threads: int | None) -> Iterator[None]:
-    """So many processor threads for the time being."""
+    """Sets the number of processor threads meanwhile."""
     import torch
 
     before = torch.get_num_threads()

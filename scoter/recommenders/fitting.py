@@ -1,7 +1,8 @@
 """Training one network: its batches, its loss, its validation, through the one training loop."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scoter.config import TrainingConfig
 from scoter.evaluation.evaluator import Evaluator
@@ -19,26 +20,26 @@ if TYPE_CHECKING:
     from scoter.protocols import StepSource
 
 
+@dataclass(frozen=True)
+class Training:
+    """One training: its randomness, its validation, and where it is kept."""
+
+    seed: int  # of batches and dropout
+    depth: int  # items ranked for each validation user
+    label: str  # of the progress bar; dropout is drawn from it and the seed
+    scratch: Path  # folder for checkpoints; this very training is resumed from it
+    workers: "Workers | None" = None  # processes that train together; None for this one alone
+    progress: bool = True  # whether bars are shown
+
+
 def fit_network(
     model: "Backbone",
     split: Split,
     steps: "StepSource | None",
     config: TrainingConfig,
-    *,
-    seed: int,
-    depth: int,
-    label: str,
-    scratch: Path,
-    workers: "Workers | None" = None,
-    progress: bool = True,
+    training: Training,
 ) -> "TrainingLog":
-    """Train `model` in place on the training part and leave the best validation epoch's weights.
-
-    Args:
-        depth: how many items are ranked for each validation user.
-        label: what the progress bar says; dropout is drawn from it and `seed`.
-        scratch: folder for checkpoints; what it holds of this very training is resumed.
-    """
+    """Train `model` in place on the training part and leave the best validation epoch's weights."""
     from scoter.models.training.batches import cut_windows, training_batches
     from scoter.models.training.loop import fit
 
@@ -46,18 +47,28 @@ def fit_network(
     histories, targets = split.histories("valid"), split.targets("valid")
 
     def batches(epoch: int) -> "list[ItemBatch]":
-        drawn = derive_seed(seed, "batches", epoch)
+        drawn = derive_seed(training.seed, "batches", epoch)
         return training_batches(split.train, windows, config.batch_targets, drawn)
 
     def evaluate() -> dict[str, float]:
-        return mean_metrics(Evaluator().evaluate(model.recommend(histories, depth, steps), targets))
+        rankings = model.recommend(histories, training.depth, steps)
+        return mean_metrics(Evaluator().evaluate(rankings, targets))
 
     def loss(batch: "ItemBatch") -> "Tensor":
         return total_loss(model, batch, steps, config.label_smoothing)
 
-    options: dict[str, Any] = {"seed": seed, "scratch": scratch, "label": label, "workers": workers}
-    options["progress"] = progress
-    return fit(model, batches, loss, evaluate, config, **options)
+    return fit(
+        model,
+        batches,
+        loss,
+        evaluate,
+        config,
+        seed=training.seed,
+        scratch=training.scratch,
+        label=training.label,
+        workers=training.workers,
+        progress=training.progress,
+    )
 
 
 def total_loss(
@@ -74,6 +85,5 @@ def total_loss(
     before = torch.arange(batch.items.shape[1]) <= column[:, None]
     histories = torch.where(before, batch.items[row], -1)
     read, mask = steps.read(batch.users[row], batch.prefix_lengths[row, column])
-    return loss + model.alignment(
-        model.fusion, read, mask, model.output_vectors(items), items, histories
-    )
+    targets = model.output_vectors(items)
+    return loss + model.alignment(model.fusion, read, mask, targets, items, histories)

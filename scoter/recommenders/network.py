@@ -5,14 +5,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scoter.config import MethodConfig
-from scoter.models.backbones.registry import BACKBONES, ItemSpace
+from scoter.models.backbones.backbone import ItemSpace
+from scoter.plugins import BACKBONES
 from scoter.seeding import derive_seed
-from scoter.types import Catalog, ReasoningPattern, SemanticIds, Split, StepEmbeddings
+from scoter.types import (
+    Catalog,
+    Histories,
+    Rankings,
+    ReasoningPattern,
+    SemanticIds,
+    Split,
+    StepEmbeddings,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from scoter.models.backbones.backbone import Backbone
+    from scoter.protocols import StepSource
 
 
 def build_model(
@@ -35,7 +45,7 @@ def build_model(
     model = build_network(method, items, chains, seed, device)
     if not model.trains:
         return model
-    if chains is not None and steps is not None:
+    if model.fusion is not None and steps is not None:
         model.fusion.set_statistics(*training_steps(split, steps))
     return model.to(resolve_device(device))
 
@@ -49,8 +59,7 @@ def build_network(
 ) -> "Backbone":
     """The same without data and still on the processor; `device` decides its precision.
 
-    Args:
-        chains: the pattern of the chains and the width of a step's embedding, or None.
+    `chains` has the pattern and the width of a step's embedding.
     """
     import torch
 
@@ -59,7 +68,7 @@ def build_network(
     from scoter.transfer.build import build_fusion
 
     config, fusion = method.model, method.fusion
-    dim = getattr(config, "dim", 0)
+    dim = config.dim
     torch.manual_seed(derive_seed(seed, "weights"))
     precision = resolve_precision(method.training.precision, resolve_device(device))
     model = BACKBONES.get(config.kind).build(config, items, precision)
@@ -68,6 +77,12 @@ def build_network(
         if fusion.alignment:
             model.alignment = Alignment(dim, fusion.alignment, fusion.temperature)
     return model
+
+
+def needs_semantic_ids(method: MethodConfig) -> bool:
+    """Whether a method generates semantic IDs, or reads those of the items that its chains name."""
+    grounded = method.fusion is not None and method.fusion.grounded
+    return grounded or BACKBONES.get(method.model.kind).needs_ids
 
 
 def training_steps(
@@ -84,3 +99,22 @@ def training_steps(
     users = np.searchsorted(ends, chosen, side="right")
     prefix_lengths = chosen - (ends - lengths)[users] + 1
     return StepReader(steps).read(torch.from_numpy(users), torch.from_numpy(prefix_lengths))
+
+
+def rank_with_readings(
+    model: "Backbone", histories: Histories, k: int, steps: "StepSource"
+) -> tuple[Rankings, dict[str, np.ndarray]]:
+    """The `k` best items after each history; mean `gate` [rows] and `attention` [rows, slots]."""
+    rows, fusion = len(histories), model.fusion
+    assert fusion is not None
+    gate = np.zeros(rows, np.float32)
+    attention = np.zeros((rows, fusion.slot_count + 1), np.float32)
+
+    def note(chosen: np.ndarray) -> None:
+        gates, weights = fusion.take_readings()
+        gate[chosen], attention[chosen] = gates.cpu().numpy(), weights.cpu().numpy()
+
+    fusion.start_recording()
+    rankings = model.recommend(histories, k, steps, note)
+    fusion.stop_recording()
+    return rankings, {"gate": gate, "attention": attention}

@@ -1,12 +1,14 @@
 """`discover` and `write_chains`: from a dataset to a mined pattern and its chains."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from scoter.config import DiscoverConfig, TextConfig
 from scoter.data.datasets import Dataset
+from scoter.errors import ConfigError, LanguageModelError
+from scoter.reasoning.chains.prefixes import PrefixPolicy
 from scoter.reasoning.chains.table import write_chains as write_table
 from scoter.recommenders.chains import Chains
 from scoter.recommenders.step_sources import spoken_items
@@ -15,7 +17,10 @@ from scoter.storage.sentence_vectors import encoder_of
 from scoter.types import ReasoningPattern
 
 if TYPE_CHECKING:
+    from scoter.protocols import LanguageModel
+    from scoter.reasoning.chains.requests import WritingConfig
     from scoter.reasoning.discovery.report import Discovery
+    from scoter.reasoning.language.server import ServerConfig
 
 
 def discover(
@@ -24,47 +29,113 @@ def discover(
     config: DiscoverConfig = DiscoverConfig(),
     text: TextConfig = TextConfig(),
     seed: int = 0,
+    progress: bool = True,
 ) -> "Discovery":
     """Generate, validate and mine a reasoning pattern on training interactions alone.
 
-    Returns:
-        What was found: `pattern`, its clusters, its rivals, and what it was measured on.
+    `progress` shows an estimate of the time and, on a terminal, bars on stderr.
 
     Raises:
         ConfigError: too few users, patterns or clusters for `config`.
     """
     from scoter.reasoning.discovery.mine import discover as mine
+    from scoter.reasoning.discovery.mine import planned_patterns
+    from scoter.reasoning.discovery.progress import ProgressBars, on_stderr, silent
 
     encode = encoder_of(text)
     vectors = encode(spoken_items(dataset.catalog, text.fields))
+    bars = ProgressBars(on_stderr, planned_patterns(config), "patterns") if progress else silent
     drawn = derive_seed(seed, "discover")
-    return mine(dataset.split, dataset.catalog, config, encode, vectors, drawn)
+    return mine(dataset.split, dataset.catalog, config, encode, vectors, drawn, bars)
 
 
 def write_chains(
-    dataset: Dataset, pattern: ReasoningPattern, *, text: TextConfig = TextConfig()
+    dataset: Dataset,
+    pattern: ReasoningPattern,
+    *,
+    language_model: "str | LanguageModel" = "catalog",
+    server: "ServerConfig | None" = None,
+    writing: "WritingConfig | None" = None,
+    prefixes: str = "every",
+    folder: str | Path | None = None,
+    text: TextConfig = TextConfig(),
 ) -> Chains:
-    """The chains of every prefix, by the symbolic reasoner, with the vectors of their sentences.
+    """The chains of a dataset's prefixes, with the vectors of their sentences.
+
+    Args:
+        language_model: `catalog`, the symbolic reasoner; `local`, `NAME:REST` or the name of a
+            server's model, as `scoter reason --language-model` takes them; or a model of your own.
+        server: where and how a server is asked.
+        writing: how the model is asked; it also names the model.
+        prefixes: `every`, or `anchors:K:M` for every K-th item, the first M; any other prefix reads
+            the latest chain before it. Only for language models.
+        folder: where chains and replies are kept, so that an interrupted writing goes on.
 
     Raises:
         ConfigError: the pattern has no steps, or one that this catalogue cannot fill.
+        LanguageModelError: the model cannot be reached, or answers nothing that can be used.
 
-    Example:
-        >>> import scoter
-        >>> shop = scoter.load_dataset("simulated", users=40)
-        >>> pattern = scoter.ReasoningPattern(
-        ...     (scoter.Step("recent_item", {"lag": 1, "field": "brand"}),)
-        ... )
-        >>> scoter.write_chains(shop, pattern).chain("shopper-0", 1).steps
-        (('The shopper chose ...',),)
+    >>> import scoter
+    >>> shop = scoter.load_dataset("simulated", users=40)
+    >>> pattern = scoter.ReasoningPattern(
+    ...     (scoter.Step("recent_item", {"lag": 1, "field": "brand"}),)
+    ... )
+    >>> scoter.write_chains(shop, pattern).chain("shopper-0", 1).steps
+    (('The shopper chose ...',),)
     """
-    seed = derive_seed(dataset.seed, "folds")
-    table = write_table(dataset.split, dataset.catalog, pattern, seed)
-    return Chains(table, encoder_of(text)(table.sentences).astype(np.float16), dataset, text)
+    if language_model == "catalog":
+        seed = derive_seed(dataset.seed, "folds")
+        table = write_table(dataset.split, dataset.catalog, pattern, seed)
+        return Chains.of(table, dataset, text)
+    opened, usual = _opened(language_model, server)
+    policy = PrefixPolicy.parse(prefixes)
+    with nullcontext(str(folder)) if folder is not None else TemporaryDirectory() as place:
+        _write(dataset, pattern, writing or usual, policy, opened, Path(place))
+        return load_chains(place, dataset, text=text)
+
+
+def _opened(
+    language_model: "str | LanguageModel", server: "ServerConfig | None"
+) -> "tuple[AbstractContextManager[LanguageModel], WritingConfig]":
+    from scoter.reasoning.chains.requests import WritingConfig, small_model
+    from scoter.reasoning.language.registry import choose_language_model
+    from scoter.reasoning.language.server import ServerConfig
+
+    if not isinstance(language_model, str):
+        return nullcontext(language_model), WritingConfig(type(language_model).__name__)
+    choice = choose_language_model(language_model, server or ServerConfig())
+    if choice is None:
+        raise ConfigError(f"language_model = {language_model!r} names none; leave it out")
+    usual = small_model(choice.name) if choice.small else WritingConfig(choice.name)
+    return choice.open(), usual
+
+
+def _write(
+    dataset: Dataset,
+    pattern: ReasoningPattern,
+    writing: "WritingConfig",
+    policy: PrefixPolicy,
+    opened: "AbstractContextManager[LanguageModel]",
+    place: Path,
+) -> None:
+    from scoter.reasoning.language.replies import RequestStore
+    from scoter.reasoning.writing.engine import run_job
+    from scoter.reasoning.writing.folder import REPLIES, ChainFolder
+    from scoter.reasoning.writing.job import ChainJob
+
+    split, catalog, identity = dataset.split, dataset.catalog, dataset.identity
+    job, folder = ChainJob(split, catalog, pattern, identity, policy, writing), ChainFolder(place)
+    with opened as model:
+        ended = run_job(job, folder, RequestStore(place / REPLIES).recording(model))
+    if ended["rejected"] + ended["unanswered"] == len(job):
+        (reason, count), *_ = folder.reasons().most_common(1)
+        folder.reopen()
+        none = f"none of {len(job):,} chains could be written"
+        raise LanguageModelError(f"{none}; {count:,} times because {reason}")
 
 
 def load_chains(folder: str | Path, dataset: Dataset, *, text: TextConfig = TextConfig()) -> Chains:
-    """Chains that `scoter reason` wrote into a folder, for the dataset they were written from.
+    """Chains that `scoter reason` or `write_chains` wrote into a folder, for their dataset.
 
     Raises:
         DataError: there are no finished chains, or they were written from other data.
@@ -73,4 +144,4 @@ def load_chains(folder: str | Path, dataset: Dataset, *, text: TextConfig = Text
     from scoter.reasoning.writing.reader import read_folder
 
     table = read_folder(ChainFolder(Path(folder)), dataset.split, dataset.catalog)
-    return Chains(table, encoder_of(text)(table.sentences).astype(np.float16), dataset, text)
+    return Chains.of(table, dataset, text)

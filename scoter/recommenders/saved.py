@@ -1,9 +1,9 @@
 """Fitted recommenders as folders: safetensors, JSON and parquet, and nothing that runs."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,82 +18,78 @@ from scoter.storage.untrusted import parse_json
 from scoter.types import SemanticIds
 
 if TYPE_CHECKING:
-    from scoter.recommenders.estimators import Estimator
+    from scoter.models.backbones.backbone import Backbone
 
-ABOUT, WEIGHTS, IDS, DATASET, CHAINS = (
-    *("model.json", "weights.safetensors", "semantic-ids.safetensors"),
-    *("dataset", "chains"),
-)
+ABOUT, WEIGHTS, IDS = "model.json", "weights.safetensors", "semantic-ids.safetensors"
+DATASET, CHAINS, VECTORS = "dataset", "chains", "vectors.safetensors"
 FORMAT = {"format": "scoter-model", "version": 1}
+DESCRIBED = ("name", "seed", "identity", "origin")  # attributes of a dataset
 
 
-def save(model: "Estimator", folder: Path) -> None:
-    """Write a fitted estimator into a new folder.
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """All that a fitted recommender depends on but its weights."""
 
-    Raises:
-        StoreError: the folder exists.
-    """
+    config: MethodConfig
+    semantic_ids: SemanticIdConfig  # how the semantic IDs were made
+    text: TextConfig  # how sentences become vectors
+    dataset: Dataset  # that it was fitted on
+    seed: int  # of initial weights, batches and dropout
+    ids: SemanticIds | None  # None where it needs none
+    chains: Chains | None  # None where it reads none
+
+
+def save(parts: Parts, kind: str, network: "Backbone", folder: Path) -> None:
+    """Write a fitted estimator of the class `kind` into a new folder."""
     from scoter.models.training.loop import save_weights
 
     if folder.exists():
         raise StoreError(f"{folder} exists; name a new folder, or remove that one first")
     folder.mkdir(parents=True)
-    dataset, network = model.dataset, model.network
-    assert dataset is not None
-    assert network is not None
+    dataset, ids, chains = parts.dataset, parts.ids, parts.chains
     save_prepared(dataset.log, dataset.catalog, folder / DATASET)
-    about: dict[str, Any] = {
+    about: dict[str, object] = {
         **FORMAT,
-        "class": type(model).__name__,
-        "seed": model.seed,
-        "method": asdict(model.config),
-        "semantic_ids": asdict(model.semantic_ids),
-        "text": asdict(model.text),
-        "dataset": {
-            **{"name": dataset.name, "seed": dataset.seed},
-            **{"identity": dataset.identity, "origin": dataset.origin},
-        },
+        "class": kind,
+        "seed": parts.seed,
+        "method": asdict(parts.config),
+        "semantic_ids": asdict(parts.semantic_ids),
+        "text": asdict(parts.text),
+        "dataset": {name: getattr(dataset, name) for name in DESCRIBED},
     }
-    if model.ids is not None:
-        about["codebook_sizes"] = list(model.ids.codebook_sizes)
-        books = {} if model.ids.codebooks is None else {"codebooks": model.ids.codebooks}
-        save_arrays(folder / IDS, codes=model.ids.codes.astype(np.int32), **books)
-    if model.chains is not None:
-        (folder / CHAINS).mkdir()
-        save_chains(model.chains.table, folder / CHAINS)
-        save_arrays(folder / CHAINS / "vectors.safetensors", vectors=model.chains.vectors)
+    if ids is not None:
+        about["codebook_sizes"] = list(ids.codebook_sizes)
+        books = {} if ids.codebooks is None else {"codebooks": ids.codebooks}
+        save_arrays(folder / IDS, codes=ids.codes.astype(np.int32), **books)
+    if chains is not None:
+        save_chains(chains.table, folder / CHAINS)
+        save_arrays(folder / CHAINS / VECTORS, vectors=chains.vectors)
     if network.trains:
         save_weights(network, folder / WEIGHTS)
     (folder / ABOUT).write_text(json.dumps(about, indent=1))
 
 
-def read(folder: Path) -> tuple[dict[str, Any], Dataset, SemanticIds | None, Chains | None]:
-    """What `save` wrote but the weights: what is told of the model, its dataset, IDs and chains.
-
-    Raises:
-        StoreError: the folder holds no such model, or one that cannot be read.
-    """
+def read(folder: Path) -> tuple[str, Parts]:
+    """The class and the parts that `save` wrote."""
     try:
         about = parse_json((folder / ABOUT).read_bytes())
         if {name: about.get(name) for name in FORMAT} != FORMAT:
             raise ValueError(f"it is not of {FORMAT}")
-        about["method"] = from_json(json.dumps(about["method"]), MethodConfig)
-        about["semantic_ids"] = from_json(json.dumps(about["semantic_ids"]), SemanticIdConfig)
-        text = about["text"] = from_json(json.dumps(about["text"]), TextConfig)
-        known = about["dataset"]
-        identity, origin = str(known["identity"]), str(known["origin"])
-        name, seed = str(known["name"]), int(known["seed"])
+        kind, seed, known = str(about["class"]), int(about["seed"]), about["dataset"]
+        method = from_json(json.dumps(about["method"]), MethodConfig)
+        semantic_ids = from_json(json.dumps(about["semantic_ids"]), SemanticIdConfig)
+        text = from_json(json.dumps(about["text"]), TextConfig)
+        named = (str(known["identity"]), str(known["origin"]), str(known["name"]))
+        shop_seed = int(known["seed"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ScoterError) as error:
-        raise StoreError(
-            f"{folder} holds no saved recommender ({type(error).__name__}: {error}); pass a folder "
-            f"that `model.save` wrote"
-        ) from None
-    dataset = Dataset(*load_prepared(folder / DATASET), identity, origin, name, seed)
+        why = f"{folder} holds no saved recommender ({type(error).__name__}: {error})"
+        raise StoreError(f"{why}; pass a folder that `model.save` wrote") from None
+    dataset = Dataset(*load_prepared(folder / DATASET), *named, shop_seed)
     ids = chains = None
     if (folder / IDS).exists():
         arrays, sizes = load_arrays(folder / IDS), tuple(about["codebook_sizes"])
         ids = SemanticIds(arrays["codes"], sizes, arrays.get("codebooks"))
     if (folder / CHAINS).exists():
-        vectors = load_arrays(folder / CHAINS / "vectors.safetensors")["vectors"]
+        vectors = load_arrays(folder / CHAINS / VECTORS)["vectors"]
         chains = Chains(load_chains(folder / CHAINS), vectors, dataset, text)
-    return about, dataset, ids, chains
+    return kind, Parts(method, semantic_ids, text, dataset, seed, ids, chains)

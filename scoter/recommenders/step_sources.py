@@ -1,32 +1,29 @@
 """The chains that a method reads: its users' own, or what a control puts in their place."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
 
 from scoter.config import FusionConfig, TextConfig
 from scoter.errors import ConfigError
 from scoter.reasoning.catalogue.facets import item_names
 from scoter.reasoning.catalogue.view import look
+from scoter.recommenders.chains import Encode
 from scoter.seeding import derive_seed
 from scoter.semantic_ids.vectors import text_fields
 from scoter.storage.sentence_vectors import item_texts
 from scoter.types import Catalog, SemanticIds, Split, StepEmbeddings
-
-Encode = Callable[[list[str]], Float32[np.ndarray, "sentences dim"]]
 
 
 @dataclass(frozen=True, eq=False)
 class Sources:
     """What chains may be made from besides their own sentences."""
 
-    catalog: Catalog
-    split: Split
+    catalog: Catalog  # names and texts of items
+    split: Split  # whose training part gives each prefix its last items
     ids: SemanticIds | None  # for chains whose steps carry the codes of the items they name
     encode: Encode  # the sentence encoder of the chains
-    text: TextConfig
+    text: TextConfig  # the catalogue columns that make an item's text
 
 
 def steps_as_read(
@@ -39,26 +36,25 @@ def steps_as_read(
     """The step embeddings that a fusion of this configuration reads.
 
     Args:
-        steps: everybody's own chains.
+        steps: the users' own chains.
         sentences: the text of each row of `steps.vectors`.
-        widths: how many sentences of each step a slot is made for, where each sentence has one; by
-            default as many as these chains have.
-
-    Raises:
-        ConfigError: grounded steps without semantic IDs.
+        widths: slots of each step where each sentence has a slot; default: as many as needed.
     """
     from scoter.transfer.collapse import other_users_chains
-    from scoter.transfer.grounded import one_step_per_sentence
+    from scoter.transfer.grounded import ground_steps, one_step_per_sentence
     from scoter.transfer.substitutes import statements_as_features
 
     if fusion.grounded:
-        steps = grounded_steps(steps, sentences, sources)
-    if fusion.chains == "other-user":
+        if sources.ids is None:
+            raise ConfigError("fusion.grounded = True needs semantic IDs; pass ids, which is None")
+        names, seed = item_names(sources.catalog), derive_seed(0, "codes")
+        steps = ground_steps(steps, sentences, names, sources.ids, seed)
+    if fusion.source == "other-user":
         steps = other_users_chains(steps, derive_seed(0, "other-user"))
-    elif fusion.chains == "features":
+    elif fusion.source == "features":
         steps = statements_as_features(steps, derive_seed(0, "features"))
-    elif fusion.chains == "item-text":
-        steps = item_text_steps(steps, sources)
+    elif fusion.source == "item-text":
+        steps = _item_text_steps(steps, sources)
     return one_step_per_sentence(steps, like=widths) if fusion.slots == "sentence" else steps
 
 
@@ -68,17 +64,7 @@ def spoken_items(catalog: Catalog, wanted: tuple[str, ...]) -> list[str]:
     return item_texts(catalog, fields) if fields else item_names(catalog)
 
 
-def grounded_steps(steps: StepEmbeddings, sentences: list[str], sources: Sources) -> StepEmbeddings:
-    """The chains with the codes of the items that their sentences name."""
-    from scoter.transfer.grounded import ground_steps
-
-    if sources.ids is None:
-        raise ConfigError("fusion.grounded = True needs semantic IDs, and ids is None; pass them")
-    names = item_names(sources.catalog)
-    return ground_steps(steps, sentences, names, sources.ids, derive_seed(0, "codes"))
-
-
-def item_text_steps(steps: StepEmbeddings, sources: Sources) -> StepEmbeddings:
+def _item_text_steps(steps: StepEmbeddings, sources: Sources) -> StepEmbeddings:
     """The texts of each prefix's last items in the place of its chain's steps."""
     from scoter.transfer.substitutes import item_texts_as_steps
 

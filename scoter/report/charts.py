@@ -1,31 +1,28 @@
-"""The geometry of small figures: where intervals, curves and bars go. Templates turn it into
-SVG."""
+"""Where intervals, curves and bars go in small figures; the templates draw them as SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from scoter.evaluation.significance import Estimate
 from scoter.report.page import Number, number
 
+Tick = tuple[float, str]
+Series = tuple[int, str, list[tuple[float, float]]]  # colour, name, points
+
 
 @dataclass(frozen=True)
 class Whiskers:
-    """Intervals of one column on one scale that holds zero: for each its ends and middle, or None
-    where it has no interval."""
+    """Intervals of one column on one scale that holds zero."""
 
-    width: int
-    places: list[dict[str, float] | None]
+    width: int  # of the column, in pixels
+    places: list[dict[str, float] | None]  # low, mean, high; None without an interval
     zero: float
-    ticks: list[tuple[float, str]]
+    ticks: list[Tick]
 
 
 def whiskers(intervals: Sequence[Estimate | None], width: int) -> Whiskers:
-    """Where the intervals go in a column `width` pixels wide.
-
-    >>> whiskers([Estimate(0.5, 0.0, 1.0), None], 116).places
-    [{'low': 8.0, 'mean': 58.0, 'high': 108.0}, None]
-    """
+    """Where the intervals go in a column `width` pixels wide."""
     ends = [end for one in intervals if one is not None for end in (one.low, one.high)]
     scale = Scale(min([0.0, *ends]), max([0.0, *ends]), 8, width - 8)
     places = [
@@ -35,24 +32,45 @@ def whiskers(intervals: Sequence[Estimate | None], width: int) -> Whiskers:
     return Whiskers(width, places, scale(0.0), scale.ticks(4))
 
 
-def verdict(found: Estimate) -> str:
-    """What an interval of a difference says.
+def verdict(difference: Estimate) -> str:
+    """What an interval of a difference says: above zero, below zero or includes zero."""
+    if difference.low > 0:
+        return "above zero"
+    return "below zero" if difference.high < 0 else "includes zero"
 
-    >>> verdict(Estimate(0.2, 0.1, 0.3)), verdict(Estimate(0.0, -0.1, 0.1))
-    ('above zero', 'includes zero')
-    """
-    return "above zero" if found.low > 0 else "below zero" if found.high < 0 else "includes zero"
+
+class Line(NamedTuple):
+    """One curve of a chart."""
+
+    colour: int
+    name: str
+    path: str  # points of a polyline
+    places: list[tuple[float, float]]
+    best: tuple[float, float]  # the point with the highest value
+    summary: str  # first and last value, for who listens
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """A line chart in SVG units."""
+
+    width: int
+    height: int
+    left: int  # where the axes start
+    bottom: int
+    x: list[Tick]
+    y: list[Tick]
+    lines: list[Line]
+
+    @property
+    def summary(self) -> str:
+        return "; ".join(line.summary for line in self.lines)
 
 
 def line_chart(
-    series: Sequence[tuple[int, str, list[tuple[float, float]]]],
-    width: int,
-    height: int,
-    *,
-    from_zero: bool = False,
-) -> Any:
-    """The geometry of a line chart in SVG units, or None without a point: ticks, and one polyline
-    per series."""
+    series: Sequence[Series], width: int, height: int, *, from_zero: bool = False
+) -> LineChart | None:
+    """The chart of some curves over epochs, or None without a point."""
     xs = [x for _, _, points in series for x, _ in points]
     ys = [y for _, _, points in series for _, y in points]
     if not xs:
@@ -64,87 +82,65 @@ def line_chart(
     lines = []
     for colour, name, points in series:
         places = [(across(x), up(y)) for x, y in points]
-        best = max(points, key=lambda point: point[1])
-        last = (
-            f"{name}: {number(points[0][1])} at epoch {points[0][0]:.0f}, "
-            f"{number(points[-1][1])} at epoch {points[-1][0]:.0f}"
-        )
+        ends = (f"{number(y)} at epoch {x:.0f}" for x, y in (points[0], points[-1]))
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        lines.append(
-            {
-                "colour": colour,
-                "name": name,
-                "path": path,
-                "places": places,
-                "best": best,
-                "told": last,
-            }
-        )
-    box = {"left": left, "bottom": bottom, "width": width, "height": height}
-    ticks = {
-        "x": across.ticks(6 if width > 400 else 3, whole=True),
-        "y": [(up(level), f"{level:.6g}") for level in levels],
-    }
-    return {**box, **ticks, "lines": lines, "told": "; ".join(line["told"] for line in lines)}
+        best = max(points, key=lambda point: point[1])
+        lines.append(Line(colour, name, path, places, best, f"{name}: {', '.join(ends)}"))
+    ticks = [(up(level), f"{level:.6g}") for level in levels]
+    xticks = across.ticks(6 if width > 400 else 3, whole=True)
+    return LineChart(width, height, left, bottom, xticks, ticks, lines)
+
+
+class Bar(NamedTuple):
+    label: str
+    value: Number
+    length: float  # in pixels
 
 
 @dataclass(frozen=True)
 class Bars:
-    """Bars of one column on one scale from zero: each with its label, its value and its length."""
+    """Bars of one column on one scale from zero."""
 
-    width: int
+    width: int  # of the column, in pixels
     zero: float
     full: float  # the length of the longest possible bar
-    rows: list[dict[str, Any]]
-    ticks: list[tuple[float, str]]
+    rows: list[Bar]
+    ticks: list[Tick]
 
 
-def bars(
-    values: Sequence[tuple[str, Number]],
-    width: int = 200,
-    highest: Number | None = None,
-) -> Bars:
-    """Bars in a column `width` pixels wide, from zero to `highest`; what is below zero has none.
+def bars(values: Sequence[tuple[str, Number]], highest: Number | None = None) -> Bars:
+    """Bars on one scale up to `highest`; what is below zero has no length.
 
-    Args:
-        highest: the end of the scale; by default the first round value that holds every bar.
-
-    Example:
-        >>> bars([("layer 1", 0.25)], highest=1.0).rows
-        [{'label': 'layer 1', 'value': 0.25, 'length': 46.0}]
+    >>> bars([("layer 1", 0.25)], highest=1.0).rows
+    [Bar(label='layer 1', value=0.25, length=46.0)]
     """
-    longest = max([1e-12, *(value for _, value in values)])
+    width, longest = 200, max([1e-12, *(value for _, value in values)])
     levels = _tick_values(0.0, highest or longest, 3)
     scale = Scale(0.0, highest or levels[-1], 8, width - 8)
-    rows: list[dict[str, Any]] = []
-    for label, value in values:
-        rows.append(
-            {"label": label, "value": value, "length": max(0.0, round(scale(value) - 8, 2))}
-        )
+    rows = [Bar(label, value, max(0.0, round(scale(value) - 8, 2))) for label, value in values]
     ticks = [(scale(level), f"{level:.6g}") for level in levels if level <= scale.high]
     return Bars(width, 8.0, width - 16.0, rows, ticks)
 
 
+@dataclass(frozen=True)
 class Scale:
-    """Values in [low, high] to places in [start, end], linearly; a range without width lies in the
-    middle."""
+    """Values in [low, high] to places in [start, end]; without a range, to the middle."""
 
-    def __init__(self, low: Number, high: Number, start: Number, end: Number) -> None:
-        self.low, self.high, self.start, self.end = low, high, start, end
+    low: Number
+    high: Number
+    start: Number
+    end: Number
 
     def __call__(self, value: Number) -> float:
         share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
         return round(self.start + share * (self.end - self.start), 2)
 
-    def ticks(self, count: int, *, whole: bool = False) -> list[tuple[float, str]]:
+    def ticks(self, count: int, *, whole: bool = False) -> list[Tick]:
         """Round values on the scale, with their places."""
         slack = 1e-9 * (self.high - self.low)
         values = _tick_values(self.low, self.high, count, whole)
-        return [
-            (self(value), f"{value:.6g}")
-            for value in values
-            if self.low - slack <= value <= self.high + slack
-        ]
+        inside = [value for value in values if self.low - slack <= value <= self.high + slack]
+        return [(self(value), f"{value:.6g}") for value in inside]
 
 
 def _tick_values(low: Number, high: Number, count: int, whole: bool = False) -> list[float]:
@@ -152,7 +148,5 @@ def _tick_values(low: Number, high: Number, count: int, whole: bool = False) -> 
 
     if high - low < 1e-6 * max(abs(low), abs(high)):
         low, high = low - 0.05 * abs(low), high + 0.05 * abs(high)
-    return [
-        float(value)
-        for value in MaxNLocator(count, integer=whole, steps=[1, 2, 5, 10]).tick_values(low, high)
-    ]
+    locator = MaxNLocator(count, integer=whole, steps=[1, 2, 5, 10])
+    return [float(value) for value in locator.tick_values(low, high)]

@@ -1,16 +1,12 @@
-"""A page as one file: a template, the one style sheet and the one script, all inside it; nothing is
-fetched.
+"""A page as one file: a template with the one style sheet and script; nothing is fetched.
 
-All text of the data (titles, sentences, names) passes through jinja2's autoescape. The page's
-policy lets the browser run this script by its hash and no other, so text that slipped through would
-still be dead.
+Data are escaped by jinja2, and the page's policy allows this script alone, by its hash.
 """
 
 import base64
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -21,42 +17,30 @@ PAGES = Path(__file__).with_name("pages")
 Number = int | float
 
 
-def write_page(out: Path, template: str, folder: Path = PAGES, **values: Any) -> None:
-    """Render `template` of `folder` (it may extend `base.html` and import `parts.html`) with
-    `values`, and write it to `out`.
-
-    Raises:
-        StoreError: a place that cannot be written to.
-    """
+def write_page(out: Path, template: str, folder: Path = PAGES, **values: object) -> None:
+    """Render `template` of `folder`, which may extend `base.html`, and write it to `out`."""
     page = render(template, folder, **values)
     with replacing(out) as partial:
         partial.write_text(page, encoding="utf-8")
 
 
-def render(template: str, folder: Path = PAGES, **values: Any) -> str:
+def render(template: str, folder: Path = PAGES, **values: object) -> str:
     """The page as text; a name that the template uses and `values` lacks is an error."""
-    loader = FileSystemLoader([folder, PAGES])
-    environment = Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.loader, environment.lstrip_blocks = FileSystemLoader([folder, PAGES]), True
     environment.filters |= {"number": number, "plain": plain, "thousands": thousands}
     environment.filters |= {"signed": "{:+.4f}".format, "cpu_time": cpu_time}
     script = (PAGES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    style = (PAGES / "report.css").read_text(encoding="utf-8")
     environment.globals |= {
-        "style": Markup(style),
+        "style": Markup((PAGES / "report.css").read_text(encoding="utf-8")),
         "script": Markup(script),
         "script_hash": f"sha256-{digest}",
     }
     return environment.get_template(template).render(**values)
 
 
-def flat(tree: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
+def flat(tree: Mapping[str, object], above: str = "") -> list[tuple[str, str]]:
     """Nested keys as `a / b`, with readable values.
 
     >>> flat({"recall": {"mean": 0.25, "found": True}, "seeds": [0, 1]})
@@ -69,7 +53,7 @@ def flat(tree: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
     return rows
 
 
-def plain(value: Any) -> str:
+def plain(value: object) -> str:
     """A value of a JSON file in words.
 
     >>> plain([{"role": "recent item", "lag": 2}, None])
@@ -94,7 +78,7 @@ def thousands(value: Number) -> str:
 
 
 def cpu_time(seconds: Number | None) -> str:
-    """Processor time in the unit in which it reads best; nothing where none was measured.
+    """Processor time in a readable unit; nothing where none was measured.
 
     >>> [cpu_time(seconds) for seconds in (0.42, 21.2, 372.0, 7260.0, 0.0, None)]
     ['0.4 s', '21 s', '6.2 min', '2.0 h', '', '']

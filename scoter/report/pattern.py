@@ -1,15 +1,12 @@
-"""A run's reasoning pattern, made ready for its template: steps in words, tables and a picture.
-
-A mined pattern comes with its clusters and rivals; a given one has steps and an origin alone.
-"""
+"""A run's reasoning pattern, made ready for its template: steps in words, tables and a picture."""
 
 import base64
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from scoter.report.page import flat, number
 
+# A parameter of a step (or of one role alone) in words, in the order in which they are read.
 _WORDS = {
     "field": "the {}",
     "what": "the {}",
@@ -21,14 +18,12 @@ _WORDS = {
     "rank": "from rank {} on",
     "degrees": "in {} degrees of certainty",
 }
-"""A parameter of a step (or of one role alone) in words, in the order in which they are read."""
-_ONE = {
+_SINGULAR = {
     "lag": "1 purchase ago",
     "history_summary count": "the last item",
     "window": "after the last item",
     "degrees": "in 1 degree of certainty",
 }
-"""The same for the value 1, where that reads otherwise."""
 _SHOWN = ("pattern", "clusters", "rivals", "picture_of", "provenance")
 _FACTS = {
     "recall": "recall{} at fresh users",
@@ -39,90 +34,79 @@ _FACTS = {
 }
 
 
-def described(found: Mapping[str, Any] | None, picture: Path | None) -> dict[str, Any] | None:
-    """A run's pattern for the template: steps, facts, tables, how it was mined and the picture.
-
-    None where the run has no pattern.
-    """
-    if not found:
+def described(mined: Mapping | None, picture: Path | None) -> dict[str, object] | None:
+    """A run's pattern for the template; None where the run has no pattern."""
+    if not mined:
         return None
-    pattern = found["pattern"]
-    about = found.get("provenance", {})
-    points = "patterns" if found.get("counts") is None else "chains"
+    pattern, about = mined["pattern"], mined.get("provenance", {})
+    points = "patterns" if mined.get("counts") is None else "chains"
     at = f"@{about['top_k']}" if "top_k" in about else ""
-    known = {}
-    for key, name in _FACTS.items():
-        if key in pattern:
-            known[name.format(points if key == "support" else at)] = _told(pattern[key])
-    other = {key: value for key, value in pattern.items() if key not in ("steps", "votes", *_FACTS)}
-    beside = {key: value for key, value in found.items() if key not in _SHOWN}
-    steps = pattern.get("steps", ())
+    facts = {
+        name.format(points if key == "support" else at): _fact(pattern[key])
+        for key, name in _FACTS.items()
+        if key in pattern
+    }
+    elsewhere = {"steps", "votes", *_FACTS}
+    facts |= {key: value for key, value in pattern.items() if key not in elsewhere}
+    beside = {key: value for key, value in mined.items() if key not in _SHOWN}
+    steps = [in_words(step) for step in pattern.get("steps", ())]
     voted = len(pattern.get("votes", ())) == len(steps) > 0
-    votes = pattern["votes"] if voted else [None] * len(steps)
     return {
-        "steps": [(_step(step), vote) for step, vote in zip(steps, votes, strict=True)],
-        "facts": flat(known | other),
-        "clusters": [_cluster(*one) for one in enumerate(found.get("clusters", ()), 1)],
-        "rivals": [_rival(name, one) for name, one in found.get("rivals", {}).items()],
+        "steps": list(zip(steps, pattern["votes"] if voted else [None] * len(steps), strict=True)),
+        "facts": flat(facts),
+        "clusters": [_cluster(*pair) for pair in enumerate(mined.get("clusters", ()), 1)],
+        "rivals": [_rival(name, rival) for name, rival in mined.get("rivals", {}).items()],
         "points": points,
         "first": "best pattern" if points == "patterns" else "medoid",
         "voted": voted,
         "at": at,
         "mined": [pair for pair in flat(about | beside) if pair[1] not in ("", "none")],
         "picture": None if picture is None else base64.b64encode(picture.read_bytes()).decode(),
-        "picture_of": found.get("picture_of", points),
+        "picture_of": mined.get("picture_of", points),
     }
 
 
-def in_words(label: str) -> str:
-    """A step's label in plain English.
+def in_words(label: Mapping | str) -> str:
+    """A step, or its label, in plain English.
 
-    Example:
-        >>> in_words("recent_item(field=brand, lag=2)"), in_words("recent_item(lag=1)")
-        ('recent item: the brand, 2 purchases ago', 'recent item: 1 purchase ago')
-        >>> in_words("brand_loyalty")
-        'brand loyalty'
+    >>> in_words("recent_item(field=brand, lag=2)"), in_words("recent_item(lag=1)")
+    ('recent item: the brand, 2 purchases ago', 'recent item: 1 purchase ago')
+    >>> in_words("brand_loyalty")
+    'brand loyalty'
     """
+    if isinstance(label, Mapping):
+        return _phrase(str(label["role"]), label.get("parameters", {}))
     role, _, inside = label.removesuffix(")").partition("(")
     parts = (part.partition("=") for part in inside.split(", ") if part)
-    return _said(role, {name: value for name, _, value in parts})
+    return _phrase(role, {name: value for name, _, value in parts})
 
 
-def _step(step: Any) -> str:
-    if isinstance(step, Mapping):
-        return _said(str(step["role"]), step.get("parameters", {}))
-    return in_words(str(step))
-
-
-def _said(role: str, parameters: Mapping[str, Any]) -> str:
+def _phrase(role: str, parameters: Mapping[str, object]) -> str:
     words = {}
     for name, value in parameters.items():
         key = next((key for key in (f"{role} {name}", name) if key in _WORDS), name)
-        form = _ONE.get(key) if str(value) == "1" else None
+        form = _SINGULAR.get(key) if str(value) == "1" else None
         words[key] = form or _WORDS.get(key, f"{name} {{}}").format(value)
-    told = [words[key] for key in sorted(words, key=list(_WORDS | words).index)]
-    return role.replace("_", " ") + (f": {', '.join(told)}" if told else "")
+    ordered = [words[key] for key in sorted(words, key=list(_WORDS | words).index)]
+    return role.replace("_", " ") + (f": {', '.join(ordered)}" if ordered else "")
 
 
-def _cluster(place: int, found: Mapping[str, Any]) -> list[str]:
-    best = " \u2192 ".join(in_words(label) for label in found["patterns"][0])
+def _cluster(place: int, cluster: Mapping) -> list[str]:
+    best = " \u2192 ".join(in_words(label) for label in cluster["patterns"][0])
     name = f"{place} (chosen)" if place == 1 else str(place)
-    estimates = [_estimate(found[key]) for key in ("recall", "ndcg")]
-    return [name, best, f"{found['support']:.0%}", *estimates]
+    estimates = [_estimate(cluster[key]) for key in ("recall", "ndcg")]
+    return [name, best, f"{cluster['support']:.0%}", *estimates]
 
 
-def _rival(name: str, found: Mapping[str, Any]) -> list[str]:
-    gains = [_gain(found["gain_of_mined"]), _gain(found["ndcg_gain_of_mined"])]
-    return [name, _estimate(found), *gains, "{choosing:,} + {fresh:,}".format(**found["calls"])]
+def _rival(name: str, rival: Mapping) -> list[str]:
+    gain = "{mean:+.4f} [{low:+.4f}, {high:+.4f}]".format_map
+    gains = [gain(rival["gain_of_mined"]), gain(rival["ndcg_gain_of_mined"])]
+    return [name, _estimate(rival), *gains, "{choosing:,} + {fresh:,}".format(**rival["calls"])]
 
 
-def _told(value: Any) -> Any:
+def _fact(value: object) -> object:
     return _estimate(value) if isinstance(value, Mapping) else value
 
 
-def _estimate(found: Mapping[str, Any]) -> str:
-    return "{} [{}, {}]".format(*(number(found[end]) for end in ("mean", "low", "high")))
-
-
-def _gain(found: Mapping[str, Any]) -> str:
-    return "{mean:+.4f} [{low:+.4f}, {high:+.4f}]".format(**found)
+def _estimate(row: Mapping) -> str:
+    return "{} [{}, {}]".format(*(number(row[end]) for end in ("mean", "low", "high")))

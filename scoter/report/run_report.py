@@ -1,68 +1,42 @@
-"""The report of a finished run: everything shown is read from the run's folder, its intervals are
-computed from its ranks."""
+"""The report of a finished run, from its files alone; intervals are computed from its ranks."""
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics
 from scoter.evaluation.metrics import per_user
 from scoter.evaluation.significance import Estimate, bootstrap_mean
-from scoter.report.charts import bars, line_chart, verdict, whiskers
-from scoter.report.page import flat, write_page
+from scoter.report.charts import Bars, bars, line_chart, verdict, whiskers
+from scoter.report.page import Number, flat, write_page
 from scoter.report.pattern import described
-from scoter.report.shoppers import shoppers
+from scoter.storage.run_files import NEEDED, Difference, MethodOutcome, RunOutcome
 from scoter.storage.untrusted import parse_json
 
 METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 PLOTTED = "ndcg@10"
 OPEN = ("recall@10", "ndcg@10")
-_RUN_KEYS = (
-    "experiment",
-    "dataset",
-    "seed",
-    "commit",
-    "users",
-    "items",
-    "note",
-    "full_data",
-    "methods",
-    "differences",
-)
 
 
 def write_report(
-    run_folder: Path,
-    out: Path,
-    explored: Path | None = None,
-    picture: Path | None = None,
+    run_folder: Path, out: Path, explored: Path | None = None, picture: Path | None = None
 ) -> None:
-    """Write the run in `run_folder` (`run.json`, `ranks/`, and where there are any `attention/`,
-    `examples.json`) to `out`.
-
-    The page holds the comparison table and the differences with their intervals, learning curves,
-    gate and attention of each reasoning step, an explorer of users with their chains and
-    recommendations, semantic-ID diagnostics and the pattern.
+    """Write the report of the run in `run_folder` to `out`.
 
     Args:
         explored: an `explorer.json` of `scoter.serving.explorer`, with more users and what each
-            step contributed; without it the explorer shows the run's own few examples.
+            step contributed; by default the run's own few examples.
         picture: the `picture.svg` of the discovery that mined the pattern.
-
-    Raises:
-        DataError: a folder that is not a finished run, or whose ranks are missing.
     """
     run = _read_json(run_folder / "run.json")
-    if absent := [key for key in _RUN_KEYS if key not in run]:
-        raise DataError(
-            f"{run_folder / 'run.json'} has no {', '.join(absent)}; make the run again with this "
-            f"version"
-        )
+    if absent := [key for key in NEEDED if key not in run]:
+        lacks = f"{run_folder / 'run.json'} has no {', '.join(absent)}"
+        raise DataError(f"{lacks}; make the run again with this version")
     run["run"] = _read_json(run_folder / "manifest.json")["key"]
-    kept = explored or run_folder / "examples.json"
+    examples = explored or run_folder / "examples.json"
     attention = {name: run_folder / "attention" / f"{name}.json" for name in run["methods"]}
+    readings = {name: _attention(path) for name, path in attention.items() if path.exists()}
     write_page(
         out,
         "run.html",
@@ -71,12 +45,8 @@ def write_report(
         methods=_methods(run, run_folder),
         differences=_differences(run["differences"]),
         curves=_curves(run["methods"]),
-        attention={
-            name: _attention(_read_json(path), path)
-            for name, path in attention.items()
-            if path.exists()
-        },
-        shoppers=shoppers(_read_json(kept)) if kept.exists() else [],
+        attention=readings,
+        shoppers=shoppers(_read_json(examples)) if examples.exists() else [],
         semantic_ids=flat(run.get("semantic_ids") or {}),
         pattern=described(run.get("pattern"), picture),
         versions=flat(run.get("versions") or {}),
@@ -85,86 +55,100 @@ def write_report(
     )
 
 
-def _methods(run: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def shoppers(entries: Sequence[Mapping]) -> list[dict[str, object]]:
+    """Users of an explorer (`scoter.serving.explorer`), or of a run's few examples.
+
+    `found_by` names the methods that recommended what came next.
+
+    >>> listed = [{"title": "soap", "score": -1.0}, {"title": "comb", "score": -2.0}]
+    >>> entry = {"user": "u7", "history": ["gel"], "steps": [], "truth": "comb"}
+    >>> (user,) = shoppers([entry | {"recommendations": {"tiger": listed, "scoter": []}}])
+    >>> user["found_by"], [item["truth"] for item in user["recommendations"]["tiger"]]
+    (['tiger'], [False, True])
+    """
+    return [_shopper(entry) for entry in entries]
+
+
+def _shopper(entry: Mapping) -> dict[str, object]:
+    plain, truth = {"contributions": None}, entry["truth"]
+    lists = {
+        method: [{"truth": item["title"] == truth, **plain, **item} for item in items]
+        for method, items in entry["recommendations"].items()
+    }
+    read = {name: _scaled(part, lists[name]) for name, part in entry.get("read", {}).items()}
+    found_by = [name for name, items in lists.items() if any(item["truth"] for item in items)]
+    return {**entry, "recommendations": lists, "read": read, "found_by": found_by}
+
+
+def _scaled(read: Mapping, items: Sequence[Mapping]) -> dict[str, object]:
+    """The same with `largest`, the contribution that the longest bar stands for."""
+    values = [value for item in items for value in item["contributions"] or ()]
+    sizes = [abs(value) for value in (*values, *(read["truth"] or ()))]
+    return {**read, "largest": max([1e-9, *sizes])}
+
+
+def _methods(run: RunOutcome, folder: Path) -> dict[str, object]:
     """One row per method: its metrics with intervals and its cost; and where its whiskers go."""
     rows = []
     for index, (name, made) in enumerate(run["methods"].items()):
-        kept = load_user_metrics(folder / "ranks" / f"{name}-test.parquet")
-        cells = {metric: bootstrap_mean(per_user(kept, metric), seed=0) for metric in METRICS}
+        ranks = load_user_metrics(folder / "ranks" / f"{name}-test.parquet")
+        cells = {metric: bootstrap_mean(per_user(ranks, metric), seed=0) for metric in METRICS}
         rows.append({"name": name, "colour": index % 8, "cells": cells, "more": [], "made": made})
     return {"rows": rows, "whiskers": whiskers([row["cells"]["recall@10"] for row in rows], 200)}
 
 
-def _differences(differences: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One table for each metric, each with its own scale; the one that is open on the page comes
-    first."""
-    found = {one["metric"] for one in differences}
-    order = sorted(
-        found,
-        key=lambda metric: (
-            metric not in OPEN,
-            OPEN.index(metric) if metric in OPEN else 0,
-            metric,
-        ),
-    )
-    return [
-        compared(metric, [one for one in differences if one["metric"] == metric])
-        for metric in order
-    ]
+def _differences(differences: Sequence[Difference]) -> list[dict[str, object]]:
+    """One table for each metric, on its own scale; the metric that is open on the page is first."""
+    tables: dict[str, list[Difference]] = {}
+    for row in differences:
+        tables.setdefault(row["metric"], []).append(row)
+    order = [*OPEN, *sorted(tables.keys() - set(OPEN))]
+    return [compared(metric, tables[metric]) for metric in order if metric in tables]
 
 
-def compared(metric: str, differences: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The table of differences in one metric: each has `better`, `worse`, `mean`, `low`, `high`,
-    and perhaps `p`, corrected."""
-    intervals = [Estimate(one["mean"], one["low"], one["high"]) for one in differences]
-    rows = [
-        {**one, "verdict": verdict(interval)}
-        for one, interval in zip(differences, intervals, strict=True)
-    ]
-    tested = any("p" in one for one in differences)
+def compared(metric: str, differences: Sequence[Mapping]) -> dict[str, object]:
+    """The table of differences in one metric, with corrected `p` where they were tested."""
+    intervals = [Estimate(row["mean"], row["low"], row["high"]) for row in differences]
+    pairs = zip(differences, intervals, strict=True)
+    rows = [{**row, "verdict": verdict(interval)} for row, interval in pairs]
+    tested = any("p" in row for row in differences)
     return {"metric": metric, "rows": rows, "whiskers": whiskers(intervals, 260), "tested": tested}
 
 
-def _curves(methods: Mapping[str, Any]) -> dict[str, Any]:
-    """One chart of the validation metric for all methods, and a loss chart for each (their losses
-    have different units)."""
-    indexed = [
-        (index % 8, name, made["curve"]) for index, (name, made) in enumerate(methods.items())
-    ]
-    validation = [(colour, name, _points(curve, PLOTTED)) for colour, name, curve in indexed]
-    losses = [[(colour, name, _points(curve, "loss"))] for colour, name, curve in indexed]
+def _curves(methods: Mapping[str, MethodOutcome]) -> dict[str, object]:
+    """One chart of the validation metric; a loss chart per method, as losses differ in unit."""
+    named = [(index % 8, name, made["curve"]) for index, (name, made) in enumerate(methods.items())]
+    validation = [(colour, name, _points(curve, PLOTTED)) for colour, name, curve in named]
+    losses = [(colour, name, _points(curve, "loss")) for colour, name, curve in named]
+    shown = [series for series in validation if series[2]]
     return {
-        "validation": line_chart([one for one in validation if one[2]], 680, 270, from_zero=True),
-        "losses": [line_chart(one, 220, 130) for one in losses if len(one[0][2]) > 1],
+        "validation": line_chart(shown, 680, 270, from_zero=True),
+        "losses": [line_chart([one], 220, 130) for one in losses if len(one[2]) > 1],
     }
 
 
-def _points(curve: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
-    found = [
-        (float(entry["epoch"]), float(entry[key])) for entry in curve if entry.get(key) is not None
-    ]
-    return [point for point in found if math.isfinite(point[1])]
+def _points(curve: Sequence[Mapping[str, Number | None]], key: str) -> list[tuple[float, float]]:
+    known = ((entry["epoch"], entry.get(key)) for entry in curve)
+    points = [(float(x), float(y)) for x, y in known if x is not None and y is not None]
+    return [point for point in points if math.isfinite(point[1])]
 
 
-def _attention(found: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Bars of the mean attention on each step (the slot for nothing last) and of the mean gate of
-    each layer."""
-    steps, roles = list(found["attention_mean"]), [str(role) for role in found["roles"]]
+def _attention(path: Path) -> dict[str, Bars]:
+    """The mean attention on each step (the empty slot last) and the mean gate of each layer."""
+    read = _read_json(path)
+    steps, roles = list(read["attention_mean"]), [str(role) for role in read["roles"]]
     if len(steps) == len(roles) + 1:
         roles = [*roles, "nothing"]
     if len(steps) != len(roles):
-        raise DataError(
-            f"{path} has {len(steps)} attention_mean values for {len(roles)} roles; give one for "
-            f"each role and one for nothing"
-        )
-    gates = [(f"layer {layer}", value) for layer, value in enumerate(found["gate_mean"], 1)]
+        counts = f"{path} has {len(steps)} attention_mean values for {len(roles)} roles"
+        raise DataError(f"{counts}; give one for each role and one for nothing")
+    gates = [(f"layer {layer}", value) for layer, value in enumerate(read["gate_mean"], 1)]
     return {"steps": bars(list(zip(roles, steps, strict=True))), "gates": bars(gates, highest=1.0)}
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path):
     try:
         return parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}); pass the folder of a finished run"
-        ) from None
+        message = f"{path} cannot be read ({error}); pass the folder of a finished run"
+        raise DataError(message) from None

@@ -4,38 +4,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float, Float32, Int
 from scipy.optimize import linear_sum_assignment
 
 from scoter.errors import ConfigError
 from scoter.types import SemanticIds
 
+Codes = Int[np.ndarray, "items levels"]
+Vectors = Float[np.ndarray, "items dim"]
+
 
 @dataclass(frozen=True, eq=False)
 class Quantised:
-    """Codes of each item, coarse to fine, the codebooks that they point into, and what the levels
-    before the last left over."""
+    """Codes of each item, coarse to fine, which items may share."""
 
-    codes: Int[np.ndarray, "items levels"]
-    codebooks: Float32[np.ndarray, "levels size dim"]
-    last_residual: Float32[np.ndarray, "items dim"]
+    codes: Codes
+    codebooks: Float32[np.ndarray, "levels size dim"]  # the vector of each code
+    last_residual: Float32[np.ndarray, "items dim"]  # what the levels before the last left over
 
 
-def add_collision_level(
-    codes: Int[np.ndarray, "items levels"], codebook_sizes: Sequence[int], seed: int
-) -> SemanticIds:
-    """Semantic IDs with one more level, which numbers the items of equal codes 0, 1, ... (Rajput et
-    al. 2023).
-
-    The order within a group is drawn from `seed`: an item's number in the catalogue says nothing
-    here. The last codebook is as large as the largest group, so its size is 1 where all codes are
-    distinct.
-
-    Example:
-        >>> ids = add_collision_level(np.array([[0, 1], [0, 1], [1, 0]]), (2, 2), seed=0)
-        >>> sorted(ids.codes[:2, 2].tolist()), ids.codes[2].tolist(), ids.codebook_sizes
-        ([0, 1], [1, 0, 0], (2, 2, 2))
-    """
+def add_collision_level(codes: Codes, codebook_sizes: Sequence[int], seed: int) -> SemanticIds:
+    """One more level, which numbers the items of equal codes at random (Rajput et al. 2023)."""
     _, group, sizes = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
     group = group.reshape(-1)
     drawn = np.random.default_rng(seed).permutation(len(codes))
@@ -43,43 +32,23 @@ def add_collision_level(
     starts = np.cumsum(sizes) - sizes
     number = np.empty(len(codes), np.int64)
     number[order] = np.arange(len(codes)) - np.repeat(starts, sizes)
-    return SemanticIds(
-        np.column_stack([codes, number]).astype(np.int64),
-        (*codebook_sizes, int(sizes.max(initial=1))),
-    )
+    all_sizes = (*codebook_sizes, int(sizes.max(initial=1)))
+    return SemanticIds(np.column_stack([codes, number]).astype(np.int64), all_sizes)
 
 
-def reassign_last_level(quantised: Quantised) -> Int[np.ndarray, "items levels"]:
-    """Unique codes on the same levels: items that share all codes but the last get distinct last
-    codes.
+def reassign_last_level(quantised: Quantised) -> Codes:
+    """Codes whose last level tells apart the items that share all other codes.
 
-    Among them the sum of squared distances from each item's left-over to its code is the least
-    possible (an assignment problem, exactly solved), so an item that was alone keeps its nearest
-    code. A semantic ID is one token shorter than with a collision level, and its last token has a
-    meaning. After LC-Rec (Zheng et al. 2024, section 3.1), which balances the last level by optimal
-    transport.
-
-    Raises:
-        ConfigError: more items share their first codes than the last codebook has codes.
-
-    Example:
-        >>> books = np.array([[[0.0], [9.0]], [[0.0], [1.0]]], np.float32)
-        >>> near = Quantised(
-        ...     np.array([[0, 1], [0, 1], [1, 1]]),
-        ...     books,
-        ...     np.array([[0.6], [0.9], [0.8]], np.float32),
-        ... )
-        >>> reassign_last_level(near).tolist()
-        [[0, 0], [0, 1], [1, 1]]
+    Among those items the sum of squared distances from the residuals to their codes is the least
+    possible, so an item that was alone keeps its nearest code. After LC-Rec (Zheng et al. 2024,
+    section 3.1), which uses optimal transport.
     """
     codes, book = quantised.codes.copy(), quantised.codebooks[-1]
     _, group, sizes = np.unique(codes[:, :-1], axis=0, return_inverse=True, return_counts=True)
     if sizes.max(initial=0) > len(book):
-        raise ConfigError(
-            f"{sizes.max()} items share all codes but the last, whose codebook has {len(book)}: "
-            "they cannot be told apart there. Raise semantic_ids.codebook_size or "
-            "semantic_ids.levels, or set semantic_ids.collisions=level"
-        )
+        many = f"{sizes.max()} items share all codes but the last, whose codebook has {len(book)}"
+        remedy = "raise semantic_ids.codebook_size or .levels, or set semantic_ids.collisions=level"
+        raise ConfigError(f"{many}: {remedy}")
     order = np.argsort(group.reshape(-1), kind="stable")
     for members in np.split(order, np.cumsum(sizes)[:-1]):
         if len(np.unique(codes[members, -1])) < len(members):

@@ -1,114 +1,77 @@
-"""One interface over both ways of making semantic IDs."""
+"""Semantic IDs from item vectors, by either method of quantisation."""
 
 from dataclasses import asdict, replace
 from math import ceil
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from scoter.config import SemanticIdConfig
+from scoter.errors import DataError
 from scoter.seeding import derive_seed
-from scoter.semantic_ids.assign import add_collision_level, reassign_last_level
-from scoter.semantic_ids.cooccurrence import beside, cooccurrence_vectors, directions
+from scoter.semantic_ids.assign import Quantised, Vectors, add_collision_level, reassign_last_level
 from scoter.semantic_ids.diagnostics import check_collapse, check_spread, diagnose, group_sizes
 from scoter.semantic_ids.rqkmeans import fit_rqkmeans
 from scoter.types import SemanticIds
-
-__all__ = [
-    "beside",
-    "build_semantic_ids",
-    "codebook_size_for",
-    "cooccurrence_vectors",
-    "directions",
-]
 
 ITEMS_PER_CODE = 8
 
 
 def build_semantic_ids(
-    vectors: Float[np.ndarray, "items dim"],
-    config: SemanticIdConfig,
-    seed: int,
-    checkpoint: Path | None = None,
-) -> tuple[SemanticIds, dict[str, Any]]:
-    """Unique semantic IDs of all items with their codebooks, and a report of how well their codes
-    are used (JSON-able).
+    vectors: Vectors, config: SemanticIdConfig, seed: int
+) -> tuple[SemanticIds, dict[str, object]]:
+    """Unique semantic IDs of all items with their codebooks, and a report for JSON.
 
     Items of equal codes are told apart as `config.collisions` says; where more items share their
-    first codes than the last codebook has codes, reassigning is impossible and one more level is
-    added instead. Vectors that are all equal, as those of items without text that were never bought
-    together, share one code a level. The report holds `method`, `codebook_size` (after
-    `codebook_size_for`), `distinct_vectors` (items with equal vectors share their nearest codes),
-    `collisions` (what was done), `codebook_sizes` of the outcome, and the fields of
-    `IdDiagnostics`. `checkpoint` is a folder in which an interrupted RQ-VAE finds its last state
-    again.
+    first codes than the last codebook has codes, one more level is added instead of reassigning.
+    The report holds what was done and the fields of `IdDiagnostics`. Vectors that are nearly but
+    not all equal, and a level of codes that tells nothing apart, are a `CollapseError`.
 
-    Raises:
-        CollapseError: vectors that are all nearly equal but not equal, or a level of codes that
-            tells nothing apart, except by RQ-k-means in a catalogue so small that its codebooks are
-            cut.
-        DataError: a vector holds NaN or infinity.
-
-    Example:
-        >>> vectors = np.random.default_rng(0).normal(size=(100, 8))
-        >>> ids, report = build_semantic_ids(vectors, SemanticIdConfig(), seed=0)
-        >>> ids.codes.shape, report["codebook_size"], report["distinct_vectors"]
-        ((100, 4), 12, 100)
+    >>> vectors = np.random.default_rng(0).normal(size=(100, 8))
+    >>> ids, report = build_semantic_ids(vectors, SemanticIdConfig(), seed=0)
+    >>> ids.codes.shape, report["codebook_size"], report["distinct_vectors"]
+    ((100, 4), 12, 100)
     """
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        raise DataError(f"vectors[{finite.argmin()}] holds NaN or infinity; check its source")
     _, distinct = np.unique(vectors, axis=0, return_index=True)
     if len(distinct) > 1:
         check_spread(vectors)
-    wanted = config.codebook_size
     size = codebook_size_for(len(vectors), config) if len(distinct) > 1 else 1
+    is_cut = size < config.codebook_size
     config = replace(config, codebook_size=size)
-    if config.method == "rqvae":
-        from scoter.semantic_ids.rqvae import fit_rqvae
+    quantised = _quantise(vectors, config, seed)
+    sizes = (size,) * config.levels
+    # k-means cannot fail in training, and most items of a small catalogue may rightly share a cell.
+    if config.method == "rqvae" or not is_cut:
+        check_collapse(quantised.codes[distinct], sizes)
+    ids, collisions = _unique(quantised, config, seed)
+    report = {"method": config.method, "codebook_size": size, "distinct_vectors": len(distinct)}
+    report |= {"collisions": collisions, "codebook_sizes": ids.codebook_sizes}
+    return ids, {**report, **asdict(diagnose(quantised.codes, sizes))}
 
-        found = fit_rqvae(vectors, config, derive_seed(seed, "rqvae"), checkpoint)
-    else:
-        found = fit_rqkmeans(
-            vectors,
-            config.levels,
-            config.codebook_size,
-            derive_seed(seed, "rqkmeans"),
-            config.components,
-        )
-    sizes = (config.codebook_size,) * config.levels
-    # k-means has no training that could fail. In a small catalogue of which little is known, most
-    # items rightly share a cell.
-    if config.method == "rqvae" or config.codebook_size == wanted:
-        check_collapse(found.codes[distinct], sizes)
-    largest = group_sizes(found.codes[:, :-1]).max()
-    if config.collisions == "reassign" and largest > config.codebook_size:
-        config = replace(config, collisions="level")
-    if config.collisions == "reassign":
-        ids = SemanticIds(reassign_last_level(found), sizes, found.codebooks)
-    else:
-        ids = replace(
-            add_collision_level(found.codes, sizes, derive_seed(seed, "collisions")),
-            codebooks=found.codebooks,
-        )
-    made = {
-        "method": config.method,
-        "codebook_size": config.codebook_size,
-        "distinct_vectors": len(distinct),
-    }
-    made |= {"collisions": config.collisions, "codebook_sizes": ids.codebook_sizes}
-    return ids, {**made, **asdict(diagnose(found.codes, sizes))}
+
+def _quantise(vectors: Vectors, config: SemanticIdConfig, seed: int) -> Quantised:
+    if config.method == "rqkmeans":
+        return fit_rqkmeans(vectors, config, derive_seed(seed, "rqkmeans"))
+    from scoter.semantic_ids.rqvae import fit_rqvae  # loads torch
+
+    return fit_rqvae(vectors, config, derive_seed(seed, "rqvae"))
+
+
+def _unique(quantised: Quantised, config: SemanticIdConfig, seed: int) -> tuple[SemanticIds, str]:
+    codes, sizes = quantised.codes, (config.codebook_size,) * config.levels
+    fits = group_sizes(codes[:, :-1]).max() <= config.codebook_size
+    if config.collisions == "reassign" and fits:
+        return SemanticIds(reassign_last_level(quantised), sizes, quantised.codebooks), "reassign"
+    ids = add_collision_level(codes, sizes, derive_seed(seed, "collisions"))
+    return replace(ids, codebooks=quantised.codebooks), "level"
 
 
 def codebook_size_for(items: int, config: SemanticIdConfig) -> int:
     """`config.codebook_size`, cut for a small catalogue to one code per `ITEMS_PER_CODE` items.
 
-    A code that stands for an item or two is an arbitrary name, not a meaning that others share. But
-    there are never fewer codes than could name all items apart (items ** (1 / levels)), nor more
-    than items.
-
-    Example:
-        >>> [codebook_size_for(items, SemanticIdConfig()) for items in (12101, 512, 20, 1)]
-        [256, 64, 3, 1]
+    There are never fewer codes than could name all items apart (items ** (1 / levels)).
     """
     enough = ceil(round(items ** (1 / config.levels), 9))
     return min(config.codebook_size, max(items // ITEMS_PER_CODE, enough), items)

@@ -1,5 +1,4 @@
-"""A bundle: one trained method and all that it needs to answer, as one folder without a store, data
-or language model.
+"""A bundle: one trained method and all that it needs to answer, in one folder.
 
 | file | what it holds |
 |---|---|
@@ -7,8 +6,8 @@ or language model.
 | weights.safetensors | the trained weights, the fusion's among them |
 | semantic_ids.safetensors | codes of each item, and their trie (TIGER) |
 | items.parquet, users.parquet | keys and titles; keys |
-| histories.safetensors | everybody's items, the held-out ones included |
-| steps.safetensors | sentence vectors, and which step of whose newest chain uses them |
+| histories.safetensors | each user's items, with the held-out ones |
+| steps.safetensors | sentence vectors, and which step of each newest chain uses them |
 | sentences.parquet | the sentences themselves, for explanations |
 | manifest.json | size and sha256 of each of them, written last |
 """
@@ -18,35 +17,27 @@ import shutil
 import uuid
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from scoter.errors import ConfigError, StoreError
-from scoter.models.backbones.registry import BACKBONES
 from scoter.models.quantised_steps import StepType, quantise
-from scoter.serving.newest_chains import NewestChains
-from scoter.serving.questions import Service
-from scoter.serving.service import newest_chains, run_service, served, whole_log
-from scoter.stages.data import open_semantic_ids
-from scoter.stages.finished import FinishedMethod, FinishedRun
+from scoter.recommenders.estimators import Estimator
+from scoter.recommenders.fitted import requests_of
+from scoter.serving.service import open_method
+from scoter.stages.finished import FinishedRun
 from scoter.storage.arrays import save_arrays
 from scoter.storage.store import MANIFEST, Artefact, Store, git_commit, hash_file
 from scoter.storage.writing import write_parquet, writing
 from scoter.types import SemanticIds
 
 FORMAT = {"format": "scoter bundle", "version": 1}
-MODEL, WEIGHTS, IDS, ITEMS, USERS, HISTORIES, STEPS, SENTENCES = FILES = (
-    "model.json",
-    "weights.safetensors",
-    "semantic_ids.safetensors",
-    "items.parquet",
-    "users.parquet",
-    "histories.safetensors",
-    "steps.safetensors",
-    "sentences.parquet",
-)
+MODEL, WEIGHTS, IDS = "model.json", "weights.safetensors", "semantic_ids.safetensors"
+ITEMS, USERS, HISTORIES = "items.parquet", "users.parquet", "histories.safetensors"
+STEPS, SENTENCES = "steps.safetensors", "sentences.parquet"
+ALWAYS = (MODEL, WEIGHTS, ITEMS, USERS, HISTORIES)
+FILES = (*ALWAYS, IDS, STEPS, SENTENCES)
 TRIE = ("first_child", "child_count", "code", "item")
 
 
@@ -58,11 +49,7 @@ def export_run(
     steps: StepType = "fp16",
     texts: bool = True,
 ) -> dict[str, int]:
-    """Write the bundle of one method of a finished run into the new folder `out`; returns the size
-    of each file in bytes.
-
-    Each user's newest chain, that of the whole log, is written here and embedded; nothing is
-    written when it is read.
+    """Write the bundle of one method into the new folder `out`; returns each file's bytes.
 
     Args:
         steps: how the step table is kept: half precision, or eight bits with a scale per row.
@@ -70,25 +57,27 @@ def export_run(
 
     Raises:
         StoreError: `out` exists, or cannot be written.
-        ConfigError: an unknown method, a control for measuring only, or popularity, which needs no
-            bundle.
+        ConfigError: an unknown method, a control, or popularity, which needs no bundle.
     """
     if out.exists():
         raise StoreError(f"{out} exists; name a new folder, or remove that one first")
-    opened = served(FinishedRun(store, run), method)
-    if not BACKBONES.get(opened.config.model.kind).trains:
+    finished = FinishedRun(store, run)
+    model = open_method(finished, method)
+    if not model.network.trains:
         raise ConfigError("popularity has no weights to export; choose another --method")
-    service = run_service(opened)
-    chains = (
-        newest_chains(opened, whole_log(opened.run.data[0]), known=True)
-        if service.pattern is not None
-        else None
-    )
+    about: dict[str, object] = {
+        **FORMAT,
+        "method": model.name,
+        "config": asdict(model.config),
+        "dataset": finished.outcome["dataset"],
+        "seed": finished.seed,
+        "chains_model": finished.outcome.get("chains_model"),
+    }
     partial = out.with_name(f".{out.name}-{uuid.uuid4().hex[:8]}")
     with writing(out):
         try:
             partial.mkdir(parents=True)
-            _write(partial, opened, service, chains, steps, texts)
+            _write(partial, about, model, steps, texts)
             sizes = _write_manifest(partial, run)
             partial.rename(out)
         finally:
@@ -97,46 +86,23 @@ def export_run(
 
 
 def _write(
-    folder: Path,
-    method: FinishedMethod,
-    service: Service,
-    chains: NewestChains | None,
-    kind: StepType,
-    texts: bool,
+    folder: Path, about: dict[str, object], model: Estimator, kind: StepType, texts: bool
 ) -> None:
     from scoter.models.training.loop import save_weights
 
-    run = method.run
-    log, catalog, _ = run.data
-    about: dict[str, Any] = {
-        **FORMAT,
-        "method": service.method,
-        "config": asdict(service.config),
-        "dataset": run.outcome["dataset"],
-        "seed": run.outcome["seed"],
-        "chains_model": run.outcome.get("chains_model"),
-        "items": catalog.item_count,
-        "users": log.user_count,
-    }
-    save_weights(service.model, folder / WEIGHTS)
-    if BACKBONES.get(service.config.model.kind).needs_ids:
-        ids = open_semantic_ids(run.made_from("semantic-ids"))
+    log, catalog, ids = model.dataset.log, model.dataset.catalog, model.fitted_parts.ids
+    about |= {"items": catalog.item_count, "users": log.user_count}
+    save_weights(model.network, folder / WEIGHTS)
+    if ids is not None and model.network.needs_ids:
         about["codebook_sizes"] = list(ids.codebook_sizes)
         _save_ids(folder / IDS, ids)
-    write_parquet(pa.table({"key": service.item_keys, "title": service.item_names}), folder / ITEMS)
+    write_parquet(pa.table({"key": catalog.keys, "title": model.item_names}), folder / ITEMS)
     write_parquet(pa.table({"key": log.user_keys}), folder / USERS)
-    save_arrays(
-        folder / HISTORIES,
-        items=log.items.astype(np.int32),
-        offsets=log.offsets.astype(np.int64),
-    )
-    if chains is not None and service.pattern is not None:
-        about["pattern"] = [
-            {"role": step.role, "parameters": dict(step.parameters)}
-            for step in service.pattern.steps
-        ]
-        about["step_dim"], about["step_type"] = chains.steps.dim, kind
-        _save_chains(folder, chains, kind, texts)
+    items, offsets = log.items.astype(np.int32), log.offsets.astype(np.int64)
+    save_arrays(folder / HISTORIES, items=items, offsets=offsets)
+    if model.pattern is not None:
+        about |= {"pattern": model.pattern.to_json(), "step_type": kind}
+        about["step_dim"] = _save_chains(folder, model, kind, texts)
     (folder / MODEL).write_text(json.dumps(about, indent=1))
 
 
@@ -144,34 +110,31 @@ def _save_ids(path: Path, ids: SemanticIds) -> None:
     from scoter.models.decoding.trie import build_trie
 
     trie = build_trie(ids)
-    save_arrays(
-        path,
-        codes=ids.codes.astype(np.int32),
-        **{f"trie_{name}": getattr(trie, name) for name in TRIE},
-    )
+    tables = {f"trie_{name}": getattr(trie, name) for name in TRIE}
+    save_arrays(path, codes=ids.codes.astype(np.int32), **tables)
 
 
-def _save_chains(folder: Path, chains: NewestChains, kind: StepType, texts: bool) -> None:
-    used, numbers = np.unique(chains.steps.indices, return_inverse=True)
+def _save_chains(folder: Path, model: Estimator, kind: StepType, texts: bool) -> int:
+    """Everybody's newest chain; returns how many numbers a sentence's vector has."""
+    steps, sentences = model.steps_of(requests_of(model.dataset, None, None))
+    used, numbers = np.unique(steps.indices, return_inverse=True)
     save_arrays(
         folder / STEPS,
-        **quantise(chains.steps.vectors[used], kind),
-        **({} if chains.steps.named is None else {"named": chains.steps.named[used]}),
+        **quantise(steps.vectors[used], kind),
+        **({} if steps.named is None else {"named": steps.named[used]}),
         indices=numbers.astype(np.int32),
-        offsets=chains.steps.offsets.astype(np.int64),
+        offsets=steps.offsets.astype(np.int64),
     )
     if texts:
-        write_parquet(
-            pa.table({"sentence": pa.array([chains.sentences[row] for row in used], pa.string())}),
-            folder / SENTENCES,
-        )
+        kept = pa.array([sentences[row] for row in used], pa.string())
+        write_parquet(pa.table({"sentence": kept}), folder / SENTENCES)
+    return steps.dim
 
 
 def _write_manifest(folder: Path, run: Artefact) -> dict[str, int]:
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    files = {
-        name: {"bytes": size, "sha256": hash_file(folder / name)} for name, size in sizes.items()
-    }
+    paths = sorted(folder.iterdir())
+    sizes = {path.name: path.stat().st_size for path in paths}
+    files = {path.name: {"bytes": sizes[path.name], "sha256": hash_file(path)} for path in paths}
     made = {**FORMAT, "run": run.key, "commit": git_commit(), "files": files}
     (folder / MANIFEST).write_text(json.dumps(made, indent=1))
     return sizes

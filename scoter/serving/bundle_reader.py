@@ -1,326 +1,293 @@
-"""Opening a bundle and answering from it alone: no store, no data, no sentence encoder, no language
-model."""
+"""Opens a bundle and answers from it alone, without store, data, encoder or language model."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
-from scoter.config import MethodConfig, from_json
+from scoter.config import MethodConfig, ModelConfig, from_json
+from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError, ScoterError, StoreError
-from scoter.serving.bundle import (
-    FILES,
-    FORMAT,
-    HISTORIES,
-    IDS,
-    ITEMS,
-    MODEL,
-    SENTENCES,
-    STEPS,
-    TRIE,
-    USERS,
-    WEIGHTS,
-)
-from scoter.serving.newest_chains import step_texts
-from scoter.serving.questions import Question, Service, numbers_of
-from scoter.serving.service import answers
+from scoter.recommenders.chains import entries_of, step_bounds, step_texts
+from scoter.recommenders.estimators import with_options
+from scoter.recommenders.fitted import Fitted, Reading, Requests, requests_of
+from scoter.serving import bundle as written
 from scoter.storage.arrays import load_arrays
 from scoter.storage.store import MANIFEST, hash_file
 from scoter.storage.untrusted import parse_json, read_parquet
-from scoter.types import Histories, ReasoningPattern, SemanticIds, Step
+from scoter.types import Catalog, InteractionLog, ReasoningPattern, SemanticIds, Step
+
+if TYPE_CHECKING:
+    from scoter.models.backbones.backbone import Backbone
+    from scoter.models.backbones.single import SingleRequests
+    from scoter.models.backbones.tiger import Tiger
+    from scoter.models.quantised_steps import QuantisedSteps
+    from scoter.transfer.fusion import StructuredFusion
+
+AGAIN = "export the bundle again with `scoter export`"
 
 
-@dataclass(frozen=True, eq=False)
-class Bundle:
-    """An open bundle. `reader` is None where the method reads no chains, `sentences` where they
-    were not exported."""
+@dataclass(frozen=True)
+class _File:
+    bytes: int
+    sha256: str
 
-    folder: Path
-    service: Service
-    user_rows: Mapping[str, int]
-    histories: Histories
-    reader: Any
-    sentences: Sequence[str] | None
 
-    def recommend(
+@dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` holds."""
+
+    files: dict[str, _File]  # by name
+    format: str = ""
+    version: int = 0
+
+
+@dataclass(frozen=True)
+class About:
+    """What `model.json` holds."""
+
+    format: Literal["scoter bundle"]
+    version: Literal[1]
+    method: str
+    config: dict[str, object]  # of the method
+    items: int
+    users: int
+    pattern: list[Step] | None = None
+    codebook_sizes: tuple[int, ...] = ()
+    step_dim: int = 0  # numbers in the vector of a sentence
+
+
+class Bundle(Fitted):
+    """An open bundle, with the newest chain of each user's whole history and none of another."""
+
+    def __init__(
         self,
-        users: Sequence[str] = (),
-        items: Sequence[str] = (),
-        count: int = 10,
-        explain: bool = False,
-    ) -> list[dict[str, Any]]:
-        """The `count` best next items for users of the bundle, or for a shopper with just these
-        items (keys, oldest first).
-
-        A shopper given by items has no chain here: the fusion reads its learned null instead.
-
-        Raises:
-            ConfigError: an unknown user or item, or explanations of a bundle without sentences.
-        """
-        if explain and self.reader is not None and self.sentences is None:
-            raise ConfigError(
-                f"{self.folder} has no {SENTENCES} to explain with; export it again without "
-                f"--no-texts"
-            )
-        return answers(
-            self.service, self._items_given(items) if items else self._of(users), count, explain
-        )
+        name: str,
+        config: MethodConfig,
+        dataset: Dataset,
+        network: "Backbone",
+        pattern: ReasoningPattern | None = None,
+        steps: "QuantisedSteps | None" = None,
+        sentences: list[str] | None = None,
+    ) -> None:
+        self.name, self.config, self.pattern = name, config, pattern
+        self.steps, self.sentences = steps, sentences
+        self._dataset, self._network = dataset, network
+        self.user_rows = {key: row for row, key in enumerate(dataset.log.user_keys)}
 
     @cached_property
-    def _single(self) -> Any:
+    def item_names(self) -> list[str]:
+        return [str(title) for title in self.dataset.catalog.columns["title"]]
+
+    def read(self, asked: Requests) -> Reading | None:
+        from scoter.models.quantised_steps import QuantisedSteps
+
+        steps = self.steps
+        if steps is None:
+            return None
+        whole = asked.is_prefix & (asked.histories.lengths == self.dataset.log.lengths[asked.users])
+        users = np.where(whole, asked.users, 0)
+        low, counts = step_bounds(steps.offsets, users, steps.step_count, whole)
+        take, offsets = entries_of(low, counts)
+        table = (steps.vectors, steps.scale, steps.indices[take], offsets)
+        chosen = QuantisedSteps(*table, steps.step_count, steps.items)
+
+        def texts(row: int) -> list[list[str]]:
+            if self.sentences is None:
+                lacks = f"{self.dataset.origin} has no {written.SENTENCES} to explain with"
+                raise ConfigError(f"{lacks}; export it again without --no-texts")
+            return step_texts(self.sentences, chosen.indices, offsets, chosen.step_count, row)
+
+        return Reading(chosen, texts)
+
+    @cached_property
+    def _single(self) -> "SingleRequests":
         from scoter.models.backbones.single import SingleRequests
         from scoter.transfer.prepared import PreparedFusion
 
-        model: Any = self.service.model  # a TIGER, as `rank` made sure
-        return SingleRequests(model, None if model.fusion is None else PreparedFusion(model.fusion))
+        if self.config.model.kind != "tiger":
+            kind = f"this bundle's model is {self.config.model.kind!r}"
+            raise ConfigError(f"rank answers for TIGER, and {kind}; use recommend")
+        network = cast("Tiger", self.network)
+        if self.steps is None:
+            return SingleRequests(network)
+        fusion = cast("StructuredFusion", network.fusion)
+        return SingleRequests(network, PreparedFusion(fusion).of_table(self.steps))
 
     def rank(self, user: str, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """(item numbers, scores in nats) of one user's `count` best, by the shortest way: what a
-        shop calls for each request.
+        """One TIGER user's `count` best items and scores (nats); the first call prepares."""
+        import torch
 
-        The first call multiplies weights out. Only for TIGER, with a fusion or without.
-
-        Raises:
-            ConfigError: an unknown user, or another model.
-        """
-        if self.service.config.model.kind != "tiger":
-            raise ConfigError(
-                f"rank answers for TIGER, and this bundle's model is "
-                f"{self.service.config.model.kind!r}; use recommend"
-            )
-        row = int(self._rows([user])[0])
-        items, scores = self._single.best(
-            _tensor(self.histories.sequence(row)), count, self.reader, row
-        )
+        single = self._single
+        if user not in self.user_rows:
+            requests_of(self.dataset, [user], None)  # its error names the user
+        row = self.user_rows[user]
+        history = torch.from_numpy(self.dataset.log.sequence(row).copy())
+        items, scores = single.best(history, count, row)
         return items.numpy(), scores.numpy()
-
-    def _rows(self, who: Sequence[str]) -> np.ndarray:
-        unknown = [key for key in who if key not in self.user_rows]
-        if unknown:
-            looks = ", ".join(list(self.user_rows)[:3])
-            raise ConfigError(
-                f"the bundle has no user {unknown[0]!r}; its keys look like {looks}; give a new "
-                f"one's --item"
-            )
-        return np.array([self.user_rows[key] for key in who])
-
-    def _of(self, users: Sequence[str]) -> Question:
-        who = list(dict.fromkeys(users)) or list(self.user_rows)[:3]
-        rows = self._rows(who)
-        histories = self.histories.select(rows)
-        if self.reader is None:
-            return Question(who, histories)
-        return Question(who, histories, self.reader, lambda row: self._texts(int(rows[row])))
-
-    def _items_given(self, items: Sequence[str]) -> Question:
-        sequence = numbers_of(self.service.item_keys, items, "the bundle")
-        histories = Histories(np.array([0]), sequence, np.array([0, len(sequence)]))
-        who = ["(items given)"]
-        if self.reader is None or self.service.pattern is None:
-            return Question(who, histories)
-        steps = len(self.service.pattern)
-        return Question(
-            who, histories, self.reader.without_chain(), lambda row: [[] for _ in range(steps)]
-        )
-
-    def _texts(self, row: int) -> list[list[str]]:
-        assert self.sentences is not None
-        return step_texts(
-            self.sentences, self.reader.indices, self.reader.offsets, self.reader.step_count, row
-        )
 
 
 def open_bundle(folder: Path) -> Bundle:
     """Check every file of a bundle against its manifest and open it.
 
     Raises:
-        StoreError: a file is missing, altered, cut off, of another bundle, or something else; the
-            message names it.
+        StoreError: a file is missing, altered or of another bundle; the message names it.
     """
-    check_files(folder)
-    with _reading(folder, MODEL):
-        about = json.loads((folder / MODEL).read_text())
-        if {name: about.get(name) for name in FORMAT} != FORMAT:
-            raise ValueError(f"it is not of {FORMAT}")
-        config: MethodConfig = from_json(json.dumps(about["config"]), MethodConfig)
-        pattern = None
-        if "pattern" in about:
-            pattern = ReasoningPattern(
-                tuple(Step(step["role"], step["parameters"]) for step in about["pattern"])
-            )
-        items, users, method = int(about["items"]), int(about["users"]), str(about["method"])
+    manifest = _checked(folder)
+    with _reading(folder, written.MODEL):
+        about: About = from_json((folder / written.MODEL).read_text(), About)
+        config: MethodConfig = from_json(json.dumps(about.config), MethodConfig)
+        pattern = None if about.pattern is None else ReasoningPattern(tuple(about.pattern))
         if (config.fusion is None) != (pattern is None):
             raise ValueError("it has a fusion without a pattern, or a pattern without a fusion")
-    with _reading(folder, ITEMS):
-        table = read_parquet(folder / ITEMS)
+    dataset = _dataset(folder, about, manifest.files[written.HISTORIES].sha256)
+    network = _network(folder, about, config, pattern)
+    if pattern is None:
+        return Bundle(about.method, config, dataset, network)
+    steps = _steps(folder, about, len(pattern))
+    sentences = _sentences(folder, len(steps.vectors))
+    return Bundle(about.method, config, dataset, network, pattern, steps, sentences)
+
+
+def _checked(folder: Path) -> Manifest:
+    """The manifest, once each of its files has its size and bytes and a bundle's own name."""
+    place = folder / MANIFEST
+    try:
+        parse_json(place.read_bytes())  # refuses what no reader should be given
+        manifest: Manifest = from_json(place.read_text(), Manifest)
+    except (OSError, ValueError, ScoterError) as error:
+        raise StoreError(f"{place} is no manifest of a bundle ({error}); {AGAIN}") from None
+    if {name: getattr(manifest, name) for name in written.FORMAT} != written.FORMAT:
+        foreign = f"{place} is not of {written.FORMAT}, so another version wrote it"
+        raise StoreError(f"{foreign}; {AGAIN}")
+    for name, file in manifest.files.items():
+        _check_file(folder, name, file)
+    for name in written.FILES:
+        if name not in manifest.files and (folder / name).exists():
+            path = folder / name
+            raise StoreError(f"{path} is not in the manifest: it is another bundle's; {AGAIN}")
+    for name in written.ALWAYS:
+        if name not in manifest.files:
+            raise StoreError(f"{place} does not name {name}, which every bundle has; {AGAIN}")
+    return manifest
+
+
+def _check_file(folder: Path, name: str, file: _File) -> None:
+    path = folder / name
+    if name not in written.FILES:
+        named = f"{folder / MANIFEST} names {name!r}, which is no file of a bundle"
+        raise StoreError(f"{named}; nothing was read; {AGAIN}")
+    if path.is_symlink() or not path.is_file():
+        raise StoreError(f"{path} is missing, or is no plain file; {AGAIN}")
+    size = path.stat().st_size
+    if size != file.bytes:
+        cut = f"{path} has {size:,} bytes instead of {file.bytes:,}: copied in part?"
+        raise StoreError(f"{cut} {AGAIN}")
+    if hash_file(path) != file.sha256:
+        raise StoreError(f"{path} was altered since it was exported; {AGAIN}")
+
+
+def _dataset(folder: Path, about: About, identity: str) -> Dataset:
+    with _reading(folder, written.ITEMS):
+        table = read_parquet(folder / written.ITEMS)
         keys, titles = table["key"].to_pylist(), table["title"].to_pylist()
-        _same(len(keys), items, "items")
+        _same(len(keys), about.items, "items")
         if not all(isinstance(text, str) for text in (*keys, *titles)):
             raise ValueError("a key or a title is no text")
-    with _reading(folder, USERS):
-        rows = {key: row for row, key in enumerate(read_parquet(folder / USERS)["key"].to_pylist())}
-        _same(len(rows), users, "users")
-    with _reading(folder, HISTORIES):
-        arrays = load_arrays(folder / HISTORIES)
-        _ragged(arrays["offsets"], users, arrays["items"], items)
-        histories = Histories(np.arange(users), arrays["items"].astype(np.int64), arrays["offsets"])
-    model = _network(folder, config, about, pattern)
-    reader, sentences = (
-        (None, None) if pattern is None else _chains(folder, about, len(pattern), users)
-    )
-    service = Service(method, config, model, tuple(keys), titles, pattern)
-    return Bundle(folder, service, rows, histories, reader, sentences)
-
-
-def _tensor(values: np.ndarray) -> Any:
-    import torch
-
-    return torch.from_numpy(values.copy())
-
-
-def check_files(folder: Path) -> None:
-    """Every file that the manifest names, and no other name than a bundle's own, has the size and
-    the bytes of the manifest."""
-    again = "export the bundle again with `scoter export`"
-    try:
-        manifest = parse_json((folder / MANIFEST).read_bytes())
-        files = dict(manifest["files"])
-        known = {name: manifest.get(name) for name in FORMAT} == FORMAT
-        sizes = {name: (int(entry["bytes"]), entry["sha256"]) for name, entry in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise StoreError(
-            f"{folder / MANIFEST} is no manifest of a bundle ({type(error).__name__}: {error}); "
-            f"{again}"
-        ) from None
-    if not known:
-        raise StoreError(
-            f"{folder / MANIFEST} is not of {FORMAT}, so another version wrote it; {again}"
-        )
-    for name, (size, digest) in sizes.items():
-        path = folder / name
-        if name not in FILES:
-            raise StoreError(
-                f"{folder / MANIFEST} names {name!r}, which is no file of a bundle; nothing was "
-                f"read; {again}"
-            )
-        if path.is_symlink() or not path.is_file():
-            raise StoreError(f"{path} is missing, or is no plain file; {again}")
-        if path.stat().st_size != size:
-            raise StoreError(
-                f"{path} has {path.stat().st_size:,} bytes instead of {size:,}: copied in part? "
-                f"{again}"
-            )
-        if hash_file(path) != digest:
-            raise StoreError(f"{path} was altered since it was exported; {again}")
-    foreign = [name for name in FILES if name not in sizes and (folder / name).exists()]
-    if foreign:
-        raise StoreError(
-            f"{folder / foreign[0]} is not in the manifest, so it belongs to another bundle; "
-            f"{again}"
-        )
-    missing = {MODEL, WEIGHTS, ITEMS, USERS, HISTORIES} - set(sizes)
-    if missing:
-        raise StoreError(
-            f"{folder / MANIFEST} does not name {sorted(missing)[0]}, which every bundle has; "
-            f"{again}"
-        )
+    with _reading(folder, written.USERS):
+        users = read_parquet(folder / written.USERS)["key"].to_pylist()
+        _same(len(set(users)), about.users, "users")
+        _same(len(users), about.users, "users")
+    with _reading(folder, written.HISTORIES):
+        arrays = load_arrays(folder / written.HISTORIES)
+        _ragged(arrays["offsets"], about.users, arrays["items"], about.items)
+        log = InteractionLog(arrays["items"].astype(np.int64), arrays["offsets"], tuple(users))
+    catalog = Catalog(tuple(keys), {"title": tuple(titles)})
+    return Dataset(log, catalog, identity, str(folder))
 
 
 def _network(
-    folder: Path, config: MethodConfig, about: dict[str, Any], pattern: ReasoningPattern | None
-) -> Any:
-    from scoter.models.backbones.registry import ItemSpace
+    folder: Path, about: About, config: MethodConfig, pattern: ReasoningPattern | None
+) -> "Backbone":
+    from scoter.models.backbones.backbone import ItemSpace
     from scoter.models.training.loop import load_weights
     from scoter.recommenders.network import build_network
 
     ids = None
     if config.model.kind == "tiger":
-        with _reading(folder, IDS):
-            ids = _semantic_ids(load_arrays(folder / IDS), tuple(about["codebook_sizes"]))
-        # Trained weights follow: where they once started from is of no concern, and the codebooks
-        # are not here.
-        config = replace(config, model=replace(config.model, embedding_start="random"))
-    with _reading(folder, WEIGHTS):
-        _check_size(config.model, int(about.get("step_dim", 0)), (folder / WEIGHTS).stat().st_size)
-        chains = None if pattern is None else (pattern, int(about["step_dim"]))
-        model = build_network(config, ItemSpace(int(about["items"]), ids), chains, seed=0)
-        load_weights(model, folder / WEIGHTS)
-        model.precision = "fp32"
-    return model.eval()
+        with _reading(folder, written.IDS):
+            ids = _semantic_ids(load_arrays(folder / written.IDS), about.codebook_sizes)
+        # The codebooks where embeddings may start are not here; trained weights replace them.
+        config = with_options(config, {"embedding_start": "random"})
+    with _reading(folder, written.WEIGHTS):
+        _check_size(config.model, about.step_dim, (folder / written.WEIGHTS).stat().st_size)
+        chains = None if pattern is None else (pattern, about.step_dim)
+        network = build_network(config, ItemSpace(about.items, ids), chains, seed=0)
+        load_weights(network, folder / written.WEIGHTS)
+        network.precision = "fp32"
+    return network.eval()
 
 
-def _check_size(model: Any, step_dim: int, weights_bytes: int) -> None:
-    """Refuse a model whose matrices would be far larger than the file of its weights, before memory
-    is taken for it."""
-    told = asdict(model)
-    widest = max(
-        told["dim"],
-        told.get("feed_forward", 0),
-        told.get("heads", 0) * told.get("head_dim", 1),
-        step_dim,
-    )
-    needed = 4 * told["layers"] * told["dim"] * widest
-    if (
-        needed > 4 * weights_bytes + (64 << 20)
-        or max(told["max_items"], told.get("beams", 0)) > 100_000
-    ):
-        raise ValueError(
-            f"its {weights_bytes:,} bytes are too few for the model that {MODEL} describes"
-        )
+def _check_size(model: ModelConfig, step_dim: int, weights_bytes: int) -> None:
+    """Refuse a model far larger than the file of its weights, before memory is taken for it."""
+    sizes = vars(model)
+    heads = sizes.get("heads", 0) * sizes.get("head_dim", 1)
+    widest = max(sizes["dim"], sizes.get("feed_forward", 0), heads, step_dim)
+    needed, longest = 4 * sizes["layers"] * sizes["dim"] * widest, sizes["max_items"]
+    if needed > 4 * weights_bytes + (64 << 20) or max(longest, sizes.get("beams", 0)) > 100_000:
+        model_of = f"the model that {written.MODEL} describes"
+        raise ValueError(f"its {weights_bytes:,} bytes are too few for {model_of}")
 
 
 def _semantic_ids(arrays: dict[str, np.ndarray], sizes: tuple[int, ...]) -> SemanticIds:
     from scoter.models.decoding.trie import Trie
 
     ids = SemanticIds(arrays["codes"], sizes)
-    trie = Trie(*(arrays[f"trie_{name}"] for name in TRIE), max_children=())
+    trie = Trie(*(arrays[f"trie_{name}"] for name in written.TRIE))
     if not trie.spells(ids):
         raise ValueError("the trie does not spell these semantic IDs")
     return ids
 
 
-def _chains(
-    folder: Path, about: dict[str, Any], steps: int, users: int
-) -> tuple[Any, Sequence[str] | None]:
+def _steps(folder: Path, about: About, steps: int) -> "QuantisedSteps":
     from scoter.models.quantised_steps import QuantisedSteps
 
-    with _reading(folder, STEPS):
-        arrays = load_arrays(folder / STEPS)
-        vectors, offsets = arrays["vectors"], arrays["offsets"]
-        _ragged(offsets, users * steps, arrays["indices"], len(vectors))
-        _same(vectors.shape[1], int(about["step_dim"]), "numbers in a step")
+    with _reading(folder, written.STEPS):
+        arrays = load_arrays(folder / written.STEPS)
+        vectors, offsets, indices = (arrays[name] for name in ("vectors", "offsets", "indices"))
+        _ragged(offsets, about.users * steps, indices, len(vectors))
+        _same(vectors.shape[1], about.step_dim, "numbers in a step")
         named = arrays.get("named")
         if named is not None:
             _same(len(named), len(vectors), "named items")
-            if len(named) and not -1 <= int(named.min()) <= int(named.max()) < int(about["items"]):
-                raise ValueError(f"a named item lies outside -1 to {int(about['items']) - 1}")
-        reader = QuantisedSteps(
-            vectors, arrays.get("scale"), arrays["indices"], offsets, steps, named
-        )
-    sentences = None
-    if (folder / SENTENCES).exists():
-        with _reading(folder, SENTENCES):
-            sentences = read_parquet(folder / SENTENCES)["sentence"].to_pylist()
-            _same(len(sentences), len(vectors), "sentences")
-    return reader, sentences
+            if len(named) and not -1 <= int(named.min()) <= int(named.max()) < about.items:
+                raise ValueError(f"a named item lies outside -1 to {about.items - 1}")
+        return QuantisedSteps(vectors, arrays.get("scale"), indices, offsets, steps, named)
 
 
-def _same(found: int, wanted: int, what: str) -> None:
-    if found != wanted:
-        raise ValueError(f"it has {found:,} {what} where {wanted:,} belong")
+def _sentences(folder: Path, count: int) -> list[str] | None:
+    if not (folder / written.SENTENCES).exists():
+        return None
+    with _reading(folder, written.SENTENCES):
+        sentences = read_parquet(folder / written.SENTENCES)["sentence"].to_pylist()
+        _same(len(sentences), count, "sentences")
+    return sentences
+
+
+def _same(count: int, wanted: int, what: str) -> None:
+    if count != wanted:
+        raise ValueError(f"it has {count:,} {what} where {wanted:,} belong")
 
 
 def _ragged(offsets: np.ndarray, rows: int, entries: np.ndarray, most: int) -> None:
     if offsets.dtype.kind not in "iu" or entries.dtype.kind not in "iu":
-        raise ValueError(
-            f"its offsets and entries are {offsets.dtype} and {entries.dtype} where whole "
-            f"numbers belong"
-        )
+        kinds = f"{offsets.dtype} and {entries.dtype}"
+        raise ValueError(f"its offsets and entries are {kinds} where whole numbers belong")
     _same(len(offsets), rows + 1, "offsets")
     if int(offsets[0]) != 0 or int(offsets[-1]) != len(entries) or (np.diff(offsets) < 0).any():
         raise ValueError("its offsets do not describe its entries")
@@ -330,16 +297,10 @@ def _ragged(offsets: np.ndarray, rows: int, entries: np.ndarray, most: int) -> N
 
 @contextmanager
 def _reading(folder: Path, name: str) -> Iterator[None]:
-    """Whatever a file's content makes impossible is said with its name."""
     try:
         yield
     except Exception as error:
-        reason = (
-            str(error)
-            if isinstance(error, ScoterError | ValueError)
-            else f"{type(error).__name__}: {error}"
-        )
+        ours = isinstance(error, ScoterError | ValueError)
+        reason = str(error) if ours else f"{type(error).__name__}: {error}"
         first = reason.strip().splitlines()[0][:200]
-        raise StoreError(
-            f"{folder / name} cannot be used: {first}; export the bundle again with `scoter export`"
-        ) from error
+        raise StoreError(f"{folder / name} cannot be used: {first}; {AGAIN}") from error

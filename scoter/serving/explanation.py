@@ -1,123 +1,53 @@
-"""Why these items: what each step of the chain says, how much was read, and what the scores would
-be without it."""
-
-from typing import Any
+"""What each step of a chain contributes to an item: its score without that step."""
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
-from scoter.errors import ConfigError
-from scoter.models.decoding.rescoring import rescore
-from scoter.serving.questions import Question, Service, described
+from scoter.models.backbones.backbone import Backbone
+from scoter.models.step_reader import Redirected
+from scoter.protocols import StepSource
 from scoter.types import Histories
 
 
-def explain(service: Service, question: Question, count: int) -> list[dict[str, Any]]:
-    """Recommendations, each with the chain's steps, the mean gate and attention, and each step's
-    contribution.
-
-    The contribution of a step to an item is its score (log-likelihood in nats, exact) minus what
-    the same model gives the same item when the step is hidden from it; above zero, the step spoke
-    for the item. Contributions need not add up to what the chain as a whole did: steps that say the
-    same hide each other (T3 of theory/STATEMENTS.md).
-
-    Raises:
-        ConfigError: the method reads no chain.
-    """
-    fusion = service.model.fusion
-    if fusion is None or service.pattern is None:
-        raise ConfigError(
-            f"{service.method!r} reads no chain, so no step explains it; choose a --method with "
-            f"a fusion"
-        )
-    rows = len(question.histories)
-    gate, attention = (
-        np.zeros(rows, np.float32),
-        np.zeros((rows, fusion.slot_count + 1), np.float32),
-    )
-
-    def note(chosen: np.ndarray) -> None:
-        gates, weights = fusion.take_readings()
-        gate[chosen], attention[chosen] = gates.numpy(), weights.numpy()
-
-    fusion.start_recording()
-    rankings = service.model.recommend(question.histories, count, question.reader, note)
-    fusion.stop_recording()
-    parts = contributions(service, question, rankings.items)
-    return [
-        {
-            **row,
-            "gate": float(gate[number]),
-            "attention": dict(zip(_slots(service), attention[number].tolist(), strict=True)),
-            "steps": _steps(service, question, number),
-            "items": [
-                {**item, "contributions": parts[number, :, place].tolist()}
-                for place, item in enumerate(row["items"])
-            ],
-        }
-        for number, row in enumerate(described(service, question, rankings))
-    ]
-
-
 def contributions(
-    service: Service, question: Question, items: Int[np.ndarray, "rows k"]
+    network: Backbone,
+    histories: Histories,
+    items: Int[np.ndarray, "rows k"],
+    steps: StepSource,
+    variants: int,
 ) -> Float[np.ndarray, "rows steps k"]:
-    """The score of each item minus that with one step hidden, for every step; zero where the step
-    is missing anyway.
+    """The score of each item minus that with one step hidden; zero where the step is missing.
 
-    All hidden steps of a user are scored as one batch: the history once for every step, and once
-    with all of them.
+    A history is scored once with all steps and once without each: `variants` times.
     """
-    assert service.pattern is not None
-    rows, variants = len(question.histories), len(service.pattern) + 1
-    repeated = question.histories.select(np.repeat(np.arange(rows), variants))
+    rows = len(histories)
+    repeated = histories.select(np.repeat(np.arange(rows), variants))
     numbered = Histories(np.arange(rows * variants), repeated.items, repeated.offsets)
-    reader = _OneHidden(question.reader, question.histories.users, variants)
-    scores = rescore(service.model, numbered, np.repeat(items, variants, axis=0), reader).reshape(
-        rows, variants, -1
-    )
+    hidden = _OneHidden(steps, histories.users, variants)
+    scores = network.rescore(numbered, np.repeat(items, variants, axis=0), hidden)
+    scores = scores.reshape(rows, variants, -1)
     with np.errstate(invalid="ignore"):
-        found = scores[:, :1] - scores[:, 1:]
-    return np.where(items[:, None] >= 0, found, 0)
+        parts = scores[:, :1] - scores[:, 1:]
+    return np.where(items[:, None] >= 0, parts, 0)
 
 
-class _OneHidden:
-    """User u here reads the chain of `known[u // variants]` with step number u % variants hidden.
+class _OneHidden(Redirected):
+    """User u reads the chain of `known[u // variants]` without step u % variants; 0 hides none."""
 
-    Steps are counted from 1; 0 hides none.
-    """
+    def __init__(self, source: StepSource, known: Int[np.ndarray, " rows"], variants: int) -> None:
+        numbers = torch.from_numpy(known.astype(np.int64))
+        super().__init__(source, lambda users, lengths: (numbers[users // variants], lengths))
+        self.variants = variants
 
-    def __init__(self, reader: Any, known: Int[np.ndarray, " rows"], variants: int) -> None:
-        self.reader, self.known, self.variants = reader, known, variants
+    def read(self, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        steps, mask = super().read(users, prefix_lengths)
+        return steps, mask & self._left(users)
 
-    def read(self, users: Any, prefix_lengths: Any) -> Any:
-        import torch
+    def read_shared(self, users: Tensor, prefix_lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        steps, place, mask = super().read_shared(users, prefix_lengths)
+        return steps, place, mask & self._left(users)
 
-        steps, mask = self.reader.read(self._known(users), prefix_lengths)
-        hidden = (users % self.variants)[:, None] == torch.arange(1, self.variants)
-        return steps, mask & ~hidden
-
-    def named(self, users: Any, prefix_lengths: Any) -> Any:
-        return self.reader.named(self._known(users), prefix_lengths)
-
-    def _known(self, users: Any) -> Any:
-        import torch
-
-        return torch.from_numpy(self.known.astype(np.int64))[users // self.variants]
-
-
-def _slots(service: Service) -> list[str]:
-    from scoter.transfer.build import slot_labels
-
-    assert service.config.fusion is not None
-    assert service.pattern is not None
-    return [*slot_labels(service.config.fusion, service.pattern), "nothing"]
-
-
-def _steps(service: Service, question: Question, row: int) -> list[dict[str, Any]]:
-    assert service.pattern is not None
-    said = question.texts(row)
-    return [
-        {"step": step.label(), "sentences": sentences}
-        for step, sentences in zip(service.pattern.steps, said, strict=True)
-    ]
+    def _left(self, users: Tensor) -> Tensor:
+        return (users % self.variants)[:, None] != torch.arange(1, self.variants)

@@ -1,9 +1,9 @@
 """What every stage shares: the experiment, the store, the seed, and how arrays are kept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,54 +11,51 @@ from scoter.config import Experiment, from_json, to_json
 from scoter.storage.store import Artefact, Store
 from scoter.types import Part
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from scoter.models.training.workers import Workers
+
 # Bump a stage's version when its output changes for the same inputs.
 VERSIONS = {
-    **{
-        "prepare": 1,
-        "items": 1,
-        "semantic-ids": 3,
-        "discover": 3,
-        "chains": 1,
-        "train": 2,
-        "rank": 1,
-        "run": 2,
-    },
-    **{"joint": 1, "explorer": 1},
+    "prepare": 1,
+    "items": 1,
+    "semantic-ids": 3,
+    "discover": 3,
+    "chains": 1,
+    "train": 2,
+    "rank": 1,
+    "run": 2,
+    "joint": 1,
+    "explorer": 1,
 }
 PARTS: tuple[Part, ...] = ("valid", "test")
 
 
 @dataclass(frozen=True)
 class Context:
-    """One run of an experiment: where its artefacts are kept, its seed, and where to say what
-    happens.
-
-    `workers` are the processes that train together (`scoter.models.training.workers`), None for
-    this one alone; `device` is where models are trained and ranked.
-    """
+    """One run of an experiment."""
 
     experiment: Experiment
-    store: Store
-    seed: int
-    say: Callable[[str], None]
-    workers: Any = None
-    device: str = "cpu"
+    store: Store  # where its artefacts are kept
+    seed: int  # of training, and of the simulated shop
+    say: Callable[[str], None]  # called with one line for each stage
+    workers: "Workers | None" = None  # processes that train together; None for this one alone
+    device: str = "cpu"  # `cpu` or `cuda`, where models are trained and ranked
 
     def __post_init__(self) -> None:
-        """Holds a config that was made in Python against the types and ranges that JSON is held
-        against."""
-        from_json(to_json(self.experiment))
+        """Checks a config that was made in Python as strictly as JSON is checked."""
+        from_json(to_json(self.experiment), Experiment)
 
     @property
     def data_seed(self) -> int:
-        """0 for real data, so that seeds differ in training alone; the run's seed for the simulated
-        shop."""
+        """The run's seed for the simulated shop; 0 for real data, where only training differs."""
         return self.seed if self.experiment.data.simulated else 0
 
     def stage(
         self,
         name: str,
-        config: Any,
+        config: "DataclassInstance | Mapping[str, object]",
         inputs: Sequence[Artefact | str],
         build: Callable[[Path, Path], None],
     ) -> Artefact:
@@ -71,7 +68,7 @@ class Context:
 
 
 def sentence_encoder(context: Context, keep: bool = True) -> Callable[[list[str]], np.ndarray]:
-    """Sentences to vectors, cached by content in the store; `keep` is as for `text.encode`."""
+    """Sentences to vectors, cached in the store; `keep` is as for `sentence_vectors.encode`."""
     from scoter.storage.sentence_vectors import encode
 
     settings, cache = context.experiment.text, context.store.root / "sentences"

@@ -1,21 +1,20 @@
 """Stages from a dataset to semantic IDs."""
 
 import json
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from scoter.seeding import derive_seed
-from scoter.stages.context import Context
+from scoter.stages.context import Context, sentence_encoder
 from scoter.storage.arrays import load_arrays, save_arrays
 from scoter.storage.store import Artefact
 from scoter.types import Catalog, InteractionLog, SemanticIds, Split
 
 
 def prepare(context: Context, data_dir: Path | None) -> Artefact:
-    """The dataset as a prepared folder: a copy of the source, a fixed sample of it, or the
-    simulated shop."""
+    """The dataset as a prepared folder: the source, a fixed sample of it, or the simulated shop."""
     from scoter.data.datasets import open_dataset
     from scoter.data.prepared import save_prepared
 
@@ -25,34 +24,35 @@ def prepare(context: Context, data_dir: Path | None) -> Artefact:
     def build(out: Path, scratch: Path) -> None:
         save_prepared(dataset.log, dataset.catalog, out)
 
-    context.say(
-        f"data: {dataset.origin}, {dataset.log.user_count:,} users, "
-        f"{dataset.catalog.item_count:,} items"
-    )
+    users, items = dataset.log.user_count, dataset.catalog.item_count
+    context.say(f"data: {dataset.origin}, {users:,} users, {items:,} items")
     return context.stage("prepare", config, [dataset.identity], build)
 
 
 def open_data(data: Artefact) -> tuple[InteractionLog, Catalog, Split]:
-    """Log, catalogue and leave-one-out split of a prepared artefact."""
+    """Log, catalogue and leave-one-out split of a prepared artefact, read once in a process."""
+    return _read(data.folder(), data.key)
+
+
+@lru_cache(maxsize=2)
+def _read(folder: Path, key: str) -> tuple[InteractionLog, Catalog, Split]:
     from scoter.data.prepared import load_prepared
     from scoter.data.split import leave_one_out
 
-    log, catalog = load_prepared(data.folder())
+    log, catalog = load_prepared(folder)
     return log, catalog, leave_one_out(log)
 
 
 def embed_items(context: Context, data: Artefact) -> Artefact:
-    """One vector per item: from its text, from training co-occurrence, or from both (see
-    `SemanticIdConfig`)."""
+    """One vector per item: from its text, training co-occurrence, or both (`SemanticIdConfig`)."""
     from scoter.semantic_ids.vectors import item_vectors, text_fields, vector_source
-    from scoter.stages.context import sentence_encoder
     from scoter.storage import sentence_vectors
 
     _, catalog, split = open_data(data)
     config, wanted = context.experiment.text, context.experiment.semantic_ids
     fields = text_fields(catalog, config.fields)
     source = vector_source(wanted, fields)
-    recipe: dict[str, Any] = {"source": source, "fields": fields}
+    recipe: dict[str, object] = {"source": source, "fields": fields}
     if source == "text+cooccurrence":
         recipe["weight"] = wanted.cooccurrence_weight
     if source == "cooccurrence":
@@ -63,10 +63,8 @@ def embed_items(context: Context, data: Artefact) -> Artefact:
         save_arrays(out / "vectors.safetensors", vectors=vectors)
         (out / "source.json").write_text(json.dumps({"source": source, "fields": fields}))
 
-    inputs: list[Artefact | str] = [data] + (
-        [sentence_vectors.provenance_key(config)] if "text" in source else []
-    )
-    return context.stage("items", recipe, inputs, build)
+    encoder = [sentence_vectors.provenance_key(config)] if "text" in source else []
+    return context.stage("items", recipe, [data, *encoder], build)
 
 
 def make_semantic_ids(context: Context, items: Artefact) -> Artefact:
@@ -76,24 +74,20 @@ def make_semantic_ids(context: Context, items: Artefact) -> Artefact:
     config = context.experiment.semantic_ids
 
     def build(out: Path, scratch: Path) -> None:
-        ids, report = build_semantic_ids(
-            load_arrays(items.file("vectors.safetensors"))["vectors"], config, derive_seed(0, "ids")
-        )
+        vectors = load_arrays(items.file("vectors.safetensors"))["vectors"]
+        ids, report = build_semantic_ids(vectors, config, derive_seed(0, "ids"))
         known = {} if ids.codebooks is None else {"codebooks": ids.codebooks}
         save_arrays(out / "codes.safetensors", codes=ids.codes.astype(np.int32), **known)
         source = json.loads(items.file("source.json").read_text())
-        (out / "report.json").write_text(
-            json.dumps({**report, **source, "codebook_sizes": list(ids.codebook_sizes)})
-        )
+        about = {**report, **source, "codebook_sizes": list(ids.codebook_sizes)}
+        (out / "report.json").write_text(json.dumps(about))
 
     made = context.stage("semantic-ids", config, [items], build)
     report = json.loads(made.file("report.json").read_text())
     if report["collisions"] != config.collisions:
-        context.say(
-            f"semantic-ids: up to {report['largest_group']:,} items share all their codes (there "
-            f"are {report['distinct_vectors']:,} distinct item vectors), so an extra level of "
-            "codes numbers them"
-        )
+        group, distinct = report["largest_group"], report["distinct_vectors"]
+        shared = f"up to {group:,} items share all their codes ({distinct:,} distinct vectors)"
+        context.say(f"semantic-ids: {shared}; one more level tells them apart")
     return made
 
 

@@ -2,13 +2,11 @@
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scoter.config import Experiment, SamplingConfig, to_json
-from scoter.errors import ConfigError
 from scoter.recommenders.step_sources import spoken_items
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context, sentence_encoder
@@ -17,88 +15,45 @@ from scoter.storage.store import Artefact
 
 if TYPE_CHECKING:
     from scoter.reasoning.discovery.report import Discovery
-    from scoter.reasoning.language.server import ServerConfig
+    from scoter.reasoning.language.registry import ModelChoice
 
 REPLIES = "replies"
-SMALL_MODEL_NOTE = (
-    "SmolLM2 has 135 million parameters: this run proves the plumbing only. Its recalls say "
-    "nothing of the method."
+SMALL_MODEL_NOTE = "SmolLM2 has 135 million parameters: this run proves the plumbing only. "
+SMALL_MODEL_NOTE += "Its recalls say nothing of the method."
+_SMALL_SAMPLING = SamplingConfig(
+    samples=3,
+    prompt="brief",
+    schema="ordered",
+    max_tokens=200,
+    recommendations=3,
+    text_characters=60,
+    history_characters=300,
+    title_characters=45,
+    retries=1,
 )
 
 
-@dataclass(frozen=True)
-class ChosenModel:
-    """A language model's name, as its server knows it, and the server; `small` where it is the
-    packaged SmolLM2."""
+def sized_for(experiment: Experiment, model: "ModelChoice | None") -> Experiment:
+    """The experiment with samples that suit a language model's calls, or as it is for the reasoner.
 
-    name: str
-    server: "ServerConfig"
-    small: bool
-
-
-def language_model_of(name: str, server: Mapping[str, Any]) -> ChosenModel | None:
-    """What `--language-model` names: None for "catalog", SmolLM2 for "local", else a model of the
-    server at `base_url`.
-
-    Raises:
-        ConfigError: the address is missing, or is given where none is wanted.
-    """
-    from scoter.reasoning.language.local_server import LOCAL_MODEL
-    from scoter.reasoning.language.server import ServerConfig
-
-    address = server.get("base_url", "")
-    if name in ("catalog", "local") and address:
-        raise ConfigError(
-            f"--language-model {name} has no use for --base-url {address}; leave it out, or name "
-            f"the server's model"
-        )
-    if name == "catalog":
-        return None
-    if name != "local" and not address:
-        raise ConfigError(
-            f"--language-model {name} needs the address of its server: --base-url "
-            f"http://HOST:PORT/v1"
-        )
-    return ChosenModel(
-        LOCAL_MODEL if name == "local" else name, ServerConfig(**server), name == "local"
-    )
-
-
-def sized_for(experiment: Experiment, model: ChosenModel | None) -> Experiment:
-    """The experiment with samples that a language model's calls allow; with the catalogue reasoner
-    it stays as it is.
-
-    SmolLM2 on one core writes a short chain in two to four seconds, so that its run takes about
-    half an hour.
+    SmolLM2 on one core writes a short chain in two to four seconds; its run takes half an hour.
     """
     if model is None:
         return experiment
-    found = replace(experiment.discover, users=50, fresh_users=50)
+    sizes = replace(experiment.discover, users=50, fresh_users=50)
     if model.small:
-        sampling = SamplingConfig(
-            samples=3,
-            prompt="brief",
-            schema="ordered",
-            max_tokens=200,
-            recommendations=3,
-            text_characters=60,
-            history_characters=300,
-            title_characters=45,
-            retries=1,
-        )
-        found = replace(found, fresh_users=40, max_steps=4, max_clusters=6, sampling=sampling)
-    return replace(experiment, discover=found)
+        sizes = replace(sizes, fresh_users=40, max_steps=4, max_clusters=6)
+        sizes = replace(sizes, sampling=_SMALL_SAMPLING)
+    return replace(experiment, discover=sizes)
 
 
 def discover_pattern(
-    context: Context, data: Artefact, model: ChosenModel | None = None
+    context: Context, data: Artefact, model: "ModelChoice | None" = None
 ) -> Artefact:
-    """Generate, validate and mine a reasoning pattern, on training events alone: `pattern.json`,
-    `points.json`, `picture.svg`.
+    """`pattern.json`, `points.json` and `picture.svg`, from training interactions alone.
 
-    A language model's replies are kept in the store's folder `replies`, so that a killed run
-    repeats at most the calls that were under way. Where a server is, and what it may cost, is no
-    part of the artefact's key.
+    A language model's replies are kept in the store's folder `replies`. Where a server is, and what
+    it may cost, is no part of the artefact's key.
     """
     from scoter.storage import sentence_vectors as text
 
@@ -107,73 +62,52 @@ def discover_pattern(
     def build(out: Path, scratch: Path) -> None:
         from scoter.reasoning.discovery.picture import draw
 
-        found = _with_catalog(context, data) if model is None else _with_model(context, data, model)
+        mined = with_reasoner(context, data) if model is None else _with_model(context, data, model)
         of = "patterns of the catalogue reasoner" if model is None else f"chains of {model.name}"
-        (out / "pattern.json").write_text(
-            json.dumps({**json.loads(found.to_json()), "picture_of": of}, indent=1)
-        )
-        (out / "points.json").write_text(found.points_json())
-        draw(json.loads(found.points_json()), of, out / "picture.svg")
+        report = {**json.loads(mined.to_json()), "picture_of": of}
+        (out / "pattern.json").write_text(json.dumps(report, indent=1))
+        (out / "points.json").write_text(mined.points_json())
+        draw(json.loads(mined.points_json()), of, out / "picture.svg")
 
-    recipe: dict[str, Any] = {"discover": json.loads(to_json(experiment.discover))}
-    if model is None:
-        recipe["fields"] = experiment.text.fields
-    else:
-        recipe["model"] = model.name
+    own = {"fields": experiment.text.fields} if model is None else {"model": model.name}
+    recipe = {"discover": json.loads(to_json(experiment.discover)), **own}
     return context.stage("discover", recipe, [data, text.provenance_key(experiment.text)], build)
 
 
-def _with_catalog(context: Context, data: Artefact) -> "Discovery":
-    from scoter.reasoning.discovery.mine import discover
+def with_reasoner(context: Context, data: Artefact) -> "Discovery":
+    """Mine with the catalogue reasoner."""
+    from scoter.reasoning.discovery.mine import discover, planned_patterns
+    from scoter.reasoning.discovery.progress import ProgressBars
 
-    experiment = context.experiment
+    config, encode = context.experiment.discover, sentence_encoder(context)
     _, catalog, split = open_data(data)
-    encode = sentence_encoder(context)
-    vectors = encode(spoken_items(catalog, experiment.text.fields))
-    return discover(
-        split,
-        catalog,
-        experiment.discover,
-        encode,
-        vectors,
-        derive_seed(context.data_seed, "discover"),
-    )
+    vectors = encode(spoken_items(catalog, context.experiment.text.fields))
+    seed = derive_seed(context.data_seed, "discover")
+    bars = ProgressBars(context.say, planned_patterns(config), "patterns")
+    return discover(split, catalog, config, encode, vectors, seed, bars)
 
 
-def _with_model(context: Context, data: Artefact, model: ChosenModel) -> "Discovery":
-    from scoter.reasoning.discovery.with_model import discover_with_model
+def _with_model(context: Context, data: Artefact, model: "ModelChoice") -> "Discovery":
+    from scoter.reasoning.discovery.progress import ProgressBars
+    from scoter.reasoning.discovery.with_model import discover_with_model, planned_chains
     from scoter.reasoning.language.replies import RequestStore
 
+    config, encode = context.experiment.discover, sentence_encoder(context)
     _, catalog, split = open_data(data)
-    started = time.monotonic()
-
-    def progress(part: str, done: int, total: int) -> None:
-        if done == total or done % 25 == 0:
-            context.say(f"{part}: {done} of {total} chains, {time.monotonic() - started:.0f} s")
-
-    with model.server.open() as server:
-        stored = RequestStore(context.store.root / REPLIES).recording(server)
-        found = discover_with_model(
-            split,
-            catalog,
-            context.experiment.discover,
-            stored,
-            model.name,
-            sentence_encoder(context),
-            derive_seed(context.data_seed, "discover"),
-            progress,
-        )
-        usage = server.usage
+    seed, started = derive_seed(context.data_seed, "discover"), time.monotonic()
+    with model.open() as opened:
+        stored = RequestStore(context.store.root / REPLIES).recording(opened)
+        sample = 4 * opened.concurrency  # enough calls to say how long one takes
+        bars = ProgressBars(context.say, planned_chains(config), "chains", sample)
+        mined = discover_with_model(split, catalog, config, stored, model.name, encode, seed, bars)
+        usage = stored.usage
     context.say(f"used: {usage}")
-    spent = {
+    counts = {
+        **(mined.counts or {}),
         "seconds": time.monotonic() - started,
         "reused": stored.hits,
         "calls": usage.attempts,
         "retries": usage.retries,
+        "failed_attempts": {**usage.causes},
     }
-    counts: dict[str, Any] = {
-        **(found.counts or {}),
-        **spent,
-        "failed_attempts": dict(usage.causes),
-    }
-    return replace(found, counts=counts, note=SMALL_MODEL_NOTE if model.small else "")
+    return replace(mined, counts=counts, note=SMALL_MODEL_NOTE if model.small else "")

@@ -1,33 +1,31 @@
-"""Joint optimisation of pattern and transfer: generate-validate-mine proposes, training the
-transfer decides.
+"""Joint optimisation of pattern and transfer: mining proposes, training the transfer decides.
 
-Mining orders patterns by the recall of a linear probe. Here the transfer itself chooses among the
-mined pattern and its best competitors, by successive halving: train each for some epochs, ask each
-for the held-in targets of the very shoppers that mining chose on, keep the better half, and train
-that on from where it stands. While choosing, those targets are taken out of training; validation
-and test are never asked. What the losers cost is paid for: `equal_budget` says how long the mined
-pattern alone could have been trained instead, and both are compared so in
-`benchmarks/studies/joint.py`.
+Successive halving of the mined pattern and its best competitors: each trains for some epochs and is
+measured on the held-in targets of the users that mining chose on. These targets are taken out of
+training for that long; validation and test targets are never used.
 
-Limits: the reasoner's statistics and the semantic IDs may count the held-in events, for every
-candidate alike; and patterns that the linear probe ranked low are not among the candidates.
+Limits: the reasoner's statistics and the semantic IDs may count the held-in interactions, for every
+candidate alike; patterns that the linear probe ranked low are not among the candidates.
 """
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from scoter.config import MethodConfig, to_json
 from scoter.errors import ConfigError
-from scoter.recommenders.step_sources import spoken_items
+from scoter.reasoning.chains.table import write_chains
+from scoter.reasoning.discovery.generate import hold_in, labels
+from scoter.reasoning.discovery.halving import Round, halving_units, successive_halving
+from scoter.reasoning.discovery.validate import ndcg
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context, sentence_encoder
 from scoter.stages.data import codes_of, open_data
+from scoter.stages.discovery import with_reasoner
 from scoter.stages.networks import method_recipe
 from scoter.stages.transfer_probe import TransferProbe, without_last
 from scoter.storage.store import Artefact
@@ -38,24 +36,18 @@ PATTERN_FILE, ROUNDS_FILE = "pattern.json", "rounds.json"
 
 @dataclass(frozen=True)
 class JointBudget:
-    """`candidates` patterns train for `first_epochs`, half of them for twice as many, ...; the last
-    one for `more_epochs`."""
+    """How long patterns are trained: each round halves the candidates and doubles the epochs."""
 
-    candidates: int = 4
-    first_epochs: int = 2
-    more_epochs: int = 4
+    candidates: int = 4  # patterns in the first round
+    first_epochs: int = 2  # of each candidate in the first round
+    more_epochs: int = 4  # of the last one, after all rounds
 
     def winner_epochs(self) -> int:
         """Epochs that the chosen pattern is trained in all."""
-        from scoter.reasoning.discovery.halving import halving_units
-
         return halving_units(self.candidates, self.first_epochs)[1] + self.more_epochs
 
     def equal_budget(self) -> int:
-        """Epochs that one pattern alone could be trained for what choosing and training cost
-        together."""
-        from scoter.reasoning.discovery.halving import halving_units
-
+        """Epochs of one pattern alone that cost what choosing and training cost together."""
         return halving_units(self.candidates, self.first_epochs)[0] + self.more_epochs
 
 
@@ -67,59 +59,47 @@ def choose_by_transfer(
     ids: Artefact,
     budget: JointBudget,
 ) -> Artefact:
-    """`pattern.json`, the pattern that the transfer chose, and `rounds.json`, how; `name` is what
-    the method is called."""
+    """`pattern.json`, which the transfer to method `name` chose, and `rounds.json`: how."""
     from scoter.storage import sentence_vectors as text
 
     def build(out: Path, scratch: Path) -> None:
         chosen = search(context, method, data, ids, budget)
         (out / ROUNDS_FILE).write_text(json.dumps({"method": name, **chosen.as_json()}, indent=1))
-        from scoter.reasoning.discovery.report import steps_as_json
+        pattern = {"steps": chosen.pattern.to_json(), "chosen_by": f"transfer to {name}"}
+        (out / PATTERN_FILE).write_text(json.dumps({"pattern": pattern}, indent=1))
 
-        told = {
-            "pattern": {"steps": steps_as_json(chosen.pattern), "chosen_by": f"transfer to {name}"}
-        }
-        (out / PATTERN_FILE).write_text(json.dumps(told, indent=1))
-
+    settings = context.experiment.text
     recipe = {
         "discover": json.loads(to_json(context.experiment.discover)),
         **method_recipe(method, "cpu"),
         "name": name,
         "budget": asdict(budget),
         "seed": context.seed,
-        "fields": context.experiment.text.fields,
+        "fields": settings.fields,
     }
-    return context.stage(
-        "joint", recipe, [data, ids, text.provenance_key(context.experiment.text)], build
-    )
+    return context.stage("joint", recipe, [data, ids, text.provenance_key(settings)], build)
 
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The chosen pattern with its half-trained transfer and chains; `mined` is what recall alone
-    would have chosen.
-
-    `users` are the shoppers whose held-in targets chose, in mining and here; nobody else's took
-    part.
-    """
+    """The chosen pattern with its half-trained transfer and chains."""
 
     pattern: ReasoningPattern
     transfer: TransferProbe
     table: StepEmbeddings
-    mined: ReasoningPattern
+    mined: ReasoningPattern  # what recall alone would have chosen
     candidates: tuple[ReasoningPattern, ...]
-    rounds: list[Any]
-    users: Int[np.ndarray, " users"]
-    target_steps: int
-    cpu_seconds: dict[str, float]
+    rounds: list[Round]
+    users: Int[np.ndarray, " users"]  # those whose held-in targets chose, in mining and here
+    target_steps: int  # trained on by all candidates together
+    cpu_seconds: dict[str, float]  # by part
 
-    def as_json(self) -> dict[str, Any]:
-        from scoter.reasoning.discovery.generate import labels
-
+    def as_json(self) -> dict[str, object]:
+        """The content of `rounds.json`."""
         return {
             "candidates": [list(labels(pattern)) for pattern in self.candidates],
             "chosen": self.candidates.index(self.pattern),
-            "rounds": [asdict(turn) for turn in self.rounds],
+            "rounds": [asdict(round_) for round_ in self.rounds],
             "metric": "ndcg of held-in targets",
             "users": len(self.users),
             "target_steps": self.target_steps,
@@ -134,45 +114,28 @@ def search(
     ids: Artefact | None,
     budget: JointBudget,
 ) -> Chosen:
-    """Mine, write the candidates' chains, and halve them by the NDCG that the transfer reaches on
-    held-in targets."""
-    from scoter.reasoning.discovery.generate import hold_in
-    from scoter.reasoning.discovery.halving import successive_halving
-    from scoter.reasoning.discovery.mine import discover
-    from scoter.reasoning.discovery.validate import ndcg
-
-    experiment, clock = context.experiment, _Clock()
+    """Mine, write the candidates' chains, and halve the candidates by the transfer's NDCG."""
+    config, clock = context.experiment.discover, _Clock()
     _, catalog, split = open_data(data)
-    vectors = sentence_encoder(context)(spoken_items(catalog, experiment.text.fields))
-    seed = derive_seed(context.data_seed, "discover")
-    found = discover(split, catalog, experiment.discover, sentence_encoder(context), vectors, seed)
-    tried, _ = hold_in(split, experiment.discover, seed)
-    candidates = found.finalists[: budget.candidates]
+    mined = with_reasoner(context, data)
+    tried, _ = hold_in(split, config, derive_seed(context.data_seed, "discover"))
+    candidates = mined.finalists[: budget.candidates]
     if len(candidates) < budget.candidates:
-        raise ConfigError(
-            f"candidates = {budget.candidates}, but mining left {len(candidates)} patterns; ask "
-            f"for fewer"
-        )
+        left = f"but mining left {len(candidates)} patterns; ask for fewer"
+        raise ConfigError(f"candidates = {budget.candidates}, {left}")
     clock.lap("mining")
     tables = [written(context, data, pattern) for pattern in candidates]
     clock.lap("chains")
-    codes, epochs = codes_of(ids), budget.winner_epochs()
-    transfers = [
-        TransferProbe(method, split, catalog, codes, table, epochs, context.seed)
-        for table in tables
-    ]
+    shared, epochs = (split, catalog, codes_of(ids)), budget.winner_epochs()
+    transfers = [TransferProbe(method, *shared, table, epochs, context.seed) for table in tables]
     shorter, before = without_last(split.train, tried.users)
 
     def advance(candidate: int, epochs: int) -> float:
-        transfers[candidate].train(shorter, epochs)
-        ranks = transfers[candidate].ranks(before, tried.targets, experiment.discover.top_k)
-        score = float(
-            np.where(ranks > 0, ndcg(np.maximum(ranks, 1), experiment.discover.top_k), 0.0).mean()
-        )
-        context.say(
-            f"candidate {candidate}, {transfers[candidate].epochs} epochs: "
-            f"ndcg@{experiment.discover.top_k} {score:.4f}"
-        )
+        transfer, k = transfers[candidate], config.top_k
+        transfer.train(shorter, epochs)
+        ranks = transfer.ranks(before, tried.targets, k)
+        score = float(np.where(ranks > 0, ndcg(np.maximum(ranks, 1), k), 0.0).mean())
+        context.say(f"candidate {candidate}, {transfer.epochs} epochs: ndcg@{k} {score:.4f}")
         return score
 
     winner, rounds = successive_halving(budget.candidates, budget.first_epochs, advance)
@@ -181,7 +144,7 @@ def search(
         pattern=candidates[winner],
         transfer=transfers[winner],
         table=tables[winner],
-        mined=found.pattern,
+        mined=mined.pattern,
         candidates=candidates,
         rounds=rounds,
         users=tried.users,
@@ -191,24 +154,17 @@ def search(
 
 
 def written(context: Context, data: Artefact, pattern: ReasoningPattern) -> StepEmbeddings:
-    """Every prefix's chain with that pattern, and its sentences' vectors (from the cache where they
-    are known)."""
-    from scoter.reasoning.chains.table import write_chains
-
+    """The step embeddings of every prefix's chain with that pattern."""
     _, catalog, split = open_data(data)
     table = write_chains(split, catalog, pattern, derive_seed(context.data_seed, "folds"))
-    return table.embed(
-        sentence_encoder(context)(table.sentences).astype(np.float16),
-        context.experiment.text.encoder,
-    )
+    vectors = sentence_encoder(context)(table.sentences).astype(np.float16)
+    return table.embed(vectors, context.experiment.text.encoder)
 
 
+@dataclass
 class _Clock:
-    """CPU seconds by part."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._since = time.process_time()
+    laps: dict[str, float] = field(default_factory=dict)
+    _since: float = field(default_factory=time.process_time)
 
     def lap(self, name: str) -> None:
         now = time.process_time()

@@ -3,142 +3,155 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import csr_array, vstack
 
 from scoter.config import MethodConfig
 from scoter.data.split import check_trainable
-from scoter.models.backbones.registry import BACKBONES
+from scoter.plugins import BACKBONES
+from scoter.seeding import derive_seed
+from scoter.stages import networks
 from scoter.stages.context import PARTS, Context
 from scoter.stages.data import open_data
-from scoter.stages.mixed_scores import rank_mixed
-from scoter.stages.networks import (
-    computation,
-    method_recipe,
-    needs_semantic_ids,
-    open_network,
-    save_rankings,
-)
+from scoter.stages.networks import Inputs
 from scoter.storage import sentence_vectors
 from scoter.storage.arrays import save_arrays
 from scoter.storage.store import Artefact
-from scoter.types import Rankings
+from scoter.types import Histories, Rankings, Split
 
-if TYPE_CHECKING:
-    pass
-
+LISTED = 50  # the recommender's best items, which are mixed
+WINDOW = 3  # the last items of a history that transitions start from
+LAG_DECAY = 0.5  # the weight of an item relative to the one after it
 UNTRAINED = {"epochs": 0, "best_epoch": 0, "curve": [], "parameters": 0, "cpu_seconds": 0.0}
 """The training log of a method that only counts."""
 
 
-def train(
-    context: Context,
-    name: str,
-    method: MethodConfig,
-    data: Artefact,
-    ids: Artefact | None,
-    steps: Artefact | None,
-) -> Artefact:
-    """Weights of the best validation epoch, and the learning curve. Mixed scores train nothing but
-    the recommender."""
-    if method.fusion is not None and method.fusion.kind == "scores":
-        name, method = method.model.kind, replace(method, fusion=None)
+def train(context: Context, name: str, method: MethodConfig, inputs: Inputs) -> Artefact:
+    """Weights of the best validation epoch, and the learning curve."""
+    if method.mixed_scores:  # which only ranks: the recommender is trained, and shared, as it is
+        name, method = method.model.kind, replace(method, mixed_scores=False)
 
     def build(out: Path, scratch: Path) -> None:
-        from scoter.models.training import loop
-        from scoter.recommenders.fitting import fit_network
+        _train(context, name, method, inputs, out, scratch)
 
-        if not BACKBONES.get(method.model.kind).trains:
-            (out / "training.json").write_text(json.dumps(UNTRAINED))
-            return
-        split = open_data(data)[2]
-        check_trainable(split)
-        model, reader, _ = open_network(context, method, data, ids, steps)
-        log = fit_network(
-            model,
-            split,
-            reader,
-            method.training,
-            seed=context.seed,
-            depth=context.experiment.depth,
-            label=name,
-            scratch=scratch,
-            workers=context.workers,
-        )
-        loop.save_weights(model, out / "weights.safetensors")
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        (out / "training.json").write_text(json.dumps({**vars(log), "parameters": parameters}))
-
-    inputs: list[Artefact | str] = [data]
-    inputs += [ids] if ids is not None and needs_semantic_ids(method) else []
-    inputs += [steps] if method.fusion is not None and steps is not None else []
-    if method.fusion is not None and method.fusion.chains == "item-text":
-        inputs += [
-            sentence_vectors.provenance_key(context.experiment.text),
-            ",".join(context.experiment.text.fields),
-        ]
+    needed = inputs.needed(method)
+    if method.fusion is not None and method.fusion.source == "item-text":
+        text = context.experiment.text
+        needed += [sentence_vectors.provenance_key(text), ",".join(text.fields)]
     recipe = {
-        **method_recipe(method, context.device),
+        **networks.method_recipe(method, context.device),
         "name": name,  # which the seed of dropout is derived from
         "seed": context.seed,
         "depth": context.experiment.depth,
     }
-    return context.stage("train", recipe, inputs, build)
+    return context.stage("train", recipe, needed, build)
 
 
-def rank(
-    context: Context,
-    method: MethodConfig,
-    trained: Artefact,
-    data: Artefact,
-    ids: Artefact | None,
-    steps: Artefact | None,
-) -> Artefact:
-    """The best items for every validation and test user, with gate and attention per user where
-    there is a fusion."""
-    if method.fusion is not None and method.fusion.kind == "scores":
-        return rank_mixed(context, method, trained, data, ids)
+def _train(
+    context: Context, name: str, method: MethodConfig, inputs: Inputs, out: Path, scratch: Path
+) -> None:
+    from scoter.models.training.loop import save_weights
+    from scoter.recommenders.fitting import Training, fit_network
+
+    if not BACKBONES.get(method.model.kind).trains:
+        (out / "training.json").write_text(json.dumps(UNTRAINED))
+        return
+    split = open_data(inputs.data)[2]
+    check_trainable(split)
+    model, reader, _ = networks.open_network(context, method, inputs)
+    training = Training(context.seed, context.experiment.depth, name, scratch, context.workers)
+    log = fit_network(model, split, reader, method.training, training)
+    save_weights(model, out / "weights.safetensors")
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    (out / "training.json").write_text(json.dumps({**vars(log), "parameters": parameters}))
+
+
+def rank(context: Context, method: MethodConfig, trained: Artefact, inputs: Inputs) -> Artefact:
+    """The best items for every validation and test user, and what was read of their chains."""
+    if method.mixed_scores:
+        return _rank_mixed(context, method, trained, inputs)
 
     def build(out: Path, scratch: Path) -> None:
-        split = open_data(data)[2]
-        model, reader, _ = open_network(context, method, data, ids, steps)
-        if model.trains:
-            from scoter.models.training.loop import load_weights
+        from scoter.recommenders.network import rank_with_readings
 
-            load_weights(model, trained.file("weights.safetensors"))
+        split, depth = open_data(inputs.data)[2], context.experiment.depth
+        model, reader, _ = networks.open_trained(context, method, inputs, trained)
         for part in PARTS:
-            histories = split.histories(part)
-            if method.fusion is None:
-                rankings = model.recommend(histories, context.experiment.depth)
+            if reader is None:
+                rankings = model.recommend(split.histories(part), depth)
             else:
-                rankings, readings = _rank_with_readings(
-                    model, histories, context.experiment.depth, reader
-                )
+                rankings, readings = rank_with_readings(model, split.histories(part), depth, reader)
                 save_arrays(out / f"readings-{part}.safetensors", **readings)
-            save_rankings(rankings, out, part)
+            networks.save_rankings(rankings, out, part)
 
-    inputs: list[Artefact | str] = [
-        trained,
-        data,
-        *([steps] if steps is not None and method.fusion is not None else []),
-    ]
-    recipe = {"depth": context.experiment.depth, **computation(method, context.device)}
-    return context.stage("rank", recipe, inputs, build)
+    recipe = {"depth": context.experiment.depth, **networks.computation(method, context.device)}
+    needed = [trained, inputs.data]
+    if method.fusion is not None and inputs.steps is not None:
+        needed.append(inputs.steps)
+    return context.stage("rank", recipe, needed, build)
 
 
-def _rank_with_readings(
-    model: Any, histories: Any, depth: int, reader: Any
-) -> tuple[Rankings, dict[str, np.ndarray]]:
-    slots = model.fusion.slot_count + 1
-    gate, attention = (
-        np.zeros(len(histories), np.float32),
-        np.zeros((len(histories), slots), np.float32),
-    )
+def _rank_mixed(
+    context: Context, method: MethodConfig, trained: Artefact, inputs: Inputs
+) -> Artefact:
+    """Rankings by a mix of the recommender's and the role `likely_next`'s scores."""
+    depth = context.experiment.depth
 
-    def note(rows: np.ndarray) -> None:
-        gates, weights = model.fusion.take_readings()
-        gate[rows], attention[rows] = gates.cpu().numpy(), weights.cpu().numpy()
+    def build(out: Path, scratch: Path) -> None:
+        from scoter.transfer.mixing import mix_scores
 
-    model.fusion.start_recording()
-    return model.recommend(histories, depth, reader, note), {"gate": gate, "attention": attention}
+        _, catalog, split = open_data(inputs.data)
+        model, _, _ = networks.open_trained(context, method, inputs, trained)
+        seed = derive_seed(context.data_seed, "folds")
+        histories, count = {part: split.histories(part) for part in PARTS}, catalog.item_count
+        listed = {part: model.recommend(histories[part], max(depth, LISTED)) for part in PARTS}
+        scores = {part: transition_scores(split, count, histories[part], seed) for part in PARTS}
+        share = best_share(listed["valid"], scores["valid"], split, depth)
+        for part in PARTS:
+            networks.save_rankings(mix_scores(listed[part], scores[part], share, depth), out, part)
+            rows = len(histories[part])
+            shares = np.tile(np.array([share, 1 - share], np.float32), (rows, 1))
+            readings = {"gate": np.full(rows, share, np.float32), "attention": shares}
+            save_arrays(out / f"readings-{part}.safetensors", **readings)
+
+    mixed = [LISTED, WINDOW, LAG_DECAY]
+    recipe = {"depth": depth, "mixed": mixed, **networks.computation(method, context.device)}
+    return context.stage("rank", recipe, [trained, inputs.data], build)
+
+
+def best_share(listed: Rankings, scores: csr_array, split: Split, depth: int) -> float:
+    """The smallest share of the transition scores with the best NDCG@10 on validation users."""
+    from scoter.evaluation.evaluator import Evaluator
+    from scoter.evaluation.metrics import mean_metrics
+    from scoter.transfer.mixing import WEIGHTS, mix_scores
+
+    targets = split.targets("valid")
+    mixed = (mix_scores(listed, scores, share, depth) for share in WEIGHTS)
+    reached = [mean_metrics(Evaluator().evaluate(ranked, targets))["ndcg@10"] for ranked in mixed]
+    return WEIGHTS[int(np.argmax(reached))]
+
+
+def transition_scores(split: Split, item_count: int, histories: Histories, seed: int) -> csr_array:
+    """One row of scores per history: what other users take next after its last items."""
+    from scoter.reasoning.catalogue.statistics import FoldedStatistics
+
+    statistics = FoldedStatistics(split.train, item_count, seed)
+    rows = _recent(histories, item_count)
+    folds = statistics.user_folds[histories.users]
+    order, parts = [], []
+    for fold in np.unique(folds):
+        chosen = np.flatnonzero(folds == fold)
+        order.append(chosen)
+        parts.append(csr_array(rows[chosen] @ statistics.transitions[fold]))
+    return csr_array(csr_array(vstack(parts))[np.argsort(np.concatenate(order))])
+
+
+def _recent(histories: Histories, item_count: int) -> csr_array:
+    """The weights of each history's last items [histories, items]."""
+    lags = np.arange(WINDOW)
+    places = histories.offsets[1:, None] - 1 - lags
+    there = places >= histories.offsets[:-1, None]
+    row, lag = np.nonzero(there)
+    shape = (len(histories), item_count)
+    return csr_array((LAG_DECAY**lag, (row, histories.items[places[there]])), shape=shape)

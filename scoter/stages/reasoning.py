@@ -1,7 +1,9 @@
 """Stages from a split to a mined pattern and the chains written with it."""
 
 import json
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,27 +14,30 @@ from scoter.seeding import derive_seed
 from scoter.stages.context import Context, sentence_encoder
 from scoter.stages.data import open_data
 from scoter.stages.discovery import discover_pattern
+from scoter.storage import sentence_vectors
 from scoter.storage.arrays import load_arrays, save_arrays
 from scoter.storage.store import Artefact
 from scoter.types import ReasoningPattern, StepEmbeddings
 
+if TYPE_CHECKING:
+    from scoter.data.datasets import Dataset
+    from scoter.recommenders.chains import Chains
+
+VECTORS_FILE = "vectors.safetensors"
+
 
 def pattern_and_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]:
-    """A pattern and the chains with it: read from the folder that `chains.source` names, or made
-    here."""
-    if context.experiment.chains.source:
+    """A pattern and the chains with it: read from the folder `chains.source`, or made here."""
+    experiment = context.experiment
+    if experiment.chains.source:
         return stored_chains(context, data)
-    pattern = (
-        given_pattern(context, data)
-        if context.experiment.pattern
-        else discover_pattern(context, data)
-    )
+    make = given_pattern if experiment.pattern else discover_pattern
+    pattern = make(context, data)
     return pattern, write_chains(context, data, pattern)
 
 
 def given_pattern(context: Context, data: Artefact) -> Artefact:
-    """The experiment's own pattern, in the form of a mined one, without the steps that need columns
-    which the items lack."""
+    """The experiment's own pattern, without steps that need columns which the items lack."""
     from scoter.reasoning.catalogue.reasoner import lacking
 
     catalog = open_data(data)[1]
@@ -45,96 +50,85 @@ def given_pattern(context: Context, data: Artefact) -> Artefact:
 
 
 def write_chains(context: Context, data: Artefact, pattern: Artefact) -> Artefact:
-    """Chains of every training, validation and test prefix, written afresh with the pattern, and
-    their sentences' vectors."""
-    from scoter.storage import sentence_vectors as text
+    """Chains of every training, validation and test prefix, and their sentences' vectors."""
 
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(data)
-        _save(
-            context,
-            write_table(
-                split, catalog, open_pattern(pattern), derive_seed(context.data_seed, "folds")
-            ),
-            out,
-        )
+        seed = derive_seed(context.data_seed, "folds")
+        _save(context, write_table(split, catalog, open_pattern(pattern), seed), out)
 
-    return context.stage(
-        "chains", {}, [data, pattern, text.provenance_key(context.experiment.text)], build
-    )
+    encoder = sentence_vectors.provenance_key(context.experiment.text)
+    return context.stage("chains", {}, [data, pattern, encoder], build)
 
 
 def stored_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]:
-    """The pattern and the chains of a folder that `scoter reason` wrote; their key holds the
-    folder's content, not its name.
+    """The pattern and the chains of a folder of `scoter reason`; the key holds its content.
 
-    A relative `chains.source` is sought in the working folder, then in the store.
-
-    Raises:
-        ConfigError: the experiment names a pattern of its own besides.
-        DataError: there are no finished chains, or they were written from other data.
+    A relative `chains.source` is looked up in the working folder, then in the store.
     """
     from scoter.reasoning.writing.folder import ChainFolder
     from scoter.reasoning.writing.reader import folder_pattern, read_folder
-    from scoter.storage import sentence_vectors as text
 
     source = context.experiment.chains.source
     if context.experiment.pattern:
-        raise ConfigError(
-            f"chains.source = {source!r} brings its own pattern; leave the experiment's pattern "
-            f"empty"
-        )
+        remedy = "leave the experiment's pattern empty"
+        raise ConfigError(f"chains.source = {source!r} has a pattern; {remedy}")
     here = Path(source)
     folder = ChainFolder(here if here.is_absolute() or here.exists() else context.store.root / here)
-    content = folder.content_key()
-    pattern = _unmined(
-        context, "chains", folder_pattern(folder), "of stored chains, not mined here"
-    )
+    content, origin = folder.content_key(), "of stored chains, not mined here"
+    pattern = _unmined(context, "chains", folder_pattern(folder), origin)
 
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(data)
         _save(context, read_folder(folder, split, catalog), out)
 
-    return pattern, context.stage(
-        "chains", {"source": content}, [data, text.provenance_key(context.experiment.text)], build
-    )
+    encoder = sentence_vectors.provenance_key(context.experiment.text)
+    return pattern, context.stage("chains", {"source": content}, [data, encoder], build)
 
 
 def open_pattern(artefact: Artefact) -> ReasoningPattern:
-    from scoter.reasoning.discovery.mine import pattern_from_json
+    from scoter.reasoning.discovery.report import pattern_from_json
 
     return pattern_from_json(artefact.file("pattern.json").read_text())
 
 
-def open_steps(artefact: Artefact) -> StepEmbeddings:
-    encoder = json.loads(artefact.file("encoder.json").read_text())["encoder"]
-    return load_chains(artefact.folder()).embed(
-        load_arrays(artefact.file("vectors.safetensors"))["vectors"], encoder
-    )
+def open_table(chains: Artefact) -> ChainTable:
+    """The chains of the stage `chains` as text, read once in a process."""
+    return _read(chains.folder(), chains.key)
+
+
+@lru_cache(maxsize=2)
+def _read(folder: Path, key: str) -> ChainTable:
+    return load_chains(folder)
+
+
+def open_steps(chains: Artefact) -> StepEmbeddings:
+    """The same chains as embeddings of their steps."""
+    encoder = json.loads(chains.file("encoder.json").read_text())["encoder"]
+    return open_table(chains).embed(load_arrays(chains.file(VECTORS_FILE))["vectors"], encoder)
+
+
+def open_chains(context: Context, chains: Artefact, dataset: "Dataset") -> "Chains":
+    """The same chains, ready for requests; new sentences are not kept in the store."""
+    from scoter.recommenders.chains import Chains
+
+    vectors = load_arrays(chains.file(VECTORS_FILE))["vectors"]
+    encode = sentence_encoder(context, keep=False)
+    return Chains(open_table(chains), vectors, dataset, context.experiment.text, encode)
 
 
 def _unmined(context: Context, origin: str, pattern: ReasoningPattern, words: str) -> Artefact:
-    """A pattern that was not mined, in the form of a mined one."""
-
     def build(out: Path, scratch: Path) -> None:
-        steps = [{"role": step.role, "parameters": dict(step.parameters)} for step in pattern.steps]
-        (out / "pattern.json").write_text(
-            json.dumps({"pattern": {"steps": steps, "origin": words}})
-        )
+        about = {"steps": pattern.to_json(), "origin": words}
+        (out / "pattern.json").write_text(json.dumps({"pattern": about}))
 
-    return context.stage(
-        "discover",
-        {origin: [[step.role, dict(step.parameters)] for step in pattern.steps]},
-        [],
-        build,
-    )
+    recipe = {origin: [[step.role, dict(step.parameters)] for step in pattern.steps]}
+    return context.stage("discover", recipe, [], build)
 
 
 def _save(context: Context, table: ChainTable, out: Path) -> None:
-    """A table of chains with the vectors of its sentences."""
-    from scoter.storage import sentence_vectors as text
-
     save_chains(table, out)
     vectors = sentence_encoder(context)(table.sentences)
-    save_arrays(out / "vectors.safetensors", vectors=vectors.astype(np.float16))
-    (out / "encoder.json").write_text(json.dumps(text.provenance(context.experiment.text)))
+    save_arrays(out / VECTORS_FILE, vectors=vectors.astype(np.float16))
+    provenance = sentence_vectors.provenance(context.experiment.text)
+    (out / "encoder.json").write_text(json.dumps(provenance))

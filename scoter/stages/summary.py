@@ -2,113 +2,136 @@
 
 import json
 import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
 from scoter.config import FusionConfig, to_json
-from scoter.reasoning.chains.table import item_names, load_chains
+from scoter.reasoning.catalogue.facets import item_names
 from scoter.seeding import derive_seed
 from scoter.stages.context import PARTS, Context
 from scoter.stages.data import open_data
-from scoter.stages.networks import open_rankings
-from scoter.stages.reasoning import open_pattern, open_steps
+from scoter.stages.networks import Inputs, open_rankings
+from scoter.stages.reasoning import open_pattern, open_steps, open_table
 from scoter.storage.arrays import load_arrays, save_arrays
+from scoter.storage.run_files import RUN_FILE, Difference, MethodOutcome, outcome_of
 from scoter.storage.store import Artefact, Store, git_commit
-from scoter.types import Catalog, Rankings, ReasoningPattern, Split, UserMetrics
+from scoter.types import Catalog, Part, Rankings, ReasoningPattern, Split, UserMetrics
 
 COMPARED = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 EXAMPLE_USERS = 6
+NEWEST = 20  # newest items of a history that an example shows
 
 
-def summarise(
-    context: Context,
-    data: Artefact,
-    ids: Artefact | None,
-    pattern: Artefact | None,
-    steps: Artefact | None,
-    trained: dict[str, Artefact],
-    ranked: dict[str, Artefact],
-) -> Artefact:
-    """Everything that tables and the report need: `run.json`, `ranks/`, `attention/`,
-    `examples.json`."""
-    experiment = context.experiment
+@dataclass(frozen=True)
+class Made:
+    """What the stages made of one method."""
+
+    trained: Artefact
+    ranked: Artefact
+
+
+class ListedItem(TypedDict):
+    """An item of a list that an example shows; the last two in the explorer alone."""
+
+    title: str
+    score: float  # nats
+    truth: NotRequired[bool]  # whether it is the held-out item
+    contributions: NotRequired[list[float]]  # nats, of each step of the chain
+
+
+class Example(TypedDict):
+    """A test user: history, chain, what each method recommends, and the truth."""
+
+    user: str
+    history: list[str]  # titles, oldest first
+    steps: list[dict[str, object]]  # `role` and `sentences` of each step of the chain
+    truth: str
+    recommendations: dict[str, list[ListedItem]]  # by method, best first
+    read: NotRequired[dict[str, dict[str, object]]]  # by method, in the explorer alone
+
+
+def summarise(context: Context, inputs: Inputs, made: Mapping[str, Made]) -> Artefact:
+    """All that tables and reports need: `run.json`, `ranks/`, `attention/`, `examples.json`."""
+    config = json.loads(to_json(context.experiment))
 
     def build(out: Path, scratch: Path) -> None:
-        log, catalog, split = open_data(data)
-        rankings = {
-            name: {part: open_rankings(artefact, part) for part in PARTS}
-            for name, artefact in ranked.items()
-        }
+        _, catalog, split = open_data(inputs.data)
+        rankings: dict[str, dict[Part, Rankings]] = {}
+        for name, method in made.items():
+            rankings[name] = {part: open_rankings(method.ranked, part) for part in PARTS}
         metrics = {name: measure(rankings[name], split, out / "ranks", name) for name in rankings}
-        if pattern is not None:
-            for name, method in experiment.methods.items():
-                if method.fusion is not None:
-                    readings = load_arrays(ranked[name].file("readings-test.safetensors"))
-                    read = slot_pattern(method.fusion, open_pattern(pattern), steps)
-                    save_attention(out / "attention", name, method.fusion, read, readings)
+        _save_readings(context, inputs, made, out / "attention")
         tests = {name: parts["test"] for name, parts in rankings.items()}
         few = evenly(len(split.targets("test")), EXAMPLE_USERS)
-        (out / "examples.json").write_text(
-            json.dumps(examples(tests, split, catalog, steps, few), indent=1)
-        )
+        shown = examples(tests, split, catalog, inputs.steps, few)
+        (out / "examples.json").write_text(json.dumps(shown, indent=1))
+        reached = {name: parts["test"] for name, parts in metrics.items()}
         outcome = {
-            "experiment": experiment.name,
-            "dataset": experiment.data.name,
-            "seed": context.seed,
-            "commit": git_commit(),
-            "users": log.user_count,
-            "items": catalog.item_count,
-            "note": experiment.note,
-            "full_data": experiment.data.max_users == 0 and experiment.data.simulated is None,
+            **_described(context, inputs),
             "methods": {
-                name: describe_method(context, name, trained[name], metrics[name])
-                for name in metrics
+                name: _method(context, name, made[name].trained, metrics[name]) for name in metrics
             },
-            "differences": differences(
-                {name: parts["test"] for name, parts in metrics.items()}, context.seed
-            ),
-            "semantic_ids": None
-            if ids is None
-            else json.loads(ids.file("report.json").read_text()),
-            "pattern": None
-            if pattern is None
-            else json.loads(pattern.file("pattern.json").read_text()),
-            "reasoner": None if steps is None else chain_model(steps),
-            "chains_model": None if steps is None else load_chains(steps.folder()).model,
+            "differences": differences(reached, context.seed),
+            **_origins(inputs),
             "versions": versions(),
-            "config": json.loads(to_json(experiment)),
-            "artefacts": {
-                "prepare": data.key,
-                **({"semantic-ids": ids.key} if ids is not None else {}),
-                "train": {name: artefact.key for name, artefact in trained.items()},
-                **({"discover": pattern.key} if pattern is not None else {}),
-                **({"chains": steps.key} if steps is not None else {}),
-            },
+            "config": config,
+            "artefacts": _keys(inputs, made),
         }
-        (out / "run.json").write_text(json.dumps(outcome, indent=1))
+        (out / RUN_FILE).write_text(json.dumps(outcome, indent=1))
 
-    inputs: list[Artefact | str] = [
-        data,
-        *([ids] if ids is not None else []),
-        *trained.values(),
-        *ranked.values(),
-    ]
-    inputs += [artefact for artefact in (pattern, steps) if artefact is not None]
-    return context.stage(
-        "run", {"experiment": json.loads(to_json(experiment)), "seed": context.seed}, inputs, build
-    )
+    trained = [method.trained for method in made.values()]
+    ranked = [method.ranked for method in made.values()]
+    needed = [inputs.data, inputs.ids, *trained, *ranked, inputs.pattern, inputs.steps]
+    given = [artefact for artefact in needed if artefact is not None]
+    return context.stage("run", {"experiment": config, "seed": context.seed}, given, build)
+
+
+def _described(context: Context, inputs: Inputs) -> dict[str, object]:
+    experiment, (log, catalog, _) = context.experiment, open_data(inputs.data)
+    return {
+        "experiment": experiment.name,
+        "dataset": experiment.data.name,
+        "seed": context.seed,
+        "commit": git_commit(),
+        "users": log.user_count,
+        "items": catalog.item_count,
+        "note": experiment.note,
+        "full_data": experiment.data.max_users == 0 and experiment.data.simulated is None,
+    }
+
+
+def _origins(inputs: Inputs) -> dict[str, object]:
+    """How semantic IDs, pattern and chains came about; None for what the run did without."""
+    ids, pattern, steps = inputs.ids, inputs.pattern, inputs.steps
+    report = None if ids is None else json.loads(ids.file("report.json").read_text())
+    mined = None if pattern is None else json.loads(pattern.file("pattern.json").read_text())
+    writer = reasoner = None
+    if steps is not None:
+        writer = open_table(steps).model
+        encoder = json.loads(steps.file("encoder.json").read_text())["encoder"]
+        reasoner = f"{writer}, embedded by {encoder}"
+    chains = {"reasoner": reasoner, "chains_model": writer}
+    return {"semantic_ids": report, "pattern": mined, **chains}
+
+
+def _keys(inputs: Inputs, made: Mapping[str, Made]) -> dict[str, str | dict[str, str]]:
+    shared = {"discover": inputs.pattern, "chains": inputs.steps}
+    return {
+        "prepare": inputs.data.key,
+        **({} if inputs.ids is None else {"semantic-ids": inputs.ids.key}),
+        "train": {name: method.trained.key for name, method in made.items()},
+        **{stage: artefact.key for stage, artefact in shared.items() if artefact is not None},
+    }
 
 
 def measured_rankings(store: Store, run: Artefact) -> dict[str, Artefact]:
-    """The rankings of each method that a run was made from, wherever they were computed.
-
-    Raises:
-        StoreError: one is no longer in the store.
-    """
-    outcome = json.loads(run.file("run.json").read_text())
+    """The rankings of each method that a run was made from, wherever they were computed."""
+    outcome = outcome_of(run)
     names = list(outcome["methods"])
     before = 1 + ("semantic-ids" in outcome["artefacts"]) + len(names)  # data, IDs, weights
     keys = run.manifest()["inputs"][before:]
@@ -116,91 +139,80 @@ def measured_rankings(store: Store, run: Artefact) -> dict[str, Artefact]:
 
 
 def measure(
-    rankings: dict[str, Rankings], split: Split, folder: Path, name: str
-) -> dict[str, UserMetrics]:
+    rankings: Mapping[Part, Rankings], split: Split, folder: Path, name: str
+) -> dict[Part, UserMetrics]:
     """Each user's rank in both parts, also written to `folder`."""
     from scoter.evaluation.evaluator import Evaluator, save_user_metrics
 
     folder.mkdir(exist_ok=True)
-    metrics = {part: Evaluator().evaluate(rankings[part], split.targets(part)) for part in PARTS}
+    metrics: dict[Part, UserMetrics] = {}
     for part in PARTS:
+        metrics[part] = Evaluator().evaluate(rankings[part], split.targets(part))
         save_user_metrics(metrics[part], folder / f"{name}-{part}.parquet")
     return metrics
 
 
-def describe_method(
-    context: Context, name: str, trained: Artefact, metrics: dict[str, UserMetrics]
-) -> dict[str, Any]:
+def _method(
+    context: Context, name: str, trained: Artefact, metrics: Mapping[Part, UserMetrics]
+) -> MethodOutcome:
     from scoter.evaluation.metrics import mean_metrics
 
-    return {
-        **json.loads(trained.file("training.json").read_text()),
-        "metrics": {part: mean_metrics(metrics[part]) for part in PARTS},
-        "config": json.loads(to_json(context.experiment.methods[name])),
-        "train": trained.key,
-        "trained_at": trained.manifest()["commit"],
-    }
+    outcome: MethodOutcome = json.loads(trained.file("training.json").read_text())
+    outcome["metrics"] = {part: mean_metrics(metrics[part]) for part in PARTS}
+    outcome["config"] = json.loads(to_json(context.experiment.methods[name]))
+    outcome["train"], outcome["trained_at"] = trained.key, trained.manifest()["commit"]
+    return outcome
 
 
-def differences(metrics: dict[str, UserMetrics], seed: int) -> list[dict[str, Any]]:
-    """Paired bootstrap intervals of every later method minus every earlier one, in the experiment's
-    order."""
+def differences(metrics: Mapping[str, UserMetrics], seed: int) -> list[Difference]:
+    """Paired bootstrap intervals of every later method minus every earlier one."""
     from scoter.evaluation.metrics import per_user
     from scoter.evaluation.significance import paired_bootstrap
 
-    names, rows = list(metrics), []
+    names = list(metrics)
+    pairs = [(better, worse) for index, better in enumerate(names) for worse in names[:index]]
+    rows: list[Difference] = []
     for metric in COMPARED:
         values = {name: per_user(metrics[name], metric) for name in names}
-        for index, better in enumerate(names):
-            for worse in names[:index]:
-                found = paired_bootstrap(
-                    values[better],
-                    values[worse],
-                    seed=derive_seed(seed, "bootstrap", better, worse, metric),
-                )
-                low, mean, high = float(found.low), float(found.mean), float(found.high)
-                rows.append(
-                    {
-                        "better": better,
-                        "worse": worse,
-                        "metric": metric,
-                        "mean": mean,
-                        "low": low,
-                        "high": high,
-                    }
-                )
+        for better, worse in pairs:
+            drawn = derive_seed(seed, "bootstrap", better, worse, metric)
+            gap = paired_bootstrap(values[better], values[worse], seed=drawn)
+            mean, low, high = float(gap.mean), float(gap.low), float(gap.high)
+            pair = {"better": better, "worse": worse, "metric": metric}
+            rows.append(Difference(**pair, mean=mean, low=low, high=high))
     return rows
 
 
-def save_attention(
-    folder: Path,
-    name: str,
-    fusion: FusionConfig,
-    pattern: ReasoningPattern,
-    readings: dict[str, np.ndarray],
+def _save_readings(
+    context: Context, inputs: Inputs, made: Mapping[str, Made], folder: Path
 ) -> None:
-    """Mean gate and mean attention per slot, with the slots' names; and both for every test
-    user."""
     from scoter.transfer.build import slot_labels
 
+    for name, method in context.experiment.methods.items():
+        if method.mixed_scores:
+            _save_attention(folder, name, ["transition scores"], made[name].ranked)
+        elif method.fusion is not None and inputs.pattern is not None:
+            read = _slot_pattern(method.fusion, open_pattern(inputs.pattern), inputs.steps)
+            _save_attention(folder, name, slot_labels(method.fusion, read), made[name].ranked)
+
+
+def _save_attention(folder: Path, name: str, slots: Sequence[str], ranked: Artefact) -> None:
     folder.mkdir(exist_ok=True)
-    roles = slot_labels(fusion, pattern)
+    readings = load_arrays(ranked.file("readings-test.safetensors"))
     means = {
+        "roles": [*slots, "nothing"],
         "gate_mean": [float(readings["gate"].mean())],
         "attention_mean": readings["attention"].mean(0).tolist(),
     }
-    (folder / f"{name}.json").write_text(
-        json.dumps({"roles": [*roles, "nothing"], **means}, indent=1)
-    )
+    (folder / f"{name}.json").write_text(json.dumps(means, indent=1))
     halved = {key: array.astype(np.float16) for key, array in readings.items()}
     save_arrays(folder / f"{name}.safetensors", **halved)
 
 
-def slot_pattern(
+def _slot_pattern(
     fusion: FusionConfig, pattern: ReasoningPattern, steps: Artefact | None
 ) -> ReasoningPattern:
-    """The steps as the fusion sees them: those of the pattern, or one for each place in a step's
-    list of sentences."""
+    """The steps as the fusion sees them: the pattern's, or one for each sentence of a step."""
     from scoter.transfer.grounded import one_step_per_sentence
 
     if fusion.slots == "step" or steps is None:
@@ -218,56 +230,42 @@ def evenly(total: int, count: int) -> list[int]:
 
 
 def examples(
-    rankings: dict[str, Rankings],
+    rankings: Mapping[str, Rankings],
     split: Split,
     catalog: Catalog,
     steps: Artefact | None,
-    rows: list[int],
-) -> list[dict[str, Any]]:
+    rows: Sequence[int],
+) -> list[Example]:
     """Some test users: history, chain, what each method recommends, and the truth."""
     names, histories, targets = item_names(catalog), split.histories("test"), split.targets("test")
-    table = None if steps is None else load_chains(steps.folder())
-    found = []
+    table, shown = None if steps is None else open_table(steps), []
     for row in rows:
-        sequence = histories.sequence(row)
-        chain = None if table is None else table.chain(int(targets.users[row]), len(sequence))
-        found.append(
-            {
-                "user": split.train.user_keys[targets.users[row]],
-                "history": [names[item] for item in sequence[-20:]],
-                "steps": []
-                if chain is None
-                else [
-                    {"role": step.label(), "sentences": list(sentences)}
-                    for step, sentences in zip(chain.pattern.steps, chain.steps, strict=True)
-                ],
-                "truth": names[targets.items[row]],
-                "recommendations": {
-                    name: _top(ranked, row, names) for name, ranked in rankings.items()
-                },
-            }
-        )
-    return found
+        sequence, said = histories.sequence(row), []
+        if table is not None:
+            chain = table.chain(int(targets.users[row]), len(sequence))
+            said = [
+                {"role": step.label(), "sentences": list(sentences)}
+                for step, sentences in zip(chain.pattern.steps, chain.steps, strict=True)
+            ]
+        example: Example = {
+            "user": split.train.user_keys[targets.users[row]],
+            "history": [names[item] for item in sequence[-NEWEST:]],
+            "steps": said,
+            "truth": names[targets.items[row]],
+            "recommendations": {name: _top(best, row, names) for name, best in rankings.items()},
+        }
+        shown.append(example)
+    return shown
 
 
-def chain_model(steps: Artefact) -> str:
-    """Who wrote the chains, and which encoder embedded them."""
-    encoder = json.loads(steps.file("encoder.json").read_text())["encoder"]
-    return f"{load_chains(steps.folder()).model}, embedded by {encoder}"
+def _top(rankings: Rankings, row: int, names: list[str]) -> list[ListedItem]:
+    items, scores = (part[row][:10].tolist() for part in (rankings.items, rankings.scores))
+    listed = zip(items, scores, strict=True)
+    return [{"title": names[item], "score": score} for item, score in listed if item >= 0]
 
 
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on, and the processor."""
     names = ("scoter", "torch", "numpy", "scikit-learn", "sentence-transformers")
-    return {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        **{name: version(name) for name in names},
-    }
-
-
-def _top(rankings: Rankings, row: int, names: list[str], count: int = 10) -> list[dict[str, Any]]:
-    pairs = zip(
-        rankings.items[row][:count].tolist(), rankings.scores[row][:count].tolist(), strict=True
-    )
-    return [{"title": names[item], "score": score} for item, score in pairs if item >= 0]
+    libraries = {name: version(name) for name in names}
+    return {"python": platform.python_version(), "machine": platform.machine(), **libraries}

@@ -1,7 +1,6 @@
-"""A recommender on its way: trained for some epochs with a pattern's chains, asked, and trained on
-from where it stands."""
+"""A recommender that trains for some epochs with a pattern's chains, is measured, and goes on."""
 
-import time
+from functools import partial
 
 import numpy as np
 from jaxtyping import Int
@@ -13,15 +12,11 @@ from scoter.types import Catalog, Histories, InteractionLog, SemanticIds, Split,
 
 
 class TransferProbe:
-    """The method's recommender and fusion for one pattern's chains; `planned_epochs` shape the
+    """The method's recommender and fusion for one pattern's chains.
+
+    Training uses neither validation nor test interactions, and the last epoch counts.
+    `target_steps` counts each target as often as it was trained on; `planned_epochs` shape the
     schedule of the learning rate.
-
-    `target_steps` counts the targets that were trained on, each as often as it was, and
-    `cpu_seconds` what that took. Neither validation nor test events are looked at in training, and
-    no epoch is chosen by them: the last one counts.
-
-    Raises:
-        ConfigError: the method reads no chain.
     """
 
     def __init__(
@@ -38,12 +33,11 @@ class TransferProbe:
         from scoter.models.training.loop import Descent
         from scoter.recommenders.network import build_model
 
-        if method.fusion is None or method.fusion.chains != "own" or method.fusion.kind == "scores":
-            raise ConfigError(
-                f"a transfer is probed with a method that reads its user's own chain; "
-                f"{method.fusion} does not"
-            )
-        if method.fusion.grounded or method.fusion.slots != "step":
+        fusion = method.fusion
+        if fusion is None or fusion.source != "own":
+            wanted = "a transfer is probed with a method that reads its user's own chain"
+            raise ConfigError(f"{wanted}; {fusion} does not")
+        if fusion.grounded or fusion.slots != "step":
             raise ConfigError(
                 "a transfer is probed with one embedding a step, without codes; set "
                 "fusion.grounded=false and fusion.slots=step"
@@ -51,10 +45,9 @@ class TransferProbe:
         self.method, self.seed, self.planned_epochs = method, seed, planned_epochs
         self.reader = StepReader(table)
         self.model = build_model(method, split, catalog, ids, table, seed)
-        self.descent = Descent(
-            self.model, method.training, total_steps=0
-        )  # how many, the first epoch knows
-        self.epochs, self.target_steps, self.cpu_seconds = 0, 0, 0.0
+        # The first epoch says how many steps there are.
+        self.descent = Descent(self.model, method.training, total_steps=0)
+        self.epochs, self.target_steps = 0, 0
 
     def train(self, log: InteractionLog, epochs: int) -> None:
         """`epochs` more epochs on all targets of `log`."""
@@ -63,24 +56,20 @@ class TransferProbe:
         from scoter.models.training.batches import cut_windows, training_batches
         from scoter.recommenders.fitting import total_loss
 
-        config, model, began = self.method.training, self.model, time.process_time()
+        config, model = self.method.training, self.model
         windows = cut_windows(log, model.config.max_items)
+        smoothing = config.label_smoothing
+        loss = partial(total_loss, model, steps=self.reader, label_smoothing=smoothing)
         model.train()
         for epoch in range(self.epochs, self.epochs + epochs):
             torch.manual_seed(derive_seed(self.seed, "dropout", epoch))
-            batches = training_batches(
-                log, windows, config.batch_targets, derive_seed(self.seed, "batches", epoch)
-            )
+            seed = derive_seed(self.seed, "batches", epoch)
+            batches = training_batches(log, windows, config.batch_targets, seed)
             self.descent.total_steps = self.planned_epochs * len(batches)
             for number, batch in enumerate(batches, start=epoch * len(batches)):
-                self.descent.step(
-                    number,
-                    lambda batch: total_loss(model, batch, self.reader, config.label_smoothing),
-                    batch,
-                )
+                self.descent.step(number, loss, batch)
                 self.target_steps += batch.target_count
         self.epochs += epochs
-        self.cpu_seconds += time.process_time() - began
 
     def ranks(
         self, histories: Histories, targets: Int[np.ndarray, " rows"], depth: int
@@ -93,21 +82,12 @@ class TransferProbe:
 def without_last(
     log: InteractionLog, users: Int[np.ndarray, " users"]
 ) -> tuple[InteractionLog, Histories]:
-    """The log without the last item of each of `users`, and what stands before that item.
-
-    Example:
-        >>> log = InteractionLog(np.array([7, 8, 9, 5]), np.array([0, 3, 4]), ("ann", "bob"))
-        >>> shorter, before = without_last(log, np.array([0]))
-        >>> shorter.items.tolist(), shorter.offsets.tolist(), before.items.tolist()
-        ([7, 8, 5], [0, 2, 3], [7, 8])
-    """
+    """The log without the last item of each of `users`, and the items before it."""
     keep = np.ones(len(log.items), bool)
     keep[log.offsets[1:][users] - 1] = False
     lengths = log.lengths - np.isin(np.arange(log.user_count), users)
     times = None if log.times is None else log.times[keep]
-    shorter = InteractionLog(
-        log.items[keep], np.concatenate([[0], np.cumsum(lengths)]), log.user_keys, times
-    )
-    return shorter, Histories(np.arange(log.user_count), shorter.items, shorter.offsets).select(
-        users
-    )
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    shorter = InteractionLog(log.items[keep], offsets, log.user_keys, times)
+    everyone = Histories(np.arange(log.user_count), shorter.items, shorter.offsets)
+    return shorter, everyone.select(users)

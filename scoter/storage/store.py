@@ -1,10 +1,8 @@
-"""Content-addressed artefacts: a stage is a function from files to files, and its key names all
-that made it.
+"""Content-addressed artefacts: folders of files whose key names all that made them.
 
-An artefact is a folder with a manifest. It is built in a temporary folder; every file is hashed
-into the manifest; the manifest is written last; one atomic rename publishes the folder. So whatever
-is interrupted leaves nothing that looks finished. Whoever reads a file of an artefact has it hashed
-first, once in a process: a byte that changed on the disk is an error, never a wrong number.
+An artefact is built in a temporary folder, every file is hashed into its manifest, the manifest is
+written last, and one atomic rename publishes the folder: an interruption leaves nothing that looks
+finished. A file is hashed before it is read, once in a process, so that a changed byte is an error.
 """
 
 import hashlib
@@ -14,113 +12,118 @@ import re
 import shutil
 import subprocess
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, NotRequired, TypeAlias, TypedDict, cast
 
 from scoter.config import to_json
 from scoter.errors import StoreError
 from scoter.storage.untrusted import parse_json
+from scoter.types import Json
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 MANIFEST = "manifest.json"
 _OUTPUTS = (":(top,exclude)benchmarks/results",)
 _NO_STAGES = ("partial", "sentences", "replies", "reason")
+Config: TypeAlias = "DataclassInstance | Mapping[str, object]"
+Build = Callable[[Path, Path], None]  # writes files into `out`; `scratch` survives a kill
+
+
+class Recipe(TypedDict):
+    """What an artefact is made from; its hash is the key."""
+
+    stage: str
+    version: int
+    config: Json
+    inputs: list[str]  # keys of artefacts, fingerprints of other files
+
+
+class Manifest(Recipe):
+    """The recipe, and what was made from it."""
+
+    key: str
+    files: dict[str, str]  # sha256 by name
+    commit: str
+    created: str  # in UTC, ISO 8601
+    digest: NotRequired[str]  # of all else
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """A finished, immutable folder. `reused` says whether this process found it rather than made
-    it."""
+    """A finished, immutable folder."""
 
     path: Path
     stage: str
     key: str
-    reused: bool = False
+    reused: bool = False  # whether this process found it rather than made it
 
     def file(self, name: str) -> Path:
-        """The path of one of its files, whose bytes are those that were written.
-
-        Raises:
-            StoreError: the manifest lacks that name, or the file is missing or was altered.
-        """
+        """The path of one of its files; a missing, unlisted or altered one is a `StoreError`."""
         path, wanted = self.path / name, self.manifest()["files"].get(name)
         if wanted is None or not path.is_file():
-            raise StoreError(
-                f"artefact {self.stage}/{self.key[:16]} has no file {name!r} ({path}); run "
-                f"`scoter verify`"
-            )
+            where = f"artefact {self.stage}/{self.key[:16]}"
+            raise StoreError(f"{where} has no file {name!r} ({path}); run `scoter verify`")
         if _known_hash(path) != wanted:
-            raise StoreError(
-                f"{path} was altered since it was written; delete the folder {self.path} and run "
-                f"again"
-            )
+            remedy = f"delete the folder {self.path} and run again"
+            raise StoreError(f"{path} was altered since it was written; {remedy}")
         return path
 
     def folder(self) -> Path:
-        """Its folder, after every file in it was held against the manifest as `file` does."""
+        """Its folder, once every file in it was checked as `file` does."""
         for name in self.manifest()["files"]:
             self.file(name)
         return self.path
 
-    def manifest(self) -> dict[str, Any]:
-        """What made it, and the sha256 of each file.
-
-        Raises:
-            StoreError: the manifest cannot be read, or was altered.
-        """
+    def manifest(self) -> Manifest:
+        """What made it, and the sha256 of each file; a damaged manifest is a `StoreError`."""
+        needed = Manifest.__required_keys__ - {"commit", "created"}
         try:
-            found = parse_json((self.path / MANIFEST).read_bytes())
-            if {"stage", "version", "config", "inputs", "key", "files"} - set(
-                found
-            ) or not isinstance(found["files"], dict):
+            manifest = parse_json((self.path / MANIFEST).read_bytes())
+            if needed - set(manifest) or not isinstance(manifest["files"], dict):
                 raise ValueError("it is no manifest")
-            recipe = {name: found[name] for name in ("stage", "version", "config", "inputs")}
-            if _hash_json(recipe) != found["key"]:
+            recipe = {name: manifest[name] for name in Recipe.__annotations__}
+            if _hash_json(recipe) != manifest["key"]:
                 raise ValueError("its recipe is not that of its key")
-            if found.get("digest") not in (None, _digest(found)):
+            if manifest.get("digest") not in (None, _digest(manifest)):
                 raise ValueError("it was altered since it was written")
         except (OSError, ValueError, TypeError) as error:
-            raise StoreError(
-                f"the manifest of {self.path} cannot be read ({error}); delete that folder and "
-                f"run again"
-            ) from None
-        return found
+            reason = f"the manifest of {self.path} cannot be read ({error})"
+            raise StoreError(f"{reason}; delete that folder and run again") from None
+        return cast(Manifest, manifest)
+
+
+Inputs = Sequence[Artefact | str]
 
 
 class Store:
     """A folder of artefacts, by default `$SCOTER_STORE` or `artifacts/` here.
 
-    Example:
-        >>> import tempfile
-        >>> store = Store(Path(tempfile.mkdtemp()))
-        >>> make = lambda out, scratch: (out / "a.txt").write_text("hello") and None
-        >>> store.stage("demo", 1, {"x": 1}, [], make).reused
-        False
-        >>> store.stage("demo", 1, {"x": 1}, [], make).reused
-        True
+    >>> import tempfile
+    >>> store = Store(Path(tempfile.mkdtemp()))
+    >>> make = lambda out, scratch: (out / "a.txt").write_text("hello") and None
+    >>> store.stage("demo", 1, {"x": 1}, [], make).reused
+    False
+    >>> store.stage("demo", 1, {"x": 1}, [], make).reused
+    True
     """
 
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root or os.environ.get("SCOTER_STORE") or "artifacts")
 
     def stage(
-        self,
-        stage: str,
-        version: int,
-        config: Any,
-        inputs: Sequence[Artefact | str],
-        build: Callable[[Path, Path], None],
+        self, stage: str, version: int, config: Config, inputs: Inputs, build: Build
     ) -> Artefact:
         """The artefact of this stage, built now if it is not there.
 
-        `build(out, scratch)` writes the files into `out`. `scratch` survives a kill, for
-        checkpoints; it is deleted once the artefact is published. `inputs` are artefacts, or
-        fingerprints of outside files.
+        `inputs` are artefacts, or fingerprints of other files. `scratch` keeps checkpoints across
+        kills and is deleted once the artefact is published.
         """
         recipe, key = _identity(stage, version, config, inputs)
         final = self.root / stage / key[:16]
@@ -132,34 +135,25 @@ class Store:
         with _store_errors(self.root), self._lock(stage, key):
             if (final / MANIFEST).exists():
                 return Artefact(final, stage, key, reused=True)
-            for left in scratch.parent.glob(
-                f"{scratch.name}-*"
-            ):  # by a kill: nobody else is at this key
+            for left in scratch.parent.glob(f"{scratch.name}-*"):  # by a kill, under our lock
                 shutil.rmtree(left, ignore_errors=True)
             out = scratch.with_name(f"{scratch.name}-{uuid.uuid4().hex[:8]}")
             scratch.mkdir(parents=True, exist_ok=True)
             out.mkdir()
             try:
                 build(out, scratch)
-                _publish(out, final, {**recipe, "key": key})
+                _publish(out, final, recipe, key)
             finally:
                 shutil.rmtree(out, ignore_errors=True)
             shutil.rmtree(scratch, ignore_errors=True)
         return Artefact(final, stage, key)
 
     def take_part(
-        self,
-        stage: str,
-        version: int,
-        config: Any,
-        inputs: Sequence[Artefact | str],
-        build: Callable[[Path, Path], None],
+        self, stage: str, version: int, config: Config, inputs: Inputs, build: Build
     ) -> Artefact:
-        """The artefact of a stage that several processes build together, for all of them but the
-        one that calls `stage`.
+        """The artefact of a stage that this process builds together with the one calling `stage`.
 
-        This process builds along in the same `scratch`; what it writes into `out` is thrown away,
-        and the other's is waited for.
+        It shares `scratch`; what it writes into `out` is deleted, and the other's is waited for.
         """
         _, key = _identity(stage, version, config, inputs)
         if not (self.root / stage / key[:16] / MANIFEST).exists():
@@ -173,64 +167,48 @@ class Store:
         """The finished artefact of that key; an absent one is a `StoreError`."""
         path = self.root / stage / key[:16]
         if not (path / MANIFEST).exists():
-            raise StoreError(
-                f"{self.root} has no finished {stage} artefact {key[:16]}; run the experiment "
-                f"again to make it"
-            )
+            missing = f"{self.root} has no finished {stage} artefact {key[:16]}"
+            raise StoreError(f"{missing}; run the experiment again to make it")
         return Artefact(path, stage, key, reused=True)
 
     def artefacts(self, stage: str | None = None) -> Iterator[Artefact]:
         """Every finished artefact, oldest first."""
         for folder in self._folders(stage):
             artefact = Artefact(folder, folder.parent.name, "", reused=True)
-            yield Artefact(folder, folder.parent.name, artefact.manifest()["key"], reused=True)
+            yield replace(artefact, key=artefact.manifest()["key"])
 
     def verify(self, artefact: Artefact) -> list[str]:
-        """What is wrong with an artefact: one line per missing, altered or foreign file, its
-        manifest among them."""
+        """One line for each file of an artefact that is missing, altered or not in the manifest."""
+        path = artefact.path
         try:
             manifest = artefact.manifest()
         except StoreError as error:
-            return [f"{artefact.path / MANIFEST}: {error}"]
-        if manifest["key"][:16] != artefact.path.name:
-            return [f"{artefact.path / MANIFEST}: it is that of another artefact"]
-        wanted = manifest["files"]
-        present = {
-            str(path.relative_to(artefact.path))
-            for path in artefact.path.rglob("*")
-            if path.is_file()
-        } - {MANIFEST}
-        problems = [f"{artefact.path / name}: missing" for name in sorted(set(wanted) - present)]
-        problems += [
-            f"{artefact.path / name}: not in the manifest" for name in sorted(present - set(wanted))
-        ]
+            return [f"{path / MANIFEST}: {error}"]
+        if manifest["key"][:16] != path.name:
+            return [f"{path / MANIFEST}: it is that of another artefact"]
+        wanted, present = manifest["files"], _files(path) - {MANIFEST}
+        problems = [f"{path / name}: missing" for name in sorted(set(wanted) - present)]
+        extra = sorted(present - set(wanted))
+        problems += [f"{path / name}: not in the manifest" for name in extra]
         for name in sorted(present & set(wanted)):
-            problems += _altered(artefact.path / name, wanted[name])
+            problems += _altered(path / name, wanted[name])
         return problems
 
     def verify_all(self) -> tuple[int, list[str]]:
-        """How many artefacts there are, and what is wrong with any of them, those without a
-        manifest among them."""
-        folders = self._folders()
-        problems = [
-            line
-            for folder in folders
-            for line in self.verify(Artefact(folder, folder.parent.name, ""))
-        ]
-        unfinished = [
-            path
-            for path in sorted(self.root.glob("*/*"))
-            if path not in folders and _looks_like_a_key(path)
-        ]
-        return len(folders), problems + [f"{path / MANIFEST}: missing" for path in unfinished]
+        """How many artefacts there are, and the problems of all, also those without a manifest."""
+        from tqdm import tqdm
+
+        folders, problems = self._folders(), []
+        for folder in tqdm(folders, "checking artefacts", leave=False, disable=None):
+            problems += self.verify(Artefact(folder, folder.parent.name, ""))
+        left = set(self.root.glob("*/*")) - set(folders)
+        bare = [path for path in sorted(left) if _looks_like_a_key(path)]
+        return len(folders), problems + [f"{path / MANIFEST}: missing" for path in bare]
 
     def _folders(self, stage: str | None = None) -> list[Path]:
-        found = [
-            path.parent
-            for path in self.root.glob(f"{stage or '*'}/*/{MANIFEST}")
-            if path.parts[-3] != "partial"
-        ]
-        return sorted(found, key=lambda path: (path / MANIFEST).stat().st_mtime)
+        manifests = self.root.glob(f"{stage or '*'}/*/{MANIFEST}")
+        folders = [path.parent for path in manifests if path.parts[-3] != "partial"]
+        return sorted(folders, key=lambda path: (path / MANIFEST).stat().st_mtime)
 
     @contextmanager
     def _lock(self, stage: str, key: str) -> Iterator[None]:
@@ -250,20 +228,9 @@ def hash_file(path: Path) -> str:
 
 @contextmanager
 def as_new_file(path: Path) -> Iterator[None]:
-    """What safetensors writes to `path` has the mode of any new file; a full disk is an `OSError`.
+    """A block in which safetensors writes `path`: with the mode that the umask gives a new file.
 
-    safetensors writes through a temporary file of mode 0600, which nobody else could read, whatever
-    the umask says.
-
-    Example:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> (folder / "plain").touch()
-        >>> with as_new_file(folder / "a"):
-        ...     (folder / "private").touch(0o600)
-        ...     _ = (folder / "private").replace(folder / "a")
-        >>> (folder / "a").stat().st_mode == (folder / "plain").stat().st_mode
-        True
+    safetensors itself makes files of mode 0600. A full disk is an `OSError`.
     """
     from safetensors import SafetensorError
 
@@ -279,16 +246,14 @@ def as_new_file(path: Path) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def git_commit() -> str:
-    """The commit of the working folder, with `+dirty` where tracked files differ from it; `unknown`
-    without git.
+    """The commit here, with `+dirty` where tracked files differ from it; `unknown` without git.
 
-    Collected results are left out: they are what runs make, and no run reads them.
+    Collected results do not count: runs make them, and no run reads them.
     """
 
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
 
     try:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", *_OUTPUTS)
@@ -297,28 +262,17 @@ def git_commit() -> str:
         return "unknown"
 
 
-def _identity(
-    stage: str, version: int, config: Any, inputs: Sequence[Artefact | str]
-) -> tuple[dict[str, Any], str]:
-    """What an artefact is made of, and its key."""
+def _identity(stage: str, version: int, config: Config, inputs: Inputs) -> tuple[Recipe, str]:
     names = [part if isinstance(part, str) else part.key for part in inputs]
-    recipe = {
-        "stage": stage,
-        "version": version,
-        "config": json.loads(to_json(config)),
-        "inputs": names,
-    }
+    plain = json.loads(to_json(config))
+    recipe: Recipe = {"stage": stage, "version": version, "config": plain, "inputs": names}
     return recipe, _hash_json(recipe)
 
 
-def _publish(out: Path, final: Path, recipe: dict[str, Any]) -> None:
-    files = {
-        str(path.relative_to(out)): hash_file(path)
-        for path in sorted(out.rglob("*"))
-        if path.is_file()
-    }
+def _publish(out: Path, final: Path, recipe: Recipe, key: str) -> None:
+    files = {name: hash_file(out / name) for name in sorted(_files(out))}
     made = {"commit": git_commit(), "created": datetime.now(UTC).isoformat(timespec="seconds")}
-    manifest = {**recipe, **made, "files": files}
+    manifest = {**recipe, "key": key, **made, "files": files}
     text = json.dumps({**manifest, "digest": _digest(manifest)}, indent=1, sort_keys=True)
     with (out / MANIFEST).open("w") as file:
         file.write(text)
@@ -330,25 +284,26 @@ def _publish(out: Path, final: Path, recipe: dict[str, Any]) -> None:
     out.rename(final)
 
 
-def _digest(manifest: dict[str, Any]) -> str:
-    """The hash of all that a manifest says."""
+def _files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def _digest(manifest: Mapping[str, object]) -> str:
     return _hash_json({name: value for name, value in manifest.items() if name != "digest"})
 
 
-def _hash_json(value: Any) -> str:
+def _hash_json(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _known_hash(path: Path) -> str:
-    """`hash_file`, computed once for a file that did not change; what cannot be read is a
-    `StoreError`."""
+    """`hash_file`, computed once for a file that did not change."""
     try:
         state = path.stat()
         return _hash_of_state(path, state.st_mtime_ns, state.st_size, state.st_ino)
     except OSError as error:
-        raise StoreError(
-            f"{path} cannot be read ({error.strerror or error}); check the permissions of the store"
-        ) from None
+        reason = f"{path} cannot be read ({error.strerror or error})"
+        raise StoreError(f"{reason}; check the permissions of the store") from None
 
 
 @lru_cache(maxsize=4096)
@@ -364,11 +319,8 @@ def _altered(path: Path, wanted: str) -> list[str]:
 
 
 def _looks_like_a_key(path: Path) -> bool:
-    return (
-        path.is_dir()
-        and re.fullmatch(r"[0-9a-f]{16}", path.name) is not None
-        and path.parent.name not in _NO_STAGES
-    )
+    named = re.fullmatch(r"[0-9a-f]{16}", path.name) is not None
+    return named and path.is_dir() and path.parent.name not in _NO_STAGES
 
 
 @contextmanager
@@ -378,8 +330,6 @@ def _store_errors(root: Path) -> Iterator[None]:
     except OSError as error:
         if error.filename is not None and not str(error.filename).startswith(str(root)):
             raise
-        raise StoreError(
-            f"the store {root} could not be written ({error.strerror or error}); nothing "
-            f"finished was lost. "
-            f"Free space or permissions there, or point SCOTER_STORE elsewhere, and run again"
-        ) from error
+        reason = f"the store {root} could not be written ({error.strerror or error})"
+        remedy = "Free space or permissions there, or point SCOTER_STORE elsewhere, and run again"
+        raise StoreError(f"{reason}; nothing finished was lost. {remedy}") from error

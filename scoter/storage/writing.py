@@ -1,10 +1,4 @@
-"""Writing for a user: a file appears whole or not at all, and a place that cannot be written is
-named with a remedy.
-
-A full disk, a read-only folder or a quota is no defect of the program, so whoever writes where a
-user asked for it does so inside `writing` or `replacing`, and the user reads one line. The store
-has such a line of its own.
-"""
+"""Writing for a user: a file appears whole or not at all; a full disk is one line with a remedy."""
 
 import os
 import uuid
@@ -21,38 +15,25 @@ if TYPE_CHECKING:
 
 @contextmanager
 def writing(place: Path | str) -> Iterator[None]:
-    """A block that writes to `place`, a file or folder.
+    """A block that writes to `place`; a refusal of the system is a `StoreError` with its reason.
 
-    Raises:
-        StoreError: the system refuses to write; the message names the place, the reason and the
-            remedy.
-
-    Example:
-        >>> with writing("/dev/full"), open("/dev/full", "w") as file:
-        ...     _ = file.write("text")
-        Traceback (most recent call last):
-        ...
-        scoter.errors.StoreError: /dev/full cannot be written (No space left on device); free ...
+    >>> with writing("/dev/full"), open("/dev/full", "w") as file:
+    ...     _ = file.write("text")
+    Traceback (most recent call last):
+    ...
+    scoter.errors.StoreError: /dev/full cannot be written (No space left on device); free ...
     """
     try:
         yield
     except OSError as error:
-        raise StoreError(
-            f"{place} cannot be written ({error.strerror or error}); free space there, allow "
-            "writing, or name another place, and run again"
-        ) from None
+        remedy = "free space there, allow writing, or name another place, and run again"
+        reason = error.strerror or error
+        raise StoreError(f"{place} cannot be written ({reason}); {remedy}") from None
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """The name of a new file beside `path`, of the same kind, which takes the place of `path` once
-    the block has written it.
-
-    Until then, and where the block fails, what was at `path` stays as it was.
-
-    Raises:
-        StoreError: as `writing` does.
-    """
+    """The name of a new file that replaces `path` once the block has written it without error."""
     partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     with writing(path):
         try:
@@ -65,8 +46,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_parquet(table: "pa.Table", path: Path, **options: Any) -> None:
-    """`pyarrow.parquet.write_table` to a file that Python opens: Arrow takes a path for UTF-8,
-    whatever the locale says."""
+    """`pyarrow.parquet.write_table` to a file that Python opens: Arrow takes paths for UTF-8."""
     import pyarrow.parquet as pq
 
     with path.open("wb") as file:

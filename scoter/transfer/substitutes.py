@@ -13,15 +13,13 @@ def item_texts_as_steps(
     recent: Int[np.ndarray, "chains items"],
     vectors: Float[np.ndarray, "catalogue dim"],
 ) -> StepEmbeddings:
-    """The last K items' own texts instead of a chain of K steps, the newest one in the last slot:
-    no reasoning at all.
+    """The last K items' own texts instead of a chain of K steps, the newest in the last slot.
+
+    Where the chain lacks a step, the item stays, since the prefix has it.
 
     Args:
-        recent: the items of every chain's prefix, newest first, -1 where there is none; row c
-            belongs to chain c of `steps`.
+        recent: the items of every chain's prefix, newest first, -1 where there is none.
         vectors: the same encoder's vector of each item's text.
-
-    Where the chain lacks a step the item stays, since the prefix has it.
     """
     count = steps.step_count
     items = np.full((len(recent), count), -1, np.int64)
@@ -29,21 +27,17 @@ def item_texts_as_steps(
     items[:, count - width :] = recent[:, :width][:, ::-1]
     there = items >= 0
     offsets = np.concatenate([[0], np.cumsum(there.ravel())])
-    return StepEmbeddings(
-        vectors, items[there], offsets, steps.starts, steps.pattern, steps.encoder
-    )
+    starts, pattern, encoder = steps.starts, steps.pattern, steps.encoder
+    return StepEmbeddings(vectors, items[there], offsets, starts, pattern, encoder)
 
 
 def statements_as_features(steps: StepEmbeddings, seed: int) -> StepEmbeddings:
-    """What the reasoner states, as plain features: each distinct statement becomes random signs
-    that say nothing of its words.
+    """What the reasoner states, as plain features: each distinct statement becomes random signs.
 
-    This is a one-hot code of the statement, hashed to the width of a sentence's vector, and for a
-    step of several statements their mean. So everything that the statistics chose is kept, and no
-    two statements are alike because their words are.
+    This is a one-hot code of the statement, hashed to the width of a sentence's vector. What the
+    statistics chose is kept, and no two statements are alike because their words are.
     """
     shape = steps.vectors.shape
-    signs = np.random.default_rng(seed).integers(0, 2, shape, dtype=np.int8) * np.float32(
-        2
-    ) - np.float32(1)
+    bits = np.random.default_rng(seed).integers(0, 2, shape, dtype=np.int8)
+    signs = bits * np.float32(2) - np.float32(1)
     return replace(steps, vectors=(signs / np.float32(shape[1] ** 0.5)).astype(np.float32))

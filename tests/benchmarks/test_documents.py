@@ -61,7 +61,7 @@ def test_a_page_is_what_the_results_say_and_a_wrong_digit_is_mended(
         ("<!-- leakage:beauti -->\n<!-- /leakage -->", "leakage.json has nothing of 'beauti'"),
         ("<!-- buckets:toys -->\n<!-- /buckets -->", "buckets.json has nothing of 'toys'; choose"),
         ("<!-- estimators:all -->\n<!-- /estimators -->", "nothing of 'all'; choose from: laws"),
-        ("<!-- scale:all -->\n<!-- /scale -->", "nothing of 'all'; choose from: measured, planned"),
+        ("<!-- scale:all -->\n<!-- /scale -->", "nothing of 'all'; choose from: measured, storage"),
         ("<!-- leakage:beauty -->\n<!-- /table -->", "1 opening and 1 closing .* make 0 parts"),
         ("<!-- leakage:beauty --><!-- /leakage -->", "0 parts; write .* on lines of their own"),
     ],

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scoter.cli.runs import find_run
 from scoter.data.prepared import save_prepared
 from scoter.errors import StoreError
+from scoter.stages.finished import find_run
 from scoter.storage.store import Store
 from scoter.types import Catalog, InteractionLog
 

@@ -9,9 +9,9 @@ import pytest
 from scoter.config import DataConfig, SimulatedConfig
 from scoter.data.datasets import open_dataset
 from scoter.data.prepared import fingerprint, load_prepared, save_prepared
-from scoter.data.sequences import UNKNOWN_TIME
 from scoter.data.simulated import simulate
 from scoter.data.sources import REGISTRY, check_counts, locate, source_named
+from scoter.data.split import UNKNOWN_TIME
 from scoter.errors import ConfigError, DataError
 from scoter.types import Catalog, InteractionLog
 

@@ -54,11 +54,6 @@ def _times_of(log, user):
     return log.times[log.offsets[user] : log.offsets[user + 1]].tolist()
 
 
-def test_short_users_can_be_refused_by_name():
-    with pytest.raises(DataError, match="1 users have fewer than 3 events \\(first: 'u1'\\)"):
-        leave_one_out(_log([[1, 2, 3], [4, 5]]), short_users="error")
-
-
 @given(sequences, st.integers(1, 8), st.integers(0, 3))
 @settings(max_examples=60, deadline=None)
 def test_a_sample_holds_whole_users_and_just_their_items(rows, count, seed):

@@ -8,7 +8,6 @@ from scipy import stats
 
 from scoter.errors import ConfigError
 from scoter.evaluation.significance import (
-    Difference,
     Estimate,
     bootstrap_mean,
     holm,
@@ -64,7 +63,7 @@ def test_the_interval_covers_a_known_difference_as_often_as_it_says():
 
 def test_no_difference_is_exactly_zero():
     values = np.random.default_rng(6).random(1000)
-    assert paired_bootstrap(values, values, seed=0) == Difference(0.0, 0.0, 0.0)
+    assert paired_bootstrap(values, values, seed=0) == Estimate(0.0, 0.0, 0.0)
 
 
 def test_pairing_matters_and_exchanging_the_pair_changes_the_sign():

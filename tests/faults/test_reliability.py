@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
+from fuzz import mutated
 
-from benchmarks.faults.fuzz import mutated
-from benchmarks.studies.reliability import FILE, SECTIONS, Section, keep, measure, tables_of
+from benchmarks.studies import reliability
+from benchmarks.studies.reliability import FILE, SECTIONS, Section, keep, measure, pages
 from scoter.errors import ConfigError
 
 
@@ -17,7 +18,7 @@ def test_a_section_that_failed_says_so(tmp_path: Path) -> None:
         Section("Kills", "Said.", ("what", "count"), [["a|b", 12345]], False, ["one differs"]),
         tmp_path,
     )
-    page = tables_of(tmp_path)["kills"]
+    page = pages(tmp_path)["kills"].markdown()
     assert "| a\\|b | 12,345 |" in page
     assert "**Not all of it passed**" in page
     assert "--only kills" in page
@@ -27,6 +28,14 @@ def test_a_section_that_failed_says_so(tmp_path: Path) -> None:
 def test_an_unknown_section_is_named() -> None:
     with pytest.raises(ConfigError, match=f"choose from: {', '.join(SECTIONS)}"):
         measure(["nothing"])
+
+
+def test_without_the_harness_the_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reliability, "HARNESS", tmp_path / "tests" / "faults")
+    with pytest.raises(ConfigError, match=r"has no kills\.py; run from a checkout with its tests"):
+        measure(["kills"], tmp_path)
 
 
 def test_mutations_depend_on_the_seed_alone() -> None:
@@ -40,7 +49,7 @@ def test_mutations_depend_on_the_seed_alone() -> None:
 
 @pytest.mark.slow
 def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
-    from benchmarks.faults.kills import kill_and_compare
+    from kills import kill_and_compare
 
     found = kill_and_compare(tmp_path, kills=3, seed=1)
     assert len(found["killed"]) == 3

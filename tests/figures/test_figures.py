@@ -17,12 +17,13 @@ from matplotlib.figure import Figure
 from matplotlib.testing.compare import compare_images
 
 from benchmarks.suite.collect import ranks_path
-from benchmarks.tables.tables import difference, main_table
+from benchmarks.tables.comparisons import difference
+from benchmarks.tables.tables import main_table
 from paper_figures.__main__ import main
 from paper_figures.drawn import efficiency, theory_figures
 from paper_figures.figures import FIGURES, draw
 from paper_figures.measured import RESULTS, NotMeasuredError
-from paper_figures.plotted import plotted
+from paper_figures.picture import Panel
 from paper_figures.style import METHODS, method_name, save, style
 from scoter.evaluation.evaluator import load_user_metrics
 from scoter.evaluation.metrics import per_user
@@ -52,7 +53,7 @@ def json_results(name):
 
 
 def test_controls_are_the_paired_differences():
-    fullest, toys, others = draw("controls").axes
+    fullest, toys, others = draw("controls").figure.axes
     assert [axes.get_title() for axes in (fullest, toys, others)] == [
         "Beauty, a quarter of the epochs",
         "Toys, a quarter of the epochs",
@@ -83,7 +84,7 @@ def test_controls_of_a_shop_alone_have_a_panel_of_their_own(tmp_path):
     rows = pd.read_parquet(RESULTS / "main.parquet")
     shutil.copytree(RESULTS / "ranks", tmp_path / "ranks")
     rows[rows["dataset"] == "simulated-lambda-1"].to_parquet(tmp_path / "main.parquet")
-    (axes,) = draw("controls", tmp_path).axes
+    (axes,) = draw("controls", tmp_path).figure.axes
     assert axes.get_title() == "simulated shop, λ = 1"
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "TIGER",
@@ -93,7 +94,7 @@ def test_controls_of_a_shop_alone_have_a_panel_of_their_own(tmp_path):
 
 
 def test_lift_is_the_tables_in_percent_and_names_what_is_missing():
-    figure = draw("lift")
+    figure = draw("lift").figure
     row = main_table(RESULTS, "beauty").set_index("method").loc["sasrec-ce"]
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     low, middle, high = errorbars(figure.axes[0])[names.index("Beauty: SASRec, full softmax")]
@@ -108,10 +109,10 @@ def test_lift_is_the_tables_in_percent_and_names_what_is_missing():
 
 def test_attention_is_the_summary():
     rows = [row for row in json_results("attention.json")["rows"] if row["method"] == "scoter"]
-    drawn = [patch.get_height() for axes in draw("attention").axes for patch in axes.patches]
+    drawn = [patch.get_height() for axes in draw("attention").figure.axes for patch in axes.patches]
     assert sorted(drawn) == pytest.approx(sorted(row["mean"] for row in rows))
     ends = np.concatenate(
-        [high for axes in draw("attention").axes for _, _, high in bar_ends(axes)]
+        [high for axes in draw("attention").figure.axes for _, _, high in bar_ends(axes)]
     )
     assert sorted(ends) == pytest.approx(sorted(row["high"] for row in rows))
 
@@ -125,7 +126,7 @@ def bar_ends(axes):
 
 def test_clusters_and_rounds_are_the_file():
     found = json_results("clusters.json")
-    plane, rounds = draw("clusters").axes[:2]
+    plane, rounds = draw("clusters").figure.axes[:2]
     drawn = np.concatenate(
         [np.c_[part.get_offsets(), part.get_array()] for part in plane.collections]
     )
@@ -139,47 +140,81 @@ def test_clusters_and_rounds_are_the_file():
 
 
 def test_staleness_and_discovery_are_their_files():
-    ((low, middle, high),) = errorbars(draw("staleness").axes[0])
+    ((low, middle, high),) = errorbars(draw("staleness").figure.axes[0])
     for place, row in enumerate(json_results("staleness.json")["rows"]):
         assert (low[place], middle[place], high[place]) == pytest.approx(
             [row["recall"][end] for end in ("low", "mean", "high")]
         )
     gains = json_results("discovery.json")["beauty"]["summary"]["gains"]
-    axes = draw("discovery").axes[1]
+    axes = draw("discovery").figure.axes[1]
     ((low, middle, high),) = errorbars(axes)
-    names = [label.get_text() for label in draw("discovery").axes[0].get_yticklabels()]
+    names = [label.get_text() for label in draw("discovery").figure.axes[0].get_yticklabels()]
     assert set(names) == set(gains)
     for place, name in enumerate(names):
         ends = [gains[name][end] for end in ("low", "mean", "high")]
         assert (low[place], middle[place], high[place]) == pytest.approx(ends)
         assert (
             f"  {name}: {ends[1]:.4g} [{ends[0]:.4g}, {ends[2]:.4g}]"
-            in plotted(draw("discovery")).splitlines()
+            in draw("discovery").numbers().splitlines()
         )
 
 
 def test_a_point_shifted_aside_is_printed_with_the_name_of_its_place():
     rows = json_results("latency.json")["latency"]
-    printed = plotted(draw("latency")).splitlines()
+    printed = draw("latency").numbers().splitlines()
     for row in rows:
         assert f"  TIGER, p99, {row['threads']}: {row['tiger']['p99']:.4g}" in printed
     assert not any("0.12" in line or "0.88" in line for line in printed)
-    figure = Figure()
-    across, up = figure.subplots(1, 2)
-    across.plot([-0.2, 0.8], [3, 4], label="one")
-    across.plot([0.2, 1.2], [5, 6], label="other")
-    across.set_xticks([0, 1], ["cold", "warm"])
-    up.plot([7, 8, 9], [0.1, 1.1, 2.1], label="lying")
-    up.set_yticks([0, 1, 2], ["a", "b", "c"])
-    assert [line.strip() for line in plotted(figure).splitlines() if line.strip()] == [
-        *("one, cold: 3", "one, warm: 4", "other, cold: 5", "other, warm: 6"),
+    across, up = (Panel(axes) for axes in Figure().subplots(1, 2))
+    across.curve([-0.2, 0.8], [3, 4], "left", ["cold", "warm"])
+    across.curve([0.2, 1.2], [5, 6], "right", ["cold", "warm"])
+    up.curve([7, 8, 9], [0.1, 1.1, 2.1], "lying", ["a", "b", "c"], across=True)
+    lines = [line.strip() for panel in (across, up) for line in panel.lines() if line.strip()]
+    assert lines == [
+        *("left, cold: 3", "left, warm: 4", "right, cold: 5", "right, warm: 6"),
         *("lying, a: 7", "lying, b: 8", "lying, c: 9"),
     ]
 
 
+def read_back(axes) -> list[tuple[float, ...]]:
+    """(place, value) of every point, (place, low, high) of every interval that the axes hold."""
+    drawn = []
+    for bar in axes.containers:
+        if isinstance(bar, ErrorbarContainer):
+            along = 0 if bar.has_xerr else 1
+            for start, end in bar[2][0].get_segments():
+                drawn.append((start[1 - along], start[along], end[along]))
+    for line in axes.lines:
+        drawn += [tuple(point) for point in np.transpose(line.get_data()).astype(float)]
+    for cloud in axes.collections:
+        drawn += [tuple(point) for point in np.asarray(cloud.get_offsets(), float)]
+    return drawn
+
+
+@pytest.mark.parametrize("name", sorted(set(FIGURES) - {"method"}))
+def test_what_is_drawn_is_the_data(name):
+    picture = draw(name)
+    for number, panel in enumerate(picture.panels):
+        drawn = np.array([[*point, np.nan][:3] for point in read_back(panel.axes)])
+        for series in panel.ordered():
+            for at, value in enumerate(series.values):
+                if series.kind == "interval":
+                    wanted = (series.at[at], series.low[at], series.high[at])
+                    assert np.isclose(drawn, wanted).all(axis=1).any(), (name, number, wanted)
+                elif series.kind == "line":
+                    assert np.isclose(drawn[:, :2], value).any()
+                else:
+                    pairs = [drawn[:, :2], drawn[:, 1::-1]]
+                    wanted = (series.at[at], value)
+                    assert any(np.isclose(pair, wanted).all(axis=1).any() for pair in pairs)
+    data = picture.data()
+    assert len(data) == sum(len(series.values) for p in picture.panels for series in p.series)
+    assert {"panel", "kind", "series", "place", "value", "low", "high"} == set(data.columns)
+
+
 @pytest.mark.parametrize("name", [name for name in FIGURES if name != "method"])
 def test_every_heading_of_a_figures_numbers_has_numbers_below_it(name):
-    lines = plotted(draw(name)).splitlines()
+    lines = draw(name).numbers().splitlines()
     assert lines
     for place, line in enumerate(lines):
         if not line.startswith("  "):
@@ -192,14 +227,15 @@ def test_estimators_are_their_file():
         row for row in rows if (row["estimator"], row["n"]) == ("ksg_1", 5000) and "value" in row
     ]
     mean = np.mean([min(abs(row["error"]), 2) for row in mine])
-    assert f"  mean size of the errors, each at most 2 nats, ksg 1: {mean:.4g}" in plotted(
-        draw("estimators")
+    assert (
+        f"  mean size of the errors, each at most 2 nats, ksg 1: {mean:.4g}"
+        in draw("estimators").numbers()
     )
 
 
 def test_prefixes_are_their_file():
     rows = json_results("information.json")["rows"]
-    for axes, kind in zip(draw("prefixes").axes, ("prefix", "over"), strict=True):
+    for axes, kind in zip(draw("prefixes").figure.axes, ("prefix", "over"), strict=True):
         mine = [row for row in rows if row["kind"] == kind]
         ((low, middle, high),) = errorbars(axes)
         assert np.array([low, middle, high]) == pytest.approx(
@@ -216,7 +252,7 @@ def test_speed_growth_and_beams_are_their_files():
         and "whole vocabulary" not in row["task"]
         and not any(peer in f"{row['name']} {row.get('against')}" for peer in efficiency.PEERS)
     ]
-    for axes in draw("speed").axes:
+    for axes in draw("speed").figure.axes:
         mine = {
             row["side"] + row["precision"]: row["per_cpu_second"]
             for row in rows
@@ -228,7 +264,7 @@ def test_speed_growth_and_beams_are_their_files():
             [mine[side] for side in sides]
         )
         assert len(sides) == len(mine)
-    axes = draw("growth").axes
+    axes = draw("growth").figure.axes
     rows = json_results("growth.json")["rows"]
     ((low, middle, high),) = errorbars(axes[2])
     history = [row for row in rows if row["curve"] == "history"]
@@ -238,7 +274,7 @@ def test_speed_growth_and_beams_are_their_files():
     assert axes[0].lines[0].get_ydata() == pytest.approx(
         [row["trie_tensor_bytes_per_item"] for row in rows if row["curve"] == "catalogue"]
     )
-    found, cost = draw("beams").axes
+    found, cost = draw("beams").figure.axes
     exact = [row for row in json_results("exact.json") if row["method"] == "tiger"]
     assert found.lines[0].get_ydata() == pytest.approx([100 * row["overlap"] for row in exact])
     assert cost.lines[0].get_ydata() == pytest.approx(
@@ -254,7 +290,7 @@ def test_latency_is_its_file(tmp_path):
         for threads in (1, 2)
     ]
     (tmp_path / "latency.json").write_text(json.dumps({"arm": "scoter", "latency": rows}))
-    times, ratios = draw("latency", tmp_path).axes
+    times, ratios = draw("latency", tmp_path).figure.axes
     assert {line.get_label(): list(line.get_ydata()) for line in times.lines} == {
         "TIGER, p50": [8.0, 8.0],
         "TIGER, p99": [12.0, 12.0],
@@ -272,7 +308,7 @@ def bar_ends_of(axes):
 
 
 def test_shops_stand_below_what_is_possible():
-    figure = draw("shops")
+    figure = draw("shops").figure
     for axes, dataset in zip(
         figure.axes, ("simulated-lambda-1", "simulated-lambda-0"), strict=True
     ):
@@ -301,7 +337,7 @@ def test_solvable_models_lie_between_their_bounds():
         )
         assert floor - 1e-9 <= recall <= ceiling + 1e-9
     offsets = np.concatenate(
-        [part.get_offsets() for part in draw("bounds").axes[0].collections[1:]]
+        [part.get_offsets() for part in draw("bounds").figure.axes[0].collections[1:]]
     )
     for _, entropy, recall in points:
         assert np.abs(offsets - [entropy, recall]).sum(axis=1).min() < 1e-9
@@ -314,7 +350,7 @@ def test_the_crossing_lies_between_the_rows_where_the_risks_change_places():
     assert [row[:2] for row in theory_figures.crossover_risks(repetitions=2)["mean"]] == [
         row[:2] for row in risks["mean"]
     ]
-    crossing = draw("crossover").axes[0].texts[0].get_text()
+    crossing = draw("crossover").figure.axes[0].texts[0].get_text()
     n_star = float(crossing.split("= ")[1])
     for (n, structured, *_), (_, pooled, *_) in zip(risks["ordered"], risks["mean"], strict=True):
         assert (structured < pooled) == (n > n_star)
@@ -328,7 +364,7 @@ def test_every_method_has_a_name_of_its_own():
 
 @pytest.mark.parametrize("name", sorted(FIGURES))
 def test_axes_are_named_and_labels_do_not_overlap(name):
-    figure = draw(name)
+    figure = draw(name).figure
     canvas = FigureCanvasAgg(figure)
     with style():
         canvas.draw()
@@ -370,12 +406,12 @@ def test_axes_are_named_and_labels_do_not_overlap(name):
 
 @pytest.mark.parametrize("name", STABLE)
 def test_pictures_stay_as_they_were_looked_at(name, tmp_path):
-    (path,) = save(draw(name), tmp_path, name, ("png",))
+    (path,) = save(draw(name).figure, tmp_path, name, ("png",))
     assert compare_images(str(PICTURES / f"{name}.png"), str(path), tol=4) is None
 
 
 def test_a_picture_that_changed_is_noticed(tmp_path):
-    figure = draw("method")
+    figure = draw("method").figure
     figure.axes[0].texts[0].set_text("something else altogether")
     (path,) = save(figure, tmp_path, "method", ("png",))
     assert compare_images(str(PICTURES / "method.png"), str(path), tol=4) is not None
@@ -410,7 +446,7 @@ def test_the_command_writes_both_forms_and_lists_what_is_missing(tmp_path):
 
 def test_equal_figures_give_equal_files_and_leave_the_readers_style_alone(tmp_path):
     before = dict(plt.rcParams)
-    one, two = (save(draw("beams"), tmp_path / name, "beams") for name in ("a", "b"))
+    one, two = (save(draw("beams").figure, tmp_path / name, "beams") for name in ("a", "b"))
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
     with style():
         pass

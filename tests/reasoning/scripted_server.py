@@ -5,11 +5,25 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from scoter.protocols import LanguageModel
+from scoter.reasoning.language.language_model import (
+    Answer,
+    Completion,
+    CompletionRequest,
+    answer_many,
+)
 
 Plan = Callable[[str, int], str]
 PROMPT_TOKENS, COMPLETION_TOKENS = 7, 3
+
+
+def complete_many(
+    model: LanguageModel, requests: Iterable[CompletionRequest]
+) -> Iterator[Answer[Completion]]:
+    return answer_many(model.complete, requests, model.concurrency)
 
 
 class ScriptedServer:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,15 @@ import pandas as pd
 import pytest
 
 import scoter
+import scoter.stages.reasoning
 from scoter import pipeline
+from scoter.config import FusionConfig
+from scoter.data import prepared
 from scoter.errors import ConfigError, DataError, StoreError
 from scoter.experiments import simulated_smoke
+from scoter.reasoning.catalogue.facets import item_names
+from scoter.reasoning.language.language_model import Completion, CompletionRequest
+from scoter.reasoning.language.prompts import HISTORY_CLOSES
 from scoter.storage.store import Store
 
 SMALL = {"dim": 16, "layers": 1, "heads": 2, "head_dim": 8, "feed_forward": 16, "max_items": 12}
@@ -173,3 +180,80 @@ def test_a_recommender_that_names_strangers_is_refused(shop: scoter.Dataset) -> 
 
     with pytest.raises(DataError, match="names item 'x', which the dataset does not have"):
         scoter.evaluate(Strange(), shop)
+
+
+class Successor:
+    """A language model that names the last item of the history it is shown."""
+
+    concurrency = 1
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def complete(self, request: CompletionRequest) -> Completion:
+        self.asked += 1
+        prompt = request.messages[0].content
+        title = json.loads(prompt.split(f"\n{HISTORY_CLOSES}\n")[0].splitlines()[-1])
+        steps = [{"role": step.label(), "text": f"It was {title}."} for step in PATTERN.steps]
+        text = json.dumps({"steps": steps, "recommendations": [title]})
+        return Completion(text, "stop", 10, 10, text)
+
+
+def test_a_language_model_of_ones_own_writes_the_chains(tmp_path: Path) -> None:
+    shop = scoter.load_dataset("simulated", users=12)
+    model = Successor()
+    chains = scoter.write_chains(shop, PATTERN, language_model=model, folder=tmp_path / "chains")
+    names = dict(zip(shop.items["item"], item_names(shop.catalog), strict=True))
+    table = shop.interactions.groupby("user", sort=False)["item"].apply(list)
+    assert chains.model == "Successor"
+    for user in shop.users[:4]:
+        last = names[table[user][2]]
+        assert chains.chain(user, 3).steps[0] == (f"It was {last}.",)
+    asked = model.asked
+    scoter.write_chains(shop, PATTERN, language_model=model, folder=tmp_path / "chains")
+    assert model.asked == asked
+    with pytest.raises(ConfigError, match="needs the address of its server"):
+        scoter.write_chains(shop, PATTERN, language_model="some-model")
+
+
+def test_a_method_of_a_run_is_an_estimator(tmp_path: Path) -> None:
+    chosen = simulated_smoke()
+    listed = replace(chosen.methods["scoter"], fusion=FusionConfig(source="other-user"))
+    arms = {name: chosen.methods[name] for name in ("popularity", "tiger", "scoter")}
+    tiny = ("data.simulated.users=60", "methods.*.training.epochs=1")
+    run = scoter.run(
+        replace(chosen, methods={**arms, "control-other-user": listed}),
+        overrides=(*tiny, "methods.*.training.evaluate_every=1"),
+        store=tmp_path / "store",
+    )
+    for name in arms:
+        model = run.model(name)
+        assert type(model).__name__.lower() == name
+        reached = scoter.evaluate(model, model.dataset).metrics["mean"]
+        np.testing.assert_allclose(reached, run.metrics.loc[name]["mean"], atol=0.02)
+        model.save(tmp_path / name)
+        again = scoter.load(tmp_path / name).recommend(["shopper-3"], k=4)
+        assert again["item"].tolist() == model.recommend(["shopper-3"], k=4)["item"].tolist()
+    with pytest.raises(ConfigError, match="is for measuring only"):
+        run.model("control-other-user")
+
+
+def test_a_run_reads_its_data_and_its_chains_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+
+    def counted(module: ModuleType, name: str) -> None:
+        read = getattr(module, name)
+
+        def noted(folder: Path) -> object:
+            reads.append(name)
+            return read(folder)
+
+        monkeypatch.setattr(module, name, noted)
+
+    counted(prepared, "load_prepared")
+    counted(scoter.stages.reasoning, "load_chains")
+    quick = ("data.simulated.users=40", "methods.*.training.epochs=1")
+    scoter.run("simulated-smoke", overrides=quick, store=tmp_path)
+    assert sorted(reads) == ["load_chains", "load_prepared"]

@@ -217,6 +217,7 @@ def write_fake_run(
             "full_data": False,
             "methods": methods,
         },
+        "config": {},
         "differences": differences,
         "semantic_ids": {
             "method": "rqkmeans",

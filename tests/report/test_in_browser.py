@@ -11,7 +11,7 @@ import pytest
 from fake_run import HOSTILE, TITLES, write_fake_explorer, write_fake_run
 
 from paper_figures.suite_report import write_suite_report
-from scoter.report import write_report
+from scoter.report.run_report import write_report
 
 pytestmark = pytest.mark.slow
 playwright = pytest.importorskip(

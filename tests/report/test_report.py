@@ -15,9 +15,9 @@ from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics
 from scoter.evaluation.metrics import per_user
 from scoter.evaluation.significance import bootstrap_mean
-from scoter.report import write_report
 from scoter.report.charts import bars
 from scoter.report.page import PAGES, cpu_time
+from scoter.report.run_report import write_report
 
 
 @pytest.fixture
@@ -358,11 +358,11 @@ def test_a_scale_without_an_end_has_a_round_one_that_holds_every_bar():
     place, text = found.ticks[-1]
     assert text == "0.6"
     assert place == found.zero + found.full
-    first, second, below = (row["length"] for row in found.rows)
+    first, second, below = (row.length for row in found.rows)
     assert first == pytest.approx(found.full * 0.5674 / 0.6, abs=0.01)
     assert first == pytest.approx(2 * second, abs=0.02)
     assert below == 0
-    assert {row["length"] for row in bars([("none", 0.0)]).rows} == {0.0}
+    assert {row.length for row in bars([("none", 0.0)]).rows} == {0.0}
 
 
 def test_what_was_not_trained_has_no_time_and_no_best_epoch(make_fake_run):

@@ -11,13 +11,15 @@ import pytest
 from fake_run import HOSTILE, write_fake_explorer, write_fake_run
 from page_reader import Page, allowed_scripts
 
+from benchmarks.studies.reliability import FILE
 from benchmarks.suite.collect import RESULTS
+from benchmarks.tables import table
 from benchmarks.tables.comparisons import METRICS, compare
 from benchmarks.tables.tables import main_table, mean_over_users, sources
 from paper_figures import suite_report
 from paper_figures.figures import FIGURES
 from paper_figures.style import dataset_name
-from paper_figures.suite_report import markdown_parts, write_suite_report
+from paper_figures.suite_report import write_suite_report
 
 DATASET = "simulated-lambda-0"
 DRAWN = ("method", "staleness", "latency")
@@ -100,12 +102,15 @@ def test_it_needs_no_torch(tmp_path):
     )
 
 
-def test_cells_with_a_bar_and_marks_are_read_as_markdown_has_them():
-    text = (
-        "# Heading\n\n- One of `two`\n- **and** more\n\n| a \\| b | n |\n|---|---:|\n| x | 1,000 "
-        "|\n"
+def test_parts_of_a_page_are_shown_without_their_marks(monkeypatch, tmp_path):
+    shown = table.Table(("`a` | b", "n"), [("x", "**1,000**")])
+    parts = ["# Heading", "Shares of `x`:", shown, ("One of `two`", "**and** more")]
+    monkeypatch.setattr(
+        suite_report.reliability, "pages", lambda results: {"kills": table.Page(parts)}
     )
-    assert markdown_parts(text) == [
-        {"said": "One of two and more"},
+    (page,) = (page for page in suite_report._pages(RESULTS) if page["source"] == FILE)
+    assert page["parts"] == [
+        {"sentence": "Shares of x:"},
         {"columns": ["a | b", "n"], "rows": [["x", "1,000"]]},
+        {"sentence": "One of two and more"},
     ]

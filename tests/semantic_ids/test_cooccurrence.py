@@ -8,8 +8,8 @@ import pytest
 
 from scoter.config import SemanticIdConfig
 from scoter.semantic_ids.build import build_semantic_ids
-from scoter.semantic_ids.cooccurrence import beside, cooccurrence_vectors, directions, ppmi
 from scoter.semantic_ids.diagnostics import CollapseError
+from scoter.semantic_ids.vectors import beside, cooccurrence_vectors, directions, ppmi
 from scoter.types import InteractionLog
 
 

@@ -10,7 +10,7 @@ from scoter.config import SemanticIdConfig
 from scoter.errors import CollapseError, ConfigError, DataError
 from scoter.semantic_ids.build import build_semantic_ids, codebook_size_for
 from scoter.semantic_ids.rqkmeans import fit_rqkmeans, kmeans, nearest, principal_axes
-from scoter.semantic_ids.rqvae import SAVE_EVERY, fit_rqvae, standardise
+from scoter.semantic_ids.rqvae import fit_rqvae, standardise
 
 SMALL_VAE = SemanticIdConfig(method="rqvae", codebook_size=16, epochs=30, latent_dim=8)
 METHODS = [SemanticIdConfig(), SemanticIdConfig(method="rqvae", epochs=30)]
@@ -51,7 +51,7 @@ def test_rqkmeans_codes_are_the_nearest_centroids_of_the_residual() -> None:
     """The first level is the nearest centroid of the item, the second of what is left: recomputed
     in the axes as they are."""
     vectors = unit_norm_mixture(300)
-    codes = fit_rqkmeans(vectors, 2, 8, seed=3, components=64).codes
+    codes = fit_rqkmeans(vectors, SemanticIdConfig(levels=2, codebook_size=8), seed=3).codes
     residual = vectors - vectors.mean(axis=0)
     for level in codes.T:
         means = np.stack([residual[level == code].mean(axis=0) for code in range(8)])
@@ -84,7 +84,7 @@ def test_principal_axes_keep_distances_and_order_by_variance() -> None:
 def test_error_falls_with_every_level(method: str) -> None:
     vectors = unit_norm_mixture(600)
     found = (
-        fit_rqkmeans(vectors, 3, 16, seed=0)
+        fit_rqkmeans(vectors, SemanticIdConfig(codebook_size=16), seed=0)
         if method == "rqkmeans"
         else fit_rqvae(vectors, SMALL_VAE, seed=0)
     )
@@ -106,33 +106,6 @@ def test_one_seed_gives_one_result(config: SemanticIdConfig) -> None:
     )
     np.testing.assert_array_equal(first, second)
     assert not np.array_equal(first, other)
-
-
-def test_rqvae_resumes_exactly(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scoter.semantic_ids.rqvae.SAVE_EVERY", 8)
-    monkeypatch.setattr("scoter.semantic_ids.rqvae.RESET_EVERY", 4)
-    vectors, trained = unit_norm_mixture(200), []
-    whole = fit_rqvae(vectors, SMALL_VAE, seed=1).codes
-
-    from scoter.semantic_ids import rqvae
-
-    def stop_at_20(*arguments) -> None:
-        if len(trained) == 20:
-            raise KeyboardInterrupt
-        trained.append(1)
-        train_epoch(*arguments)
-
-    train_epoch = rqvae._train_epoch
-    monkeypatch.setattr(rqvae, "_train_epoch", stop_at_20)
-    with pytest.raises(KeyboardInterrupt):
-        fit_rqvae(vectors, SMALL_VAE, 1, tmp_path)
-    trained.clear()
-    monkeypatch.setattr(
-        rqvae, "_train_epoch", lambda *arguments: (trained.append(1), train_epoch(*arguments))[1]
-    )
-    np.testing.assert_array_equal(fit_rqvae(vectors, SMALL_VAE, 1, tmp_path).codes, whole)
-    assert len(trained) == SMALL_VAE.epochs - 16
-    assert SAVE_EVERY > 0
 
 
 def test_rqvae_leaves_the_global_random_state_alone() -> None:
@@ -250,7 +223,7 @@ def test_vectors_with_nan_are_refused() -> None:
 
 def test_a_codebook_larger_than_the_catalogue_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"codebook_size = 9.*with 8 items"):
-        fit_rqkmeans(np.eye(8), 2, 9, seed=0)
+        fit_rqkmeans(np.eye(8), SemanticIdConfig(levels=2, codebook_size=9), seed=0)
 
 
 @pytest.mark.parametrize("items", [1, 3, 9, 64, 1000, 12101])

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from benchmarks.documents import renewed
-from benchmarks.studies.buckets import Older, age_rows, as_text, by_length, by_popularity, measure
-from benchmarks.tables.buckets_page import as_markdown
+from benchmarks.studies.buckets import age_rows, as_text, by_length, by_popularity, measure, older
+from benchmarks.tables.buckets_page import page as page_of
 from scoter.stages.finished import find_methods
 from scoter.storage.store import Artefact, Store
 
@@ -32,7 +32,7 @@ def test_an_old_chain_is_that_of_the_shorter_prefix(finished: tuple[Store, Artef
     _, reader, _ = find_methods([finished[1].path], ("scoter",))["scoter"].untrained()
     assert reader is not None
     users, lengths = torch.tensor([0, 1, 2]), torch.tensor([6, 2, 7])
-    steps, mask = Older(reader, 2).read(users, lengths)
+    steps, mask = older(reader, 2).read(users, lengths)
     wanted, there = reader.read(users[[0, 2]], lengths[[0, 2]] - 2)
     assert torch.equal(steps[[0, 2]], wanted)
     assert torch.equal(mask[[0, 2]], there)
@@ -70,10 +70,8 @@ def test_the_measurement_agrees_with_the_run(
     page = renewed(
         f"before\n<!-- buckets:{found['dataset']} -->\nold\n<!-- /buckets -->\nafter\n", tmp_path
     )
-    assert (
-        page == f"before\n<!-- buckets:{found['dataset']} -->\n{as_markdown(kept)}<!-- /buckets "
-        f"-->\nafter\n"
-    )
+    marker = f"<!-- buckets:{found['dataset']} -->"
+    assert page == f"before\n{marker}\n{page_of(kept).markdown()}<!-- /buckets -->\nafter\n"
     everybody = [
         row for row in found["groups"] if (row["kind"], row["metric"]) == ("all", "ndcg@10")
     ]
@@ -82,7 +80,7 @@ def test_the_measurement_agrees_with_the_run(
 
 def test_a_fresh_chain_ranks_as_the_run_did(finished: tuple[Store, Artefact]) -> None:
     method = find_methods([finished[1].path], ("scoter",))["scoter"]
-    rows = age_rows(method, 10_000, 0, find_methods([finished[1].path], ("tiger",))["tiger"])
+    rows = age_rows(method, 10_000, find_methods([finished[1].path], ("tiger",))["tiger"])
     histories = method.run.split.histories("test")
     ranks = method.run.artefact.path / "ranks" / "scoter-test.parquet"
     from scoter.evaluation.evaluator import load_user_metrics

@@ -17,9 +17,10 @@ from scoter.cli.main import main
 from scoter.errors import ConfigError, StoreError
 from scoter.models.quantised_steps import QuantisedSteps, quantise
 from scoter.serving.bundle import FILES, export_run
-from scoter.serving.bundle_reader import open_bundle
-from scoter.serving.service import recommend_from_run
+from scoter.serving.bundle_reader import Bundle, open_bundle
+from scoter.serving.service import Answer, answers, open_method
 from scoter.stages.data import open_data
+from scoter.stages.finished import FinishedRun
 from scoter.storage.store import Artefact, Store, hash_file
 from scoter.types import Catalog, InteractionLog
 
@@ -57,7 +58,10 @@ def told(finished: Run) -> dict[str, list[dict[str, Any]]]:
     """What the run itself says, asked while it may use everything."""
     users = log_and_catalog(finished)[0].user_keys[:12]
     methods = ("tiger", "tiger-meanpool", "scoter", "listed", "sasrec-ce-scoter")
-    return {method: recommend_from_run(*finished, method, users, (), 10) for method in methods}
+    return {
+        method: answers(open_method(FinishedRun(*finished), method), users, (), 10)
+        for method in methods
+    }
 
 
 @pytest.mark.parametrize(
@@ -86,9 +90,9 @@ def test_a_bundle_alone_says_what_its_run_says(
 @pytest.mark.parametrize("method", ["tiger", "tiger-meanpool", "scoter"])
 def test_the_short_way_is_the_long_way(method: str, bundles: dict[str, Path], alone: None) -> None:
     bundle = open_bundle(bundles[method])
-    for row in bundle.recommend(list(bundle.user_rows)[:8]):
+    for row in answers(bundle, list(bundle.user_rows)[:8], (), 10):
         items, scores = bundle.rank(row["user"])
-        assert [bundle.service.item_keys[item] for item in items] == [
+        assert [bundle.dataset.catalog.keys[item] for item in items] == [
             item["key"] for item in row["items"]
         ]
         np.testing.assert_allclose(scores, [item["score"] for item in row["items"]], atol=3e-5)
@@ -99,7 +103,7 @@ def test_the_short_way_is_the_long_way(method: str, bundles: dict[str, Path], al
 def test_eight_bits_move_scores_little(
     told: dict[str, list[dict[str, Any]]], bundles: dict[str, Path], alone: None
 ) -> None:
-    rows = open_bundle(bundles["int8"]).recommend([row["user"] for row in told["scoter"]])
+    rows = answers(open_bundle(bundles["int8"]), [row["user"] for row in told["scoter"]], (), 10)
     shared, off = 0, []
     for found, wanted in zip(rows, told["scoter"], strict=True):
         scores = {item["key"]: item["score"] for item in wanted["items"]}
@@ -114,7 +118,7 @@ def test_a_stranger_reads_the_learned_null(finished: Run, bundles: dict[str, Pat
     log, catalog = log_and_catalog(finished)
     keys = [catalog.keys[item] for item in log.sequence(5)]
     bundle = open_bundle(bundles["scoter"])
-    known, stranger = bundle.recommend([log.user_keys[5]]), bundle.recommend(items=keys)
+    known, stranger = answers(bundle, [log.user_keys[5]], (), 10), answers(bundle, (), keys, 10)
     assert stranger[0]["user"] == "(items given)"
     assert stranger[0]["history"] == known[0]["history"]
     assert stranger[0]["items"] != known[0]["items"]
@@ -124,8 +128,8 @@ def test_a_stranger_reads_the_learned_null(finished: Run, bundles: dict[str, Pat
     assert np.abs([item["contributions"] for item in row["items"]]).max() == 0
 
 
-def stranger_with_explanation(bundle: Any, keys: list[str]) -> dict[str, Any]:
-    return bundle.recommend(items=keys, explain=True)[0]
+def stranger_with_explanation(bundle: Bundle, keys: list[str]) -> Answer:
+    return answers(bundle, (), keys, 10, explain=True)[0]
 
 
 @pytest.mark.parametrize("kind", ["fp16", "int8"])
@@ -282,7 +286,7 @@ DAMAGES = [
     (swap_codes, "semantic_ids.safetensors cannot be used: the trie does not spell", "export"),
     (other_pattern, "cannot be used", "export"),
     (unknown_key, "model.json cannot be used: MethodConfig: surprise", "export"),
-    (nameless, "model.json cannot be used: KeyError: 'method'", "export"),
+    (nameless, "model.json cannot be used: About: method", "export"),
     (not_tensors, "weights.safetensors cannot be used", "export"),
 ]
 
@@ -315,14 +319,15 @@ def test_what_is_asked_wrongly_is_named(
     finished: Run, bundles: dict[str, Path], tmp_path: Path
 ) -> None:
     bundle = open_bundle(bundles["int8"])
-    with pytest.raises(ConfigError, match="the bundle has no user 'nobody'"):
-        bundle.recommend(["nobody"])
-    with pytest.raises(ConfigError, match="the bundle has no item 'soap'"):
-        bundle.recommend(items=["soap"])
+    for ask in (bundle.recommend, bundle.rank):
+        with pytest.raises(ConfigError, match="the dataset has no user 'nobody'; its keys look"):
+            ask("nobody" if ask == bundle.rank else ["nobody"])
+    with pytest.raises(ConfigError, match="the dataset has no item 'soap'"):
+        bundle.recommend(histories=[["soap"]])
     with pytest.raises(ConfigError, match=r"sentences\.parquet to explain with"):
-        bundle.recommend(explain=True)
+        answers(bundle, (), (), 10, explain=True)
     with pytest.raises(ConfigError, match="'tiger' reads no chain"):
-        open_bundle(bundles["tiger"]).recommend(explain=True)
+        answers(open_bundle(bundles["tiger"]), (), (), 10, explain=True)
     with pytest.raises(ConfigError, match="popularity has no weights"):
         export_run(*finished, "popularity", tmp_path / "new")
     with pytest.raises(StoreError, match="exists; name a new folder"):

@@ -12,14 +12,14 @@ from wiped import Without
 
 from scoter.cli.main import main
 from scoter.models.decoding.exact import log_likelihoods
-from scoter.models.decoding.rescoring import rescore
+from scoter.protocols import StepSource
 from scoter.serving.bundle import export_run
 from scoter.serving.bundle_reader import Bundle, open_bundle
 from scoter.serving.explanation import contributions
-from scoter.serving.questions import Question
-from scoter.serving.service import recommend_from_run
+from scoter.serving.service import answers, open_method, requests_for
 from scoter.stages.finished import FinishedRun
 from scoter.storage.store import Artefact, Store
+from scoter.types import Histories
 
 
 @pytest.fixture
@@ -27,27 +27,29 @@ def bundle(bundles: dict[str, Path]) -> Bundle:
     return open_bundle(bundles["scoter"])
 
 
-def asked(bundle: Bundle, rows: int = 4) -> Question:
-    return bundle._of(list(bundle.user_rows)[:rows])
+def asked(bundle: Bundle, rows: int = 4) -> tuple[Histories, StepSource]:
+    """The histories of some users, and the reader of their chains."""
+    requests = requests_for(bundle, list(bundle.user_rows)[:rows], ())
+    reading = bundle.read(requests)
+    assert reading is not None
+    return requests.histories, reading.steps
 
 
 def test_rescoring_equals_the_exact_scores_of_the_whole_catalogue(
     bundle: Bundle, bundles: dict[str, Path]
 ) -> None:
-    question = asked(bundle)
-    items = np.random.default_rng(0).integers(-1, len(bundle.service.item_keys), (4, 9))
+    histories, reader = asked(bundle)
+    items = np.random.default_rng(0).integers(-1, bundle.dataset.catalog.item_count, (4, 9))
     for opened in (bundle, open_bundle(bundles["tiger"])):
-        model = opened.service.model
+        model = opened.network
         if model.config.repeat_bias:
             with torch.no_grad():
                 model.repeat.fill_(0.3)
-        exact = log_likelihoods(model, question.histories, question.reader)
+        exact = log_likelihoods(model, histories, reader)
         wanted = np.where(
             items >= 0, np.take_along_axis(exact, np.maximum(items, 0), axis=1), -np.inf
         )
-        np.testing.assert_allclose(
-            rescore(model, question.histories, items, question.reader), wanted, atol=2e-5
-        )
+        np.testing.assert_allclose(model.rescore(histories, items, reader), wanted, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", ["scoter", "tiger-meanpool", "sasrec-ce-scoter"])
@@ -55,18 +57,16 @@ def test_a_contribution_is_the_score_minus_that_of_a_run_without_the_step(
     name: str, bundles: dict[str, Path]
 ) -> None:
     bundle = open_bundle(bundles[name])
-    question, model = asked(bundle), bundle.service.model
-    rankings = model.recommend(question.histories, 5, question.reader)
-    found = contributions(bundle.service, question, rankings.items)
+    (histories, reader), model = asked(bundle), bundle.network
+    rankings = model.recommend(histories, 5, reader)
+    found = contributions(model, histories, rankings.items, reader, 4)
     for step in range(3):
         if name == "sasrec-ce-scoter":
-            ranked = model.recommend(
-                question.histories, model.item_count, Without(question.reader, step)
-            )
+            ranked = model.recommend(histories, model.item_count, Without(reader, step))
             scores = np.empty_like(ranked.scores)
             np.put_along_axis(scores, ranked.items, ranked.scores, axis=1)
         else:
-            scores = log_likelihoods(model, question.histories, Without(question.reader, step))
+            scores = log_likelihoods(model, histories, Without(reader, step))
         wanted = rankings.scores - np.take_along_axis(scores, rankings.items, axis=1)
         np.testing.assert_allclose(found[:, step], wanted, atol=3e-5)
     assert np.abs(found).max() > 1e-3
@@ -74,10 +74,10 @@ def test_a_contribution_is_the_score_minus_that_of_a_run_without_the_step(
 
 def test_a_shut_gate_leaves_nothing_to_contribute(bundle: Bundle) -> None:
     with torch.no_grad():
-        for layer in bundle.service.model.fusion.layers:
+        for layer in bundle.network.fusion.layers:
             layer.gate.weight.zero_()
             layer.gate.bias.fill_(-200.0)  # a sigmoid of 0
-    row = bundle.recommend(explain=True)[0]
+    row = answers(bundle, (), (), 10, explain=True)[0]
     assert row["gate"] == 0
     assert np.abs([item["contributions"] for item in row["items"]]).max() == 0
 
@@ -91,7 +91,7 @@ def by_run(finished: tuple[Store, Artefact]) -> dict[str, dict[str, dict[str, An
     everyone = FinishedRun(*finished).data[0].user_keys
     explained = {}
     for method in METHODS:
-        rows = recommend_from_run(*finished, method, everyone, (), 10, explain=True)
+        rows = answers(open_method(FinishedRun(*finished), method), everyone, (), 10, explain=True)
         explained[method] = {row["user"]: row for row in rows}
     return explained
 
@@ -121,7 +121,7 @@ def test_run_and_bundle_explain_alike_for_every_user(
     assert everyone == list(told)
     some = [everyone[41], everyone[7], everyone[58]]
     for users in (everyone, everyone[:6:-1], everyone[-1:], some):
-        rows = bundle.recommend(users, explain=True)
+        rows = answers(bundle, users, (), 10, explain=True)
         assert [row["user"] for row in rows] == users
         assert all(step["sentences"] for row in rows for step in row["steps"][:1])
         assert max(disagreement(row, told[row["user"]]) for row in rows) < 1e-4
@@ -137,7 +137,7 @@ def test_a_run_explains_some_users_as_it_explains_all(
 ) -> None:
     told = by_run[method]
     users = (*list(told)[59:52:-1], *list(told)[7:9])
-    rows = recommend_from_run(*finished, method, users, (), 10, explain=True)
+    rows = answers(open_method(FinishedRun(*finished), method), users, (), 10, explain=True)
     assert max(disagreement(row, told[row["user"]]) for row in rows) < 1e-4
 
 
@@ -148,7 +148,7 @@ def test_eight_bits_explain_every_user_within_their_rounding(
 ) -> None:
     export_run(*finished, "scoter", tmp_path / "int8", steps="int8")
     bundle = open_bundle(tmp_path / "int8")
-    rows = bundle.recommend(list(bundle.user_rows)[::-1], explain=True)
+    rows = answers(bundle, list(bundle.user_rows)[::-1], (), 10, explain=True)
     off = [
         np.abs(np.subtract(item["contributions"], theirs["contributions"])).max()
         for row in rows

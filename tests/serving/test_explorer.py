@@ -13,7 +13,6 @@ from scoter.cli.main import main
 from scoter.evaluation.evaluator import load_user_metrics
 from scoter.models.decoding.exact import log_likelihoods
 from scoter.serving import explorer
-from scoter.serving.service import run_service, served
 from scoter.stages.finished import FinishedRun
 
 
@@ -50,17 +49,17 @@ def test_contributions_are_those_of_the_chain_that_the_test_read(
     finished: Any, explored: list[dict[str, Any]]
 ) -> None:
     store, run = finished
-    opened = served(FinishedRun(store, run), "scoter")
-    service = run_service(opened)
+    opened = FinishedRun(store, run).method("scoter")
     split = opened.run.split
-    _, reader, _ = opened.untrained()
+    network, reader, _ = opened.trained()
+    network.precision = "fp32"
     histories, targets = (
         split.histories("test").select(np.arange(4)),
         split.targets("test").items[:4],
     )
-    exact = log_likelihoods(service.model, histories, reader)
+    exact = log_likelihoods(network, histories, reader)
     for step, label in enumerate(explored[0]["read"]["scoter"]["steps"]):
-        hidden = log_likelihoods(service.model, histories, Without(reader, step))
+        hidden = log_likelihoods(network, histories, Without(reader, step))
         for row in range(4):
             read = explored[row]["read"]["scoter"]
             assert read["truth"][step] == pytest.approx(
@@ -104,6 +103,6 @@ def test_the_command_explores_and_says_when_it_cannot(finished: Any, tmp_path: A
         main, ["show", "latest", "--report", str(out), "--store", str(tmp_path / "store")]
     )
     assert made.exit_code == 0, made.output
-    assert "no step's contribution" in made.stderr
+    assert "without contributions" in made.stderr
     assert "has no finished" in made.stderr
     assert "What each step contributed, " not in out.read_text()

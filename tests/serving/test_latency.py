@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.studies.latency import latencies, measure, ratio
+from benchmarks.studies.latency import latencies, measure
+from benchmarks.studies.training_cost import ratio
 from scoter.errors import ConfigError, DataError
 from scoter.stages.finished import find_methods
 from scoter.storage.store import Artefact, Store
@@ -14,12 +15,12 @@ from scoter.storage.store import Artefact, Store
 def test_a_ratio_of_paired_times_does_not_see_what_slows_both() -> None:
     rng = np.random.default_rng(0)
     load = rng.lognormal(0, 1, 400)
-    found = ratio((1.2 * load).tolist(), load.tolist(), np.median, seed=0)
+    found = ratio((1.2 * load).tolist(), load.tolist(), np.median)
     assert [found[name] for name in ("mean", "low", "high")] == pytest.approx([1.2] * 3)
 
 
 def test_latencies_of_two_bundles(bundles: dict[str, Path]) -> None:
-    found = latencies({name: bundles[name] for name in ("tiger", "scoter")}, "scoter", 12, 1, 0)
+    found = latencies({name: bundles[name] for name in ("tiger", "scoter")}, "scoter", 12, 1)
     assert (found["requests"], found["threads"], found["language_model_calls"]) == (12, 1, 0)
     for name in ("tiger", "scoter"):
         assert 0 < found[name]["p50"] <= found[name]["p99"]

@@ -112,7 +112,7 @@ def test_held_in_targets_are_taken_out_of_training(shop):
 
 def test_a_method_without_its_users_own_chain_is_refused(shop):
     split, catalog, steps = shop
-    for fusion in (None, FusionConfig(chains="other-user"), FusionConfig("scores")):
+    for fusion in (None, FusionConfig(source="other-user")):
         with pytest.raises(
             ConfigError, match="probed with a method that reads its user's own chain"
         ):
@@ -147,7 +147,7 @@ def test_the_budget_counts_every_epoch():
 @pytest.mark.slow
 def test_discover_select_transfer_keeps_a_pattern_and_tells_how(tmp_path: Path):
     from scoter.cli.main import main
-    from scoter.reasoning.discovery.mine import pattern_from_json
+    from scoter.reasoning.discovery.report import pattern_from_json
 
     small = (
         "data.simulated.users=300",

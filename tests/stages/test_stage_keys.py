@@ -16,6 +16,7 @@ from scoter.stages import data, models
 from scoter.stages.context import Context
 from scoter.stages.discovery import discover_pattern
 from scoter.stages.joint import JointBudget, choose_by_transfer
+from scoter.stages.networks import Inputs
 from scoter.storage.store import Artefact, Store
 
 SHOP = with_overrides(
@@ -55,8 +56,9 @@ def in_precision(precision: str, method: MethodConfig) -> MethodConfig:
 def keys_of(name: str, method: MethodConfig, context: Context) -> tuple[str, ...]:
     """The keys of a method's weights and of its rankings."""
     made = [Artefact(Path(stage), stage, stage) for stage in ("prepare", "semantic-ids", "chains")]
-    trained = models.train(context, name, method, *made)
-    ranked = models.rank(context, method, trained, *made)
+    inputs = Inputs(*made)
+    trained = models.train(context, name, method, inputs)
+    ranked = models.rank(context, method, trained, inputs)
     return (trained.key, ranked.key)
 
 
@@ -137,7 +139,7 @@ def test_weights_in_fp32_are_not_reused_where_auto_means_bf16(auto: Any, tmp_pat
     method = MethodConfig(small, SHOP.methods["tiger"].training)
 
     def trained(method: MethodConfig) -> tuple[bool, str]:
-        made = models.train(context, "sasrec", method, shop, ids, None)
+        made = models.train(context, "sasrec", method, Inputs(shop, ids))
         return made.reused, json.loads(made.file("training.json").read_text())["precision"]
 
     auto("fp32")

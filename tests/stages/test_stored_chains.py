@@ -93,12 +93,11 @@ def test_the_key_is_of_what_the_folder_holds(shop: tuple[Path, Path]) -> None:
     [
         (
             ("chains.source=absent", "pattern=[]"),
-            "absent holds no finished chains; run the same `scoter reason` again",
+            "absent holds no finished chains; run the same `scoter reason` to its end",
         ),
         (
             ("chains.source=reason/all",),
-            "chains.source = 'reason/all' brings its own pattern; leave the experiment's pattern "
-            "empty",
+            "chains.source = 'reason/all' has a pattern; leave the experiment's pattern empty",
         ),
         (
             ("chains.source=reason/all", "pattern=[]", "data.simulated.noise=0.5"),

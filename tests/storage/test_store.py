@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scoter.errors import StoreError
-from scoter.storage.store import Store
+from scoter.storage.store import Store, as_new_file
 
 
 def write(text: str):
@@ -125,3 +125,11 @@ def test_several_build_one_artefact_together(tmp_path: Path) -> None:
     assert (made.reused, found.reused) == (False, True)
     assert made.file("a.txt").read_text() == "made"
     assert store.take_part("demo", 1, {}, [], build).reused  # built by nobody again
+
+
+def test_a_file_of_safetensors_has_the_mode_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    with as_new_file(tmp_path / "a"):
+        (tmp_path / "private").touch(0o600)
+        (tmp_path / "private").replace(tmp_path / "a")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from scoter.config import FusionConfig, Gru4RecConfig, SasrecConfig, TigerConfig
+from scoter.config import FusionConfig, Gru4RecConfig, SasrecConfig, TigerConfig, from_json
 from scoter.errors import ConfigError
 from scoter.models.backbones.gru4rec import GRU4Rec
 from scoter.models.backbones.sasrec import SASRec
@@ -126,10 +126,9 @@ def test_both_arms_train_the_fusion_and_leave_the_items_alone(kind: str) -> None
 
 
 def test_weights_and_temperatures_out_of_range_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"fusion.alignment = -1.0 is negative"):
-        Alignment(DIM, -1.0, 0.1)
-    with pytest.raises(ConfigError, match=r"fusion.temperature = 0.0 must be above 0"):
-        Alignment(DIM, 0.1, 0.0)
+    for field, value in (("alignment", -1.0), ("temperature", 0.0)):
+        with pytest.raises(ConfigError, match=f"{field} = {value} was refused"):
+            from_json(f'{{"{field}": {value}}}', FusionConfig)
 
 
 LOG = InteractionLog(

@@ -11,8 +11,9 @@ from scipy.sparse import csr_array
 
 from scoter.config import FusionConfig
 from scoter.errors import ConfigError
-from scoter.experiments import CONTROLS
-from scoter.transfer.build import KINDS, build_fusion, slot_labels
+from scoter.experiments import CONTROLS, methods
+from scoter.plugins import FUSIONS
+from scoter.transfer.build import build_fusion, slot_labels
 from scoter.transfer.fusion import StructuredFusion
 from scoter.transfer.mixing import mix_scores
 from scoter.transfer.randomise import noise_like
@@ -23,6 +24,11 @@ ROWS, STEPS, WIDTH, DIM = 30, 3, 6, 8
 PATTERN = ReasoningPattern(
     (Step("recent_item", {"lag": 2}), Step("recent_item", {"lag": 1}), Step("recommendation"))
 )
+
+
+CONTROLS_WITH_FUSION = {
+    name: fusion for name in CONTROLS if (fusion := methods()[name].fusion) is not None
+}
 
 
 def make(config: FusionConfig) -> StructuredFusion:
@@ -45,7 +51,7 @@ def read(fusion: StructuredFusion, steps: torch.Tensor, mask: torch.Tensor) -> t
     return fusion.fuse(torch.ones(ROWS, DIM), steps, mask).detach()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "noise"])
+@pytest.mark.parametrize("kind", [kind for kind in FUSIONS.built_in if kind != "noise"])
 def test_only_what_keeps_order_sees_a_permutation_of_the_steps(kind: str) -> None:
     """A shuffled arm is read with the same draw twice, so that it sees the difference: only its
     average is blind."""
@@ -168,7 +174,7 @@ def test_without_a_gate_all_that_is_read_comes_in() -> None:
 def test_controls_have_equal_parameters_where_that_can_be() -> None:
     counts = {
         name: sum(part.numel() for part in make(config).parameters())
-        for name, config in CONTROLS.items()
+        for name, config in CONTROLS_WITH_FUSION.items()
         if fits(config)
     }
     whole = sum(part.numel() for part in make(FusionConfig()).parameters())
@@ -204,7 +210,7 @@ def test_controls_have_equal_parameters_where_that_can_be() -> None:
 )
 def test_where_a_decoder_reads(reads: Any, layers: int, changed: list[list[int]]) -> None:
     fusion, (steps, mask) = (
-        build_fusion(FusionConfig(reads=reads), PATTERN, WIDTH, DIM, layers).eval(),
+        build_fusion(FusionConfig(placement=reads), PATTERN, WIDTH, DIM, layers).eval(),
         chains(0),
     )
     hidden, memory = torch.randn(ROWS, 2, DIM), fusion.encode(steps, mask)
@@ -215,7 +221,7 @@ def test_where_a_decoder_reads(reads: Any, layers: int, changed: list[list[int]]
 
 
 def fits(config: FusionConfig) -> bool:
-    return config.kind != "scores" and config.without <= STEPS
+    return config.without <= STEPS
 
 
 def test_the_causal_encoder_against_a_loop() -> None:
@@ -329,8 +335,8 @@ def test_mixed_scores_are_those_of_a_dense_mixture(weight: float) -> None:
     [
         (FusionConfig(without=4), "fusion.without = 4, but the pattern has 3 steps"),
         (FusionConfig(last_only=True, without=3), "leave no step of 3"),
-        (FusionConfig("bag", encoder="causal"), "kind 'bag' has none"),
-        (FusionConfig("scores"), "fusion.kind = 'scores' has no module"),
+        (FusionConfig("bag", encoder="causal"), "module 'bag' has none"),
+        (FusionConfig("bags"), r"'bags' is not a fusion .* Did you mean 'bag'\?"),
     ],
 )
 def test_what_cannot_be_built_is_named(config: FusionConfig, message: str) -> None:
@@ -338,6 +344,11 @@ def test_what_cannot_be_built_is_named(config: FusionConfig, message: str) -> No
         build_fusion(config, PATTERN, WIDTH, DIM, 1)
 
 
-@pytest.mark.parametrize("name", [name for name, config in CONTROLS.items() if fits(config)])
+@pytest.mark.parametrize(
+    "name", [name for name, config in CONTROLS_WITH_FUSION.items() if fits(config)]
+)
 def test_reports_name_every_slot(name: str) -> None:
-    assert len(slot_labels(CONTROLS[name], PATTERN)) == make(CONTROLS[name]).slot_count
+    assert (
+        len(slot_labels(CONTROLS_WITH_FUSION[name], PATTERN))
+        == make(CONTROLS_WITH_FUSION[name]).slot_count
+    )

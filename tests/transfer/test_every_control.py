@@ -31,10 +31,9 @@ def test_every_method_of_the_suite_trains_and_ranks(tmp_path: Path) -> None:
     for name, method in methods(short, tiger, short, grounded=True).items():
         if method.fusion is not None and method.fusion.without > 1:
             continue  # one step left out stands for each
-        trained = models.train(context, name, method, prepared, ids, steps)
-        found = networks.open_rankings(
-            models.rank(context, method, trained, prepared, ids, steps), "test"
-        )
+        inputs = networks.Inputs(prepared, ids, steps)
+        trained = models.train(context, name, method, inputs)
+        found = networks.open_rankings(models.rank(context, method, trained, inputs), "test")
         assert len(found.users) == 40, name
         assert np.isfinite(found.scores[:, :10]).all(), name
         assert (found.items[:, :10] >= 0).all(), name

@@ -18,8 +18,8 @@ PATTERN = ReasoningPattern(tuple(Step("recent_item", {"lag": lag}) for lag in (3
 KINDS = [
     FusionConfig(),
     FusionConfig(encoder="causal"),
-    FusionConfig(reads="every-layer"),
-    FusionConfig(reads="last-layer"),
+    FusionConfig(placement="every-layer"),
+    FusionConfig(placement="last-layer"),
     FusionConfig(gate=False),
     FusionConfig(without=2),
     FusionConfig("meanpool"),
@@ -63,7 +63,7 @@ def test_a_prepared_chain_is_read_as_the_fusion_reads_it(
     [
         FusionConfig(votes=True, grounded=True),
         FusionConfig(without=2),
-        FusionConfig(reads="last-layer"),
+        FusionConfig(placement="last-layer"),
     ],
 )
 def test_a_tables_chains_are_made_ready_as_one_by_one(config: FusionConfig, kind: Any) -> None:
@@ -86,7 +86,7 @@ def test_a_tables_chains_are_made_ready_as_one_by_one(config: FusionConfig, kind
             asked = torch.tensor([user]), torch.tensor([1])
             values, mask = table.read(*asked)
             ready, made = (
-                chains.of(user),
+                chains(user),
                 prepared.chain(
                     values[0], mask[0], table.named(*asked)[0] if config.votes else None
                 ),

@@ -99,17 +99,12 @@ def discrete_information(
     c = np.zeros(len(x), dtype=int) if cond is None else codes(cond)
     x, y = codes(x), codes(y)
     sizes = [int(v.max()) + 1 for v in (x, y, c)]
-    estimate = ENTROPIES[entropy]
-    parts = [
-        ((x, c), sizes[0] * sizes[2]),
-        ((y, c), sizes[1] * sizes[2]),
-        ((x, y, c), int(np.prod(sizes))),
-        ((c,), sizes[2]),
-    ]
+    cell_counts = (sizes[0] * sizes[2], sizes[1] * sizes[2], int(np.prod(sizes)), sizes[2])
+    parts = zip(((x, c), (y, c), (x, y, c), (c,)), cell_counts, (1, 1, -1, -1), strict=True)
     value, density = 0.0, np.zeros(len(x))
-    for (columns, cells), sign in zip(parts, (1, 1, -1, -1), strict=True):
+    for columns, cells, sign in parts:
         cell = codes(np.stack(columns, 1))
         _, place, counts = np.unique(cell, return_inverse=True, return_counts=True)
-        value += sign * estimate(counts, cells)
+        value += sign * ENTROPIES[entropy](counts, cells)
         density -= sign * np.log(counts[place] / len(x))
     return value, density

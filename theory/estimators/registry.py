@@ -1,28 +1,39 @@
 """All estimators by name, and the one call that picks and runs one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from scipy.special import entr, ndtri
 
 from theory.errors import require
+from theory.estimators import nearest_neighbour as near
 from theory.estimators.entropies import ENTROPIES, discrete_information
 from theory.estimators.gaussian import gaussian_information, normal_scores
-from theory.estimators.nearest_neighbour import (
-    conditional_ksg_terms,
-    ksg_terms,
-    mixed_ksg_terms,
-    ross_terms,
-)
-from theory.estimators.result import Certificate, MIResult
 from theory.estimators.usable_information import paired_log_ratios
 from theory.estimators.variational import VARIATIONAL, variational_terms
 
+Certificate = Literal["exact", "lower", "upper", "none"]
 Kind = Literal["discrete", "continuous", "any"]
 Estimate = tuple[float, np.ndarray]
 Run = Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], Estimate]
+
+
+@dataclass(frozen=True)
+class MIResult:
+    """An estimate of I(X;Y|C) in nats.
+
+    ci: approximate confidence interval of the estimate's own mean over rows; it knows nothing of
+    bias. certificate: "exact" (no error), "lower" or "upper" (the expectation lies on that side of
+    the truth), "none". diagnostics: the estimator's name, rows, and what it flags.
+    """
+
+    value: float
+    ci: tuple[float, float]
+    certificate: Certificate
+    diagnostics: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,12 +85,10 @@ def estimate(
     half = float(ndtri((1 + confidence) / 2)) * float(np.std(terms, ddof=1)) / np.sqrt(len(terms))
     certificate = chosen.certificate if cond is None else "none"
     if value > 0.8 * np.log(n):
-        diagnostics["saturated"] = (
-            f"near log rows = {np.log(n):.3f}: no estimate from {n} rows can vouch for more"
-        )
-    return MIResult(
-        float(value), (float(value - half), float(value + half)), certificate, diagnostics
-    )
+        limit = f"log rows = {np.log(n):.3f}"
+        diagnostics["saturated"] = f"near {limit}: no estimate from {n} rows can vouch for more"
+    interval = (float(value - half), float(value + half))
+    return MIResult(float(value), interval, certificate, diagnostics)
 
 
 def _mean(terms: np.ndarray) -> Estimate:
@@ -110,43 +119,26 @@ def _usable(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) ->
     return float(entr(share).sum() + own.mean()), own - np.log(share)[label]
 
 
-def _ksg(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
-    return _mean(ksg_terms(x, y) if cond is None else conditional_ksg_terms(x, y, cond))
+def _neighbours(terms: Callable[..., np.ndarray]) -> Run:
+    given = near.conditional_ksg_terms
+    return lambda x, y, cond, _: _mean(terms(x, y) if cond is None else given(x, y, cond))
 
 
-def _mixed(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
-    return _mean(mixed_ksg_terms(x, y) if cond is None else conditional_ksg_terms(x, y, cond))
-
-
-def _ross(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
-    return _mean(ross_terms(x, y))
-
-
-def _ksg_2(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
-    return _mean(ksg_terms(x, y, variant=2))
-
-
-def _gaussian(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
-    return gaussian_information(x, y, cond)
-
-
-def _bound(lower: bool) -> Certificate:
-    return "lower" if lower else "none"
-
+_ksg_2 = partial(near.ksg_terms, variant=2)
 
 _COUNTS: tuple[Kind, Kind] = ("discrete", "discrete")
 _FLOATS: tuple[Kind, Kind] = ("continuous", "continuous")
 ESTIMATORS: dict[str, Estimator] = {
     **{name: Estimator(*_COUNTS, True, True, _counts(name)) for name in ENTROPIES},
-    "ksg_1": Estimator(*_FLOATS, True, True, _ksg),
-    "ksg_2": Estimator(*_FLOATS, False, True, _ksg_2),
-    "mixed_ksg": Estimator("any", "any", True, True, _mixed),
-    "ross": Estimator("continuous", "discrete", False, False, _ross),
-    "gaussian": Estimator(*_FLOATS, True, True, _gaussian),
+    "ksg_1": Estimator(*_FLOATS, True, True, _neighbours(near.ksg_terms)),
+    "ksg_2": Estimator(*_FLOATS, False, True, _neighbours(_ksg_2)),
+    "mixed_ksg": Estimator("any", "any", True, True, _neighbours(near.mixed_ksg_terms)),
+    "ross": Estimator("continuous", "discrete", False, False, _neighbours(near.ross_terms)),
+    "gaussian": Estimator(*_FLOATS, True, True, lambda x, y, c, _: gaussian_information(x, y, c)),
     "gaussian_copula": Estimator(*_FLOATS, True, True, _copula),
     "usable_information": Estimator("any", "discrete", True, False, _usable, "lower"),
     **{
-        name: Estimator(*_FLOATS, False, False, _learned(name), _bound(lower))
+        name: Estimator(*_FLOATS, False, False, _learned(name), "lower" if lower else "none")
         for name, lower in VARIATIONAL.items()
     },
 }
@@ -194,10 +186,8 @@ def _check_kinds(
     for argument, values, kind in (("x", x, chosen.x_kind), ("y", y, chosen.y_kind)):
         whole = values.dtype.kind in "iub"
         fits = kind == "any" or whole == (kind == "discrete")
-        read, other = (
-            ("whole numbers", "continuous") if kind == "discrete" else ("floats", "discrete")
-        )
-        remedy = f"{name} reads {read}: choose a {other} estimator"
+        read = ("whole numbers: choose a continuous", "floats: choose a discrete")
+        remedy = f"{name} reads {read[kind != 'discrete']} estimator"
         require(fits, remedy, **{argument: values.dtype})
     able = sorted(name for name, known in ESTIMATORS.items() if known.conditional)
     remedy = f"with cond, choose one of {able}"

@@ -39,6 +39,9 @@ class Block:
         return Block(self.rows[mine], children, self.chosen[mine], self.leads[mine])
 
 
+Frozen = list[tuple[Block, np.ndarray]]  # blocks, and their logits before the next stage
+
+
 @dataclass(frozen=True)
 class Level:
     """One token: its choices, vectors [children, r], log popularity, each item's child."""
@@ -87,9 +90,8 @@ def token_levels(
 ) -> list[Level]:
     """Levels of items with codes [items, levels], vectors [items, r] and training counts.
 
-    >>> levels = token_levels(
-    ...     np.array([[0, 0], [0, 1], [1, 0]]), np.array([0, 1, 2]), np.eye(3), np.ones(3)
-    ... )
+    >>> codes = np.array([[0, 0], [0, 1], [1, 0]])
+    >>> levels = token_levels(codes, np.array([0, 1, 2]), np.eye(3), np.ones(3))
     >>> [sorted(len(block.rows) for block in level.blocks) for level in levels]
     [[3], [2]]
     """
@@ -119,10 +121,10 @@ def _blocks(parent_of: np.ndarray, target: np.ndarray, parent: np.ndarray) -> tu
         if len(children) == 1:
             continue  # nothing to choose
         (shared if len(rows) >= 8 else alone).append((rows, children))
-    blocks = [
-        Block(rows, children, np.searchsorted(children, target[rows]), _nothing(rows))
-        for rows, children in shared
-    ]
+    blocks = []
+    for rows, children in shared:
+        chosen = np.searchsorted(children, target[rows])
+        blocks.append(Block(rows, children, chosen, _nothing(rows)))
     if alone:
         rows = np.concatenate([rows for rows, _ in alone])
         children = np.full((len(rows), max(len(children) for _, children in alone)), -1)
@@ -161,9 +163,8 @@ class Decoder:
             for number, (level, values) in enumerate(zip(self.levels, by_level, strict=True)):
                 for block, block_logits in zip(level.blocks, values, strict=True):
                     mine = self.fold[block.rows] == fold
-                    log_q[number, block.rows[mine]] = _log_choice(
-                        block_logits[mine], block.chosen[mine]
-                    )
+                    log_choice = _log_choice(block_logits[mine], block.chosen[mine])
+                    log_q[number, block.rows[mine]] = log_choice
         return log_q
 
     def extend(self, features: np.ndarray, named: np.ndarray | None = None) -> "Decoder":
@@ -216,26 +217,24 @@ def _grow(
 ) -> list[np.ndarray]:
     fitting, checking = (_only(level, frozen, wanted) for wanted in (train, check))
     place = np.cumsum(train) - 1  # of a row among those to fit: no other row costs anything
-    fitting = [replace(block, rows=place[block.rows]) for block in fitting[0]], fitting[1]
+    fitting = [(replace(block, rows=place[block.rows]), logits) for block, logits in fitting]
     fitted, named = x[train], level.blocks[0].leads.shape[1] if level.blocks else 0
     weights = np.zeros(x.shape[1] * level.vectors.shape[1] + named)
     best: tuple[float, np.ndarray, np.ndarray] | None = None
-    reached = _score(level, *checking, None, weights[:0])
+    reached = _score(level, checking, None, weights[:0])
     for ridge in _RIDGES:
-        weights = _fit(level, *fitting, fitted, weights, ridge)
+        weights = _fit(level, fitting, fitted, weights, ridge)
         matrix, votes = _parts(weights, x, level)
         readings = x @ matrix
         for scale in np.asarray(_SCALES, np.float32):
-            score = _score(level, *checking, scale * readings, scale * votes)
+            score = _score(level, checking, scale * readings, scale * votes)
             if score > reached + 1e-9:
                 reached, best = score, (scale, readings, votes)
     if best is None:
         return frozen
     scale, readings, votes = best
-    return [
-        logits + level.utilities(block, scale * readings, scale * votes)
-        for block, logits in zip(level.blocks, frozen, strict=True)
-    ]
+    added = [level.utilities(block, scale * readings, scale * votes) for block in level.blocks]
+    return [logits + more for logits, more in zip(frozen, added, strict=True)]
 
 
 def _parts(flat: np.ndarray, x: np.ndarray, level: Level) -> tuple[np.ndarray, np.ndarray]:
@@ -245,41 +244,27 @@ def _parts(flat: np.ndarray, x: np.ndarray, level: Level) -> tuple[np.ndarray, n
     return matrix.reshape(shape), votes
 
 
-def _only(
-    level: Level, frozen: list[np.ndarray], wanted: np.ndarray
-) -> tuple[list[Block], list[np.ndarray]]:
-    blocks = [block.keep(wanted) for block in level.blocks]
+def _only(level: Level, frozen: list[np.ndarray], wanted: np.ndarray) -> Frozen:
     pairs = zip(level.blocks, frozen, strict=True)
-    return blocks, [logits[wanted[block.rows]] for block, logits in pairs]
+    return [(block.keep(wanted), logits[wanted[block.rows]]) for block, logits in pairs]
 
 
-def _score(
-    level: Level,
-    blocks: list[Block],
-    frozen: list[np.ndarray],
-    readings: np.ndarray | None,
-    votes: np.ndarray,
-) -> float:
+def _score(level: Level, frozen: Frozen, readings: np.ndarray | None, votes: np.ndarray) -> float:
     total = 0.0
-    for block, logits in zip(blocks, frozen, strict=True):
+    for block, logits in frozen:
         added = 0.0 if readings is None else level.utilities(block, readings, votes)
         total += float(_log_choice(logits + added, block.chosen).sum(dtype=float))
     return total
 
 
 def _fit(
-    level: Level,
-    blocks: list[Block],
-    frozen: list[np.ndarray],
-    x: np.ndarray,
-    start: np.ndarray,
-    ridge: float,
+    level: Level, frozen: Frozen, x: np.ndarray, start: np.ndarray, ridge: float
 ) -> np.ndarray:
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         matrix, votes = _parts(flat, x, level)
         readings, pull, value = x @ matrix, np.zeros((len(x), matrix.shape[1]), np.float32), 0.0
         for_votes = np.zeros(len(votes))
-        for block, logits in zip(blocks, frozen, strict=True):
+        for block, logits in frozen:
             if not len(block.rows):
                 continue
             log_p = _log_softmax(logits + level.utilities(block, readings, votes))

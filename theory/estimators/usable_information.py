@@ -13,13 +13,7 @@ from theory.errors import require
 
 
 def paired_log_ratios(
-    x: np.ndarray,
-    y: np.ndarray,
-    cond: np.ndarray | None,
-    *,
-    seed: int,
-    folds: int = 5,
-    features: int = 64,
+    x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, *, seed: int, folds: int = 5
 ) -> tuple[np.ndarray, np.ndarray]:
     """Held-out log q(y|x,c) - log q(y|c) of every row, and log q(y|x,c) itself.
 
@@ -43,8 +37,7 @@ def paired_log_ratios(
     fold = rng.permutation(len(y)) % folds
     coarse = np.zeros((len(y), 0)) if cond is None else _columns(cond)
     fine = np.concatenate([coarse, _columns(x)], axis=1)
-    coarse_map = _expand(coarse, features, seed)
-    fine_map = _expand(fine, features, seed + 1)
+    coarse_map, fine_map = _expand(coarse, seed), _expand(fine, seed + 1)
     gains, own = np.zeros(len(y)), np.zeros(len(y))
     for held in range(folds):
         train, test = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
@@ -102,7 +95,7 @@ def _columns(values: np.ndarray) -> np.ndarray:
     return (values - values.mean(0)) / np.where(spread > 0, spread, 1)
 
 
-def _expand(columns: np.ndarray, features: int, seed: int) -> np.ndarray:
+def _expand(columns: np.ndarray, seed: int, features: int = 64) -> np.ndarray:
     if columns.shape[1] == 0:
         return columns
     rng = np.random.default_rng(seed)

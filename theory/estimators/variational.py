@@ -14,17 +14,9 @@ from scipy.special import logsumexp, ndtri
 
 from theory.errors import require
 
-VARIATIONAL = {
-    "barber_agakov": False,
-    "mine": True,
-    "nwj": True,
-    "infonce": True,
-    "js_nwj": True,
-    "smile": False,
-    "club": False,
-    "leave_one_out": False,
-}
-"""Name, and whether its expectation is a lower bound."""
+_NAMES = ["barber_agakov", "mine", "nwj", "infonce", "js_nwj", "smile", "club", "leave_one_out"]
+# Name, and whether its expectation is a lower bound.
+VARIATIONAL = {name: name in ("mine", "nwj", "infonce", "js_nwj") for name in _NAMES}
 
 _BATCH, _ROUNDS, _EVERY, _WIDTH, _CLIP = 128, 800, 50, 64, 5.0
 
@@ -42,18 +34,16 @@ def variational_terms(x: np.ndarray, y: np.ndarray, *, method: str, seed: int) -
     x, y = (np.asarray(values, dtype=np.float32).reshape(len(values), -1) for values in (x, y))
     require(len(x) >= 100, "a network needs at least 100 rows", rows=len(x))
     order = np.random.default_rng(seed).permutation(len(x))
-    train, check, test = np.split(order, [int(0.4 * len(x)), len(x) // 2])
-    x, y = (_normalised(values, train) for values in (x, y))
+    parts = np.split(order, [int(0.4 * len(x)), len(x) // 2])  # to train, to check, to test
+    x, y = (_normalised(values, parts[0]) for values in (x, y))
     if method in ("barber_agakov", "club", "leave_one_out"):
-        log_q, log_m = _conditional(x, y, train, check, test, seed)
+        log_q, log_m = _conditional(x, y, parts, seed)
         if method == "barber_agakov":
             return np.diagonal(log_q) - log_m
         return sandwich_terms(log_q, method)
-    scores, constant = _critic(x, y, train, check, test, method, seed)
-    if method == "infonce":
-        return infonce_terms(scores)
-    if method == "smile":
-        return smile_terms(scores)
+    scores, constant = _critic(x, y, parts, method, seed)
+    if method in ("infonce", "smile"):
+        return infonce_terms(scores) if method == "infonce" else smile_terms(scores)
     return nwj_terms(scores - constant + 1)
 
 
@@ -118,17 +108,12 @@ def _split(pairs: np.ndarray) -> np.ndarray:
 
 
 def _critic(
-    x: np.ndarray,
-    y: np.ndarray,
-    train: np.ndarray,
-    check: np.ndarray,
-    test: np.ndarray,
-    method: str,
-    seed: int,
+    x: np.ndarray, y: np.ndarray, parts: list[np.ndarray], method: str, seed: int
 ) -> tuple[np.ndarray, float]:
     """Scores of all held-out pairs, and the constant that the bound subtracts."""
     import torch
 
+    train, check, test = parts
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         left, right = _network(x.shape[1], 32), _network(y.shape[1], 32)
@@ -162,12 +147,12 @@ def _critic(
 
 
 def _conditional(
-    x: np.ndarray, y: np.ndarray, train: np.ndarray, check: np.ndarray, test: np.ndarray, seed: int
+    x: np.ndarray, y: np.ndarray, parts: list[np.ndarray], seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """log q(y_j | x_i) of held-out pairs under a learned normal, and log m(y) of a fitted one."""
     import torch
 
-    dims = y.shape[1]
+    (train, check, test), dims = parts, y.shape[1]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         body, line = _network(x.shape[1], 2 * dims), torch.nn.Linear(x.shape[1], dims)

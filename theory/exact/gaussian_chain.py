@@ -54,12 +54,9 @@ class GaussianChain:
         if view == "multiset":
             z, y = self.sample(n, seed=seed)
             log_weights, means = self._arrangements(z)
-            inside = logsumexp(
-                log_weights + _log_normal(y[:, None] - means, self.noise_variance), axis=1
-            )
-            return Measured.mean(
-                inside - _log_normal(y, self.signal_variance + self.noise_variance)
-            )
+            given = _log_normal(y[:, None] - means, self.noise_variance)
+            marginal = _log_normal(y, self.signal_variance + self.noise_variance)
+            return Measured.mean(logsumexp(log_weights + given, axis=1) - marginal)
         explained = 1 - self.residual_variance(view) / (self.signal_variance + self.noise_variance)
         return Measured(float(-0.5 * np.log1p(-explained)))
 
@@ -77,9 +74,8 @@ class GaussianChain:
         self, k: int, view: str = "ordered", *, items: int = 16, n: int = 5_000, seed: int = 0
     ) -> Measured:
         """Bayes recall@k of the interval of Y, by Monte Carlo over n rows of exact posteriors."""
-        return Measured.mean(
-            -np.sort(-self.posteriors(view, items=items, n=n, seed=seed)[0], axis=1)[:, :k].sum(1)
-        )
+        posteriors, _ = self.posteriors(view, items=items, n=n, seed=seed)
+        return Measured.mean(-np.sort(-posteriors, axis=1)[:, :k].sum(1))
 
     def ndcg(
         self, k: int, view: str = "ordered", *, items: int = 16, n: int = 5_000, seed: int = 0
@@ -94,9 +90,8 @@ class GaussianChain:
     ) -> tuple[np.ndarray, np.ndarray]:
         """P(interval of Y | view) [n, items] and the interval that came [n], for n fresh rows."""
         z, y = self.sample(n, seed=seed)
-        edges = np.sqrt(self.signal_variance + self.noise_variance) * ndtri(
-            np.arange(1, items) / items
-        )
+        quantiles = ndtri(np.arange(1, items) / items)
+        edges = np.sqrt(self.signal_variance + self.noise_variance) * quantiles
         chosen = np.searchsorted(edges, y)
         if view == "multiset":
             log_weights, means = self._arrangements(z)
@@ -111,24 +106,18 @@ class GaussianChain:
     def sample(self, n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """n independent rows: steps [n, K, dims] and Y [n]."""
         rng = np.random.default_rng(seed)
-        z = np.einsum(
-            "jk,nkd->njd",
-            np.linalg.cholesky(self.correlation),
-            rng.standard_normal((n, len(self.weights), self.dims)),
-        )
-        return z, z[..., 0] @ np.array(self.weights) + np.sqrt(
-            self.noise_variance
-        ) * rng.standard_normal(n)
+        normal = rng.standard_normal((n, len(self.weights), self.dims))
+        z = np.einsum("jk,nkd->njd", np.linalg.cholesky(self.correlation), normal)
+        noise = np.sqrt(self.noise_variance) * rng.standard_normal(n)
+        return z, z[..., 0] @ np.array(self.weights) + noise
 
     def _arrangements(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         orders = np.array(list(permutations(range(z.shape[1]))))
         precision, w = np.linalg.inv(self.correlation), np.array(self.weights)
         grams = np.einsum("njd,nkd->njk", z, z)
-        forms = np.stack(
-            [np.einsum("njk,jk->n", grams[:, o][:, :, o], precision) for o in orders], axis=1
-        )
+        forms = [np.einsum("njk,jk->n", grams[:, o][:, :, o], precision) for o in orders]
         means = z[..., 0][:, orders] @ w
-        log_weights = -0.5 * forms
+        log_weights = -0.5 * np.stack(forms, axis=1)
         return log_weights - np.asarray(logsumexp(log_weights, axis=1, keepdims=True)), means
 
     def _linear_prediction(self, z: np.ndarray, view: str) -> np.ndarray:

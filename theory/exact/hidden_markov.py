@@ -19,9 +19,8 @@ class HiddenMarkovMixture:
     Views: "ordered", "multiset" (mixture over K! assignments), "mean" (normal around the mean of
     the states' means), "last".
 
-    >>> model = HiddenMarkovMixture(
-    ...     OrderChannel(2, 2, 3, order_weight=1.0, noise=0.1, seed=1), dims=1, spread=0.3
-    ... )
+    >>> states = OrderChannel(2, 2, 3, order_weight=1.0, noise=0.1, seed=1)
+    >>> model = HiddenMarkovMixture(states, dims=1, spread=0.3)
     >>> ordered, mean = model.information("ordered", n=500), model.information("mean", n=500)
     >>> ordered.value > mean.value
     True
@@ -40,9 +39,8 @@ class HiddenMarkovMixture:
     @cached_property
     def means(self) -> np.ndarray:
         """Mean of each state, [alphabet, dims], standard normal draws of the model's seed."""
-        return np.random.default_rng([self.states.seed, 2]).standard_normal(
-            (self.states.alphabet, self.dims)
-        )
+        rng = np.random.default_rng([self.states.seed, 2])
+        return rng.standard_normal((self.states.alphabet, self.dims))
 
     def sample(self, n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """n independent rows: steps [n, K, dims] and items [n]."""
@@ -73,9 +71,8 @@ class HiddenMarkovMixture:
 
     def _posteriors(self, view: str, n: int, seed: int) -> np.ndarray:
         z, _ = self.sample(n, seed=seed)
-        return np.concatenate(
-            [self.posterior(part, view) for part in np.array_split(z, max(1, n // 1000))]
-        )
+        parts = np.array_split(z, max(1, n // 1000))
+        return np.concatenate([self.posterior(part, view) for part in parts])
 
     def _log_likelihood(self, z: np.ndarray, view: str) -> np.ndarray:
         sequences, steps = self.states.sequences, self.states.steps

@@ -71,13 +71,8 @@ class OrderChannel:
     def labels(self, view: str) -> np.ndarray:
         """The number of each sequence under a view that is a function of it."""
         z = self.sequences
-        columns = {
-            "ordered": z,
-            "multiset": np.sort(z, 1),
-            "sum": z.sum(1, keepdims=True),
-            "last": z[:, -1:],
-            "first": z[:, :1],
-        }
+        columns = {"ordered": z, "multiset": np.sort(z, 1), "sum": z.sum(1, keepdims=True)}
+        columns |= {"last": z[:, -1:], "first": z[:, :1]}
         require(view in columns, f"choose one of {sorted(columns)}", view=view)
         return np.unique(columns[view], axis=0, return_inverse=True)[1].reshape(-1)
 

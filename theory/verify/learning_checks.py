@@ -7,13 +7,7 @@ from scipy.integrate import quad
 from scipy.special import entr
 from scipy.stats import binom
 
-from theory import bounds
-from theory.exact import (
-    GaussianChain,
-    bottleneck_point,
-    conditional_mutual_information,
-    mutual_information,
-)
+from theory import bounds, exact
 from theory.verify.comparison import Check, Comparison, Effort, at_most, equal, within_errors
 from theory.verify.random_joints import random_joint
 
@@ -31,15 +25,15 @@ def learning_checks() -> list[Check]:
     ]
 
 
-def crossover_case() -> tuple[GaussianChain, float, float, float]:
+def crossover_case() -> tuple[exact.GaussianChain, float, float, float]:
     """Four steps against their mean: chain, residual variances of both, n*."""
-    chain = GaussianChain(weights=(0.25, 0.5, 0.75, 1.0), rho=0.6)
+    chain = exact.GaussianChain(weights=(0.25, 0.5, 0.75, 1.0), rho=0.6)
     fine, coarse = chain.residual_variance("ordered"), chain.residual_variance("mean")
     return chain, fine, coarse, bounds.gaussian_crossover(4, 1, 0.5 * float(np.log(coarse / fine)))
 
 
 def simulated_risk(
-    chain: GaussianChain, n: int, view: str, repetitions: int, seed: int
+    chain: exact.GaussianChain, n: int, view: str, repetitions: int, seed: int
 ) -> tuple[float, float]:
     """Mean test error of least squares on n rows, and its standard error."""
     z, y = chain.sample(n * repetitions, seed=seed)
@@ -58,10 +52,8 @@ def _gaussian_crossover(effort: Effort) -> list[Comparison]:
     chain, fine, coarse, crossing = crossover_case()
     below, above = int(crossing), int(crossing) + 1
     risk = bounds.least_squares_risk
-    comparisons = [
-        at_most(risk(above, 4, fine), risk(above, 1, coarse)),
-        at_most(risk(below, 1, coarse), risk(below, 4, fine)),
-    ]
+    comparisons = [at_most(risk(above, 4, fine), risk(above, 1, coarse))]
+    comparisons.append(at_most(risk(below, 1, coarse), risk(below, 4, fine)))
     readers = (("ordered", 4, fine), ("mean", 1, coarse))
     for n, (view, dims, variance) in product((below, above), readers):
         measured, error = simulated_risk(chain, n, view, effort.repetitions, seed=n)
@@ -94,8 +86,8 @@ def _table(effort: Effort) -> list[Comparison]:
         excess.append(exact_table_excess(random_joint(rng, cells, items), n))
         cap.append(bounds.table_excess(cells, items, n))
     p = np.array([[0.4, 0.1], [0.1, 0.4]])
-    enough = bounds.table_guarantee(2, 2, mutual_information(p))
-    promised = at_most(exact_table_excess(p, enough), mutual_information(p))
+    enough = bounds.table_guarantee(2, 2, exact.mutual_information(p))
+    promised = at_most(exact_table_excess(p, enough), exact.mutual_information(p))
     return [at_most(excess, cap), at_most(0, excess), promised]
 
 
@@ -108,7 +100,7 @@ def _heuristic(effort: Effort) -> list[Comparison]:
     plug_in = inflation[0] + inflation[1] - inflation[2]
     return [
         at_most(abs(exact_table_excess(p, n) / half_dims - 1), 0.1),
-        at_most(abs((plug_in - mutual_information(p)) / (3 * 2 / (2 * n)) - 1), 0.1),
+        at_most(abs((plug_in - exact.mutual_information(p)) / (3 * 2 / (2 * n)) - 1), 0.1),
     ]
 
 
@@ -128,7 +120,7 @@ def _generalisation(effort: Effort) -> list[Comparison]:
         learner = _gibbs(loss[:, samples].mean(2).T, heat)
         gap = (weight[:, None] * learner * ((loss @ p)[None] - loss[:, samples].mean(2).T)).sum()
         gaps.append(abs(gap))
-        caps.append(bounds.xu_raginsky(mutual_information(weight[:, None] * learner), 3))
+        caps.append(bounds.xu_raginsky(exact.mutual_information(weight[:, None] * learner), 3))
         prior = p[pairs].prod((1, 2))
         cube, ghost = np.zeros((len(pairs), 4, 4)), 0.0
         for m, mask in enumerate(masks):
@@ -138,7 +130,7 @@ def _generalisation(effort: Effort) -> list[Comparison]:
             worse = loss[:, test].mean(2).T - loss[:, train].mean(2).T
             ghost += float((cube[:, m] * worse).sum())
         conditional_gaps.append(abs(ghost))
-        nats = max(conditional_mutual_information(cube), 0)
+        nats = max(exact.conditional_mutual_information(cube), 0)
         conditional_caps.append(bounds.conditional_information_bound(nats, 2))
     return [at_most(gaps, caps), at_most(conditional_gaps, conditional_caps)]
 
@@ -153,21 +145,23 @@ def _bottleneck(effort: Effort) -> list[Comparison]:
     for seed in range(max(3, effort.models // 40)):
         p = random_joint(rng, 6, 4) * 0.9 + 0.1 / 24
         options = {"letters": 3, "seed": seed, "rounds": 100}
-        points = [bottleneck_point(p, trade=trade, **options) for trade in (1.5, 6.0)]
+        points = [exact.bottleneck_point(p, trade=trade, **options) for trade in (1.5, 6.0)]
         for rate, kept, _ in points:
-            comparisons.append(at_most(kept, min(rate, mutual_information(p))))
+            comparisons.append(at_most(kept, min(rate, exact.mutual_information(p))))
         # the coin is part of the letter
         shared = np.concatenate([0.3 * points[0][2], 0.7 * points[1][2]], axis=1)
         both = shared * p.sum(1)[:, None]
-        kept = mutual_information(both.T @ (p / p.sum(1, keepdims=True)))
+        kept = exact.mutual_information(both.T @ (p / p.sum(1, keepdims=True)))
         comparisons.append(equal(kept, 0.3 * points[0][1] + 0.7 * points[1][1]))
-        comparisons.append(equal(mutual_information(both), 0.3 * points[0][0] + 0.7 * points[1][0]))
+        comparisons.append(
+            equal(exact.mutual_information(both), 0.3 * points[0][0] + 0.7 * points[1][0])
+        )
         given = p.reshape(2, 3, 4)  # X~ = x // 3
         channel = points[1][2].reshape(2, 3, 3)
         letters = np.einsum("cxy,cxz->czy", given, channel)
-        rate = conditional_mutual_information(given.sum(2)[..., None] * channel)
-        most = min(rate, conditional_mutual_information(given))
-        comparisons.append(at_most(conditional_mutual_information(letters), most))
+        rate = exact.conditional_mutual_information(given.sum(2)[..., None] * channel)
+        most = min(rate, exact.conditional_mutual_information(given))
+        comparisons.append(at_most(exact.conditional_mutual_information(letters), most))
     return comparisons
 
 

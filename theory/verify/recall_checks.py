@@ -30,10 +30,8 @@ def recall_checks() -> list[Check]:
 
 
 def _decisions(effort: Effort) -> list[Comparison]:
-    return [
-        at_most(batch_recall(merge_pairs(p), k), batch_recall(p, k))
-        for p, k in joint_batches(4, effort.joints)
-    ]
+    batches = joint_batches(4, effort.joints)
+    return [at_most(batch_recall(merge_pairs(p), k), batch_recall(p, k)) for p, k in batches]
 
 
 def _ceiling(effort: Effort) -> list[Comparison]:

@@ -1,65 +1,78 @@
-"""From official raw files to a log and a catalogue: five-core, sequences, and item numbers without
-order."""
+"""From official raw files to a log and a catalogue: five-core, sequences, random item numbers."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int
+from tqdm import tqdm
 
-from scoter.data.official.raw import RawReviews, read_metadata, read_reviews
-from scoter.data.sequences import assemble_log, random_numbers, time_order
-from scoter.data.sources import Source, raw_file
+from scoter.data.official.download import fetch
+from scoter.data.official.raw import Cells, RawReviews, raw_file, read_metadata, read_reviews
+from scoter.data.sources import CACHE, Source, check_counts, source_named
+from scoter.data.split import assemble_log, random_numbers
 from scoter.errors import DataError
 from scoter.types import Catalog, Cell, InteractionLog
 
-CORE = 5
+Events = Int[np.ndarray, " events"]
+
+CORE = 5  # least interactions of each user and item
 
 
-def prepare(source: Source, raw_folder: Path, seed: int = 0) -> tuple[InteractionLog, Catalog]:
+def obtain(
+    name: str, raw: Path | None = None, published: bool = True
+) -> tuple[InteractionLog, Catalog]:
+    """Log and catalogue of a registered dataset from the files in `raw` (data-cache/raw/NAME).
+
+    Missing files are downloaded, after the citation and the terms are printed. Where `published`,
+    other counts are refused.
+    """
+    source = source_named(name)
+    raw = raw or CACHE / "raw" / name
+    tqdm.write(f"{name}: {source.citation}\nterms: {source.terms}", file=sys.stderr)
+    fetch(source, raw)
+    log, catalog = prepare(source, raw)
+    if published:
+        check_counts(name, log, catalog)
+    return log, catalog
+
+
+def prepare(source: Source, raw_folder: Path) -> tuple[InteractionLog, Catalog]:
     """The log and catalogue of a registered dataset from its raw files in `raw_folder`.
 
-    Reviews of equal time keep their file order, as in the published sequences. Repeated purchases
-    are kept. For Amazon 2018, as in its published counts, a review given twice (same user, item and
-    time) counts once and items without metadata are left out; elsewhere such items stay, with
-    nothing known of them.
-
-    Raises:
-        DataError: a raw file is missing, damaged or malformed, or nothing survives the five-core.
+    Reviews of equal time keep their file order, as in the published sequences. For Amazon 2018, as
+    in its published counts, a review given twice (same user, item and time) counts once and items
+    without metadata are left out.
     """
     reviews_path, metadata_path = (raw_file(raw_folder, name) for name in source.files)
     reviews = read_reviews(reviews_path, source.release)
     if source.release == "amazon-2018":
         metadata = read_metadata(metadata_path, source.release, frozenset(reviews.item_keys))
         described = np.asarray([key in metadata for key in reviews.item_keys])
-        once = _first_of_each(reviews)
+        columns = (reviews.times, reviews.items, reviews.users)
+        order = np.lexsort(columns)
+        is_new = np.any([np.diff(column[order], prepend=-1) != 0 for column in columns], axis=0)
+        once = order[is_new]  # where each distinct review comes first
         keep = np.sort(once[described[reviews.items[once]]])
         keep = keep[k_core(reviews.users[keep], reviews.items[keep], CORE)]
     else:
         metadata = None
         keep = np.flatnonzero(k_core(reviews.users, reviews.items, CORE))
     if not len(keep):
-        raise DataError(
-            f"nothing of {reviews_path} survives the {CORE}-core; check that it is the whole file"
-        )
-    log, keys = _log(reviews, keep, seed, source.name)
-    del reviews  # what the core left out may be most of it, and the metadata takes as much again
+        raise DataError(f"nothing of {reviews_path} survives the {CORE}-core; check the file")
+    log, keys = _log(reviews, keep, source.name)
+    del reviews  # most of it may be outside the core, and the metadata takes as much memory again
     if metadata is None:
         metadata = read_metadata(metadata_path, source.release, frozenset(keys))
     return log, Catalog(keys, _columns(keys, metadata))
 
 
-def k_core(
-    users: Int[np.ndarray, " events"], items: Int[np.ndarray, " events"], k: int
-) -> Bool[np.ndarray, " events"]:
-    """Which events remain when users and items with fewer than `k` events are removed until none is
-    left.
+def k_core(users: Events, items: Events, k: int) -> Bool[np.ndarray, " events"]:
+    """The events that remain once users and items with fewer than `k` are removed, again and again.
 
-    The result is the largest such set and does not depend on the order of removal.
-
-    Example:
-        >>> k_core(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 1]), 2).tolist()
-        [True, True, True, True, False]
+    >>> k_core(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 1]), 2).tolist()
+    [True, True, True, True, False]
     """
     alive = np.ones(len(users), bool)
     while True:
@@ -71,52 +84,26 @@ def k_core(
         alive = survives
 
 
-def _first_of_each(reviews: RawReviews) -> Int[np.ndarray, " distinct"]:
-    """Where each distinct (user, item, time) comes first."""
-    columns = (reviews.times, reviews.items, reviews.users)
-    order = np.lexsort(columns)
-    new = np.any([np.diff(column[order], prepend=-1) != 0 for column in columns], axis=0)
-    return order[new]
-
-
 def _log(
-    reviews: RawReviews, keep: Int[np.ndarray, " kept"], seed: int, name: str
+    reviews: RawReviews, keep: Int[np.ndarray, " kept"], name: str
 ) -> tuple[InteractionLog, tuple[str, ...]]:
-    """The log of the kept reviews, and the keys of its items."""
     users, user_numbers = np.unique(reviews.users[keep], return_inverse=True)
     items, item_numbers = np.unique(reviews.items[keep], return_inverse=True)
-    relabel = random_numbers(len(items), seed, name)
+    times = reviews.times[keep]
+    relabel = random_numbers(len(items), 0, name)
     keys = tuple(reviews.item_keys[items[old]] for old in np.argsort(relabel))
-    order = time_order(user_numbers, reviews.times[keep])
-    log = assemble_log(
-        user_numbers[order],
-        relabel[item_numbers[order]],
-        reviews.times[keep][order],
-        tuple(reviews.user_keys[user] for user in users),
-    )
-    return log, keys
+    user_keys = tuple(reviews.user_keys[user] for user in users)
+    order = np.lexsort((times, user_numbers))
+    numbers = relabel[item_numbers[order]]
+    return assemble_log(user_numbers[order], numbers, times[order], user_keys), keys
 
 
-def _columns(
-    keys: tuple[str, ...], metadata: Mapping[str, Mapping[str, Cell]]
-) -> dict[str, tuple[Cell, ...]]:
+def _columns(keys: tuple[str, ...], metadata: Mapping[str, Cells]) -> dict[str, tuple[Cell, ...]]:
     if not metadata:
         return {}
     absent: dict[str, Cell] = {"title": "", "brand": "", "categories": (), "price": float("nan")}
     names = next(iter(metadata.values())).keys()
-    columns = {
-        name: tuple(metadata[key][name] if key in metadata else absent[name] for key in keys)
-        for name in names
-    }
-    return {**columns, "categories": _without_shared_root(columns["categories"])}
-
-
-def _without_shared_root(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
-    """Category paths without a first level that all of them share, such as `Beauty`: it tells no
-    two items apart."""
-    roots = {cell[0] for cell in cells if isinstance(cell, tuple) and cell}
-    return (
-        tuple(cell[1:] if isinstance(cell, tuple) else cell for cell in cells)
-        if len(roots) == 1
-        else cells
-    )
+    columns = {name: tuple(metadata.get(key, absent)[name] for key in keys) for name in names}
+    paths = [path for path in columns["categories"] if isinstance(path, tuple)]
+    start = 1 if len({path[0] for path in paths if path}) == 1 else 0  # not where all share a root
+    return {**columns, "categories": tuple(path[start:] for path in paths)}

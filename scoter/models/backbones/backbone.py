@@ -1,43 +1,57 @@
-"""What every recommender network is to the rest of scoter; an own one derives from this."""
+"""What every recommender network is to the rest of scoter; a new one derives from this."""
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
+import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from scoter.models.backbones.registry import ItemSpace
+from scoter.config import ModelConfig
 from scoter.models.decoding.ranking import AfterBatch, ignore
-from scoter.protocols import StepSource
-from scoter.types import Histories, Rankings
+from scoter.protocols import Fusion, StepSource
+from scoter.types import Histories, InteractionLog, Rankings, SemanticIds
 
 if TYPE_CHECKING:
     from scoter.models.training.batches import ItemBatch
 
 
-class Backbone(nn.Module):
+@dataclass(frozen=True, eq=False)
+class ItemSpace:
+    """What a backbone is built over."""
+
+    item_count: int
+    ids: SemanticIds | None = None  # of every item; None where the backbone needs none
+    train: InteractionLog | None = None  # None where weights are loaded and nothing is counted
+
+
+C = TypeVar("C", bound=ModelConfig)
+
+
+class Backbone(nn.Module, Generic[C]):
     """A recommender network that may read chains through a fusion.
 
-    A subclass gives `build`, `loss`, `recommend` and, for InfoNCE, `output_vectors`.
+    A subclass gives `Config`, `build`, `loss`, `recommend`; for explanations `rescore`, and for
+    InfoNCE `output_vectors`.
     """
 
-    trains = True
-    """Whether there is anything to train; popularity only counts."""
-    needs_ids = False
-    """Whether it is built over semantic IDs."""
-    reading_layers = 1
-    """In how many layers a fusion could read."""
+    Config: ClassVar[type[ModelConfig]]  # the dataclass that its `model` config is read with
+    trains = True  # whether there is anything to train
+    needs_ids = False  # whether it is built over semantic IDs
+    reading_layers = 1  # in how many layers a fusion could read
 
-    def __init__(self, config: Any, fusion: Any = None, precision: str = "fp32") -> None:
+    def __init__(self, config: C, precision: str = "fp32") -> None:
         super().__init__()
-        self.config, self.fusion, self.precision = config, fusion, precision
+        self.config, self.precision = config, precision
+        self.fusion: Fusion | None = None
         self.alignment: nn.Module | None = None
 
     @classmethod
-    def build(cls, config: Any, items: ItemSpace, precision: str) -> "Backbone":
+    def build(cls, config: C, items: ItemSpace, precision: str = "fp32") -> "Backbone[C]":
         """An untrained network over `items`."""
         raise NotImplementedError
 
-    def attach(self, fusion: Any) -> None:
+    def attach(self, fusion: Fusion) -> None:
         """Read chains through `fusion` from now on."""
         self.fusion = fusion
 
@@ -54,7 +68,20 @@ class Backbone(nn.Module):
         steps: StepSource | None = None,
         after_batch: AfterBatch = ignore,
     ) -> Rankings:
-        """The `k` best items after each history; see `rank_in_batches` for `after_batch`."""
+        """The `k` best items after each history.
+
+        Args:
+            after_batch: called with the row numbers of each batch, once it is ranked.
+        """
+        raise NotImplementedError
+
+    def rescore(
+        self,
+        histories: Histories,
+        items: Int[np.ndarray, "histories k"],
+        steps: StepSource | None = None,
+    ) -> Float[np.ndarray, "histories k"]:
+        """The exact scores in nats of given items after each history; -inf where an item is -1."""
         raise NotImplementedError
 
     def output_vectors(self, items: Int[Tensor, " items"]) -> Float[Tensor, "items dim"]:

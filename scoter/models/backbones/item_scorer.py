@@ -1,47 +1,57 @@
-"""What recommenders over item numbers share: read the chain at the end of a history, score the
-whole catalogue."""
+"""Recommenders that score the whole catalogue with the state after a history's last item."""
 
-from typing import Any
-
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from scoter.models.backbones.backbone import Backbone
-from scoter.models.backbones.registry import ItemSpace
+from scoter.models.backbones.backbone import Backbone, C, ItemSpace
 from scoter.models.decoding.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.decoding.votes import add_votes, add_votes_everywhere
-from scoter.models.step_reader import encode_chains
+from scoter.models.step_reader import read_chains
+from scoter.models.training.batches import HistoryBatch, ItemBatch
 from scoter.protocols import StepSource
 from scoter.types import Histories, Rankings
 
 
-class ItemScorer(Backbone):
-    """A network whose scores are products of hidden states with its item embeddings.
+class ItemScorer(Backbone[C]):
+    """A network whose scores are products of hidden states with its item vectors.
 
-    A subclass makes `items`, whose last row pads, and gives `_hidden`.
+    A subclass gives `states`. Shapes: B rows, L items in a row, N states, D width.
     """
 
-    items: nn.Embedding
-
-    def __init__(
-        self, config: Any, item_count: int, fusion: Any = None, precision: str = "fp32"
-    ) -> None:
-        super().__init__(config, fusion, precision)
+    def __init__(self, config: C, item_count: int, precision: str = "fp32") -> None:
+        super().__init__(config, precision)
         self.item_count = item_count
+        self.items = nn.Embedding(item_count + 1, config.dim, padding_idx=item_count)
 
     @classmethod
-    def build(cls, config: Any, items: ItemSpace, precision: str = "fp32") -> "ItemScorer":
+    def build(cls, config: C, items: ItemSpace, precision: str = "fp32") -> "ItemScorer[C]":
         """An untrained network over item numbers."""
         return cls(config, items.item_count, precision=precision)
 
+    def states(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        """The state after each item of left-aligned rows; -1 pads on the right."""
+        raise NotImplementedError
+
+    def vectors(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        """The vector of each item; that of the padding for -1."""
+        return self.items(torch.where(items < 0, self.item_count, items))
+
     def output_vectors(self, items: Int[Tensor, " items"]) -> Float[Tensor, "items D"]:
-        """The item embeddings, which scores are products with."""
+        """The item vectors, which scores are products with."""
         return self.items(items)
 
-    def _hidden(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
-        """States after each item of left-aligned rows; what stands to the right is never read."""
-        raise NotImplementedError
+    def loss(
+        self, batch: ItemBatch, steps: StepSource | None = None, label_smoothing: float = 0.0
+    ) -> Float[Tensor, ""]:
+        """Mean cross-entropy in nats per target, over the whole catalogue."""
+        hidden = self.states(batch.items[:, :-1])[batch.is_target]
+        users = batch.users[:, None].expand_as(batch.is_target)[batch.is_target]
+        lengths = batch.prefix_lengths[batch.is_target]
+        hidden, votes = self._read_chain(hidden, steps, users, lengths)
+        labels = batch.items[:, 1:][batch.is_target]
+        return self._cross_entropy(hidden, labels, votes, label_smoothing)
 
     def recommend(
         self,
@@ -51,14 +61,12 @@ class ItemScorer(Backbone):
         after_batch: AfterBatch = ignore,
         batch_rows: int = 512,
     ) -> Rankings:
-        """The `k` best-scored items of the whole catalogue after each history; see
-        `rank_in_batches` for `after_batch`."""
+        """The `k` best items of the whole catalogue after each history."""
 
-        def best(
-            items: Tensor, lengths: Tensor, users: Tensor, prefix_lengths: Tensor
-        ) -> tuple[Tensor, Tensor]:
-            hidden = self._hidden(items)[torch.arange(len(items)), (lengths - 1).clamp(min=0)]
-            hidden, votes = self._read_chain(hidden, steps, users, prefix_lengths)
+        def best(asked: HistoryBatch) -> tuple[Tensor, Tensor]:
+            last = (asked.lengths - 1).clamp(min=0)
+            hidden = self.states(asked.items)[torch.arange(len(last)), last]
+            hidden, votes = self._read_chain(hidden, steps, asked.users, asked.prefix_lengths)
             with torch.autocast(hidden.device.type, enabled=False):
                 logits = torch.log_softmax(hidden.float() @ self.items.weight[:-1].T, dim=-1)
                 if votes is not None:
@@ -66,9 +74,20 @@ class ItemScorer(Backbone):
             score, found = logits.topk(min(k, self.item_count))
             return found, score
 
-        return rank_in_batches(
-            self, best, histories, k, self.config.max_items, batch_rows, self.precision, after_batch
-        )
+        return rank_in_batches(self, best, histories, k, batch_rows, after_batch)
+
+    def rescore(
+        self,
+        histories: Histories,
+        items: Int[np.ndarray, "histories k"],
+        steps: StepSource | None = None,
+    ) -> Float[np.ndarray, "histories k"]:
+        """The scores in nats of given items after each history; -inf where an item is -1."""
+        ranked = self.recommend(histories, self.item_count, steps)
+        places = np.argsort(ranked.items, axis=1)
+        places = np.take_along_axis(places, np.maximum(items, 0), axis=1)
+        scores = np.take_along_axis(ranked.scores, places, axis=1)
+        return np.where(items >= 0, scores, -np.inf).astype(np.float32)
 
     def _read_chain(
         self,
@@ -77,16 +96,13 @@ class ItemScorer(Backbone):
         users: Int[Tensor, " N"],
         prefix_lengths: Int[Tensor, " N"],
     ) -> tuple[Float[Tensor, "N D"], tuple[Tensor, Tensor] | None]:
-        """States that have read their chains; and, where steps have votes, the log weights of these
-        and the items named."""
-        if self.fusion is None:
+        """States that have read their chains; where steps vote, their weights and items too."""
+        memory = read_chains(self.fusion, steps, users, prefix_lengths)
+        if self.fusion is None or memory is None:
             return hidden, None
-        memory = encode_chains(self.fusion, steps, users, prefix_lengths)
         hidden = self.fusion(hidden[:, None], memory, 0)[:, 0]
-        return hidden, None if memory.named is None else (
-            self.fusion.vote(hidden, memory),
-            memory.named,
-        )
+        named = memory.named
+        return hidden, None if named is None else (self.fusion.vote(hidden, memory), named)
 
     def _cross_entropy(
         self,

@@ -1,27 +1,27 @@
-"""The most popular items of the training log, the same for everybody: the floor of every table."""
+"""The most popular items of the training log, the same for every user: the floor of every table."""
 
 import numpy as np
 
 from scoter.config import PopularityConfig
 from scoter.errors import ConfigError
-from scoter.models.backbones.backbone import Backbone
-from scoter.models.backbones.registry import ItemSpace
+from scoter.models.backbones.backbone import Backbone, ItemSpace
 from scoter.models.decoding.ranking import AfterBatch, ignore
 from scoter.protocols import StepSource
 from scoter.types import Histories, InteractionLog, Rankings
 
 
-class Popularity(Backbone):
-    """Counts training events per item. Ties go to the lower item number; scores are log-shares in
-    nats.
+class Popularity(Backbone[PopularityConfig]):
+    """Counts training interactions per item; scores are log-shares in nats.
 
-    Example:
-        >>> log = InteractionLog(np.array([2, 1, 2]), np.array([0, 3]), ("a",))
-        >>> model = Popularity(log, item_count=3)
-        >>> model.recommend(Histories(np.array([0]), np.array([2]), np.array([0, 1])), k=2).items
-        array([[2, 1]])
+    Ties go to the lower item number.
+
+    >>> log = InteractionLog(np.array([2, 1, 2]), np.array([0, 3]), ("a",))
+    >>> model = Popularity(log, item_count=3)
+    >>> model.recommend(Histories(np.array([0]), np.array([2]), np.array([0, 1])), k=2).items
+    array([[2, 1]])
     """
 
+    Config = PopularityConfig
     trains = False
 
     def __init__(self, train: InteractionLog, item_count: int) -> None:
@@ -35,11 +35,7 @@ class Popularity(Backbone):
     def build(
         cls, config: PopularityConfig, items: ItemSpace, precision: str = "fp32"
     ) -> "Popularity":
-        """Counts over the training log of `items`; nothing is left to train.
-
-        Raises:
-            ConfigError: there is no training log.
-        """
+        """Counts over the training log of `items`."""
         if items.train is None:
             raise ConfigError("train is None, but popularity is counted in it; pass the log")
         return cls(items.train, items.item_count)
@@ -52,12 +48,8 @@ class Popularity(Backbone):
         after_batch: AfterBatch = ignore,
     ) -> Rankings:
         """The same `k` items in every row; -1 beyond the end of the catalogue."""
-        items = np.full(k, -1, np.int64)
-        scores = np.full(k, -np.inf, np.float32)
+        items, scores = np.full(k, -1, np.int64), np.full(k, -np.inf, np.float32)
         top = self.order[:k]
         items[: len(top)], scores[: len(top)] = top, self.scores[top]
-        return Rankings(
-            histories.users,
-            np.tile(items, (len(histories), 1)),
-            np.tile(scores, (len(histories), 1)),
-        )
+        rows = (len(histories), 1)
+        return Rankings(histories.users, np.tile(items, rows), np.tile(scores, rows))

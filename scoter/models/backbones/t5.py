@@ -1,12 +1,10 @@
-"""TIGER as a `transformers` T5 and back: the same weights under other names, and so the same
-function.
+"""TIGER as a `transformers` T5: the same weights under other names, the same function.
 
-The reference attends over whole sequences, so the item-causal mask has to be handed to its encoder;
-its decoder then takes the encoder's output with an ordinary padding mask. `item_causal_mask` makes
-the former. `Tiger.to_transformers` and `Tiger.from_transformers` are the doors to this file.
+T5 attends over whole sequences, so its encoder has to be given the `item_causal_mask`; its decoder
+then takes the encoder's output with an ordinary padding mask.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Int
@@ -14,37 +12,21 @@ from torch import Tensor
 
 from scoter.config import TigerConfig
 from scoter.errors import ConfigError
-from scoter.types import SemanticIds
+from scoter.models.backbones.tiger import Tiger
 
 if TYPE_CHECKING:
-    from scoter.models.backbones.tiger import Tiger
+    from transformers import T5ForConditionalGeneration
 
 
-def to_transformers(model: "Tiger") -> Any:
-    """A `T5ForConditionalGeneration` with this model's weights, in evaluation mode.
-
-    Raises:
-        ConfigError: the model has a fusion or a repeat bias, which T5 has no place for.
-
-    Example:
-        >>> import numpy as np
-        >>> from scoter.models.backbones.tiger import Tiger
-        >>> ids = SemanticIds(np.array([[0, 1], [1, 0]]), (2, 2))
-        >>> to_transformers(
-        ...     Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)
-        ... ).config.vocab_size
-        5
-    """
+def to_transformers(model: Tiger) -> "T5ForConditionalGeneration":
+    """A `T5ForConditionalGeneration` with this model's weights, in evaluation mode."""
     from transformers import T5Config, T5ForConditionalGeneration
 
     if model.fusion is not None:
-        raise ConfigError(
-            "a TIGER with a fusion has no T5 equivalent; train one without to export it"
-        )
+        raise ConfigError("a TIGER with a fusion has no T5 equivalent; export one without")
     if model.repeat is not None:
         raise ConfigError(
-            "a TIGER with repeat_bias has no T5 equivalent; train one with "
-            "model.repeat_bias=false to export it"
+            "a TIGER with repeat_bias has no T5 equivalent; train with model.repeat_bias=false"
         )
     config = model.config
     sizes = {
@@ -62,69 +44,25 @@ def to_transformers(model: "Tiger") -> Any:
     reference = T5ForConditionalGeneration(T5Config(**sizes, **form, **tokens))
     weights = {theirs: model.state_dict()[ours] for ours, theirs in _names(config).items()}
     tied = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")
-    reference.load_state_dict(
-        {
-            **weights,
-            **{name: model.embedding.weight for name in tied if name in reference.state_dict()},
-        }
-    )
+    weights |= {name: model.embedding.weight for name in tied if name in reference.state_dict()}
+    reference.load_state_dict(weights)
     return reference.eval()
-
-
-def from_transformers(
-    reference: Any, ids: SemanticIds, max_items: int, beams: int
-) -> tuple[TigerConfig, dict[str, Tensor]]:
-    """The configuration and the weights of the TIGER over `ids` that a T5 (version 1.0: ReLU, tied
-    embeddings) is, whose tokens are numbered as ours.
-
-    Raises:
-        ConfigError: the T5 has another vocabulary size or architecture; the message says which.
-    """
-    theirs = reference.config
-    vocabulary = 1 + sum(ids.codebook_sizes)
-    if theirs.vocab_size != vocabulary:
-        raise ConfigError(
-            f"the T5 has {theirs.vocab_size} tokens, these semantic IDs need {vocabulary}; train "
-            f"it on these IDs"
-        )
-    if theirs.num_layers != theirs.num_decoder_layers or theirs.feed_forward_proj != "relu":
-        raise ConfigError(
-            f"num_layers={theirs.num_layers}, num_decoder_layers={theirs.num_decoder_layers}, "
-            f"feed_forward_proj={theirs.feed_forward_proj!r}: only equal depths and 'relu' are "
-            f"supported"
-        )
-    config = TigerConfig(
-        dim=theirs.d_model,
-        layers=theirs.num_layers,
-        heads=theirs.num_heads,
-        head_dim=theirs.d_kv,
-        feed_forward=theirs.d_ff,
-        dropout=theirs.dropout_rate,
-        max_items=max_items,
-        beams=beams,
-    )
-    weights = reference.state_dict()
-    return config, {ours: weights[name] for ours, name in _names(config).items()}
 
 
 def item_causal_mask(
     lengths: Int[Tensor, " rows"], items: int, levels: int
 ) -> Bool[Tensor, "rows 1 tokens tokens"]:
-    """True where a token may look: at its own item and earlier ones, and at nothing beyond the
-    row's length.
+    """True where a token may look: at its own and earlier items within the row's length.
 
-    Example:
-        >>> item_causal_mask(torch.tensor([1]), items=2, levels=1)[0, 0].int().tolist()
-        [[1, 0], [1, 0]]
+    >>> item_causal_mask(torch.tensor([1]), items=2, levels=1)[0, 0].int().tolist()
+    [[1, 0], [1, 0]]
     """
     item = torch.arange(items * levels) // levels
-    return ((item[:, None] >= item[None, :]) & (item[None, None, :] < lengths[:, None, None]))[
-        :, None
-    ]
+    causal, inside = item[:, None] >= item[None, :], item < lengths[:, None, None]
+    return (causal & inside)[:, None]
 
 
 def _names(config: TigerConfig) -> dict[str, str]:
-    """Our parameter names and theirs."""
     names = {"embedding.weight": "shared.weight"}
     for stack in ("encoder", "decoder"):
         bias = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
@@ -132,20 +70,13 @@ def _names(config: TigerConfig) -> dict[str, str]:
         names[f"{stack}.norm.weight"] = f"{stack}.final_layer_norm.weight"
         for layer in range(config.layers):
             ours, theirs = f"{stack}.layers.{layer}", f"{stack}.block.{layer}.layer"
-            attentions = [("self_attention", "self_norm", 0, "SelfAttention")]
-            attentions += (
-                [("cross", "cross_norm", 1, "EncDecAttention")] if stack == "decoder" else []
-            )
-            for attention, norm, place, name in attentions:
+            parts = [("self_norm", "self_attention", "SelfAttention", list("qkvo"))]
+            if stack == "decoder":
+                parts.append(("cross_norm", "cross", "EncDecAttention", list("qkvo")))
+            parts.append(("ff_norm", "ff", "DenseReluDense", ["wi", "wo"]))
+            for place, (norm, part, name, maps) in enumerate(parts):
                 names[f"{ours}.{norm}.weight"] = f"{theirs}.{place}.layer_norm.weight"
-                names |= {
-                    f"{ours}.{attention}.{part}.weight": f"{theirs}.{place}.{name}.{part}.weight"
-                    for part in "qkvo"
-                }
-            last = len(attentions)
-            names[f"{ours}.ff_norm.weight"] = f"{theirs}.{last}.layer_norm.weight"
-            names |= {
-                f"{ours}.ff.{part}.weight": f"{theirs}.{last}.DenseReluDense.{part}.weight"
-                for part in ("wi", "wo")
-            }
+                for map_ in maps:
+                    their_map = f"{theirs}.{place}.{name}.{map_}.weight"
+                    names[f"{ours}.{part}.{map_}.weight"] = their_map
     return names

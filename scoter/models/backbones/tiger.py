@@ -1,19 +1,18 @@
-"""TIGER (Rajput et al. 2023): T5 over semantic IDs, trained on every target of a user in one pass.
+"""TIGER (Rajput et al. 2023): a T5 over semantic IDs, trained on all targets of a user in one pass.
 
-The encoder is item-causal: a token attends to the tokens of its own item and of earlier items. So
-one pass over a user's items yields the hidden states of all prefixes, and target t's decoder reads
-those of the items before t and the chain of exactly that prefix. A user costs one row, not one row
-per target, and training sees what decoding sees: a prefix's states do not depend on what follows.
+The encoder is item-causal: a token attends to the tokens of its own item and of earlier items. One
+pass over a user's items therefore yields the hidden states of all prefixes, and the decoder of
+target t reads those of the items before t and the chain of exactly that prefix. Training sees what
+decoding sees: the states of a prefix do not depend on what follows.
 
-Token 0 starts a decoder and pads; token `first_tokens[l] + c` is code c of level l. No user token:
-the paper's ablation gains nothing from it on Beauty. Decoding is a beam search over the trie of
-existing IDs.
+Token 0 starts a decoder and pads; token `first_tokens[l] + c` is code c of level l. There is no
+user token: in the paper's ablation it gains nothing on Beauty. Decoding is a beam search over the
+trie of existing IDs.
 
 Shape legend: B rows, L items in a row, T = L - 1 targets, C codes per item, D width, V vocabulary.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,69 +21,57 @@ from torch import Tensor, nn
 
 from scoter.config import TigerConfig
 from scoter.errors import ConfigError
-from scoter.models.backbones.backbone import Backbone
-from scoter.models.backbones.registry import ItemSpace
+from scoter.models.backbones.backbone import Backbone, ItemSpace
 from scoter.models.decoding.beam import TrieTensors, beam_search
 from scoter.models.decoding.ranking import AfterBatch, ignore, rank_in_batches
+from scoter.models.decoding.rescoring import rescore
 from scoter.models.decoding.tiger_decoder import BeamDecoder, fold
 from scoter.models.decoding.trie import build_trie
 from scoter.models.decoding.votes import add_votes, elect
 from scoter.models.dropout import Dropout
-from scoter.models.layers import Attention, FeedForward, RelativeBias, RMSNorm
-from scoter.models.step_reader import encode_chains
-from scoter.models.training.batches import ItemBatch
+from scoter.models.layers import Attention, FeedForward, RelativeBias, RMSNorm, module_list
+from scoter.models.step_reader import ChainMemory, read_chains
+from scoter.models.training.batches import HistoryBatch, ItemBatch
 from scoter.models.training.precision import device_of
 from scoter.protocols import StepSource
 from scoter.types import Histories, Rankings, SemanticIds
 
-BLUR = 0.1
-BATCH_ROWS, GPU_BATCH_ROWS = (
-    24,
-    512,
-)  # users ranked together: as many as a core's cache holds, or as fill a GPU
+BLUR = 0.1  # noise added to codebooks at the start, in units of T5's own
+BATCH_ROWS = 24  # users ranked together on a processor: what a core's cache holds
+GPU_BATCH_ROWS = 512  # and on a GPU: what fills it
 _BLOCKED = -1e9
 
 
-class Tiger(Backbone):
-    """Generative retrieval over `ids`; with a `fusion`, the decoder also reads the chain's steps.
+class Tiger(Backbone[TigerConfig]):
+    """Generative retrieval over `ids`; with a fusion, the decoder also reads the chain's steps.
 
-    Example:
-        >>> ids = SemanticIds(np.array([[0, 0], [0, 1], [1, 0]]), (2, 2))
-        >>> model = Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)
-        >>> histories = Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))
-        >>> sorted(model.recommend(histories, k=3).items[0].tolist())
-        [0, 1, 2]
+    >>> ids = SemanticIds(np.array([[0, 0], [0, 1], [1, 0]]), (2, 2))
+    >>> model = Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)
+    >>> histories = Histories(np.array([0]), np.array([2, 1]), np.array([0, 2]))
+    >>> sorted(model.recommend(histories, k=3).items[0].tolist())
+    [0, 1, 2]
     """
 
+    Config = TigerConfig
     needs_ids = True
 
-    def __init__(
-        self, config: TigerConfig, ids: SemanticIds, fusion: Any = None, precision: str = "fp32"
-    ) -> None:
-        super().__init__(config, fusion, precision)
+    def __init__(self, config: TigerConfig, ids: SemanticIds, precision: str = "fp32") -> None:
+        super().__init__(config, precision)
+        if config.repeat_bias and config.softmax != "trie":
+            raise ConfigError("repeat_bias = True needs softmax = 'trie'; set model.softmax=trie")
         self.reading_layers = config.layers
         sizes = np.asarray(ids.codebook_sizes)
-        first_tokens = tuple(
-            int(token) for token in 1 + np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        )
+        first_tokens = tuple((1 + np.concatenate([[0], np.cumsum(sizes)[:-1]])).tolist())
         tokens = torch.from_numpy(ids.codes.astype(np.int64)) + torch.tensor(first_tokens)
         # Row -1, the padding item, is all zeros.
+        tokens = torch.cat([tokens, torch.zeros(1, len(sizes), dtype=torch.long)])
         self.item_tokens: Tensor
-        self.register_buffer(
-            "item_tokens",
-            torch.cat([tokens, torch.zeros(1, len(sizes), dtype=torch.long)]),
-            persistent=False,
-        )
+        self.register_buffer("item_tokens", tokens, persistent=False)
         self.trie = TrieTensors(build_trie(ids), first_tokens)
         self.levels, self.codebook_sizes = len(sizes), ids.codebook_sizes
         self.embedding = nn.Embedding(1 + int(sizes.sum()), config.dim)
         if config.embedding_start == "codebooks":
             start_from_codebooks(self.embedding.weight, ids, first_tokens)
-        if config.repeat_bias and config.softmax != "trie":
-            raise ConfigError(
-                "repeat_bias = True needs softmax = 'trie', which knows what a code leads to; "
-                "set model.softmax=trie"
-            )
         self.repeat = nn.Parameter(torch.zeros(self.levels)) if config.repeat_bias else None
         self.encoder = Stack(config, decoder=False)
         self.decoder = Stack(config, decoder=True)
@@ -113,37 +100,26 @@ class Tiger(Backbone):
         tokens = self.item_tokens[batch.items]  # B L C
         memory = self.encode(tokens[:, :-1])
         first = batch.first_target
-        is_target, prefix_lengths, targets = (
-            batch.is_target[:, first:],
-            batch.prefix_lengths[:, first:],
-            tokens[:, 1 + first :],
-        )
+        is_target, targets = batch.is_target[:, first:], tokens[:, 1 + first :]
+        users = batch.users.repeat_interleave(targets.shape[1])
+        lengths = batch.prefix_lengths[:, first:].flatten()
+        chain = read_chains(self.fusion, steps, users, lengths)
         shifted = nn.functional.pad(targets[..., :-1], (1, 0))  # the start token is 0
-        chain = None
-        if self.fusion is not None:
-            chain = encode_chains(
-                self.fusion,
-                steps,
-                batch.users.repeat_interleave(targets.shape[1]),
-                prefix_lengths.flatten(),
-            )
         hidden = self._decode_all(shifted, memory, chain)[is_target]
         row, column = is_target.nonzero(as_tuple=True)
         items = batch.items[row, 1 + first + column]
         if self.config.softmax == "trie":
-            read = torch.arange(batch.items.shape[1]) <= first + column[:, None]
-            history = torch.where(read, batch.items[row], -1)
+            before = torch.arange(batch.items.shape[1]) <= first + column[:, None]
+            history = torch.where(before, batch.items[row], -1)
             log_probs, spread = self._over_trie(hidden, history, items, label_smoothing > 0)
         else:
             over_all = torch.log_softmax(self._logits(hidden).float(), -1)
-            log_probs, spread = (
-                over_all.gather(2, targets[is_target][..., None])[..., 0].sum(1),
-                -over_all.mean(-1).sum(1).mean(),
-            )
+            log_probs = over_all.gather(2, targets[is_target][..., None])[..., 0].sum(1)
+            spread = -over_all.mean(-1).sum(1).mean()
         if self.fusion is not None and chain is not None and chain.named is not None:
             chosen = is_target.flatten()
+            weights = self.fusion.vote(hidden[:, 0], chain.of(chosen))
             named = chain.named[chosen]
-            weights = self.fusion.votes(hidden[:, 0], chain.slots[chosen, :-1], named)
             log_probs = add_votes(log_probs[:, None], weights, named, items[:, None])[:, 0]
         return ((label_smoothing - 1) * log_probs.mean() + label_smoothing * spread) / self.levels
 
@@ -154,36 +130,31 @@ class Tiger(Backbone):
         items: Int[Tensor, " N"],
         smoothed: bool,
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, ""]]:
-        """Log probability of each item, each code among the codes that can follow the ones before
-        it; and, for smoothing, the mean cross-entropy of the codes that can follow, summed over
-        levels."""
-        total, spread = (
-            hidden.new_zeros(len(items), dtype=torch.float32),
-            hidden.new_zeros((), dtype=torch.float32),
-        )
+        """Log probability of each item, each code among those that can follow the ones before it.
+
+        For smoothing, also the mean cross-entropy of the codes that can follow, summed over levels.
+        """
+        total = hidden.new_zeros(len(items), dtype=torch.float32)
+        spread = hidden.new_zeros((), dtype=torch.float32)
+        yes, no = torch.tensor(True), torch.tensor(False)
         for level, first_token in enumerate(self.trie.first_tokens):
             codes = slice(first_token, first_token + self.codebook_sizes[level])
             logits = self._logits(hidden[:, level], codes).float()
-            row, children = self.trie.children(self.trie.path[items, level])
-            forbidden = torch.ones_like(logits, dtype=torch.bool).index_put_(
-                (row, self.trie.code[children]), torch.tensor(False)
-            )
+            nodes = self.trie.path[items, level]
+            row, children = self.trie.children(nodes)
+            forbidden = torch.ones_like(logits, dtype=torch.bool)
+            forbidden = forbidden.index_put_((row, self.trie.code[children]), no)
             if self.repeat is not None:
-                seen_row, _, child = self.trie.seen_branches(
-                    history, self.trie.path[items, level, None]
-                )
-                seen = torch.zeros_like(forbidden).index_put_(
-                    (seen_row, self.trie.code[child]), torch.tensor(True)
-                )
+                seen_row, _, child = self.trie.seen_branches(history, nodes[:, None])
+                seen = torch.zeros_like(forbidden)
+                seen = seen.index_put_((seen_row, self.trie.code[child]), yes)
                 logits = logits + seen * (10 * self.repeat[level])
             log_probs = torch.log_softmax(logits.masked_fill(forbidden, _BLOCKED), -1)
             label = self.item_tokens[items, level] - first_token
             total = total + log_probs.gather(1, label[:, None])[:, 0]
             if smoothed:
-                spread = (
-                    spread
-                    - (log_probs.masked_fill(forbidden, 0).sum(1) / (~forbidden).sum(1)).mean()
-                )
+                allowed = log_probs.masked_fill(forbidden, 0).sum(1) / (~forbidden).sum(1)
+                spread = spread - allowed.mean()
         return total, spread
 
     def recommend(
@@ -195,92 +166,66 @@ class Tiger(Backbone):
         batch_rows: int = 0,
         beams: int = 0,
     ) -> Rankings:
-        """The `k` most likely items after each history, by constrained beam search with max(k,
-        beams) beams.
+        """The `k` most likely items after each history, by constrained beam search.
 
-        Where they are 0, `beams` is the config's and `batch_rows` what suits the device. See
-        `rank_in_batches` for `after_batch`.
+        Args:
+            batch_rows: histories ranked together; 0 for what suits the device.
+            beams: width of the search, at least `k`; 0 for the config's.
         """
-
         folded = fold(self)
         rows = batch_rows or (BATCH_ROWS if device_of(self).type == "cpu" else GPU_BATCH_ROWS)
 
-        def best(
-            items: Tensor, lengths: Tensor, users: Tensor, prefix_lengths: Tensor
-        ) -> tuple[Tensor, Tensor]:
-            chain = (
-                None
-                if self.fusion is None
-                else encode_chains(self.fusion, steps, users, prefix_lengths)
-            )
-            decoder = BeamDecoder(
-                self, folded, self.encode(self.item_tokens[items]), lengths, chain
-            )
-            width, renormalise = max(k, beams or self.config.beams), self.config.softmax == "trie"
-            found = beam_search(
-                decoder,
-                self.trie,
-                len(items),
-                width,
-                renormalise=renormalise,
-                history=items,
-                repeat=self.repeat_logits,
-            )
-            return (
-                found
-                if chain is None or chain.named is None
-                else elect(*found, decoder.vote(chain), chain.named)
-            )
+        def best(asked: HistoryBatch) -> tuple[Tensor, Tensor]:
+            decoder = BeamDecoder.start(self, folded, asked, steps)
+            found = self.search(decoder, asked.items, max(k, beams or self.config.beams))
+            votes = decoder.votes
+            return found if votes is None else elect(*found, *votes)
 
-        return rank_in_batches(
-            self, best, histories, k, self.config.max_items, rows, self.precision, after_batch
+        return rank_in_batches(self, best, histories, k, rows, after_batch)
+
+    def search(
+        self, decoder: BeamDecoder, items: Int[Tensor, "B L"], beams: int
+    ) -> tuple[Int[Tensor, "B beams"], Float[Tensor, "B beams"]]:
+        """The best items and their scores after the histories that a decoder starts from."""
+        renormalise = self.config.softmax == "trie"
+        return beam_search(
+            decoder, self.trie, len(items), beams, renormalise, items, self.repeat_logits
         )
 
-    def to_transformers(self) -> Any:
-        """A `T5ForConditionalGeneration` of the same weights, and so of the same logits; see
-        `scoter.models.backbones.t5`."""
-        from scoter.models.backbones.t5 import to_transformers
-
-        return to_transformers(self)
-
-    @classmethod
-    def from_transformers(
-        cls, reference: Any, ids: SemanticIds, max_items: int = 20, beams: int = 20
-    ) -> "Tiger":
-        """The inverse of `to_transformers`: a TIGER over `ids` with the weights of a T5 whose
-        tokens are numbered as ours."""
-        from scoter.models.backbones.t5 import from_transformers
-
-        config, weights = from_transformers(reference, ids, max_items, beams)
-        model = cls(config, ids)
-        model.load_state_dict(weights)
-        return model
+    def rescore(
+        self,
+        histories: Histories,
+        items: Int[np.ndarray, "histories k"],
+        steps: StepSource | None = None,
+    ) -> Float[np.ndarray, "histories k"]:
+        """log P(item | history) in nats of given items; -inf where an item is -1."""
+        return rescore(self, histories, items, steps)
 
     @property
     def repeat_logits(self) -> Float[Tensor, " C"] | None:
-        """What is added, level by level, to the logit of a branch that leads to one item alone,
-        where the history holds it.
+        """By level, what is added to the logit of a branch that leads to one item alone, where the
+        history holds it.
 
-        Ten times its parameter, so that it moves ten times as fast as other vectors; else it would
-        come too late.
+        Ten times its parameter, which so moves ten times as fast; else it would come too late.
         """
         return None if self.repeat is None else 10 * self.repeat
 
     def encode(self, tokens: Int[Tensor, "B L C"]) -> Float[Tensor, "B LC D"]:
-        """Hidden states of all items' tokens; those of an item depend on that item and earlier ones
-        only."""
+        """Hidden states of all tokens; those of an item depend on it and on earlier items only."""
         length = tokens.shape[1] * self.levels
         item = torch.arange(length) // self.levels
         causal = torch.where(item[:, None] >= item[None, :], 0.0, _BLOCKED)
         x = self.dropout(self.embedding(tokens.flatten(1)))
         bias = self.encoder.relative_bias(length) + causal
         for layer in self.encoder.layers:
-            x = layer.self_attend(x, bias)
-            x = layer.feed_forward(x)
+            x = layer.feed_forward(layer.self_attend(x, bias))
         return self.dropout(self.encoder.norm(x))
 
     def _decode_all(
-        self, tokens: Int[Tensor, "B T C"], memory: Float[Tensor, "B LC D"], chain: Any
+        self,
+        tokens: Int[Tensor, "B T C"],
+        memory: Float[Tensor, "B LC D"],
+        chain: ChainMemory | None,
     ) -> Float[Tensor, "B T C D"]:
         rows, targets, codes = tokens.shape
         length = memory.shape[1] // codes
@@ -290,17 +235,14 @@ class Tiger(Backbone):
         target = torch.arange(length - targets, length).repeat_interleave(codes)
         before = torch.where(item[None, :] <= target[:, None], 0.0, _BLOCKED)
         order = torch.arange(codes)
-        causal = self.decoder.relative_bias(codes) + torch.where(
-            order[:, None] >= order[None, :], 0.0, _BLOCKED
-        )
+        causal = torch.where(order[:, None] >= order[None, :], 0.0, _BLOCKED)
+        causal = self.decoder.relative_bias(codes) + causal
         x = self.dropout(self.embedding(tokens)).flatten(0, 1)  # BT C D
         for number, layer in enumerate(self.decoder.layers):
-            x = layer.self_attend(x, causal)
-            x = layer.cross_attend(
-                x.view(rows, targets * codes, -1), layer.cross.keys_values(memory), before
-            )
+            x = layer.self_attend(x, causal).view(rows, targets * codes, -1)
+            x = layer.cross_attend(x, layer.cross.keys_values(memory), before)
             x = x.view(rows * targets, codes, -1)
-            if chain is not None:
+            if self.fusion is not None and chain is not None:
                 x = self.fusion(x, chain, number)
             x = layer.feed_forward(x)
         return self.dropout(self.decoder.norm(x)).view(rows, targets, codes, -1)
@@ -319,11 +261,7 @@ def start_from_codebooks(
     """Write each level's codebook into `embedding`, so that codes that mean alike start alike.
 
     All books keep their D leading axes and are turned by one random rotation; each is then scaled
-    to unit variance, as T5 starts, and blurred by a tenth of T5's noise. What has no codebook stays
-    as it is.
-
-    Raises:
-        ConfigError: `ids` know no codebooks.
+    to unit variance, as T5 starts, and blurred by a tenth of T5's noise.
     """
     if ids.codebooks is None:
         raise ConfigError(
@@ -345,7 +283,7 @@ class Stack(nn.Module):
 
     def __init__(self, config: TigerConfig, decoder: bool) -> None:
         super().__init__()
-        self.layers: Any = nn.ModuleList(Layer(config, decoder) for _ in range(config.layers))
+        self.layers = module_list(Layer(config, decoder) for _ in range(config.layers))
         self.relative_bias = RelativeBias(config.heads, bidirectional=not decoder)
         self.norm = RMSNorm(config.dim)
 
@@ -368,15 +306,16 @@ class Layer(nn.Module):
         self, x: Float[Tensor, "N Q D"], bias: Float[Tensor, "1 H Q Q"]
     ) -> Float[Tensor, "N Q D"]:
         normed = self.self_norm(x)
-        return self.dropout.add(
-            x, self.self_attention(normed, self.self_attention.keys_values(normed), bias)
-        )
+        keys_values = self.self_attention.keys_values(normed)
+        return self.dropout.add(x, self.self_attention(normed, keys_values, bias))
 
     def cross_attend(
-        self, x: Float[Tensor, "N Q D"], keys_values: Any, bias: Float[Tensor, "*mask"]
+        self,
+        x: Float[Tensor, "N Q D"],
+        keys_values: tuple[Tensor, Tensor],
+        bias: Float[Tensor, "Q S"],
     ) -> Float[Tensor, "N Q D"]:
-        bias = bias.view(*(1,) * (4 - bias.ndim), *bias.shape)
-        return self.dropout.add(x, self.cross(self.cross_norm(x), keys_values, bias))
+        return self.dropout.add(x, self.cross(self.cross_norm(x), keys_values, bias[None, None]))
 
     def feed_forward(self, x: Float[Tensor, "N Q D"]) -> Float[Tensor, "N Q D"]:
         return self.dropout.add(x, self.ff(self.ff_norm(x)))

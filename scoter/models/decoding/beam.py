@@ -1,10 +1,9 @@
 """Constrained beam search over a trie, vectorised over users and beams.
 
-Scores are sums of log-probabilities in nats. They are normalised over the whole vocabulary, as the
-language-model convention has it, where the trie only forbids; or (`renormalise`) over the codes
-that can follow. Only children that exist are looked at, so a level where most nodes have one child
-costs no more than its beams. Where fewer valid continuations exist than beams, the surplus beams
-have score -inf and item -1.
+Scores are sums of log-probabilities in nats. They are normalised over the whole vocabulary, as in
+language models, or (`renormalise`) over the codes that can follow. Only children that exist are
+scored, so a level where most nodes have one child costs no more than its beams. Where fewer valid
+continuations exist than beams, the surplus beams have score -inf and item -1.
 """
 
 from collections.abc import Callable
@@ -19,8 +18,7 @@ from scoter.models.decoding.trie import Trie
 
 @runtime_checkable
 class Decoder(Protocol):
-    """What beam search needs of a model: the next token's logits, and the state of beams that
-    continue others."""
+    """What beam search needs: the next token's logits, and the state of beams that go on."""
 
     def advance(
         self, tokens: Int[Tensor, "rows beams"]
@@ -40,20 +38,19 @@ class TrieTensors:
         self.path = torch.from_numpy(trie.paths(len(first_tokens))).long()
         leaves = (self.item >= 0).nonzero()[:, 0]
         leaf = torch.empty_like(leaves).scatter(0, self.item[leaves], leaves)
-        self.items_below = torch.bincount(
-            torch.cat([self.path.flatten(), leaf]), minlength=len(trie.code)
-        )
+        everywhere = torch.cat([self.path.flatten(), leaf])
+        self.items_below = torch.bincount(everywhere, minlength=len(trie.code))
         down = torch.cat([self.path[:, 1:], leaf[:, None]], 1)
         alone = (self.items_below[down] == 1).byte().argmax(1, keepdim=True)
-        # The node where an item parts from all others, and its parent; row -1, the padding item,
-        # has none.
-        self.branch = torch.cat([down.gather(1, alone)[:, 0], torch.tensor([-1])])
-        self.branch_parent = torch.cat([self.path.gather(1, alone)[:, 0], torch.tensor([-1])])
+        # The node where an item parts from all others, and its parent; the padding item, in row
+        # -1, has none.
+        none = torch.tensor([-1])
+        self.branch = torch.cat([down.gather(1, alone)[:, 0], none])
+        self.branch_parent = torch.cat([self.path.gather(1, alone)[:, 0], none])
         self.first_tokens = first_tokens
 
     def move(self, how: Callable[[Tensor], Tensor]) -> None:
-        """Replace each tensor by `how` of it: what a module does to its parameters when it is moved
-        to a device."""
+        """Replace each tensor by `how` of it, as a module that is moved does to its parameters."""
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(self, name, how(value))
@@ -64,20 +61,30 @@ class TrieTensors:
         """(index into `nodes` of each child's parent, child), parent by parent."""
         counts = self.child_count[nodes]
         parents = torch.repeat_interleave(counts)
-        ends = counts.cumsum(0)
-        return parents, torch.arange(len(parents)) + (self.first_child[nodes] - ends + counts)[
-            parents
-        ]
+        start = self.first_child[nodes] - counts.cumsum(0) + counts
+        return parents, torch.arange(len(parents)) + start[parents]
 
     def seen_branches(
         self, history: Int[Tensor, "rows length"], nodes: Int[Tensor, "rows nodes"]
     ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"], Int[Tensor, " n"]]:
-        """(row, index into its nodes, child) for each child of a row's nodes that leads to one item
-        alone, one in its history."""
-        row, place, item = (self.branch_parent[history][:, None] == nodes[..., None]).nonzero(
-            as_tuple=True
-        )
+        """(row, index into its nodes, child) of each child that leads to one item alone, an item
+        of the row's history."""
+        same = self.branch_parent[history][:, None] == nodes[..., None]
+        row, place, item = same.nonzero(as_tuple=True)
         return row, place, self.branch[history[row, item]]
+
+    def repeated(
+        self,
+        history: Int[Tensor, "rows length"],
+        nodes: Int[Tensor, "rows nodes"],
+        parents: Int[Tensor, " children"],
+    ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"], Int[Tensor, " n"]]:
+        """Of each `seen_branches`: its parent among all `nodes`, its place among all children,
+        whose parents come in order in `parents`, and the child."""
+        row, place, child = self.seen_branches(history, nodes)
+        parent = row * nodes.shape[1] + place
+        first = torch.searchsorted(parents, parent)
+        return parent, first + child - self.first_child[nodes.flatten()[parent]], child
 
 
 def beam_search(
@@ -85,7 +92,6 @@ def beam_search(
     trie: TrieTensors,
     rows: int,
     beams: int,
-    start_token: int = 0,
     renormalise: bool = False,
     history: Int[Tensor, "rows length"] | None = None,
     repeat: Float[Tensor, " levels"] | None = None,
@@ -95,79 +101,77 @@ def beam_search(
     `repeat[level]` is added to the logit of a child that leads to one item alone, if that item is
     in the row's `history`.
     """
-    nodes = torch.zeros(rows, 1, dtype=torch.long)
-    scores = torch.zeros(rows, 1)
-    tokens = torch.full((rows, 1), start_token)
-    slots = torch.zeros_like(
-        nodes
-    )  # where in the decoder a beam's state lies, or that of the beam it continues
+    nodes, scores = torch.zeros(rows, 1, dtype=torch.long), torch.zeros(rows, 1)
+    tokens, slots = torch.zeros_like(nodes), torch.zeros_like(nodes)
     for level, first_token in enumerate(trie.first_tokens):
-        # A beam with one item below it is decided where codes are renormalised: it needs the
-        # decoder no more. The root always asks, even in a catalogue of one item, since votes and a
-        # fusion's readings need the state after the start token.
+        # Where codes are renormalised, a beam with one item below it is decided and needs the
+        # decoder no more. The root always asks: votes and readings need the first state.
         undecided = trie.items_below[nodes] > (1 if renormalise and level > 0 else 0)
-        asked = torch.argsort(undecided.byte(), dim=1, descending=True, stable=True)[
-            :, : int(undecided.sum(1).max())
-        ]
+        asked = torch.argsort(undecided.byte(), dim=1, descending=True, stable=True)
+        asked = asked[:, : int(undecided.sum(1).max())]
         if level > 0 and asked.shape[1] > 0:
             decoder = decoder.select(slots.gather(1, asked))
-        slots = torch.zeros_like(nodes).scatter(
-            1, asked, torch.arange(asked.shape[1]).expand(rows, -1)
-        )
-        width = nodes.shape[1]
+        # Where in the decoder the state of a beam lies.
+        order = torch.arange(asked.shape[1]).expand(rows, -1)
+        slots = torch.zeros_like(nodes).scatter(1, asked, order)
         parents, children = trie.children(nodes.flatten())
-        chosen = torch.zeros(len(parents))
-        normaliser = torch.zeros(rows * width)
+        chosen, normaliser = torch.zeros(len(parents)), torch.zeros(nodes.numel())
         if asked.shape[1] > 0:
             logits = decoder.advance(tokens.gather(1, asked))
-            vocabulary = logits.shape[2]
-            place_in_logits = (torch.arange(rows)[:, None] * asked.shape[1] + slots).flatten()
-            chosen = logits.flatten().take(
-                place_in_logits[parents] * vocabulary + first_token + trie.code[children]
-            )
+            codes = first_token + trie.code[children]
+            chosen = _logits_of(logits, slots, parents, codes)
             if repeat is not None and history is not None:
-                seen_row, seen_place, child = trie.seen_branches(history, nodes)
-                parent = seen_row * width + seen_place
-                first = torch.searchsorted(parents, parent)  # parents come in order
-                place = first + child - trie.first_child[nodes.flatten()[parent]]
+                _, place, _ = trie.repeated(history, nodes, parents)
                 chosen = chosen.index_put((place,), chosen[place] + repeat[level])
             if renormalise:
                 chosen = torch.where(undecided.flatten()[parents], chosen, 0)
-                normaliser = segment_logsumexp(chosen, parents, rows * width)
+                normaliser = segment_logsumexp(chosen, parents, nodes.numel())
             else:
                 normaliser = torch.logsumexp(logits, -1).flatten()
         totals = chosen + (scores.flatten() - normaliser)[parents]
-        # Every row's children side by side, padded to the longest row.
-        row = parents // width
-        in_row = torch.bincount(row, minlength=rows)
-        place = torch.arange(len(row)) - (in_row.cumsum(0) - in_row)[row]
-        table = torch.full((rows, int(in_row.max())), -torch.inf)
-        table[row, place] = totals
-        scores, best = table.topk(min(beams, table.shape[1]))
-        # A row with fewer children than that repeats its last one, with a score of -inf.
-        flat = (in_row.cumsum(0) - in_row)[:, None] + torch.minimum(best, in_row[:, None] - 1)
-        nodes, tokens = children[flat], first_token + trie.code[children[flat]]
-        slots = slots.flatten()[parents[flat]]
-    items = torch.where(scores > -torch.inf, trie.item[nodes], -1)
-    return items, scores
+        scores, best = _best_children(totals, parents // nodes.shape[1], rows, beams)
+        nodes, tokens = children[best], first_token + trie.code[children[best]]
+        slots = slots.flatten()[parents[best]]
+    return torch.where(scores > -torch.inf, trie.item[nodes], -1), scores
+
+
+def _logits_of(
+    logits: Float[Tensor, "rows asked vocabulary"],
+    slots: Int[Tensor, "rows beams"],
+    parents: Int[Tensor, " children"],
+    codes: Int[Tensor, " children"],
+) -> Float[Tensor, " children"]:
+    """The logit of each child's code after its parent, whose logits lie at its slot."""
+    rows, asked, vocabulary = logits.shape
+    places = (torch.arange(rows)[:, None] * asked + slots).flatten()
+    return logits.flatten().take(places[parents] * vocabulary + codes)
+
+
+def _best_children(
+    totals: Float[Tensor, " children"], row: Int[Tensor, " children"], rows: int, beams: int
+) -> tuple[Float[Tensor, "rows beams"], Int[Tensor, "rows beams"]]:
+    """The best scores of each row, and which children have them; children come row by row."""
+    in_row = torch.bincount(row, minlength=rows)
+    start = in_row.cumsum(0) - in_row
+    table = torch.full((rows, int(in_row.max())), -torch.inf)
+    table[row, torch.arange(len(row)) - start[row]] = totals
+    scores, best = table.topk(min(beams, table.shape[1]))
+    # A row with fewer children than that repeats its last one, with a score of -inf.
+    return scores, start[:, None] + torch.minimum(best, in_row[:, None] - 1)
 
 
 def segment_logsumexp(
     values: Float[Tensor, "*rows entries"], segment: Int[Tensor, " entries"], count: int
 ) -> Float[Tensor, "*rows count"]:
-    """log sum exp of the values of each of `count` segments of the last axis, -inf where one is
-    empty.
+    """log sum exp of each of `count` segments of the last axis; -inf where one is empty.
 
-    Example:
-        >>> segment_logsumexp(
-        ...     torch.tensor([1.0, 1.0, 3.0]).log(), torch.tensor([0, 0, 1]), 2
-        ... ).exp().round(decimals=4).tolist()
-        [2.0, 3.0]
+    >>> values, segment = torch.tensor([1.0, 1.0, 3.0]).log(), torch.tensor([0, 0, 1])
+    >>> segment_logsumexp(values, segment, 2).exp().round(decimals=4).tolist()
+    [2.0, 3.0]
     """
     index = segment.expand_as(values)
     empty = values.new_full((*values.shape[:-1], count), -torch.inf)
     largest = empty.scatter_reduce(-1, index, values, "amax")
-    sums = torch.zeros_like(empty).scatter_add(
-        -1, index, (values - largest.gather(-1, index)).exp()
-    )
+    shares = (values - largest.gather(-1, index)).exp()
+    sums = torch.zeros_like(empty).scatter_add(-1, index, shares)
     return largest + sums.log()

@@ -1,7 +1,6 @@
-"""The exact score of some given items after each history, as the recommender that found them scores
-them."""
+"""The exact score of given items after each history, by decoding their codes without a beam."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -9,67 +8,35 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoter.models.decoding.beam import segment_logsumexp
-from scoter.models.decoding.tiger_decoder import BeamDecoder, evaluating, fold
+from scoter.models.decoding.ranking import evaluating
+from scoter.models.decoding.tiger_decoder import BeamDecoder, fold
 from scoter.models.decoding.votes import add_votes
-from scoter.models.step_reader import encode_chains
 from scoter.models.training.batches import history_batches
 from scoter.protocols import StepSource
 from scoter.types import Histories
 
+if TYPE_CHECKING:
+    from scoter.models.backbones.tiger import Tiger
+
 
 def rescore(
-    model: Any,
+    model: "Tiger",
     histories: Histories,
     items: Int[np.ndarray, "histories k"],
     steps: StepSource | None = None,
     rows: int = 32,
 ) -> Float[np.ndarray, "histories k"]:
-    """log P(item | history) in nats of each row's `items`; -inf where an item is -1.
-
-    A TIGER decodes the codes of these items alone, without a beam; other recommenders score the
-    whole catalogue anyway.
-
-    Example:
-        >>> from scoter.config import TigerConfig
-        >>> from scoter.models.backbones.tiger import Tiger
-        >>> from scoter.types import SemanticIds
-        >>> ids = SemanticIds(np.array([[0, 0], [0, 1], [1, 0]]), (2, 2))
-        >>> model = Tiger(TigerConfig(dim=8, heads=2, head_dim=4, layers=1, feed_forward=16), ids)
-        >>> rescore(
-        ...     model,
-        ...     Histories(np.array([0]), np.array([2, 1]), np.array([0, 2])),
-        ...     np.array([[1, -1]]),
-        ... ).shape
-        (1, 2)
-    """
-    known = np.maximum(items, 0)
-    found = np.empty(items.shape, np.float32)
-    if not hasattr(model, "trie"):
-        ranked = model.recommend(histories, model.item_count, steps)
-        places = np.argsort(ranked.items, axis=1)
-        found = np.take_along_axis(ranked.scores, np.take_along_axis(places, known, axis=1), axis=1)
-        return np.where(items >= 0, found, -np.inf).astype(np.float32)
-    users, lengths = (
-        torch.from_numpy(values.astype(np.int64)) for values in (histories.users, histories.lengths)
-    )
+    """log P(item | history) in nats of each row's `items`; -inf where an item is -1."""
+    scores = np.empty(items.shape, np.float32)
     with evaluating(model):
         folded = fold(model)
-        for chosen, history, counts in history_batches(histories, model.config.max_items, rows):
-            places = torch.from_numpy(chosen)
-            chain = (
-                None
-                if model.fusion is None
-                else encode_chains(model.fusion, steps, users[places], lengths[places])
-            )
-            decoder = BeamDecoder(
-                model, folded, model.encode(model.item_tokens[history]), counts, chain
-            )
-            wanted = torch.from_numpy(known[chosen].astype(np.int64))
-            spelt = _spell(decoder, history, wanted)
-            if chain is not None and chain.named is not None:
-                spelt = add_votes(spelt, decoder.vote(chain), chain.named, wanted)
-            found[chosen] = spelt.numpy()
-    return np.where(items >= 0, found, -np.inf).astype(np.float32)
+        for asked in history_batches(histories, model.config.max_items, rows):
+            decoder = BeamDecoder.start(model, folded, asked, steps)
+            wanted = torch.from_numpy(np.maximum(items[asked.rows], 0).astype(np.int64))
+            spelt, votes = _spell(decoder, asked.items, wanted), decoder.votes
+            spelt = spelt if votes is None else add_votes(spelt, *votes, wanted)
+            scores[asked.rows] = spelt.numpy()
+    return np.where(items >= 0, scores, -np.inf).astype(np.float32)
 
 
 def _spell(
@@ -81,32 +48,20 @@ def _spell(
     tokens = torch.zeros(rows, 1, dtype=torch.long)
     for level, first_token in enumerate(trie.first_tokens):
         nodes = trie.path[items, level]
-        if level:
-            same = (
-                torch.zeros(rows, width, dtype=torch.long)
-                if level == 1
-                else torch.arange(width).expand(rows, -1)
-            )
-            decoder = decoder.select(same)
+        if level:  # every item continues the start token, then itself
+            decoder = decoder.select(torch.arange(width).expand(rows, -1) * (level > 1))
         logits = decoder.advance(tokens).expand(-1, width, -1).flatten(0, 1).float()
         parents, children = trie.children(nodes.flatten())
-        chosen = logits[parents, first_token + trie.code[children]]
+        scores = logits[parents, first_token + trie.code[children]]
         repeated = torch.zeros(rows * width)
         own = model.item_tokens[items, level].flatten()
-        if model.repeat is not None:
-            row, place, child = trie.seen_branches(history, nodes)
-            parent = row * width + place
-            at = (
-                torch.searchsorted(parents, parent)
-                + child
-                - trie.first_child[nodes.flatten()[parent]]
-            )
+        if model.repeat_logits is not None:
+            parent, place, child = trie.repeated(history, nodes, parents)
             bias = model.repeat_logits[level].detach()
-            chosen = chosen.index_put((at,), chosen[at] + bias)
-            mine = first_token + trie.code[child] == own[parent]
-            repeated[parent[mine]] = bias
+            scores = scores.index_put((place,), scores[place] + bias)
+            repeated[parent[first_token + trie.code[child] == own[parent]]] = bias
         if model.config.softmax == "trie":
-            normaliser = segment_logsumexp(chosen, parents, rows * width)
+            normaliser = segment_logsumexp(scores, parents, rows * width)
         else:
             normaliser = torch.logsumexp(logits, -1)
         score = logits.gather(1, own[:, None])[:, 0] + repeated - normaliser

@@ -1,8 +1,8 @@
 """A prefix tree of semantic IDs in flat arrays: the children of a node are neighbours in memory.
 
 Nodes are numbered level by level, and within a level in lexicographic order, so that the children
-of node n are `first_child[n] .. first_child[n] + child_count[n] - 1`. Three integers per node:
-memory grows with the number of distinct prefixes, never with codebook size.
+of node n are `first_child[n] .. first_child[n] + child_count[n] - 1`. Memory grows with the number
+of distinct prefixes, never with codebook size.
 """
 
 from dataclasses import dataclass
@@ -15,33 +15,30 @@ from scoter.types import SemanticIds
 
 @dataclass(frozen=True, eq=False)
 class Trie:
-    """`code[n]` leads from n's parent to n; the root is node 0; `item[n]` is the item of a leaf,
-    else -1."""
+    """The tree; the root is node 0."""
 
     first_child: Int[np.ndarray, " nodes"]
     child_count: Int[np.ndarray, " nodes"]
-    code: Int[np.ndarray, " nodes"]
-    item: Int[np.ndarray, " nodes"]
-    max_children: tuple[int, ...]
+    code: Int[np.ndarray, " nodes"]  # leads from the parent to the node
+    item: Int[np.ndarray, " nodes"]  # of a leaf, else -1
 
     @property
     def nbytes(self) -> int:
-        return sum(
-            array.nbytes for array in (self.first_child, self.child_count, self.code, self.item)
-        )
+        return sum(array.nbytes for array in self.arrays)
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        return self.first_child, self.child_count, self.code, self.item
 
     def paths(self, levels: int) -> Int[np.ndarray, "items levels"]:
         """The nodes on the way to each item, from the root on; the leaf is left out.
 
-        Example:
-            >>> build_trie(SemanticIds(np.array([[0, 1], [0, 0], [2, 1]]), (3, 2))).paths(
-            ...     2
-            ... ).tolist()
-            [[0, 1], [0, 1], [0, 2]]
+        >>> trie = build_trie(SemanticIds(np.array([[0, 1], [0, 0], [2, 1]]), (3, 2)))
+        >>> trie.paths(2).tolist()
+        [[0, 1], [0, 1], [0, 2]]
         """
-        parent = np.concatenate(
-            [[0], np.repeat(np.arange(len(self.child_count)), self.child_count)]
-        )
+        counts = self.child_count
+        parent = np.concatenate([[0], np.repeat(np.arange(len(counts)), counts)])
         leaves = np.flatnonzero(self.item >= 0)
         nodes = np.empty(len(leaves), np.int64)
         nodes[self.item[leaves]] = leaves
@@ -51,35 +48,25 @@ class Trie:
         return path
 
     def spells(self, ids: SemanticIds) -> bool:
-        """Whether the way to each item, and to no other, reads as its semantic ID.
-
-        Example:
-            >>> ids = SemanticIds(np.array([[0, 1], [0, 0], [2, 1]]), (3, 2))
-            >>> other = SemanticIds(np.array([[0, 0], [0, 1], [2, 1]]), (3, 2))
-            >>> build_trie(ids).spells(ids), build_trie(ids).spells(other)
-            (True, False)
-        """
-        ours = build_trie(ids)
-        names = ("first_child", "child_count", "code", "item")
-        return all(np.array_equal(getattr(self, name), getattr(ours, name)) for name in names)
+        """Whether the way to each item, and to no other, reads as its semantic ID."""
+        pairs = zip(self.arrays, build_trie(ids).arrays, strict=True)
+        return all(np.array_equal(ours, theirs) for ours, theirs in pairs)
 
 
 def build_trie(ids: SemanticIds) -> Trie:
     """The trie of all semantic IDs, in O(items x levels) after one sort.
 
-    Example:
-        >>> trie = build_trie(SemanticIds(np.array([[0, 1], [0, 0], [2, 1]]), (3, 2)))
-        >>> trie.code.tolist(), trie.item.tolist()
-        ([-1, 0, 2, 0, 1, 1], [-1, -1, -1, 1, 0, 2])
+    >>> trie = build_trie(SemanticIds(np.array([[0, 1], [0, 0], [2, 1]]), (3, 2)))
+    >>> trie.code.tolist(), trie.item.tolist()
+    ([-1, 0, 2, 0, 1, 1], [-1, -1, -1, 1, 0, 2])
     """
     items, levels = ids.codes.shape
     order = np.lexsort(ids.codes.T[::-1])
     codes = ids.codes[order]
-    changed = np.ones(items, bool)  # the first row of each distinct prefix at the current level
-    changed[1:] = False
+    changed = np.arange(items) == 0  # the first row of each distinct prefix at the current level
     node_of_row = np.zeros(items, np.int64)
     first, count, code = [], [], [np.array([-1])]
-    next_node, max_children = 1, []
+    next_node = 1
     for level in range(levels):
         parents = node_of_row
         starts = changed | (np.diff(codes[:, level], prepend=-1) != 0)
@@ -90,16 +77,10 @@ def build_trie(ids: SemanticIds) -> Trie:
         first.append(next_node + np.concatenate([[0], np.cumsum(children)[:-1]]))
         count.append(children)
         code.append(codes[starts, level])
-        max_children.append(int(children.max()))
         next_node += int(starts.sum())
         changed = starts
     leaves = np.zeros(items, np.int32)
-    item = np.full(next_node, -1, np.int32)
+    item = np.full(next_node, -1)
     item[node_of_row] = order
-    return Trie(
-        np.concatenate([*first, leaves]).astype(np.int32),
-        np.concatenate([*count, leaves]).astype(np.int32),
-        np.concatenate(code).astype(np.int32),
-        item,
-        tuple(max_children),
-    )
+    parts = ([*first, leaves], [*count, leaves], code, [item])
+    return Trie(*(np.concatenate(part).astype(np.int32) for part in parts))

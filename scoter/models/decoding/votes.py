@@ -1,49 +1,39 @@
-"""What a recommender does with the votes of a chain's steps (`scoter.transfer.votes`): the mixture
-p' and its best items."""
+"""What a recommender does with the votes of steps: the mixture p' and its best items.
+
+`scoter.transfer.votes` explains the mixture and makes its log weights.
+"""
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-NEVER = -1e9
+NEVER = -1e9  # a log weight that no softmax gives a share
+
+Scores = Float[Tensor, "rows items"]
+Weights = Float[Tensor, "rows choices"]
+Named = Int[Tensor, "rows steps"]
 
 
 def add_votes(
-    scores: Float[Tensor, "rows items"],
-    weights: Float[Tensor, "rows choices"],
-    named: Int[Tensor, "rows steps"],
-    items: Int[Tensor, "rows items"],
-) -> Float[Tensor, "rows items"]:
+    scores: Scores, weights: Weights, named: Named, items: Int[Tensor, "rows items"]
+) -> Scores:
     """log p' of some `items`, given the recommender's own log p of them in `scores`.
 
-    Example:
-        >>> half = torch.tensor([[0.5, 0.3, 0.2]]).log()
-        >>> add_votes(
-        ...     torch.tensor([[0.4, 0.0]]).log(),
-        ...     half,
-        ...     torch.tensor([[7, 7]]),
-        ...     torch.tensor([[2, 7]]),
-        ... ).exp()
-        tensor([[0.2000, 0.5000]])
+    >>> weights, own = torch.tensor([[0.5, 0.3, 0.2]]).log(), torch.tensor([[0.4, 0.0]]).log()
+    >>> add_votes(own, weights, torch.tensor([[7, 7]]), torch.tensor([[2, 7]])).exp()
+    tensor([[0.2000, 0.5000]])
     """
     agree = items[:, :, None] == named[:, None, :]
     won = torch.logsumexp(weights[:, None, 1:].masked_fill(~agree, NEVER), dim=-1)
     return torch.logaddexp((scores + weights[:, :1]).clamp(min=NEVER), won)
 
 
-def add_votes_everywhere(
-    scores: Float[Tensor, "rows items"],
-    weights: Float[Tensor, "rows choices"],
-    named: Int[Tensor, "rows steps"],
-) -> Float[Tensor, "rows items"]:
+def add_votes_everywhere(scores: Scores, weights: Weights, named: Named) -> Scores:
     """log p' of the whole catalogue, given the recommender's own log p of every item.
 
-    Example:
-        >>> half = torch.tensor([[0.5, 0.3, 0.2]]).log()
-        >>> add_votes_everywhere(
-        ...     torch.tensor([[0.4, 0.6]]).log(), half, torch.tensor([[1, -1]])
-        ... ).exp()
-        tensor([[0.2000, 0.6000]])
+    >>> weights, own = torch.tensor([[0.5, 0.3, 0.2]]).log(), torch.tensor([[0.4, 0.6]]).log()
+    >>> add_votes_everywhere(own, weights, torch.tensor([[1, -1]])).exp()
+    tensor([[0.2000, 0.6000]])
     """
     total = scores + weights[:, :1]
     for step, items in enumerate(named.unbind(1)):
@@ -54,31 +44,22 @@ def add_votes_everywhere(
 
 
 def elect(
-    found: Int[Tensor, "rows k"],
-    scores: Float[Tensor, "rows k"],
-    weights: Float[Tensor, "rows choices"],
-    named: Int[Tensor, "rows steps"],
+    found: Int[Tensor, "rows k"], scores: Float[Tensor, "rows k"], weights: Weights, named: Named
 ) -> tuple[Int[Tensor, "rows k"], Float[Tensor, "rows k"]]:
-    """The best k by p' among the items that a search `found` and those that steps name, best first.
+    """The best k by p' among the items that a search `found` and those that steps name.
 
     An item that the search did not find has its votes alone: what p would add is below the k-th
     score found.
 
-    Example:
-        >>> third = torch.full((1, 3), 1 / 3).log()
-        >>> items, scores = elect(
-        ...     torch.tensor([[2, 7]]),
-        ...     torch.tensor([[0.6, 0.3]]).log(),
-        ...     third,
-        ...     torch.tensor([[7, 9]]),
-        ... )
-        >>> items.tolist(), scores.exp()
-        ([[7, 9]], tensor([[0.4333, 0.3333]]))
+    >>> found, scores = torch.tensor([[2, 7]]), torch.tensor([[0.6, 0.3]]).log()
+    >>> thirds = torch.full((1, 3), 1 / 3).log()
+    >>> items, best = elect(found, scores, thirds, torch.tensor([[7, 9]]))
+    >>> items.tolist(), best.exp()
+    ([[7, 9]], tensor([[0.4333, 0.3333]]))
     """
     others = torch.where((named[:, :, None] == found[:, None, :]).any(-1), -1, named)
-    again = (others[:, :, None] == others[:, None, :]) & torch.ones(
-        others.shape[1], others.shape[1]
-    ).tril(-1).bool()
+    earlier = torch.ones(others.shape[1], others.shape[1]).tril(-1).bool()
+    again = (others[:, :, None] == others[:, None, :]) & earlier
     others = torch.where(again.any(-1), -1, others)
     candidates = torch.cat([found, others], dim=1)
     own = torch.cat([scores, scores.new_full(others.shape, -torch.inf)], dim=1)

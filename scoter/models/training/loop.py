@@ -1,57 +1,46 @@
-"""One training loop for every neural model: schedule, early stopping, exact resumption.
+"""The one training loop of every network: schedule, early stopping, exact resumption.
 
-A checkpoint holds the weights, the optimiser's state, the generator's state and the place in the
-epoch, as safetensors and JSON. Batches are a function of (seed, epoch). So a run that is killed and
-resumed equals the run that was not, bit for bit on one machine.
+Batches are a function of the seed and the epoch, and a checkpoint holds the generator's state and
+the place in the epoch. A run that is killed and resumed therefore equals the run that was not, bit
+for bit on one machine.
 """
 
-import hashlib
-import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from scoter.config import TrainingConfig
 from scoter.errors import StoreError
+from scoter.models.training.batches import ItemBatch
+from scoter.models.training.checkpoint import (
+    Checkpoint,
+    Place,
+    TrainingLog,
+    load_weights,
+    save_weights,
+)
 from scoter.models.training.memory import peak_mib
 from scoter.models.training.precision import autocast, device_of, name_of, placed, resolve_precision
-from scoter.models.training.workers import Alone, Workers
+from scoter.models.training.workers import Workers
 from scoter.seeding import derive_seed
-from scoter.storage.store import as_new_file, hash_file
+from scoter.storage.store import hash_file
 
 SELECTION_METRIC = "ndcg@10"
+SECONDS_BETWEEN_CHECKPOINTS = 60
 
-
-@dataclass
-class TrainingLog:
-    """What happened: one entry per epoch, and the cost. CPU seconds include validation; memory is
-    the peak in MiB."""
-
-    curve: list[dict[str, float | int]] = field(default_factory=list)
-    best_epoch: int = 0
-    best_value: float = -1.0
-    epochs: int = 0
-    cpu_seconds: float = 0.0
-    peak_mib: float = 0.0
-    precision: str = "fp32"
-    device: str = "cpu"
-    workers: int = 1
+Loss = Callable[[ItemBatch], Tensor]
 
 
 def fit(
     model: nn.Module,
-    batches: Callable[[int], Sequence[Any]],
-    loss: Callable[[Any], Tensor],
+    batches: Callable[[int], Sequence[ItemBatch]],
+    loss: Loss,
     evaluate: Callable[[], dict[str, float]],
     config: TrainingConfig,
     *,
@@ -62,100 +51,129 @@ def fit(
     workers: Workers | None = None,
     progress: bool = True,
 ) -> TrainingLog:
-    """Train `model` in place, where its parameters are, and leave the weights of its best
-    validation epoch in it.
+    """Train `model` in place, where it is, and leave the weights of its best epoch in it.
 
     Args:
         batches: epoch -> its batches; must be a pure function.
         loss: batch -> mean loss over its targets.
         evaluate: validation metrics, among them ndcg@10, of all validation users.
         scratch: folder for checkpoints; what it holds of this very run is resumed.
-        on_step: called after each optimiser step with its number, for tests and monitors.
+        label: what the progress bar says; dropout is drawn from it and `seed`.
+        on_step: called after each optimiser step with its number, from 1.
         workers: the processes that share each batch; None for this one alone. Several call `fit`
-            with equal arguments and one `scratch`; the first validates and writes, and its log is
-            the whole one.
-        progress: whether a bar and a line an epoch are shown.
+            with equal arguments; the first validates and writes, and its log is the whole one.
     """
-    workers = workers or Alone()
+    workers = workers or Workers()
     torch.manual_seed(derive_seed(seed, label, "dropout"))
     loss, first = workers.share(model, loss), batches(0)
     descent = Descent(model, config, config.epochs * len(first))
-    log = TrainingLog(
-        precision=descent.precision, device=name_of(descent.device), workers=workers.count
-    )
-    place = {"epoch": 0, "step": 0, "loss_sum": 0.0, "targets": 0}
-    checkpoint = _Checkpoint(scratch, model, descent.optimizer)
-    if checkpoint.exists():
-        log, place = checkpoint.load()
-        log.workers = workers.count
-    best_file = scratch / "best.safetensors"
-    clock, saved_at = time.process_time(), time.monotonic()
-    for epoch in range(place["epoch"], config.epochs):
-        if _stopped(log, config):
-            break
-        todo = first if epoch == 0 else batches(epoch)
+    run = _Run(descent, workers, scratch, progress=progress, label=label)
+    while run.place.epoch < config.epochs and not run.stopped:
+        epoch = run.place.epoch
         model.train()
-        bar = tqdm(
-            todo,
-            desc=f"{label} epoch {epoch + 1}/{config.epochs}",
-            disable=None if workers.is_first and progress else True,
-            leave=False,
-        )
-        for number, batch in enumerate(bar):
-            if number < place["step"]:
-                continue
+        for number, batch in run.left(first if epoch == 0 else batches(epoch)):
             step = epoch * len(first) + number
             workers.start_step(derive_seed(seed, label, "dropout", step))
-            value = descent.step(step, loss, batch)
-            place["loss_sum"] += workers.mean(value) * batch.target_count
-            place["targets"] += batch.target_count
-            place["step"] = number + 1
-            if workers.is_first and time.monotonic() - saved_at > 60:
-                clock = _spend(log, clock)
-                checkpoint.save(log, {**place, "epoch": epoch})
-                saved_at = time.monotonic()
+            run.note(workers.mean(descent.step(step, loss, batch)), batch.target_count)
             on_step(step + 1)
-        entry: dict[str, float | int] = {
-            "epoch": epoch + 1,
-            "loss": place["loss_sum"] / max(1, place["targets"]),
-        }
-        if (epoch + 1) % config.evaluate_every == 0 or epoch + 1 == config.epochs:
-            found = evaluate() if workers.is_first else {}
-            entry |= {
-                **found,
-                SELECTION_METRIC: workers.from_first(found.get(SELECTION_METRIC, 0.0)),
-            }
-            if entry[SELECTION_METRIC] > log.best_value:
-                log.best_value, log.best_epoch = entry[SELECTION_METRIC], epoch + 1
-                if workers.is_first:
-                    save_weights(model, best_file)
-                    checkpoint.best = hash_file(best_file)
+        run.end_epoch(evaluate)
+    return run.end()
+
+
+class _Run:
+    """The log and the files of one training, and where it stands."""
+
+    def __init__(
+        self, descent: "Descent", workers: Workers, scratch: Path, *, progress: bool, label: str
+    ) -> None:
+        self.descent, self.config, self.workers = descent, descent.config, workers
+        self.scratch, self.best_file = scratch, scratch / "best.safetensors"
+        self.progress, self.label = progress and workers.is_first, label
+        self.log = TrainingLog(precision=descent.precision, device=name_of(descent.device))
+        self.place = Place()
+        self.checkpoint = Checkpoint(scratch, descent.model, descent.optimizer)
+        if self.checkpoint.path.exists():
+            self.log, self.place = self.checkpoint.load()
+        self.log.workers = workers.count
+        self.clock, self.saved_at = time.process_time(), time.monotonic()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether patience is at an end."""
+        waited = self.log.epochs - self.log.best_epoch
+        patience = self.config.patience * self.config.evaluate_every
+        return self.log.best_epoch > 0 and waited >= patience
+
+    def left(self, batches: Sequence[ItemBatch]) -> Iterable[tuple[int, ItemBatch]]:
+        """The batches of this epoch that are still to be trained on, with their numbers."""
+        done = self.place.step
+        numbered = list(enumerate(batches))[done:]
+        title = f"{self.label} epoch {self.place.epoch + 1}/{self.config.epochs}"
+        hidden = None if self.progress else True
+        total = len(batches)
+        return tqdm(numbered, title, total, initial=done, disable=hidden, leave=False)
+
+    def note(self, loss: float, targets: int) -> None:
+        """One more step, whose mean loss is given; a checkpoint now and then."""
+        place = self.place
+        place.loss_sum, place.targets = place.loss_sum + loss * targets, place.targets + targets
+        place.step += 1
+        since = time.monotonic() - self.saved_at
+        if self.workers.is_first and since > SECONDS_BETWEEN_CHECKPOINTS:
+            self._save()
+            self.saved_at = time.monotonic()
+
+    def end_epoch(self, evaluate: Callable[[], dict[str, float]]) -> None:
+        """Validate where it is time to, and keep the weights if they are the best so far."""
+        log, place, config = self.log, self.place, self.config
+        epoch = place.epoch + 1
+        entry = {"epoch": epoch, "loss": place.loss_sum / max(1, place.targets)}
+        if epoch % config.evaluate_every == 0 or epoch == config.epochs:
+            metrics = evaluate() if self.workers.is_first else {}
+            value = self.workers.from_first(metrics.get(SELECTION_METRIC, 0.0))
+            entry |= {**metrics, SELECTION_METRIC: value}
+            if value > log.best_value:
+                log.best_value, log.best_epoch = value, epoch
+                if self.workers.is_first:
+                    save_weights(self.descent.model, self.best_file)
+                    self.checkpoint.best = hash_file(self.best_file)
         log.curve.append(entry)
-        log.epochs = epoch + 1
-        place = {"epoch": epoch + 1, "step": 0, "loss_sum": 0.0, "targets": 0}
-        clock = _spend(log, clock)
-        if not workers.is_first:
-            continue
-        checkpoint.save(log, place)
-        report = ", ".join(f"{key} {value:.4g}" for key, value in entry.items())
-        if progress:
-            tqdm.write(f"{label}: {report}, {log.cpu_seconds:.0f} CPU-s", file=sys.stderr)
-    # until the first has written the best weights, and then until all have read them
-    workers.wait()
-    if workers.is_first and checkpoint.best and hash_file(best_file) != checkpoint.best:
-        raise StoreError(
-            f"{best_file} was altered since it was written; delete the folder {scratch} to train "
-            f"from the start"
-        )
-    load_weights(model, best_file)
-    workers.wait()
-    log.peak_mib = max(log.peak_mib, peak_mib())
-    return log
+        log.epochs = epoch
+        self.place = Place(epoch)
+        self._spend()
+        if self.workers.is_first:
+            self._save()
+        if self.progress:
+            values = ", ".join(f"{key} {value:.4g}" for key, value in entry.items())
+            tqdm.write(f"{self.label}: {values}, {log.cpu_seconds:.0f} CPU-s", file=sys.stderr)
+
+    def end(self) -> TrainingLog:
+        """The log, with the best weights in the model."""
+        # Until the first has written the best weights, and then until all have read them.
+        self.workers.wait()
+        best = self.checkpoint.best
+        if self.workers.is_first and best and hash_file(self.best_file) != best:
+            raise StoreError(
+                f"{self.best_file} was altered since it was written; delete the folder "
+                f"{self.scratch} to train from the start"
+            )
+        load_weights(self.descent.model, self.best_file)
+        self.workers.wait()
+        self.log.peak_mib = max(self.log.peak_mib, peak_mib())
+        return self.log
+
+    def _save(self) -> None:
+        self._spend()
+        self.checkpoint.save(self.log, self.place)
+
+    def _spend(self) -> None:
+        now = time.process_time()
+        self.log.cpu_seconds += now - self.clock
+        self.clock = now
 
 
 class Descent:
-    """AdamW with clipped gradients, along the schedule of `total_steps`, in the precision of
-    `config` and where the model is."""
+    """AdamW with clipped gradients along a schedule, in the precision of `config`."""
 
     def __init__(self, model: nn.Module, config: TrainingConfig, total_steps: int) -> None:
         self.model, self.config, self.total_steps = model, config, total_steps
@@ -164,8 +182,8 @@ class Descent:
         self.optimizer = torch.optim.AdamW(parameter_groups(model, config), fused=True)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
 
-    def step(self, number: int, loss: Callable[[Any], Tensor], batch: Any) -> float:
-        """Step `number`, from 0, down the `loss` of `batch`, which is returned as it was before."""
+    def step(self, number: int, loss: Loss, batch: ItemBatch) -> float:
+        """Step `number`, from 0, down the `loss` of `batch`, whose value before it is returned."""
         factor = schedule(number, self.total_steps, self.config.warmup_share)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
@@ -181,9 +199,8 @@ class Descent:
 def schedule(step: int, total: int, warmup_share: float) -> float:
     """Learning-rate factor: linear warm-up, then a cosine to a hundredth.
 
-    Example:
-        >>> [round(schedule(step, 100, 0.1), 3) for step in (0, 9, 10, 99)]
-        [0.1, 1.0, 1.0, 0.01]
+    >>> [round(schedule(step, 100, 0.1), 3) for step in (0, 9, 10, 99)]
+    [0.1, 1.0, 1.0, 0.01]
     """
     warmup = max(1, round(total * warmup_share))
     if step < warmup:
@@ -192,156 +209,20 @@ def schedule(step: int, total: int, warmup_share: float) -> float:
     return max(0.01, 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def parameter_groups(model: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
-    """Tables (the model's own embeddings), other matrices, and vectors (norms, biases), which alone
-    do not decay.
+def parameter_groups(model: nn.Module, config: TrainingConfig) -> list[dict[str, object]]:
+    """Tables (the model's own embeddings), other matrices, and vectors, which do not decay.
 
     Tables learn `embedding_rate` times as fast. T5 starts its embedding with unit variance, ten
-    times the deviation of its matrices; Adam moves every number by about the learning rate, so at
+    times the deviation of its matrices. Adam moves every number by about the learning rate, so at
     one rate for all the embedding hardly moves.
     """
     tables = [module.weight for module in model.children() if isinstance(module, nn.Embedding)]
     known = {id(table) for table in tables}
-    others = [
-        parameter
-        for parameter in model.parameters()
-        if parameter.requires_grad and id(parameter) not in known
-    ]
+    others = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
     rate, decay = config.learning_rate, config.weight_decay
+    matrices, vectors = [p for p in others if p.ndim >= 2], [p for p in others if p.ndim < 2]
     return [
         {"params": tables, "lr": rate * config.embedding_rate, "weight_decay": decay},
-        {"params": [p for p in others if p.ndim >= 2], "lr": rate, "weight_decay": decay},
-        {"params": [p for p in others if p.ndim < 2], "lr": rate, "weight_decay": 0.0},
+        {"params": matrices, "lr": rate, "weight_decay": decay},
+        {"params": vectors, "lr": rate, "weight_decay": 0.0},
     ]
-
-
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Weights as safetensors, written whole or not at all."""
-    _replace({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Put saved weights into a model of the same shape.
-
-    Raises:
-        StoreError: the file holds the weights of another model; those of an older version may have
-            other names.
-    """
-    try:
-        model.load_state_dict(load_file(path))
-    except RuntimeError as error:
-        found = " ".join(str(error).split())[:200]
-        raise StoreError(
-            f"{path} does not hold the weights of this model ({found}); train it again with this "
-            f"version"
-        ) from None
-
-
-def generator_state(device: torch.device) -> Tensor:
-    """The state of the generator that draws on `device`."""
-    return torch.get_rng_state() if device.type == "cpu" else torch.cuda.get_rng_state(device)
-
-
-def set_generator_state(device: torch.device, state: Tensor) -> None:
-    if device.type == "cpu":
-        torch.set_rng_state(state)
-    else:
-        torch.cuda.set_rng_state(state, device)
-
-
-def _spend(log: TrainingLog, since: float) -> float:
-    now = time.process_time()
-    log.cpu_seconds += now - since
-    return now
-
-
-def _stopped(log: TrainingLog, config: TrainingConfig) -> bool:
-    return (
-        log.epochs - log.best_epoch >= config.patience * config.evaluate_every
-        and log.best_epoch > 0
-    )
-
-
-def _replace(
-    tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None
-) -> None:
-    temporary = path.with_suffix(".tmp")
-    with as_new_file(temporary):
-        save_file(tensors, temporary, metadata)
-    temporary.replace(path)
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(
-            tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-        )
-    return digest.hexdigest()
-
-
-class _Checkpoint:
-    """Weights, optimiser and generator state in one file, whose header carries the log: one atomic
-    replace.
-
-    `best` is the hash of the best weights, which lie in a file of their own. The header has a hash
-    of the tensors too, so that a damaged checkpoint is refused; those of older versions have none.
-    """
-
-    def __init__(self, scratch: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self.path, self.model, self.optimizer = scratch / "checkpoint.safetensors", model, optimizer
-        self.device = device_of(model)
-        self.best = ""
-
-    def exists(self) -> bool:
-        return self.path.exists()
-
-    def save(self, log: TrainingLog, place: dict[str, Any]) -> None:
-        tensors = {
-            f"model.{name}": tensor.contiguous() for name, tensor in self.model.state_dict().items()
-        }
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-        tensors["generator"] = generator_state(self.device)
-        told = {
-            "log": json.dumps(asdict(log)),
-            "place": json.dumps(place),
-            "best": self.best,
-            "digest": _digest(tensors),
-        }
-        _replace(tensors, self.path, told)
-
-    def load(self) -> tuple[TrainingLog, dict[str, Any]]:
-        """The state of the model, the optimiser and the generator, put back; returns the log and
-        the place.
-
-        Raises:
-            StoreError: the file is cut off, or was altered.
-        """
-        from safetensors import safe_open
-
-        try:
-            with safe_open(self.path, "pt") as file:
-                metadata = file.metadata()
-            tensors = load_file(self.path)
-            log, place = TrainingLog(**json.loads(metadata["log"])), json.loads(metadata["place"])
-            if metadata.get("digest") not in (None, _digest(tensors)):
-                raise ValueError("it was altered since it was written")
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"the checkpoint {self.path} cannot be read ({error}); delete it to train from "
-                f"the start"
-            ) from None
-        self.best = metadata.get("best", "")
-        self.model.load_state_dict(
-            {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
-        )
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, key = name.split(".")
-                state.setdefault(int(index), {})[key] = tensor
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-        set_generator_state(self.device, tensors["generator"])
-        return log, place

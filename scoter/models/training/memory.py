@@ -1,5 +1,6 @@
 """How much memory this process has needed so far."""
 
+import re
 import resource
 import sys
 from pathlib import Path
@@ -8,21 +9,12 @@ from pathlib import Path
 def peak_mib() -> float:
     """Peak resident memory of this process, in MiB.
 
-    Linux hands the peak that `getrusage` reports down to child processes, so a small child of a
-    large parent would report its parent's; the high-water mark in `/proc` belongs to the process
-    alone.
-
-    Example:
-        >>> peak_mib() > 1
-        True
+    On Linux, `getrusage` gives a child the peak of its parent; the high-water mark in `/proc`
+    belongs to the process alone.
     """
     status = Path("/proc/self/status")
-    if status.exists():
-        line = next(
-            (line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None
-        )
-        if line is not None:
-            return int(line.split()[1]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        2**20 if sys.platform == "darwin" else 2**10
-    )
+    mark = re.search(r"^VmHWM:\s+(\d+)", status.read_text() if status.exists() else "", re.M)
+    if mark is not None:
+        return int(mark[1]) / 2**10
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

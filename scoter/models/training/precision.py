@@ -1,5 +1,4 @@
-"""Where a model computes and how precisely: processor or GPU, fp32 or bf16; both are recorded with
-every result."""
+"""Where a model computes and how precisely: processor or GPU, fp32 or bf16."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -15,8 +14,8 @@ CPU = torch.device("cpu")
 def resolve_precision(wanted: str, device: torch.device = CPU) -> str:
     """`fp32` or `bf16`; `auto` takes bf16 only on a processor that multiplies it natively.
 
-    On a GPU it takes fp32: models of the size of the suite's wait there for kernels to be started,
-    not for products, and casting starts more of them.
+    On a GPU it takes fp32: models this small wait there for kernels to start, and casting starts
+    more of them.
     """
     if wanted != "auto":
         return wanted
@@ -27,26 +26,17 @@ def resolve_precision(wanted: str, device: torch.device = CPU) -> str:
 
 
 def resolve_device(wanted: str) -> torch.device:
-    """The device that `cpu` or `cuda` names; of several processes on a machine (`LOCAL_RANK`), each
-    takes a GPU of its own.
-
-    Raises:
-        ConfigError: it is neither, or there is no such GPU here.
-
-    Example:
-        >>> resolve_device("cpu")
-        device(type='cpu')
-    """
+    """The device that `cpu` or `cuda` names; each `LOCAL_RANK` of a machine has its own."""
     if wanted not in ("cpu", "cuda"):
         raise ConfigError(f"device = {wanted!r}; choose cpu or cuda")
     if wanted == "cpu":
         return CPU
     rank = int(os.environ.get("LOCAL_RANK", 0))
     if rank >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
         raise ConfigError(
-            f"device = 'cuda', but process {rank} of this machine finds "
-            f"{torch.cuda.device_count()} GPUs; use --device cpu, or "
-            "start no more processes than there are GPUs with a CUDA build of torch"
+            f"device = 'cuda', but process {rank} of this machine finds {count} GPUs; use --device "
+            "cpu, or start no more processes than there are GPUs with a CUDA build of torch"
         )
     return torch.device("cuda", rank)
 
@@ -57,13 +47,12 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def name_of(device: torch.device) -> str:
-    """What a device calls itself: `cpu`, or a GPU's product name."""
+    """`cpu`, or a GPU's product name."""
     return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
 def placed(device: torch.device) -> AbstractContextManager:
-    """New tensors are made on `device`. On the processor, where they are made anyway, this is
-    nothing at all."""
+    """New tensors are made on `device`; on the processor, where they are anyway, a no-op."""
     return nullcontext() if device.type == "cpu" else device
 
 

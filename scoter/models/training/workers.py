@@ -1,95 +1,62 @@
-"""The processes that train one model together: one alone, or several that share every batch (extra
-`distributed`).
+"""The processes that train one model: one alone, or several that share every batch.
 
-Sharing is data parallelism through accelerate, started by `torchrun` or `accelerate launch`: each
-process reads every `count`-th row of a batch, and gradients are averaged so that they equal those
-of the whole batch. Dropout is drawn anew at each step from its number and the process's, so that a
-resumed run needs nobody's generator but the first's.
+Sharing is data parallelism through accelerate (extra `distributed`), started by `torchrun` or
+`accelerate launch`. Each process reads every `count`-th row of a batch, and gradients are averaged
+so that they equal those of the whole batch. Dropout is drawn at each step from its number and the
+process's, so that a resumed run needs the first process's generator alone.
 
-Limit: what depends on the other rows of a batch (the negatives of InfoNCE) or on random draws
-(dropout, sampled negatives) is a process's own, so such training equals that of one process in
-distribution, not number by number.
+Limit: what depends on other rows of a batch (the negatives of InfoNCE) or on random draws is a
+process's own. Such training equals that of one process in distribution, not number by number.
 """
 
 import os
 from collections.abc import Callable
 from datetime import timedelta
 from importlib.util import find_spec
-from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from scoter.errors import ConfigError
+from scoter.models.training.batches import ItemBatch
 from scoter.models.training.precision import device_of
 from scoter.seeding import derive_seed
 
-Loss = Callable[[Any], Tensor]
+Loss = Callable[[ItemBatch], Tensor]
 
 
-@runtime_checkable
-class Workers(Protocol):
-    """What the training loop asks of the processes that it runs in."""
-
-    count: int
-    is_first: bool
-
-    def share(self, model: nn.Module, loss: Loss) -> Loss:
-        """A loss whose gradients, after `backward`, are in every process those of `loss` on the
-        whole batch."""
-        ...
-
-    def start_step(self, seed: int) -> None: ...
-
-    def mean(self, value: float) -> float:
-        """The mean of a number over the processes."""
-        ...
-
-    def from_first(self, value: float) -> float:
-        """The first process's number."""
-        ...
-
-    def wait(self) -> None:
-        """Until all processes are here."""
-        ...
-
-
-class Alone:
-    """One process."""
+class Workers:
+    """The processes that the training loop runs in: here, one alone."""
 
     count, is_first = 1, True
 
     def share(self, model: nn.Module, loss: Loss) -> Loss:
+        """A loss whose gradients in every process are those of `loss` on the whole batch."""
         device = device_of(model)
         return loss if device.type == "cpu" else lambda batch: loss(batch.to(device))
 
     def start_step(self, seed: int) -> None:
-        pass
+        """Seed what this process draws in the step."""
 
     def mean(self, value: float) -> float:
+        """The mean of a number over the processes."""
         return value
 
     def from_first(self, value: float) -> float:
+        """The first process's number."""
         return value
 
     def wait(self) -> None:
-        pass
+        """Until all processes are here."""
 
 
-class DataParallel:
-    """The processes of this launch. A process that waits for another's validation does so for up to
-    a day.
-
-    Raises:
-        ConfigError: accelerate is absent, or nothing launched this process as one of several.
-    """
+class DataParallel(Workers):
+    """The processes of this launch; one waits for another's validation for up to a day."""
 
     def __init__(self, device: str = "cpu") -> None:
         if find_spec("accelerate") is None:
-            raise ConfigError(
-                "data-parallel training needs the package accelerate; pip install "
-                "'scoter[distributed]'"
-            )
+            needed = "pip install 'scoter[distributed]'"
+            raise ConfigError(f"data-parallel training needs accelerate; {needed}")
         if "WORLD_SIZE" not in os.environ:
             raise ConfigError(
                 "data-parallel training was asked for, but this is a single process; start it with "
@@ -110,7 +77,7 @@ class DataParallel:
     def share(self, model: nn.Module, loss: Loss) -> Loss:
         device, module = device_of(model), self.accelerator.prepare(_Loss(model, loss))
 
-        def shared(batch: Any) -> Tensor:
+        def shared(batch: ItemBatch) -> Tensor:
             part, targets = batch.share(self.rank, self.count), batch.target_count
             weight = self.count * part.target_count / targets  # gradients are averaged, not summed
             if not weight:
@@ -138,12 +105,11 @@ class DataParallel:
 
 
 class _Loss(nn.Module):
-    """The loss as the forward pass of a module that owns the model's parameters, which is what is
-    synchronised."""
+    """The loss as the forward pass of a module with the model's parameters, to be synchronised."""
 
     def __init__(self, model: nn.Module, loss: Loss) -> None:
         super().__init__()
         self.model, self.loss = model, loss
 
-    def forward(self, batch: Any) -> Tensor:
+    def forward(self, batch: ItemBatch) -> Tensor:
         return self.loss(batch)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from scoter.types import Catalog
 
@@ -18,9 +18,9 @@ _ENDINGS = " \t,;:.!?-\u2013\u2014&/|(["
 
 @dataclass(frozen=True, eq=False)
 class Facet:
-    """`labels[codes[i]]` describes item i; -1 where the catalogue says nothing of it."""
+    """`labels[codes[i]]` describes item i."""
 
-    codes: Int[np.ndarray, " items"]
+    codes: Int[np.ndarray, " items"]  # -1 where the catalogue says nothing of the item
     labels: tuple[str, ...]
 
     def known(self, items: Int[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
@@ -29,19 +29,15 @@ class Facet:
 
 
 def read_facets(catalog: Catalog) -> dict[str, Facet]:
-    """The facets that hold something: `item` always; `brand`, `category`, `department` and `price`
-    where there is one.
+    """`item`, and those of `brand`, `category`, `department` and `price` that hold something.
 
-    `category` is an item's rarest tag and `department` its commonest one that at most half of the
-    catalogue shares. In a tree these are its leaf and its highest telling branch; they mean as much
-    where tags come in any order (Yelp).
+    `category` is an item's rarest tag (in a tree, the leaf), `department` its most common tag among
+    those that at most half of the catalogue shares. Tags may be unordered, as in Yelp.
 
-    Example:
-        >>> shop = Catalog(
-        ...     ("a", "b"), {"title": ("Red lipstick, matte.", ""), "brand": ("Lumi", "")}
-        ... )
-        >>> {name: facet.labels for name, facet in read_facets(shop).items()}
-        {'item': ('Red lipstick, matte', 'b'), 'brand': ('Lumi',)}
+    >>> columns = {"title": ("Red lipstick, matte.", ""), "brand": ("Lumi", "")}
+    >>> facets = read_facets(Catalog(("a", "b"), columns))
+    >>> {name: facet.labels for name, facet in facets.items()}
+    {'item': ('Red lipstick, matte', 'b'), 'brand': ('Lumi',)}
     """
     facets = {"item": Facet(np.arange(catalog.item_count), tuple(item_names(catalog)))}
     if catalog.has("brand"):
@@ -56,27 +52,22 @@ def read_facets(catalog: Catalog) -> dict[str, Facet]:
 def item_names(catalog: Catalog, length: int = NAME_LENGTH) -> list[str]:
     """Each item's title, or else its phrase, or else its key, at most `length` characters long.
 
-    Example:
-        >>> item_names(Catalog(("k1", "k2"), {"phrase": ("wooden train", "")}))
-        ['wooden train', 'k2']
+    >>> item_names(Catalog(("k1", "k2"), {"phrase": ("wooden train", "")}))
+    ['wooden train', 'k2']
     """
-    columns = [catalog.columns[name] for name in NAME_COLUMNS if catalog.has(name)]
-    names = [
-        next((text for text in texts if text), "") for texts in zip(*columns, strict=True)
-    ] or [""] * catalog.item_count
-    keyed = zip(names, catalog.keys, strict=True)
-    return [
-        shorten(str(name), length) or key or f"item {item}"
-        for item, (name, key) in enumerate(keyed)
-    ]
+    names = [""] * catalog.item_count
+    for column in NAME_COLUMNS:
+        cells = catalog.columns[column] if catalog.has(column) else names
+        names = [name or str(cell) for name, cell in zip(names, cells, strict=True)]
+    keyed = enumerate(zip(names, catalog.keys, strict=True))
+    return [shorten(name, length) or key or f"item {item}" for item, (name, key) in keyed]
 
 
 def shorten(text: str, length: int = NAME_LENGTH) -> str:
     """One line of at most `length` characters that ends with a whole word and no punctuation.
 
-    Example:
-        >>> shorten("Body   Wash &amp; Scrub, 18-Ounce Bottles", 20)
-        'Body Wash & Scrub'
+    >>> shorten("Body   Wash &amp; Scrub, 18-Ounce Bottles", 20)
+    'Body Wash & Scrub'
     """
     line = " ".join(html.unescape(text).split())
     if len(line) > length:
@@ -92,29 +83,22 @@ def _coded(labels: list[str]) -> Facet:
 
 
 def _category_levels(catalog: Catalog) -> tuple[Facet, Facet]:
-    rows = [
-        [shorten(str(tag)) for tag in tags] if isinstance(tags, tuple) else []
-        for tags in catalog.columns["categories"]
-    ]
+    cells = catalog.columns["categories"]
+    rows = [[shorten(tag) for tag in cell] if isinstance(cell, tuple) else [] for cell in cells]
     rows = [[tag for tag in tags if tag] for tags in rows]
     counts = Counter(tag for tags in rows for tag in set(tags))
-    telling = [
-        [tag for tag in tags if 2 * counts[tag] <= catalog.item_count] or tags for tags in rows
-    ]
+    half = catalog.item_count / 2
+    informative = [[tag for tag in tags if counts[tag] <= half] or tags for tags in rows]
     rarest = [min(reversed(tags), key=counts.__getitem__, default="") for tags in rows]
-    commonest = [max(tags, key=counts.__getitem__, default="") for tags in telling]
+    commonest = [max(tags, key=counts.__getitem__, default="") for tags in informative]
     return _coded(rarest), _coded(commonest)
 
 
-def _price_bands(prices: np.ndarray) -> Facet:
+def _price_bands(prices: Float[np.ndarray, " items"]) -> Facet:
     known = np.isfinite(prices)
     edges = np.unique(np.quantile(prices[known], np.linspace(0, 1, PRICE_BANDS + 1)))
     if len(edges) == 1:
         return Facet(np.where(known, 0, -1), (f"about {edges[0]:.2f}",))
-    bands = np.clip(
-        np.searchsorted(edges, np.where(known, prices, edges[0]), side="right") - 1,
-        0,
-        len(edges) - 2,
-    )
-    labels = [f"between {low:.2f} and {high:.2f}" for low, high in pairwise(edges)]
-    return Facet(np.where(known, bands, -1), tuple(labels))
+    bands = np.searchsorted(edges, np.where(known, prices, edges[0]), side="right") - 1
+    labels = tuple(f"between {low:.2f} and {high:.2f}" for low, high in pairwise(edges))
+    return Facet(np.where(known, np.minimum(bands, len(labels) - 1), -1), labels)

@@ -1,13 +1,10 @@
-"""`CatalogReasoner`: a SYMBOLIC STAND-IN for a language model. No language model writes these
-chains.
+"""`CatalogReasoner`: a SYMBOLIC STAND-IN for a language model. No language model writes its chains.
 
 It fills the roles of a pattern with sentences made from the visible history, the catalogue and
-cross-fitted statistics. What it cannot do is what a language model might add: knowledge from
-outside the dataset, and free wording.
+cross-fitted statistics, without knowledge from outside the dataset and without free wording.
 
-Sentences say what a shopper chose, never when: the same purchase gives the same sentence at every
-lag, so that order lives in the order of the steps alone. (A sentence with its position in it would
-keep order even in a mean pool.)
+One item gives the same sentence at every lag, so the order is in the order of the steps alone. (A
+sentence that held its position would keep the order even in a mean pool.)
 """
 
 from collections.abc import Callable, Mapping
@@ -20,12 +17,7 @@ from jaxtyping import Int
 from scoter.errors import ConfigError
 from scoter.reasoning.catalogue.facets import Facet, read_facets
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
-from scoter.reasoning.catalogue.successors import (
-    commonest,
-    likely_next,
-    likely_next_with_strength,
-    popular_in,
-)
+from scoter.reasoning.catalogue.successors import commonest, likely_next, popular_in
 from scoter.reasoning.catalogue.view import View
 from scoter.types import Catalog, Step
 
@@ -47,16 +39,11 @@ WANTS = {
 }
 RECOMMENDS = {"item": "The recommendation is {}."}
 RECOMMENDS_SURELY = "The recommendation, {}, is {}."
-CERTAINTY = (
-    "a guess",
-    "unsure",
-    "barely sure",
-    "somewhat sure",
-    "fairly sure",
-    "sure",
-    "very sure",
-    "certain",
-)
+_DEGREES = "a guess, unsure, barely sure, somewhat sure, fairly sure, sure, very sure, certain"
+CERTAINTY = tuple(_DEGREES.split(", "))
+# The catalogue column that each facet is read from; "" where any catalogue has it.
+COLUMNS = {"item": "", "brand": "brand", "price": "price"}
+COLUMNS |= {"category": "categories", "department": "categories"}
 
 Parameters = Mapping[str, int | float | str]
 # One row per prefix: numbers of sentences, -1 where there is nothing to say.
@@ -65,42 +52,31 @@ Codes = Int[np.ndarray, "rows width"]
 
 @dataclass(frozen=True, eq=False)
 class Spoken:
-    """The sentences of one step for every row of a view: row r says `sentences[n]` for each n >= 0
-    in `numbers[r]`."""
+    """The sentences of one step for every row of a view."""
 
     sentences: list[str]
-    numbers: Codes
+    numbers: Codes  # row r says `sentences[n]` for each n >= 0 in `numbers[r]`
 
 
 @dataclass(frozen=True)
 class Role:
-    """One kind of step. `parameters` lists the values that discovery tries; the first one is the
-    default.
-
-    A parameter with one listed value is left at it by discovery, and may be set by hand.
-
-    `facet` names the catalogue facet that the role speaks of, given its parameters; `COLUMNS` says
-    which column the facet needs. A text parameter takes the listed values only; a number may be any
-    from 1 on, or up to what `most` says.
-    """
+    """One kind of step: what it may be asked for, and how it finds its sentences."""
 
     name: str
-    purpose: str
-    wording: Mapping[str, str]
-    facet: Callable[[Parameters], str]
+    wording: Mapping[str, str]  # facet: sentence with a gap for the label
+    facet: str  # the facet it speaks of, or the parameter that names the facet
     select: Callable[["CatalogReasoner", View, Facet, Parameters], Codes]
+    # The values that discovery tries, the default first; a parameter with one value is set by hand
+    # only. Text takes these values, a number any from 1 on, up to what `most` says.
     parameters: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
-    final: bool = False
+    final: bool = False  # whether a pattern may end in it
     most: Mapping[str, int] = field(default_factory=dict)
 
+    def filled(self, parameters: Parameters) -> Parameters:
+        return {name: values[0] for name, values in self.parameters.items()} | dict(parameters)
 
-COLUMNS = {
-    "item": (),
-    "brand": ("brand",),
-    "category": ("categories",),
-    "department": ("categories",),
-    "price": ("price",),
-}
+    def facet_of(self, parameters: Parameters) -> str:
+        return str(self.filled(parameters).get(self.facet, self.facet))
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,152 +91,93 @@ class CatalogReasoner:
         object.__setattr__(self, "facets", read_facets(self.catalog))
 
     def write(self, view: View, step: Step) -> Spoken:
-        """The sentences of `step` for each row of `view`.
-
-        Raises:
-            ConfigError: no such role or parameter, a value out of range, or a column that this
-                catalogue lacks.
-        """
-        role, parameters = check_step(step, self.catalog)
-        name = role.facet(parameters)
+        """The sentences of `step` for each row of `view`; `check_step` says what is refused."""
+        role = check_step(step, self.catalog)
+        parameters, name = role.filled(step.parameters), role.facet_of(step.parameters)
         facet = self.facets[name]
         numbers = role.select(self, view, facet, parameters)
-        degrees = int(parameters.get("degrees", 1))
-        if degrees > 1:
-            said = [
-                RECOMMENDS_SURELY.format(sure, label)
-                for sure in CERTAINTY[:degrees]
-                for label in facet.labels
-            ]
-            return Spoken(said, numbers)
-        return Spoken([role.wording[name].format(label) for label in facet.labels], numbers)
+        wordings = [role.wording[name]]
+        if (degrees := int(parameters.get("degrees", 1))) > 1:
+            wordings = [RECOMMENDS_SURELY.format(sure, "{}") for sure in CERTAINTY[:degrees]]
+        return Spoken([text.format(label) for text in wordings for label in facet.labels], numbers)
 
 
-def check_step(step: Step, catalog: Catalog) -> tuple[Role, dict[str, int | float | str]]:
-    """The role of a step and its parameters with defaults filled in; a step that cannot be written
-    is an error."""
+def check_step(step: Step, catalog: Catalog) -> Role:
+    """The role of a step, or a `ConfigError` that says why this catalogue cannot fill it."""
     if step.role not in ROLES:
         raise ConfigError(f"there is no role {step.role!r}; choose from: {', '.join(ROLES)}")
     role = ROLES[step.role]
     for name, value in step.parameters.items():
         if name not in role.parameters:
-            choices = ", ".join(role.parameters) or "none"
-            raise ConfigError(
-                f"role {role.name!r} has no parameter {name!r}; its parameters are: {choices}"
-            )
-        values = role.parameters[name]
-        if isinstance(values[0], str) and value not in values:
-            raise ConfigError(
-                f"{step.label()}: {name} is {value!r}; choose from: {', '.join(map(str, values))}"
-            )
-        if isinstance(values[0], int) and not (isinstance(value, int) and value >= 1):
-            raise ConfigError(
-                f"{step.label()}: {name} is {value!r}; it must be a whole number from 1 on"
-            )
+            choices = f"its parameters are: {', '.join(role.parameters) or 'none'}"
+            raise ConfigError(f"role {role.name!r} has no parameter {name!r}; {choices}")
+        listed = role.parameters[name]
+        wrong = f"{step.label()}: {name} is {value!r}"
+        if isinstance(listed[0], str) and value not in listed:
+            raise ConfigError(f"{wrong}; choose from: {', '.join(map(str, listed))}")
+        if isinstance(listed[0], int) and not (isinstance(value, int) and value >= 1):
+            raise ConfigError(f"{wrong}; it must be a whole number from 1 on")
         if name in role.most and int(value) > role.most[name]:
-            raise ConfigError(
-                f"{step.label()}: {name} is {value!r}; it must be at most {role.most[name]}"
-            )
+            raise ConfigError(f"{wrong}; it must be at most {role.most[name]}")
     if column := lacking(step, catalog):
-        raise ConfigError(
-            f"{step.label()} needs the catalogue column {column!r}, which holds nothing here; "
-            f"leave the step out, or give the items a {column!r}"
-        )
-    return role, _filled(role, step)
+        needed = f"{step.label()} needs the catalogue column {column!r}, which holds nothing here"
+        raise ConfigError(f"{needed}; leave the step out, or give the items a {column!r}")
+    return role
 
 
 def lacking(step: Step, catalog: Catalog) -> str | None:
-    """The column that a step needs and that holds nothing here; None where nothing is missing, or
-    the role is unknown.
-
-    Example:
-        >>> shop = Catalog(("a",), {"title": ("Soap",)})
-        >>> lacking(Step("brand_loyalty"), shop), lacking(Step("recommendation"), shop)
-        ('brand', None)
-    """
-    role = ROLES.get(step.role)
-    if role is None:
+    """The column that a step needs and that holds nothing here; None where nothing is missing."""
+    if step.role not in ROLES:
         return None
-    return next(
-        (column for column in COLUMNS[role.facet(_filled(role, step))] if not catalog.has(column)),
-        None,
-    )
-
-
-def _filled(role: Role, step: Step) -> dict[str, int | float | str]:
-    """The step's parameters, and the defaults of those that it leaves open."""
-    return {name: values[0] for name, values in role.parameters.items()} | dict(step.parameters)
+    column = COLUMNS[ROLES[step.role].facet_of(step.parameters)]
+    return column if column and not catalog.has(column) else None
 
 
 def offered_steps(catalog: Catalog) -> list[Step]:
-    """Every role with every combination of its listed parameters for which this catalogue has the
-    columns.
-
-    Example:
-        >>> {step.role for step in offered_steps(Catalog(("a",), {"phrase": ("a red one",)}))} == {
-        ...     "history_summary",
-        ...     "recent_item",
-        ...     "likely_next",
-        ...     "recommendation",
-        ... }
-        True
-    """
+    """Every role, with every combination of listed parameters, that this catalogue can fill."""
     steps = []
     for role in ROLES.values():
-        for values in product(*role.parameters.values()):
-            tried = zip(role.parameters.items(), values, strict=True)
-            parameters = {name: value for (name, listed), value in tried if len(listed) > 1}
-            if all(catalog.has(column) for column in COLUMNS[role.facet(parameters)]):
-                steps.append(Step(role.name, parameters))
-    return steps
+        tried = {name: values for name, values in role.parameters.items() if len(values) > 1}
+        combinations = (zip(tried, values, strict=True) for values in product(*tried.values()))
+        steps += [Step(role.name, dict(parameters)) for parameters in combinations]
+    return [step for step in steps if lacking(step, catalog) is None]
 
 
-def _history_summary(
-    reasoner: CatalogReasoner, view: View, facet: Facet, parameters: Parameters
-) -> Codes:
+def _last_items(_: CatalogReasoner, view: View, facet: Facet, parameters: Parameters) -> Codes:
     return facet.known(view.recent[:, : int(parameters["count"])])
 
 
-def _recent_item(
-    reasoner: CatalogReasoner, view: View, facet: Facet, parameters: Parameters
-) -> Codes:
+def _item_at_lag(_: CatalogReasoner, view: View, facet: Facet, parameters: Parameters) -> Codes:
     lag = int(parameters["lag"])
     return facet.known(view.recent[:, lag - 1 : lag])
 
 
-def _commonest(
-    reasoner: CatalogReasoner, view: View, facet: Facet, parameters: Parameters
-) -> Codes:
+def _commonest(_: CatalogReasoner, view: View, facet: Facet, parameters: Parameters) -> Codes:
     return commonest(facet.known(view.recent), int(parameters.get("count", 1)))
 
 
-def _loyalty(reasoner: CatalogReasoner, view: View, facet: Facet, parameters: Parameters) -> Codes:
+def _repeated(_: CatalogReasoner, view: View, facet: Facet, parameters: Parameters) -> Codes:
     return commonest(facet.known(view.recent), 1, least=2)
 
 
-def _likely_next(
-    reasoner: CatalogReasoner, view: View, facet: Facet, parameters: Parameters
-) -> Codes:
+def _likely(reasoner: CatalogReasoner, view: View, facet: Facet, parameters: Parameters) -> Codes:
     count, window = int(parameters["count"]), int(parameters["window"])
-    return likely_next(
-        view, reasoner.statistics, facet, count, window, new_only=parameters["what"] == "item"
-    )
+    new_only = parameters["what"] == "item"
+    return likely_next(view, reasoner.statistics, facet, count, window, new_only)[0]
 
 
-def _recommendation(
+def _recommended(
     reasoner: CatalogReasoner, view: View, facet: Facet, parameters: Parameters
 ) -> Codes:
-    """Items by transition score, from the `rank`-th on; where no transition is known, the favourite
-    department's most popular.
+    """Items by transition score, from the `rank`-th on.
 
-    With several `degrees` of certainty, each item is said with its own: a degree for each doubling
+    Where no transition is known: the most popular items of the history's commonest department. With
+    several `degrees`, an item is said with its own degree of certainty: one more for each doubling
     of its strength.
     """
     rank, degrees = int(parameters["rank"]), int(parameters["degrees"])
-    count = int(parameters["count"]) + rank - 1
-    best, strength = likely_next_with_strength(
-        view, reasoner.statistics, facet, count, int(parameters["window"]), new_only=True
-    )
+    count, window = int(parameters["count"]) + rank - 1, int(parameters["window"])
+    best, strength = likely_next(view, reasoner.statistics, facet, count, window, new_only=True)
     unknown = np.flatnonzero(best[:, 0] < 0)
     if len(unknown):
         rows = View(view.users[unknown], view.prefix_lengths[unknown], view.recent[unknown])
@@ -272,69 +189,25 @@ def _recommendation(
     return np.where(best >= 0, degree * len(facet.labels) + best, -1)[:, rank - 1 :]
 
 
-_COUNTS: dict[str, tuple[int | str, ...]] = {"count": (5, 1, 3, 10), "window": (3, 1)}
-_FIELDS: tuple[int | str, ...] = ("item", "brand", "category")
-
-ROLES = {
-    role.name: role
-    for role in (
-        Role(
-            "history_summary",
-            "the last `count` items",
-            CHOSE,
-            lambda p: "item",
-            _history_summary,
-            {"count": (10, 5, 20)},
-        ),
-        Role(
-            "recent_item",
-            "the item, or its brand or category, `lag` purchases ago",
-            CHOSE,
-            lambda p: str(p["field"]),
-            _recent_item,
-            {"lag": (1, 2, 3, 4, 5), "field": _FIELDS},
-        ),
-        Role(
-            "long_term_preference",
-            "the commonest categories of the visible history",
-            PREFERS,
-            lambda p: str(p["level"]),
-            _commonest,
-            {"level": ("category", "department"), "count": (2, 1, 3)},
-        ),
-        Role(
-            "brand_loyalty",
-            "the commonest brand, where it was chosen twice",
-            LOYAL,
-            lambda p: "brand",
-            _loyalty,
-        ),
-        Role(
-            "price_band",
-            "the commonest price band of the visible history",
-            PAYS,
-            lambda p: "price",
-            _commonest,
-        ),
-        Role(
-            "likely_next",
-            "what other shoppers' next purchases most often are, after the last `window` items",
-            WANTS,
-            lambda p: str(p["what"]),
-            _likely_next,
-            {"what": ("category", "brand", "item"), "count": (3, 1, 5), "window": (3, 1)},
-            final=True,
-        ),
-        Role(
-            "recommendation",
-            "the final statement: the `count` items with the best transition score, from the "
-            "`rank`-th on, said with `degrees` degrees of certainty",
-            RECOMMENDS,
-            lambda p: "item",
-            _recommendation,
-            {**_COUNTS, "rank": (1,), "degrees": (1,)},
-            final=True,
-            most={"degrees": len(CERTAINTY)},
-        ),
-    )
-}
+_FIELDS = ("item", "brand", "category")
+_PREFERENCES = {"level": ("category", "department"), "count": (2, 1, 3)}
+_NEXT = {"what": ("category", "brand", "item"), "count": (3, 1, 5), "window": (3, 1)}
+_BEST = {"count": (5, 1, 3, 10), "window": (3, 1), "rank": (1,), "degrees": (1,)}
+_MOST = {"degrees": len(CERTAINTY)}
+_ROLES = (
+    # The last `count` items.
+    Role("history_summary", CHOSE, "item", _last_items, {"count": (10, 5, 20)}),
+    # The item, or its brand or category, `lag` interactions ago.
+    Role("recent_item", CHOSE, "field", _item_at_lag, {"lag": (1, 2, 3, 4, 5), "field": _FIELDS}),
+    # The commonest categories of the visible history.
+    Role("long_term_preference", PREFERS, "level", _commonest, _PREFERENCES),
+    # The commonest brand, where it was chosen twice.
+    Role("brand_loyalty", LOYAL, "brand", _repeated),
+    # The commonest price band of the visible history.
+    Role("price_band", PAYS, "price", _commonest),
+    # What other users' next items most often are, after the last `window` items.
+    Role("likely_next", WANTS, "what", _likely, _NEXT, final=True),
+    # The `count` items with the best transition score from the `rank`-th on, with their certainty.
+    Role("recommendation", RECOMMENDS, "item", _recommended, _BEST, final=True, most=_MOST),
+)
+ROLES = {role.name: role for role in _ROLES}

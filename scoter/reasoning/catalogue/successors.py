@@ -1,5 +1,4 @@
-"""What usually comes next, and what is usually preferred: counting over visible items, vectorised
-over prefixes."""
+"""What usually comes next, and what a history holds most of: counts, vectorised over prefixes."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -9,56 +8,35 @@ from scoter.reasoning.catalogue.facets import Facet
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import View
 
-LAG_DECAY = 0.5
+LAG_DECAY = 0.5  # weight of an item relative to the next newer one
+Best = Int[np.ndarray, "rows count"]
 _CHUNK = 8192  # rows at a time; below 2 ** 16, so that rows sort by radix
 
 
 def likely_next(
-    view: View,
-    statistics: FoldedStatistics,
-    facet: Facet,
-    count: int,
-    window: int,
-    new_only: bool = False,
-) -> Int[np.ndarray, "rows count"]:
-    """The codes of `facet` that other shoppers' next purchases most often have, best first; -1
-    where there is none.
+    view: View, statistics: FoldedStatistics, facet: Facet, count: int, window: int, new_only: bool
+) -> tuple[Best, Float[np.ndarray, "rows count"]]:
+    """The codes of `facet` that other users' next items most often have, best first; and strengths.
 
     The score of a code is the sum, over the last `window` visible items and over the items with
     that code, of the cross-fitted transition count times LAG_DECAY ** (lag - 1). Ties go to the
-    more popular, then to the lower number. `new_only` leaves out the visible items themselves.
-    """
-    return likely_next_with_strength(view, statistics, facet, count, window, new_only)[0]
+    more popular code, then to the lower number. `new_only` leaves out the visible items.
 
-
-def likely_next_with_strength(
-    view: View,
-    statistics: FoldedStatistics,
-    facet: Facet,
-    count: int,
-    window: int,
-    new_only: bool = False,
-) -> tuple[Int[np.ndarray, "rows count"], Float[np.ndarray, "rows count"]]:
-    """`likely_next`, and how strong each of its codes is: its score over the root of the sum of all
-    scores of the row.
-
-    Counts scatter by their root, so this tells by how much a code stands out. 0 where there is no
-    code.
+    A code's strength is its score over the root of the sum of the row's scores, because counts
+    scatter by their root. Where there is no code: -1, strength 0.
     """
     best = np.full((len(view), count), -1, np.int64)
     strength = np.zeros((len(view), count))
     folds = statistics.user_folds[view.users]
+    grouped, items = _indicator(facet), statistics.item_count
     for fold in np.unique(folds):
-        grouped = _indicator(facet)
         table = csr_array(statistics.transitions[fold] @ grouped)
         ties = _tie_breaks(statistics.popularity[fold] @ grouped)
         rows = np.flatnonzero(folds == fold)
         for chunk in np.split(rows, np.arange(_CHUNK, len(rows), _CHUNK)):
-            scores = csr_array(
-                _bought(view.recent[chunk, :window], statistics.item_count, LAG_DECAY) @ table
-            )
+            scores = csr_array(_visible(view.recent[chunk, :window], items, LAG_DECAY) @ table)
             if new_only:
-                seen = _bought(view.recent[chunk], statistics.item_count, 1.0)
+                seen = _visible(view.recent[chunk], items, 1.0)
                 scores = csr_array(scores - scores.multiply(seen > 0))
             best[chunk], top = _best_columns(scores, ties, count)
             strength[chunk] = top / np.sqrt(np.maximum(scores.sum(axis=1), 1e-9))[:, None]
@@ -71,9 +49,8 @@ def popular_in(
     groups: Int[np.ndarray, " items"],
     chosen: Int[np.ndarray, " rows"],
     count: int,
-) -> Int[np.ndarray, "rows count"]:
-    """The most popular items of each row's chosen group (-1: of the whole catalogue) that the row
-    does not show."""
+) -> Best:
+    """The most popular items, not visible in the row, of its group (-1: of the whole catalogue)."""
     best = np.full((len(view), count), -1, np.int64)
     folds = statistics.user_folds[view.users]
     for fold, group in np.unique(np.stack([folds, chosen], axis=1), axis=0):
@@ -88,57 +65,41 @@ def popular_in(
     return best
 
 
-def commonest(
-    codes: Int[np.ndarray, "rows items"], count: int, least: int = 1
-) -> Int[np.ndarray, "rows count"]:
-    """The `count` commonest codes of each row, seen at least `least` times; ties go to the one
-    further left.
-
-    Example:
-        >>> commonest(np.array([[3, 1, 1, -1], [2, 5, -1, -1]]), 2).tolist()
-        [[1, 3], [2, 5]]
-        >>> commonest(np.array([[3, 1, 1, -1], [2, 5, -1, -1]]), 1, least=2).tolist()
-        [[1], [-1]]
-    """
+def commonest(codes: Int[np.ndarray, "rows items"], count: int, least: int = 1) -> Best:
+    """Each row's `count` most common codes, seen `least` times or more; the leftmost of a tie."""
     width = codes.shape[1]
     same = codes[:, :, None] == codes[:, None, :]
     first = ~(same & np.tri(width, k=-1, dtype=bool)).any(axis=2)
     votes = same.sum(axis=2, dtype=np.int16)
-    score = np.where(
-        first & (codes >= 0) & (votes >= least), votes * (width + 1) - np.arange(width), 0
-    )
+    counted = first & (codes >= 0) & (votes >= least)
+    score = np.where(counted, votes * (width + 1) - np.arange(width), 0)
     order = np.argsort(-score, axis=1, kind="stable")[:, :count]
-    found = np.where(
-        np.take_along_axis(score, order, axis=1) > 0, np.take_along_axis(codes, order, axis=1), -1
-    )
-    return np.pad(found, ((0, 0), (0, count - found.shape[1])), constant_values=-1)
+    best, top = (np.take_along_axis(values, order, axis=1) for values in (codes, score))
+    missing = ((0, 0), (0, count - order.shape[1]))
+    return np.pad(np.where(top > 0, best, -1), missing, constant_values=-1)
 
 
 def _indicator(facet: Facet) -> csr_array:
     items = np.flatnonzero(facet.codes >= 0)
-    return csr_array(
-        (np.ones(len(items)), (items, facet.codes[items])),
-        shape=(len(facet.codes), len(facet.labels)),
-    )
+    shape = (len(facet.codes), len(facet.labels))
+    return csr_array((np.ones(len(items)), (items, facet.codes[items])), shape=shape)
 
 
-def _bought(recent: Int[np.ndarray, "rows lags"], item_count: int, decay: float) -> csr_array:
+def _visible(recent: Int[np.ndarray, "rows lags"], item_count: int, decay: float) -> csr_array:
     rows, lags = np.nonzero(recent >= 0)
     return csr_array((decay**lags, (rows, recent[rows, lags])), shape=(len(recent), item_count))
 
 
 def _tie_breaks(popularity: Float[np.ndarray, " codes"]) -> Float[np.ndarray, " codes"]:
-    """Less than any difference between scores; orders equal scores by popularity, then by
-    number."""
-    order = np.argsort(-popularity, kind="stable")
-    ranks = np.empty(len(order))
-    ranks[order] = np.arange(len(order))
+    """Less than any difference between scores: orders equal ones by popularity, then by number."""
+    ranks = np.empty(len(popularity))
+    ranks[np.argsort(-popularity, kind="stable")] = np.arange(len(popularity))
     return -1e-9 * ranks
 
 
 def _best_columns(
     scores: csr_array, ties: Float[np.ndarray, " codes"], count: int
-) -> tuple[Int[np.ndarray, "rows count"], Float[np.ndarray, "rows count"]]:
+) -> tuple[Best, Float[np.ndarray, "rows count"]]:
     """The columns with the best scores, -1 where there are fewer, and these scores."""
     row_count = len(scores.indptr) - 1
     keep = scores.data > 1e-6

@@ -1,4 +1,4 @@
-"""What a chain may look at: the last few items of a prefix, and nothing after it."""
+"""What a chain may use: the last few items of a prefix, and nothing after it."""
 
 from dataclasses import dataclass
 
@@ -8,40 +8,32 @@ from jaxtyping import Int
 from scoter.types import Split
 
 MAX_ITEMS = 20
+Rows = Int[np.ndarray, " rows"]
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One row per (user, prefix length). `recent[:, 0]` is the newest visible item; -1 where there
-    is none."""
+    """One row per (user, prefix length)."""
 
-    users: Int[np.ndarray, " rows"]
-    prefix_lengths: Int[np.ndarray, " rows"]
-    recent: Int[np.ndarray, "rows max_items"]
+    users: Rows
+    prefix_lengths: Rows
+    recent: Int[np.ndarray, "rows max_items"]  # the newest item first; -1 where there is none
 
     def __len__(self) -> int:
         return len(self.users)
 
 
-def look(
-    split: Split,
-    users: Int[np.ndarray, " rows"],
-    prefix_lengths: Int[np.ndarray, " rows"],
-    max_items: int = MAX_ITEMS,
-) -> View:
-    """The last `max_items` items of each prefix: training items, and for the prefix one longer the
-    validation item.
+def look(split: Split, users: Rows, prefix_lengths: Rows, max_items: int = MAX_ITEMS) -> View:
+    """The last `max_items` of each prefix: training items and, one longer, the validation item.
 
-    Example:
-        >>> from scoter.types import InteractionLog, Targets
-        >>> log = InteractionLog(np.array([7, 8, 9]), np.array([0, 3]), ("ann",))
-        >>> ann = np.array([0])
-        >>> split = Split(log, Targets(ann, np.array([5])), Targets(ann, np.array([6])))
-        >>> (
-        ...     look(split, ann, np.array([2]), 4).recent.tolist(),
-        ...     look(split, ann, np.array([4]), 4).recent.tolist(),
-        ... )
-        ([[8, 7, -1, -1]], [[5, 9, 8, 7]])
+    >>> from scoter.types import InteractionLog, Targets
+    >>> log = InteractionLog(np.array([7, 8, 9]), np.array([0, 3]), ("ann",))
+    >>> ann = np.array([0])
+    >>> split = Split(log, Targets(ann, np.array([5])), Targets(ann, np.array([6])))
+    >>> look(split, ann, np.array([2]), 4).recent.tolist()
+    [[8, 7, -1, -1]]
+    >>> look(split, ann, np.array([4]), 4).recent.tolist()
+    [[5, 9, 8, 7]]
     """
     valid = np.full(split.train.user_count, -1, np.int64)
     valid[split.valid.users] = split.valid.items
@@ -53,15 +45,8 @@ def look(
     return View(users, prefix_lengths, np.where(positions >= 0, items, -1))
 
 
-def every_prefix(
-    split: Split,
-) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"], Int[np.ndarray, " users_plus_1"]]:
-    """Users, prefix lengths and starts of all chains of a split, laid out as `StepEmbeddings` wants
-    them.
-
-    A user has the prefix lengths 1..n of the n training items, and n + 1 where there is a
-    validation item.
-    """
+def every_prefix(split: Split) -> tuple[Rows, Rows, Int[np.ndarray, " users_plus_1"]]:
+    """Users, prefix lengths and starts of all chains of a split, as `StepEmbeddings` has them."""
     counts = split.train.lengths + np.isin(np.arange(split.train.user_count), split.valid.users)
     starts = np.concatenate([[0], np.cumsum(counts)])
     users = np.repeat(np.arange(split.train.user_count), counts)

@@ -1,9 +1,7 @@
 """Which prefixes get a chain of their own, and which chain the other prefixes read.
 
-A chain of a language model is dear, so it may be written at anchors alone. A position reads the
-latest chain at or before it, never a later one, so that a training prefix of t items reads what was
-written from at most t items. Where an anchor lies depends on nothing but the number of items before
-it: a shopper's later purchases move none.
+A language model's chain is expensive, so it may be written at anchors alone. A position reads the
+latest chain at or before it. A user's later interactions move no anchor.
 """
 
 import re
@@ -16,61 +14,40 @@ from scoter.errors import ConfigError
 from scoter.types import Split
 
 DISTANCE = 5
+Rows = Int[np.ndarray, " rows"]
 _FORM = re.compile(r"every|anchors(?::(\d+))?(?::(\d+))?")
 
 
 @dataclass(frozen=True)
 class PrefixPolicy:
-    """Chains at the prefix lengths `distance`, 2 `distance`, ...; at most `most` a shopper, 0 for
-    as many as there are."""
+    """Chains at the prefix lengths `distance`, 2 `distance`, and so on."""
 
-    distance: int = 1
-    most: int = 0
+    distance: int = 1  # items, from 1 on
+    most: int = 0  # chains a user at most; 0 for as many as there are
 
     @classmethod
     def parse(cls, text: str) -> "PrefixPolicy":
         """`every`, `anchors`, `anchors:K` (every K items) or `anchors:K:M` (the first M of these).
 
-        Example:
-            >>> PrefixPolicy.parse("every"), PrefixPolicy.parse("anchors:3:2")
-            (PrefixPolicy(distance=1, most=0), PrefixPolicy(distance=3, most=2))
+        >>> PrefixPolicy.parse("every"), PrefixPolicy.parse("anchors:3:2")
+        (PrefixPolicy(distance=1, most=0), PrefixPolicy(distance=3, most=2))
         """
-        found = _FORM.fullmatch(text)
-        distance, most = (
-            (int(part) if part else None for part in found.groups()) if found else (0, 0)
-        )
-        if found is None or distance == 0 or most == 0:
-            raise ConfigError(
-                f"prefixes = {text!r}; use every, anchors, anchors:K or anchors:K:M with K and M "
-                f"from 1 on"
-            )
-        return cls(distance or (1 if text == "every" else DISTANCE), most or 0)
+        match = _FORM.fullmatch(text)
+        numbers = [int(part) if part else None for part in match.groups()] if match else [0, 0]
+        if 0 in numbers:
+            forms = "every, anchors, anchors:K or anchors:K:M with K and M from 1 on"
+            raise ConfigError(f"prefixes = {text!r}; use {forms}")
+        return cls(numbers[0] or (1 if text == "every" else DISTANCE), numbers[1] or 0)
 
     def __str__(self) -> str:
         if self == PrefixPolicy():
             return "every"
         return f"anchors:{self.distance}" + (f":{self.most}" if self.most else "")
 
-    def rows(
-        self, split: Split, users: Int[np.ndarray, " chosen"]
-    ) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
+    def rows(self, split: Split, users: Int[np.ndarray, " chosen"]) -> tuple[Rows, Rows]:
         """Users and prefix lengths of all chains, in the order of `users` and then of length.
 
-        A shopper's prefixes go up to the training items, and to one more where there is a
-        validation item.
-
-        Example:
-            >>> from scoter.types import InteractionLog, Targets
-            >>> log, none = (
-            ...     InteractionLog(np.arange(5), np.array([0, 2, 5]), ("ann", "bob")),
-            ...     np.array([], np.int64),
-            ... )
-            >>> split = Split(log, Targets(np.array([1]), np.array([9])), Targets(none, none))
-            >>> [
-            ...     column.tolist()
-            ...     for column in PrefixPolicy(distance=2).rows(split, np.array([0, 1]))
-            ... ]
-            [[0, 1, 1], [2, 2, 4]]
+        The longest prefix holds all training items, and the validation item where there is one.
         """
         longest = split.train.lengths[users] + np.isin(users, split.valid.users)
         counts = longest // self.distance
@@ -81,48 +58,37 @@ class PrefixPolicy:
 
 
 def sample_of_users(user_count: int, count: int, seed: int) -> Int[np.ndarray, " chosen"]:
-    """A fixed random sample in ascending order, all users where `count` is 0; a larger sample holds
-    the smaller one."""
-    if count < 0 or count > user_count:
-        raise ConfigError(
-            f"users = {count}; this dataset has {user_count} users (0 takes all of them)"
-        )
+    """A random ascending sample, all users for `count` 0; a larger one holds a smaller one."""
+    if not 0 <= count <= user_count:
+        known = f"this dataset has {user_count} users (0 takes all of them)"
+        raise ConfigError(f"users = {count}; {known}")
     if not count:
         return np.arange(user_count)
     return np.sort(np.random.default_rng(seed).permutation(user_count)[:count])
 
 
 class AnchorTable:
-    """Where chains exist, as sorted (user, prefix length) pairs; finds the one that a position
-    reads.
+    """Where chains exist, as sorted (user, prefix length) pairs; finds the one a position reads.
 
-    Example:
-        >>> table = AnchorTable(np.array([0, 0, 2]), np.array([3, 6, 3]))
-        >>> table.latest(np.array([0, 0, 0, 1, 2]), np.array([2, 5, 6, 9, 4])).tolist()
-        [-1, 0, 1, -1, 2]
+    >>> table = AnchorTable(np.array([0, 0, 2]), np.array([3, 6, 3]))
+    >>> table.latest(np.array([0, 0, 0, 1, 2]), np.array([2, 5, 6, 9, 4])).tolist()
+    [-1, 0, 1, -1, 2]
     """
 
-    def __init__(
-        self, users: Int[np.ndarray, " anchors"], prefix_lengths: Int[np.ndarray, " anchors"]
-    ) -> None:
+    def __init__(self, users: Rows, prefix_lengths: Rows) -> None:
         self._base = int(prefix_lengths.max(initial=0)) + 1
         self._keys = users.astype(np.int64) * self._base + prefix_lengths
-        if len(users) and (
-            (np.diff(self._keys) <= 0).any() or prefix_lengths.min() < 1 or users.min() < 0
-        ):
-            raise ConfigError(
-                "anchors must be distinct (user, prefix length >= 1) pairs in ascending order; "
-                "sort them first"
-            )
+        sound = (np.diff(self._keys) > 0).all() and (prefix_lengths >= 1).all()
+        if not (sound and (users >= 0).all()):
+            wanted = "distinct (user, prefix length >= 1) pairs in ascending order"
+            raise ConfigError(f"anchors must be {wanted}; sort them first")
         self._users = users
 
-    def latest(
-        self, users: Int[np.ndarray, " rows"], prefix_lengths: Int[np.ndarray, " rows"]
-    ) -> Int[np.ndarray, " rows"]:
-        """The number of the user's latest anchor at or before each prefix length; -1 before the
-        first one."""
+    def latest(self, users: Rows, prefix_lengths: Rows) -> Rows:
+        """The number of the user's latest anchor at or before each prefix length; -1 for none."""
         if not len(self._keys):
             return np.full(len(users), -1)
         wanted = users.astype(np.int64) * self._base + np.minimum(prefix_lengths, self._base - 1)
-        found = np.searchsorted(self._keys, wanted, side="right") - 1
-        return np.where((found >= 0) & (self._users[np.maximum(found, 0)] == users), found, -1)
+        anchors = np.searchsorted(self._keys, wanted, side="right") - 1
+        own = (anchors >= 0) & (self._users[np.maximum(anchors, 0)] == users)
+        return np.where(own, anchors, -1)

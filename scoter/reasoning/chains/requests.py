@@ -1,82 +1,62 @@
 """The request that asks a language model for one chain with the steps of a pattern.
 
-Everything in `WritingConfig` is part of the request or of how its reply is read, so equal configs,
-patterns and histories give equal requests, and a stored reply is found again.
+Equal configs, patterns and histories give equal requests, so a stored reply is found again.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
 
+from scoter.config import AskingConfig, Count
 from scoter.errors import ConfigError
 from scoter.reasoning.language import prompts
 from scoter.reasoning.language.language_model import CompletionRequest, Message, schema_text
 from scoter.reasoning.language.structured import chain_schema
-from scoter.types import ReasoningPattern, Step
+from scoter.types import Json, ReasoningPattern, Step
 
 BRIEF_PROMPT_VERSION = "lm-brief-1"
 RECOMMENDATION = "recommendation"
 
 
 @dataclass(frozen=True)
-class WritingConfig:
-    """How a language model is asked. Lengths are in characters.
+class WritingConfig(AskingConfig):
+    """How a language model is asked for the chains of a pattern."""
 
-    `prompt` brief leaves the explanations out, for models too small to follow them. `schema` says
-    what the server is asked to keep to: `ordered` fixes each step's role at its place (llama.cpp
-    and vLLM take it), `any` the set of roles (hosted servers take it), `none` nothing. `sample`
-    numbers a further chain for the same history. `retries` is how often a reply that cannot be used
-    is sent back.
-    """
-
-    model: str
-    prompt: Literal["full", "brief"] = "full"
-    schema: Literal["ordered", "any", "none"] = "any"
-    history_characters: int = 3000
-    title_characters: int = 160
-    step_characters: int = 300
-    name_characters: int = 200
-    recommendations: int = 5
-    temperature: float = 0.8
-    top_p: float = 0.95
-    max_tokens: int = 512
+    model: str  # the model's name, as its server knows it
+    step_characters: Count = 300  # of a step's sentence
+    name_characters: Count = 200  # of an item's name
     seed: int = 0
-    sample: int = 0
-    retries: int = 2
+    sample: int = 0  # numbers a further chain for the same history
 
     def __post_init__(self) -> None:
-        self.prompt_config()  # refuses what a prompt cannot hold
+        super().__post_init__()
         if not self.model:
             raise ConfigError("the language model has no name; pass --language-model NAME")
-        lengths = {"step_characters": self.step_characters, "name_characters": self.name_characters}
-        for name, value in lengths.items():
-            if value < 1:
-                raise ConfigError(f"{name} = {value}; it must be 1 or more")
-        if self.retries < 0:
-            raise ConfigError(f"retries = {self.retries}; it must be 0 or more")
+        for name in ("step_characters", "name_characters"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}; it must be 1 or more")
 
     @property
     def prompt_version(self) -> str:
         """What the chains name as their prompt's version."""
         return BRIEF_PROMPT_VERSION if self.prompt == "brief" else prompts.PROMPT_VERSION
 
-    def prompt_config(self) -> prompts.PromptConfig:
-        """The part of this that the prompts know."""
-        return prompts.PromptConfig(
-            history_characters=self.history_characters,
-            title_characters=self.title_characters,
-            recommendations=self.recommendations,
+    def request(self, prompt: str, json_schema: str) -> CompletionRequest:
+        """The request with that prompt; its reply keeps to the schema, unless `schema` is none."""
+        return CompletionRequest(
+            messages=(Message("user", prompt),),
+            model=self.model,
             temperature=self.temperature,
             top_p=self.top_p,
             max_tokens=self.max_tokens,
             seed=self.seed,
+            sample=self.sample,
+            json_schema="" if self.schema == "none" else json_schema,
         )
 
 
 def small_model(model: str, seed: int = 0) -> WritingConfig:
-    """Short prompts and short chains, for a model of some hundred million parameters on one
-    processor core."""
+    """Short prompts and chains, for some hundred million parameters on one processor core."""
     return WritingConfig(
         model,
         prompt="brief",
@@ -94,30 +74,20 @@ def small_model(model: str, seed: int = 0) -> WritingConfig:
 
 
 def asked_steps(pattern: ReasoningPattern) -> tuple[Step, ...]:
-    """The steps that a model is asked for: all but a final recommendation, which every chain ends
-    in anyway.
-
-    Raises:
-        ConfigError: nothing is left.
-    """
-    steps = (
-        pattern.steps[:-1]
-        if len(pattern) and pattern.steps[-1].role == RECOMMENDATION
-        else pattern.steps
-    )
+    """The steps a model is asked for: all but a final recommendation, which ends every chain."""
+    ended = len(pattern) > 0 and pattern.steps[-1].role == RECOMMENDATION
+    steps = pattern.steps[:-1] if ended else pattern.steps
     if not steps:
-        raise ConfigError(
-            "the pattern asks for no step before the recommendation; give it at least one"
-        )
+        missing = "the pattern asks for no step before the recommendation"
+        raise ConfigError(f"{missing}; give it at least one")
     return steps
 
 
 def written_pattern(pattern: ReasoningPattern) -> ReasoningPattern:
     """The pattern of a language model's chains: the asked steps, then the recommendation.
 
-    Example:
-        >>> [step.role for step in written_pattern(ReasoningPattern((Step("likes"),))).steps]
-        ['likes', 'recommendation']
+    >>> [step.role for step in written_pattern(ReasoningPattern((Step("likes"),))).steps]
+    ['likes', 'recommendation']
     """
     steps = asked_steps(pattern)
     last = pattern.steps[-1] if len(steps) < len(pattern) else Step(RECOMMENDATION)
@@ -129,65 +99,51 @@ def chain_request(
 ) -> CompletionRequest:
     """The request for one chain after a history of `titles`, oldest first.
 
-    Example:
-        >>> request = chain_request(
-        ...     ["Soap"], ReasoningPattern((Step("likes"),)), small_model("some-model")
-        ... )
-        >>> print(request.messages[0].content)  # doctest: +ELLIPSIS
-        A shopper bought, oldest first:
-        "Soap"
-        Reply with JSON on one line: a short sentence for each of the steps "likes", then 1 ...
+    >>> pattern = ReasoningPattern((Step("likes"),))
+    >>> request = chain_request(["Soap"], pattern, small_model("some-model"))
+    >>> print(request.messages[0].content)  # doctest: +ELLIPSIS
+    A shopper bought, oldest first:
+    "Soap"
+    Reply with JSON on one line: a short sentence for each of the steps "likes", then 1 ...
     """
     steps = asked_steps(pattern)
-    settings = config.prompt_config()
     if config.prompt == "brief":
-        prompt = _brief(titles, steps, settings)
+        prompt = _brief(titles, steps, config)
     else:
-        prompt = prompts.render(titles, "", settings, ReasoningPattern(steps))
-    return CompletionRequest(
-        messages=(Message("user", prompt),),
-        model=config.model,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        max_tokens=config.max_tokens,
-        seed=config.seed,
-        sample=config.sample,
-        json_schema=_schema(tuple(step.label() for step in steps), config),
-    )
+        prompt = prompts.render(titles, "", config, ReasoningPattern(steps))
+    return config.request(prompt, _schema(tuple(step.label() for step in steps), config))
 
 
-def _brief(titles: Sequence[str], steps: Sequence[Step], settings: prompts.PromptConfig) -> str:
+def _brief(titles: Sequence[str], steps: Sequence[Step], config: WritingConfig) -> str:
     named = ", ".join(prompts.quote(step.label(), 80) for step in steps)
-    return "\n".join(
-        [
-            "A shopper bought, oldest first:",
-            *prompts.history_lines(titles, settings),
-            f"Reply with JSON on one line: a short sentence for each of the steps {named}, then "
-            f"{settings.recommendations} products to buy next.",
-        ]
+    reply = (
+        f"Reply with JSON on one line: a short sentence for each of the steps {named}, then "
+        f"{config.recommendations} products to buy next."
     )
+    history = prompts.history_lines(titles, config)
+    return "\n".join(["A shopper bought, oldest first:", *history, reply])
 
 
 @lru_cache(maxsize=16)
 def _schema(roles: tuple[str, ...], config: WritingConfig) -> str:
-    if config.schema == "none":
-        return ""
-    if config.schema == "any":
+    if config.schema != "ordered":
         return chain_schema(roles, len(roles), config.recommendations, config.step_characters)
-    text = {"type": "string", "minLength": 1, "maxLength": config.step_characters}
-    name = {"type": "string", "minLength": 1, "maxLength": config.name_characters}
-    steps = [_closed({"role": {"const": role}, "text": text}) for role in roles]
-    names = {"type": "array", "items": name, "minItems": 1, "maxItems": config.recommendations}
-    return schema_text(
-        _closed({"steps": {"type": "array", "prefixItems": steps}, "recommendations": names})
-    )
-
-
-def _closed(properties: dict[str, Any]) -> dict[str, Any]:
-    """An object with exactly these properties, in this order."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
+    text: Json = {"type": "string", "minLength": 1, "maxLength": config.step_characters}
+    name: Json = {"type": "string", "minLength": 1, "maxLength": config.name_characters}
+    steps: list[Json] = [closed_object({"role": {"const": role}, "text": text}) for role in roles]
+    chain: dict[str, Json] = {
+        "steps": {"type": "array", "prefixItems": steps},
+        "recommendations": array_of(name, config.recommendations),
     }
+    return schema_text(closed_object(chain))
+
+
+def closed_object(properties: dict[str, Json]) -> dict[str, Json]:
+    """The JSON schema of an object with exactly these properties, in this order."""
+    required = {"required": [*properties], "additionalProperties": False}
+    return {"type": "object", "properties": properties, **required}
+
+
+def array_of(item: Json, most: int) -> dict[str, Json]:
+    """The JSON schema of 1 to `most` such items."""
+    return {"type": "array", "items": item, "minItems": 1, "maxItems": most}

@@ -9,7 +9,6 @@ import pyarrow as pa
 from jaxtyping import Float, Int
 
 from scoter.errors import ConfigError, DataError
-from scoter.reasoning.catalogue.facets import item_names
 from scoter.reasoning.catalogue.reasoner import MODEL, PROMPT_VERSION, CatalogReasoner, check_step
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import MAX_ITEMS, View, every_prefix, look
@@ -17,94 +16,54 @@ from scoter.storage.untrusted import read_parquet
 from scoter.storage.writing import write_parquet
 from scoter.types import Catalog, ReasoningChain, ReasoningPattern, Split, Step, StepEmbeddings
 
-__all__ = [
-    "ChainTable",
-    "hand_written_pattern",
-    "item_names",
-    "load_chains",
-    "save_chains",
-    "write_chains",
-    "write_rows",
-]
-
 CHAINS_FILE, SENTENCES_FILE = "chains.parquet", "sentences.parquet"
 
 
 @dataclass(frozen=True, eq=False)
 class ChainTable:
-    """Chains as text, laid out as `StepEmbeddings` is: see there for `indices`, `offsets` and
-    `starts`."""
+    """Chains as text, laid out as in `StepEmbeddings`, which explains the three arrays."""
 
     sentences: list[str]
     indices: Int[np.ndarray, " entries"]
     offsets: Int[np.ndarray, " bags_plus_1"]
     starts: Int[np.ndarray, " users_plus_1"]
     pattern: ReasoningPattern
-    model: str = MODEL
+    model: str = MODEL  # what wrote the chains
     prompt_version: str = PROMPT_VERSION
 
     def embed(self, vectors: Float[np.ndarray, "sentences dim"], encoder: str) -> StepEmbeddings:
-        """The chains' step embeddings, given one vector per sentence (in the order of
-        `sentences`)."""
+        """The chains' step embeddings, from one vector per sentence in the order of `sentences`."""
         if len(vectors) != len(self.sentences):
-            raise DataError(
-                f"{len(vectors)} vectors were given for {len(self.sentences)} sentences; encode "
-                f"`table.sentences`"
-            )
-        return StepEmbeddings(
-            vectors, self.indices, self.offsets, self.starts, self.pattern, encoder
-        )
+            given = f"{len(vectors)} vectors were given for {len(self.sentences)} sentences"
+            raise DataError(f"{given}; encode `table.sentences`")
+        arrays = (self.indices, self.offsets, self.starts)
+        return StepEmbeddings(vectors, *arrays, self.pattern, encoder)
+
+    def bag(self, number: int) -> tuple[str, ...]:
+        """The sentences of one step of one chain: step k of chain c is bag `c * steps + k`."""
+        used = self.indices[self.offsets[number] : self.offsets[number + 1]]
+        return tuple(self.sentences[sentence] for sentence in used)
 
     def chain(self, user: int, prefix_length: int) -> ReasoningChain:
         """The chain that a user gets after the first `prefix_length` items."""
-        count = (
-            int(self.starts[user + 1] - self.starts[user])
-            if 0 <= user < len(self.starts) - 1
-            else 0
-        )
+        known = 0 <= user < len(self.starts) - 1
+        count = int(self.starts[user + 1] - self.starts[user]) if known else 0
         if not 1 <= prefix_length <= count:
-            raise DataError(
-                f"user {user} has chains for the prefix lengths 1 to {count}, not for "
-                f"{prefix_length}"
-            )
+            held = f"user {user} has chains for the prefix lengths 1 to {count}"
+            raise DataError(f"{held}, not for {prefix_length}")
         first = (int(self.starts[user]) + prefix_length - 1) * len(self.pattern)
-        steps = tuple(
-            tuple(
-                self.sentences[number]
-                for number in self.indices[self.offsets[bag] : self.offsets[bag + 1]]
-            )
-            for bag in range(first, first + len(self.pattern))
-        )
-        return ReasoningChain(
-            user, prefix_length, self.pattern, steps, self.model, self.prompt_version
-        )
+        steps = tuple(self.bag(first + step) for step in range(len(self.pattern)))
+        origin = (self.model, self.prompt_version)
+        return ReasoningChain(user, prefix_length, self.pattern, steps, *origin)
 
 
 def write_chains(
     split: Split, catalog: Catalog, pattern: ReasoningPattern, seed: int, max_items: int = MAX_ITEMS
 ) -> ChainTable:
-    """The chains of all training, validation and test prefixes of all users, each from what is
-    visible there.
+    """The chains of all users' training, validation and test prefixes, by the catalogue reasoner.
 
-    Prefix length p sees items 1..p of its user, the last `max_items` of them; p = n is the history
-    before the validation target, p = n + 1 the one before the test target. `seed` draws the groups
-    of the cross-fitted statistics.
-
-    Example:
-        >>> from scoter.types import InteractionLog, Targets
-        >>> one = np.array([0])
-        >>> split = Split(
-        ...     InteractionLog(np.array([0, 1]), np.array([0, 2]), ("ann",)),
-        ...     Targets(one, one),
-        ...     Targets(one, one),
-        ... )
-        >>> shop = Catalog(("a", "b"), {"title": ("Red lipstick", "Soap")})
-        >>> table = write_chains(
-        ...     split, shop, ReasoningPattern((Step("recent_item", {"lag": 1}),)), seed=0
-        ... )
-        >>> [table.chain(0, length).steps for length in (1, 2, 3)]  # doctest: +NORMALIZE_WHITESPACE
-        [(('The shopper chose Red lipstick.',),), (('The shopper chose Soap.',),),
-         (('The shopper chose Red lipstick.',),)]
+    Prefix length p sees the last `max_items` of its user's items 1..p. With n training items, p = n
+    is before the validation target, p = n + 1 before the test target. `seed` draws the folds.
     """
     users, prefix_lengths, starts = every_prefix(split)
     view = look(split, users, prefix_lengths, max_items)
@@ -116,8 +75,7 @@ def write_chains(
 def write_rows(
     reasoner: CatalogReasoner, view: View, pattern: ReasoningPattern
 ) -> tuple[list[str], Int[np.ndarray, " entries"], Int[np.ndarray, " bags_plus_1"]]:
-    """Unique sentences, and `indices` and `offsets` of one chain per row of `view` (chain-major,
-    then by step)."""
+    """`sentences`, `indices` and `offsets` of a `ChainTable` with one chain per row of `view`."""
     if not len(pattern):
         raise ConfigError("the pattern has no steps; give it at least one")
     for step in pattern.steps:
@@ -127,9 +85,7 @@ def write_rows(
     for step in pattern.steps:
         spoken = reasoner.write(view, step)
         used = np.unique(spoken.numbers[spoken.numbers >= 0])
-        table = np.full(
-            len(spoken.sentences) + 1, -1, np.int32
-        )  # the last entry translates -1 to -1
+        table = np.full(len(spoken.sentences) + 1, -1, np.int32)  # its last entry keeps -1 at -1
         table[used] = [known.setdefault(spoken.sentences[number], len(known)) for number in used]
         blocks.append(table[spoken.numbers])
     counts = np.stack([(block >= 0).sum(axis=1) for block in blocks], axis=1)
@@ -138,52 +94,35 @@ def write_rows(
 
 
 def hand_written_pattern(catalog: Catalog) -> ReasoningPattern:
-    """A pattern that a person would write down, with the roles that this catalogue's columns allow.
-
-    Example:
-        >>> [
-        ...     step.role
-        ...     for step in hand_written_pattern(Catalog(("a",), {"phrase": ("a red one",)})).steps
-        ... ]
-        ['history_summary', 'recent_item', 'recent_item', 'likely_next', 'recommendation']
-    """
+    """A pattern that a person would write down, with the roles that this catalogue can fill."""
     described = catalog.has("categories")
     steps = [
         Step("history_summary", {"count": 10}),
-        *([Step("long_term_preference", {"level": "category", "count": 2})] if described else []),
+        Step("long_term_preference", {"level": "category", "count": 2}),
         Step("recent_item", {"lag": 2, "field": "item"}),
         Step("recent_item", {"lag": 1, "field": "item"}),
         Step("likely_next", {"what": "category" if described else "item", "count": 3, "window": 3}),
         Step("recommendation", {"count": 5, "window": 3}),
     ]
-    return ReasoningPattern(tuple(steps))
+    return ReasoningPattern(tuple(steps if described else [steps[0], *steps[2:]]))
 
 
 def save_chains(table: ChainTable, folder: Path) -> None:
-    """`sentences.parquet`, and `chains.parquet` with one row per chain: user, prefix length,
-    sentence numbers per step."""
+    """`sentences.parquet`, and `chains.parquet`: user, prefix length, and sentences by step."""
     users = np.repeat(np.arange(len(table.starts) - 1), np.diff(table.starts))
     chain_count, steps = int(table.starts[-1]), len(table.pattern)
     bags = pa.ListArray.from_arrays(table.offsets.astype(np.int32), table.indices.astype(np.int32))
     nested = pa.ListArray.from_arrays(np.arange(chain_count + 1, dtype=np.int32) * steps, bags)
     about = {
-        "pattern": json.dumps(
-            [
-                {"role": step.role, "parameters": dict(step.parameters)}
-                for step in table.pattern.steps
-            ]
-        ),
+        "pattern": json.dumps(table.pattern.to_json()),
         "users": str(len(table.starts) - 1),
         "model": table.model,
         "prompt_version": table.prompt_version,
     }
-    columns = {
-        "user": users,
-        "prefix_length": np.arange(chain_count) - table.starts[users] + 1,
-        "steps": nested,
-    }
+    prefix_lengths = np.arange(chain_count) - table.starts[users] + 1
+    chains = pa.table({"user": users, "prefix_length": prefix_lengths, "steps": nested})
     folder.mkdir(parents=True, exist_ok=True)
-    write_parquet(pa.table(columns).replace_schema_metadata(about), folder / CHAINS_FILE)
+    write_parquet(chains.replace_schema_metadata(about), folder / CHAINS_FILE)
     write_parquet(pa.table({"sentence": table.sentences}), folder / SENTENCES_FILE)
 
 
@@ -195,16 +134,12 @@ def load_chains(folder: Path) -> ChainTable:
     stored = read_parquet(folder / CHAINS_FILE).combine_chunks()
     about = {key.decode(): value.decode() for key, value in (stored.schema.metadata or {}).items()}
     bags = stored["steps"].chunk(0).flatten() if len(stored) else pa.array([], pa.list_(pa.int32()))
-    starts = np.searchsorted(stored["user"].to_numpy(), np.arange(int(about["users"]) + 1))
-    pattern = ReasoningPattern(
-        tuple(Step(step["role"], step["parameters"]) for step in json.loads(about["pattern"]))
-    )
     return ChainTable(
         sentences=read_parquet(folder / SENTENCES_FILE)["sentence"].to_pylist(),
         indices=bags.flatten().to_numpy(),
         offsets=np.concatenate([[0], np.cumsum(bags.value_lengths().to_numpy())]),
-        starts=starts,
-        pattern=pattern,
+        starts=np.searchsorted(stored["user"].to_numpy(), np.arange(int(about["users"]) + 1)),
+        pattern=ReasoningPattern.from_json(json.loads(about["pattern"])),
         model=about["model"],
         prompt_version=about["prompt_version"],
     )

@@ -1,82 +1,65 @@
-"""Which catalogue item does a language model mean by the name that it wrote? Or none?
+"""Which catalogue item, if any, a language model means by the name that it wrote.
 
 The paper leaves grounding open. Here the score of an item for a name is
 
     lexical * (cosine of tf-idf weighted character 3- and 4-grams) + (1 - lexical) * (cosine of
     sentence embeddings)
 
-so that a misspelt or shortened title is found by its letters and a paraphrase by its meaning. The
-best item is meant if its score reaches `least`; otherwise the name is *ungrounded*, which is
-counted and never replaced by a guess.
+so that a misspelt title is found by its letters and a paraphrase by its meaning. The best item is
+meant if its score reaches `least`; otherwise the name is *ungrounded*, and never guessed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from scoter.errors import ConfigError, DataError
-
-Encode = Callable[[list[str]], np.ndarray]
+from scoter.reasoning.discovery.validate import Encode
 
 LEAST = 0.5
 """Between two measured groups (2,500 Beauty names, all-MiniLM-L6-v2, lexical 0.5, 250 names a
 group, one draw). Names with three words in ten dropped, one letter in twelve mistyped, or only the
-first four words kept score above .52 in at least 95 of 100 cases, and their best item is the right
-one in 97, 100 and 88; products of two other shops (Toys, Sports) score below .45 in 99 of 100. It
-does not tell a near relative from the product itself: Beauty products that are *not* among these
-2,500 names score .56 in the median, and are grounded in the nearest one."""
+first four words kept score above .52 in at least 95 of 100 cases; their best item is the right one
+in 97, 100 and 88. Products of two other shops (Toys, Sports) score below .45 in 99 of 100. Limit:
+Beauty products that are *not* among these 2,500 names score .56 in the median, and are grounded in
+the nearest one."""
 
+Chains = Int[np.ndarray, " chains"]
+Ranked = Int[np.ndarray, "chains k"]
 _BATCH = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Grounded:
-    """The item meant by each name, -1 where none is, and the score of the best item either way."""
+    """The item meant by each name."""
 
-    items: Int[np.ndarray, " names"]
-    scores: Float[np.ndarray, " names"]
-
-    @property
-    def ungrounded_share(self) -> float:
-        """Share of names that no item matches."""
-        return float((self.items < 0).mean()) if len(self.items) else 0.0
+    items: Int[np.ndarray, " names"]  # -1 where none is meant
+    scores: Float[np.ndarray, " names"]  # of the best item, meant or not
 
 
-def target_ranks(
-    ranked: Int[np.ndarray, "chains k"], targets: Int[np.ndarray, " chains"]
-) -> Int[np.ndarray, " chains"]:
+def target_ranks(ranked: Ranked, targets: Chains) -> Chains:
     """The 1-based place of each chain's target among its items, k + 1 where it is not among them.
 
-    Example:
-        >>> target_ranks(np.array([[4, 7, -1], [4, -1, -1]]), np.array([7, 5])).tolist()
-        [2, 4]
+    >>> target_ranks(np.array([[4, 7, -1], [4, -1, -1]]), np.array([7, 5])).tolist()
+    [2, 4]
     """
-    found = ranked == targets[:, None]
-    return np.where(found.any(axis=1), found.argmax(axis=1) + 1, ranked.shape[1] + 1)
+    hits = ranked == targets[:, None]
+    return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, ranked.shape[1] + 1)
 
 
 class Grounding:
-    """A catalogue's names, ready to be looked for.
+    """A catalogue's names, indexed for look-up.
 
-    Args:
-        names: one per item.
-        item_vectors: the embedding of each name, from the encoder that `encode` calls.
-        encode: sentences to vectors.
-        lexical: weight of the lexical match, in [0, 1].
-        least: the score from which on a name is grounded, in [0, 1].
+    `item_vectors` are the names' embeddings by `encode`; `lexical` is the weight of the lexical
+    match and `least` the score from which on a name is grounded, both in [0, 1].
 
-    Example:
-        >>> shop = ["Lumi red lipstick", "Aster rose soap"]
-        >>> grounding = Grounding(
-        ...     shop,
-        ...     np.eye(2, dtype=np.float32),
-        ...     lambda texts: np.zeros((len(texts), 2)),
-        ...     lexical=1.0,
-        ... )
-        >>> grounding.ground(["red lipstick by Lumi", "rose soap", "garden hose"]).items.tolist()
-        [0, 1, -1]
+    >>> shop = ["Lumi red lipstick", "Aster rose soap"]
+    >>> blind = lambda texts: np.zeros((len(texts), 2))
+    >>> grounding = Grounding(shop, np.eye(2, dtype=np.float32), blind, lexical=1.0)
+    >>> grounding.ground(["red lipstick by Lumi", "rose soap", "garden hose"]).items.tolist()
+    [0, 1, -1]
     """
 
     def __init__(
@@ -90,10 +73,8 @@ class Grounding:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         if len(names) != len(item_vectors) or not len(names):
-            raise DataError(
-                f"{len(names)} names and {len(item_vectors)} item vectors; give one of each per "
-                f"item, at least one"
-            )
+            given = f"{len(names)} names and {len(item_vectors)} item vectors"
+            raise DataError(f"{given}; give one of each per item, at least one")
         for name, value in (("lexical", lexical), ("least", least)):
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name} = {value}; it must lie in [0, 1]")
@@ -103,41 +84,30 @@ class Grounding:
         self._vectors = _unit(np.asarray(item_vectors, np.float32))
 
     def ground(self, names: Sequence[str]) -> Grounded:
-        """The item meant by each name; among equal scores the lower item number. Each distinct name
-        is looked up once.
-
-        Memory: 256 names times the catalogue at a time.
-        """
+        """The item meant by each name; among equal scores the lower item number."""
         distinct = sorted(set(names))
         items, scores = np.zeros(len(distinct), np.int64), np.zeros(len(distinct), np.float32)
         for start in range(0, len(distinct), _BATCH):
-            found = self._scores(distinct[start : start + _BATCH])
-            items[start : start + _BATCH] = found.argmax(axis=1)
-            scores[start : start + _BATCH] = found.max(axis=1)
+            batch = slice(start, start + _BATCH)
+            table = self._scores(distinct[batch])
+            items[batch], scores[batch] = table.argmax(axis=1), table.max(axis=1)
         items[scores < self.least] = -1
         places = {name: place for place, name in enumerate(distinct)}
         rows = np.array([places[name] for name in names], np.int64)
         return Grounded(items[rows], scores[rows])
 
-    def rank(
-        self, recommendations: Sequence[Sequence[str]], k: int
-    ) -> tuple[Int[np.ndarray, "chains k"], Grounded]:
-        """Each chain's first `k` distinct items in the order of its recommendations, padded with
-        -1; and all its names.
+    def rank(self, recommendations: Sequence[Sequence[str]], k: int) -> Ranked:
+        """Each chain's first `k` distinct items in its order, padded with -1.
 
         A name that is ungrounded, or means an item that an earlier one meant, takes no place.
         """
-        grounded = self.ground([name for names in recommendations for name in names])
+        named = self.ground([name for names in recommendations for name in names]).items
         ranked = np.full((len(recommendations), k), -1, np.int64)
-        start = 0
-        for row, names in enumerate(recommendations):
-            meant = dict.fromkeys(
-                item for item in grounded.items[start : start + len(names)].tolist() if item >= 0
-            )
-            best = list(meant)[:k]
+        ends = np.cumsum([len(names) for names in recommendations])
+        for row, items in enumerate(np.split(named, ends)[:-1]):
+            best = list(dict.fromkeys(items[items >= 0].tolist()))[:k]
             ranked[row, : len(best)] = best
-            start += len(names)
-        return ranked, grounded
+        return ranked
 
     def _scores(self, names: list[str]) -> Float[np.ndarray, "names items"]:
         letters = (self._grams.transform(names) @ self._names).toarray().astype(np.float32)

@@ -1,10 +1,8 @@
-"""Successive halving: spend little on many candidates, then more on the better half (Jamieson and
-Talwalkar 2016).
+"""Successive halving: spend little on many candidates, then more on the better half.
 
-The paper calls discovery and transfer "a jointly optimised problem" and, as far as we know it, says
-no more. Our reading: the candidates are patterns, a unit is an epoch of training the transfer with
-a pattern's chains, and a score is what that transfer reaches on held-in targets. A survivor goes on
-from where it stands, so that choosing and training take turns.
+The method is that of Jamieson and Talwalkar (2016). The paper calls discovery and transfer "a
+jointly optimised problem"; its abstract says no more. In our reading the candidates are patterns, a
+unit is an epoch of training with a pattern's chains, and a score is the result on held-in targets.
 """
 
 from collections.abc import Callable
@@ -15,38 +13,26 @@ from scoter.errors import ConfigError
 
 @dataclass(frozen=True)
 class Round:
-    """One turn: who took part, for how many more units each, and the scores they then had (in the
-    same order)."""
+    """One round of halving."""
 
-    candidates: tuple[int, ...]
-    units: int
-    scores: tuple[float, ...]
+    candidates: tuple[int, ...]  # who took part
+    units: int  # how many more each was given
+    scores: tuple[float, ...]  # what each then reached, in the order of `candidates`
 
 
 def successive_halving(
     candidates: int, first_units: int, advance: Callable[[int, int], float]
 ) -> tuple[int, list[Round]]:
-    """The candidate left over, and the rounds that led to it; each round has half as many
-    candidates and twice the units.
+    """The last candidate, and the rounds: each has half as many candidates and twice the units.
 
-    `advance(candidate, units)` goes on with a candidate for so many more units and returns its
-    score, where more is better. The better half survives, rounded down; among equals the lower
-    number, so candidates go from the best guess on. A single candidate is never advanced: there is
-    nothing to choose.
+    `advance(candidate, units)` trains a candidate for so many more units and returns its score, to
+    be maximised. The better half survives, rounded down; among equals the lower number.
 
     Limit: a candidate that starts slowly is lost, however good it would become.
-
-    Example:
-        >>> winner, rounds = successive_halving(
-        ...     4, 1, lambda candidate, units: [0.1, 0.4, 0.2, 0.3][candidate]
-        ... )
-        >>> winner, [(turn.candidates, turn.units) for turn in rounds]
-        (1, [((0, 1, 2, 3), 1), ((1, 3), 2)])
     """
     if candidates < 1 or first_units < 1:
-        raise ConfigError(
-            f"candidates = {candidates} and first_units = {first_units}; both must be 1 or more"
-        )
+        given = f"candidates = {candidates} and first_units = {first_units}"
+        raise ConfigError(f"{given}; both must be 1 or more")
     left, units, rounds = list(range(candidates)), first_units, []
     while len(left) > 1:
         scores = {candidate: advance(candidate, units) for candidate in left}
@@ -57,13 +43,7 @@ def successive_halving(
 
 
 def halving_units(candidates: int, first_units: int) -> tuple[int, int]:
-    """Units that `successive_halving` spends in all, and those that its winner has had.
-
-    Example:
-        >>> halving_units(4, 1)
-        (8, 3)
-    """
+    """Units that `successive_halving` spends in all, and those that its winner has had."""
     _, rounds = successive_halving(candidates, first_units, lambda candidate, units: 0.0)
-    return sum(turn.units * len(turn.candidates) for turn in rounds), sum(
-        turn.units for turn in rounds
-    )
+    spent = sum(each.units * len(each.candidates) for each in rounds)
+    return spent, sum(each.units for each in rounds)

@@ -1,17 +1,15 @@
-"""Mine: from tried patterns to one template, and `discover`, which runs Generate, Validate and
-Mine.
+"""Mine: from tried patterns to one template; and `discover`: Generate, Validate and Mine.
 
-Scores choose patterns, never a shopper's chain: whatever is mined here, chains are written afresh
-afterwards, one for each prefix, and no chain is kept or dropped because it hit its target. Only
-training items are read.
+Scores choose patterns, never a user's chain: chains are written afresh for every prefix.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from scoter.config import DiscoverConfig
 from scoter.errors import ConfigError
@@ -19,31 +17,19 @@ from scoter.reasoning.catalogue.reasoner import CatalogReasoner
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import look
 from scoter.reasoning.chains.table import hand_written_pattern
-from scoter.reasoning.discovery.clusters import (
-    Cluster,
-    cluster_patterns,
-    features,
-    mean_over_users,
-    on_a_plane,
-)
-from scoter.reasoning.discovery.generate import HeldIn, generate, hold_in, labels, vary
-from scoter.reasoning.discovery.report import (
-    Calls,
-    ClusterReport,
-    Discovery,
-    Optimism,
-    Point,
-    compare,
-    pattern_from_json,
-)
-from scoter.reasoning.discovery.validate import EmbeddedSteps, Encode, ndcg, validate, wilson
+from scoter.reasoning.discovery import report
+from scoter.reasoning.discovery.clusters import Cluster, cluster_patterns, features, mean_over_users
+from scoter.reasoning.discovery.generate import generate, hold_in, labels, vary
+from scoter.reasoning.discovery.progress import Progress, silent
+from scoter.reasoning.discovery.validate import EmbeddedSteps, Encode, Ranks, Trial, ndcg, wilson
 from scoter.seeding import derive_seed
 from scoter.types import Catalog, ReasoningPattern, Split, Step
 
 _SEEDS = 3
 _FINALISTS = 16
 
-__all__ = ["Discovery", "discover", "distil", "pattern_from_json"]
+Patterns = Sequence[ReasoningPattern]
+Hits = Bool[np.ndarray, "patterns users"]
 
 
 def discover(
@@ -53,272 +39,208 @@ def discover(
     encode: Encode,
     item_vectors: Float[np.ndarray, "items dim"],
     seed: int,
-) -> Discovery:
-    """Generate patterns, validate them on some shoppers, mine the best cluster, confirm on others.
+    progress: Progress = silent,
+) -> report.Discovery:
+    """Generate patterns, validate them on some users, mine the best cluster, confirm on others.
 
-    A round mines the best cluster's template (see `distil`), or that cluster's best member where
-    the template validates worse than it; `distilled_by` says which. With `config.rounds` above 1,
-    the first round tries half of the patterns; each further one tries variations of what was mined
-    and of the best three patterns yet, beside new draws (a third), and clusters all patterns again.
-    The pattern is the one mined in any round that validates best, less the steps that it validates
-    no worse without (see `shed`).
+    `encode` turns sentences into vectors of the space of `item_vectors`, the items' texts. A round
+    mines the best cluster's template (see `distil`), or that cluster's best member where
+    the template validates worse; `distilled_by` says which. With `config.rounds` above 1, the first
+    round tries half of the patterns; each further one tries variations of what was mined and of the
+    best three patterns yet, beside new draws (a third), and clusters all patterns again. The result
+    is the mined pattern that validates best, less the steps it does not need (see `shed`).
 
-    The rival "best generated" is best of n without mining: the best of as many drawn patterns as
-    were tried here in all.
-
-    `encode` turns sentences into vectors of the space that `item_vectors` (row i: the text of item
-    i) lie in.
-
-    Raises:
-        ConfigError: too few shoppers, patterns or clusters for `config`; the message says which.
+    The rival "best generated" is the best of as many drawn patterns as were tried here in all.
     """
     sizes = _round_sizes(config)
-    tried, fresh = hold_in(split, config, seed)
-    # As many as can be tried here in all: one of each length is the longest that shedding can take.
+    samples = hold_in(split, config, seed)
+    # As many as can be tried here in all: shedding takes at most one of each length.
     most = config.patterns + config.rounds + config.max_steps * (config.max_steps + 1) // 2
     drawn = generate(catalog, replace(config, patterns=most), seed)
-    reasoner = CatalogReasoner(
-        catalog, FoldedStatistics(split.train, catalog.item_count, derive_seed(seed, "folds"))
-    )
-
-    def measured(sample: HeldIn) -> "_Measured":
-        steps = EmbeddedSteps(reasoner, look(split, sample.users, sample.prefix_lengths), encode)
-        return _Measured(steps, sample, item_vectors, derive_seed(seed, "validate"))
-
-    trial = measured(tried)
-    patterns: list[ReasoningPattern] = []
-    mined: list[_Mined] = []
-    used = 0
-    for number, size in enumerate(sizes):
-        varied = ()
-        if number:
-            best = np.argsort(-trial.hits(patterns, config.top_k).mean(axis=1), kind="stable")[
-                :_SEEDS
-            ]
-            seeds = [mined[-1].pattern, *(patterns[row] for row in best)]
-            known = {
-                labels(pattern)
-                for pattern in (*patterns, *drawn[: config.patterns + config.rounds])
-            }
-            varied = vary(
-                seeds, catalog, config, known, size - size // 3, derive_seed(seed, "round", number)
-            )
-        new = drawn[used : used + size - len(varied)]
-        used += len(new)
-        patterns += [*new, *varied]
-        mined.append(_mine(patterns, trial, config, derive_seed(seed, "clusters")))
-        if number + 1 < len(sizes) and labels(mined[-1].pattern) not in map(labels, patterns):
-            patterns.append(mined[-1].pattern)
-    found = mined[max(range(len(mined)), key=lambda row: (mined[row].hits.mean(), row))]
-    last = mined[-1]
-    before = len(trial.known)
-    pattern = shed(found.pattern, lambda some: trial.hits(some, config.top_k))
-    found = replace(found, pattern=pattern, hits=trial.hits([pattern], config.top_k)[0])
-    count = (
-        config.patterns + config.rounds + len(trial.known) - before
-    )  # the templates are tried too
-    return _confirmed(
-        found, last, patterns, drawn[:count], trial, measured(fresh), catalog, config, seed
-    )
-
-
-@dataclass(eq=False)
-class _Measured:
-    """Patterns' ranks of the target at one sample of shoppers, each pattern measured once."""
-
-    steps: EmbeddedSteps
-    sample: HeldIn
-    item_vectors: Float[np.ndarray, "items dim"]
-    seed: int
-    known: dict[tuple[str, ...], Int[np.ndarray, " users"]] = field(default_factory=dict)
-
-    def ranks(self, patterns: Sequence[ReasoningPattern]) -> Int[np.ndarray, "patterns users"]:
-        new = list(
-            {
-                labels(pattern): pattern
-                for pattern in patterns
-                if labels(pattern) not in self.known
-            }.values()
+    statistics = FoldedStatistics(split.train, catalog.item_count, derive_seed(seed, "folds"))
+    reasoner = CatalogReasoner(catalog, statistics)
+    tried, fresh = (
+        Trial(
+            EmbeddedSteps(reasoner, look(split, sample.users, sample.prefix_lengths), encode),
+            sample,
+            item_vectors,
+            derive_seed(seed, "validate"),
+            progress,
         )
-        if new:
-            found = validate(new, self.steps, self.sample, self.item_vectors, self.seed)
-            self.known |= {labels(pattern): row for pattern, row in zip(new, found, strict=True)}
-        return np.stack([self.known[labels(pattern)] for pattern in patterns])
+        for sample in samples
+    )
+    search = _Search(catalog, config, seed, drawn, tried)
+    for size in sizes:
+        search.round(size, last=len(search.mined) + 1 == len(sizes))
+    return _report(search, search.best(), fresh)
 
-    def hits(
-        self, patterns: Sequence[ReasoningPattern], k: int
-    ) -> Bool[np.ndarray, "patterns users"]:
-        return self.ranks(patterns) <= k
+
+def planned_patterns(config: DiscoverConfig) -> int:
+    """About how many patterns `discover` ranks, for a progress bar."""
+    rivals, shed_once = 5, config.max_steps
+    return config.patterns + 2 * config.rounds + 2 * shed_once + rivals
 
 
 @dataclass(frozen=True, eq=False)
 class _Mined:
-    """What one round's mining gave."""
-
     pattern: ReasoningPattern
     hits: Bool[np.ndarray, " users"]
-    by_vote: bool
+    by_vote: bool  # whether the vote's template is the pattern, or the best member
     votes: dict[str, float]
     clusters: list[Cluster]
     silhouette: float
     points: Float[np.ndarray, "patterns features"]
 
-    def support(self) -> float:
-        return len(self.clusters[0].members) / len(self.points)
+
+@dataclass(eq=False)
+class _Search:
+    catalog: Catalog
+    config: DiscoverConfig
+    seed: int
+    drawn: tuple[ReasoningPattern, ...]  # by the grammar, in the order they are tried in
+    trial: Trial
+    patterns: list[ReasoningPattern] = field(default_factory=list)  # tried so far
+    mined: list[_Mined] = field(default_factory=list)  # by round
+    used: int = 0  # of `drawn`
+    counted: int = 0  # patterns tried in all, templates and shed ones included
+
+    def hits(self, patterns: Patterns, part: str) -> Hits:
+        return self.trial.ranks(patterns, part) <= self.config.top_k
+
+    def round(self, size: int, last: bool) -> None:
+        part = f"round {len(self.mined) + 1}"
+        varied = self._varied(size - size // 3) if self.mined else ()
+        new = self.drawn[self.used : self.used + size - len(varied)]
+        self.used += len(new)
+        self.patterns += [*new, *varied]
+        self.mined.append(self._mine(part))
+        template = self.mined[-1].pattern
+        if not last and labels(template) not in map(labels, self.patterns):
+            self.patterns.append(template)
+
+    def best(self) -> _Mined:
+        best = max(reversed(self.mined), key=lambda mined: mined.hits.mean())
+        before = len(self.trial.known)
+        pattern = shed(best.pattern, lambda shorter: self.hits(shorter, "shedding steps"))
+        shed_count = len(self.trial.known) - before
+        self.counted = self.config.patterns + self.config.rounds + shed_count
+        return replace(best, pattern=pattern, hits=self.hits([pattern], "mined pattern")[0])
+
+    def _varied(self, count: int) -> tuple[ReasoningPattern, ...]:
+        recall = self.hits(self.patterns, "patterns").mean(axis=1)
+        best = np.argsort(-recall, kind="stable")[:_SEEDS]
+        seeds = [self.mined[-1].pattern, *(self.patterns[row] for row in best)]
+        reserved = self.drawn[: self.config.patterns + self.config.rounds]
+        known = {labels(pattern) for pattern in (*self.patterns, *reserved)}
+        seed = derive_seed(self.seed, "round", len(self.mined))
+        return vary(seeds, self.catalog, self.config, known, count, seed)
+
+    def _mine(self, part: str) -> _Mined:
+        config, patterns = self.config, self.patterns
+        hits = self.hits(patterns, part)
+        points = features(patterns, self.trial.steps, config.max_steps)
+        clusters, silhouette = cluster_patterns(
+            points, hits, config.max_clusters, derive_seed(self.seed, "clusters"), config.clustering
+        )
+        members = clusters[0].members
+        template, votes = distil(patterns, hits, clusters[0])
+        template_hits = self.hits([template], f"{part}, template")[0]
+        leader = int(members[hits[members].mean(axis=1).argmax()])
+        by_vote = bool(template_hits.mean() >= hits[leader].mean())
+        chosen = (template, template_hits) if by_vote else (patterns[leader], hits[leader])
+        return _Mined(*chosen, by_vote, votes, clusters, silhouette, points)
 
 
-def _mine(
-    patterns: Sequence[ReasoningPattern], trial: _Measured, config: DiscoverConfig, seed: int
-) -> _Mined:
-    hits = trial.hits(patterns, config.top_k)
-    points = features(patterns, trial.steps, config.max_steps)
-    clusters, silhouette = cluster_patterns(
-        points, hits, config.max_clusters, seed, config.clustering
-    )
-    voted, votes = distil(patterns, hits, clusters[0])
-    voted_hits = trial.hits([voted], config.top_k)[0]
-    leader = int(clusters[0].members[hits[clusters[0].members].mean(axis=1).argmax()])
-    by_vote = bool(voted_hits.mean() >= hits[leader].mean())
-    pattern, its_hits = (voted, voted_hits) if by_vote else (patterns[leader], hits[leader])
-    return _Mined(pattern, its_hits, by_vote, votes, clusters, silhouette, points)
-
-
-def _confirmed(
-    found: _Mined,
-    last: _Mined,
-    patterns: Sequence[ReasoningPattern],
-    drawn: Sequence[ReasoningPattern],
-    trial: _Measured,
-    fresh: _Measured,
-    catalog: Catalog,
-    config: DiscoverConfig,
-    seed: int,
-) -> Discovery:
-    """The report: the mined pattern and its rivals at fresh shoppers, and the clusters of the last
-    round.
-
-    `drawn` are as many patterns as were tried in all.
-    """
-    k, users, tried = config.top_k, len(trial.sample), len(drawn)
-    drawn_hits = trial.hits(drawn, k).mean(axis=1)
-    best = int(drawn_hits.argmax())
-    rivals = _rivals(catalog, config, seed) | {"best generated": drawn[best]}
-    fresh_ranks = fresh.ranks([found.pattern, *rivals.values()])
-    ranks = trial.ranks(patterns)
-    choosing = {"best generated": tried * users}
-    numbers = np.full(len(patterns), -1)
-    for number, cluster in enumerate(last.clusters):
-        numbers[cluster.members] = number
-    plane = on_a_plane(last.points)
-    return Discovery(
-        pattern=found.pattern,
-        support=found.support(),
-        recall=wilson(fresh_ranks[0] <= k),
+def _report(search: _Search, mined: _Mined, fresh: Trial) -> report.Discovery:
+    config, patterns, last = search.config, search.patterns, search.mined[-1]
+    k, users = config.top_k, len(search.trial.sample)
+    drawn = search.drawn[: search.counted]
+    drawn_recall = search.hits(drawn, "best of as many").mean(axis=1)
+    best = int(drawn_recall.argmax())
+    rivals = _rivals(search) | {"best generated": drawn[best]}
+    fresh_ranks = fresh.ranks([mined.pattern, *rivals.values()], "fresh users")
+    recall = wilson(fresh_ranks[0] <= k)
+    ranks = search.trial.ranks(patterns)
+    tried = (ranks <= k).mean(axis=1)
+    best_first = [mined.pattern, *(patterns[row] for row in np.argsort(-tried, kind="stable"))]
+    members = [cluster.members for cluster in last.clusters]
+    calls = report.Calls(search.counted * users, len(fresh.sample))
+    compared = {}
+    for (name, pattern), rank in zip(rivals.items(), fresh_ranks[1:], strict=True):
+        paid = calls if name == "best generated" else replace(calls, choosing=0)
+        compared[name] = report.compare(fresh_ranks[0], rank, labels(pattern), k, paid)
+    return report.Discovery(
+        pattern=mined.pattern,
+        support=len(mined.clusters[0].members) / len(mined.points),
+        recall=recall,
         ndcg=wilson(ndcg(fresh_ranks[0], k)),
-        chosen_on=wilson(found.hits),
-        distilled_by="vote" if found.by_vote else "best member",
-        votes=tuple(found.votes.get(label, 0.0) for label in labels(found.pattern)),
-        clusters=tuple(_report(cluster, patterns, ranks, k) for cluster in last.clusters),
+        chosen_on=wilson(mined.hits),
+        distilled_by="vote" if mined.by_vote else "best member",
+        votes=tuple(mined.votes.get(label, 0.0) for label in labels(mined.pattern)),
+        clusters=tuple(_cluster(cluster, patterns, ranks, k) for cluster in last.clusters),
         silhouette=last.silhouette,
-        rivals={
-            name: compare(
-                fresh_ranks[0],
-                rank,
-                labels(pattern),
-                k,
-                Calls(choosing.get(name, 0), len(fresh.sample)),
-            )
-            for (name, pattern), rank in zip(rivals.items(), fresh_ranks[1:], strict=True)
-        },
-        optimism=Optimism(
+        rivals=compared,
+        optimism=report.Optimism(
             bound=float(np.sqrt(np.log(config.patterns) / (2 * users))),
-            measured=float(found.hits.mean() - (fresh_ranks[0] <= k).mean()),
-            measured_best_generated=float(drawn_hits[best] - (fresh_ranks[-1] <= k).mean()),
+            measured=float(mined.hits.mean() - recall.mean),
+            measured_best_generated=float(drawn_recall[best] - (fresh_ranks[-1] <= k).mean()),
         ),
-        calls=Calls(tried * users, len(fresh.sample)),
-        points=tuple(
-            Point(
-                float(x),
-                float(y),
-                int(number),
-                float((rank <= k).mean()),
-                " > ".join(labels(pattern)),
-            )
-            for (x, y), number, rank, pattern in zip(plane, numbers, ranks, patterns, strict=True)
-        ),
+        calls=calls,
+        points=report.draw_points(last.points, members, tried, [*map(labels, patterns)]),
         provenance={
-            "seed": seed,
+            "seed": search.seed,
             "patterns": config.patterns,
             "rounds": config.rounds,
             "users": users,
             "fresh_users": len(fresh.sample),
             "top_k": k,
-            "target": "each shopper's last training item, from the training items before it",
+            "target": report.TARGET,
         },
-        finalists=_finalists(found.pattern, patterns, (ranks <= k).mean(axis=1)),
+        finalists=tuple({labels(pattern): pattern for pattern in best_first}.values())[:_FINALISTS],
     )
 
 
 def distil(
-    patterns: Sequence[ReasoningPattern], hits: Bool[np.ndarray, "patterns users"], cluster: Cluster
+    patterns: Patterns, hits: Hits, cluster: Cluster
 ) -> tuple[ReasoningPattern, dict[str, float]]:
     """One template from a cluster's best patterns, by vote; and each step's share of the votes.
 
     The best patterns are the members whose recall reaches the 95 % lower bound of the cluster's
-    best one. Each votes with its recall: for its last step, for every other step, for the place of
-    each, and for the number of steps (a weighted median). The template takes the last step with
-    most votes, fills up with the other steps with most votes, and orders these by their weighted
-    mean place. Ties go to the step met first, so the outcome is determined.
+    best one. Each votes with its recall for its steps, their places, and their number (a weighted
+    median). The template takes the last step and the other steps with most votes, these ordered by
+    weighted mean place. Ties go to the step met first.
     """
     recall = hits[cluster.members].mean(axis=1)
     chosen = np.flatnonzero(recall >= wilson(hits[cluster.members[recall.argmax()]]).low)
+    voters = [patterns[member] for member in cluster.members[chosen]]
     weights = recall[chosen] if recall[chosen].any() else np.ones(len(chosen))
     weights = weights / weights.sum()
     known: dict[str, Step] = {}
     votes, finals, places = defaultdict(float), defaultdict(float), defaultdict(float)
-    for member, weight in zip(cluster.members[chosen], weights, strict=True):
-        *before, last = patterns[member].steps
-        known |= {step.label(): step for step in patterns[member].steps}
-        finals[last.label()] += float(weight)
+    for pattern, weight in zip(voters, weights.tolist(), strict=True):
+        *before, last = pattern.steps
+        known |= {step.label(): step for step in pattern.steps}
+        finals[last.label()] += weight
         for place, step in enumerate(before):
-            votes[step.label()] += float(weight)
-            places[step.label()] += float(weight) * place / len(before)
+            votes[step.label()] += weight
+            places[step.label()] += weight * place / len(before)
     final = max(finals, key=finals.__getitem__)
-    length = _weighted_median(
-        [len(patterns[member]) for member in cluster.members[chosen]], weights
-    )
-    ranked = sorted((name for name in votes if name != final), key=lambda name: -votes[name])[
-        : length - 1
-    ]
-    ordered = sorted(ranked, key=lambda name: places[name] / votes[name])
+    length = _weighted_median([len(pattern) for pattern in voters], weights)
+    ranked = sorted((name for name in votes if name != final), key=lambda name: -votes[name])
+    ordered = sorted(ranked[: length - 1], key=lambda name: places[name] / votes[name])
     template = ReasoningPattern((*(known[name] for name in ordered), known[final]))
     return template, {name: votes[name] + finals[name] for name in known}
 
 
-def shed(
-    pattern: ReasoningPattern,
-    hits: Callable[[Sequence[ReasoningPattern]], Bool[np.ndarray, "patterns users"]],
-) -> ReasoningPattern:
-    """The pattern without the steps that earn nothing: one at a time, the one whose loss costs
-    least, as long as that is within a standard error of the paired difference (the
-    one-standard-error rule of Breiman et al. 1984).
+def shed(pattern: ReasoningPattern, hits: Callable[[Patterns], Hits]) -> ReasoningPattern:
+    """The pattern without the steps that it validates no worse without.
 
-    Example:
-        >>> first, second, third = (
-        ...     Step("recent_item", {"field": "item", "lag": lag}) for lag in (3, 2, 1)
-        ... )
-        >>> left = shed(
-        ...     ReasoningPattern((first, second, third)),
-        ...     lambda some: np.array([[second in one.steps] for one in some]),
-        ... )
-        >>> left.steps == (second,)
-        True
+    The step whose removal costs least goes first, while the loss is within one standard error of
+    the paired difference (Breiman et al. 1984).
     """
     while len(pattern) > 1:
-        shorter = [
-            ReasoningPattern(pattern.steps[:place] + pattern.steps[place + 1 :])
-            for place in range(len(pattern))
-        ]
+        left = itertools.combinations(pattern.steps, len(pattern) - 1)
+        shorter = [ReasoningPattern(steps) for steps in left][::-1]
         now, *then = hits([pattern, *shorter]).astype(float)
         best = max(range(len(then)), key=lambda place: then[place].mean())
         lost = now - then[best]
@@ -328,22 +250,13 @@ def shed(
     return pattern
 
 
-def _finalists(
-    mined: ReasoningPattern,
-    patterns: Sequence[ReasoningPattern],
-    recall: Float[np.ndarray, " patterns"],
-) -> tuple[ReasoningPattern, ...]:
-    best_first = [mined, *(patterns[row] for row in np.argsort(-recall, kind="stable"))]
-    return tuple({labels(pattern): pattern for pattern in best_first}.values())[:_FINALISTS]
-
-
-def _rivals(catalog: Catalog, config: DiscoverConfig, seed: int) -> dict[str, ReasoningPattern]:
+def _rivals(search: _Search) -> dict[str, ReasoningPattern]:
+    direct = Step("recommendation", {"count": search.config.top_k, "window": 3})
+    seed = derive_seed(search.seed, "random rival")
     return {
-        "hand-written": hand_written_pattern(catalog),
-        "random": generate(catalog, config, derive_seed(seed, "random rival"))[0],
-        "direct recommendation": ReasoningPattern(
-            (Step("recommendation", {"count": config.top_k, "window": 3}),)
-        ),
+        "hand-written": hand_written_pattern(search.catalog),
+        "random": generate(search.catalog, search.config, seed)[0],
+        "direct recommendation": ReasoningPattern((direct,)),
     }
 
 
@@ -353,15 +266,10 @@ def _weighted_median(values: Sequence[int], weights: Float[np.ndarray, " values"
     return int(np.asarray(values)[order][reached.argmax()])
 
 
-def _report(
-    cluster: Cluster,
-    patterns: Sequence[ReasoningPattern],
-    ranks: Int[np.ndarray, "patterns users"],
-    k: int,
-) -> ClusterReport:
+def _cluster(cluster: Cluster, patterns: Patterns, ranks: Ranks, k: int) -> report.ClusterReport:
     recall = (ranks[cluster.members] <= k).mean(axis=1)
     best_first = cluster.members[np.argsort(-recall, kind="stable")]
-    return ClusterReport(
+    return report.ClusterReport(
         patterns=tuple(labels(patterns[member]) for member in best_first),
         recalls=tuple(np.sort(recall)[::-1].tolist()),
         support=len(best_first) / len(patterns),
@@ -371,15 +279,11 @@ def _report(
 
 
 def _round_sizes(config: DiscoverConfig) -> list[int]:
-    """How many patterns each round generates: the first one half of them, the others the rest in
-    equal parts."""
-    if config.rounds < 1 or (config.rounds > 1 and config.patterns < 4 * config.rounds):
-        raise ConfigError(
-            f"discover.rounds={config.rounds} and discover.patterns={config.patterns}: rounds "
-            "must be 1 or more, and patterns at least four for each round"
-        )
-    if config.rounds == 1:
-        return [config.patterns]
-    first = (config.patterns + 1) // 2
-    later = (config.patterns - first) // (config.rounds - 1)
-    return [config.patterns - later * (config.rounds - 1), *[later] * (config.rounds - 1)]
+    rounds, patterns = config.rounds, config.patterns
+    if rounds < 1 or (rounds > 1 and patterns < 4 * rounds):
+        given = f"discover.rounds={rounds} and discover.patterns={patterns}"
+        raise ConfigError(f"{given}: rounds must be 1 or more, patterns at least four a round")
+    if rounds == 1:
+        return [patterns]
+    later = (patterns - (patterns + 1) // 2) // (rounds - 1)
+    return [patterns - later * (rounds - 1), *[later] * (rounds - 1)]

@@ -1,139 +1,120 @@
 """What discovery found, and how it is written down in `pattern.json`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from scoter.errors import DataError
 from scoter.reasoning.catalogue.reasoner import MODEL, PROMPT_VERSION
-from scoter.reasoning.discovery.clusters import mean_over_users
+from scoter.reasoning.discovery.clusters import mean_over_users, on_a_plane
 from scoter.reasoning.discovery.validate import Recall, agresti_min, ndcg, wilson
-from scoter.types import ReasoningPattern, Step
+from scoter.types import Json, ReasoningPattern
+
+TARGET = "each shopper's last training item, from the training items before it"
 
 
 @dataclass(frozen=True)
 class ClusterReport:
-    """A cluster's structures (step names, best first), recall and NDCG.
+    """A cluster of patterns, or of a language model's chains."""
 
-    For the catalogue reasoner `patterns` are the members and `recalls` their recalls; of single
-    chains, written by a language model, the first one is the cluster's medoid and not every member
-    is listed. `support` is the cluster's share of all patterns or chains, and its interval takes
-    shoppers as the sample.
-    """
-
+    # step names: all members, best first; of chains the most central ones only, the medoid first
     patterns: tuple[tuple[str, ...], ...]
-    recalls: tuple[float, ...]
-    support: float
-    recall: Recall
+    recalls: tuple[float, ...]  # of each of `patterns`
+    support: float  # the cluster's share of all patterns or chains
+    recall: Recall  # its interval takes users as the sample
     ndcg: Recall
 
 
 @dataclass(frozen=True)
 class Calls:
-    """Chains written: to choose the pattern (and calls for templates with them), and at the fresh
-    shoppers."""
+    """How many chains were written."""
 
-    choosing: int
-    fresh: int
+    choosing: int  # to choose the pattern, calls for templates included
+    fresh: int  # at the fresh users
 
 
 @dataclass(frozen=True)
 class Rival:
-    """Another way to get a pattern, at the same fresh shoppers. `gain` is mined minus rival,
-    paired, with 95 % interval."""
+    """Another way to get a pattern, at the same fresh users."""
 
     steps: tuple[str, ...]
     recall: Recall
-    gain: Recall
+    gain: Recall  # recall of the mined pattern minus the rival's, paired
     ndcg: Recall
-    ndcg_gain: Recall
+    ndcg_gain: Recall  # the same for NDCG
     calls: Calls
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            **asdict(self.recall),
+            "steps": list(self.steps),
+            "gain_of_mined": asdict(self.gain),
+            "ndcg": asdict(self.ndcg),
+            "ndcg_gain_of_mined": asdict(self.ndcg_gain),
+            "calls": asdict(self.calls),
+        }
 
 
 @dataclass(frozen=True)
 class Optimism:
-    """How much choosing flatters: recall where a pattern was chosen minus recall at fresh shoppers.
+    """How much choosing flatters: recall where a pattern was chosen minus recall at fresh users."""
 
-    `bound` is sqrt(log N / (2 n)), N candidates and n shoppers: the most that the *expected*
-    optimism of the best of N can be (sub-Gaussian maximum), where the candidates do not depend on
-    those shoppers' hits. With several rounds the later ones do, and the bound is for orientation. A
-    single `measured` value also carries the noise of both samples. N counts patterns for the
-    catalogue reasoner, clusters for a language model, whose n is the fewest shoppers in a cluster.
-    """
-
+    # sqrt(log N / (2 n)) bounds the *expected* optimism of the best of N candidates at n users, if
+    # candidates do not depend on those users' hits; in later rounds they do. For a language model N
+    # counts clusters, and n is the fewest users in one.
     bound: float
-    measured: float
-    measured_best_generated: float
+    measured: float  # of the mined pattern; it also carries the noise of both samples
+    measured_best_generated: float  # of the best of n
 
 
 @dataclass(frozen=True)
 class Point:
-    """A pattern, or a language model's chain, on the plane of the picture; `cluster` -1 is none, 0
-    the chosen one."""
+    """A pattern, or a language model's chain, on the plane of the picture."""
 
     x: float
     y: float
-    cluster: int
+    cluster: int  # 0 is the chosen one, -1 none
     recall: float
     label: str
 
 
 @dataclass(frozen=True)
 class Discovery:
-    """The mined pattern with support and provenance. `recall` is at fresh shoppers, `chosen_on`
-    where it was chosen.
-
-    `support` is the share of generated patterns (chains) in the mined cluster; `votes` says, for
-    each step, which share of the votes of the cluster's best patterns stands behind it, where there
-    was a vote; `distilled_by` says what made the template: "vote", or "best member" where one did
-    better alone, "language model", or "medoid" where no model could. `counts` is what a language
-    model's replies came to, and None for the catalogue reasoner. `finalists` are the mined pattern
-    and then the best others, by recall where patterns were chosen: what a costlier judge may choose
-    among. They are no part of `pattern.json`, and empty for a language model, whose chains choose
-    their own steps.
-    """
+    """The mined pattern, what it was measured on, and what it was chosen among."""
 
     pattern: ReasoningPattern
-    support: float
-    recall: Recall
-    ndcg: Recall
-    chosen_on: Recall
-    distilled_by: str
-    votes: tuple[float, ...]
-    clusters: tuple[ClusterReport, ...]
+    support: float  # share of generated patterns (chains) in the mined cluster
+    recall: Recall  # at fresh users
+    ndcg: Recall  # at fresh users
+    chosen_on: Recall  # recall where the pattern was chosen
+    distilled_by: str  # "vote", "best member" (did better), "language model", or else "medoid"
+    votes: tuple[float, ...]  # by step, its share of the cluster's vote; empty where there was none
+    clusters: tuple[ClusterReport, ...]  # the chosen one first
     silhouette: float
     rivals: dict[str, Rival]
     optimism: Optimism
     calls: Calls
     points: tuple[Point, ...]
-    provenance: dict[str, Any]
-    counts: dict[str, Any] | None = None
+    provenance: Mapping[str, Json]
+    counts: Mapping[str, Json] | None = None  # how a language model's requests ended and their cost
     note: str = ""
+    # the mined pattern and the best others by recall, for a costlier judge; empty for a language
+    # model, and not in `pattern.json`
     finalists: tuple[ReasoningPattern, ...] = ()
 
     def to_json(self) -> str:
         """A readable `pattern.json`; the picture's points are a file of their own."""
+        parts = asdict(self)
+        mined = ("support", "recall", "ndcg", "chosen_on", "distilled_by", "votes")
         tree = {
-            "pattern": {
-                "steps": steps_as_json(self.pattern),
-                "support": self.support,
-                "recall": asdict(self.recall),
-                "ndcg": asdict(self.ndcg),
-                "chosen_on": asdict(self.chosen_on),
-                "distilled_by": self.distilled_by,
-                "votes": list(self.votes),
-            },
-            "clusters": [asdict(cluster) for cluster in self.clusters],
+            "pattern": {"steps": self.pattern.to_json()} | {name: parts[name] for name in mined},
+            "clusters": parts["clusters"],
             "silhouette": self.silhouette,
-            "rivals": {name: _rival_as_json(rival) for name, rival in self.rivals.items()},
-            "optimism": asdict(self.optimism),
-            "calls": asdict(self.calls),
-            "counts": self.counts,
-            "note": self.note,
+            "rivals": {name: rival.to_json() for name, rival in self.rivals.items()},
+            **{name: parts[name] for name in ("optimism", "calls", "counts", "note")},
             "provenance": {"model": MODEL, "prompt_version": PROMPT_VERSION, **self.provenance},
         }
         return json.dumps(tree, indent=1)
@@ -150,65 +131,49 @@ def compare(
     k: int,
     calls: Calls,
 ) -> Rival:
-    """A rival's report from the target's ranks that both reach at the same shoppers; a rank beyond
-    `k` is a miss.
+    """A rival's report, from the target's ranks for both at the same users; beyond `k` is a miss.
 
-    Where nobody hit anything, a normal interval would have no width; `agresti_min` then stands in
-    for it, for NDCG too, whose differences are no larger.
-
-    Example:
-        >>> ranks = np.array([1, 11, 3, 11])
-        >>> compare(ranks, np.array([11, 11, 1, 11]), ("direct",), 10, Calls(0, 4)).gain.mean
-        0.25
+    Where nobody hit anything, `agresti_min` replaces the normal interval, which has no width.
     """
-    gain = (mined <= k).astype(float) - (rival <= k)
-    ndcg_gain = ndcg(mined, k) - ndcg(rival, k)
-    blank = not (mined <= k).any() and not (rival <= k).any()
+    blank = not ((mined <= k) | (rival <= k)).any()
+
+    def paired(gain: Float[np.ndarray, " users"]) -> Recall:
+        return agresti_min(gain) if blank else mean_over_users(gain[None])
+
     return Rival(
         steps=tuple(steps),
         recall=wilson(rival <= k),
-        gain=agresti_min(gain) if blank else mean_over_users(gain[None]),
+        gain=paired((mined <= k).astype(float) - (rival <= k)),
         ndcg=wilson(ndcg(rival, k)),
-        ndcg_gain=agresti_min(ndcg_gain) if blank else mean_over_users(ndcg_gain[None]),
+        ndcg_gain=paired(ndcg(mined, k) - ndcg(rival, k)),
         calls=calls,
     )
 
 
-def steps_as_json(pattern: ReasoningPattern) -> list[dict[str, Any]]:
-    """The steps as plain values: `[{"role": ..., "parameters": {...}}, ...]`."""
-    return [{"role": step.role, "parameters": dict(step.parameters)} for step in pattern.steps]
-
-
-def steps_from_json(steps: Sequence[Any]) -> ReasoningPattern:
-    """The inverse of `steps_as_json`; `parameters` may be left out."""
-    return ReasoningPattern(tuple(Step(step["role"], step.get("parameters", {})) for step in steps))
-
-
-def _rival_as_json(rival: Rival) -> dict[str, Any]:
-    return {
-        **asdict(rival.recall),
-        "steps": list(rival.steps),
-        "gain_of_mined": asdict(rival.gain),
-        "ndcg": asdict(rival.ndcg),
-        "ndcg_gain_of_mined": asdict(rival.ndcg_gain),
-        "calls": asdict(rival.calls),
-    }
+def draw_points(
+    features: Float[np.ndarray, "rows features"],
+    clusters: Sequence[Int[np.ndarray, " _"]],
+    recalls: Float[np.ndarray, " rows"],
+    names: Sequence[tuple[str, ...]],
+) -> tuple[Point, ...]:
+    """The points of the picture; `clusters` are row numbers, `names` each row's steps."""
+    numbers = np.full(len(features), -1)
+    for number, members in enumerate(clusters):
+        numbers[members] = number
+    columns = (on_a_plane(features).tolist(), numbers.tolist(), recalls.tolist(), names)
+    rows = zip(*columns, strict=True)
+    return tuple(Point(x, y, at, recall, " > ".join(name)) for (x, y), at, recall, name in rows)
 
 
 def pattern_from_json(text: str) -> ReasoningPattern:
     """The pattern in the text of a `pattern.json`, or in a shorter one that a person wrote.
 
-    Example:
-        >>> pattern_from_json('{"pattern": {"steps": [{"role": "recommendation"}]}}').steps[
-        ...     0
-        ... ].label()
-        'recommendation'
+    >>> pattern_from_json('{"pattern": {"steps": [{"role": "recommendation"}]}}').steps
+    (Step(role='recommendation', parameters={}),)
     """
     try:
-        return steps_from_json(json.loads(text)["pattern"]["steps"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"this is no pattern file ({type(error).__name__}: {error}); it should read "
-            f'{{"pattern": {{"steps": [{{"role": ..., "parameters": {{...}}}}, ...]}}}}, but '
-            f"starts {text[:60]!r}"
-        ) from None
+        return ReasoningPattern.from_json(json.loads(text)["pattern"]["steps"])
+    except (ValueError, KeyError, TypeError) as error:
+        cause = f"this is no pattern file ({type(error).__name__}: {error}); it should read"
+        form = '{"pattern": {"steps": [{"role": ..., "parameters": {...}}, ...]}}'
+        raise DataError(f"{cause} {form}, but starts {text[:60]!r}") from None

@@ -1,32 +1,20 @@
-"""Generate with a language model: several chains for each shopper, by nucleus sampling and with
-varied instructions.
+"""Generate with a language model: several chains for each user, by nucleus sampling.
 
-Sample m of a shopper is a request of its own, so a store never answers two samples with one reply.
-What came back is an `Arm`: the valid chains, how the other requests ended, and what all replies
-cost, whoever paid for them and when.
+The instructions vary too. Sample m of a user is a request of its own, so a store never answers two
+samples with one reply.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 
-from scoter.config import DiscoverConfig
-from scoter.reasoning.chains.requests import WritingConfig, chain_request
-from scoter.reasoning.language.language_model import (
-    Answer,
-    CompletionRequest,
-    LanguageModel,
-    Message,
-)
+from scoter.config import AskingConfig, DiscoverConfig
+from scoter.protocols import LanguageModel
+from scoter.reasoning.chains.requests import RECOMMENDATION, WritingConfig, chain_request
+from scoter.reasoning.discovery.progress import Progress, silent
+from scoter.reasoning.language import structured
+from scoter.reasoning.language.language_model import Answer, CompletionRequest
 from scoter.reasoning.language.prompts import INSTRUCTIONS, history_lines, quote, render
-from scoter.reasoning.language.structured import (
-    ChainCounts,
-    ChainOutcome,
-    ChainReply,
-    ask_for_chains,
-    chain_schema,
-    count_chains,
-)
 from scoter.types import ReasoningPattern, Step
 
 STEP_BY_STEP = "Let's think step by step."
@@ -40,153 +28,116 @@ Histories = Sequence[Sequence[str]]
 
 @dataclass(frozen=True)
 class SampledChain:
-    """A valid chain: whose (a row of the sample), and the how manieth of that shopper's."""
+    """A valid chain."""
 
-    row: int
-    sample: int
-    chain: ChainReply
+    row: int  # the user's row in the sample
+    sample: int  # the index of the sample for that user
+    chain: structured.ChainReply
 
     @property
     def roles(self) -> tuple[str, ...]:
         return tuple(step.role for step in self.chain.steps)
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(step.text for step in self.chain.steps)
+
 
 @dataclass(frozen=True)
 class Arm:
-    """What a batch of requests came to; `chains` are in the order of rows and samples.
+    """The result of a batch of requests."""
 
-    `problem` is the commonest reason why a request gave no chain, '' where all gave one.
-    """
-
-    chains: tuple[SampledChain, ...]
-    counts: ChainCounts
+    chains: tuple[SampledChain, ...]  # in the order of rows and samples
+    counts: structured.ChainCounts
     prompt_tokens: int
     completion_tokens: int
-    problem: str = ""
+    problem: str = ""  # the commonest reason why a request gave no chain, '' where all gave one
 
 
 @dataclass(frozen=True, eq=False)
 class ChainSampler:
-    """Asks one language model about some shoppers' `histories` (titles, oldest first), the same way
-    each time.
-
-    `progress` is called with the number of requests answered so far in a batch, and how many it
-    has.
-    """
+    """Asks one language model about some users, the same way each time."""
 
     model: LanguageModel
     writing: WritingConfig
     config: DiscoverConfig
-    histories: Histories
-    progress: Callable[[str, int, int], None] = lambda name, done, total: None
+    histories: Histories  # titles by user, oldest first
+    progress: Progress = silent
 
     def free(
         self, samples: range, instructions: Sequence[str] = INSTRUCTIONS, name: str = "generate"
     ) -> Arm:
-        """Chains whose steps the model chooses: `samples` for each shopper, the instructions in
-        turn over both."""
+        """Chains whose steps the model chooses: `samples` a user, the instructions in turn."""
         asked = [(row, sample) for row in range(len(self.histories)) for sample in samples]
+        texts = [instructions[(row + sample) % len(instructions)] for row, sample in asked]
         requests = (
-            self._free(row, sample, instructions[(row + sample) % len(instructions)])
-            for row, sample in asked
+            self._request(self.histories[row], text, sample)
+            for (row, sample), text in zip(asked, texts, strict=True)
         )
         return self._ask(requests, asked, None, name)
 
     def following(self, pattern: ReasoningPattern, name: str) -> Arm:
-        """One chain for each shopper with the steps of a pattern."""
-        roles = [step.label() for step in pattern.steps if step.role != "recommendation"]
-        asked = [(row, 0) for row in range(len(self.histories))]
-        return self._ask(
-            (chain_request(titles, pattern, self.writing) for titles in self.histories),
-            asked,
-            roles,
-            name,
-        )
+        """One chain for each user with the steps of a pattern."""
+        roles = [step.label() for step in pattern.steps if step.role != RECOMMENDATION]
+        requests = (chain_request(titles, pattern, self.writing) for titles in self.histories)
+        return self._ask(requests, self._once, roles, name)
 
     def direct(self, name: str) -> Arm:
-        """Recommendations without reasoning, once for each shopper."""
-        asked = [(row, 0) for row in range(len(self.histories))]
-        return self._ask(
-            (self._request(titles, "", 0, ReasoningPattern(())) for titles in self.histories),
-            asked,
-            (),
-            name,
-        )
+        """Recommendations without reasoning, once for each user."""
+        requests = (self._request(titles, "", 0, free=False) for titles in self.histories)
+        return self._ask(requests, self._once, (), name)
 
-    def _free(self, row: int, sample: int, instruction: str) -> CompletionRequest:
-        return self._request(self.histories[row], instruction, sample, None)
+    @property
+    def _once(self) -> list[tuple[int, int]]:
+        return [(row, 0) for row in range(len(self.histories))]
 
     def _request(
-        self, titles: Sequence[str], instruction: str, sample: int, pattern: ReasoningPattern | None
+        self, titles: Sequence[str], instruction: str, sample: int, free: bool = True
     ) -> CompletionRequest:
-        writing, most = self.writing, self.config.max_steps - 1
-        settings = replace(writing.prompt_config(), max_steps=most)
+        writing, most = replace(self.writing, sample=sample), self.config.max_steps - 1
         if writing.prompt == "full":
-            prompt = render(titles, instruction, settings, pattern)
+            pattern = None if free else ReasoningPattern(())
+            prompt = render(titles, instruction, writing, pattern, most)
         else:
             few = f"2 to {most}" if most > 2 else f"{most}"
-            steps = (
-                ""
-                if pattern is not None
-                else f" {few} steps, each with a role and a short sentence, then"
-            )
-            reply = (
-                f"Reply with JSON on one line:{steps} {settings.recommendations} products to buy "
-                f"next."
-            )
-            shown = [
-                "A shopper bought, oldest first:",
-                *history_lines(titles, settings),
-                instruction,
-                reply,
-            ]
-            prompt = "\n".join(line for line in shown if line)
-        roles = None if pattern is None else ()
-        schema = chain_schema(roles, most, settings.recommendations, writing.step_characters)
-        return CompletionRequest(
-            messages=(Message("user", prompt),),
-            model=writing.model,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            max_tokens=settings.max_tokens,
-            seed=settings.seed,
-            sample=sample,
-            json_schema="" if writing.schema == "none" else schema,
-        )
+            steps = f" {few} steps, each with a role and a short sentence, then" if free else ""
+            names = f"{writing.recommendations} products to buy next."
+            history = ["A shopper bought, oldest first:", *history_lines(titles, writing)]
+            lines = [*history, instruction, f"Reply with JSON on one line:{steps} {names}"]
+            prompt = "\n".join(line for line in lines if line)
+        roles, lengths = None if free else (), (writing.recommendations, writing.step_characters)
+        return writing.request(prompt, structured.chain_schema(roles, most, *lengths))
 
     def _ask(
         self,
-        requests: Iterator[CompletionRequest],
+        requests: Iterable[CompletionRequest],
         asked: list[tuple[int, int]],
         roles: Sequence[str] | None,
         name: str,
     ) -> Arm:
-        answers: list[Answer[ChainOutcome]] = []
-        for answer in ask_for_chains(self.model, requests, roles, self.writing.retries):
+        answers: list[Answer[structured.ChainOutcome]] = []
+        retries = self.writing.retries
+        for answer in structured.ask_for_chains(self.model, iter(requests), roles, retries):
             answers.append(answer)
             self.progress(name, len(answers), len(asked))
         answers.sort(key=lambda answer: answer.index)
-        problems = Counter(_problem(answer) for answer in answers) - Counter([""] * len(answers))
-        replies = [
-            reply
-            for answer in answers
-            if answer.reply is not None
-            for reply in answer.reply.replies
-        ]
+        outcomes = [(answer.index, answer.reply) for answer in answers if answer.reply is not None]
+        replies = [reply for _, outcome in outcomes for reply in outcome.replies]
+        problems = Counter(problem for problem in map(_problem, answers) if problem)
         return Arm(
             chains=tuple(
-                SampledChain(*asked[answer.index], answer.reply.chain)
-                for answer in answers
-                if answer.reply is not None and answer.reply.chain is not None
+                SampledChain(*asked[index], outcome.chain)
+                for index, outcome in outcomes
+                if outcome.chain is not None
             ),
-            counts=count_chains(answers),
+            counts=structured.count_chains(answers),
             prompt_tokens=sum(reply.prompt_tokens for reply in replies),
             completion_tokens=sum(reply.completion_tokens for reply in replies),
             problem=next((problem for problem, _ in problems.most_common(1)), ""),
         )
 
 
-def _problem(answer: Answer[ChainOutcome]) -> str:
+def _problem(answer: Answer[structured.ChainOutcome]) -> str:
     if answer.reply is None:
         return answer.error
     return "" if answer.reply.chain is not None else answer.reply.problems[-1]
@@ -195,46 +146,26 @@ def _problem(answer: Answer[ChainOutcome]) -> str:
 def writing_config(model: str, config: DiscoverConfig, seed: int) -> WritingConfig:
     """How `config.sampling` has chains written by the model of that name."""
     sampling = config.sampling
-    return WritingConfig(
-        model,
-        prompt=sampling.prompt,
-        schema=sampling.schema,
-        history_characters=sampling.history_characters,
-        title_characters=sampling.title_characters,
-        step_characters=sampling.text_characters,
-        name_characters=sampling.text_characters,
-        recommendations=sampling.recommendations,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        max_tokens=sampling.max_tokens,
-        seed=seed,
-        retries=sampling.retries,
-    )
+    shared = {field.name: getattr(sampling, field.name) for field in fields(AskingConfig)}
+    shared["step_characters"] = shared["name_characters"] = sampling.text_characters
+    return WritingConfig(model, seed=seed, **shared)
 
 
 def outline(roles: Sequence[str]) -> ReasoningPattern:
-    """Roles as a pattern: each once, and the recommendation, which every chain ends in, as the last
-    step.
+    """Roles as a pattern: each once, and the recommendation as the last step.
 
-    Example:
-        >>> [step.role for step in outline(["likes", "likes", "need", "recommendation"]).steps]
-        ['likes', 'need', 'recommendation']
+    >>> [step.role for step in outline(["likes", "likes", "need", "recommendation"]).steps]
+    ['likes', 'need', 'recommendation']
     """
-    named = [role for role in dict.fromkeys(roles) if role.lower() != "recommendation"]
-    return ReasoningPattern((*(Step(role) for role in named), Step("recommendation")))
+    named = [role for role in dict.fromkeys(roles) if role.lower() != RECOMMENDATION]
+    return ReasoningPattern((*(Step(role) for role in named), Step(RECOMMENDATION)))
 
 
-def seeded_instructions(patterns: Sequence[ReasoningPattern]) -> tuple[str, ...]:
-    """The instructions of a later round: those of the first one, each next to one that starts from
-    a mined pattern."""
-    wanted = [
-        f"These steps served other shoppers: "
-        f"{', '.join(quote(step.label(), 80) for step in pattern.steps[:-1])}. "
-        "Start from them; change, add or drop one where that explains this shopper better."
-        for pattern in patterns
-    ]
-    return tuple(
-        text
-        for place, free in enumerate(INSTRUCTIONS)
-        for text in (free, wanted[place % len(wanted)])
+def seeded_instructions(pattern: ReasoningPattern) -> tuple[str, ...]:
+    """The instructions of a later round: half of them start from the steps of a mined pattern."""
+    named = ", ".join(quote(step.label(), 80) for step in pattern.steps[:-1])
+    seeded = (
+        f"These steps served other shoppers: {named}. Start from them; change, add or drop one "
+        "where that explains this shopper better."
     )
+    return tuple(text for free in INSTRUCTIONS for text in (free, seeded))

@@ -1,26 +1,23 @@
-"""Validate: ground chains in the catalogue and measure Recall@k of a held-in target, over the whole
-catalogue.
+"""Validate: ground chains in the catalogue and measure Recall@k of a held-in target.
 
-The paper leaves grounding open. Here each item is scored by one linear rule on the whole, ordered
-chain:
+The paper leaves grounding open. Here each item of the whole catalogue is scored by one linear rule
+on the whole, ordered chain:
 
     score(item) = sum_k w_k cos(z_k, v_item) + w_0 cos(y, v_item)
 
-z_k is the embedding of step k and v the item's text vector, so the first sum grounds each step, the
-last one above all, in the catalogue directly. y is the item vector that the ordered chain predicts,
-by kernel ridge regression with the kernel exp(SHARPNESS (mean_k cos(z_k, z'_k) - 1)), which
-compares step k with step k only: it credits what a step says *at its place* ("that brand, three
-purchases ago") even where no item's text resembles it. The K + 1 weights w are a conditional logit.
-Both are fitted on half of the shoppers and applied to the other half, and the other way round, so
-no shopper's target takes part in that shopper's score. Step and item vectors are centred and scaled
-to length one first.
+z_k is the embedding of step k and v the item's text vector, so the first sum grounds each step in
+the catalogue directly. y is the item vector that the ordered chain predicts, by kernel ridge
+regression with the kernel exp(SHARPNESS (mean_k cos(z_k, z'_k) - 1)). The kernel compares step k
+with step k only: it credits what a step says *at its place* ("that brand, three items ago") even
+where no item's text resembles it. The K + 1 weights w are a conditional logit. Both are fitted on
+half of the users and applied to the other half, and the other way round, so no user's target takes
+part in that user's score. Step and item vectors are centred and scaled to length one first.
 
-Limit: a recall found so is that of a small probe on a few hundred shoppers. It orders patterns; it
-is not what a trained recommender reaches with them.
+Limit: a small probe's recall orders patterns; a trained recommender's recall differs.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -29,11 +26,17 @@ from scipy.sparse import csr_array
 
 from scoter.reasoning.catalogue.reasoner import CatalogReasoner
 from scoter.reasoning.catalogue.view import View
-from scoter.reasoning.discovery.generate import HeldIn
+from scoter.reasoning.discovery.generate import HeldIn, labels
+from scoter.reasoning.discovery.progress import Progress, silent
 from scoter.seeding import derive_seed
 from scoter.types import ReasoningPattern, Step
 
 Encode = Callable[[list[str]], np.ndarray]
+Ranks = Int[np.ndarray, "patterns users"]
+# Several samples of users meet in one function, so these two do not name their rows.
+Vectors = Float[np.ndarray, "_ dim"]
+Steps = Float[np.ndarray, "steps _ dim"]
+Users = Int[np.ndarray, " users"]
 
 SHARPNESS = 3.0
 RIDGE = 3.0
@@ -45,8 +48,7 @@ Z_95 = 1.959964
 
 @dataclass(frozen=True)
 class Recall:
-    """A mean over `users` shoppers of something between 0 and 1 (or of a difference of two such)
-    with a 95 % interval."""
+    """A mean over users, with a 95 % interval, of values in [0, 1] or of differences of such."""
 
     mean: float
     low: float
@@ -55,62 +57,42 @@ class Recall:
 
 
 def wilson(hits: Bool[np.ndarray, " users"] | Float[np.ndarray, " users"]) -> Recall:
-    """Recall with Wilson's 95 % interval (Wilson 1927), which stays within [0, 1] and is sound for
-    few hits.
+    """Recall with Wilson's 95 % interval (1927); for other values in [0, 1] it is at most too wide.
 
-    Values between 0 and 1 (NDCG, a share of several chains) vary less than hits of the same mean,
-    so that their interval is at most too wide.
-
-    Example:
-        >>> recall = wilson(np.arange(10) < 1)
-        >>> round(recall.low, 4), recall.mean, round(recall.high, 4)
-        (0.0179, 0.1, 0.4042)
+    >>> recall = wilson(np.arange(10) < 1)
+    >>> round(recall.low, 4), recall.mean, round(recall.high, 4)
+    (0.0179, 0.1, 0.4042)
     """
     count, mean, square = len(hits), float(hits.mean()), Z_95**2
     centre = (mean + square / (2 * count)) / (1 + square / count)
-    half = (
-        Z_95 * np.sqrt(mean * (1 - mean) / count + square / (4 * count**2)) / (1 + square / count)
-    )
+    spread = np.sqrt(mean * (1 - mean) / count + square / (4 * count**2))
+    half = Z_95 * spread / (1 + square / count)
     return Recall(mean, max(0.0, float(centre - half)), min(1.0, float(centre + half)), count)
 
 
 def agresti_min(gain: Float[np.ndarray, " users"]) -> Recall:
-    """Mean of paired differences of hits (-1, 0 or 1) with a 95 % interval that keeps a width where
-    all of them are 0.
+    """Mean of paired differences of hits (-1, 0, 1), with an interval that never has width 0.
 
-    Half a shopper is added to each of the four outcomes of a pair before the normal interval is
-    taken (Agresti and Min 2005), so that the interval is drawn towards 0; the mean is that of the
-    data.
-
-    Example:
-        >>> gain = agresti_min(np.zeros(16))
-        >>> round(gain.low, 3), gain.mean, round(gain.high, 3)
-        (-0.109, 0.0, 0.109)
+    The normal 95 % interval with half a user added to each of the four outcomes of a pair (Agresti
+    and Min 2005); the mean is that of the data.
     """
-    better, worse, count = (
-        float((gain > 0).sum()) + 0.5,
-        float((gain < 0).sum()) + 0.5,
-        len(gain) + 2,
-    )
-    centre = (better - worse) / count
+    better, worse = float((gain > 0).sum()) + 0.5, float((gain < 0).sum()) + 0.5
+    count, centre = len(gain) + 2, (better - worse) / (len(gain) + 2)
     half = Z_95 * float(np.sqrt(max(0.0, better + worse - (better - worse) ** 2 / count))) / count
     return Recall(float(gain.mean()), max(-1.0, centre - half), min(1.0, centre + half), len(gain))
 
 
 def ndcg(ranks: Int[np.ndarray, "..."], k: int) -> Float[np.ndarray, "..."]:
-    """NDCG@k where one item is wanted: 1 / log2(1 + rank), 0 beyond place k (Jaervelin and
-    Kekaelaeinen 2002).
+    """NDCG@k of one target: 1 / log2(1 + rank), 0 beyond k (Jaervelin and Kekaelaeinen 2002).
 
-    Example:
-        >>> ndcg(np.array([1, 3, 11]), 10).tolist()
-        [1.0, 0.5, 0.0]
+    >>> ndcg(np.array([1, 3, 11]), 10).tolist()
+    [1.0, 0.5, 0.0]
     """
     return np.where(ranks <= k, 1 / np.log2(1.0 + ranks), 0.0)
 
 
 class EmbeddedSteps:
-    """The embedding of any step for a fixed sample of prefixes; each step is written and each
-    sentence encoded once."""
+    """The embedding of any step for fixed prefixes; a sentence of several steps is encoded once."""
 
     def __init__(self, reasoner: CatalogReasoner, view: View, encode: Encode) -> None:
         self.reasoner, self.view, self.encode = reasoner, view, encode
@@ -119,26 +101,49 @@ class EmbeddedSteps:
     def prepare(self, steps: Sequence[Step]) -> None:
         """Write all of these steps and encode their sentences in one call of the encoder."""
         new = {step.label(): step for step in steps if step.label() not in self._known}
-        spoken = {label: self.reasoner.write(self.view, step) for label, step in new.items()}
-        used = {label: np.unique(said.numbers[said.numbers >= 0]) for label, said in spoken.items()}
-        texts = list(
-            dict.fromkeys(
-                spoken[label].sentences[number] for label in new for number in used[label]
-            )
-        )
-        places = {text: place for place, text in enumerate(texts)}
-        vectors = np.asarray(self.encode(texts), np.float32)
-        for label, said in spoken.items():
-            table = np.zeros(len(said.sentences), np.int64)
-            table[used[label]] = [places[said.sentences[number]] for number in used[label]]
-            self._known[label] = _mean_of_sentences(
-                np.where(said.numbers >= 0, table[said.numbers], -1), vectors
-            )
+        if not new:
+            return
+        written = {label: self.reasoner.write(self.view, step) for label, step in new.items()}
+        used = {label: np.unique(spoken.numbers) for label, spoken in written.items()}
+        used = {label: numbers[numbers >= 0] for label, numbers in used.items()}
+        texts = [written[label].sentences[number] for label in new for number in used[label]]
+        places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        vectors = np.asarray(self.encode(list(places)), np.float32)
+        for label, spoken in written.items():
+            table = np.zeros(len(spoken.sentences), np.int64)
+            table[used[label]] = [places[spoken.sentences[number]] for number in used[label]]
+            rows = np.where(spoken.numbers >= 0, table[spoken.numbers], -1)
+            self._known[label] = _mean_of_sentences(rows, vectors)
 
     def of(self, pattern: ReasoningPattern) -> Float[np.ndarray, "steps users dim"]:
-        """Step embeddings, step by step; a step that says nothing for a shopper is all zeros."""
+        """Step embeddings, step by step; a step that says nothing for a user is all zeros."""
         self.prepare(pattern.steps)
         return np.stack([self._known[step.label()] for step in pattern.steps])
+
+
+@dataclass(eq=False)
+class Trial:
+    """Patterns' ranks of the target at one sample of users, each pattern measured once."""
+
+    steps: EmbeddedSteps
+    sample: HeldIn
+    item_vectors: Float[np.ndarray, "items dim"]  # row i: the text of item i
+    seed: int
+    progress: Progress = silent
+    known: dict[tuple[str, ...], Int[np.ndarray, " users"]] = field(default_factory=dict)
+
+    def ranks(self, patterns: Sequence[ReasoningPattern], part: str = "patterns") -> Ranks:
+        """The 1-based rank of each user's target, pattern by pattern."""
+        named = {labels(pattern): pattern for pattern in patterns}
+        new = {name: pattern for name, pattern in named.items() if name not in self.known}
+        self.steps.prepare([step for pattern in new.values() for step in pattern.steps])
+        for done, (name, pattern) in enumerate(new.items()):
+            self.progress(part, done, len(new))
+            vectors = self.steps.of(pattern)
+            self.known[name] = ground(vectors, self.item_vectors, self.sample.targets, self.seed)
+        if new:
+            self.progress(part, len(new), len(new))
+        return np.stack([self.known[labels(pattern)] for pattern in patterns])
 
 
 def ground(
@@ -147,17 +152,14 @@ def ground(
     targets: Int[np.ndarray, " users"],
     seed: int,
 ) -> Int[np.ndarray, " users"]:
-    """The 1-based rank of each shopper's target in the whole catalogue; see the head of this file
-    for the scores.
+    """The 1-based rank of each user's target by this module's score; ties go to the lower item.
 
-    `seed` draws the halves and the negatives of the logit. Among equal scores the lower item number
-    comes first.
+    `seed` draws the halves and the negatives of the logit.
     """
     rng = np.random.default_rng(derive_seed(seed, "ground"))
-    chains = np.stack(
-        [_centred(step, present=step.any(axis=1)) for step in steps.astype(np.float32)]
-    )
-    items = _centred(item_vectors.astype(np.float32))
+    steps = steps.astype(np.float32)
+    chains = np.stack([_centred(step, present=step.any(axis=1)) for step in steps])
+    items = _centred(item_vectors.astype(np.float32), present=np.ones(len(item_vectors), bool))
     order = rng.permutation(len(targets))
     halves = (order[: len(order) // 2], order[len(order) // 2 :])
     negatives = rng.integers(len(items), size=NEGATIVES)
@@ -168,43 +170,19 @@ def ground(
     return ranks
 
 
-def validate(
-    patterns: Sequence[ReasoningPattern],
-    steps: EmbeddedSteps,
-    sample: HeldIn,
-    item_vectors: Float[np.ndarray, "items dim"],
-    seed: int,
-) -> Int[np.ndarray, "patterns users"]:
-    """The target's rank for each pattern and shopper. All patterns are tried on the same
-    shoppers."""
-    steps.prepare([step for pattern in patterns for step in pattern.steps])
-    return np.stack(
-        [ground(steps.of(pattern), item_vectors, sample.targets, seed) for pattern in patterns]
-    )
-
-
-def _queries(
-    fit: Float[np.ndarray, "steps fitted dim"],
-    score: Float[np.ndarray, "steps scored dim"],
-    items: Float[np.ndarray, "items dim"],
-    targets: Int[np.ndarray, " fitted"],
-    negatives: Float[np.ndarray, "negatives dim"],
-) -> Float[np.ndarray, "scored dim"]:
-    """One vector per shopper whose inner product with an item's vector is the score of that
-    item."""
+def _queries(fit: Steps, score: Steps, items: Vectors, targets: Users, others: Vectors) -> Vectors:
+    """One vector per user; its inner product with an item's vector is that item's score."""
     wanted = items[targets]
     mean = wanted.mean(axis=0)
     system = cho_factor(_kernel(fit, fit) + RIDGE * np.eye(len(wanted)))
     inverse = cho_solve(system, np.eye(len(wanted)))
     dual = inverse @ (wanted - mean)
-    left_out = (
-        wanted - dual / np.diag(inverse)[:, None]
-    )  # each fitted shopper's prediction without that shopper
+    # Each fitted user's prediction from the other fitted users.
+    left_out = wanted - dual / np.diag(inverse)[:, None]
     predicted = mean + _kernel(score, fit) @ dual
     known = np.concatenate([fit, _unit(left_out.astype(np.float32))[None]])
-    choices = np.concatenate(
-        [(known * wanted).sum(axis=2)[:, :, None], known @ negatives.T], axis=2
-    )
+    own = (known * wanted).sum(axis=2)[:, :, None]
+    choices = np.concatenate([own, known @ others.T], axis=2)
     weights = _conditional_logit(np.moveaxis(choices, 0, 2).astype(np.float64))
     asked = np.concatenate([score, _unit(predicted.astype(np.float32))[None]])
     return np.tensordot(weights.astype(np.float32), asked, axes=1)
@@ -213,8 +191,7 @@ def _queries(
 def _conditional_logit(
     features: Float[np.ndarray, "users choices weights"],
 ) -> Float[np.ndarray, " weights"]:
-    """Weights that make choice 0 likeliest among each shopper's choices; Newton's method with a
-    slight ridge penalty."""
+    """Weights that make choice 0 likeliest for each user: Newton's method, slight ridge penalty."""
     users, _, count = features.shape
     weights = np.zeros(count)
     for _ in range(_NEWTON_STEPS):
@@ -229,46 +206,31 @@ def _conditional_logit(
     return weights
 
 
-def _kernel(
-    left: Float[np.ndarray, "steps a dim"], right: Float[np.ndarray, "steps b dim"]
-) -> Float[np.ndarray, "a b"]:
-    mean_cosine = sum(one @ other.T for one, other in zip(left, right, strict=True)) / len(left)
+def _kernel(left: Steps, right: Steps) -> Float[np.ndarray, "_ _"]:
+    mean_cosine = sum(a @ b.T for a, b in zip(left, right, strict=True)) / len(left)
     return np.exp(SHARPNESS * (np.asarray(mean_cosine, np.float64) - 1))
 
 
-def _ranks(
-    queries: Float[np.ndarray, "users dim"],
-    items: Float[np.ndarray, "items dim"],
-    targets: Int[np.ndarray, " users"],
-) -> Int[np.ndarray, " users"]:
+def _ranks(queries: Vectors, items: Vectors, targets: Users) -> Users:
     scores = queries @ items.T
     own = scores[np.arange(len(targets)), targets][:, None]
     earlier = np.arange(len(items)) < targets[:, None]
     return 1 + (scores > own).sum(axis=1) + ((scores == own) & earlier).sum(axis=1)
 
 
-def _mean_of_sentences(
-    numbers: Int[np.ndarray, "users width"], vectors: Float[np.ndarray, "sentences dim"]
-) -> Float[np.ndarray, "users dim"]:
+def _mean_of_sentences(numbers: Int[np.ndarray, "users width"], vectors: Vectors) -> Vectors:
     rows, columns = np.nonzero(numbers >= 0)
-    counts = np.bincount(rows, minlength=len(numbers))
-    share = csr_array(
-        (1 / counts[rows], (rows, numbers[rows, columns])), shape=(len(numbers), len(vectors))
-    )
+    counts, shape = np.bincount(rows, minlength=len(numbers)), (len(numbers), len(vectors))
+    share = csr_array((1 / counts[rows], (rows, numbers[rows, columns])), shape=shape)
     return (share.astype(np.float32) @ vectors).astype(np.float32)
 
 
-def _centred(
-    vectors: Float[np.ndarray, "rows dim"], present: Bool[np.ndarray, " rows"] | None = None
-) -> Float[np.ndarray, "rows dim"]:
-    if present is None:
-        present = np.ones(len(vectors), bool)
+def _centred(vectors: Vectors, present: Bool[np.ndarray, " rows"]) -> Vectors:
     if not present.any():
         return vectors
-    return _unit(
-        np.where(present[:, None], vectors - vectors[present].mean(axis=0), 0).astype(np.float32)
-    )
+    centred = np.where(present[:, None], vectors - vectors[present].mean(axis=0), 0)
+    return _unit(centred.astype(np.float32))
 
 
-def _unit(vectors: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray, "rows dim"]:
+def _unit(vectors: Vectors) -> Vectors:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)

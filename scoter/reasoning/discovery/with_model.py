@@ -1,65 +1,36 @@
-"""Generate-Validate-Mine with a language model: the same report as the catalogue reasoner's,
-`Discovery`.
+"""Generate-Validate-Mine with a language model; the report is the catalogue reasoner's.
 
-Generate: each shopper of a sample gets chains whose steps the model chooses. Validate: the names
-that a chain recommends are grounded in the catalogue, and its recall is whether the held-in target
-is among the first k items so meant. Mine: chains are clustered, the cluster of the best lower bound
-is chosen, and its template is written (`chain_mining.py`). Confirm: one chain with that template
-for each fresh shopper, beside one for each rival. A request without a valid chain is a miss for the
-arm that it belongs to.
-
-Scores choose a template, never a shopper's chain: chains that transfer uses are written afresh, and
-only training items are read here.
+Generate: each user of a sample gets chains whose steps the model chooses. Validate: the names that
+a chain recommends are grounded in the catalogue; a chain hits if the held-in target is among the
+first k of these items. Mine: chains are clustered, the cluster of the best lower bound is chosen,
+and its template is written (`chain_mining.py`). Confirm: one chain with that template for each
+fresh user, beside one for each rival. A request without a valid chain is a miss for its arm.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from scoter.config import DiscoverConfig
 from scoter.errors import ConfigError, LanguageModelError
+from scoter.protocols import LanguageModel
 from scoter.reasoning.catalogue.facets import item_names
 from scoter.reasoning.catalogue.view import look
-from scoter.reasoning.discovery.chain_mining import (
-    ChainCluster,
-    Template,
-    chain_features,
-    cluster_chains,
-    outlined,
-    write_template,
-)
-from scoter.reasoning.discovery.clusters import on_a_plane
+from scoter.reasoning.discovery import chain_mining as mining
+from scoter.reasoning.discovery import report, sampling
 from scoter.reasoning.discovery.generate import HeldIn, hold_in, labels
 from scoter.reasoning.discovery.grounding import Grounding, target_ranks
-from scoter.reasoning.discovery.report import (
-    Calls,
-    ClusterReport,
-    Discovery,
-    Optimism,
-    Point,
-    compare,
-)
-from scoter.reasoning.discovery.sampling import (
-    HAND_WRITTEN,
-    STEP_BY_STEP,
-    Arm,
-    ChainSampler,
-    SampledChain,
-    outline,
-    seeded_instructions,
-    writing_config,
-)
+from scoter.reasoning.discovery.progress import Progress, silent
+from scoter.reasoning.discovery.sampling import Arm, ChainSampler, SampledChain, outline
 from scoter.reasoning.discovery.validate import Encode, ndcg, wilson
-from scoter.reasoning.language.language_model import LanguageModel
 from scoter.reasoning.language.prompts import INSTRUCTIONS
 from scoter.seeding import derive_seed
-from scoter.types import Catalog, ReasoningPattern, Split
+from scoter.types import Catalog, Json, ReasoningPattern, Split
 
 LISTED = 5
-Progress = Callable[[str, int, int], None]
+_FRESH_ARMS = 6
 
 
 def discover_with_model(
@@ -70,243 +41,230 @@ def discover_with_model(
     name: str,
     encode: Encode,
     seed: int,
-    progress: Progress = lambda name, done, total: None,
-) -> Discovery:
+    progress: Progress = silent,
+) -> report.Discovery:
     """Mine a pattern from chains that the language model `name` writes.
 
-    Calls: `rounds * (users * samples + 1)` to choose (the last one for a template), `fresh_users`
-    for the mined pattern and for each rival; with several rounds as many again, less the first
-    round's, for the rival that does not mine. Replies that are sent back come on top, and are
-    counted.
-
     Raises:
-        ConfigError: too few shoppers for `config`.
-        BudgetError: the model's token budget is spent; what was answered is kept where `model`
-            stores it.
+        BudgetError: the model's token budget is spent; `model` keeps what was answered.
         LanguageModelError: the server refuses us, or there are too few valid chains to mine.
     """
     if config.rounds < 1 or config.max_steps < 2:
-        raise ConfigError(
-            f"discover.rounds={config.rounds} and max_steps={config.max_steps}: need rounds >= 1 "
-            f"and max_steps >= 2"
-        )
-    tried, fresh = hold_in(split, config, seed)
+        given = f"discover.rounds={config.rounds} and max_steps={config.max_steps}"
+        raise ConfigError(f"{given}: need rounds >= 1 and max_steps >= 2")
+    samples = hold_in(split, config, seed)
     names = item_names(catalog)
-    writing = writing_config(name, config, derive_seed(seed, "language model") % 2**31)
+    writing = sampling.writing_config(name, config, derive_seed(seed, "language model") % 2**31)
     grounding = Grounding(names, np.asarray(encode(names), np.float32), encode)
 
-    def sampler(sample: HeldIn) -> ChainSampler:
+    def panel(sample: HeldIn) -> _Panel:
         recent = look(split, sample.users, sample.prefix_lengths).recent
         histories = [[names[item] for item in row[::-1] if item >= 0] for row in recent]
-        return ChainSampler(model, writing, config, histories, progress)
+        sampler = ChainSampler(model, writing, config, histories, progress)
+        return _Panel(sampler, sample, grounding, config.top_k)
 
-    asking = sampler(tried)
-    judge = _Judge(grounding, config.top_k)
-    arms: dict[str, Arm] = {}
-    found: list[_Round] = []
-    chains: list[SampledChain] = []
-    for number in range(config.rounds):
-        samples = range(number * config.sampling.samples, (number + 1) * config.sampling.samples)
-        instructions = seeded_instructions([found[-1].template.pattern]) if found else INSTRUCTIONS
-        part = f"round {number + 1}"
-        arms[part] = asking.free(samples, instructions, part)
-        if not arms[part].chains:
-            raise LanguageModelError(
-                f"none of the {arms[part].counts.requests:,} requests of {part} gave a chain, "
-                f"most often because {arms[part].problem}"
-            )
-        chains = [*chains, *arms[part].chains]
-        found.append(
-            _mine(chains, tried, judge, encode, asking, config, derive_seed(seed, "clusters"))
-        )
-    unseeded = list(arms["round 1"].chains)
-    if config.rounds > 1:
-        rest = range(config.sampling.samples, config.rounds * config.sampling.samples)
-        arms["best generated, choosing"] = asking.free(rest, name="best generated, choosing")
-        unseeded += arms["best generated, choosing"].chains
+    tried, fresh = map(panel, samples)
+    search = _Search(tried, encode, seed)
+    for _ in range(config.rounds):
+        search.round()
+    patterns = search.choose()
+    return _report(search, patterns, fresh, _confirm(patterns, fresh))
 
-    last = found[-1]
-    best = _best_chain(
-        unseeded, judge.ranks(unseeded, tried), derive_seed(seed, "best generated"), config
-    )
-    patterns = {
-        "mined": last.template.pattern,
-        "hand-written": outline(HAND_WRITTEN),
-        "random": _random_pattern(unseeded, derive_seed(seed, "random rival"), config),
-        "best generated": _pattern_of(unseeded[best], config),
-    }
-    confirming = sampler(fresh)
-    for arm, pattern in patterns.items():
-        arms[arm] = confirming.following(pattern, arm)
-    arms["think step by step"] = confirming.free(range(1), (STEP_BY_STEP,), "think step by step")
-    arms["direct recommendation"] = confirming.direct("direct recommendation")
-    ranks = {
-        arm: judge.by_shopper(arms[arm], fresh)
-        for arm in (*patterns, "think step by step", "direct recommendation")
-    }
-    steps = {arm: labels(patterns[arm]) if arm in patterns else (arm,) for arm in ranks}
-    choosing = config.rounds * config.sampling.samples * len(tried)
-    mined = ranks.pop("mined")
-    fewest = min(cluster.recall.users for cluster in last.clusters)
-    chosen = last.clusters[0]
-    best_hit = float(judge.ranks([unseeded[best]], tried)[0] <= config.top_k)
-    return Discovery(
-        pattern=last.template.pattern,
-        support=len(chosen.members) / len(chains),
-        recall=wilson(mined <= config.top_k),
-        ndcg=wilson(ndcg(mined, config.top_k)),
-        chosen_on=chosen.recall,
-        distilled_by=last.template.distilled_by,
-        votes=(),
-        clusters=tuple(_report(cluster, chains, last.ranks, config) for cluster in last.clusters),
-        silhouette=last.silhouette,
-        rivals={
-            arm: compare(
-                mined,
-                rank,
-                steps[arm],
-                config.top_k,
-                Calls(choosing if arm == "best generated" else 0, len(fresh)),
-            )
-            for arm, rank in ranks.items()
-        },
-        optimism=Optimism(
-            bound=float(np.sqrt(np.log(len(last.clusters)) / (2 * fewest))),
-            measured=chosen.recall.mean - float((mined <= config.top_k).mean()),
-            measured_best_generated=best_hit
-            - float((ranks["best generated"] <= config.top_k).mean()),
-        ),
-        calls=Calls(choosing + sum(len(one.template.replies) for one in found), len(fresh)),
-        points=_points(last, chains, config),
-        provenance={
-            "model": name,
-            "prompt_version": writing.prompt_version,
-            "seed": seed,
-            "rounds": config.rounds,
-            "samples": config.sampling.samples,
-            "chains": len(chains),
-            "users": len(tried),
-            "fresh_users": len(fresh),
-            "top_k": config.top_k,
-            "target": "each shopper's last training item, from the training items before it",
-        },
-        counts=_counts(arms, judge, [one.template for one in found]),
-    )
+
+def planned_chains(config: DiscoverConfig) -> int:
+    """How many chains `discover_with_model` asks for, with those of the rival without mining."""
+    choosing = config.users * config.sampling.samples * (2 * config.rounds - 1)
+    return choosing + _FRESH_ARMS * config.fresh_users
 
 
 @dataclass(frozen=True, eq=False)
-class _Judge:
-    """Grounds chains and finds the target's place in them."""
-
+class _Panel:
+    sampler: ChainSampler
+    sample: HeldIn
     grounding: Grounding
     k: int
 
-    def ranks(
-        self, chains: "list[SampledChain] | tuple[SampledChain, ...]", sample: HeldIn
-    ) -> Int[np.ndarray, " chains"]:
-        ranked, _ = self.grounding.rank([one.chain.recommendations for one in chains], self.k)
-        return target_ranks(ranked, sample.targets[np.array([one.row for one in chains], np.int64)])
+    def ranks(self, chains: Sequence[SampledChain]) -> Int[np.ndarray, " chains"]:
+        """The target's place among the items that each chain recommends; k + 1 for a miss."""
+        ranked = self.grounding.rank([each.chain.recommendations for each in chains], self.k)
+        return target_ranks(ranked, self.sample.targets[_rows(chains)])
 
-    def by_shopper(self, arm: Arm, sample: HeldIn) -> Int[np.ndarray, " users"]:
-        """One rank for each shopper; k + 1, a miss, where there is no valid chain."""
-        ranks = np.full(len(sample), self.k + 1, np.int64)
-        ranks[[one.row for one in arm.chains]] = self.ranks(arm.chains, sample)
+    def by_user(self, arm: Arm) -> Int[np.ndarray, " users"]:
+        ranks = np.full(len(self.sample), self.k + 1, np.int64)
+        ranks[_rows(arm.chains)] = self.ranks(arm.chains)
         return ranks
 
     def grounded(self, arm: Arm) -> tuple[int, int]:
-        """How many names the arm's chains recommend, and how many of them an item matches."""
-        names = [name for one in arm.chains for name in one.chain.recommendations]
+        names = [name for each in arm.chains for name in each.chain.recommendations]
         return len(names), int((self.grounding.ground(names).items >= 0).sum())
 
 
 @dataclass(frozen=True, eq=False)
 class _Round:
-    """What a round's mining gave, over the chains of all rounds so far."""
-
-    template: Template
-    clusters: list[ChainCluster]
+    template: mining.Template
+    clusters: list[mining.ChainCluster]
     silhouette: float
     points: Float[np.ndarray, "chains features"]
     ranks: Int[np.ndarray, " chains"]
 
 
-def _mine(
-    chains: list[SampledChain],
-    sample: HeldIn,
-    judge: _Judge,
-    encode: Encode,
-    asking: ChainSampler,
-    config: DiscoverConfig,
-    seed: int,
-) -> _Round:
-    ranks = judge.ranks(chains, sample)
-    points = chain_features(chains, encode, config.max_steps) if chains else np.zeros((0, 1))
-    rows = np.array([one.row for one in chains], np.int64)
-    clusters, silhouette = cluster_chains(points, rows, ranks, config, seed)
-    template = write_template(asking.model, asking.writing, chains, clusters[0], config)
-    return _Round(template, clusters, silhouette, points, ranks)
+@dataclass(eq=False)
+class _Search:
+    tried: _Panel
+    encode: Encode
+    seed: int
+    arms: dict[str, Arm] = field(default_factory=dict)
+    chains: list[SampledChain] = field(default_factory=list)  # of all rounds
+    mined: list[_Round] = field(default_factory=list)
+    best_hit: float = 0.0  # whether the best chain of "best generated" hit its target: 0 or 1
+
+    @property
+    def config(self) -> DiscoverConfig:
+        return self.tried.sampler.config
+
+    def round(self) -> None:
+        number, each = len(self.mined), self.config.sampling.samples
+        part, samples = f"round {number + 1}", range(number * each, (number + 1) * each)
+        mined = self.mined[-1].template.pattern if self.mined else None
+        seeded = sampling.seeded_instructions(mined) if mined else INSTRUCTIONS
+        arm = self.arms[part] = self.tried.sampler.free(samples, seeded, part)
+        if not arm.chains:
+            asked = f"none of the {arm.counts.requests:,} requests of {part} gave a chain"
+            raise LanguageModelError(f"{asked}, most often because {arm.problem}")
+        self.chains += arm.chains
+        self.mined.append(self._mine())
+
+    def _mine(self) -> _Round:
+        chains, config, sampler = self.chains, self.config, self.tried.sampler
+        ranks = self.tried.ranks(chains)
+        points = mining.chain_features(chains, self.encode, config.max_steps)
+        seed = derive_seed(self.seed, "clusters")
+        clusters, silhouette = mining.cluster_chains(points, _rows(chains), ranks, config, seed)
+        asked = (sampler.model, sampler.writing)
+        template = mining.write_template(*asked, chains, clusters[0], config)
+        return _Round(template, clusters, silhouette, points, ranks)
+
+    def choose(self) -> dict[str, ReasoningPattern]:
+        """The mined pattern and its rivals, by arm. The rivals' chains follow no mined pattern."""
+        config, unseeded = self.config, list(self.arms["round 1"].chains)
+        if config.rounds > 1:
+            rest = range(config.sampling.samples, config.rounds * config.sampling.samples)
+            part = "best generated, choosing"
+            self.arms[part] = self.tried.sampler.free(rest, name=part)
+            unseeded += self.arms[part].chains
+        outlines = [mining.outlined(each, config.max_steps - 1) for each in unseeded]
+        able = np.flatnonzero([bool(roles) for roles in outlines])
+        drawn = np.random.default_rng(derive_seed(self.seed, "random rival")).integers(len(able))
+        best = self._best(unseeded, able)
+        return {
+            "mined": self.mined[-1].template.pattern,
+            "hand-written": outline(sampling.HAND_WRITTEN),
+            "random": outline(outlines[able[int(drawn)]]),
+            "best generated": outline(outlines[best]),
+        }
+
+    def _best(self, chains: list[SampledChain], able: Int[np.ndarray, " able"]) -> int:
+        """The chain whose target stands first; any of those that tie (all, where none hits)."""
+        ranks = self.tried.ranks(chains)
+        score = np.full(len(chains), -1.0)
+        score[able] = ndcg(ranks, self.config.top_k)[able]
+        rng = np.random.default_rng(derive_seed(self.seed, "best generated"))
+        best = int(rng.choice(np.flatnonzero(score == score.max())))
+        self.best_hit = float(ranks[best] <= self.config.top_k)
+        return best
 
 
-def _best_chain(
-    chains: list[SampledChain], ranks: Int[np.ndarray, " chains"], seed: int, config: DiscoverConfig
-) -> int:
-    """The chain whose target stands first; any of those that tie (all of them, where none hits)."""
-    able = np.array([bool(outlined(one, config.max_steps - 1)) for one in chains])
-    score = np.where(able, ndcg(ranks, config.top_k), -1.0)
-    return int(np.random.default_rng(seed).choice(np.flatnonzero(score == score.max())))
-
-
-def _random_pattern(
-    chains: list[SampledChain], seed: int, config: DiscoverConfig
-) -> ReasoningPattern:
-    able = [one for one in chains if outlined(one, config.max_steps - 1)]
-    return _pattern_of(able[int(np.random.default_rng(seed).integers(len(able)))], config)
-
-
-def _pattern_of(one: SampledChain, config: DiscoverConfig) -> ReasoningPattern:
-    return outline(outlined(one, config.max_steps - 1))
+def _confirm(patterns: dict[str, ReasoningPattern], fresh: _Panel) -> dict[str, Arm]:
+    sampler, direct, free = fresh.sampler, "direct recommendation", "think step by step"
+    arms = {name: sampler.following(pattern, name) for name, pattern in patterns.items()}
+    arms[free] = sampler.free(range(1), (sampling.STEP_BY_STEP,), free)
+    return {**arms, direct: sampler.direct(direct)}
 
 
 def _report(
-    cluster: ChainCluster,
-    chains: list[SampledChain],
-    ranks: Int[np.ndarray, " chains"],
-    config: DiscoverConfig,
-) -> ClusterReport:
-    central = cluster.members[:LISTED]
-    return ClusterReport(
+    search: _Search, patterns: dict[str, ReasoningPattern], fresh: _Panel, arms: dict[str, Arm]
+) -> report.Discovery:
+    config, last, users = search.config, search.mined[-1], len(search.tried.sample)
+    k, chosen = config.top_k, last.clusters[0]
+    members = [cluster.members for cluster in last.clusters]
+    hits, names = (last.ranks <= k).astype(float), [each.roles for each in search.chains]
+    ranks = {name: fresh.by_user(arm) for name, arm in arms.items()}
+    mined = ranks.pop("mined")
+    recall = wilson(mined <= k)
+    choosing = config.rounds * config.sampling.samples * users
+    fewest = min(cluster.recall.users for cluster in last.clusters)
+    replies = sum(len(each.template.replies) for each in search.mined)
+    rivals = {}
+    for name, rank in ranks.items():
+        steps = labels(patterns[name]) if name in patterns else (name,)
+        calls = report.Calls(choosing if name == "best generated" else 0, len(fresh.sample))
+        rivals[name] = report.compare(mined, rank, steps, k, calls)
+    return report.Discovery(
+        pattern=last.template.pattern,
+        support=len(chosen.members) / len(search.chains),
+        recall=recall,
+        ndcg=wilson(ndcg(mined, k)),
+        chosen_on=chosen.recall,
+        distilled_by=last.template.distilled_by,
+        votes=(),
+        clusters=tuple(_cluster(cluster, search) for cluster in last.clusters),
+        silhouette=last.silhouette,
+        rivals=rivals,
+        optimism=report.Optimism(
+            bound=float(np.sqrt(np.log(len(last.clusters)) / (2 * fewest))),
+            measured=chosen.recall.mean - recall.mean,
+            measured_best_generated=search.best_hit - rivals["best generated"].recall.mean,
+        ),
+        calls=report.Calls(choosing + replies, len(fresh.sample)),
+        points=report.draw_points(last.points, members, hits, names),
+        provenance={
+            "model": fresh.sampler.writing.model,
+            "prompt_version": fresh.sampler.writing.prompt_version,
+            "seed": search.seed,
+            "rounds": config.rounds,
+            "samples": config.sampling.samples,
+            "chains": len(search.chains),
+            "users": users,
+            "fresh_users": len(fresh.sample),
+            "top_k": k,
+            "target": report.TARGET,
+        },
+        counts=_counts(search.arms | arms, fresh, [each.template for each in search.mined]),
+    )
+
+
+def _rows(chains: Sequence[SampledChain]) -> Int[np.ndarray, " chains"]:
+    return np.array([each.row for each in chains], np.int64)
+
+
+def _cluster(cluster: mining.ChainCluster, search: _Search) -> report.ClusterReport:
+    central, chains = cluster.members[:LISTED], search.chains
+    hits = search.mined[-1].ranks[central] <= search.config.top_k
+    return report.ClusterReport(
         patterns=tuple(chains[member].roles for member in central),
-        recalls=tuple((ranks[central] <= config.top_k).astype(float).tolist()),
+        recalls=tuple(hits.astype(float).tolist()),
         support=len(cluster.members) / len(chains),
         recall=cluster.recall,
         ndcg=cluster.ndcg,
     )
 
 
-def _points(last: _Round, chains: list[SampledChain], config: DiscoverConfig) -> tuple[Point, ...]:
-    numbers = np.full(len(chains), -1)
-    for number, cluster in enumerate(last.clusters):
-        numbers[cluster.members] = number
-    rows = zip(on_a_plane(last.points), numbers, last.ranks, chains, strict=True)
-    return tuple(
-        Point(float(x), float(y), int(number), float(rank <= config.top_k), " > ".join(one.roles))
-        for (x, y), number, rank, one in rows
-    )
-
-
-def _counts(arms: dict[str, Arm], judge: _Judge, templates: list[Template]) -> dict[str, Any]:
-    """How all requests ended and what they used, in all and by part."""
-    parts: dict[str, dict[str, Any]] = {}
+def _counts(
+    arms: dict[str, Arm], panel: _Panel, templates: list[mining.Template]
+) -> dict[str, Json]:
+    parts: dict[str, dict[str, int]] = {}
     for name, arm in arms.items():
-        named, grounded = judge.grounded(arm)
+        named, grounded = panel.grounded(arm)
         tokens = {"prompt_tokens": arm.prompt_tokens, "completion_tokens": arm.completion_tokens}
         parts[name] = {**asdict(arm.counts), "names": named, "grounded": grounded, **tokens}
     total = {key: sum(part[key] for part in parts.values()) for key in next(iter(parts.values()))}
     replies = [reply for template in templates for reply in template.replies]
     total["prompt_tokens"] += sum(reply.prompt_tokens for reply in replies)
     total["completion_tokens"] += sum(reply.completion_tokens for reply in replies)
-    shares = {
+    return {
+        **total,
         "valid_share": (total["at_once"] + total["mended"]) / max(1, total["requests"]),
         "grounded_share": total["grounded"] / max(1, total["names"]),
+        "template_replies": len(replies),
+        "by_part": {name: {**part} for name, part in parts.items()},
     }
-    return {**total, **shares, "template_replies": len(replies), "by_part": parts}

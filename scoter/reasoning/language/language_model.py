@@ -1,9 +1,7 @@
-"""What a language model is to us: a frozen request goes in, a completion comes out, and many may be
-under way at once.
+"""Requests to a language model and their answers, many at a time.
 
-A request names everything that decides its reply, so its hash is the key under which the reply is
-stored. The k-th sample of a prompt is a *different request* (`sample=k`), so no store ever answers
-ten samples with one reply.
+A request names everything that decides its reply, so its hash is the key of the stored reply. Each
+sample of a prompt is a request of its own, so a store never answers two with one reply.
 """
 
 import hashlib
@@ -11,7 +9,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from functools import partial
+from typing import Generic, Literal, TypeVar
 
 from scoter.errors import ConfigError, ReplyError
 from scoter.seeding import derive_seed
@@ -29,56 +28,38 @@ class Message:
 
 @dataclass(frozen=True)
 class CompletionRequest:
-    """Everything that decides a reply. `json_schema` is the text of a JSON schema that the reply
-    must follow, or ''.
+    """Everything that decides a reply; `seed` and `sample` together seed the server's sampler.
 
-    `temperature` 0 is greedy; `top_p` is the mass of nucleus sampling (Holtzman et al., 2020).
-    `seed` and `sample` together seed the server's sampler.
-
-    Example:
-        >>> first = CompletionRequest((Message("user", "Name a soap."),), "some-model")
-        >>> second = CompletionRequest(first.messages, "some-model", sample=1)
-        >>> (
-        ...     first.key == CompletionRequest(first.messages, "some-model").key,
-        ...     first.key == second.key,
-        ... )
-        (True, False)
+    >>> first = CompletionRequest((Message("user", "Name a soap."),), "some-model")
+    >>> second = CompletionRequest(first.messages, "some-model", sample=1)
+    >>> first.key == second.key
+    False
     """
 
     messages: tuple[Message, ...]
     model: str
-    temperature: float = 1.0
-    top_p: float = 1.0
+    temperature: float = 1.0  # 0 is greedy
+    top_p: float = 1.0  # probability mass of nucleus sampling (Holtzman et al. 2020), in (0, 1]
     max_tokens: int = 512
     seed: int = 0
-    sample: int = 0
-    json_schema: str = ""
+    sample: int = 0  # the number of this sample among those of the same prompt, from 0
+    json_schema: str = ""  # text of a JSON schema that the reply must follow; '' sets none
 
     def __post_init__(self) -> None:
-        problems = {
-            "messages is empty": not self.messages,
-            f"temperature = {self.temperature}; it must be 0 or more": not 0
-            <= self.temperature
-            < float("inf"),
-            f"top_p = {self.top_p}; it must lie in (0, 1]": not 0 < self.top_p <= 1,
-            f"max_tokens = {self.max_tokens}; it must be 1 or more": self.max_tokens < 1,
-            f"sample = {self.sample}; it must be 0 or more": self.sample < 0,
+        ranges = {
+            "messages": (bool(self.messages), "must not be empty"),
+            "temperature": (0 <= self.temperature < float("inf"), "must be 0 or more"),
+            "top_p": (0 < self.top_p <= 1, "must lie in (0, 1]"),
+            "max_tokens": (self.max_tokens >= 1, "must be 1 or more"),
+            "sample": (self.sample >= 0, "must be 0 or more"),
         }
-        for problem, present in problems.items():
-            if present:
-                raise ConfigError(f"a completion request cannot be made: {problem}")
+        for name, (fits, wanted) in ranges.items():
+            if not fits:
+                raise ConfigError(f"{name} = {getattr(self, name)} of a request {wanted}")
 
     def to_json(self) -> str:
         """Canonical JSON: equal requests give equal text."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> "CompletionRequest":
-        """The inverse of `to_json`."""
-        tree = json.loads(text)
-        return cls(
-            **{**tree, "messages": tuple(Message(**message) for message in tree["messages"])}
-        )
 
     @property
     def key(self) -> str:
@@ -87,71 +68,32 @@ class CompletionRequest:
 
     @property
     def sampler_seed(self) -> int:
-        """What the server's sampler is seeded with, in [0, 2**31); another one for each sample."""
+        """The seed of the server's sampler, in [0, 2**31); each sample has its own."""
         return derive_seed(self.seed, "sample", self.sample) % 2**31
 
 
 @dataclass(frozen=True)
 class Completion:
-    """A reply. `raw` is the body as the server sent it; `finish_reason` is 'stop', or 'length'
-    where it was cut."""
+    """A reply of a language model."""
 
     text: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
-    raw: str
-
-
-@runtime_checkable
-class LanguageModel(Protocol):
-    """Anything that completes requests. `concurrency` is how many calls of `complete` may usefully
-    run at once."""
-
-    @property
-    def concurrency(self) -> int: ...
-
-    def complete(self, request: CompletionRequest) -> Completion:
-        """The reply to one request; safe to call from several threads.
-
-        Raises:
-            ReplyError: this request got no usable reply; others may.
-            LanguageModelError: no request will get one.
-        """
-        ...
+    finish_reason: str = "stop"  # or 'length' where the reply was cut
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    raw: str = ""  # the body as the server sent it
 
 
 @dataclass(frozen=True)
 class Answer(Generic[Reply]):
-    """What became of request number `index`: a reply, or the error that stands in its place."""
+    """The reply to request number `index`, or None and the error that took its place."""
 
     index: int
-    request: CompletionRequest
     reply: Reply | None
     error: str = ""
 
 
-def complete_many(
-    model: LanguageModel, requests: Iterable[CompletionRequest]
-) -> Iterator[Answer[Completion]]:
-    """Complete all requests, `model.concurrency` at a time, and yield each answer as it comes, in
-    no fixed order.
-
-    Every request is answered exactly once; `answer_many` says what happens on errors.
-
-    Example:
-        >>> class Echo:
-        ...     concurrency = 2
-        ...
-        ...     def complete(self, request):
-        ...         return Completion(request.messages[-1].content.upper(), "stop", 1, 1, "")
-        >>> asked = [
-        ...     CompletionRequest((Message("user", word),), "echo") for word in ("soap", "comb")
-        ... ]
-        >>> sorted((answer.index, answer.reply.text) for answer in complete_many(Echo(), asked))
-        [(0, 'SOAP'), (1, 'COMB')]
-    """
-    return answer_many(model.complete, requests, model.concurrency)
+_Call = tuple[Future[Reply], list[int]]
+"""A call under way, and the numbers of the requests that it answers."""
 
 
 def answer_many(
@@ -159,60 +101,68 @@ def answer_many(
     requests: Iterable[CompletionRequest],
     concurrency: int,
 ) -> Iterator[Answer[Reply]]:
-    """`ask` about every request from `concurrency` threads; `requests` is read as needed, never all
-    at once.
+    """Ask about every request from `concurrency` threads; answers come in no fixed order.
 
-    A `ReplyError` is the answer to its own request. Any other error ends the run: nothing new is
-    asked, the calls under way are awaited and their answers yielded, and then the error is raised.
-    Equal requests that are under way together are asked once. Whoever stops reading leaves at most
-    `concurrency` calls to end in the background.
+    `requests` is read as needed; equal requests that are under way together are asked once. A
+    `ReplyError` answers its own request. Any other error ends the run: the calls under way are
+    awaited, their answers yielded, and then the error is raised. If the reader stops, at most
+    `concurrency` calls end in the background.
+
+    >>> asked = [CompletionRequest((Message("user", word),), "m") for word in ("a", "b")]
+    >>> sorted(answer.reply for answer in answer_many(lambda request: request.model, asked, 2))
+    ['m', 'm']
     """
     if concurrency < 1:
         raise ConfigError(f"concurrency = {concurrency}; it must be 1 or more")
     feed = enumerate(requests)
     pool = ThreadPoolExecutor(concurrency, thread_name_prefix="language-model")
-    asked: dict[Future[Reply], list[tuple[int, CompletionRequest]]] = {}
-    keys: dict[str, Future[Reply]] = {}
+    calls: dict[str, _Call[Reply]] = {}
     fatal: BaseException | None = None
-    exhausted = False
     try:
         while True:
-            while fatal is None and not exhausted and len(asked) < 2 * concurrency:
-                try:
-                    row = next(feed, None)
-                except Exception as error:  # the requests themselves cannot be made
-                    row, fatal = None, error
-                exhausted = row is None
-                if row is not None and row[1].key in keys:
-                    asked[keys[row[1].key]].append(row)
-                elif row is not None:
-                    future = keys[row[1].key] = pool.submit(ask, row[1])
-                    asked[future] = [row]
-            if not asked:
+            fatal = fatal or _start(feed, calls, 2 * concurrency, partial(pool.submit, ask))
+            if not calls:
                 break
-            for future in wait(asked, return_when=FIRST_COMPLETED).done:
-                rows = asked.pop(future)
-                del keys[rows[0][1].key]
-                error = None if future.cancelled() else future.exception()
-                if future.cancelled() or (error is not None and not isinstance(error, ReplyError)):
-                    fatal = fatal or error
-                    for waiting in asked:
-                        waiting.cancel()
+            wait([future for future, _ in calls.values()], return_when=FIRST_COMPLETED)
+            for key, (future, numbers) in list(calls.items()):
+                if not future.done():
                     continue
-                for index, request in rows:
-                    yield Answer(
-                        index, request, None if error else future.result(), str(error or "")
-                    )
+                del calls[key]
+                error = None if future.cancelled() else future.exception()
+                if error is not None and not isinstance(error, ReplyError):
+                    fatal = fatal or error
+                    for other, _ in calls.values():
+                        other.cancel()
+                elif not future.cancelled():
+                    reply = None if error else future.result()
+                    yield from (Answer(number, reply, str(error or "")) for number in numbers)
     finally:
-        pool.shutdown(wait=not asked, cancel_futures=True)
+        pool.shutdown(wait=not calls, cancel_futures=True)
     if fatal is not None:
         raise fatal
 
 
-def schema_text(schema: dict[str, Any]) -> str:
-    """A JSON schema as the text that `CompletionRequest.json_schema` takes.
+def _start(
+    feed: Iterator[tuple[int, CompletionRequest]],
+    calls: dict[str, _Call[Reply]],
+    most: int,
+    submit: Callable[[CompletionRequest], Future[Reply]],
+) -> Exception | None:
+    """Start calls until `most` are under way; the error of a request that cannot be made."""
+    try:
+        while len(calls) < most:
+            number, request = next(feed)
+            if request.key not in calls:
+                calls[request.key] = (submit(request), [])
+            calls[request.key][1].append(number)
+    except StopIteration:
+        pass
+    except Exception as error:
+        return error
+    return None
 
-    Its order is kept: a server that decodes by a schema writes the properties in the schema's
-    order, and a chain must come to its steps before it comes to its recommendations.
-    """
+
+def schema_text(schema: object) -> str:
+    """A JSON schema as text, in its own order: a server writes the properties in that order, and a
+    chain must come to its steps before its recommendations."""
     return json.dumps(schema, separators=(",", ":"))

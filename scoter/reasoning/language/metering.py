@@ -1,10 +1,11 @@
-"""What calls to a language model cost, counted exactly, and how fast they may start."""
+"""What calls to a language model cost, and how fast they may start."""
 
 import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from scoter.errors import LanguageModelError
 
@@ -13,81 +14,69 @@ from scoter.errors import LanguageModelError
 class Prices:
     """What a million tokens cost, in any currency."""
 
-    prompt: float
-    completion: float
+    prompt: float  # a million tokens of prompts, 0 or more
+    completion: float  # a million tokens of replies, 0 or more
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a model was used for so far. `attempts` = `replies` + the sum of `causes` (attempts
-    without a usable reply).
+    """What a model was used for: `attempts` = `replies` + the sum of `causes`.
 
-    `retries` are attempts after a request's first, `failures` requests that were given up.
-    `unmetered` replies came without token counts, for which a quarter of the characters stands in.
-    `extra_choices` were sent unasked and dropped. An attempt that timed out counts no tokens here,
-    though a hosted server may charge for it.
+    An attempt that timed out counts no tokens, though a hosted server may charge for it.
+
+    >>> print(Usage(attempts=2, replies=1, causes={"timeout": 1}))
+    2 calls, 1 replies, 0 + 0 tokens; failed calls: 1 timeout
     """
 
     attempts: int = 0
     replies: int = 0
-    retries: int = 0
-    failures: int = 0
+    retries: int = 0  # attempts after a request's first
+    failures: int = 0  # requests that were given up
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    unmetered: int = 0
-    extra_choices: int = 0
-    causes: Mapping[str, int] = field(default_factory=dict)
+    unmetered: int = 0  # replies without token counts; a token stands for four characters there
+    extra_choices: int = 0  # replies that came unasked and were dropped
+    causes: Mapping[str, int] = field(default_factory=dict)  # attempts without a usable reply
 
     @property
     def tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
 
     def __str__(self) -> str:
-        """One line for people.
-
-        Example:
-            >>> print(Usage(attempts=2, replies=1, causes={"timeout": 1}))
-            2 calls, 1 replies, 0 + 0 tokens; failed calls: 1 timeout
-        """
-        tokens = f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
-        parts = [f"{self.attempts:,} calls, {self.replies:,} replies, {tokens}"]
+        text = f"{self.attempts:,} calls, {self.replies:,} replies, "
+        text += f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
         if self.unmetered:
-            estimated = f"the server did not count the tokens of {self.unmetered:,} replies"
-            parts.append(f"{estimated}, so a token stands for four characters there")
-        if self.causes:
-            causes = (f"{count:,} {cause}" for cause, count in sorted(self.causes.items()))
-            parts.append(f"failed calls: {', '.join(causes)}")
-        return "; ".join(parts)
+            text += f"; the server did not count the tokens of {self.unmetered:,} replies"
+            text += ", which are estimated as a quarter of the characters"
+        causes = [f"{count:,} {cause}" for cause, count in sorted(self.causes.items())]
+        return f"{text}; failed calls: {', '.join(causes)}" if causes else text
 
     def cost(self, prices: Prices) -> float:
-        """The price of the tokens.
+        prompt, completion = self.prompt_tokens, self.completion_tokens
+        return (prompt * prices.prompt + completion * prices.completion) / 1e6
 
-        Example:
-            >>> Usage(prompt_tokens=2_000_000, completion_tokens=500_000).cost(
-            ...     Prices(prompt=0.1, completion=0.4)
-            ... )
-            0.4
-        """
-        return (
-            self.prompt_tokens * prices.prompt + self.completion_tokens * prices.completion
-        ) / 1e6
+
+@runtime_checkable
+class Metered(Protocol):
+    """A language model that counts what it was used for."""
+
+    @property
+    def usage(self) -> Usage: ...
 
 
 class Meter:
-    """Counts for several threads at once; `usage` is a snapshot."""
+    """Counts that several threads add to; `usage` is a snapshot."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._causes: Counter[str] = Counter()
 
-    def count(self, amounts: dict[str, int]) -> None:
-        """Add to counts that `Usage` names."""
+    def count(self, **amounts: int) -> None:
         with self._lock:
             self._counts.update(amounts)
 
     def trouble(self, cause: str) -> None:
-        """An attempt that gave no usable reply."""
         with self._lock:
             self._causes[cause] += 1
 
@@ -98,8 +87,7 @@ class Meter:
 
 
 class Pace:
-    """Spaces the starts of calls by at least `gap` seconds, and holds all of them back where a
-    server asks for it."""
+    """Starts calls at least `gap` seconds apart, and delays all of them where a server asks."""
 
     def __init__(self, gap: float, closed: threading.Event) -> None:
         self._gap, self._closed, self._next, self._lock = gap, closed, 0.0, threading.Lock()
@@ -121,7 +109,4 @@ class Pace:
 
 
 def closed_error() -> LanguageModelError:
-    """What a request ends in whose model was closed."""
-    return LanguageModelError(
-        "the language model was closed while a request waited; open it again and ask again"
-    )
+    return LanguageModelError("the language model was closed while a request waited; open it again")

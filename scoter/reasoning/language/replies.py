@@ -1,10 +1,9 @@
-"""Replies on disk, one by one, so that a killed generation repeats at most the calls that were
-under way.
+"""Replies on disk, so that a killed run repeats at most the calls that were under way.
 
-A folder of shards; each process that writes adds a shard of its own, a line of JSON per reply,
-written by one call of the operating system. A kill can only cut the last line of a shard, and a
-line without its end is not read. So nothing is locked, and nothing that was paid for is lost. What
-a *process* is killed for is survived; a power cut may cost the last seconds of replies.
+A folder of shards. Each process that writes adds a shard of its own, with a line of JSON for each
+reply, written by one call of the operating system. A kill can cut only the last line of a shard,
+and a line without its end is not read, so nothing is locked and nothing that was paid for is lost.
+A power cut may cost the last seconds.
 """
 
 import hashlib
@@ -15,32 +14,19 @@ import threading
 import uuid
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from scoter.errors import StoreError
-from scoter.reasoning.language.language_model import Completion, CompletionRequest, LanguageModel
+from scoter.protocols import LanguageModel
+from scoter.reasoning.language.language_model import Completion, CompletionRequest
+from scoter.reasoning.language.metering import Meter, Metered, Usage
 from scoter.storage.untrusted import MAX_LINE, parse_json
 
 _LINE = re.compile(rb'\{"key":"([0-9a-f]{64})",.*\}\n')
-_LONGEST = 4 * MAX_LINE
-_REMEDY = "delete that file and run again; its replies are then asked for anew"
+_REMEDY = "delete that file and run again; its replies are then asked for again"
 
 
 class RequestStore:
-    """Replies by the key of their request. Two processes may write at once; each sees what was
-    there when it opened.
-
-    Example:
-        >>> import tempfile
-        >>> from scoter.reasoning.language.language_model import Message
-        >>> folder, request = (
-        ...     Path(tempfile.mkdtemp()),
-        ...     CompletionRequest((Message("user", "Hello?"),), "some-model"),
-        ... )
-        >>> RequestStore(folder).put(request, Completion("Hello.", "stop", 3, 2, "{}"))
-        >>> RequestStore(folder).get(request).text
-        'Hello.'
-    """
+    """Replies by request. Several processes may write; each sees what was there when it opened."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
@@ -55,39 +41,20 @@ class RequestStore:
         return len(self._places)
 
     def keys(self) -> set[str]:
-        """The keys of the requests whose replies it holds."""
         return {key.hex() for key in self._places}
 
     def get(self, request: CompletionRequest) -> Completion | None:
-        """The stored reply, or None."""
-        place = self._places.get(bytes.fromhex(request.key))
-        if place is None:
-            return None
-        shard, start = place
-        try:
-            with shard.open("rb") as file:
-                file.seek(start)
-                row = parse_json(file.readline())
-            if row.get("check") not in (None, _check(row["completion"])):
-                raise ValueError("the reply was altered since it was written")
-            if row["request"] == json.loads(request.to_json()):
-                return Completion(**row["completion"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{shard} cannot be read at byte {start} ({type(error).__name__}: {error}); "
-                f"{_REMEDY}"
-            ) from None
-        raise StoreError(
-            f"{shard} was altered at byte {start}: the request there is not the one of its key; "
-            f"{_REMEDY}"
-        )
+        """The stored reply, or None; a `StoreError` where it was altered or cannot be read."""
+        key = bytes.fromhex(request.key)
+        return self._read(key) if key in self._places else None
 
     def put(self, request: CompletionRequest, completion: Completion) -> None:
-        """Keep a reply. A key that is there already keeps its first reply."""
+        """Keep a reply, unless its request already has one."""
         key = request.key
-        kept = asdict(completion)
-        reply = f'"completion":{json.dumps(kept)},"check":"{_check(kept)}"'
-        row = f'{{"key":"{key}","request":{request.to_json()},{reply}}}\n'.encode()
+        reply = json.dumps(asdict(completion))
+        asked, check = request.to_json(), _check(completion)
+        fields = f'"key":"{key}","request":{asked},"completion":{reply},"check":"{check}"'
+        row = f"{{{fields}}}\n".encode()
         with self._lock:
             if bytes.fromhex(key) in self._places:
                 return
@@ -95,33 +62,16 @@ class RequestStore:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 _append(self._shard, row)
             except OSError as error:
-                raise StoreError(
-                    f"the request store {self.folder} cannot be written "
-                    f"({error.strerror or error}); what it holds is kept. "
-                    "Free space or permissions there and run again"
-                ) from None
+                problem = f"{self.folder} cannot be written ({error.strerror or error})"
+                remedy = "what it holds is kept. Free space or permissions there and run again"
+                raise StoreError(f"the request store {problem}; {remedy}") from None
             self._places[bytes.fromhex(key)] = (self._shard, self._end)
             self._end += len(row)
 
     def check(self) -> None:
-        """Read every reply again.
-
-        Raises:
-            StoreError: one was altered, or cannot be read; the message names the file.
-        """
-        for key, (shard, start) in self._places.items():
-            try:
-                with shard.open("rb") as file:
-                    file.seek(start)
-                    row = parse_json(file.readline())
-                asked = json.dumps(row["request"], sort_keys=True, separators=(",", ":"))
-                known = hashlib.sha256(asked.encode()).digest() == key
-                if row.get("check") not in (None, _check(row["completion"])) or not known:
-                    raise ValueError("the request or the reply was altered since it was written")
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise StoreError(
-                    f"{shard} cannot be read at byte {start} ({error}); {_REMEDY}"
-                ) from None
+        """Read every reply again; a `StoreError` names the file of one that was altered."""
+        for key in self._places:
+            self._read(key)
 
     def recording(self, model: LanguageModel) -> "StoredModel":
         """`model`, asked only for what is not stored yet."""
@@ -131,63 +81,78 @@ class RequestStore:
         """The stored replies alone, without a server; a request that is not stored is refused."""
         return StoredModel(self, None)
 
+    def _read(self, key: bytes) -> Completion:
+        shard, start = self._places[key]
+        try:
+            with shard.open("rb") as file:
+                file.seek(start)
+                row = parse_json(file.readline())
+            asked = json.dumps(row["request"], sort_keys=True, separators=(",", ":"))
+            if hashlib.sha256(asked.encode()).digest() != key:
+                raise ValueError("the request there is not the one of its key")
+            reply = Completion(**row["completion"])
+            if row.get("check") not in (None, _check(reply)):  # old stores have none
+                raise ValueError("the reply is not the one that was written")
+            return reply
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problem = f"was altered at byte {start}, or cannot be read ({error})"
+            raise StoreError(f"{shard} {problem}; {_REMEDY}") from None
+
     def _index(self, shard: Path) -> None:
         start = 0
         with shard.open("rb") as file:
-            while line := file.readline(_LONGEST):
-                found = _LINE.fullmatch(line)
-                if found:
-                    self._places.setdefault(bytes.fromhex(found[1].decode()), (shard, start))
+            while line := file.readline(4 * MAX_LINE):
+                match = _LINE.fullmatch(line)
+                if match:
+                    self._places.setdefault(bytes.fromhex(match[1].decode()), (shard, start))
                 elif line.endswith(b"\n"):
-                    raise StoreError(
-                        f"{shard} holds no reply at byte {start}: it starts {line[:40]!r}; "
-                        f"{_REMEDY}"
-                    )
+                    problem = f"holds no reply at byte {start}: it starts {line[:40]!r}"
+                    raise StoreError(f"{shard} {problem}; {_REMEDY}")
                 start += len(line)
 
 
 class StoredModel:
-    """A language model with a memory: record (with a model) or replay (without). `hits` and
-    `misses` count its requests."""
+    """A language model with a memory: it records (with a model) or replays (without one)."""
 
     def __init__(self, store: RequestStore, model: LanguageModel | None) -> None:
         self.store, self.model = store, model
-        self.hits = self.misses = 0
+        self.hits = 0  # requests whose reply was stored
         self._lock = threading.Lock()
+        self._meter = Meter()
 
     @property
     def concurrency(self) -> int:
         return self.model.concurrency if self.model is not None else 1
 
-    def complete(self, request: CompletionRequest) -> Completion:
-        """The stored reply, or the model's, which is stored before it is returned.
+    @property
+    def usage(self) -> Usage:
+        """By the model's own counts, or else by its replies."""
+        return self.model.usage if isinstance(self.model, Metered) else self._meter.usage
 
-        Raises:
-            StoreError: replay only; the request is not stored. Or the store cannot be read or
-                written.
-            LanguageModelError: whatever the model raises.
-        """
+    def complete(self, request: CompletionRequest) -> Completion:
+        """The stored reply, or the model's, which is stored before it is returned."""
         known = self.store.get(request)
-        with self._lock:
-            self.hits += known is not None
-            self.misses += known is None
         if known is not None:
+            with self._lock:
+                self.hits += 1
             return known
         if self.model is None:
             start = " ".join(request.messages[-1].content.split())[:60]
             raise StoreError(
                 f"replay: {self.store.folder} holds {len(self.store)} replies, none to request "
                 f"{request.key[:12]} (model {request.model!r}, sample {request.sample}, "
-                f"{start!r}...); record it first, with the same prompts, model, sampling settings "
-                "and seed"
+                f"{start!r}...); record it first, with the same prompts, model, settings and seed"
             )
-        completion = self.model.complete(request)
-        self.store.put(request, completion)
-        return completion
+        reply = self.model.complete(request)
+        tokens = {name: getattr(reply, name) for name in ("prompt_tokens", "completion_tokens")}
+        self._meter.count(attempts=1, replies=1, **tokens)
+        self.store.put(request, reply)
+        return reply
 
 
-def _check(completion: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(completion, sort_keys=True).encode()).hexdigest()[:16]
+def _check(completion: Completion) -> str:
+    text = json.dumps(asdict(completion), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _append(shard: Path, row: bytes) -> None:

@@ -1,52 +1,46 @@
-"""Which language model server writes chains, as a value that another process or machine can open
-too."""
+"""How a language model server is called: a value that other processes and machines can use too."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
 
-from scoter.reasoning.language.openai_model import OpenAIModel, TokenLimit
+from scoter.errors import ConfigError
+
+TokenLimit = Literal["max_tokens", "max_completion_tokens"]
+Value = TypeVar("Value")
+
+
+def option(default: Value, text: str) -> Value:
+    """A field whose help text the command line shows."""
+    return field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """Arguments of `OpenAIModel`; without a `base_url` the small local model is started where this
-    is opened.
+    """How a server is called. None of it decides what a chain says, so no key holds it.
 
-    None of it decides what a chain says, so none of it is in a folder's `job.json`.
+    The budget counts prompt and completion tokens. The calls under way when it is spent still
+    finish, so at most `concurrency` replies go beyond it.
     """
 
-    base_url: str = ""
-    key_variable: str | None = None
-    concurrency: int = 4
-    requests_per_minute: float | None = None
-    timeout: float = 120.0
-    attempts: int = 6
-    first_pause: float = 0.5
-    token_budget: int | None = None
-    token_limit: TokenLimit = "max_tokens"
+    base_url: str = option("", "The OpenAI-compatible server, such as http://127.0.0.1:8000/v1")
+    key_variable: str | None = option(None, "The environment variable that holds the server's key")
+    concurrency: int = option(4, "Calls at once")
+    requests_per_minute: float | None = option(None, "Start no more calls in a minute, evenly")
+    timeout: float = option(120.0, "Seconds until a call is given up")
+    attempts: int = option(6, "How often a call is tried")
+    first_pause: float = option(0.5, "Seconds before a second attempt; doubles with each")
+    longest_wait: float = option(120.0, "The most seconds between two attempts")
+    token_budget: int | None = option(
+        None, "Stop, to be continued, once this run has used so many tokens"
+    )
+    token_limit: TokenLimit = option(
+        "max_tokens",
+        "The server's name for the longest reply; newer OpenAI models want the second",
+    )
 
-    @contextmanager
-    def open(self) -> Iterator[OpenAIModel]:
-        """The model, while the block runs."""
-        from scoter.reasoning.language.local_server import local_server
-
-        if self.base_url:
-            with self._model(self.base_url, self.concurrency) as model:
-                yield model
-            return
-        with local_server() as server, self._model(server.base_url, 1) as model:
-            yield model
-
-    def _model(self, base_url: str, concurrency: int) -> OpenAIModel:
-        return OpenAIModel(
-            base_url,
-            key_variable=self.key_variable,
-            concurrency=concurrency,
-            requests_per_minute=self.requests_per_minute,
-            timeout=self.timeout,
-            attempts=self.attempts,
-            first_pause=self.first_pause,
-            token_budget=self.token_budget,
-            token_limit=self.token_limit,
-        )
+    def __post_init__(self) -> None:
+        numbers = ("concurrency", "requests_per_minute", "timeout", "attempts", "first_pause")
+        for name in (*numbers, "longest_wait", "token_budget"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} = {value}; it must be above 0")

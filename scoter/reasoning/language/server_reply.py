@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WrapValidator
 
@@ -13,56 +13,48 @@ from scoter.storage.untrusted import parse_json
 
 
 class TryAgain(Exception):
-    """An attempt that another one may mend; `wait` is what the server's Retry-After asks for, in
-    seconds."""
+    """An attempt that another one may mend; `wait` is the server's Retry-After in seconds."""
 
     def __init__(self, cause: str, detail: str, wait: float | None = None) -> None:
         super().__init__(detail)
-        self.cause, self.detail, self.wait = cause, detail, wait
+        self.cause, self.wait = cause, wait
 
 
-def read_body(body: bytes) -> "Body":
-    """The body of a chat completion. Whatever is no such thing is a `TryAgain` of cause
-    'malformed'.
+def read_body(raw: bytes) -> "Body":
+    """The body of a chat completion, or of a stream put together; anything else is a `TryAgain`.
 
-    A body that comes in the pieces of a stream is put together, if it is there to its end.
-
-    Example:
-        >>> read_body(b'{"choices": [{"message": {"content": "Soap"}}]}').text
-        'Soap'
+    >>> read_body(b'{"choices": [{"message": {"content": "Soap"}}]}').text
+    'Soap'
     """
+    start = raw.lstrip()[:5]
     try:
-        found = _joined(body) if body.lstrip().startswith(b"data:") else parse_json(body)
-        chosen = isinstance(found, dict) and found.get("choices")
-        if not chosen and (said := error_message(found)[:200]):
-            raise TryAgain("malformed", f"the server reports an error with status 200: {said}")
-        return Body.model_validate(found)
+        if start == b"data:":
+            return _joined(raw)
+        tree = parse_json(raw)
+        answers = isinstance(tree, dict) and tree.get("choices")
+        if not answers and (words := error_message(tree)[:200]):
+            raise TryAgain("malformed", f"the server reports an error with status 200: {words}")
+        return Body.model_validate(tree)
     except ValueError as error:
         what = "its schema is wrong" if isinstance(error, ValidationError) else "it is no JSON"
-        if body.lstrip().startswith(b"<"):
+        if start.startswith(b"<"):
             what = "it is a web page; check that the address is that of the API and ends as in /v1"
-        raise TryAgain("malformed", f"a reply cannot be read, {what}: {body[:120]!r}") from None
+        raise TryAgain("malformed", f"a reply cannot be read, {what}: {raw[:120]!r}") from None
 
 
-def error_message(found: Any, depth: int = 4) -> str:
-    """The words of a server's error, which lie deeper in some servers; '' where there are none.
-
-    Example:
-        >>> error_message({"error": {"message": "no such model"}})
-        'no such model'
-    """
-    if isinstance(found, str):
-        return " ".join(found.split())
+def error_message(tree: object, depth: int = 4) -> str:
+    """The words of a server's error, which some servers nest deeply; '' where there are none."""
+    if isinstance(tree, str):
+        return " ".join(tree.split())
     names = ("error", "message", "detail", "msg")
-    inner = [found.get(name) for name in names] if isinstance(found, dict) else found
+    inner = [tree.get(name) for name in names] if isinstance(tree, dict) else tree
     if not isinstance(inner, list) or not depth:
         return ""
-    return next((said for part in inner[:4] if (said := error_message(part, depth - 1))), "")
+    return next((words for part in inner[:4] if (words := error_message(part, depth - 1))), "")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait: a number, or an HTTP date; None where the header is absent or makes no
-    sense."""
+    """Seconds to wait, from a number or an HTTP date; None where there is neither."""
     text = headers.get("retry-after", "").strip()
     try:
         seconds = float(text)
@@ -74,37 +66,36 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-def _joined(body: bytes) -> Any:
-    """The pieces of a stream as one body.
-
-    Raises:
-        ValueError: a piece is no JSON, or the last ones are missing.
-    """
-    pieces = [line[5:].strip() for line in body.splitlines() if line.startswith(b"data:")]
+def _joined(raw: bytes) -> "Body":
+    """The pieces of a stream as one body; a `ValueError` where one is bad or the end is missing."""
+    pieces = [line[5:].strip() for line in raw.splitlines() if line.startswith(b"data:")]
     chunks = [_Chunk.model_validate(parse_json(piece)) for piece in pieces if piece != b"[DONE]"]
-    told = [chunk.choices[0] for chunk in chunks if chunk.choices]
-    reason = next((piece.finish_reason for piece in told if piece.finish_reason), None)
+    parts = [chunk.choices[0] for chunk in chunks if chunk.choices]
+    reason = next((part.finish_reason for part in parts if part.finish_reason), None)
     if reason is None and b"[DONE]" not in pieces:
         raise ValueError("the stream has no end")
-    words = ("content", "reasoning_content", "reasoning", "refusal")
-    message: dict[str, Any] = {
-        name: "".join(getattr(piece.delta, name) or "" for piece in told) for name in words
-    }
-    message["tool_calls"] = [piece.delta.tool_calls for piece in told if piece.delta.tool_calls]
-    usage = next((chunk.usage for chunk in chunks if chunk.usage), None)
-    return {"choices": [{"message": message, "finish_reason": reason}], "usage": usage}
+    deltas = [part.delta for part in parts]
+    message = ReplyMessage(
+        content="".join(delta.content for delta in deltas),
+        reasoning_content="".join(delta.reasoning_content or "" for delta in deltas),
+        reasoning="".join(delta.reasoning or "" for delta in deltas),
+        refusal="".join(delta.refusal or "" for delta in deltas),
+        tool_calls=[delta.tool_calls for delta in deltas if delta.tool_calls],
+    )
+    usage = next((c.usage for c in chunks if c.usage and c.usage != Tokens()), None)
+    return Body(choices=[Choice(message=message, finish_reason=reason)], usage=usage)
 
 
-def _or_none(value: Any, read: Callable[[Any], Any]) -> Any:
-    """What decides nothing costs no reply: a value that makes no sense counts as absent."""
+def _or_none(value: object, read: Callable[[object], object]) -> object:
+    """A value that makes no sense counts as absent, since it must cost no reply."""
     try:
         return read(value)
     except ValidationError:
         return None
 
 
-def _text_of(content: Any) -> Any:
-    """Content as text: none is empty, and parts are put together."""
+def _text_of(content: object) -> object:
+    """Content as text: None is empty, and parts are put together."""
     if isinstance(content, list):
         parts = [part.get("text") if isinstance(part, dict) else part for part in content]
         return "".join(part for part in parts if isinstance(part, str))
@@ -116,35 +107,36 @@ _Count = Annotated[int | None, Field(ge=0), WrapValidator(_or_none)]
 
 
 class ReplyMessage(BaseModel):
-    """What the model wrote: its answer is the content; the others say why that may be empty."""
+    """What the model wrote; the fields below `content` say why that may be empty."""
 
     content: Annotated[str, BeforeValidator(_text_of)] = ""
     reasoning_content: _Word = None
     reasoning: _Word = None
     refusal: _Word = None
-    tool_calls: Any = None
-    function_call: Any = None
+    tool_calls: object = None
+    function_call: object = None
 
 
 class Choice(BaseModel):
-    """One of the replies, and why it ended."""
-
     message: ReplyMessage
     finish_reason: _Word = None
 
 
 class Tokens(BaseModel):
-    """What a reply cost, in tokens, as far as the server says it."""
+    """The tokens of a reply, as far as the server counts them."""
 
     prompt_tokens: _Count = None
     completion_tokens: _Count = None
 
 
+_Usage = Annotated[Tokens | None, WrapValidator(_or_none)]
+
+
 class Body(BaseModel):
-    """What we need of a chat completion; servers add other things and leave optional ones out."""
+    """What is read of a chat completion; servers add fields, and leave optional ones out."""
 
     choices: list[Choice] = Field(min_length=1)
-    usage: Annotated[Tokens | None, WrapValidator(_or_none)] = None
+    usage: _Usage = None
 
     @property
     def text(self) -> str:
@@ -158,27 +150,27 @@ class Body(BaseModel):
 
     @property
     def elsewhere(self) -> str:
-        """Where the answer stands if the content is empty, and the remedy; '' if it is not."""
-        message, cut = self.choices[0].message, self.choices[0].finish_reason
+        """Where the answer is if the content is empty, and the remedy; '' if it is not."""
+        message, reason = self.choices[0].message, self.choices[0].finish_reason
         if self.text.strip():
             return ""
         if message.refusal:
-            refusal = f"the model refuses: {message.refusal[:200]!r}"
-            return f"the content is empty, since {refusal}; name another model"
+            words = message.refusal[:200]
+            return f"the content is empty, since the model refuses: {words!r}; name another model"
         if message.tool_calls or message.function_call:
             return "the content is empty, the answer is a tool call; serve the model without tools"
         for name in ("reasoning_content", "reasoning"):
             if getattr(message, name):
-                longer = "the thoughts took all tokens: raise max_tokens, or " * (cut == "length")
-                remedy = f"{longer}start the server without a reasoning parser"
+                cut = "the thoughts took all tokens: raise max_tokens, or " * (reason == "length")
+                remedy = f"{cut}start the server without a reasoning parser"
                 return f"the content is empty, and the text is in `{name}`; {remedy}"
         withheld = "the content is empty, since the server's filter withheld it; name another model"
-        return withheld if cut == "content_filter" else ""
+        return withheld if reason == "content_filter" else ""
 
-    def completion(self, raw: bytes, request: CompletionRequest | None = None) -> Completion:
-        """The first choice; a token stands for four characters where the server does not count."""
+    def completion(self, raw: bytes, request: CompletionRequest) -> Completion:
+        """The first choice; tokens that are not counted are a quarter of the characters."""
         message, used = self.choices[0].message, self.usage or Tokens()
-        asked = sum(len(turn.content) for turn in request.messages) if request is not None else 0
+        asked = sum(len(turn.content) for turn in request.messages)
         written = len(message.content) + len(message.reasoning_content or message.reasoning or "")
         prompt, answer = used.prompt_tokens, used.completion_tokens
         return Completion(
@@ -191,14 +183,10 @@ class Body(BaseModel):
 
 
 class _Piece(BaseModel):
-    """A choice of one piece of a stream."""
-
     delta: ReplyMessage = ReplyMessage()
     finish_reason: _Word = None
 
 
 class _Chunk(BaseModel):
-    """One piece of a stream."""
-
     choices: list[_Piece] = []
-    usage: Any = None
+    usage: _Usage = None

@@ -1,8 +1,7 @@
-"""Chains out of replies: tolerant of what surrounds the JSON object, strict about the object
-itself.
+"""Chains out of replies: tolerant of what surrounds the JSON object, strict about the object.
 
-A reply that cannot be used is asked for again with the reason appended, a bounded number of times,
-and then rejected and counted. Every reply stays with its outcome, used or not.
+An unusable reply is sent back with the reason, a bounded number of times, then rejected and
+counted. Every reply stays with its outcome, used or not.
 """
 
 import json
@@ -10,27 +9,31 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, NoReturn
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from scoter.errors import ConfigError, LanguageModelError
+from scoter.protocols import LanguageModel
 from scoter.reasoning.language.language_model import (
     Answer,
     Completion,
     CompletionRequest,
-    LanguageModel,
     answer_many,
     schema_text,
 )
-from scoter.reasoning.language.prompts import PROMPT_VERSION, ask_again, clean
-from scoter.types import ReasoningChain, ReasoningPattern, Step
+from scoter.reasoning.language.prompts import ask_again, clean
+from scoter.types import Json
 
-LONGEST_REPLY = 64_000
-MOST_STARTS = 64
+LONGEST_REPLY = 64_000  # characters that are read
+MOST_STARTS = 64  # places where a JSON object is sought
 _OPENS = re.compile(r'\{\s*"')
 _TAGS = "think|thinking|thoughts?|reasoning|reflection|scratchpad"
 _THOUGHTS = re.compile(rf"[<\[◁](/?)(?:{_TAGS})[>\]▷]", re.IGNORECASE)
+_NO_OBJECT = (
+    "the reply holds no complete JSON object with the keys steps and recommendations, each once"
+)
 
 
 def _one_line(text: str) -> str:
@@ -39,6 +42,8 @@ def _one_line(text: str) -> str:
     return line
 
 
+Role = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_one_line)]
+Name = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_one_line)]
 Line = Annotated[str, Field(min_length=1, max_length=600), AfterValidator(_one_line)]
 
 
@@ -46,30 +51,26 @@ class ChainStep(BaseModel):
     """A step of a chain: what it does, and what it concludes."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-    role: Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_one_line)]
+    role: Role
     text: Line
 
 
 class ChainReply(BaseModel):
-    """A chain as a language model writes it: ordered steps and, at the end, what to recommend, the
-    best one first."""
+    """A chain as a language model writes it: ordered steps, then recommendations, best first."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     steps: Annotated[list[ChainStep], Field(min_length=1, max_length=12)]
-    recommendations: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_one_line)]],
-        Field(min_length=1, max_length=20),
-    ]
+    recommendations: Annotated[list[Name], Field(min_length=1, max_length=20)]
 
 
 class DirectReply(ChainReply):
-    """Recommendations without any reasoning: what a chain is compared with."""
+    """Recommendations without reasoning: what a chain is compared with."""
 
     steps: Annotated[list[ChainStep], Field(max_length=0)] = []
 
 
 class Unusable(LanguageModelError):
-    """A reply that holds no valid chain; the message says why, so that it can be sent back."""
+    """A reply without a valid chain; the message says why, so that it can be sent back."""
 
 
 def chain_schema(
@@ -78,40 +79,50 @@ def chain_schema(
     recommendations: int = 20,
     text_characters: int = 300,
 ) -> str:
-    """The JSON schema of a chain for `CompletionRequest.json_schema`: what a server may be asked to
-    keep to.
+    """The JSON schema of a chain, for `CompletionRequest.json_schema`.
 
-    It is tighter than `ChainReply`: at most `max_steps` and `recommendations`, or one step per role
-    of `roles`, and texts of at most `text_characters`, so that a small model comes to an end. Empty
-    `roles` leave the steps out. Docstrings are no part of it, so that no key of a stored reply
-    depends on their wording.
+    It is tighter than `ChainReply`, so that a small model comes to an end: at most `max_steps`
+    steps, or one for each of `roles`. Empty `roles` leave the steps out. Stored replies are found
+    by this text, so it must not change.
     """
-    schema = _bare(ChainReply.model_json_schema())
-    steps, step = schema["properties"]["steps"], schema["$defs"]["ChainStep"]["properties"]
-    steps["maxItems"] = max_steps
-    schema["properties"]["recommendations"]["maxItems"] = recommendations
-    for text in (step["role"], step["text"], schema["properties"]["recommendations"]["items"]):
-        text["maxLength"] = min(text["maxLength"], text_characters)
+    role = _text(80, text_characters)
     if roles is not None:
-        steps["minItems"] = steps["maxItems"] = len(roles)
-        step["role"] = {"type": "string", "enum": list(dict.fromkeys(roles))}
-    if roles is not None and not roles:
-        del schema["properties"]["steps"], schema["$defs"]
-        schema["required"].remove("steps")
-    return schema_text(schema)
+        role: _Schema = {"type": "string", "enum": list(dict.fromkeys(roles))}
+        max_steps = len(roles)
+    step = {"role": role, "text": _text(600, text_characters)}
+    least = 1 if roles is None else max_steps
+    steps = _list_of({"$ref": "#/$defs/ChainStep"}, least, max_steps)
+    names = _list_of(_text(300, text_characters), 1, recommendations)
+    if not max_steps:
+        return schema_text(_object({"recommendations": names}))
+    chain = _object({"steps": steps, "recommendations": names})
+    return schema_text({"$defs": {"ChainStep": _object(step)}, **chain})
+
+
+_Schema = dict[str, object]
+
+
+def _text(longest: int, characters: int) -> _Schema:
+    return {"maxLength": min(longest, characters), "minLength": 1, "type": "string"}
+
+
+def _list_of(items: _Schema, least: int, most: int) -> _Schema:
+    return {"items": items, "maxItems": most, "minItems": least, "type": "array"}
+
+
+def _object(properties: dict[str, _Schema]) -> _Schema:
+    strict: _Schema = {"additionalProperties": False, "properties": properties}
+    return {**strict, "required": list(properties), "type": "object"}
 
 
 def without_thoughts(text: str) -> str:
-    """A reply without what the model thought, so that no draft is taken for the answer.
+    """A reply without the model's thoughts, so that no draft is taken for the answer.
 
     A closing tag alone ends thoughts that the prompt's template opened; an opening one alone starts
     thoughts that were cut.
 
-    Example:
-        >>> without_thoughts("<think>comb, or {soap}?</think>Comb")
-        'Comb'
-        >>> without_thoughts("soap?</think>Comb<think>or")
-        'Comb'
+    >>> without_thoughts("soap?</think>Comb<think>or")
+    'Comb'
     """
     kept: list[str] = []
     start, thinking = 0, False
@@ -127,23 +138,14 @@ def without_thoughts(text: str) -> str:
 
 
 def parse_chain(text: str, roles: Sequence[str] | None = None) -> ChainReply:
-    """The first valid chain in a reply; thoughts, prose and code fences around it do not matter.
+    """The first valid chain in a reply, whatever thoughts, prose and code fences surround it.
 
-    Args:
-        text: the reply.
-        roles: the roles that the steps must have, in order; None takes any, an empty list none at
-            all (`DirectReply`).
+    The steps must have the `roles`, in order; None takes any, an empty list no step at all. An
+    `Unusable` says what is wrong with the first JSON object that looks like a chain.
 
-    Raises:
-        Unusable: no JSON object is a chain; the reason is that of the first one that looks like
-            one.
-
-    Example:
-        >>> parse_chain(
-        ...     'Sure: {"steps": [{"role": "recent", "text": "Soap."}], '
-        ...     '"recommendations": ["Comb"]}'
-        ... ).recommendations
-        ['Comb']
+    >>> step = '{"role": "recent", "text": "Soap."}'
+    >>> parse_chain(f'Sure: {{"steps": [{step}], "recommendations": ["Comb"]}}').recommendations
+    ['Comb']
     """
     answer = without_thoughts(text)
     if len(answer) > LONGEST_REPLY:
@@ -151,39 +153,30 @@ def parse_chain(text: str, roles: Sequence[str] | None = None) -> ChainReply:
     if not answer.strip():
         thoughts = "the reply holds thoughts and no answer after them"
         raise Unusable(thoughts if text.strip() else "the reply is empty")
+    kind = ChainReply if roles is None or len(roles) else DirectReply
     first_problem = ""
-    for found in json_objects(answer):
+    for tree in json_objects(answer):
         try:
-            chain = (ChainReply if roles is None or len(roles) else DirectReply).model_validate(
-                found
-            )
-            said = [step.role for step in chain.steps]
-            if roles is None or said == list(roles):
+            chain = kind.model_validate(tree)
+            named = [step.role for step in chain.steps]
+            if roles is None or named == list(roles):
                 return chain
-            problem = f"the roles of the steps are {said}, but must be {list(roles)}"
+            problem = f"the roles of the steps are {named}, but must be {list(roles)}"
         except ValidationError as error:
-            problem = "; ".join(
-                f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3]
-            )
-        if (
-            "steps" in found or "recommendations" in found
-        ):  # else it is a part of something that was cut, or prose
+            places = ((".".join(map(str, row["loc"])), row["msg"]) for row in error.errors()[:3])
+            problem = "; ".join(f"{place}: {message}" for place, message in places)
+        if "steps" in tree or "recommendations" in tree:  # else prose, or part of a cut object
             first_problem = first_problem or problem
-    raise Unusable(
-        first_problem
-        or "the reply holds no complete JSON object with the keys steps and recommendations, "
-        "each once"
-    )
+    raise Unusable(first_problem or _NO_OBJECT)
 
 
 @dataclass(frozen=True)
 class ChainOutcome:
-    """What became of one request for a chain: the chain or None, every reply in order, and why
-    replies were not used."""
+    """What became of one request for a chain."""
 
     chain: ChainReply | None
-    replies: tuple[Completion, ...]
-    problems: tuple[str, ...]
+    replies: tuple[Completion, ...]  # every reply, in order
+    problems: tuple[str, ...]  # why replies were not used
 
 
 def ask_for_chain(
@@ -192,26 +185,19 @@ def ask_for_chain(
     roles: Sequence[str] | None = None,
     retries: int = 2,
 ) -> ChainOutcome:
-    """Ask for a chain; a reply that cannot be used is sent back with the reason at most `retries`
-    times.
-
-    Raises:
-        ReplyError, LanguageModelError: as the model does.
-    """
+    """Ask for a chain; an unusable reply is sent back with the reason, at most `retries` times."""
     if retries < 0:
         raise ConfigError(f"retries = {retries}; it must be 0 or more")
     replies, problems, asked = [], [], request
     for _ in range(retries + 1):
-        completion = model.complete(asked)
-        replies.append(completion)
+        reply = model.complete(asked)
+        replies.append(reply)
         try:
-            return ChainOutcome(
-                parse_chain(completion.text, roles), tuple(replies), tuple(problems)
-            )
+            return ChainOutcome(parse_chain(reply.text, roles), tuple(replies), tuple(problems))
         except Unusable as error:
-            cut = " (it was cut at max_tokens)" if completion.finish_reason == "length" else ""
+            cut = " (it was cut at max_tokens)" if reply.finish_reason == "length" else ""
             problems.append(f"{error}{cut}")
-            asked = ask_again(request, completion.text, problems[-1])
+            asked = ask_again(request, reply.text, problems[-1])
     return ChainOutcome(None, tuple(replies), tuple(problems))
 
 
@@ -221,121 +207,59 @@ def ask_for_chains(
     roles: Sequence[str] | None = None,
     retries: int = 2,
 ) -> Iterator[Answer[ChainOutcome]]:
-    """`ask_for_chain` for many requests at once, each answered exactly once, as they come; see
-    `answer_many`."""
-    return answer_many(
-        lambda request: ask_for_chain(model, request, roles, retries), requests, model.concurrency
-    )
+    """`ask_for_chain` for many requests at once, in no fixed order; see `answer_many`."""
+    ask = partial(ask_for_chain, model, roles=roles, retries=retries)
+    return answer_many(ask, requests, model.concurrency)
 
 
 @dataclass(frozen=True)
 class ChainCounts:
-    """`requests` = `at_once` + `mended` + `rejected` + `unanswered`; `replies` counts every reply
-    that came."""
+    """How requests ended: `requests` = `at_once` + `mended` + `rejected` + `unanswered`."""
 
     requests: int
-    at_once: int
-    mended: int
-    rejected: int
-    unanswered: int
-    replies: int
-
-    @property
-    def valid_share(self) -> float:
-        """Share of requests that ended in a valid chain."""
-        return (self.at_once + self.mended) / max(1, self.requests)
+    at_once: int  # the first reply held a valid chain
+    mended: int  # a later reply did, after one was sent back
+    rejected: int  # no reply did
+    unanswered: int  # no reply came
+    replies: int  # that came, used or not
 
 
-def count_chains(answers: Iterable[Answer[ChainOutcome]]) -> ChainCounts:
-    """How the requests ended: a chain at once, a chain after being sent back, no chain, or no
-    reply."""
-    ends: Counter[str] = Counter()
-    replies = 0
-    for answer in answers:
-        outcome = answer.reply
-        replies += len(outcome.replies) if outcome is not None else 0
-        if outcome is None:
-            ends["unanswered"] += 1
-        elif outcome.chain is None:
-            ends["rejected"] += 1
-        else:
-            ends["mended" if outcome.problems else "at_once"] += 1
-    counted = {name: ends[name] for name in ("at_once", "mended", "rejected", "unanswered")}
-    return ChainCounts(requests=ends.total(), replies=replies, **counted)
+def outcome_of(answer: Answer[ChainOutcome]) -> str:
+    """How a request ended: 'valid' at once, 'mended', 'rejected' or 'unanswered'."""
+    if answer.reply is None:
+        return "unanswered"
+    if answer.reply.chain is None:
+        return "rejected"
+    return "mended" if answer.reply.problems else "valid"
 
 
-def as_reasoning_chain(
-    chain: ChainReply,
-    user: int,
-    prefix_length: int,
-    model: str,
-    sample: int = 0,
-    pattern: ReasoningPattern | None = None,
-) -> ReasoningChain:
-    """The chain as the rest of scoter knows it: a sentence per step, and a last step that
-    recommends.
-
-    Its pattern has the roles that the model named, or is `pattern` where the model was told to
-    follow one, with the recommendation as a further step.
-
-    Example:
-        >>> reply = parse_chain(
-        ...     '{"steps": [{"role": "recent", "text": "Soap."}], '
-        ...     '"recommendations": ["Comb", "Brush"]}'
-        ... )
-        >>> as_reasoning_chain(reply, user=0, prefix_length=1, model="some-model").steps
-        (('Soap.',), ('The recommendation is Comb.', 'The recommendation is Brush.'))
-    """
-    steps = pattern.steps if pattern is not None else tuple(Step(step.role) for step in chain.steps)
-    if len(steps) != len(chain.steps):
-        raise ConfigError(
-            f"the pattern has {len(steps)} steps, the chain {len(chain.steps)}; parse it with "
-            f"the pattern's roles"
-        )
-    return ReasoningChain(
-        user=user,
-        prefix_length=prefix_length,
-        pattern=ReasoningPattern((*steps, Step("recommendation"))),
-        steps=(
-            *((step.text,) for step in chain.steps),
-            tuple(f"The recommendation is {name}." for name in chain.recommendations),
-        ),
-        model=model,
-        prompt_version=PROMPT_VERSION,
-        sample=sample,
+def count_chains(answers: Sequence[Answer[ChainOutcome]]) -> ChainCounts:
+    ends = Counter(map(outcome_of, answers))
+    replies = sum(len(answer.reply.replies) for answer in answers if answer.reply is not None)
+    return ChainCounts(
+        len(answers), ends["valid"], ends["mended"], ends["rejected"], ends["unanswered"], replies
     )
 
 
-def json_objects(text: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects in a text, left to right, none within another; a bounded number of places is
-    tried."""
+def json_objects(text: str) -> Iterator[dict[str, Json]]:
+    """The JSON objects in a text, left to right, none within another; few places are tried."""
     decoder = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_no_constant)
     end = 0
     for _ in range(MOST_STARTS):
         if (start := _OPENS.search(text, end)) is None:
             return
         try:
-            found, end = decoder.raw_decode(text, start.start())
-            yield found
+            tree, end = decoder.raw_decode(text, start.start())
+            yield tree
         except (ValueError, RecursionError):
             end = start.start() + 1
 
 
-def _bare(schema: Any) -> Any:
-    if isinstance(schema, dict):
-        return {
-            key: _bare(value)
-            for key, value in schema.items()
-            if key not in ("title", "description")
-        }
-    return [_bare(value) for value in schema] if isinstance(schema, list) else schema
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     if len(dict(pairs)) != len(pairs):
         raise ValueError("a key comes twice")
     return dict(pairs)
 
 
-def _no_constant(name: str) -> Any:
+def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")

@@ -1,27 +1,27 @@
-"""A job's questions and answers as the JSON-lines files of OpenAI's batch service, which
-`vllm run-batch` takes and gives too.
+"""A job's requests and replies as JSON-lines files of batch services (OpenAI, `vllm run-batch`).
 
-An export holds what the job would ask next, given the replies that are stored: first every chain's
-question, in a second round (after an import) those that must be asked again because a reply could
-not be used. A line's `custom_id` is the key of its request, so nothing depends on the order or the
-completeness of what comes back.
+An export holds what the job would ask next, given the stored replies: first every chain's question,
+after an import those that must be asked again because a reply could not be used. A line's
+`custom_id` is the key of its request, so the order and completeness of the replies do not matter.
 """
 
 import json
 import shutil
 import zlib
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import IO
+
+from pydantic import BaseModel
 
 from scoter.errors import DataError, ReplyError
 from scoter.reasoning.language.language_model import Completion, CompletionRequest
-from scoter.reasoning.language.openai_model import TokenLimit, chat_arguments
+from scoter.reasoning.language.openai_model import chat_arguments
 from scoter.reasoning.language.replies import RequestStore
+from scoter.reasoning.language.server import TokenLimit
 from scoter.reasoning.language.server_reply import Body, TryAgain, error_message, read_body
 from scoter.reasoning.language.structured import ask_for_chain
 from scoter.reasoning.writing.job import ChainJob
@@ -33,19 +33,14 @@ _WANTED = "pass what the batch service or `vllm run-batch` wrote for this job's 
 
 
 class NoReplyYet(ReplyError):
-    """A request whose reply is not stored."""
-
     def __init__(self, request: CompletionRequest) -> None:
-        super().__init__(
-            "no reply yet; run again with --retry-unanswered, or export a batch and import its "
-            "replies"
-        )
+        remedy = "run again with --retry-unanswered, or export a batch and import its replies"
+        super().__init__(f"no reply yet; {remedy}")
         self.request = request
 
 
 class StoredReplies:
-    """The stored replies as a language model that knows no others; a request without one is a
-    `NoReplyYet`."""
+    """The stored replies as a language model; a request without one is a `NoReplyYet`."""
 
     concurrency = 1
 
@@ -59,43 +54,29 @@ class StoredReplies:
         return known
 
 
-@dataclass(frozen=True)
+@dataclass
 class ImportCounts:
-    """What became of a file's lines, `lines` = `imported` + `duplicates` + `errors` + `malformed` +
-    `unknown`.
-
-    `duplicates` repeat the id of an earlier good line, which wins. `errors` are lines in which the
-    server says that it failed, or that hold no answer; `first_error` says what the first one was.
-    `unknown` lines answer nothing that this job still asks. `missing` counts requests of the job
-    that are left without a reply.
-    """
+    """What became of the lines of a batch file; `lines` is the sum of the five counts below it."""
 
     lines: int = 0
     imported: int = 0
-    duplicates: int = 0
-    errors: int = 0
+    duplicates: int = 0  # repeat the id of an earlier good line, which is used
+    errors: int = 0  # the server says that it failed, or gives no answer
     malformed: int = 0
-    unknown: int = 0
-    missing: int = 0
-    first_error: str = ""
+    unknown: int = 0  # answer nothing that this job still asks
+    missing: int = 0  # requests of the job that are left without a reply
+    first_error: str = ""  # what the first of `errors` says
 
     def __str__(self) -> str:
-        counts = [one.name for one in fields(self) if one.type is int]
-        said = f"; the first error: {self.first_error}" if self.first_error else ""
-        return ", ".join(f"{getattr(self, name):,} {name}" for name in counts) + said
+        counts = {name: count for name, count in vars(self).items() if name != "first_error"}
+        text = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        return f"{text}; the first error: {self.first_error}" if self.first_error else text
 
 
 def export_batch(
     job: ChainJob, store: RequestStore, path: Path, token_limit: TokenLimit = "max_tokens"
 ) -> int:
-    """Write the job's pending requests, each once; `token_limit` is as for `OpenAIModel`.
-
-    Returns:
-        How many there are; 0 means that nothing is left to ask.
-
-    Raises:
-        StoreError: the file cannot be written.
-    """
+    """Write the job's pending requests, each once, and return how many there are."""
     seen: set[bytes] = set()
     with replacing(path) as partial, partial.open("w") as file:
         for request in _pending(job, store):
@@ -109,57 +90,109 @@ def export_batch(
 
 
 def import_batch(job: ChainJob, store: RequestStore, path: Path) -> ImportCounts:
-    """Keep the replies of a batch file in `store`, under the requests of the job that they answer.
+    """Keep the replies of a batch file in `store`, under the requests that they answer.
 
     Raises:
-        DataError: there is no such file, it cannot be read, or it holds no reply to any request of
-            the job; a file that was imported before is none of these.
+        DataError: the file cannot be read, or holds no reply to any request of the job; one that
+            was imported before is no error.
     """
     if not path.is_file():
         raise DataError(f"--import-batch {path}: there is no such file; {_WANTED}")
+    counts = ImportCounts()
     try:
         with _seekable(path) as file:
-            lines = _read(file)
-            known = not lines.good.keys().isdisjoint(store.keys())
-            counts = _keep(job, store, file, lines)
+            places, strange = _read(file, counts)
+            known = not places.keys().isdisjoint(store.keys())
+            _keep(job, store, file, places, counts)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"--import-batch {path} cannot be read ({error}); {_WANTED}") from None
     if not counts.imported and not known:
-        strange = f"; the first strange line: {lines.strange[:80]!r}" if lines.strange else ""
-        what = f"answers no request of this job ({counts}{strange})" if counts.lines else "is empty"
+        text = f"{counts}; the first strange line: {strange[:80]!r}" if strange else str(counts)
+        what = f"answers no request of this job ({text})" if counts.lines else "is empty"
         raise DataError(f"--import-batch {path} {what}; {_WANTED}")
     return counts
 
 
-def _keep(job: ChainJob, store: RequestStore, file: IO[bytes], lines: "_Lines") -> ImportCounts:
-    """Store the replies that the job asks for, until none is left that a further question wants."""
-    good, imported, missing = dict(lines.good), 0, set()
-    # A reply may make the next question of the same chain one that the file answers as well.
-    while True:
-        before = imported
-        missing.clear()
+class _Response(BaseModel):
+    status_code: object = 200
+    body: object = None
+
+
+class _Line(BaseModel):
+    """A line of a batch file, as the service writes it."""
+
+    custom_id: str
+    response: _Response | None = None
+    error: object = None
+
+    def reply(self) -> tuple[bytes, Body]:
+        raw = json.dumps(self.response.body if self.response else None).encode()
+        return raw, read_body(raw)
+
+    def failure(self) -> str:
+        response = self.response or _Response(status_code=None)
+        if not self.error and response.status_code == 200:
+            return self.reply()[1].elsewhere
+        words = error_message(self.error) or error_message(response.body)
+        return words[:300] or "the server says no more than that it failed"
+
+
+def _read(file: IO[bytes], counts: ImportCounts) -> tuple[dict[str, int], bytes]:
+    """Where the first good line of each id starts, and the first line that is malformed."""
+    places: dict[str, int] = {}
+    strange, end = b"", 0
+    while text := file.readline(MAX_LINE):
+        start, end = end, end + len(text)
+        if not text.strip():
+            continue
+        counts.lines += 1
+        try:
+            line = _Line.model_validate(parse_json(text))
+            failure = line.failure()
+        except (ValueError, RecursionError, TryAgain):
+            counts.malformed += 1
+            strange = strange or text
+            continue
+        if failure:
+            counts.errors += 1
+            counts.first_error = counts.first_error or failure
+        elif line.custom_id in places:
+            counts.duplicates += 1
+        else:
+            places[line.custom_id] = start
+    return places, strange
+
+
+def _keep(
+    job: ChainJob,
+    store: RequestStore,
+    file: IO[bytes],
+    places: dict[str, int],
+    counts: ImportCounts,
+) -> None:
+    """Store the replies that the job asks for.
+
+    A reply may lead to a further question of the same chain, which the file may answer too.
+    """
+    before = -1
+    while counts.imported != before:
+        before = counts.imported
+        missing: set[str] = set()
         for request in _pending(job, store):
-            place = good.pop(request.key, None)
-            if place is None:
+            start = places.pop(request.key, None)
+            if start is None:
                 missing.add(request.key)
                 continue
-            file.seek(place)
-            raw, body = _body(parse_json(file.readline()))
+            file.seek(start)
+            raw, body = _Line.model_validate(parse_json(file.readline())).reply()
             store.put(request, body.completion(raw, request))
-            imported += 1
-        if imported == before:
-            break
-    return ImportCounts(
-        **lines.counts,
-        imported=imported,
-        unknown=len(good),
-        missing=len(missing),
-        first_error=lines.first_error,
-    )
+            counts.imported += 1
+        counts.missing = len(missing)
+    counts.unknown = len(places)
 
 
 @contextmanager
-def _seekable(path: Path) -> Iterator[Any]:
+def _seekable(path: Path) -> Iterator[IO[bytes]]:
     """A plain or packed file, to read at any place."""
     with open_unpacked(path) as file:
         if file.seekable():
@@ -180,54 +213,3 @@ def _pending(job: ChainJob, store: RequestStore) -> Iterator[CompletionRequest]:
             ask_for_chain(replies, job.request(place), job.roles, job.writing.retries)
         except NoReplyYet as asked:
             yield asked.request
-
-
-@dataclass
-class _Lines:
-    """How many lines are of no use, and where the first good line of each id starts."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    good: dict[str, int] = field(default_factory=dict)
-    first_error: str = ""
-    strange: bytes = b""
-
-
-def _read(file: IO[bytes]) -> _Lines:
-    found = _Lines()
-    start = 0
-    while line := file.readline(MAX_LINE):
-        begin, start = start, start + len(line)
-        if not line.strip():
-            continue
-        found.counts["lines"] += 1
-        try:
-            row = parse_json(line)
-            key, failure = row["custom_id"], _failure(row)
-            if not isinstance(key, str):
-                raise ValueError("custom_id is no text")
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, TryAgain):
-            found.counts["malformed"] += 1
-            found.strange = found.strange or line
-            continue
-        if failure:
-            found.counts["errors"] += 1
-            found.first_error = found.first_error or failure
-        elif key in found.good:
-            found.counts["duplicates"] += 1
-        else:
-            found.good[key] = begin
-    return found
-
-
-def _failure(row: dict[str, Any]) -> str:
-    """What the server says in a line without an answer; '' where there is one."""
-    response = row.get("response")
-    if not row.get("error") and response is not None and response.get("status_code", 200) == 200:
-        return _body(row)[1].elsewhere
-    words = error_message(row.get("error")) or error_message((response or {}).get("body"))
-    return words[:300] or "the server says no more than that it failed"
-
-
-def _body(row: dict[str, Any]) -> tuple[bytes, Body]:
-    raw = json.dumps(row["response"]["body"]).encode()
-    return raw, read_body(raw)

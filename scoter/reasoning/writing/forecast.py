@@ -1,5 +1,4 @@
-"""What a job of chain writing will cost: before it starts from its prompts, while it runs from what
-its replies took."""
+"""What a job of chain writing costs: before it starts from its prompts, later from its replies."""
 
 import time
 from collections import Counter, deque
@@ -13,40 +12,38 @@ from scoter.reasoning.language.replies import RequestStore
 from scoter.reasoning.writing.job import ChainJob
 
 CHARACTERS_PER_TOKEN = 4
-_LOOKED_AT = 200
-_MARKS = 20
+_SAMPLE = 200  # chains that stand for all
+_MARKS = 20  # intervals over which speed is measured
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is still to be done. `seconds` and `money` are None where nothing is known of them.
+    """What is still to be done.
 
-    `measured` says whether tokens come from replies; otherwise prompts count a token for four
-    characters, and each reply is taken to be as long as it may be.
+    >>> print(Forecast(100, 80, 20_000, 8_000, seconds=160.0))
+    100 chains, about 80 calls, 20,000 + 8,000 tokens, 3 min
     """
 
     chains: int
     calls: int
     prompt_tokens: int
     completion_tokens: int
-    seconds: float | None
-    money: float | None
-    measured: bool
+    seconds: float | None = None  # None before the first call
+    prices: Prices | None = None
+    measured: bool = True  # whether tokens come from replies; else replies are as long as allowed
+
+    @property
+    def money(self) -> float | None:
+        used = Usage(prompt_tokens=self.prompt_tokens, completion_tokens=self.completion_tokens)
+        return None if self.prices is None else used.cost(self.prices)
 
     def __str__(self) -> str:
-        """One line for people.
-
-        Example:
-            >>> print(Forecast(100, 80, 20_000, 8_000, 160.0, None, True))
-            100 chains, about 80 calls, 20,000 + 8,000 tokens, 3 min
-        """
         bound = "" if self.measured else "at most "
         parts = [f"{self.chains:,} chains", f"about {self.calls:,} calls"]
         parts.append(f"{self.prompt_tokens:,} + {bound}{self.completion_tokens:,} tokens")
         if self.seconds is not None:
-            parts.append(
-                f"{self.seconds / 60:.0f} min" if self.seconds >= 90 else f"{self.seconds:.0f} s"
-            )
+            long = self.seconds >= 90
+            parts.append(f"{self.seconds / 60:.0f} min" if long else f"{self.seconds:.0f} s")
         if self.money is not None:
             parts.append(f"price {bound}{self.money:.2f}")
         return ", ".join(parts)
@@ -55,131 +52,67 @@ class Forecast:
 def forecast(
     job: ChainJob, shards: list[int], store: RequestStore, prices: Prices | None = None
 ) -> Forecast:
-    """Before the first call: `_LOOKED_AT` evenly spaced chains of the missing shards stand for all
-    of them.
-
-    How long a call takes cannot be known before there was one, so `seconds` is None.
-    """
-    chains = sum(len(job.places(shard)) for shard in shards)
+    """Before the first call: some evenly spaced chains of the missing shards stand for all."""
     places = [place for shard in shards for place in job.places(shard)]
-    looked_at = (
-        [
-            places[index]
-            for index in np.unique(np.linspace(0, chains - 1, min(chains, _LOOKED_AT)).astype(int))
-        ]
-        if places
-        else []
-    )
-    unknown, prompt, known = 0, 0, []
-    for place in looked_at:
-        request = job.request(place)
-        if (reply := store.get(request)) is not None:
-            known.append(reply)
-            continue
-        unknown += 1
-        prompt += (
-            sum(len(message.content) for message in request.messages) // CHARACTERS_PER_TOKEN + 1
-        )
-    share = chains / max(1, len(looked_at))
+    spaced = np.linspace(0, len(places) - 1, min(len(places), _SAMPLE)).astype(int)
+    sample = [job.request(places[index]) for index in np.unique(spaced)]
+    replies = [store.get(request) for request in sample]
+    asked = [request for request, reply in zip(sample, replies, strict=True) if reply is None]
+    characters = (sum(len(turn.content) for turn in request.messages) for request in asked)
+    prompt = sum(count // CHARACTERS_PER_TOKEN + 1 for count in characters)
+    lengths = [reply.completion_tokens for reply in replies if reply is not None]
     longest = 0 if job.writing is None else job.writing.max_tokens
-    length = (
-        float(np.mean([reply.completion_tokens for reply in known])) if known else float(longest)
+    length = float(np.mean(lengths)) if lengths else float(longest)
+    share = len(places) / max(1, len(sample))
+    return Forecast(
+        chains=len(places),
+        calls=round(len(asked) * share),
+        prompt_tokens=round(prompt * share),
+        completion_tokens=round(len(asked) * share * length),
+        prices=prices,
+        measured=bool(lengths),
     )
-    tokens = (round(prompt * share), round(unknown * share * length))
-    return _forecast(chains, round(unknown * share), tokens, None, prices, measured=bool(known))
-
-
-@dataclass(frozen=True)
-class _Mark:
-    """How far a run was at some time."""
-
-    time: float
-    done: int
-    usage: Usage
 
 
 class Progress:
-    """Counts outcomes, and says every `interval` seconds how far the job is and what it still
-    takes.
+    """Counts outcomes, and says every `interval` seconds how far the job is and what remains.
 
-    What the rest takes is judged by the last few minutes, since a run that goes on from stored
-    replies starts faster than it can continue.
-
-    Args:
-        chains: how many this run is to write.
-        usage: what the model was used for up to now; None for the catalogue reasoner.
+    What remains is judged by the last few minutes, since stored replies make the start faster.
     """
 
     def __init__(
         self,
         chains: int,
         say: Callable[[str], None],
-        usage: Callable[[], Usage] | None = None,
+        usage: Callable[[], Usage] = Usage,
         prices: Prices | None = None,
         interval: float = 10.0,
     ) -> None:
         self.outcomes: Counter[str] = Counter()
-        self._chains, self._say, self._usage, self._prices, self._interval = (
-            chains,
-            say,
-            usage,
-            prices,
-            interval,
-        )
-        self._said = time.monotonic()
+        self._chains, self._say, self._usage = chains, say, usage
+        self._prices, self._interval = prices, interval
         self._marks = deque([self._mark()], maxlen=_MARKS)
 
     def __call__(self, outcome: str) -> None:
-        """A further chain, and how it ended."""
         self.outcomes[outcome] += 1
-        now = time.monotonic()
-        if now - self._said >= self._interval:
-            self._said = now
+        if time.monotonic() - self._marks[-1][0] >= self._interval:
             self._marks.append(self._mark())
-            self._say(
-                f"{self.outcomes.total():,} of {self._chains:,} chains ({self.ended()}); to "
-                f"come: {self.left()}"
-            )
-
-    def ended(self) -> str:
-        return ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(self.outcomes.items()))
+            ended = ", ".join(f"{count:,} {name}" for name, count in sorted(self.outcomes.items()))
+            done = f"{self.outcomes.total():,} of {self._chains:,} chains ({ended})"
+            self._say(f"{done}; to come: {self.left()}")
 
     def left(self) -> Forecast:
-        """What the rest takes, if it goes on as of late."""
-        before, now = self._marks[0], self._mark()
-        chains = self._chains - now.done
-        rest = chains / max(1, now.done - before.done)
-        calls = round((now.usage.attempts - before.usage.attempts) * rest)
-        prompt = round((now.usage.prompt_tokens - before.usage.prompt_tokens) * rest)
-        completion = round((now.usage.completion_tokens - before.usage.completion_tokens) * rest)
-        return _forecast(
-            chains,
-            calls,
-            (prompt, completion),
-            (now.time - before.time) * rest,
-            self._prices,
-            measured=True,
+        (began, before, first), (now, done, last) = self._marks[0], self._mark()
+        chains = self._chains - done
+        share = chains / max(1, done - before)
+        return Forecast(
+            chains=chains,
+            calls=round((last.attempts - first.attempts) * share),
+            prompt_tokens=round((last.prompt_tokens - first.prompt_tokens) * share),
+            completion_tokens=round((last.completion_tokens - first.completion_tokens) * share),
+            seconds=(now - began) * share,
+            prices=self._prices,
         )
 
-    def _mark(self) -> "_Mark":
-        return _Mark(
-            time.monotonic(),
-            self.outcomes.total(),
-            self._usage() if self._usage is not None else Usage(),
-        )
-
-
-def _forecast(
-    chains: int,
-    calls: int,
-    tokens: tuple[int, int],
-    seconds: float | None,
-    prices: Prices | None,
-    measured: bool,
-) -> Forecast:
-    money = (
-        Usage(prompt_tokens=tokens[0], completion_tokens=tokens[1]).cost(prices)
-        if prices is not None
-        else None
-    )
-    return Forecast(chains, calls, *tokens, seconds, money, measured)
+    def _mark(self) -> tuple[float, int, Usage]:
+        return time.monotonic(), self.outcomes.total(), self._usage()

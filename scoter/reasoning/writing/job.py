@@ -1,11 +1,9 @@
-"""A job of chain writing: which chains, with which pattern, by whom. Everything in a shard follows
-from it (and the replies)."""
+"""Which chains are written, with which pattern and by whom; replies aside, this decides a shard."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -25,61 +23,66 @@ from scoter.reasoning.chains.requests import (
 )
 from scoter.reasoning.chains.table import write_rows
 from scoter.reasoning.language.language_model import Answer, CompletionRequest
-from scoter.reasoning.language.structured import ChainOutcome
+from scoter.reasoning.language.structured import ChainOutcome, outcome_of
 from scoter.reasoning.writing.folder import ChainRow, history_digests
 from scoter.seeding import derive_seed
-from scoter.types import Catalog, ReasoningPattern, Split
+from scoter.types import Catalog, Json, ReasoningPattern, Split
 
 FORMAT = 1
 EVERY = PrefixPolicy()
 
 
+class VisibleItems:
+    """The items of each user that a chain may be written from: training, then validation."""
+
+    def __init__(self, split: Split, catalog: Catalog) -> None:
+        self._train, self._keys = split.train, catalog.keys
+        self._valid = np.full(split.train.user_count, -1, np.int64)
+        self._valid[split.valid.users] = split.valid.items
+        self._last: tuple[int, list[str]] = (-1, [])
+
+    def of(self, user: int) -> list[int]:
+        held_out = [int(self._valid[user])] if self._valid[user] >= 0 else []
+        return [*self._train.sequence(user).tolist(), *held_out]
+
+    def digests(self, user: int) -> list[str]:
+        """`history_digests` of the items; those of the user asked for last are kept."""
+        if user != self._last[0]:
+            self._last = (user, history_digests([self._keys[item] for item in self.of(user)]))
+        return self._last[1]
+
+
 @dataclass(frozen=True, eq=False)
 class ChainJob:
-    """The chains of some users' prefixes.
-
-    Args:
-        identity: names the dataset; it stands in `job.json`, so that a folder never mixes two.
-        writing: how a language model is asked; None means the catalogue reasoner, which is
-            symbolic.
-        fold_seed: draws the groups of the catalogue reasoner's cross-fitted statistics.
-        users: how many, a fixed sample by `seed`; 0 means all.
-        limit: write only the first so many chains; 0 means all.
-        shard_rows: chains in a shard, the most that is held in memory at once and that a kill sets
-            back.
-    """
+    """The chains of some users' prefixes."""
 
     split: Split
     catalog: Catalog
     pattern: ReasoningPattern
-    identity: str
-    policy: PrefixPolicy = EVERY
-    writing: WritingConfig | None = None
-    fold_seed: int = 0
-    seed: int = 0
-    users: int = 0
-    limit: int = 0
-    shard_rows: int = 1024
+    identity: str  # names the dataset, so that a folder never mixes two
+    policy: PrefixPolicy = EVERY  # the prefixes that get a chain
+    writing: WritingConfig | None = None  # how a language model is asked; None: symbolic reasoner
+    fold_seed: int = 0  # draws the groups of the symbolic reasoner's cross-fitted statistics
+    seed: int = 0  # draws the sample of users
+    users: int = 0  # size of that sample; 0 means all users
+    limit: int = 0  # write only the first so many chains; 0 means all
+    shard_rows: int = 1024  # chains in a shard, and the most that memory holds
 
     def __post_init__(self) -> None:
         if self.shard_rows < 1 or self.limit < 0:
-            raise ConfigError(
-                f"shard_rows = {self.shard_rows} must be 1 or more, limit = {self.limit} 0 or more"
-            )
+            wanted = "shard_rows must be 1 or more, limit 0 or more"
+            raise ConfigError(f"shard_rows = {self.shard_rows}, limit = {self.limit}; {wanted}")
 
     @cached_property
     def rows(self) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
         """User and prefix length of every chain, in the order in which they are written."""
-        chosen = sample_of_users(
-            self.split.train.user_count, self.users, derive_seed(self.seed, "reason users")
-        )
+        seed = derive_seed(self.seed, "reason users")
+        chosen = sample_of_users(self.split.train.user_count, self.users, seed)
         users, prefix_lengths = self.policy.rows(self.split, chosen)
-        kept = slice(0, self.limit or len(users))
         if not len(users):
-            raise ConfigError(
-                f"prefixes = {self.policy}: no user has a prefix that long; use a smaller "
-                f"distance, or every"
-            )
+            remedy = "no user has a prefix that long; use a smaller distance, or every"
+            raise ConfigError(f"prefixes = {self.policy}: {remedy}")
+        kept = slice(0, self.limit or len(users))
         return users[kept], prefix_lengths[kept]
 
     def __len__(self) -> int:
@@ -90,13 +93,7 @@ class ChainJob:
         return -(-len(self) // self.shard_rows)
 
     def places(self, shard: int) -> range:
-        """The numbers of the chains of a shard."""
         return range(shard * self.shard_rows, min(len(self), (shard + 1) * self.shard_rows))
-
-    @property
-    def written_pattern(self) -> ReasoningPattern:
-        """The pattern that the written chains have."""
-        return self.pattern if self.writing is None else written_pattern(self.pattern)
 
     @property
     def roles(self) -> list[str]:
@@ -111,15 +108,12 @@ class ChainJob:
     def prompt_version(self) -> str:
         return PROMPT_VERSION if self.writing is None else self.writing.prompt_version
 
-    def describe(self) -> dict[str, Any]:
-        """All that decides the chains, as JSON."""
+    def describe(self) -> dict[str, Json]:
+        pattern = self.pattern if self.writing is None else written_pattern(self.pattern)
         return {
             "format": FORMAT,
             "dataset": self.identity,
-            "pattern": [
-                {"role": step.role, "parameters": dict(step.parameters)}
-                for step in self.written_pattern.steps
-            ],
+            "pattern": pattern.to_json(),
             "prefixes": str(self.policy),
             "model": self.model,
             "prompt_version": self.prompt_version,
@@ -138,103 +132,63 @@ class ChainJob:
 
     @cached_property
     def _reasoner(self) -> CatalogReasoner:
-        return CatalogReasoner(
-            self.catalog,
-            FoldedStatistics(self.split.train, self.catalog.item_count, self.fold_seed),
-        )
+        items = self.catalog.item_count
+        statistics = FoldedStatistics(self.split.train, items, self.fold_seed)
+        return CatalogReasoner(self.catalog, statistics)
 
     @cached_property
-    def _valid_items(self) -> Int[np.ndarray, " users"]:
-        found = np.full(self.split.train.user_count, -1, np.int64)
-        found[self.split.valid.users] = self.split.valid.items
-        return found
-
-    def history(self, place: int) -> list[int]:
-        """The items that a chain is written from, oldest first: the user's first `prefix_length`,
-        and nothing after."""
-        user, prefix_length = int(self.rows[0][place]), int(self.rows[1][place])
-        return visible_items(self.split, self._valid_items, user)[:prefix_length]
+    def _visible(self) -> VisibleItems:
+        return VisibleItems(self.split, self.catalog)
 
     def request(self, place: int) -> CompletionRequest:
-        """What a language model is asked for a chain."""
         if self.writing is None:
-            raise ConfigError(
-                "the catalogue reasoner asks no language model; name one with --language-model"
-            )
-        return chain_request(
-            [self._names[item] for item in self.history(place)], self.pattern, self.writing
-        )
+            remedy = "name one with --language-model"
+            raise ConfigError(f"the catalogue reasoner asks no language model; {remedy}")
+        user, prefix_length = (int(column[place]) for column in self.rows)
+        titles = [self._names[item] for item in self._visible.of(user)[:prefix_length]]
+        return chain_request(titles, self.pattern, self.writing)
 
     def catalog_rows(self, shard: int) -> list[ChainRow]:
-        """A shard as the catalogue reasoner writes it."""
         places = self.places(shard)
         users, prefix_lengths = (column[places.start : places.stop] for column in self.rows)
-        sentences, indices, offsets = write_rows(
-            self._reasoner, look(self.split, users, prefix_lengths), self.pattern
-        )
+        views = look(self.split, users, prefix_lengths)
+        sentences, indices, offsets = write_rows(self._reasoner, views, self.pattern)
         steps, labels = len(self.pattern), [step.label() for step in self.pattern.steps]
         recommends = self.pattern.steps[-1].role == RECOMMENDATION
         rows = []
-        for row, frame in enumerate(self._frames(places)):
-            bounds = offsets[row * steps : (row + 1) * steps + 1].tolist()
-            texts = [
-                tuple(sentences[number] for number in indices[low:high])
-                for low, high in pairwise(bounds)
-            ]
+        for row, blank in enumerate(map(self._blank_row, places)):
+            bounds = pairwise(offsets[row * steps : (row + 1) * steps + 1].tolist())
+            numbers = [indices[low:high] for low, high in bounds]
+            texts = [tuple(sentences[number] for number in step) for step in numbers]
             named = tuple(recommended_name(text) for text in texts.pop()) if recommends else ()
-            said = tuple(
-                zip(labels, texts, strict=False)
-            )  # without the recommendation, which stands beside the steps
-            rows.append(
-                ChainRow(**frame, outcome="valid", reason="", steps=said, recommendations=named)
-            )
+            written = tuple(zip(labels, texts, strict=False))  # without the recommendation
+            rows.append(replace(blank, outcome="valid", steps=written, recommendations=named))
         return rows
 
-    def answered_row(
-        self, place: int, answer: Answer[ChainOutcome], outcome_of_error: str
-    ) -> ChainRow:
-        """The row of one language model's answer; `outcome_of_error` is the reason where there is
-        no reply."""
-        frame = next(self._frames(range(place, place + 1)))
-        found = answer.reply
-        if found is None:
-            return ChainRow(
-                **frame, outcome="unanswered", reason=outcome_of_error, steps=(), recommendations=()
-            )
-        reason = found.problems[-1] if found.problems else ""
-        if found.chain is None:
-            return ChainRow(
-                **frame, outcome="rejected", reason=reason, steps=(), recommendations=()
-            )
-        steps = tuple((step.role, (step.text,)) for step in found.chain.steps)
-        outcome = "mended" if found.problems else "valid"
-        named = tuple(found.chain.recommendations)
-        return ChainRow(**frame, outcome=outcome, reason=reason, steps=steps, recommendations=named)
+    def answered_row(self, place: int, answer: Answer[ChainOutcome]) -> ChainRow:
+        blank = self._blank_row(place)
+        reply = answer.reply
+        if reply is None:
+            return replace(blank, reason=answer.error)
+        reason = reply.problems[-1] if reply.problems else ""
+        row = replace(blank, outcome=outcome_of(answer), reason=reason)
+        if reply.chain is None:
+            return row
+        steps = tuple((step.role, (step.text,)) for step in reply.chain.steps)
+        return replace(row, steps=steps, recommendations=tuple(reply.chain.recommendations))
 
-    def _frames(self, places: range) -> Iterator[dict[str, Any]]:
-        """What every row holds whoever writes it."""
-        last, digests = -1, []
-        for place in places:
-            user, prefix_length = int(self.rows[0][place]), int(self.rows[1][place])
-            if user != last:
-                items = visible_items(self.split, self._valid_items, user)
-                last, digests = user, history_digests([self.catalog.keys[item] for item in items])
-            yield {
-                "user": user,
-                "user_key": self.split.train.user_keys[user],
-                "prefix_length": prefix_length,
-                "history": digests[prefix_length - 1],
-                "sample": 0 if self.writing is None else self.writing.sample,
-                "model": self.model,
-                "prompt_version": self.prompt_version,
-            }
-
-
-def visible_items(split: Split, valid_items: Int[np.ndarray, " users"], user: int) -> list[int]:
-    """A user's training items and, after them, the validation item (-1 in `valid_items` where there
-    is none)."""
-    held_out = [int(valid_items[user])] if valid_items[user] >= 0 else []
-    return [*split.train.sequence(user).tolist(), *held_out]
+    def _blank_row(self, place: int) -> ChainRow:
+        """The row as far as it does not depend on who writes it."""
+        user, prefix_length = (int(column[place]) for column in self.rows)
+        return ChainRow(
+            user=user,
+            user_key=self.split.train.user_keys[user],
+            prefix_length=prefix_length,
+            history=self._visible.digests(user)[prefix_length - 1],
+            sample=0 if self.writing is None else self.writing.sample,
+            model=self.model,
+            prompt_version=self.prompt_version,
+        )
 
 
 def recommended_name(sentence: str) -> str:
@@ -244,10 +198,5 @@ def recommended_name(sentence: str) -> str:
 
 
 def recommending(names: Sequence[str]) -> tuple[str, ...]:
-    """The sentences of a recommendation step.
-
-    Example:
-        >>> recommending(["Soap"])
-        ('The recommendation is Soap.',)
-    """
+    """The sentences of a recommendation step, such as 'The recommendation is Soap.'"""
     return tuple(RECOMMENDS["item"].format(name) for name in names)

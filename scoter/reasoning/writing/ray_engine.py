@@ -1,28 +1,30 @@
-"""The same job on several machines: Ray Data hands out shards, and each worker writes its own as
-the local engine does.
+"""The same job on several machines: Ray Data hands out shards, and each worker writes its own.
 
-The folder must be one that all machines see (as a network file system). A worker keeps its replies
-there too, in a file of its own, so a killed job goes on from them, on one machine or many.
+The folder must be one that all machines see. A worker keeps its replies there too, in a file of its
+own, so a killed job goes on from them. Ray gives the shards of a worker that died to another one;
+a shard that is written twice is published by one rename each time, with the same bytes.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from importlib.util import find_spec
 
-from scoter.errors import ScoterError
+from scoter import errors
+from scoter.errors import ConfigError, ScoterError
+from scoter.protocols import LanguageModel
+from scoter.reasoning.language.registry import ModelChoice
 from scoter.reasoning.language.replies import RequestStore
-from scoter.reasoning.language.server import ServerConfig
 from scoter.reasoning.writing.engine import Watch, missing_shards, write_shards
 from scoter.reasoning.writing.folder import REPLIES, ChainFolder
 from scoter.reasoning.writing.job import ChainJob
-from scoter.reasoning.writing.ray_jobs import check_engine, failure, run_on_ray
 
 
 def run_job_on_ray(
     job: ChainJob,
     folder: ChainFolder,
-    server: ServerConfig | None,
+    choice: ModelChoice | None,
     workers: int,
     address: str | None = None,
     retry_unanswered: bool = False,
@@ -30,61 +32,90 @@ def run_job_on_ray(
 ) -> dict[str, int]:
     """`run_job` with `workers` Ray actors, which share the token budget and the rate limit evenly.
 
-    Args:
-        server: None for the catalogue reasoner.
-        address: of a running Ray cluster; None starts one on this machine.
-
-    Raises:
-        ConfigError: the package ray is absent.
-        ScoterError: what a worker raised.
+    `address` is that of a running Ray cluster; None starts one on this machine.
     """
-
-    def said(row: dict[str, Any]) -> None:
-        for outcome in row["ended"].split():
-            watch(outcome)
-
-    check_engine(workers)
+    if find_spec("ray") is None:
+        remedy = "pip install 'scoter[ray]', or use --engine local"
+        raise ConfigError(f"the engine ray needs the package ray, which is absent; {remedy}")
+    if workers < 1:
+        raise ConfigError(f"workers = {workers}; it must be 1 or more")
     folder.start(job.describe())
-    shards = [{"shard": shard} for shard in missing_shards(job, folder, retry_unanswered)]
-    given = (job, str(folder.path.absolute()), _share(server, workers))
-    run_on_ray(ShardWriter, given, shards, workers, address, said)
+    shards = missing_shards(job, folder, retry_unanswered)
+    writer = (job, str(folder.path.absolute()), _share(choice, workers))
+    failures = _write(writer, shards, workers, address, watch) if shards else []
+    for name, message in failures:
+        raise getattr(errors, name, ScoterError)(message)
     return folder.finish(job.shard_count)
 
 
-class ShardWriter:
-    """A Ray actor: opens its server once, then writes the shards that it is given."""
+def _write(
+    writer: tuple[ChainJob, str, ModelChoice | None],
+    shards: Sequence[int],
+    workers: int,
+    address: str | None,
+    watch: Watch,
+) -> list[tuple[str, str]]:
+    import ray  # pyright: ignore[reportMissingImports]
+    import ray.data  # pyright: ignore[reportMissingImports]
 
-    def __init__(self, job: Any, folder: str, server: ServerConfig | None) -> None:
-        self.job, self.folder, self.server = job, ChainFolder(folder), server
+    started = not ray.is_initialized()
+    if started:
+        here = {"num_cpus": workers, "include_dashboard": False}
+        where = here if address is None else {"address": address}
+        ray.init(log_to_driver=False, logging_level=logging.WARNING, **where)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False  # the job itself says how far it is
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    failures = []
+    try:
+        tasks = [{"shard": shard} for shard in shards]
+        written = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
+            ShardWriter,
+            fn_constructor_args=writer,
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=workers),
+        )
+        for row in written.iter_rows():
+            for outcome in row["outcomes"].split():
+                watch(outcome)
+            if row["error"]:
+                failures.append((row["error"], row["message"]))
+    finally:
+        if started:
+            ray.shutdown()
+    return failures
+
+
+class ShardWriter:
+    """A Ray actor: opens its language model once, then writes the shards that it is given."""
+
+    def __init__(self, job: ChainJob, folder: str, choice: ModelChoice | None) -> None:
+        self.job, self.folder, self.choice = job, ChainFolder(folder), choice
         self.open = ExitStack()
-        self.model = None
+        self.model: LanguageModel | None = None
 
     def __call__(self, batch: dict[str, Sequence[int]]) -> dict[str, list[str]]:
-        """Write the shards of a batch; for each a line `outcome outcome ...`, or the error that
-        ended it."""
+        """Write the shards of a batch; how their chains ended, and the error that stopped it."""
         outcomes: list[str] = []
+        kind = message = ""
         try:
-            if self.server is not None and self.model is None:
-                replies = RequestStore(self.folder.path / REPLIES)
-                self.model = replies.recording(self.open.enter_context(self.server.open()))
-            write_shards(
-                self.job,
-                self.folder,
-                self.model,
-                [int(shard) for shard in batch["shard"]],
-                outcomes.append,
-            )
+            if self.choice is not None and self.model is None:
+                store = RequestStore(self.folder.path / REPLIES)
+                self.model = self.open.enter_context(self.choice.recording(store))
+            shards = [int(shard) for shard in batch["shard"]]
+            write_shards(self.job, self.folder, self.model, shards, outcomes.append)
         except ScoterError as error:
-            return {"ended": [" ".join(outcomes)], **failure(error)}
-        return {"ended": [" ".join(outcomes)], **failure(None)}
+            kind, message = type(error).__name__, str(error)
+        return {"outcomes": [" ".join(outcomes)], "error": [kind], "message": [message]}
 
 
-def _share(server: ServerConfig | None, workers: int) -> ServerConfig | None:
-    if server is None:
+def _share(choice: ModelChoice | None, workers: int) -> ModelChoice | None:
+    if choice is None:
         return None
-    budget, rate = server.token_budget, server.requests_per_minute
-    return replace(
-        server,
+    budget, rate = choice.server.token_budget, choice.server.requests_per_minute
+    server = replace(
+        choice.server,
         token_budget=None if budget is None else max(1, budget // workers),
         requests_per_minute=None if rate is None else rate / workers,
     )
+    return replace(choice, server=server)

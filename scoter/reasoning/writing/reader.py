@@ -1,23 +1,23 @@
-"""Chains of a folder as the rest of scoter reads them: one for every (user, prefix), each the
-latest that is not later.
+"""Chains of a folder as the rest of scoter reads them: for every (user, prefix) the latest chain
+that is not later.
 
-Every row is held against the data that it is read for: its user must be there, and the digest of
-the items that it was written from must be that of the user's own first items. So a chain of other
-data, or of a longer prefix, is refused.
+Every row is checked against the data at hand: its user must be there, and its digest must be that
+of the user's own first items. So a chain of other data, or of a longer prefix, is refused.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Int
+from pydantic import BaseModel, Field, ValidationError
 
 from scoter.errors import DataError
 from scoter.reasoning.catalogue.view import every_prefix
 from scoter.reasoning.chains.prefixes import AnchorTable
 from scoter.reasoning.chains.requests import RECOMMENDATION
 from scoter.reasoning.chains.table import ChainTable
-from scoter.reasoning.writing.folder import JOB, ChainFolder, history_digests
-from scoter.reasoning.writing.job import recommending, visible_items
+from scoter.reasoning.writing.folder import JOB, ChainFolder
+from scoter.reasoning.writing.job import VisibleItems, recommending
 from scoter.types import Catalog, ReasoningPattern, Split, Step
 
 
@@ -25,103 +25,82 @@ def read_folder(folder: ChainFolder, split: Split, catalog: Catalog) -> ChainTab
     """The chain of every training, validation and test prefix, laid out as `StepEmbeddings` is.
 
     A prefix without a chain at or before it has empty steps, which a fusion reads as its learned
-    null. A user of the folder who is not in `split` is left out, so chains of a whole dataset serve
+    null. Users of the folder who are not in `split` are left out, so the chains of a dataset serve
     a sample of it.
-
-    Raises:
-        DataError: a chain was not written from this user's first items, or no user of the folder is
-            here.
     """
-    pattern = folder_pattern(folder)
+    job = _read_job(folder)
+    pattern = ReasoningPattern(job.pattern)
     known: dict[str, int] = {}
     anchors, bags = [], []
     for user, prefix_length, steps in _checked_rows(folder, split, catalog, pattern):
         anchors.append((user, prefix_length))
-        bags += [
-            np.array([known.setdefault(text, len(known)) for text in texts], np.int32)
-            for texts in steps
-        ]
+        for texts in steps:
+            numbers = [known.setdefault(text, len(known)) for text in texts]
+            bags.append(np.array(numbers, np.int32))
     if not anchors:
-        raise DataError(
-            f"{folder.path} holds no chain of any of these {split.train.user_count} users; write "
-            f"some for this data"
-        )
+        problem = f"holds no chain of any of these {split.train.user_count} users"
+        raise DataError(f"{folder.path} {problem}; write some for this data")
     order = np.lexsort(np.array(anchors, np.int64).T[::-1])
     users, prefix_lengths = np.array(anchors, np.int64)[order].T
     prefix_users, lengths, starts = every_prefix(split)
     latest = AnchorTable(users, prefix_lengths).latest(prefix_users, lengths)
     source = np.where(latest >= 0, order[np.maximum(latest, 0)], -1)
     indices, offsets = _expand(bags, source, len(pattern))
-    job = folder.job()
-    return ChainTable(
-        list(known), indices, offsets, starts, pattern, job["model"], job["prompt_version"]
-    )
+    texts = list(known)
+    return ChainTable(texts, indices, offsets, starts, pattern, job.model, job.prompt_version)
 
 
 def folder_pattern(folder: ChainFolder) -> ReasoningPattern:
-    """The pattern of a folder's chains."""
-    job = folder.job()
+    return ReasoningPattern(_read_job(folder).pattern)
+
+
+class _Job(BaseModel):
+    pattern: tuple[Step, ...] = Field(min_length=1)
+    model: str
+    prompt_version: str
+
+
+def _read_job(folder: ChainFolder) -> _Job:
     try:
-        steps = [Step(str(step["role"]), dict(step["parameters"])) for step in job["pattern"]]
-        if (
-            not steps
-            or not isinstance(job["model"], str)
-            or not isinstance(job["prompt_version"], str)
-        ):
-            raise ValueError("it lacks steps, model or prompt version")
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(
-            f"{folder.path / JOB} is not that of a job ({error}); write the chains with `scoter "
-            f"reason`"
-        ) from None
-    return ReasoningPattern(tuple(steps))
+        return _Job.model_validate(folder.job())
+    except ValidationError as error:
+        problem = f"{folder.path / JOB} is not that of a job ({error})"
+        raise DataError(f"{problem}; write the chains with `scoter reason`") from None
 
 
 def _checked_rows(
     folder: ChainFolder, split: Split, catalog: Catalog, pattern: ReasoningPattern
 ) -> Iterator[tuple[int, int, list[list[str]]]]:
-    """User, prefix length and the sentences of each step, of the rows that hold a chain of a user
-    who is here."""
+    """User, prefix length and the sentences of each step, of the valid chains of users here."""
     numbers = {key: user for user, key in enumerate(split.train.user_keys)}
-    valid_items = np.full(split.train.user_count, -1, np.int64)
-    valid_items[split.valid.users] = split.valid.items
+    visible = VisibleItems(split, catalog)
     recommends = pattern.steps[-1].role == RECOMMENDATION
-    last, digests = -1, []
     for table in folder.tables():
         for row in table.to_pylist():
             user = numbers.get(row["user_key"])
             if user is None or row["outcome"] not in ("valid", "mended"):
                 continue
-            if user != last:
-                items = visible_items(split, valid_items, user)
-                last, digests = user, history_digests([catalog.keys[item] for item in items])
-            prefix_length = row["prefix_length"] or 0
-            if (
-                not 1 <= prefix_length <= len(digests)
-                or digests[prefix_length - 1] != row["history"]
-            ):
-                raise DataError(
-                    f"{folder.path}: the chain of user {row['user_key']!r} at prefix length "
-                    f"{prefix_length} was not written from "
-                    "that user's first items here; write the chains with this dataset"
-                )
+            digests, prefix_length = visible.digests(user), row["prefix_length"] or 0
+            chain = f"the chain of user {row['user_key']!r} at prefix length {prefix_length}"
+            place = f"{folder.path}: {chain}"
+            known = 1 <= prefix_length <= len(digests)
+            if not known or digests[prefix_length - 1] != row["history"]:
+                problem = "was not written from that user's first items here"
+                raise DataError(f"{place} {problem}; write the chains with this dataset")
             steps = [(step or {}).get("texts") or [] for step in row["steps"] or ()]
-            named = [name for name in row["recommendations"] or () if name is not None]
-            steps = [*steps, list(recommending(named))] if recommends else steps
+            if recommends:
+                names = [name for name in row["recommendations"] or () if name is not None]
+                steps.append(list(recommending(names)))
             if len(steps) != len(pattern) or any(text is None for texts in steps for text in texts):
-                raise DataError(
-                    f"{folder.path}: the chain of user {row['user_key']!r} at prefix length "
-                    f"{prefix_length} has not the {len(pattern)} steps of the pattern, or a step "
-                    "without text; write the chains again"
-                )
+                problem = f"has not the {len(pattern)} steps of the pattern, or a step without text"
+                raise DataError(f"{place} {problem}; write the chains again")
             yield user, prefix_length, steps
 
 
 def _expand(
     bags: list[Int[np.ndarray, " _"]], source: Int[np.ndarray, " chains"], steps: int
 ) -> tuple[Int[np.ndarray, " entries"], Int[np.ndarray, " bags_plus_1"]]:
-    """Indices and offsets where chain c says what the stored chain `source[c]` says, and nothing
-    where that is -1."""
+    """Indices and offsets where chain c is the stored chain `source[c]`, or empty for -1."""
     sizes = np.array([len(bag) for bag in bags], np.int64)
     flat = np.concatenate([*bags, np.zeros(0, np.int32)]).astype(np.int32)
     begins = np.cumsum(sizes) - sizes

@@ -3,6 +3,8 @@ counters."""
 
 import dataclasses
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.scale import growth
 from benchmarks.speed import __main__ as command
 from benchmarks.speed import limits, peers, suite, timing
-from benchmarks.speed.decoding import Found, OurDecoding, ReferenceDecoding, agreement, sample
+from benchmarks.speed.decoding import OurDecoding, ReferenceDecoding, agreement, sample
 from benchmarks.speed.report import table
 from benchmarks.speed.training import (
     OurTraining,
@@ -25,17 +27,17 @@ from benchmarks.speed.training import (
 )
 from benchmarks.speed.work import (
     Work,
-    item_tokens,
     random_ids,
     reference_batch,
     simulated_log,
     sliding_windows,
     uniform_log,
+    whole_histories,
 )
 from scoter.config import TigerConfig
 from scoter.models.backbones.t5 import to_transformers
 from scoter.models.training.batches import cut_windows, training_batches
-from scoter.types import Histories, InteractionLog
+from scoter.types import InteractionLog, Rankings
 
 SMALL = TigerConfig(
     dim=16, layers=2, heads=3, head_dim=8, feed_forward=24, dropout=0.1, max_items=4, beams=10
@@ -45,17 +47,16 @@ ITEMS = 300
 
 def small_work(lengths: list[int]) -> Work:
     log = uniform_log(np.array(lengths), ITEMS, np.random.default_rng(0))
-    return Work(
-        log,
-        Histories(np.arange(log.user_count), log.items, log.offsets),
-        random_ids(ITEMS, 0),
-        "small",
-    )
+    return Work(log, whole_histories(log), random_ids(ITEMS, 0), "small")
 
 
 WORK = small_work([5, 3, 2, 4, 9, 1] * 12)
 LEVELS = len(WORK.ids.codebook_sizes)
+TOKENS = build(WORK.ids, SMALL).item_tokens
 VOCABULARY = 1 + sum(WORK.ids.codebook_sizes)
+
+
+SETTINGS = suite.Settings(quick=True, threads=1, repeats=1, pythons={})
 
 
 def forward_flops(run) -> int:
@@ -83,10 +84,6 @@ def test_both_sides_train_on_the_same_number_of_targets() -> None:
     assert ours == len(sliding_windows(WORK.log, SMALL.max_items).target)
 
 
-def test_tokens_are_those_of_the_model() -> None:
-    torch.testing.assert_close(item_tokens(WORK.ids), build(WORK.ids, SMALL).item_tokens)
-
-
 @pytest.mark.parametrize("items", [1, 3])
 def test_dense_flops_equal_what_a_counter_sees_of_a_t5(items: int) -> None:
     reference = to_transformers(build(WORK.ids, SMALL))
@@ -94,7 +91,7 @@ def test_dense_flops_equal_what_a_counter_sees_of_a_t5(items: int) -> None:
     log = uniform_log(np.full(5, items + 1), ITEMS, np.random.default_rng(1))
     windows = sliding_windows(log, items)
     last = np.flatnonzero(windows.target - windows.begin == items)
-    batch = reference_batch(log, windows, last, item_tokens(WORK.ids))
+    batch = reference_batch(log, windows, last, TOKENS)
     counted = forward_flops(lambda: reference(**batch)) / len(last)
     assert limits.sliding_flops(
         SMALL, VOCABULARY, LEVELS, items
@@ -104,9 +101,7 @@ def test_dense_flops_equal_what_a_counter_sees_of_a_t5(items: int) -> None:
 def test_a_backward_pass_costs_two_forward_passes() -> None:
     reference = to_transformers(build(WORK.ids, SMALL))
     reference.set_attn_implementation("eager")
-    batch = reference_batch(
-        WORK.log, sliding_windows(WORK.log, 4), np.arange(8), item_tokens(WORK.ids)
-    )
+    batch = reference_batch(WORK.log, sliding_windows(WORK.log, 4), np.arange(8), TOKENS)
     forward = forward_flops(lambda: reference(**batch))
     with FlopCounterMode(display=False) as counter:
         reference(**batch).loss.backward()
@@ -177,8 +172,8 @@ def test_beams_of_equal_weights_are_equal() -> None:
 
 
 def test_agreement_forgives_ties_and_nothing_else() -> None:
-    def found(items: list[int], scores: list[float]) -> Found:
-        return Found(np.array([items]), np.array([scores]))
+    def found(items: list[int], scores: list[float]) -> Rankings:
+        return Rankings(np.arange(1), np.array([items]), np.array([scores]))
 
     ours = found([1, 2, 3], [-1.0, -2.0, -3.0])
     swapped = agreement(
@@ -224,6 +219,7 @@ def test_ratios_and_spreads_by_hand() -> None:
     theirs = [timing.Sample(units, 1.0, 2.0) for units in (10, 20, 40)]
     assert timing.ratio(ours, theirs) == {"value": 2.0, "min": 1.0, "max": 3.0}
     assert timing.summary(ours)["per_wall_second"] == 20.0
+    assert timing.summary(ours)["per_cpu_second"] == 40.0
 
 
 def test_a_tiny_run_has_every_number_and_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,15 +233,9 @@ def test_a_tiny_run_has_every_number_and_a_table(monkeypatch: pytest.MonkeyPatch
             1, 32, 1, 8, our_users=6, their_users=2, their_calls=1, larger_batch=2, checked_users=2
         ),
     )
-    monkeypatch.setattr(command, "_memory", lambda threads: lambda side: {"peak_mib": 123.0})
-    done = (
-        CliRunner(mix_stderr=False)
-        if "mix_stderr" in CliRunner.__init__.__code__.co_varnames
-        else CliRunner()
-    )
-    printed = done.invoke(
-        command.main, ["--quick", "--json", "--repeats", "3"], catch_exceptions=False
-    ).stdout
+    monkeypatch.setattr(command, "_memory", lambda side, threads: {"peak_mib": 123.0})
+    asked = ["--quick", "--json", "--repeats", "3"]
+    printed = CliRunner().invoke(command.main, asked, catch_exceptions=False).stdout
     result = json.loads(printed)
     for key in (
         "train_ratio",
@@ -274,15 +264,75 @@ def test_unequal_functions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         suite.DifferentFunctionsError,
         match=r"mean losses of equal weights differ by 1\.00e-02 nats",
     ):
-        suite._training(WORK, suite.QUICK, "fp32", 1, True, {}, [])
+        suite._training(suite.Measured(SETTINGS, WORK, suite.QUICK, "fp32"))
 
 
 def test_a_peer_that_cannot_run_says_why() -> None:
-    import sys
-
     rows = peers.peer_rows(WORK, {"cornac": sys.executable, "rectools": None}, 1)
     assert "No module named 'cornac'" in rows[0]["skipped"]
     assert "pass --rectools-python" in rows[1]["skipped"]
+
+
+CORNAC = """
+class SequentialDataset:
+    @classmethod
+    def from_usit(cls, events):
+        made = cls()
+        made.iid_map = {name: row for row, name in enumerate(dict.fromkeys(e[2] for e in events))}
+        made.num_items = len(made.iid_map)
+        return made
+    def add_modalities(self, item_feature): pass
+class FeatureModality:
+    def __init__(self, features): pass
+class TIGER:
+    def __init__(self, **sizes): self.sizes = sizes
+    def fit(self, dataset): self._fit_seq2seq(dataset)
+    def _fit_seq2seq(self, dataset): sum(range(1000))
+    def score(self, user, history): assert self.n_beams in (20, 50) and max(history) < 300
+"""
+RECTOOLS = """
+class Columns: User, Item, Datetime, Weight = "user_id", "item_id", "datetime", "weight"
+class Dataset:
+    @classmethod
+    def construct(cls, frame):
+        assert list(frame) == ["user_id", "item_id", "datetime", "weight"]
+        assert frame.groupby("user_id").datetime.is_monotonic_increasing.all()
+        return cls()
+class SASRecModel:
+    def __init__(self, epochs, session_max_len, **sizes): pass
+    def fit(self, dataset): sum(range(1000))
+    def recommend(self, users, dataset, k, filter_viewed): assert users == list(range(60))
+"""
+
+
+def test_peers_answer_as_libraries_of_their_interface_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in {"cornac": CORNAC, "rectools": RECTOOLS}.items():
+        for module in ("__init__", "data", "models", "dataset"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / f"{module}.py").write_text(text)
+        about = tmp_path / f"{name}-3.dist-info" / "METADATA"
+        about.parent.mkdir()
+        about.write_text(f"Name: {name}\nVersion: 3.0")
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nshift\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(peers, "build", lambda ids: build(ids, SMALL))
+    monkeypatch.setattr(peers, "SIZE", SMALL)
+    work = small_work([5, 3, 2, 4, 9, 6] * 10)
+    rows = peers.peer_rows(work, {"cornac": str(python), "rectools": str(python)}, 1)
+    theirs = [row for row in rows if row["side"] == "theirs"]
+    assert [row["task"] for row in theirs] == [
+        *("training", "decoding, 20 beams", "decoding, 50 beams"),
+        *("SASRec training", "SASRec full ranking"),
+    ]
+    assert [row["units"] for row in theirs[1:]] == [8, 8, 10 * 23, 60]
+    assert 48 <= theirs[0]["units"] <= 10 * 23
+    assert [row["against"][:11] for row in rows if row["side"] == "ours"] == [
+        *3 * ["Cornac 3.0 "],
+        *2 * ["RecTools 3."],
+    ]
 
 
 def test_users_of_a_log_keep_their_events() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from benchmarks.studies.attention import summarise
+from benchmarks.studies.attention import measure
 from scoter.errors import DataError
 
 
@@ -28,7 +28,7 @@ def finished(folder, seed=0, commit="a" * 40, gate=(0.0, 1.0), data=None):
 
 
 def test_means_and_intervals_are_those_of_the_users(tmp_path):
-    rows = summarise([finished(tmp_path / "run", gate=(0.5, 0.5))], tmp_path)
+    rows = measure([finished(tmp_path / "run", gate=(0.5, 0.5))], tmp_path)
     found = {row["slot"]: row for row in rows}
     assert {slot: row["mean"] for slot, row in found.items()} == {
         "likes": 0.5,
@@ -42,8 +42,8 @@ def test_means_and_intervals_are_those_of_the_users(tmp_path):
 
 
 def test_a_seed_is_replaced_and_another_one_stays(tmp_path):
-    summarise([finished(tmp_path / "a"), finished(tmp_path / "b", seed=1)], tmp_path)
-    summarise([finished(tmp_path / "d"), finished(tmp_path / "c", gate=(1.0, 1.0))], tmp_path)
+    measure([finished(tmp_path / "a"), finished(tmp_path / "b", seed=1)], tmp_path)
+    measure([finished(tmp_path / "d"), finished(tmp_path / "c", gate=(1.0, 1.0))], tmp_path)
     rows = json.loads((tmp_path / "attention.json").read_text())["rows"]
     assert [(row["run"], row["mean"]) for row in rows if row["kind"] == "gate"] == [
         ("c", 1.0),
@@ -53,12 +53,12 @@ def test_a_seed_is_replaced_and_another_one_stays(tmp_path):
 
 def test_unfinished_dirty_and_chainless_runs_are_refused(tmp_path):
     with pytest.raises(DataError, match="holds no finished run"):
-        summarise([tmp_path / "none"], tmp_path)
+        measure([tmp_path / "none"], tmp_path)
     with pytest.raises(DataError, match="uncommitted changes"):
-        summarise([finished(tmp_path / "dirty", commit="a" * 40 + "+dirty")], tmp_path)
+        measure([finished(tmp_path / "dirty", commit="a" * 40 + "+dirty")], tmp_path)
     run = finished(tmp_path / "run")
     for path in (run / "attention").iterdir():
         path.unlink()
     with pytest.raises(DataError, match="no method of it reads chains"):
-        summarise([run], tmp_path)
+        measure([run], tmp_path)
     assert not (tmp_path / "attention.json").exists()

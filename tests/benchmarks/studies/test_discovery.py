@@ -15,7 +15,6 @@ from benchmarks.studies.discovery import (
     measure,
     over_seeds,
     summarise,
-    write_result,
 )
 from benchmarks.suite.collect import RESULTS
 from scoter.errors import ConfigError
@@ -35,16 +34,6 @@ def test_the_interval_over_seeds_is_students() -> None:
 
 def test_one_seed_keeps_its_own_interval() -> None:
     assert over_seeds([{"mean": 0.1, "low": -0.1, "high": 0.3}])["high"] == 0.3
-
-
-def test_datasets_do_not_overwrite_each_other(tmp_path: Path) -> None:
-    write_result(tmp_path / FILE, "simulated", {"seeds": 1})
-    write_result(tmp_path / FILE, "beauty", {"seeds": 2})
-    write_result(tmp_path / FILE, "simulated", {"seeds": 3})
-    assert json.loads((tmp_path / FILE).read_text()) == {
-        "simulated": {"seeds": 3},
-        "beauty": {"seeds": 2},
-    }
 
 
 def test_an_unknown_dataset_is_refused(tmp_path: Path) -> None:

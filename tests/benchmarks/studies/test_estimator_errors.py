@@ -5,10 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.studies import estimator_errors
-from benchmarks.studies.estimator_errors import cells, laws, main
+from benchmarks.studies.estimators import Law, cells, laws, measure, measure_cell
 from benchmarks.suite.collect import RESULTS
-from benchmarks.tables.estimators_page import as_table, broken_bounds
+from benchmarks.tables.estimators_page import broken_bounds, page
 from theory.estimators.gaussian import gaussian_information
 from theory.estimators.nearest_neighbour import ksg, ross_terms
 
@@ -42,24 +41,22 @@ def test_gaussian_is_unbiased_within_three_hundredths_at_fifty_by_fifty():
 
 
 def test_it_goes_on_where_it_stopped(tmp_path):
-    first = main(1, tmp_path, budget=1e9, sizes=(200,), only=("plug_in",))
+    first = measure(1, tmp_path, budget=1e9, sizes=(200,), only=("plug_in",))
     assert first["missing"] == 0
     assert len(first["rows"]) == 3
     path = tmp_path / "estimators.json"
     kept = json.loads(path.read_text())
     kept["rows"] = kept["rows"][:2]
     path.write_text(json.dumps(kept))
-    assert main(1, tmp_path, budget=0.0, sizes=(200,), only=("plug_in",))["missing"] == 1
-    again = main(1, tmp_path, budget=1e9, sizes=(200,), only=("plug_in",))
+    assert measure(1, tmp_path, budget=0.0, sizes=(200,), only=("plug_in",))["missing"] == 1
+    again = measure(1, tmp_path, budget=1e9, sizes=(200,), only=("plug_in",))
     assert [row["value"] for row in again["rows"]] == [row["value"] for row in first["rows"]]
-    assert "| plug_in | none |" in as_table(again["rows"])
+    assert "| plug_in | none |" in page(again["rows"]).markdown()
 
 
 def test_a_bound_above_the_truth_is_seen():
-    law = estimator_errors.Law(
-        "discrete", "continuous", 0.0, lambda n, rng: (rng.integers(2, size=n),) * 2
-    )
-    row = estimator_errors.measure(law, "wrong truth", 300, "usable_information", 0)
+    law = Law("discrete", "continuous", 0.0, lambda n, rng: (rng.integers(2, size=n),) * 2)
+    row = measure_cell(law, "wrong truth", 300, "usable_information", 0)
     assert broken_bounds([row]) == (1, 1)
 
 

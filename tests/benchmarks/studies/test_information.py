@@ -57,24 +57,24 @@ def test_rows_of_a_finished_run(run: Path, tmp_path: Path, monkeypatch: pytest.M
     assert found["split"] == "valid"
 
 
-def planted(order: bool, n: int = 1000) -> dict:
+def planted(order: bool, n: int = 1000) -> information.Chains:
     """Two steps of sign vectors; the target's token is read off the difference of the steps, or off
     their sum."""
     rng = np.random.default_rng(0)
     steps = rng.standard_normal((n, 2, 4))
     reading = steps[:, 0] - steps[:, 1] if order else steps[:, 0] + steps[:, 1]
     targets = (2 * reading + rng.gumbel(size=(n, 4))).argmax(1)
-    return {
-        "steps": steps,
-        "named": np.full((n, 2), -1),
-        "seen": rng.standard_normal((n, 3)),
-        "targets": targets,
-        "users": np.arange(n),
-        "codes": np.arange(4)[:, None],
-        "items": np.eye(4),
-        "counts": np.ones(4),
-        "pattern": ["first", "second"],
-    }
+    return information.Chains(
+        pattern=["first", "second"],
+        steps=steps,
+        named=np.full((n, 2), -1),
+        seen=rng.standard_normal((n, 3)),
+        targets=targets,
+        users=np.arange(n),
+        codes=np.arange(4)[:, None],
+        items=np.eye(4),
+        counts=np.ones(4),
+    )
 
 
 @pytest.mark.parametrize("order", [True, False])
@@ -82,7 +82,7 @@ def test_a_pool_loses_the_difference_of_steps_and_nothing_of_their_sum(
     order: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(information, "VECTOR_DIMS", 4)
-    rows = {(row["kind"], row["name"]): row for row in information.measure(planted(order), seed=0)}
+    rows = {(row["kind"], row["name"]): row for row in information.rows_of(planted(order), seed=0)}
     whole = rows["whole", "ordered chain over the history"]["nats"]
     assert whole > 0.3
     for form in ("mean pool", "fresh shuffle"):
@@ -104,13 +104,13 @@ def test_what_cannot_be_measured_is_named(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(DataError, match="holds no finished run"):
-        information.main(tmp_path)
+        information.measure(tmp_path)
     bare = tmp_path / "run" / "bare"
     bare.mkdir(parents=True)
     (bare / "manifest.json").write_text("{}")
     (bare / "run.json").write_text(json.dumps({"artefacts": {}}))
     with pytest.raises(DataError, match="holds no finished run"):
-        information.main(bare)
+        information.measure(bare)
     monkeypatch.setattr(FinishedRun, "outcome", {"artefacts": {}})
     with pytest.raises(ConfigError, match="none of its methods reads chains"):
-        information.main(run)
+        information.measure(run)

@@ -15,7 +15,7 @@ from benchmarks.studies.online import (
     compare,
     expected,
     language_model_cost,
-    main,
+    measure,
     split_test,
 )
 from benchmarks.suite.collect import RESULTS
@@ -99,7 +99,7 @@ def test_a_known_difference_is_in_both_intervals_and_pairing_makes_them_narrower
 def test_cost_is_tokens_times_price(tmp_path):
     counts = {"requests": 10, "prompt_tokens": 2000, "completion_tokens": 500}
     (tmp_path / "discovery-smollm2.json").write_text(json.dumps({"counts": counts}))
-    cost = language_model_cost(3_000, tmp_path, price_per_million=(2.0, 8.0), tokens_per_second=25)
+    cost = language_model_cost(3_000, tmp_path, prices=(2.0, 8.0), tokens_per_second=25)
     assert cost["cost_per_visit"] == pytest.approx(200 * 2e-6 + 50 * 8e-6)
     assert cost["cost_of_all_visits"] == pytest.approx(2.4)
     assert cost["seconds_added_per_visit"] == 2
@@ -107,7 +107,7 @@ def test_cost_is_tokens_times_price(tmp_path):
 
 def test_settings_out_of_range_and_empty_arms_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"attention = 1\.5 must be above 0 and at most 1"):
-        main(results=tmp_path, attention=1.5)
+        measure(results=tmp_path, attention=1.5)
     with pytest.raises(ConfigError, match="the arms hold 0 and 3 shoppers"):
         compare(np.zeros(0), np.ones(3), 0, paired=False)
     with pytest.raises(ConfigError, match="the arms hold 2 and 3 shoppers"):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from finished_run import write_run
 
-from benchmarks.studies.sensitivity import buckets, drop, ties
+from benchmarks.studies.sensitivity import TieDraws, buckets, drop, ties
 from benchmarks.suite.collect import collect
-from benchmarks.tables.sensitivity_page import POPULARITY, as_markdown
+from benchmarks.tables.sensitivity_page import POPULARITY, page
 from scoter.data.split import leave_one_out
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics
@@ -117,7 +117,7 @@ def test_the_drop_is_the_difference_of_the_collected_means(results):
 
 def test_shuffled_ties_are_measured_on_the_shuffled_targets():
     log, catalog = a_log()
-    found = ties(log, catalog, "shop", 3, 0, None, None, print)
+    found = ties(log, catalog, "shop", TieDraws(3))
     assert found is not None
     same = [
         log.times[e] == log.times[e + 1]
@@ -139,25 +139,15 @@ def test_shuffled_ties_are_measured_on_the_shuffled_targets():
 def test_without_ties_nothing_moves_and_without_times_nothing_is_measured():
     log, catalog = a_log()
     ordered = InteractionLog(log.items, log.offsets, log.user_keys, np.arange(len(log.items)))
-    found = ties(ordered, catalog, "shop", 2, 0, None, None, print)
+    found = ties(ordered, catalog, "shop", TieDraws(2))
     assert found is not None
     assert found["share_of_tied_steps"] == 0
     assert len({row["recall@10"] for row in found["rows"]}) == 1
     assert {row["other_targets"] for row in found["rows"]} == {0}
-    assert (
-        ties(
-            InteractionLog(log.items, log.offsets, log.user_keys),
-            catalog,
-            "shop",
-            2,
-            0,
-            None,
-            None,
-            print,
-        )
-        is None
-    )
-    assert "no ties" in as_markdown({"commit": "0" * 40, "drop": [], "buckets": [], "ties": None})
+    timeless = InteractionLog(log.items, log.offsets, log.user_keys)
+    assert ties(timeless, catalog, "shop", TieDraws(2)) is None
+    empty = {"commit": "0" * 40, "drop": [], "buckets": [], "ties": None}
+    assert "no ties" in page(empty).markdown()
 
 
 @pytest.mark.slow
@@ -166,10 +156,9 @@ def test_sasrec_is_trained_on_each_draw(tmp_path):
     from scoter.data.prepared import save_prepared
 
     save_prepared(log, catalog, tmp_path / "shop")
-    found = ties(log, catalog, "shop", 2, 1, tmp_path / "store", tmp_path / "shop", print)
+    found = ties(log, catalog, "shop", TieDraws(2, 1, tmp_path / "store", tmp_path / "shop"))
     assert found is not None
     rows = [row for row in found["rows"] if row["method"] == "sasrec-ce"]
     assert len({row["ndcg@10"] for row in rows}) == 3
-    assert "SASRec was trained for 1 epochs only" in as_markdown(
-        {"commit": "0" * 40, "drop": [], "buckets": [], "ties": found}
-    )
+    kept = {"commit": "0" * 40, "drop": [], "buckets": [], "ties": found}
+    assert "SASRec was trained for 1 epochs only" in page(kept).markdown()

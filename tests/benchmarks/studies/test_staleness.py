@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.scale.chains import main as measure_chains
-from benchmarks.studies.staleness import ages_read, measure
+from benchmarks.studies.staleness import ages_read, recall_by_age
 from scoter.config import SimulatedConfig
 from scoter.data.simulated import simulate
 from scoter.data.split import leave_one_out
@@ -35,7 +35,7 @@ def test_what_follows_from_the_last_two_purchases_is_lost_with_them(shop):
     pattern = ReasoningPattern(
         tuple(Step("recent_item", {"lag": lag, "field": "brand"}) for lag in (2, 1))
     )
-    rows = measure(
+    rows = recall_by_age(
         split,
         catalog,
         pattern,
@@ -72,8 +72,8 @@ def test_ages_are_those_that_counting_gives(shop):
 
 def test_chains_too_old_for_everybody_are_refused(shop):
     split, catalog = shop
-    with pytest.raises(ConfigError, match="only 0 shoppers have 52 training purchases"):
-        measure(
+    with pytest.raises(ConfigError, match="only 0 users have 52 training interactions"):
+        recall_by_age(
             split,
             catalog,
             ReasoningPattern((Step("recommendation"),)),

@@ -10,7 +10,8 @@ import pytest
 from finished_run import draw_ranks, write_run
 
 from benchmarks.suite.collect import COLUMNS, collect, load_rows, ranks_path
-from benchmarks.tables.tables import main_table, notes
+from benchmarks.tables.notes import notes
+from benchmarks.tables.tables import main_table
 from scoter.config import SimulatedConfig
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics

@@ -36,11 +36,12 @@ from scoter.experiments import benchmark
 from scoter.models.backbones.sasrec import SASRec
 from scoter.serving.bundle import export_run
 from scoter.serving.explorer import explore
-from scoter.serving.service import recommend_from_run
+from scoter.serving.service import answers, open_method
 from scoter.stages.context import Context
 from scoter.stages.data import prepare
-from scoter.stages.finished import find_methods
+from scoter.stages.finished import FinishedRun, find_methods
 from scoter.stages.models import train
+from scoter.stages.networks import Inputs
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "your-own-data.md").read_text()
@@ -240,10 +241,9 @@ def test_ids_that_codes_cannot_tell_apart_get_a_level_and_methods_without_ids_ma
         assert outcome["semantic_ids"] is None
         assert "semantic-ids" not in outcome["artefacts"]
     made = run_all(shop, ("tiger", "scoter"), lines.append)
-    [told] = {line for line in lines if "extra level" in line}
+    [told] = {line for line in lines if "one more level" in line}
     assert re.match(
-        r"semantic-ids: up to \d+ items share all their codes .* so an extra level of codes "
-        r"numbers them",
+        r"semantic-ids: up to \d+ items share all their codes .* one more level tells them apart",
         told,
     )
     for outcome in made.values():
@@ -270,7 +270,7 @@ def test_nothing_to_train_on_is_one_error_before_training(tmp_path):
     for method in (*METHODS[1:], "sasrec-bce", "sasrec-ce-scoter"):
         with pytest.raises(
             DataError,
-            match=r"nothing to train on: .* none of the 20 users two events .* or run popularity",
+            match=r"nothing to train on: .* none of the 20 users two events; .* or run popularity",
         ):
             run_all(shop, (method,), lines.append)
     assert {line.split(":")[0] for line in lines} == {"data", "prepare"}
@@ -282,9 +282,7 @@ def test_nothing_to_train_on_is_one_error_before_training(tmp_path):
             context,
             "sasrec-ce",
             context.experiment.methods["sasrec-ce"],
-            prepare(context, shop),
-            None,
-            None,
+            Inputs(prepare(context, shop)),
         )
 
 
@@ -345,7 +343,7 @@ def test_a_run_without_semantic_ids_is_asked_exported_and_shown(tmp_path):
     run_all(shop, ("sasrec-ce", "popularity"))
     store = scoter.storage.store.Store(tmp_path / "store")
     for run in store.artefacts("run"):
-        asked = recommend_from_run(store, run, None, ("0",), (), 10)
+        asked = answers(open_method(FinishedRun(store, run), None), ("0",), (), 10)
         assert len(asked[0]["items"]) == 4
         assert len(json.loads(explore(store, run).file("explorer.json").read_text())) == 3
         if asked[0]["method"] == "sasrec-ce":

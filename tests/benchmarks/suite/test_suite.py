@@ -135,6 +135,7 @@ def test_all_arms_of_one_table_have_one_budget():
         for budget in (Budget(), QUARTER)
     )
     assert (usual["epochs"], quarter["epochs"]) == (30, 8)
+    assert (usual["evaluate_every"], quarter["evaluate_every"]) == (5, 2)
     assert (
         experiment_of(replace(TIGER, budget=QUARTER)).note
         == "every method has 0.25 of the suite's usual epochs, rounded up"
@@ -193,12 +194,12 @@ def test_rows_without_a_word_about_reading_read_everywhere():
     cell = Cell("beauty", "scoter", 0)
     recipe = json.loads(json.dumps(recipe_of(cell)))
     row = {**recipe, **recipe["method"]}
-    assert row["fusion"].pop("reads") == "start"
+    assert row["fusion"].pop("placement") == "start"
     assert differences(recipe_of(cell), stored_recipe(row)) == [
-        "method.fusion.reads was every-layer, now start"
+        "method.fusion.placement was every-layer, now start"
     ]
     row["model"]["layers"] = 1  # where one layer reads, it is the same
-    assert stored_recipe(row)["method"]["fusion"]["reads"] == "start"
+    assert stored_recipe(row)["method"]["fusion"]["placement"] == "start"
 
 
 def test_a_row_of_an_older_recipe_is_missing_and_says_why(tmp_path):

@@ -10,7 +10,7 @@ from finished_run import draw_ranks, write_run
 from benchmarks.studies.parameters import count_parameters
 from benchmarks.suite.cells import CONTROLLED
 from benchmarks.suite.collect import RESULTS, collect
-from benchmarks.tables.controls import FILE, as_markdown, controls_table
+from benchmarks.tables.controls import FILE, controls_table, page
 from scoter.errors import DataError
 from scoter.evaluation.metrics import per_user
 
@@ -54,7 +54,7 @@ def test_each_arm_has_its_parameters_metrics_and_differences(results: Path) -> N
             else:
                 assert float(found.mean) == pytest.approx((values[name] - values[other]).mean())
                 assert found.low <= found.mean <= found.high
-    assert "| control-bag | 17 |" in as_markdown(results, "beauty")
+    assert "| control-bag | 17 |" in page(results, "beauty").markdown()
 
 
 def test_without_tiger_or_scoter_there_is_nothing_to_compare_with(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from benchmarks.suite.cells import Cell
 from benchmarks.suite.collect import RESULTS, collect, gpu_of, load_rows, ranks_path
 from benchmarks.suite.plan import forecast
 from benchmarks.tables.comparisons import compare
+from benchmarks.tables.notes import notes
 from benchmarks.tables.render import render
-from benchmarks.tables.tables import COLUMNS, cpu_hours, datasets, main_table, notes, sources
+from benchmarks.tables.tables import COLUMNS, cpu_hours, datasets, main_table, sources
 from scoter.errors import ConfigError, DataError
 from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
 from scoter.evaluation.metrics import mean_metrics, per_user

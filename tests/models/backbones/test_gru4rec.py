@@ -20,7 +20,10 @@ LOG = InteractionLog(
 
 def make(fusion: StructuredFusion | None = None) -> GRU4Rec:
     torch.manual_seed(0)
-    return GRU4Rec(Gru4RecConfig(dim=DIM, max_items=5), ITEMS, fusion).eval()
+    model = GRU4Rec(Gru4RecConfig(dim=DIM, max_items=5), ITEMS).eval()
+    if fusion is not None:
+        model.attach(fusion.eval())
+    return model
 
 
 def one_batch() -> ItemBatch:
@@ -60,7 +63,7 @@ def test_states_follow_the_formulas_of_a_gated_recurrent_unit() -> None:
         )
         new = np.tanh(given[2 * DIM :] + reset * kept[2 * DIM :])
         state = (1 - update) * new + update * state
-    found = model._hidden(torch.tensor(items)[None])[0, -1].detach().numpy()
+    found = model.states(torch.tensor(items)[None])[0, -1].detach().numpy()
     np.testing.assert_allclose(found, state, atol=1e-6)
 
 
@@ -86,7 +89,7 @@ def test_cross_entropy_is_the_mean_log_loss_of_the_ranking_scores(with_chain: bo
 
 def test_padding_and_later_items_change_no_earlier_state() -> None:
     model, items = make(), torch.tensor([[1, 2, 3, -1], [1, 2, 5, 6]])
-    hidden = model._hidden(items)
+    hidden = model.states(items)
     torch.testing.assert_close(hidden[0, :2], hidden[1, :2])
     assert not torch.allclose(hidden[0, 2], hidden[1, 2])
 

@@ -45,7 +45,7 @@ def test_binary_loss_is_two_softplus_terms() -> None:
     torch.manual_seed(5)
     loss = float(model.loss(batch).detach())
     torch.manual_seed(5)
-    hidden = model._hidden(batch.items[:, :-1])[batch.is_target]
+    hidden = model.states(batch.items[:, :-1])[batch.is_target]
     labels = batch.items[:, 1:][batch.is_target]
     negatives = torch.randint(ITEMS - 1, labels.shape)
     negatives += negatives >= labels
@@ -60,10 +60,10 @@ def test_binary_loss_is_two_softplus_terms() -> None:
 
 def test_a_later_item_changes_no_earlier_prediction() -> None:
     model, batch = make(), one_batch()
-    hidden = model._hidden(batch.items)
+    hidden = model.states(batch.items)
     changed = batch.items.clone()
     changed[:, 3] = (changed[:, 3] + 1) % ITEMS
-    after = model._hidden(changed)
+    after = model.states(changed)
     torch.testing.assert_close(hidden[:, :3], after[:, :3])
     assert not torch.allclose(hidden[:, 3:], after[:, 3:])
 

@@ -58,7 +58,10 @@ def make_steps(seed: int = 0) -> StepEmbeddings:
 def make_model(kind: type[StructuredFusion] | None = StructuredFusion) -> Tiger:
     torch.manual_seed(0)
     fusion = None if kind is None else kind(STEPS, WIDTH, CONFIG.dim, CONFIG.layers, 2)
-    return Tiger(CONFIG, make_ids(), fusion).eval()
+    model = Tiger(CONFIG, make_ids()).eval()
+    if fusion is not None:
+        model.attach(fusion.eval())
+    return model
 
 
 def target_losses(

@@ -12,7 +12,7 @@ from scoter.config import TigerConfig
 from scoter.errors import ConfigError
 from scoter.models.backbones.tiger import Tiger
 from scoter.models.decoding.exact import agreement, log_likelihoods
-from scoter.models.step_reader import StepReader, encode_chains
+from scoter.models.step_reader import StepReader, read_chains
 from scoter.models.training.batches import ItemBatch
 from scoter.transfer.fusion import StructuredFusion
 from scoter.types import Histories, ReasoningPattern, SemanticIds, Step, StepEmbeddings
@@ -30,9 +30,9 @@ def make_model(
     every = np.array(list(itertools.product(range(5), range(4), range(3))))
     ids = SemanticIds(np.random.default_rng(0).permutation(every)[:ITEMS], (5, 4, 3))
     fusion = StructuredFusion(STEPS, WIDTH, CONFIG.dim, CONFIG.layers, 2) if fused else None
-    model = Tiger(
-        replace(CONFIG, softmax=softmax, repeat_bias=bool(repeat_bias)), ids, fusion
-    ).eval()
+    model = Tiger(replace(CONFIG, softmax=softmax, repeat_bias=bool(repeat_bias)), ids).eval()
+    if fusion is not None:
+        model.attach(fusion.eval())
     if model.repeat is not None:
         model.repeat.data = torch.tensor(repeat_bias)
     return model
@@ -85,7 +85,7 @@ def each_item_alone(model: Tiger, histories: Histories, steps: StepReader | None
         if steps is not None:
             places = (torch.tensor([row]), torch.tensor([histories.lengths[row]]))
             users, lengths = (place.repeat(ITEMS * len(history)) for place in places)
-            chain = encode_chains(model.fusion, steps, users, lengths)
+            chain = read_chains(model.fusion, steps, users, lengths)
         hidden = model._decode_all(torch.cat([filler, shifted], 1), memory, chain)[:, -1]
         logits = model._logits(hidden)
         if model.config.softmax == "trie":

@@ -14,10 +14,9 @@ from scoter.models.backbones.sasrec import SASRec
 from scoter.models.backbones.single import SingleRequests
 from scoter.models.backbones.tiger import Tiger
 from scoter.models.decoding.exact import log_likelihoods
-from scoter.models.decoding.rescoring import rescore
 from scoter.models.decoding.votes import elect
 from scoter.models.quantised_steps import QuantisedSteps
-from scoter.models.step_reader import StepReader, encode_chains
+from scoter.models.step_reader import StepReader, read_chains
 from scoter.models.training.batches import cut_windows, training_batches
 from scoter.transfer.build import build_fusion
 from scoter.transfer.prepared import PreparedFusion
@@ -70,7 +69,11 @@ def make_steps() -> StepEmbeddings:
 def make_fusion(dim: int, layers: int, reads: Any = "start"):
     torch.manual_seed(3)
     fusion = build_fusion(
-        FusionConfig(grounded=True, votes=True, heads=2, reads=reads), PATTERN, WIDTH, dim, layers
+        FusionConfig(grounded=True, votes=True, heads=2, placement=reads),
+        PATTERN,
+        WIDTH,
+        dim,
+        layers,
     )
     with torch.no_grad():
         for parameter in fusion.votes.parameters():
@@ -86,7 +89,8 @@ def test_a_catalogue_smaller_than_the_beam_is_recommended_whole(items: int, soft
     state."""
     ids = SemanticIds(np.arange(items)[:, None], (items,))
     torch.manual_seed(0)
-    model = Tiger(replace(TIGER, softmax=softmax), ids, make_fusion(TIGER.dim, TIGER.layers)).eval()
+    tiger = Tiger(replace(TIGER, softmax=softmax), ids)
+    model = reading(tiger, make_fusion(TIGER.dim, TIGER.layers)).eval()
     table = make_steps()
     steps = StepReader(replace(table, named=np.minimum(table.named, items - 1)))  # pyright: ignore
     histories = Histories(np.arange(3), np.zeros(6, np.int64), np.arange(4) * 2)
@@ -102,27 +106,32 @@ def test_a_catalogue_smaller_than_the_beam_is_recommended_whole(items: int, soft
     np.testing.assert_allclose(
         found.scores[:, :items], np.take_along_axis(exact, order, axis=1), atol=1e-5
     )
-    single = SingleRequests(model, PreparedFusion(model.fusion))
+    single = SingleRequests(model, PreparedFusion(model.fusion).of_source(steps))
     for row in range(3):
-        best, scores = single.best(torch.zeros(2, dtype=torch.long), 5, steps, user=row)
+        best, scores = single.best(torch.zeros(2, dtype=torch.long), 5, user=row)
         known = best >= 0
         assert best[known].tolist() == order[row].tolist()
         np.testing.assert_allclose(scores[known].numpy(), found.scores[row, :items], atol=1e-5)
+
+
+def reading(model: Any, fusion: Any) -> Any:
+    model.attach(fusion)
+    return model
 
 
 def make_tiger(reads: Any = "start") -> Tiger:
     codes = np.array([(a, b, c) for a in range(3) for b in range(2) for c in range(2)])
     ids = SemanticIds(np.random.default_rng(0).permutation(codes), (3, 2, 2))
     torch.manual_seed(0)
-    return Tiger(TIGER, ids, make_fusion(TIGER.dim, TIGER.layers, reads)).eval()
+    return reading(Tiger(TIGER, ids), make_fusion(TIGER.dim, TIGER.layers, reads)).eval()
 
 
 def item_scorers():
     torch.manual_seed(0)
-    yield SASRec(
-        SasrecConfig(dim=16, layers=1, heads=2, loss="ce", max_items=6), ITEMS, make_fusion(16, 1)
-    ).eval()
-    yield GRU4Rec(Gru4RecConfig(dim=16, max_items=6), ITEMS, make_fusion(16, 1)).eval()
+    sasrec = SASRec(SasrecConfig(dim=16, layers=1, heads=2, loss="ce", max_items=6), ITEMS)
+    yield reading(sasrec, make_fusion(16, 1)).eval()
+    gru4rec = GRU4Rec(Gru4RecConfig(dim=16, max_items=6), ITEMS)
+    yield reading(gru4rec, make_fusion(16, 1)).eval()
 
 
 def prefixes(log: InteractionLog) -> Histories:
@@ -177,12 +186,12 @@ def test_every_way_of_scoring_gives_the_same_mixture(reads: Any):
     np.testing.assert_allclose(np.take_along_axis(exact, ranked.items, 1), ranked.scores, atol=1e-5)
     some = np.random.default_rng(0).integers(0, ITEMS, (len(histories), 3))
     np.testing.assert_allclose(
-        rescore(model, histories, some, reader), np.take_along_axis(exact, some, 1), atol=1e-5
+        model.rescore(histories, some, reader), np.take_along_axis(exact, some, 1), atol=1e-5
     )
-    requests = SingleRequests(model, PreparedFusion(model.fusion))
+    requests = SingleRequests(model, PreparedFusion(model.fusion).of_source(reader))
     for row in range(len(histories)):
         items, scores = requests.best(
-            torch.from_numpy(histories.sequence(row).copy()), 4, reader, int(histories.users[row])
+            torch.from_numpy(histories.sequence(row).copy()), 4, int(histories.users[row])
         )
         np.testing.assert_allclose(scores, ranked.scores[row, :4], atol=1e-5)
         np.testing.assert_allclose(exact[row, items], scores, atol=1e-5)
@@ -194,7 +203,7 @@ def first_states(model: Tiger, histories: Histories, reader: StepReader) -> torc
     for row in range(len(histories)):
         items = torch.from_numpy(histories.sequence(row).copy())[None]
         user, length = torch.tensor([histories.users[row]]), torch.tensor([len(items[0])])
-        chain = encode_chains(model.fusion, reader, user, length)
+        chain = read_chains(model.fusion, reader, user, length)
         hidden = model._decode_all(
             torch.zeros(1, 1, model.levels, dtype=torch.long),
             model.encode(model.item_tokens[items]),
@@ -285,13 +294,12 @@ def test_a_shipped_step_table_names_the_same_items():
     np.testing.assert_array_equal(
         shipped.named(users, users), reader.named(users, torch.full((USERS,), last))
     )
-    assert (shipped.without_chain().named(users, users) == -1).all()
 
 
 def test_votes_need_steps_that_are_apart_and_say_what_they_name():
     with pytest.raises(
         ConfigError,
-        match=r"fusion.kind = 'meanpool' and fusion.grounded = True; set fusion.votes=false",
+        match=r"not fusion.module = 'meanpool' with fusion.grounded = True; set fusion.votes=false",
     ):
         build_fusion(FusionConfig("meanpool", grounded=True, votes=True), PATTERN, WIDTH, 16, 1)
     reader = StepReader(replace(make_steps(), named=None))

@@ -53,9 +53,9 @@ def test_batches_are_a_function_of_the_seed() -> None:
 def test_history_batches_keep_the_last_items() -> None:
     histories = Histories(np.array([5, 6, 7]), np.arange(7), np.array([0, 4, 4, 7]))
     found = {
-        int(row): items[i, : lengths[i]].tolist()
-        for rows, items, lengths in history_batches(histories, 3, 2)
-        for i, row in enumerate(rows)
+        int(row): batch.items[i, : batch.lengths[i]].tolist()
+        for batch in history_batches(histories, 3, 2)
+        for i, row in enumerate(batch.rows)
     }
     assert found == {0: [1, 2, 3], 1: [], 2: [4, 5, 6]}
 

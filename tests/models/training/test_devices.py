@@ -16,7 +16,6 @@ from scoter.config import SasrecConfig, TigerConfig
 from scoter.models.backbones.sasrec import SASRec
 from scoter.models.backbones.tiger import Tiger
 from scoter.models.decoding import ranking
-from scoter.models.decoding import tiger_decoder as decoding
 from scoter.models.step_reader import StepReader
 from scoter.models.training.batches import ItemBatch, cut_windows, training_batches
 from scoter.models.training.precision import autocast, resolve_precision
@@ -88,6 +87,11 @@ def fusion() -> StructuredFusion:
     return StructuredFusion(steps=2, step_dim=4, dim=8, layers=1, heads=2, dropout=0.0)
 
 
+def reading(model: Any, fusion: Any) -> Any:
+    model.attach(fusion)
+    return model
+
+
 # Without GRU4Rec: torch transposes a GRU's output in place, of which a wrapped tensor is told
 # nothing.
 MODELS = {
@@ -95,10 +99,10 @@ MODELS = {
     "tiger over the trie": lambda: Tiger(
         TigerConfig(**SMALL, softmax="trie", repeat_bias=True), IDS
     ),
-    "tiger with chains": lambda: Tiger(TigerConfig(**SMALL), IDS, fusion=fusion()),
+    "tiger with chains": lambda: reading(Tiger(TigerConfig(**SMALL), IDS), fusion()),
     "sasrec": lambda: SASRec(SasrecConfig(dim=8, layers=1, dropout=0.0), 8),
-    "sasrec with chains": lambda: SASRec(
-        SasrecConfig(dim=8, layers=1, dropout=0.0), 8, fusion=fusion()
+    "sasrec with chains": lambda: reading(
+        SASRec(SasrecConfig(dim=8, layers=1, dropout=0.0), 8), fusion()
     ),
 }
 
@@ -149,9 +153,8 @@ def test_a_model_on_a_device_of_its_own_equals_the_model_here(
         setattr(reader, table, Remote(getattr(reader, table)))
     reader.distinct = distinct
     monkeypatch.setattr(torch, "inference_mode", torch.no_grad)  # which knows no wrapped tensors
-    for module in (ranking, decoding):
-        monkeypatch.setattr(module, "device_of", lambda model: GPU)
-        monkeypatch.setattr(module, "placed", lambda device: Placed())
+    monkeypatch.setattr(ranking, "device_of", lambda model: GPU)
+    monkeypatch.setattr(ranking, "placed", lambda device: Placed())
     with Placed():
         remote, there, found = outcome(batch.to(GPU))
     assert isinstance(remote, Remote)

@@ -1,3 +1,4 @@
+import json
 import re
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from scoter.errors import ConfigError, DataError
 from scoter.reasoning.catalogue.reasoner import CERTAINTY, ROLES, CatalogReasoner, offered_steps
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
-from scoter.reasoning.catalogue.successors import likely_next_with_strength
+from scoter.reasoning.catalogue.successors import likely_next
 from scoter.reasoning.catalogue.view import every_prefix, look
 from scoter.reasoning.chains.table import (
     hand_written_pattern,
@@ -252,9 +253,7 @@ def test_degrees_of_certainty_are_doublings_of_strength(random_shop):
     reasoner = CatalogReasoner(catalog, statistics)
     plain = reasoner.write(view, Step("recommendation", {"count": 2}))
     sure = reasoner.write(view, Step("recommendation", {"count": 2, "degrees": 4}))
-    strength = likely_next_with_strength(
-        view, statistics, reasoner.facets["item"], 2, 3, new_only=True
-    )[1]
+    strength = likely_next(view, statistics, reasoner.facets["item"], 2, 3, new_only=True)[1]
     seen = set()
     for row, column in zip(*np.nonzero(plain.numbers >= 0), strict=True):
         name = plain.sentences[plain.numbers[row, column]].removeprefix("The recommendation is ")
@@ -265,3 +264,19 @@ def test_degrees_of_certainty_are_doublings_of_strength(random_shop):
         )
         seen.add(len(bound))
     assert len(seen) > 1
+
+
+def test_steps_are_read_as_they_were_written_and_anything_else_is_refused():
+    pattern = ReasoningPattern((Step("recent_item", {"lag": 1, "field": "item"}), Step("likes")))
+    assert ReasoningPattern.from_json(json.loads(json.dumps(pattern.to_json()))) == pattern
+    assert ReasoningPattern.from_json([{"role": "likes"}]).steps == (Step("likes"),)
+    for steps in (
+        None,
+        3,
+        [3],
+        [{"parameters": {}}],
+        [{"role": 1}],
+        [{"role": "a", "parameters": 1}],
+    ):
+        with pytest.raises(ValueError, match="no list of steps"):
+            ReasoningPattern.from_json(steps)

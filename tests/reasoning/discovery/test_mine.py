@@ -16,8 +16,8 @@ from scoter.reasoning.discovery.clusters import (
     partition,
 )
 from scoter.reasoning.discovery.generate import labels
-from scoter.reasoning.discovery.mine import discover, distil, pattern_from_json, shed
-from scoter.reasoning.discovery.report import Calls, compare
+from scoter.reasoning.discovery.mine import discover, distil, shed
+from scoter.reasoning.discovery.report import Calls, compare, pattern_from_json
 from scoter.types import ReasoningPattern, Step
 
 A, B, C, D = (Step("recent_item", {"lag": lag}) for lag in (4, 3, 2, 1))

@@ -19,7 +19,7 @@ from scoter.errors import ConfigError, LanguageModelError
 from scoter.reasoning.discovery.chain_mining import (
     chain_features,
     cluster_chains,
-    mean_by_shopper,
+    mean_by_user,
     parse_template,
 )
 from scoter.reasoning.discovery.report import pattern_from_json
@@ -203,9 +203,7 @@ def test_a_clusters_recall_is_over_shoppers_and_two_lucky_ones_do_not_make_the_b
     )
     assert [len(cluster.members) for cluster in clusters] == [80, 2]
     assert clusters[0].recall.users == 40
-    assert clusters[0].recall.mean == pytest.approx(
-        mean_by_shopper(ranks[2:] <= 10, rows[2:]).mean()
-    )
+    assert clusters[0].recall.mean == pytest.approx(mean_by_user(ranks[2:] <= 10, rows[2:]).mean())
 
 
 def test_what_cannot_be_mined_is_refused():

@@ -9,7 +9,7 @@ from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import look
 from scoter.reasoning.discovery import validate as room
 from scoter.reasoning.discovery.generate import hold_in
-from scoter.reasoning.discovery.validate import EmbeddedSteps, agresti_min, ground, validate, wilson
+from scoter.reasoning.discovery.validate import EmbeddedSteps, Trial, agresti_min, ground, wilson
 from scoter.types import ReasoningPattern, Step
 
 
@@ -147,7 +147,7 @@ def test_the_whole_pattern_is_judged_and_every_sentence_encoded_once(plan_shop, 
         ReasoningPattern((*brands[1:], last)),
         ReasoningPattern((last,)),
     ]
-    hits = validate(patterns, steps, sample, encode(catalog.columns["title"]), seed=0) <= 3
+    hits = Trial(steps, sample, encode(catalog.columns["title"]), seed=0).ranks(patterns) <= 3
     full, short, bare = hits.mean(axis=1)
     assert full > 0.35  # the best that can be had is 3 / 6
     assert max(short, bare) < 0.2

@@ -1,6 +1,8 @@
 """Requests and their keys; many requests at once, with models that fail, stall and repeat
 themselves."""
 
+import hashlib
+import json
 import threading
 import time
 from collections import Counter
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted_server import complete_many
 
 from scoter.errors import BudgetError, ConfigError, ReplyError
 from scoter.reasoning.language.language_model import (
@@ -17,7 +20,6 @@ from scoter.reasoning.language.language_model import (
     CompletionRequest,
     Message,
     answer_many,
-    complete_many,
 )
 
 REQUEST = CompletionRequest((Message("user", "Hello?"),), "some-model")
@@ -47,9 +49,16 @@ def test_a_request_survives_json_and_its_key_with_it(
         seed,
         sample,
     )
-    again = CompletionRequest.from_json(request.to_json())
+    tree = json.loads(request.to_json())
+    turns = tuple(Message(**turn) for turn in tree.pop("messages"))
+    again = CompletionRequest(turns, **tree)
     assert again == request
-    assert again.key == request.key
+    assert again.key == request.key == hashlib.sha256(request.to_json().encode()).hexdigest()
+
+
+def test_a_key_stays_what_it_was() -> None:
+    """Stored replies are found by it."""
+    assert REQUEST.key == "e6b84d55ecdf089a46dea6fa26209488665ca320c0409793283548cf326ef8df"
 
 
 def test_whatever_decides_a_reply_decides_the_key() -> None:

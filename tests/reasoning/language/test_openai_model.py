@@ -11,11 +11,13 @@ from email.utils import formatdate
 
 import numpy as np
 import pytest
-from scripted_server import COMPLETION_TOKENS, PROMPT_TOKENS, ScriptedServer
+from scripted_server import COMPLETION_TOKENS, PROMPT_TOKENS, ScriptedServer, complete_many
 
 from scoter.errors import BudgetError, ConfigError, LanguageModelError, ReplyError
-from scoter.reasoning.language.language_model import CompletionRequest, Message, complete_many
-from scoter.reasoning.language.openai_model import ALIKE, OpenAIModel, Prices
+from scoter.reasoning.language.language_model import CompletionRequest, Message
+from scoter.reasoning.language.metering import Prices
+from scoter.reasoning.language.openai_model import ALIKE, OpenAIModel
+from scoter.reasoning.language.server import ServerConfig
 from scoter.reasoning.language.server_reply import TryAgain, read_body, retry_after
 
 CAUSE = {
@@ -39,7 +41,9 @@ def ask(text: str, **settings) -> CompletionRequest:
 
 
 def open_model(server: ScriptedServer, **settings) -> OpenAIModel:
-    return OpenAIModel(server.base_url, **({"first_pause": 0.005, "timeout": 5.0} | settings))
+    return OpenAIModel(
+        ServerConfig(server.base_url, **({"first_pause": 0.005, "timeout": 5.0} | settings))
+    )
 
 
 @pytest.mark.timeout(120)
@@ -265,7 +269,7 @@ def test_the_key_comes_from_the_environment_and_is_told_to_nobody_else(
     with pytest.raises(
         ConfigError, match="key_variable = 'SHOP_KEY', but that environment variable is empty"
     ):
-        OpenAIModel("http://127.0.0.1:1/v1", key_variable="SHOP_KEY")
+        OpenAIModel(ServerConfig("http://127.0.0.1:1/v1", key_variable="SHOP_KEY"))
 
 
 def test_no_other_key_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,12 +343,12 @@ def test_closing_wakes_who_waits() -> None:
 )
 def test_impossible_settings_name_themselves(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"{name} = {value}; it must be above 0"):
-        OpenAIModel("http://127.0.0.1:1/v1", **{name: value})
+        OpenAIModel(ServerConfig("http://127.0.0.1:1/v1", **{name: value}))
 
 
 def test_an_address_must_be_one() -> None:
     with pytest.raises(ConfigError, match="base_url = 'localhost:8000'"):
-        OpenAIModel("localhost:8000")
+        OpenAIModel(ServerConfig("localhost:8000"))
 
 
 def test_nothing_heavy_is_loaded_before_a_model_is_opened() -> None:
@@ -354,6 +358,7 @@ def test_nothing_heavy_is_loaded_before_a_model_is_opened() -> None:
         "replies",
         "local_server",
         "prompts",
+        "registry",
         "structured",
     )
     names = (*(f"language.{module}" for module in modules), "discovery.grounding")
@@ -371,4 +376,4 @@ def test_nothing_heavy_is_loaded_before_a_model_is_opened() -> None:
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scoter.reasoning.language.openai_model.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"needs the package openai.*pip install 'scoter\[llm\]'"):
-        OpenAIModel("http://127.0.0.1:1/v1")
+        OpenAIModel(ServerConfig("http://127.0.0.1:1/v1"))

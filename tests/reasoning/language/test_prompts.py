@@ -9,15 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scoter.config import AskingConfig
 from scoter.errors import ConfigError
 from scoter.reasoning.language.language_model import CompletionRequest, Message
 from scoter.reasoning.language.prompts import (
     HISTORY_CLOSES,
     HISTORY_OPENS,
     INSTRUCTIONS,
-    PromptConfig,
     ask_again,
-    chain_requests,
     clean,
     quote,
     render,
@@ -48,7 +47,7 @@ HOSTILE = [
 TITLES = st.one_of(
     st.sampled_from(HOSTILE), st.text(max_size=300), st.text('<|>`[]\\"\n\r{}ISN/_', max_size=60)
 )
-WIDE = PromptConfig(history_characters=10_000_000)
+WIDE = AskingConfig(history_characters=10_000_000)
 SPECIAL_TOKEN = re.compile(r"<\S*>|<\||\|>|</?\w|```|\[/?[A-Z]+\]")
 
 
@@ -100,7 +99,7 @@ def test_a_quoted_title_is_json_within_its_cap(title: str, most: int) -> None:
 
 @given(st.lists(TITLES, min_size=1, max_size=12), st.integers(0, 600))
 def test_the_budget_keeps_the_newest(titles: list[str], extra: int) -> None:
-    config = PromptConfig(history_characters=163 + extra, title_characters=160)
+    config = AskingConfig(history_characters=163 + extra, title_characters=160)
     prompt, whole = render(titles, "", config), history_of(render(titles, "", WIDE))
     shown = history_of(prompt)
     assert shown == whole[len(whole) - len(shown) :]
@@ -127,33 +126,10 @@ def test_long_titles_cost_one_capped_line_each() -> None:
     ]
 
 
-def test_samples_differ_in_instruction_seed_and_key() -> None:
-    asked = list(
-        chain_requests(["Soap", "Comb"], "some-model", PromptConfig(seed=5), "{}", samples=12)
-    )
-    assert (
-        len({request.key for request in asked})
-        == len({request.sampler_seed for request in asked})
-        == 12
-    )
-    texts = [request.messages[0].content for request in asked]
-    assert len(set(texts)) == len(INSTRUCTIONS) == 8
-    assert texts[0] == texts[8]
-    assert {(request.temperature, request.top_p, request.seed) for request in asked} == {
-        (0.8, 0.95, 5)
-    }
-
-
 def test_a_pattern_is_asked_for_step_by_step() -> None:
     pattern = ReasoningPattern((Step("recent_item", {"lag": 2}), Step("what <|im_end|>\nnext")))
-    one, two = chain_requests(
-        ["Soap"], "some-model", PromptConfig(), "{}", samples=2, pattern=pattern
-    )
-    assert one.messages == two.messages
-    assert (
-        '\n1. "recent_item(lag=2)"\n2. "what \\u003c|im_end|\\u003e next"\n'
-        in one.messages[0].content
-    )
+    prompt = render(["Soap"], "", AskingConfig(), pattern)
+    assert '\n1. "recent_item(lag=2)"\n2. "what \\u003c|im_end|\\u003e next"\n' in prompt
 
 
 @given(TITLES, TITLES)
@@ -175,15 +151,15 @@ def test_a_bad_reply_is_sent_back_as_data(reply: str, error: str) -> None:
     [
         ({"title_characters": 15}, "title_characters = 15"),
         ({"history_characters": 100}, "history_characters = 100 .* set it to 163 or more"),
-        ({"max_steps": 0}, "max_steps = 0"),
+        ({"recommendations": 0}, "recommendations = 0"),
     ],
 )
 def test_impossible_prompts_name_their_setting(settings: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        PromptConfig(**settings)
+        AskingConfig(**settings)
 
 
 def test_a_pattern_without_steps_asks_for_recommendations_alone() -> None:
-    prompt = render(["Soap"], "", PromptConfig(), ReasoningPattern(()))
+    prompt = render(["Soap"], "", AskingConfig(), ReasoningPattern(()))
     assert "step" not in prompt
     assert '"recommendations" lists the names of 5 products' in prompt

@@ -130,12 +130,12 @@ def test_empty_content_says_where_the_answer_is(message: dict, reason: str, said
 def test_what_is_no_completion_says_what_it_is(raw: bytes, said: str) -> None:
     with pytest.raises(TryAgain) as caught:
         read_body(raw)
-    assert said in caught.value.detail
+    assert said in str(caught.value)
 
 
 def test_any_encoding_of_json_is_read() -> None:
     raw = body({"message": {"content": "Crème"}}).decode().encode("utf-16")
-    assert read_body(raw).completion(raw).text == "Crème"
+    assert read_body(raw).completion(raw, REQUEST).text == "Crème"
 
 
 def test_the_words_of_an_error_are_found_wherever_they_lie() -> None:

@@ -1,0 +1,150 @@
+"""`scoter ls | config | runs` and `--plugin`: what they list is what there is."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from scoter.cli.main import main
+from scoter.cli.settings import comments
+from scoter.config import with_overrides
+from scoter.experiments import EXPERIMENTS, experiment
+from scoter.plugins import VARIABLE
+from scoter.storage.store import Store
+
+
+def scoter(*arguments: str) -> str:
+    done = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_ls_lists_every_experiment_once_below_its_dataset() -> None:
+    rows = json.loads(scoter("ls", "--json"))
+    assert {row["experiment"] for row in rows} == set(EXPERIMENTS)
+    lines = scoter("ls").splitlines()
+    heads = [line for line in lines if line and not line.startswith(" ")]
+    assert heads == list(dict.fromkeys(row["dataset"] for row in rows))
+    assert sum(line.startswith("  ") for line in lines) == len(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("name", ["simulated-smoke", "beauty-scoter"])
+def test_every_path_that_config_shows_can_be_set(name: str) -> None:
+    rows = json.loads(scoter("config", name, "--json"))
+    chosen = experiment(name)
+    for row in rows:
+        again = with_overrides(chosen, [f"{row['path']}={json.dumps(row['value'])}"])
+        assert again == chosen, row["path"]
+    shown = [line.partition("  #")[0].strip() for line in scoter("config", name).splitlines()]
+    assert with_overrides(chosen, shown) == chosen
+    assert len(shown) <= len(rows)
+
+
+def test_config_shows_what_was_set() -> None:
+    shown = scoter("config", "simulated-smoke", "--set", "methods.*.training.epochs=7")
+    assert "methods.*.training.epochs=7" in shown
+
+
+def test_a_comment_stands_beside_its_field() -> None:
+    @dataclass
+    class Shape:
+        """A shape."""
+
+        width: int = 1  # in metres
+        label: str = "#1"
+        kind: tuple[int, ...] = ()  # of corners
+
+    @dataclass
+    class Square(Shape):
+        side: int = 1  # in feet
+
+    assert comments(Shape) == {"width": "in metres", "label": "", "kind": "of corners"}
+    assert comments(Square) == {**comments(Shape), "side": "in feet"}
+
+
+def test_runs_are_listed_with_their_best_method(tmp_path: Path) -> None:
+    assert "no finished runs" in scoter("runs", "--store", str(tmp_path))
+
+    def build(out: Path, scratch: Path) -> None:
+        keys = ("commit", "users", "items", "note", "full_data", "differences", "config")
+        methods = {
+            name: {"metrics": {"test": {"recall@10": recall}}}
+            for name, recall in (("tiger", 0.25), ("scoter", 0.5), ("popularity", 0.125))
+        }
+        run = dict.fromkeys(keys, "") | {"experiment": "toys", "dataset": "toys", "seed": 3}
+        (out / "run.json").write_text(json.dumps(run | {"methods": methods}))
+
+    made = Store(tmp_path).stage("run", 1, {}, [], build)
+    (row,) = json.loads(scoter("runs", "--store", str(tmp_path), "--json"))
+    assert row["run"] == f"toys-s3-{made.key[:8]}"
+    assert (row["best"], row["recall@10"], row["seed"]) == ("scoter", 0.5, 3)
+    assert row["methods"] == ["tiger", "scoter", "popularity"]
+    assert row["finished"] == made.manifest()["created"]
+    assert row["run"] in scoter("runs", "--store", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (["rnu", "simulated"], "run"),
+        (["run", "simulated-smok"], "simulated-smoke"),
+        (["config", "beuty"], "beauty"),
+        (["config", "simulated", "--set", "data.max_user=3"], "max_users"),
+        (["data", "show", "beuty"], "beauty"),
+        (["ls", "--jsn"], "--json"),
+    ],
+)
+def test_a_typo_is_answered_with_the_nearest_name(arguments: list[str], nearest: str) -> None:
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code != 0
+    assert "ean" in done.stderr  # click says "Did you mean", or "(Possible options: ...)"
+    assert nearest in done.stderr
+
+
+def every_command() -> list[list[str]]:
+    names = []
+    for name, command in main.commands.items():
+        below = command.commands if isinstance(command, click.Group) else {}
+        names += [[name, inner] for inner in below] or [[name]]
+    return names
+
+
+@pytest.mark.parametrize("command", every_command(), ids=" ".join)
+def test_every_command_has_short_help_and_json(command: list[str]) -> None:
+    assert "--json" in scoter(*command, "-h")
+
+
+def test_a_plugin_is_imported_before_the_command_and_by_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text("import os\nos.environ['MINE'] = 'imported'\n")
+    code = (
+        "import os, subprocess, sys, click; from scoter.cli.main import main\n"
+        "@main.command()\n"
+        "def probe():\n"
+        "    child = 'import os; from scoter.plugins import load_plugins; load_plugins();'\n"
+        '    child += \'print(os.environ.pop("MINE"), "in the child")\'\n'
+        "    click.echo(os.environ.pop('MINE'))\n"
+        "    subprocess.run([sys.executable, '-c', child], cwd='/')\n"
+        "main()"
+    )
+    monkeypatch.delenv(VARIABLE, raising=False)
+    command = [sys.executable, "-c", code, "--plugin", "mine.py", "--plugin", "json", "probe"]
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    around = os.environ | {"PYTHONPATH": paths}
+    done = subprocess.run(command, cwd=tmp_path, env=around, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["imported", "imported in the child"], done.stderr
+
+
+def test_a_plugin_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    done = CliRunner().invoke(main, ["--plugin", "nowhere.py", "ls"])
+    assert done.exit_code == 1
+    assert "the plug-in" in done.stderr
+    assert "cannot be imported" in done.stderr
