@@ -63,7 +63,8 @@ def whole(low: int, high: float | int = np.inf, /, **given: object) -> None:
     ...
     theory.errors.PremiseError: k = 2.5: a whole number >= 1 and <= 9
     """
+    above = "" if high == np.inf else f" and <= {high:.0f}"
     for name, value in given.items():
         exact = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        above = "" if high == np.inf else f" and <= {high:.0f}"
-        require(exact and low <= value <= high, f"a whole number >= {low}{above}", **{name: value})  # pyright: ignore
+        inside = exact and low <= int(str(value)) <= high
+        require(inside, f"a whole number >= {low}{above}", **{name: value})

@@ -37,8 +37,7 @@ IDS = [
         "G3",
     ],
     *(f"T{i}" for i in range(13, 25)),
-    "F11",
-    *(f"F{i}" for i in range(1, 11)),
+    *(f"F{i}" for i in range(1, 12)),
 ]
 
 
