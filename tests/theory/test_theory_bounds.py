@@ -81,8 +81,8 @@ def test_crossovers():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bounds.recall_ceiling(1.0, items=5, k=5), "1 <= k < items = 5"),
-        (lambda: bounds.recall_ceiling(2.0, items=5, k=1), "log items"),
+        (lambda: bounds.recall_ceiling(1.0, items=5, k=5), r">= 1 and <= 4"),
+        (lambda: bounds.recall_ceiling(2.0, items=5, k=1), r"lies in \[0, 1.609"),
         (lambda: bounds.recall_floor(-0.1, items=5, k=1), ">= 0"),
         (lambda: bounds.recall_floor(float("nan"), items=5, k=1), ">= 0"),
         (lambda: bounds.recall_cap(1.2, 0.1), "baseline_recall = 1.2: lies in"),
@@ -94,11 +94,11 @@ def test_crossovers():
         (lambda: bounds.gaussian_crossover(3, 2, 0.0), "never beaten"),
         (lambda: bounds.table_guarantee(3, 2, 0.0), "nothing to win"),
         (lambda: bounds.xu_raginsky(-1.0, 5), "number >= 0"),
-        (lambda: bounds.conditional_information_bound(5.0, 5), "5 bits: at most"),
+        (lambda: bounds.conditional_information_bound(5.0, 5), r"lies in \[0, 3.4657"),
         (lambda: bounds.rows_for_gap(10, 32, 0.0), "number > 0"),
-        (lambda: bounds.selection_optimism(0, 5), "at least one pattern"),
-        (lambda: bounds.best_of_n_kl(0), "at least one sample"),
-        (lambda: bounds.noisy_verifier_gain(3, 1.5), "correlation lies in"),
+        (lambda: bounds.selection_optimism(0, 5), r"whole number >= 1"),
+        (lambda: bounds.best_of_n_kl(0), r"whole number >= 1"),
+        (lambda: bounds.noisy_verifier_gain(3, 1.5), r"lies in \[-1, 1\]"),
         (
             lambda: bounds.certify_cross_entropy(
                 np.full(9, 5.0), marginal_entropy=1.0, smallest_probability=0.1, items=9, k=1

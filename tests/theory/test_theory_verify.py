@@ -15,30 +15,29 @@ from theory.verify import runner as runner_module
 
 SMALL = Effort(joints=800, models=20, repetitions=300)
 IDS = [
-    *(
-        [
-            "T1",
-            "T2",
-            "C2a",
-            "C2b",
-            "T3",
-            "T4",
-            "T5",
-            "T6",
-            "T7",
-            "C7a",
-            "T8",
-            "T9",
-            "T10",
-            "T11",
-            "H11b",
-            "T12",
-            "G1",
-            "G2",
-            "G3",
-        ]
-    ),
-    *(f"F{i}" for i in range(1, 11)),
+    *[
+        "T1",
+        "T2",
+        "C2a",
+        "C2b",
+        "T3",
+        "T4",
+        "T5",
+        "T6",
+        "T7",
+        "C7a",
+        "T8",
+        "T9",
+        "T10",
+        "T11",
+        "H11b",
+        "T12",
+        "G1",
+        "G2",
+        "G3",
+    ],
+    *(f"T{i}" for i in range(13, 25)),
+    *(f"F{i}" for i in range(1, 12)),
 ]
 
 

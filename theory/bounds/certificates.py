@@ -1,12 +1,14 @@
-"""What a test cross-entropy certifies (T9): floors of information and of Bayes recall."""
+"""What test rows certify: by cross-entropy (T9), by hits and by scores, without H(Y) (T24)."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from theory.arrays import Numbers
+from theory.bounds.finite_samples import clopper_pearson
 from theory.bounds.list_bounds import recall_floor
-from theory.errors import require
+from theory.bounds.list_rate import ListRate
+from theory.errors import number, require, whole
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,13 @@ def certify_cross_entropy(
     """
     losses = np.asarray(log_losses, dtype=float)
     require(losses.ndim == 1 and losses.size >= 2, "give two or more", log_losses=losses.shape)
-    least = smallest_probability
-    require(0 < least <= 1, "mix q with the uniform", smallest_probability=least)
+    least = number(0, 1, smallest_probability=smallest_probability)
+    require(least > 0, "mix q with the uniform", smallest_probability=least)
     largest = -np.log(least)
     inside = np.all((losses >= 0) & (losses <= largest + 1e-9))
     remedy = f"losses lie in [0, {largest:.4f}]: lower smallest_probability"
     require(inside, remedy, log_losses=float(losses.max()))
-    possible = 0 <= marginal_entropy <= np.log(items) + 1e-9
-    require(possible, "H(Y) lies in [0, log items]", marginal_entropy=marginal_entropy)
+    marginal_entropy = number(0, float(np.log(items)), marginal_entropy=marginal_entropy)
     require(0 < confidence < 1, "lies strictly between 0 and 1", confidence=confidence)
     risk = np.log(4 / (1 - confidence))  # log(2 / (delta/2)), and log(1 / (delta/2)) <= it
     n = losses.size
@@ -66,3 +67,135 @@ def certify_cross_entropy(
         recall_floor=recall_floor(upper, items=items, k=k),
         confidence=confidence,
     )
+
+
+@dataclass(frozen=True)
+class GainCertificate:
+    """Holds with probability >= `confidence` over the rows, whatever the collapsed reader."""
+
+    recall: float  # measured share of hits of the structured reader
+    recall_lower: float  # its true recall, and so R_k(Z), is at least this
+    collapsed_upper: float  # R_k(T), the best of every reader of T, is at most this
+    gain_lower: float  # R_k(Z) - R_k(T) is at least this; certified where above zero
+    confidence: float
+
+
+def certify_gain(
+    hits: np.ndarray,
+    labels: np.ndarray,
+    targets: np.ndarray,
+    k: int,
+    *,
+    confidence: float = 0.95,
+) -> GainCertificate:
+    """A lower bound of the recall gain over every reader of T, from n independent rows (T24a).
+
+    Args:
+        hits: whether the structured reader, trained elsewhere, lists the row's target, [n].
+        labels: the row's value of T (joined with what the recommender sees), whole numbers [n].
+        targets: the row's item, whole numbers [n].
+
+    Void (gain_lower = -1 or so) where labels are nearly unique: then no sample certifies a gain.
+
+    >>> rng = np.random.default_rng(0)
+    >>> t, y = rng.integers(4, size=4000), rng.integers(10, size=4000)
+    >>> certificate = certify_gain(np.ones(4000, bool), t, y, k=3)
+    >>> certificate.gain_lower > 0.6
+    True
+    """
+    hits, counts = _checked_rows(hits, labels, targets, k)
+    best = sum(float(-np.sort(-row)[:k].sum()) for row in counts) / len(hits)
+    delta = 1 - confidence
+    require(0 < delta < 1, "lies strictly between 0 and 1", confidence=confidence)
+    low = clopper_pearson(int(hits.sum()), len(hits), delta=delta / 2)[0]
+    high = self_bounding_upper(best, len(hits), delta=delta / 2)
+    return GainCertificate(float(hits.mean()), low, high, low - high, confidence)
+
+
+def certify_information(
+    hits: np.ndarray,
+    labels: np.ndarray,
+    targets: np.ndarray,
+    k: int,
+    *,
+    slope: float = 1.0,
+    confidence: float = 0.95,
+) -> float:
+    """Nats of I(Y;Z|T) that the hits certify, in the arguments of `certify_gain` (T24b).
+
+    `slope` is the trade s of T16, fixed before the rows are seen; larger ones suit larger gains.
+
+    >>> rng = np.random.default_rng(0)
+    >>> t, y = rng.integers(4, size=4000), rng.integers(10, size=4000)
+    >>> certify_information(np.ones(4000, bool), t, y, k=3, slope=3.0) > 0.8
+    True
+    """
+    hits, counts = _checked_rows(hits, labels, targets, k)
+    require(slope > 0, "a number > 0", slope=slope)
+    delta, energy = 1 - confidence, 0.0
+    require(0 < delta < 1, "lies strictly between 0 and 1", confidence=confidence)
+    for row in counts:
+        size = int(row.sum())
+        law = np.concatenate([row[row > 0] / size, np.zeros(k)])
+        energy += size * (slope if len(law) <= 2 * k else ListRate(law, k).free_energy(slope))
+    low = clopper_pearson(int(hits.sum()), len(hits), delta=delta / 2)[0]
+    high = self_bounding_upper(energy / (len(hits) * slope), len(hits), delta=delta / 2)
+    return max(slope * (low - high), 0.0)
+
+
+def certify_scores(
+    joint: np.ndarray, independent: np.ndarray, *, low: float, high: float, confidence: float = 0.95
+) -> float:
+    """Nats of I(Y;Z) that a score f(z, y), fixed beforehand, certifies (T24c).
+
+    Args:
+        joint: f of n independent pairs (z, y), [n], all in [low, high].
+        independent: f of pairs of different rows, each row used once, [n // 2].
+
+    >>> certify_scores(np.full(9000, 2.0), np.full(4500, -2.0), low=-2.0, high=2.0) > 3
+    True
+    """
+    require(low < high, "needs low < high", low=low, high=high)
+    require(0 < confidence < 1, "lies strictly between 0 and 1", confidence=confidence)
+    pieces = []
+    for name, scores in (("joint", joint), ("independent", independent)):
+        inside = np.size(scores) >= 2 and np.min(scores) >= low and np.max(scores) <= high
+        require(inside, f"give two scores or more, in [{low}, {high}]", **{name: np.shape(scores)})
+    risk = np.log(4 / (1 - confidence))
+    ratios = np.exp(np.asarray(independent, float))
+    widths = [(np.asarray(joint, float), high - low), (ratios, np.exp(high) - np.exp(low))]
+    for values, spread in widths:
+        n = len(values)
+        tail = 7 * spread * risk / (3 * (n - 1))
+        pieces.append(float(np.sqrt(2 * values.var(ddof=1) * risk / n) + tail))
+    mean = float(np.mean(joint)) - pieces[0]
+    return max(mean - float(np.log(ratios.mean() + pieces[1])), 0.0)
+
+
+def self_bounding_upper(value: float, n: int, *, delta: float) -> float:
+    """Upper limit of the mean of a self-bounding average of n rows: the better of two tails.
+
+    McDiarmid's and that of Boucheron, Lugosi and Massart (2000), each at delta / 2.
+
+    >>> round(self_bounding_upper(0.01, 22_000, delta=0.025), 4)
+    0.0122
+    """
+    tail = np.log(2 / delta) / (2 * n)
+    return float(min(value + np.sqrt(tail), (np.sqrt(value + tail) + np.sqrt(tail)) ** 2, 1.0))
+
+
+def _checked_rows(
+    hits: np.ndarray, labels: np.ndarray, targets: np.ndarray, k: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The hits, and the counts of the targets under each label."""
+    hits, labels, targets = (np.asarray(values) for values in (hits, labels, targets))
+    n = len(hits)
+    require(n >= 2, "needs two rows or more", hits=n)
+    require(np.isin(hits, (0, 1)).all(), "a hit is 0 or 1", hits=hits.dtype)
+    for name, values in (("labels", labels), ("targets", targets)):
+        require(values.shape == (n,), f"one whole number for each of {n}", **{name: values.shape})
+        require(values.dtype.kind in "iub", "give whole numbers", **{name: values.dtype})
+    whole(1, k=k)
+    order = np.lexsort((targets, labels))
+    groups = np.split(targets[order], np.flatnonzero(np.diff(labels[order])) + 1)
+    return hits, [np.unique(group, return_counts=True)[1] for group in groups]

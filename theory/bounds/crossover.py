@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from theory.errors import require
+from theory.errors import number, require, whole
 
 
 def gaussian_crossover(structured_dims: int, collapsed_dims: int, information: float) -> float:
@@ -28,7 +28,7 @@ def least_squares_risk(n: int, dims: int, residual_variance: float) -> float:
     2.0
     """
     require(n > dims + 1, f"the expectation is finite only for n > dims + 1 = {dims + 1}", n=n)
-    require(residual_variance >= 0, "needs >= 0", residual_variance=residual_variance)
+    residual_variance = number(0, np.inf, residual_variance=residual_variance)
     return residual_variance * (1 + dims / (n - dims - 1))
 
 
@@ -38,9 +38,9 @@ def table_excess(cells: int, items: int, n: int) -> float:
     >>> table_excess(4, 3, 99)
     0.08
     """
-    require(cells >= 1, "a table has at least one cell", cells=cells)
-    require(items >= 2, "needs two items or more", items=items)
-    require(n >= 0, "a number of rows is not negative", n=n)
+    whole(1, cells=cells)
+    whole(2, items=items)
+    whole(0, n=n)
     return cells * (items - 1) / (n + 1)
 
 

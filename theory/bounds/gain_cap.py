@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import rel_entr
 
 from theory.arrays import Numbers
-from theory.errors import require
+from theory.errors import number, numbers, require
 
 
 def recall_cap(baseline_recall: Numbers, information: Numbers) -> Any:
@@ -18,11 +18,8 @@ def recall_cap(baseline_recall: Numbers, information: Numbers) -> Any:
     >>> round(float(recall_cap(0.0648, 4.87e-5)), 4)
     0.0672
     """
-    base, nats = np.broadcast_arrays(
-        np.asarray(baseline_recall, float), np.asarray(information, float)
-    )
-    require(np.all((base >= 0) & (base <= 1)), "lies in [0, 1]", baseline_recall=baseline_recall)
-    require(np.all(nats >= 0), "I(Y;Z|T,X) in nats is a number >= 0", information=information)
+    base = numbers(0, 1, baseline_recall=baseline_recall)
+    base, nats = np.broadcast_arrays(base, numbers(0, np.inf, information=information))
     low, high = base.copy(), np.ones_like(base)
     for _ in range(80):  # the upper end keeps the cap valid under rounding
         middle = (low + high) / 2
@@ -38,8 +35,8 @@ def certified_information(recall: float, baseline_recall: float) -> float:
     >>> f"{certified_information(0.0648 * 1.0375, 0.0648):.1e}"
     '4.8e-05'
     """
-    for name, value in (("recall", recall), ("baseline_recall", baseline_recall)):
-        require(0 <= value <= 1, "a recall lies in [0, 1]", **{name: value})
+    recall = number(0, 1, recall=recall)
+    baseline_recall = number(0, 1, baseline_recall=baseline_recall)
     require(recall >= baseline_recall, f"C7a needs a lift over {baseline_recall}", recall=recall)
     return float(binary_kl(recall, baseline_recall))
 
@@ -50,8 +47,7 @@ def pinsker_gain(information: float) -> float:
     >>> round(pinsker_gain(0.02), 3)
     0.1
     """
-    require(information >= 0, "I(Y;Z|T,X) in nats is a number >= 0", information=information)
-    return float(np.sqrt(information / 2))
+    return float(np.sqrt(number(0, np.inf, information=information) / 2))
 
 
 def binary_kl(p: Numbers, q: Numbers) -> Any:
@@ -60,7 +56,5 @@ def binary_kl(p: Numbers, q: Numbers) -> Any:
     >>> float(binary_kl(0.3, 0.3))
     0.0
     """
-    p, q = np.asarray(p, float), np.asarray(q, float)
-    for name, value in (("p", p), ("q", q)):
-        require(np.all((value >= 0) & (value <= 1)), "lies in [0, 1]", **{name: value})
+    p, q = numbers(0, 1, p=p), numbers(0, 1, q=q)
     return np.maximum(rel_entr(p, q) + rel_entr(1 - p, 1 - q), 0)

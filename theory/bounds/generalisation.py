@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from theory.errors import require
+from theory.errors import number, require, whole
 
 
 def xu_raginsky(information: float, n: int, *, sub_gaussian: float = 0.5) -> float:
@@ -14,8 +14,8 @@ def xu_raginsky(information: float, n: int, *, sub_gaussian: float = 0.5) -> flo
     >>> xu_raginsky(0.5, 100)
     0.05
     """
-    require(information >= 0, "I(W;S_n) in nats is a number >= 0", information=information)
-    require(n >= 1, "needs at least one training row", n=n)
+    information = number(0, np.inf, information=information)
+    whole(1, n=n)
     require(sub_gaussian > 0, "s > 0; 1/2 for losses in [0, 1]", sub_gaussian=sub_gaussian)
     return float(np.sqrt(2 * sub_gaussian**2 * information / n))
 
@@ -26,11 +26,9 @@ def conditional_information_bound(conditional_information: float, n: int) -> flo
     >>> round(conditional_information_bound(0.02, 400), 3)
     0.01
     """
-    require(n >= 1, "needs at least one training row", n=n)
-    most = n * np.log(2)
-    inside = 0 <= conditional_information <= most + 1e-9
-    require(
-        inside, f"{n} bits: at most {most:.4f}", conditional_information=conditional_information
+    whole(1, n=n)
+    conditional_information = number(
+        0, n * float(np.log(2)), conditional_information=conditional_information
     )
     return float(np.sqrt(2 * conditional_information / n))
 
@@ -44,6 +42,6 @@ def rows_for_gap(weights: int, bits: int, gap: float) -> float:
     >>> f"{rows_for_gap(1_000_000, 32, 0.01):.0e}"
     '1e+11'
     """
-    require(weights >= 1 and bits >= 1, "both are at least 1", weights=weights, bits=bits)
+    whole(1, weights=weights, bits=bits)
     require(gap > 0, "an advantage is a number > 0", gap=gap)
     return weights * bits * np.log(2) / (2 * gap**2)

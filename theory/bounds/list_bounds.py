@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from theory.arrays import Numbers
-from theory.errors import require
+from theory.errors import numbers, require, whole
 
 
 def recall_ceiling(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
@@ -34,9 +34,8 @@ def fano_entropy(error: Numbers, *, items: int, k: int) -> Any:
     >>> bool(np.isclose(fano_entropy(1 - 3 / 10, items=10, k=3), np.log(10)))
     True
     """
-    require(1 <= k < items, f"a list of T5 holds 1 <= k < items = {items}", k=k)
-    error = np.asarray(error, dtype=float)
-    require(np.all((error >= 0) & (error <= 1)), "an error probability lies in [0, 1]", error=error)
+    whole(1, items - 1, k=k)
+    error = numbers(0, 1, error=error)
     return binary_entropy(error) + error * np.log(items - k) + (1 - error) * np.log(k)
 
 
@@ -60,9 +59,8 @@ def recall_floor(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
     >>> round(float(recall_floor(8.0, items=12_101, k=10)), 4)
     0.0034
     """
-    require(1 <= k < items, f"a list of T6 holds 1 <= k < items = {items}", k=k)
-    entropy = np.asarray(conditional_entropy, dtype=float)
-    require(np.all(entropy >= 0), "needs >= 0", conditional_entropy=conditional_entropy)
+    whole(1, items - 1, k=k)
+    entropy = numbers(0, np.inf, conditional_entropy=conditional_entropy)
     errors, entropies = list_envelope(items, k)
     return _like(conditional_entropy, 1 - np.interp(entropy, entropies, errors))
 
@@ -75,7 +73,7 @@ def list_envelope(items: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     >>> float(errors[1]), round(float(entropies[1]), 4)
     (0.5, 0.6931)
     """
-    require(1 <= k < items, f"a list of T6 holds 1 <= k < items = {items}", k=k)
+    whole(1, items - 1, k=k)
     sizes = np.arange(k + 1, items + 1)
     points = [(0.0, 0.0), *zip((1 - k / sizes).tolist(), np.log(sizes).tolist(), strict=True)]
     hull: list[tuple[float, float]] = []
@@ -93,7 +91,7 @@ def hellman_raviv_constant(k: int, *, items: int | None = None) -> float:
     >>> [round(hellman_raviv_constant(k), 4) for k in (1, 5, 10, 20)]
     [0.7213, 0.2504, 0.2045, 0.1741]
     """
-    require(k >= 1 and (items is None or items > k), "needs 1 <= k < items", k=k)
+    whole(1, np.inf if items is None else items - 1, k=k)
     most = 40 * k + 40 if items is None else items  # the maximum lies near 6k
     sizes = np.arange(k + 1, most + 1)
     return float(np.max((1 - k / sizes) / np.log(sizes)))
@@ -107,16 +105,13 @@ def binary_entropy(p: Numbers) -> Any:
     """
     from scipy.special import entr
 
-    p = np.asarray(p, dtype=float)
+    p = numbers(0, 1, p=p)
     return entr(p) + entr(1 - p)
 
 
 def _checked_entropy(value: Numbers, items: int, k: int) -> np.ndarray:
-    require(1 <= k < items, f"a list of T5 holds 1 <= k < items = {items}", k=k)
-    entropy = np.asarray(value, dtype=float)
-    inside = np.all((entropy >= -1e-12) & (entropy <= np.log(items) + 1e-9))
-    require(inside, f"lies in [0, log items = {np.log(items):.4f}]", conditional_entropy=value)
-    return np.asarray(np.clip(entropy, 0, np.log(items)))
+    whole(1, items - 1, k=k)
+    return numbers(0, float(np.log(items)), conditional_entropy=value)
 
 
 def _turns_down(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 
 from theory.arrays import Numbers
 from theory.bounds.list_bounds import recall_ceiling, recall_floor
-from theory.errors import require
+from theory.errors import numbers, require, whole
 
 
 def ndcg_from_recalls(recalls: Numbers) -> float:
@@ -13,10 +13,10 @@ def ndcg_from_recalls(recalls: Numbers) -> float:
     >>> round(ndcg_from_recalls([0.0, 1.0]), 4)
     0.6309
     """
-    recalls = np.asarray(recalls, dtype=float)
+    recalls = numbers(0, 1, recalls=recalls)
     require(recalls.ndim == 1 and recalls.size > 0, "give Recall@1..K, a vector", recalls=recalls)
-    rising = np.all((recalls >= 0) & (recalls <= 1)) and np.all(np.diff(recalls) >= -1e-12)
-    require(rising, "recalls of growing lists lie in [0, 1] and do not fall", recalls=recalls)
+    rising = np.all(np.diff(recalls) >= -1e-12)
+    require(rising, "recalls of growing lists do not fall", recalls=recalls)
     return float(recalls @ ndcg_weights(recalls.size))
 
 
@@ -26,7 +26,7 @@ def ndcg_weights(k: int) -> np.ndarray:
     >>> ndcg_weights(1).tolist()
     [1.0]
     """
-    require(k >= 1, "a list holds at least one item", k=k)
+    whole(1, k=k)
     discounts = 1 / np.log2(np.arange(1, k + 1) + 1)
     return discounts - np.append(discounts[1:], 0)
 

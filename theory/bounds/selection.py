@@ -4,7 +4,7 @@ import numpy as np
 from scipy.integrate import quad
 from scipy.special import ndtr
 
-from theory.errors import require
+from theory.errors import number, require, whole
 
 
 def selection_optimism(patterns: int, validation_rows: int) -> float:
@@ -16,7 +16,7 @@ def selection_optimism(patterns: int, validation_rows: int) -> float:
     >>> round(selection_optimism(50, 100), 3)
     0.14
     """
-    require(patterns >= 1, "needs at least one pattern", patterns=patterns)
+    whole(1, patterns=patterns)
     return selection_optimism_by_entropy(np.log(patterns), validation_rows)
 
 
@@ -26,8 +26,8 @@ def selection_optimism_by_entropy(entropy: float, validation_rows: int) -> float
     >>> selection_optimism_by_entropy(0.0, 10)
     0.0
     """
-    require(entropy >= 0, "an entropy in nats is a number >= 0", entropy=entropy)
-    require(validation_rows >= 1, "needs at least one", validation_rows=validation_rows)
+    entropy = number(0, np.inf, entropy=entropy)
+    whole(1, validation_rows=validation_rows)
     return float(np.sqrt(entropy / (2 * validation_rows)))
 
 
@@ -37,7 +37,7 @@ def best_of_n_kl(n: int) -> float:
     >>> round(best_of_n_kl(4), 4)
     0.6363
     """
-    require(n >= 1, "needs at least one sample", n=n)
+    whole(1, n=n)
     return float(np.log(n) - (n - 1) / n)
 
 
@@ -59,8 +59,8 @@ def noisy_verifier_gain(n: int, correlation: float) -> float:
     >>> round(noisy_verifier_gain(4, 0.6), 4)
     0.6176
     """
-    require(n >= 1, "needs at least one sample", n=n)
-    require(-1 <= correlation <= 1, "a correlation lies in [-1, 1]", correlation=correlation)
+    whole(1, n=n)
+    correlation = number(-1, 1, correlation=correlation)
     return correlation * _expected_maximum(n)
 
 

@@ -8,8 +8,10 @@ from theory.bounds import REGISTERED
 from theory.verify.collapse_checks import collapse_checks
 from theory.verify.comparison import Check, Effort
 from theory.verify.false_claims import false_claim_checks
+from theory.verify.gain_checks import gain_checks
 from theory.verify.learning_checks import learning_checks
 from theory.verify.recall_checks import recall_checks
+from theory.verify.sample_checks import sample_checks, unique_history_check
 
 QUICK = Effort(joints=20_000, models=40, repetitions=1_000)
 DEFAULT = Effort(joints=20_000, models=200, repetitions=4_000)
@@ -29,12 +31,13 @@ class Result:
 
 
 def all_checks() -> list[Check]:
-    """T1 to T12 with their corollaries, G1 to G3, F1 to F10, and those of registered bounds.
+    """T1 to T24 with their corollaries, G1 to G3, F1 to F11, and those of registered bounds.
 
     >>> [check.id for check in all_checks()][:5]
     ['T1', 'T2', 'C2a', 'C2b', 'T3']
     """
-    ours = [*collapse_checks(), *recall_checks(), *learning_checks(), *false_claim_checks()]
+    ours = [*collapse_checks(), *recall_checks(), *learning_checks(), *gain_checks()]
+    ours += [*sample_checks(), *false_claim_checks(), unique_history_check()]
     added = REGISTERED.items()
     return ours + [Check(name, b.statement, b.check) for name, b in added if b.check is not None]
 

@@ -1,0 +1,259 @@
+"""T13 to T19: the strict gain and the exact range of recall, against search over all lists."""
+
+from itertools import combinations, permutations
+
+import numpy as np
+from scipy.optimize import linprog
+from scipy.special import entr, rel_entr
+
+from theory import bounds
+from theory.bounds.list_rate import ListRate, RankingRate
+from theory.exact import bayes_ndcg, bayes_recall, merge_rows, mutual_information
+from theory.verify.comparison import Check, Comparison, Effort, at_most, equal
+from theory.verify.random_joints import random_joint
+
+
+def gain_checks() -> list[Check]:
+    """The checks of part 6."""
+    return [
+        Check("T13", "R_k(Z) - R_k(T) = E[V_k(p_Z) - p_Z(L_T)]; > 0 iff no common list", _strict),
+        Check("T14", "G <= I/(2m), <= sqrt(I/2); pairs give a floor", _size),
+        Check("T15", "regret <= min(sqrt(2KL), KL/(2m_q), 2KL/m_p)", _regret),
+        Check("T16", "max recall at I is inf_s (I + F(s))/s", _rate),
+        Check("T17", "I >= d(r||Q_k) - KL(p||Q) for every law Q; T5 and T7 are two", _references),
+        Check("T18", "max NDCG at I is inf_s (I + F^N(s))/s", _ranking_rate),
+        Check("T19", "min recall at I is a linear program", _floor),
+    ]
+
+
+def _strict(effort: Effort) -> list[Comparison]:
+    rng = np.random.default_rng(33)
+    gains, truths, ndcg_gains, ndcg_truths, verdicts = [], [], [], [], []
+    for case in range(effort.models):
+        items = int(rng.integers(2, 6))
+        k = int(rng.integers(1, items + 1))
+        joint, labels = random_joint(rng, 6, items), rng.integers(3, size=6)
+        if case % 3 == 0:  # few distinct posteriors, so that ties and common lists are frequent
+            laws = rng.permuted(np.tile([4.0, 3, 3, 1, 1], (2, 1))[:, :items], axis=1)
+            joint = laws[rng.integers(2, size=6)] * rng.random(6)[:, None]
+            joint /= joint.sum()
+        labels = np.unique(labels, return_inverse=True)[1]
+        collapsed = merge_rows(joint, labels)
+        gains.append(bounds.strict_gain(joint, labels, k))
+        truths.append(bayes_recall(joint, k) - bayes_recall(collapsed, k))
+        ndcg_gains.append(bounds.ndcg_gain(joint, labels, k))
+        ndcg_truths.append(bayes_ndcg(joint, k) - bayes_ndcg(collapsed, k))
+        verdicts.append((gains[-1] > 1e-11) == (not _has_common_list(joint, labels, k)))
+    ties = np.array([[0.3, 0.2, 0.0], [0.2, 0.3, 0.0]])
+    together = np.zeros(2, dtype=int)
+    return [
+        equal(gains, truths),
+        equal(ndcg_gains, ndcg_truths),
+        equal(verdicts, 1),
+        equal(bounds.strict_gain(ties, together, 2), 0),  # NDCG gains here and recall does not
+        equal(bounds.ndcg_gain(ties, together, 2), 0.1 * (1 - 1 / np.log2(3))),
+    ]
+
+
+def _has_common_list(joint: np.ndarray, labels: np.ndarray, k: int) -> bool:
+    """Whether each collapsed value has a list that is optimal for every row of it, by search."""
+    lists = list(combinations(range(joint.shape[1]), k))
+    masses = np.stack([joint[:, list(items)].sum(1) for items in lists], axis=1)
+    optimal = masses >= masses.max(1, keepdims=True) - 1e-12
+    return all(optimal[labels == label].all(0).any() for label in np.unique(labels))
+
+
+def _size(effort: Effort) -> list[Comparison]:
+    rng, gains, caps, floors = np.random.default_rng(34), [], [], []
+    for _ in range(effort.models):
+        joint = random_joint(rng, 4, 5)
+        k, together = int(rng.integers(1, 5)), np.zeros(4, dtype=int)
+        gains.append(bounds.strict_gain(joint, together, k))
+        order = np.argsort(-joint.sum(0))
+        p = joint.sum(0)[order]
+        margin = min(p[k - 1] - p[k], 1.0)
+        caps.append(bounds.margin_gain_cap(mutual_information(joint), margin))
+        pair = joint[:, order[k - 1 : k + 1]]
+        mass, seen = pair.sum(), pair.sum(1) > 0
+        uncertainty = entr(pair[seen] / mass).sum() - entr(pair[seen].sum(1) / mass).sum()
+        share = min(pair[:, 1].sum() / mass, 0.5)
+        floors.append(bounds.pair_gain_floor(min(mass, 1.0), share, max(uncertainty, 0)))
+    rare = np.array([[0.5051, 0.4849], [0.0049, 0.0051]])
+    nats, gain = mutual_information(rare), bounds.strict_gain(rare, np.zeros(2, int), 1)
+    certain = np.array([[0.5, 0.0, 0.1], [0.0, 0.4, 0.0]])
+    return [
+        at_most(gains, caps),
+        at_most(floors, gains),
+        at_most(bounds.margin_gain_cap(nats, 0.02), 1.02 * gain),  # within 2 % of an example
+        equal(bounds.margin_gain_cap(0.02, 0.0), 0.1),
+        equal(bounds.pair_gain_floor(0.9, 4 / 9, 0.0), 0.4),
+        equal(bounds.strict_gain(certain, np.zeros(2, int), 1), 0.4),
+    ]
+
+
+def _regret(effort: Effort) -> list[Comparison]:
+    rng, regrets, caps = np.random.default_rng(35), [], []
+    for _ in range(effort.models * 5):
+        items = int(rng.integers(2, 6))
+        p, q = rng.dirichlet(np.full(items, 2.0), size=2)
+        q = p + rng.random() ** 3 * (q - p)
+        k = int(rng.integers(1, items))
+        chosen = np.argsort(-q)[:k]
+        regrets.append(-np.sort(-p)[:k].sum() - p[chosen].sum())
+        margins = [-np.diff(-np.sort(-law))[k - 1] for law in (q, p)]
+        reader, true = (float(abs(margin)) for margin in margins)
+        nats = float(rel_entr(p, q).sum())
+        caps.append(bounds.reader_regret(nats, reader_margin=reader, true_margin=true))
+    near, true = np.array([0.501, 0.499]), np.array([0.4, 0.6])
+    tight = float(rel_entr(true, near).sum())
+    halves = [
+        bounds.reader_regret(0.0002, **{name: 0.1}) for name in ("reader_margin", "true_margin")
+    ]
+    return [
+        at_most(np.maximum(regrets, 0), np.array(caps) + 1e-15),
+        equal(halves, [0.001, 0.004]),
+        equal(bounds.reader_regret(0.0002), 0.02),
+        at_most(bounds.reader_regret(tight), 1.02 * 0.2),  # regret .2: sqrt(2 KL) nearly met
+    ]
+
+
+def _cases(effort: Effort, seed: int) -> list[tuple[np.ndarray, int, float]]:
+    rng = np.random.default_rng(seed)
+    cases = []
+    for _ in range(max(6, effort.models // 40)):
+        items = int(rng.integers(3, 6))
+        law, k = rng.dirichlet(np.full(items, 2.0)), int(rng.integers(1, items))
+        cases.append((law, k, float(np.exp(rng.uniform(-2, 2)))))
+    return cases
+
+
+def _blahut_arimoto(p: np.ndarray, gains: np.ndarray, s: float) -> tuple[float, float]:
+    """Below and above max over laws v of sum_y p_y log sum_L v_L e^(s gain), by its fixed point."""
+    tilted = np.exp(s * gains)
+    law = np.full(tilted.shape[1], 1 / tilted.shape[1])
+    for _ in range(10_000):
+        step = p @ (tilted / (tilted @ law)[:, None])
+        if step.max() - 1 < 1e-12:
+            break
+        law = law * step
+    value = float(p @ np.log(tilted @ law))
+    return value, value + float(np.log(step.max()))
+
+
+def _between(values: list[float], limits: list[tuple[float, float]]) -> list[Comparison]:
+    low, high = np.array(limits).T
+    return [at_most(low, values, 1e-9), at_most(values, high, 1e-9), at_most(high - low, 1e-5)]
+
+
+def _rate(effort: Effort) -> list[Comparison]:
+    energies, truths, below, back, popular = [], [], [], [], []
+    for p, k, s in _cases(effort, 36):
+        lists = list(combinations(range(len(p)), k))
+        gains = np.array([[float(item in items) for items in lists] for item in range(len(p))])
+        rate = ListRate(p, k)
+        energies.append(rate.free_energy(s))
+        truths.append(_blahut_arimoto(np.sort(p)[::-1], gains, s))
+        nats = 0.2 * float(entr(p).sum())
+        reached = rate.ceiling(nats)
+        back.append(rate.rate(reached) - nats if reached < 1 else 0.0)
+        popular.append(rate.ceiling(0.0) - np.sort(p)[-k:].sum())
+        below.append(reached - bounds.recall_cap(float(min(np.sort(p)[-k:].sum(), 1)), nats))
+    zipf = 1 / np.arange(1, 13) / (1 / np.arange(1, 13)).sum()
+    joints, reached, ceilings = np.random.default_rng(46), [], []
+    for _ in range(effort.models // 10):
+        joint, k = random_joint(joints, 5, 6), int(joints.integers(1, 6))
+        reached.append(bayes_recall(joint, k))
+        nats = max(mutual_information(joint), 0)
+        ceilings.append(bounds.list_rate_ceiling(joint.sum(0), k, nats))
+    return [
+        *_between(energies, truths),
+        equal(back, 0, 1e-8),
+        equal(popular, 0),
+        at_most(below, 0, 1e-9),
+        at_most(reached, ceilings, 1e-10),
+        equal(bounds.list_rate_ceiling(zipf, 3, 0.088), 0.677756, 1e-6),
+        equal(bounds.list_rate(zipf, 3, 0.677756), 0.088, 1e-6),
+    ]
+
+
+def _references(effort: Effort) -> list[Comparison]:
+    rng, needed, referred, attained, best = np.random.default_rng(37), [], [], [], []
+    for p, k, s in _cases(effort, 37):
+        p = np.sort(p)[::-1]
+        rate, c = ListRate(p, k), np.expm1(s)
+        inclusion = rate.inclusion(s)
+        listed = np.exp(s) * inclusion / (1 + c * inclusion)  # P(y in L | y) at the optimum
+        recall = float(min(p @ listed, 1.0))
+        optimal = p / (1 + c * inclusion)
+        laws = [
+            np.full(len(p), 1 / len(p)),
+            p,
+            rng.dirichlet(np.ones(len(p))),
+            optimal / optimal.sum(),
+        ]
+        values = []
+        for law in laws:
+            top = float(min(np.sort(law)[-k:].sum(), 1.0))
+            values.append(
+                bounds.binary_kl(recall, top) - rel_entr(p, law).sum() if recall >= top else 0
+            )
+        needed += [rate.rate(recall)] * 3
+        referred += values[:3]
+        attained.append(values[3])
+        best.append(rate.rate(recall))
+    return [at_most(referred, needed, 1e-8), equal(attained, best, 1e-8)]
+
+
+def _ranking_rate(effort: Effort) -> list[Comparison]:
+    energies, truths, nested = [], [], []
+    for p, k, s in _cases(effort, 38):
+        rankings = list(permutations(range(len(p)), k))
+        discounts = 1 / np.log2(np.arange(1, k + 1) + 1)
+        gains = np.array(
+            [
+                [discounts[items.index(item)] if item in items else 0.0 for items in rankings]
+                for item in range(len(p))
+            ]
+        )
+        rate = RankingRate(p, k)
+        energies.append(rate.free_energy(s))
+        truths.append(_blahut_arimoto(np.sort(p)[::-1], gains, s))
+        recalls = [ListRate(p, size).ceiling(0.1) for size in range(1, k + 1)]
+        nested.append(rate.ceiling(0.1) - bounds.ndcg_from_recalls(np.maximum.accumulate(recalls)))
+    rng, reached, ceilings = np.random.default_rng(48), [], []
+    for _ in range(effort.models // 10):
+        joint, k = random_joint(rng, 5, 6), int(rng.integers(1, 6))
+        reached.append(bayes_ndcg(joint, k))
+        nats = max(mutual_information(joint), 0)
+        ceilings.append(bounds.ndcg_rate_ceiling(joint.sum(0), k, nats))
+    best = [at_most(nested, 0, 1e-9), at_most(reached, ceilings, 1e-10)]
+    return [*_between(energies, truths), *best]
+
+
+def _floor(effort: Effort) -> list[Comparison]:
+    rng, floors, truths, reached, least = np.random.default_rng(39), [], [], [], []
+    for _ in range(max(6, effort.models // 40)):
+        items = int(rng.integers(3, 6))
+        p, k = rng.dirichlet(np.ones(items)), int(rng.integers(1, items))
+        entropy = float(entr(p).sum())
+        nats = float(rng.random()) * entropy
+        sets = [s for size in range(1, items + 1) for s in combinations(range(items), size)]
+        uniform = np.array([[(y in s) / len(s) for s in sets] for y in range(items)])
+        sizes = np.array([len(s) for s in sets])
+        discounts = (1 / np.log2(np.arange(1, k + 1) + 1)).cumsum()
+        for floor, cost in (
+            (bounds.list_rate_floor, np.minimum(1, k / sizes)),
+            (bounds.ndcg_rate_floor, discounts[np.minimum(sizes, k) - 1] / sizes),
+        ):
+            program = linprog(cost, np.log(sizes)[None], [entropy - nats], uniform, p)
+            floors.append(floor(p, k, nats))
+            truths.append(float(program.fun))
+    for _ in range(effort.models // 10):
+        joint, k = random_joint(rng, 5, 6), int(rng.integers(1, 6))
+        nats = min(max(mutual_information(joint), 0), float(entr(joint.sum(0)).sum()))
+        reached += [bayes_recall(joint, k), bayes_ndcg(joint, k)]
+        least += [
+            floor(joint.sum(0), k, nats)
+            for floor in (bounds.list_rate_floor, bounds.ndcg_rate_floor)
+        ]
+    return [equal(floors, truths, 1e-9), at_most(least, reached, 1e-9)]
