@@ -1,5 +1,6 @@
 """The exact ceiling of a list's recall and NDCG, given information and popularity (T16 to T18)."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
 
@@ -47,7 +48,7 @@ def ndcg_rate_ceiling(popularity: np.ndarray, k: int, information: float) -> flo
     return RankingRate(popularity, k).ceiling(information)
 
 
-class _Rate:
+class _Rate(ABC):
     """The ceiling inf_s (I + F(s)) / s of a free energy F; any s gives a valid one."""
 
     def __init__(self, popularity: np.ndarray, k: int) -> None:
@@ -58,21 +59,20 @@ class _Rate:
         self.p, self.k = -np.sort(-p[p > 0]), k
         self.mass = np.concatenate([[0], self.p.cumsum()])
 
+    @abstractmethod
     def free_energy(self, s: float) -> float:
-        raise NotImplementedError
+        """F(s), or anything above it."""
 
     @property
+    @abstractmethod
     def least(self) -> float:
         """What the best constant list reaches."""
-        raise NotImplementedError
 
     def ceiling(self, information: float) -> float:
         """The largest value at this information, in nats."""
         information = number(0, np.inf, information=information)
-        if len(self.p) <= self.k and isinstance(self, ListRate):
-            return 1.0
-        if information == 0:
-            return self.least
+        if information == 0 or self.least >= 1:
+            return min(self.least, 1.0)
 
         def value(log_s: float) -> float:
             s = float(np.exp(log_s))
@@ -102,7 +102,7 @@ class ListRate(_Rate):
 
     @property
     def least(self) -> float:
-        return float(self.mass[min(self.k, len(self.p))])
+        return 1.0 if len(self.p) <= self.k else float(self.mass[self.k])
 
     def free_energy(self, s: float) -> float:
         """F_p(s) = max of sum_y p_y log(1 + c pi_y), c = e^s - 1, over 0 <= pi <= 1 of sum k.
