@@ -39,7 +39,8 @@ def _load_plugins(places: list[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m theory", description=__doc__)
     text = "import this FILE_OR_MODULE first, for the estimators and bounds that it registers"
-    parser.add_argument("--plugin", action="append", default=[], help=text)
+    place = "FILE_OR_MODULE"
+    parser.add_argument("--plugin", action="append", default=[], metavar=place, help=text)
     commands = parser.add_subparsers(required=True)
 
     def command(name: str, run: Callable[[argparse.Namespace], int], about: str):

@@ -60,7 +60,7 @@ class PrepareOptions:
 
     raw: Path | None = option("The official files [default: data-cache/raw/NAME]", type=_FOLDER)
     out: Path | None = option("The folder to write [default: data-cache/NAME]", type=_FOLDER)
-    interactions: Path | None = option("Your CSV or parquet: user, item, timestamp", type=_FILE)
+    interactions: Path | None = option("Instead of NAME: user, item, timestamp", type=_FILE)
     items: Path | None = option("Your items: item, and any text columns", type=_FILE)
     order: Literal["timestamp", "file"] = option("What orders a user's rows", "timestamp")
     duplicates: Literal["error", "first", "keep"] = option("Rows that occur twice", "error")

@@ -24,7 +24,7 @@ class DiscoverOptions(cli.TrainingOptions):
     """What chooses the pattern, who writes the chains, and where the picture goes."""
 
     language_model: str = option(cli.LANGUAGE_MODELS, "catalog")
-    prices: tuple[float, float] | None = option("Per million tokens", metavar="PROMPT COMPLETION")
+    prices: tuple[float, float] | None = option("Cost of 10^6 tokens", metavar="PROMPT COMPLETION")
     select: Literal["recall", "transfer"] = option("What chooses the pattern", "recall")
     picture: Path | None = option("Also write the picture to this .svg, .png or .pdf file")
 

@@ -25,7 +25,7 @@ class RecommendOptions(MethodOptions):
 
     bundle: Path | None = option("Instead of a run: a folder that `scoter export` wrote")
     users: tuple[str, ...] = option("A user; repeatable [default: the first 3]", (), flag="--user")
-    items: tuple[str, ...] = option("Or items of a history, oldest first", (), flag="--item")
+    items: tuple[str, ...] = option("Or an item, oldest first; repeatable", (), flag="--item")
     count: int = option("How many items", 10, flag=("-k", "--k"), type=click.IntRange(1, 20))
     explain: bool = option("Show the chain and each step's effect on the scores", False)
 
