@@ -192,12 +192,12 @@ class Estimator(Fitted):
     def _train(
         self, table: StepEmbeddings | None, progress: bool, checkpoints: str | Path | None
     ) -> None:
-        from scoter.models.step_reader import StepReader
+        from scoter.models.step_reader import open_reader
         from scoter.models.training.precision import device_of
         from scoter.recommenders.fitting import Training, fit_network
 
         network, parts = self.network, self.fitted_parts
-        reader = None if table is None else StepReader(table, device_of(network))
+        reader = None if table is None else open_reader(table, device_of(network))
         with tempfile.TemporaryDirectory() as nowhere:
             scratch = Path(checkpoints or nowhere)
             scratch.mkdir(parents=True, exist_ok=True)

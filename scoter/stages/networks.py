@@ -43,7 +43,7 @@ class Inputs:
 
 def open_network(context: Context, method: MethodConfig, inputs: Inputs) -> "Opened":
     """An untrained network of a method, the reader of its chains, and the chains themselves."""
-    from scoter.models.step_reader import StepReader
+    from scoter.models.step_reader import open_reader
     from scoter.models.training.precision import resolve_device
     from scoter.recommenders.network import build_model
     from scoter.recommenders.step_sources import Sources, steps_as_read
@@ -55,7 +55,7 @@ def open_network(context: Context, method: MethodConfig, inputs: Inputs) -> "Ope
         sources = Sources(catalog, split, codes, encode, text)
         sentences = open_table(inputs.steps).sentences
         table = steps_as_read(fusion, open_steps(inputs.steps), sentences, sources)
-        reader = StepReader(table, resolve_device(context.device))
+        reader = open_reader(table, resolve_device(context.device))
     model = build_model(method, split, catalog, codes, table, context.seed, context.device)
     return model, reader, table
 
