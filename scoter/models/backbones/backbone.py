@@ -38,8 +38,8 @@ class Backbone(nn.Module, Generic[C]):
     Config: ClassVar[type[ModelConfig]]  # the dataclass that its `model` config is read with
     trains = True  # whether there is anything to train
     needs_ids = False  # whether it is built over semantic IDs
-    # Whether `loss` finds its targets through `ItemBatch.places` and averages by `ItemBatch.mean`, so
-    # that it takes a `PaddedBatch` as well; a GPU then records whole training steps.
+    # Whether `loss` finds its targets through `ItemBatch.places` and averages by `ItemBatch.mean`,
+    # so that it takes a `PaddedBatch` as well; a GPU then records whole training steps.
     takes_padding = False
     reading_layers = 1  # in how many layers a fusion could read
 

@@ -85,9 +85,9 @@ class FixedSteps:
                 frame.loss = self.descend(frame.batch)
         except RuntimeError as error:
             self.recording = False
-            # A recording that failed leaves the generator as if it went on.
-            generator = torch.cuda.default_generators[self.stream.device_index]
-            generator.graphsafe_set_state(generator.clone_state())
+            if torch.cuda.is_initialized():  # what failed has left its generator as if it went on
+                generator = torch.cuda.default_generators[torch.cuda.current_device()]
+                generator.graphsafe_set_state(generator.clone_state())
             why = str(error.__context__ or error).splitlines()[0]
             print(f"training steps run unrecorded, at a tenth of the speed: {why}", file=sys.stderr)
         else:
