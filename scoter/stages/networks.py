@@ -75,11 +75,13 @@ def open_trained(
 def method_recipe(method: MethodConfig, device: str) -> dict[str, object]:
     """What of a method and of this machine decides its numbers, for the key of a stage.
 
-    It has the precision that `auto` comes to, and no versions, threads or processes.
+    It has the precision that `auto` comes to, and no versions, threads or processes. A GPU pads
+    batches, which changes what dropout draws.
     """
-    config = json.loads(to_json(method))
+    config, where = json.loads(to_json(method)), computation(method, device)
     del config["training"]["precision"]
-    return {"method": config, **computation(method, device)}
+    padded = {"batches": "padded"} if where.get("device") == "cuda" else {}
+    return {"method": config, **where, **padded}
 
 
 def computation(method: MethodConfig, device: str) -> dict[str, str]:

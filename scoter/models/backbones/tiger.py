@@ -38,7 +38,7 @@ from scoter.types import Histories, Rankings, SemanticIds
 
 BLUR = 0.1  # noise added to codebooks at the start, in units of T5's own
 BATCH_ROWS = 24  # users ranked together on a processor: what a core's cache holds
-GPU_BATCH_ROWS = 512  # and on a GPU: what fills it
+GPU_BATCH_ROWS = 2048  # and on a GPU: its kernels then take longer than it takes to start them
 _BLOCKED = -1e9
 
 
