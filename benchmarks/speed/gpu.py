@@ -1,0 +1,221 @@
+"""Training on a GPU: recorded steps beside plain ones, then cells of the suite, in given minutes.
+
+Plain steps are those of a processor: batches as they are, kernels started one by one, a loss read
+after each step. Recorded steps are what training on a GPU does (`fixed_steps`). On a processor the
+same runs unrecorded, to see that everything is in place.
+"""
+
+import tarfile
+import time
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.speed.training import in_proportion
+from benchmarks.studies.study import Row, write
+from benchmarks.suite.side_by_side import side_by_side
+from scoter.config import Experiment
+from scoter.experiments import benchmark, simulated_smoke
+from scoter.models.dropout import Dropout
+from scoter.models.step_reader import FixedStepReader, StepReader
+from scoter.models.training.batches import ItemBatch, cut_windows, training_batches
+from scoter.models.training.fixed_steps import FixedSteps
+from scoter.models.training.loop import Descent
+from scoter.models.training.precision import name_of, resolve_device
+from scoter.pipeline import make_inputs
+from scoter.recommenders.fitting import total_loss
+from scoter.seeding import derive_seed
+from scoter.stages.context import Context
+from scoter.stages.data import open_data
+from scoter.stages.networks import open_network
+from scoter.storage.store import Store, git_commit
+from scoter.storage.writing import replacing
+from scoter.types import InteractionLog
+
+if TYPE_CHECKING:
+    from scoter.stages.networks import Opened
+
+GRACE_SECONDS = 45.0  # in which cells that are not done stop
+Step = Callable[[ItemBatch], Tensor]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured, and where."""
+
+    dataset: str = "beauty"  # or simulated
+    device: str = "cuda"
+    store: Path | None = None
+    data: Path | None = None
+    equal_steps: int = 200  # steps whose losses are compared
+    timed_steps: int = 60  # steps of a repeat
+    repeats: int = 3
+
+
+class Method:
+    """A method on a dataset as a run would train it, with seed 0."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.settings, experiment = settings, experiment_of(settings.dataset, name)
+        self.config, store = experiment.methods[name], Store(settings.store)
+        self.context = Context(experiment, store, 0, lambda line: None, None, settings.device)
+        self.inputs = make_inputs(self.context, settings.data)
+        self.train: InteractionLog = open_data(self.inputs.data)[2].train
+
+    @cached_property
+    def opened(self) -> "Opened":
+        return open_network(self.context, self.config, self.inputs)
+
+    def batches(self, least: int = 1) -> list[ItemBatch]:
+        """The batches of so many epochs that there are at least so many."""
+        windows, budget = cut_windows(self.train, self.config.model.max_items), self.config.training
+        made, epochs = list[ItemBatch](), count()
+        while len(made) < least:
+            seed = derive_seed(0, "batches", next(epochs))
+            made += training_batches(self.train, windows, budget.batch_targets, seed)
+        return made
+
+    def steps(self, kind: str, batches: Sequence[ItemBatch], *, dropout: bool = True) -> Step:
+        """A fresh training's steps on batches of these sizes: `plain`, `padded` or `recorded`."""
+        network, _, table = self.opened
+        model, device = deepcopy(network), resolve_device(self.settings.device)
+        model.train()
+        if not dropout:
+            drop_nothing(model)
+        torch.manual_seed(derive_seed(0, "dropout"))
+        reads = StepReader if kind == "plain" else FixedStepReader
+        reader = None if table is None else reads(table, device)
+        loss = partial(total_loss, model, steps=reader, label_smoothing=0.0)
+        descent = Descent(model, self.config.training, 10_000)
+        down: Step = partial(descent.descend, lambda batch: loss(batch.to(device)))
+        if kind != "plain":
+            down = FixedSteps(down, batches, device)
+            down.recording = down.recording and kind == "recorded"
+        numbers = count()
+
+        def step(batch: ItemBatch) -> Tensor:
+            descent.set_rates(next(numbers))
+            value = down(batch)
+            return torch.tensor(float(value)) if kind == "plain" else value
+
+        return step
+
+
+def experiment_of(dataset: str, method: str) -> Experiment:
+    """The experiment of one method, on a dataset of the suite or in the simulated shop."""
+    if dataset != "simulated":
+        return benchmark(dataset, method)
+    shop = simulated_smoke()
+    return replace(shop, methods={method: shop.methods[method]})
+
+
+def drop_nothing(model: nn.Module) -> None:
+    """Turn dropout off, so that trainings differ in arithmetic alone."""
+    for module in model.modules():
+        if isinstance(module, Dropout):
+            module.threshold = 0
+        elif isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0
+
+
+def differences(method: Method) -> dict[str, float]:
+    """The greatest relative difference of recorded steps' losses, from plain steps' without
+    dropout, and from the same steps' unrecorded with dropout."""
+    batches = method.batches(method.settings.equal_steps)
+    found = {}
+    for other, dropout in (("plain", False), ("padded", True)):
+        losses = []
+        for kind in (other, "recorded"):
+            step = method.steps(kind, batches, dropout=dropout)
+            few = batches[: method.settings.equal_steps]
+            # Copied, since the loss of a shape stays at one address.
+            losses.append(torch.stack([step(batch).clone() for batch in few]).double().cpu())
+        found[f"from_{other}"] = float(((losses[1] - losses[0]) / losses[0]).abs().max())
+    return found
+
+
+def rates(method: Method) -> Row:
+    """Steps a second, plain and recorded in turn, and the seconds that recording took."""
+    settings, epoch = method.settings, method.batches()
+    timed = in_proportion(epoch, settings.timed_steps, 0)
+    steps = {kind: method.steps(kind, epoch) for kind in ("plain", "recorded")}
+    first = {kind: seconds_of(step, [*timed, *timed], settings) for kind, step in steps.items()}
+    found: dict[str, list[float]] = {kind: [] for kind in steps}
+    for _ in range(settings.repeats):
+        for kind, step in steps.items():
+            found[kind].append(len(timed) / seconds_of(step, timed, settings))
+    plain, recorded = (median(values) for values in found.values())
+    extra = first["recorded"] - 2 * len(timed) / recorded
+    return {**found, "ratio": recorded / plain, "seconds_to_record": extra}
+
+
+def seconds_of(step: Step, batches: Sequence[ItemBatch], settings: Settings) -> float:
+    """Wall seconds of these steps, until the GPU is done with them."""
+    began = time.perf_counter()
+    for batch in batches:
+        step(batch)
+    if settings.device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def measure(settings: Settings, methods: Sequence[str], out: Path, say: Say) -> Row:
+    """Differences and rates of each method; `out` has what is known whenever one is done."""
+    device = name_of(resolve_device(settings.device))
+    made: Row = {"device": device, "torch": torch.__version__, "commit": git_commit()}
+    for name in methods:
+        method = Method(name, settings)
+        made[name] = {"losses": differences(method), "steps_per_second": rates(method)}
+        write(out / "gpu.json", made)
+        say(f"{name:18} {as_text(made[name])}")
+    return made
+
+
+def as_text(row: Row) -> str:
+    """One line of a method."""
+    losses, speed = row["losses"], row["steps_per_second"]
+    plain, recorded = median(speed["plain"]), median(speed["recorded"])
+    return (
+        f"steps a second: {plain:.1f} plain, {recorded:.1f} recorded ({speed['ratio']:.1f} times; "
+        f"recording took {speed['seconds_to_record']:.1f} s); losses differ by "
+        f"{losses['from_plain']:.1e} from plain, by {losses['from_padded']:.1e} from unrecorded"
+    )
+
+
+def train_cells(
+    settings: Settings, only: Sequence[str], at_once: int, minutes: float, out: Path, say: Say
+) -> None:
+    """Train cells of the suite side by side; `out/runs.tar` has the runs that are done."""
+    store, kept = Store(settings.store), set[Path]()
+    words = [f"--only={pattern}" for pattern in only]
+    words += [
+        f"--device={settings.device}",
+        f"--store={store.root}",
+        f"--results={out / 'results'}",
+    ]
+    words += [f"--data={settings.data}"] if settings.data else []
+
+    def keep() -> None:
+        done = {path.parent for path in store.root.glob("run/*/manifest.json")}
+        if done != kept:
+            with (
+                replacing(out / "runs.tar") as partial_file,
+                tarfile.open(partial_file, "w") as tar,
+            ):
+                for folder in sorted(done):
+                    tar.add(folder, folder.name)
+            say(f"{len(done)} runs are done")
+            kept.update(done)
+
+    side_by_side(at_once, [*words, f"--budget-minutes={minutes:.2f}"], out / "logs", keep)
