@@ -85,17 +85,22 @@ class Method:
         return made
 
     def steps(self, kind: str, batches: Sequence[ItemBatch], *, dropout: bool = True) -> Step:
-        """A fresh training's steps on batches of these sizes: `plain`, `padded` or `recorded`."""
+        """A fresh training's steps on batches of these sizes: `plain`, `padded` or `recorded`.
+
+        Without dropout they are in fp32.
+        """
         network, _, table = self.opened
         model, device = deepcopy(network), resolve_device(self.settings.device)
         model.train()
+        config = self.config.training
         if not dropout:
             drop_nothing(model)
+            config = replace(config, precision="fp32")
         torch.manual_seed(derive_seed(0, "dropout"))
         reads = StepReader if kind == "plain" else FixedStepReader
         reader = None if table is None else reads(table, device)
         loss = partial(total_loss, model, steps=reader, label_smoothing=0.0)
-        descent = Descent(model, self.config.training, 10_000)
+        descent = Descent(model, config, 10_000)
         down: Step = partial(descent.descend, lambda batch: loss(batch.to(device)))
         if kind != "plain":
             down = FixedSteps(down, batches, device)
