@@ -98,12 +98,12 @@ class Frame:
     """The buffers of one shape, the loss of the latest step in it, and its graph if it has one."""
 
     def __init__(self, rows: int, targets: int, device: torch.device) -> None:
-        columns, integers = (rows, targets), torch.int64
-        shapes = ((rows, targets + 1), columns, (rows,), columns)
-        types = (integers, torch.bool, integers, integers)
-        described = zip(shapes, BLANKS, types, strict=True)
+        columns, integers = (rows, targets), {"dtype": torch.int64, "device": device}
         self.batch = PaddedBatch(
-            *(torch.full(*of, dtype=dtype, device=device) for *of, dtype in described)
+            torch.zeros((rows, targets + 1), **integers),
+            torch.zeros(columns, dtype=torch.bool, device=device),
+            torch.zeros(rows, **integers),
+            torch.zeros(columns, **integers),
         )
         self.loss = torch.zeros((), device=device)
         self.graph: torch.cuda.CUDAGraph | None = None

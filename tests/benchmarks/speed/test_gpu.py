@@ -52,7 +52,8 @@ def test_steps_in_fixed_shapes_differ_from_plain_ones_by_rounding(
     assert made == json.loads((tmp_path / "gpu.json").read_text())
     losses, speed = made["scoter"]["losses"], made["scoter"]["steps_per_second"]
     assert 0 < losses["from_plain"] < 1e-5
-    assert losses["from_padded"] == 0  # nothing is recorded here
+    assert 0 < losses["by_order"] < 1e-5
+    assert losses["from_unrecorded"] == 0  # nothing is recorded here
     assert len(speed["plain"]) == len(speed["recorded"]) == SETTINGS.repeats
     assert min(speed["plain"] + speed["recorded"]) > 0
     assert len(lines) == 1
