@@ -15,7 +15,9 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,7 @@ from benchmarks.studies.study import Row, write
 from benchmarks.suite.side_by_side import side_by_side
 from scoter.config import Experiment
 from scoter.experiments import benchmark, simulated_smoke
+from scoter.models.backbones import tiger
 from scoter.models.dropout import Dropout
 from scoter.models.step_reader import FixedStepReader, StepReader
 from scoter.models.training.batches import ItemBatch, cut_windows, training_batches
@@ -191,13 +194,33 @@ def seconds_of(step: Step, batches: Sequence[ItemBatch], settings: Settings) -> 
     return time.perf_counter() - began
 
 
+def ranked_per_second(method: Method) -> dict[str, float]:
+    """Validation users ranked in a second, by how many TIGER ranks together on a GPU."""
+    model, reader, _ = method.opened
+    split, depth = open_data(method.inputs.data)[2], method.context.experiment.depth
+    histories, found = split.histories("valid"), dict[str, float]()
+    if method.settings.device == "cpu":
+        histories = histories.select(np.arange(24))
+    model.recommend(histories.select(np.arange(2)), depth, reader)
+    for rows in (512, 2048, 8192):
+        with patch.object(tiger, "GPU_BATCH_ROWS", rows):
+            began = time.perf_counter()
+            model.recommend(histories, depth, reader)
+            found[str(rows)] = len(histories) / (time.perf_counter() - began)
+    return found
+
+
 def measure(settings: Settings, methods: Sequence[str], out: Path, say: Say) -> Row:
     """Differences and rates of each method; `out` has what is known whenever one is done."""
     device = name_of(resolve_device(settings.device))
     made: Row = {"device": device, "torch": torch.__version__, "commit": git_commit()}
     for name in methods:
         method = Method(name, settings)
-        made[name] = {"losses": differences(method), "steps_per_second": rates(method)}
+        made[name] = {
+            "losses": differences(method),
+            "steps_per_second": rates(method),
+            "ranked_per_second": ranked_per_second(method),
+        }
         write(out / "gpu.json", made)
         say(f"{name:18} {as_text(made[name])}")
     return made

@@ -47,6 +47,7 @@ def test_steps_in_fixed_shapes_differ_from_plain_ones_by_rounding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpu, "Method", small)
+    monkeypatch.setattr(gpu, "ranked_per_second", lambda method: {"512": 1.0})
     lines: list[str] = []
     made = gpu.measure(SETTINGS, ["scoter"], tmp_path, lines.append)
     assert made == json.loads((tmp_path / "gpu.json").read_text())
