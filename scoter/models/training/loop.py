@@ -8,6 +8,7 @@ for bit on one machine.
 import math
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -194,6 +195,8 @@ class Descent:
         self.optimizer = torch.optim.AdamW(groups, fused=True, capturable=on_gpu)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         if on_gpu:  # a recorded step finds its rates at an address
+            # The first steps are not recorded, of which AdamW would warn.
+            warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
             for group in self.optimizer.param_groups:
                 group["lr"] = torch.tensor(group["lr"], device=self.device)
 
