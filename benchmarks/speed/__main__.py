@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from benchmarks.studies import study
+from scoter.errors import ScoterError
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -107,4 +108,7 @@ def _memory(side: str, threads: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ScoterError as error:
+        raise SystemExit(f"error: {error}") from None

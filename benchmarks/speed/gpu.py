@@ -25,6 +25,7 @@ from benchmarks.speed.training import in_proportion
 from benchmarks.studies.study import Row, write
 from benchmarks.suite.side_by_side import side_by_side
 from scoter.config import Experiment
+from scoter.errors import ConfigError
 from scoter.experiments import benchmark, simulated_smoke
 from scoter.models.backbones import tiger
 from scoter.models.dropout import Dropout
@@ -125,9 +126,12 @@ class Method:
 
 def experiment_of(dataset: str, method: str) -> Experiment:
     """The experiment of one method, on a dataset of the suite or in the simulated shop."""
+    shop = simulated_smoke()
+    known = list(shop.methods if dataset == "simulated" else METHODS)
+    if method not in known:
+        raise ConfigError(f"--methods {method!r} is not measured; choose from: {', '.join(known)}")
     if dataset != "simulated":
         return benchmark(dataset, method)
-    shop = simulated_smoke()
     return replace(shop, methods={method: shop.methods[method]})
 
 

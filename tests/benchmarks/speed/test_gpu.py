@@ -17,6 +17,7 @@ from benchmarks.speed.__main__ import main
 from benchmarks.speed.gpu import Method
 from benchmarks.speed.work import random_ids, uniform_log
 from scoter.config import MethodConfig, TigerConfig, TrainingConfig
+from scoter.errors import ConfigError
 from scoter.models.backbones.tiger import Tiger
 from scoter.transfer.fusion import StructuredFusion
 from scoter.types import ReasoningPattern, Step, StepEmbeddings
@@ -68,6 +69,11 @@ def test_a_change_of_arithmetic_is_seen(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(gpu, "FixedStepReader", Biased)
     assert gpu.differences(small("scoter", SETTINGS))["from_plain"] > 1e-5
+
+
+def test_a_method_that_is_not_measured_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="--methods 'nix' is not measured; choose from: tiger"):
+        gpu.Method("nix", SETTINGS)
 
 
 def test_runs_are_kept_as_they_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
