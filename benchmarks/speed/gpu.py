@@ -26,7 +26,7 @@ from benchmarks.studies.study import Row, write
 from benchmarks.suite.side_by_side import side_by_side
 from scoter.config import Experiment
 from scoter.errors import ConfigError
-from scoter.experiments import benchmark, simulated_smoke
+from scoter.experiments import benchmark, methods, simulated_smoke
 from scoter.models.backbones import tiger
 from scoter.models.dropout import Dropout
 from scoter.models.step_reader import FixedStepReader, StepReader
@@ -127,7 +127,7 @@ class Method:
 def experiment_of(dataset: str, method: str) -> Experiment:
     """The experiment of one method, on a dataset of the suite or in the simulated shop."""
     shop = simulated_smoke()
-    known = list(shop.methods if dataset == "simulated" else METHODS)
+    known = list(shop.methods if dataset == "simulated" else methods())
     if method not in known:
         raise ConfigError(f"--methods {method!r} is not measured; choose from: {', '.join(known)}")
     if dataset != "simulated":

@@ -72,7 +72,7 @@ def test_a_change_of_arithmetic_is_seen(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_method_that_is_not_measured_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="--methods 'nix' is not measured; choose from: tiger"):
+    with pytest.raises(ConfigError, match="--methods 'nix' is not measured; choose from: "):
         gpu.Method("nix", SETTINGS)
 
 
