@@ -89,7 +89,7 @@ class FixedSteps:
                 generator = torch.cuda.default_generators[torch.cuda.current_device()]
                 generator.graphsafe_set_state(generator.clone_state())
             why = str(error.__context__ or error).splitlines()[0]
-            print(f"training steps run unrecorded, at a tenth of the speed: {why}", file=sys.stderr)
+            print(f"training steps run unrecorded, which is slower: {why}", file=sys.stderr)
         else:
             frame.graph = self.graph = graph
 

@@ -76,15 +76,17 @@ def fit(
     if takes_padding and alone and descent.device.type == "cuda":
         descend = FixedSteps(descend, first, descent.device)
     run = _Run(descent, workers, scratch, progress=progress, label=label)
+    coming = batches(run.place.epoch) if run.place.epoch else first
     while run.place.epoch < config.epochs and not run.stopped:
         epoch = run.place.epoch
         model.train()
-        for number, batch in run.left(first if epoch == 0 else batches(epoch)):
+        for number, batch in run.left(coming):
             step = epoch * len(first) + number
             workers.start_step(derive_seed(seed, label, "dropout", step))
             descent.set_rates(step)
             run.note(workers.mean(descend(batch)), batch.target_count)
             on_step(step + 1)
+        coming = batches(epoch + 1)  # while a GPU is still at this epoch
         run.end_epoch(evaluate)
     return run.end()
 

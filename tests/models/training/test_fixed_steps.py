@@ -230,4 +230,4 @@ def test_what_cannot_be_recorded_is_said_once_and_runs_as_it_is(
     assert [int(steps(batch)) for _ in range(4)] == [0, 2, 3, 4]
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
-    assert "at a tenth of the speed: operation not permitted when stream is capturing" in said[0]
+    assert "which is slower: operation not permitted when stream is capturing" in said[0]
