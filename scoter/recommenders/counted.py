@@ -24,6 +24,7 @@ from scoter.reasoning.catalogue.reasons import (
     pairs_apart,
     seen,
     shares,
+    summed,
     weighted,
 )
 from scoter.types import Histories, InteractionLog, Rankings
@@ -104,7 +105,7 @@ class TransitionGraph(Counted[TransitionsConfig]):
 
     def scores(self, recent: Recent) -> Scores:
         newest = weighted(recent[:, : self.config.window], self.item_count, self.config.decay)
-        return _log((newest @ self.follows).toarray() + self.popular)
+        return _log(summed(newest, self.follows) + self.popular)
 
 
 class ItemKnn(Counted[ItemKnnConfig]):
@@ -118,7 +119,7 @@ class ItemKnn(Counted[ItemKnnConfig]):
 
     def scores(self, recent: Recent) -> Scores:
         history = weighted(recent, self.item_count, self.config.decay)
-        near = (history @ self.together).toarray() + self.popular
+        near = summed(history, self.together) + self.popular
         return _log(near if self.config.repeats else np.where(seen(recent, near.shape[1]), 0, near))
 
 

@@ -97,11 +97,11 @@ def test_scores_are_log_shares_and_are_found_again(kind: str) -> None:
 def test_a_run_ranks_by_reasons_and_its_method_is_an_estimator(tmp_path: Path) -> None:
     reasons = config.MethodConfig(config.ReasonsConfig(users=60))
     chosen = simulated_smoke()
-    shop = replace(chosen.data.simulated, users=120)
+    shop = config.SimulatedConfig(users=120)
     small = replace(chosen, data=replace(chosen.data, simulated=shop), methods={"reasons": reasons})
     run = scoter.run(small, store=tmp_path / "store")
     model = run.model("reasons")
-    assert {"near in words", "kind that follows", "follows"} <= set(model.network.weights)
+    assert {"near in words", "kind that follows", "follows"} <= set(vars(model.network)["weights"])
     reached = scoter.evaluate(model, model.dataset).metrics["mean"]
     np.testing.assert_allclose(reached, run.metrics.loc["reasons"]["mean"], atol=1e-6)
     model.save(tmp_path / "saved")

@@ -7,7 +7,8 @@ fitted on the last training items, whose users are left out of the counts.
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, reduce
+from operator import add
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
@@ -54,8 +55,8 @@ class Reasons:
         self._popularity = np.log1p(counts).astype(np.float32)
         self._texts = None if texts is None else _directions(texts)
         after = [pairs_apart(log, self.item_count, gap, kept) for gap in range(1, FAR + 1)]
-        self._after = [shares(table).sqrt() for table in after[:3]]
-        self._soon = shares(sum(0.8**gap * table for gap, table in enumerate(after)))
+        self._after = [_root(shares(table)) for table in after[:3]]
+        self._soon = shares(reduce(add, (0.8**gap * table for gap, table in enumerate(after))))
         self._together = cosines(both)
         facets = read_facets(catalog)
         self._kind, self._brand = facets.get("category"), facets.get("brand")
@@ -97,13 +98,13 @@ class Reasons:
         return total
 
     def _follows(self, lag: int, recent: Recent) -> Scores:
-        return (weighted(recent[:, lag : lag + 1], self.item_count) @ self._after[lag]).toarray()
+        return summed(weighted(recent[:, lag : lag + 1], self.item_count), self._after[lag])
 
     def _follows_soon(self, recent: Recent) -> Scores:
-        return np.sqrt((weighted(recent[:, :3], self.item_count, 0.5) @ self._soon).toarray())
+        return np.sqrt(summed(weighted(recent[:, :3], self.item_count, 0.5), self._soon))
 
     def _bought_together(self, recent: Recent) -> Scores:
-        return np.sqrt((weighted(recent, self.item_count, 0.7) @ self._together).toarray())
+        return np.sqrt(summed(weighted(recent, self.item_count, 0.7), self._together))
 
     def _near_in_words(self, recent: Recent) -> Scores:
         assert self._texts is not None
@@ -226,7 +227,8 @@ def _choices(
     rough = 10 * values["bought together"] + 3 * values["follows soon"] + values["popular"] / 3
     rough = np.exp(rough - rough.max(axis=1, keepdims=True))
     popular = np.exp(0.75 * values["popular"])
-    chance = sum(0.5 * part / part.sum(axis=1, keepdims=True) for part in (rough, popular))
+    rough, popular = (part / part.sum(axis=1, keepdims=True) for part in (rough, popular))
+    chance = 0.5 * rough + 0.5 * popular
     limits = np.cumsum(chance, axis=1, dtype=np.float64)
     limits /= limits[:, -1:]
     points = rng.random((len(recent), NEGATIVES))
@@ -250,14 +252,24 @@ def weighted(codes: Int[np.ndarray, "rows lags"], count: int, decay: float = 1.0
     return csr_array((weights, (rows, codes[rows, lags])), shape=(len(codes), count))
 
 
+def summed(rows: csr_array, table: csr_array) -> Scores:
+    """Each row's weighted sum of the rows of a table."""
+    return csr_array(rows @ table).toarray()
+
+
+def _root(table: csr_array) -> csr_array:
+    table.data = np.sqrt(table.data)
+    return table
+
+
 def seen(recent: Recent, item_count: int) -> Scores:
-    return (weighted(recent, item_count) > 0).toarray().astype(np.float32)
+    return (weighted(recent, item_count).toarray() > 0).astype(np.float32)
 
 
 def shares(counts: csr_array, prior: float = PRIOR) -> csr_array:
     """Each row's shares, smoothed towards nothing by `prior` more counts."""
     totals = np.maximum(counts.sum(axis=1) + prior, 1e-9)
-    return csr_array(diags_array(1 / totals) @ counts).astype(np.float32)
+    return csr_array(diags_array(1 / totals) @ counts, dtype=np.float32)
 
 
 def pairs_apart(
@@ -297,7 +309,7 @@ def cosines(both: csr_array) -> csr_array:
     """Cosines of the sets of users that have two items, from `bought_by_both`; 0 with itself."""
     scale = diags_array(1 / np.sqrt(np.maximum(both.diagonal(), 1)))
     others = both - diags_array(both.diagonal())
-    return csr_array(scale @ others @ scale).astype(np.float32)
+    return csr_array(scale @ others @ scale, dtype=np.float32)
 
 
 def _following_kinds(
