@@ -165,7 +165,7 @@ class Estimator(Fitted):
 
     def open(self, parts: Parts, device: str = "cpu") -> StepEmbeddings | None:
         """Make the untrained network of these parts; returns the chains that it trains with."""
-        from scoter.recommenders.network import build_model
+        from scoter.recommenders.network import build_model, text_vectors
 
         config, dataset, table = parts.config, parts.dataset, None
         if parts.chains is not None and config.fusion is not None:
@@ -175,7 +175,8 @@ class Estimator(Fitted):
         self.parts, self._dataset, self.config = parts, dataset, config
         self.pattern = None if table is None else table.pattern
         space = (dataset.split, dataset.catalog, parts.ids)
-        self._network = build_model(config, *space, table, parts.seed, device)
+        texts = text_vectors(dataset.catalog, parts.text, encoder_of(parts.text))
+        self._network = build_model(config, *space, table, parts.seed, device, texts)
         return table
 
     @property

@@ -45,7 +45,7 @@ def open_network(context: Context, method: MethodConfig, inputs: Inputs) -> "Ope
     """An untrained network of a method, the reader of its chains, and the chains themselves."""
     from scoter.models.step_reader import open_reader
     from scoter.models.training.precision import resolve_device
-    from scoter.recommenders.network import build_model
+    from scoter.recommenders.network import build_model, text_vectors
     from scoter.recommenders.step_sources import Sources, steps_as_read
 
     _, catalog, split = open_data(inputs.data)
@@ -55,8 +55,14 @@ def open_network(context: Context, method: MethodConfig, inputs: Inputs) -> "Ope
         sources = Sources(catalog, split, codes, encode, text)
         sentences = open_table(inputs.steps).sentences
         table = steps_as_read(fusion, open_steps(inputs.steps), sentences, sources)
+<<<<<<< HEAD
         reader = open_reader(table, resolve_device(context.device))
     model = build_model(method, split, catalog, codes, table, context.seed, context.device)
+=======
+        reader = StepReader(table, resolve_device(context.device))
+    texts = text_vectors(catalog, context.experiment.text, sentence_encoder(context))
+    model = build_model(method, split, catalog, codes, table, context.seed, context.device, texts)
+>>>>>>> wr
     return model, reader, table
 
 
