@@ -55,14 +55,9 @@ def open_network(context: Context, method: MethodConfig, inputs: Inputs) -> "Ope
         sources = Sources(catalog, split, codes, encode, text)
         sentences = open_table(inputs.steps).sentences
         table = steps_as_read(fusion, open_steps(inputs.steps), sentences, sources)
-<<<<<<< HEAD
         reader = open_reader(table, resolve_device(context.device))
-    model = build_model(method, split, catalog, codes, table, context.seed, context.device)
-=======
-        reader = StepReader(table, resolve_device(context.device))
     texts = text_vectors(catalog, context.experiment.text, sentence_encoder(context))
     model = build_model(method, split, catalog, codes, table, context.seed, context.device, texts)
->>>>>>> wr
     return model, reader, table
 
 

@@ -41,13 +41,10 @@ class Backbone(nn.Module, Generic[C]):
     Config: ClassVar[type[ModelConfig]]  # the dataclass that its `model` config is read with
     trains = True  # whether there is anything to train
     needs_ids = False  # whether it is built over semantic IDs
-<<<<<<< HEAD
     # Whether `loss` finds its targets through `ItemBatch.places` and averages by `ItemBatch.mean`,
     # so that it takes a `PaddedBatch` as well; a GPU then records whole training steps.
     takes_padding = False
-=======
     reads_texts = False  # whether it is built over the items' text vectors
->>>>>>> wr
     reading_layers = 1  # in how many layers a fusion could read
 
     def __init__(self, config: C, precision: str = "fp32") -> None:
