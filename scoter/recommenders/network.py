@@ -6,6 +6,7 @@ import numpy as np
 
 from scoter.config import MethodConfig
 from scoter.models.backbones.backbone import ItemSpace
+from scoter.models.decoding.ranking import AfterBatch, ignore
 from scoter.plugins import BACKBONES
 from scoter.seeding import derive_seed
 from scoter.types import (
@@ -102,7 +103,11 @@ def training_steps(
 
 
 def rank_with_readings(
-    model: "Backbone", histories: Histories, k: int, steps: "StepSource"
+    model: "Backbone",
+    histories: Histories,
+    k: int,
+    steps: "StepSource",
+    after_batch: AfterBatch = ignore,
 ) -> tuple[Rankings, dict[str, np.ndarray]]:
     """The `k` best items after each history; mean `gate` [rows] and `attention` [rows, slots]."""
     rows, fusion = len(histories), model.fusion
@@ -113,6 +118,7 @@ def rank_with_readings(
     def note(chosen: np.ndarray) -> None:
         gates, weights = fusion.take_readings()
         gate[chosen], attention[chosen] = gates.cpu().numpy(), weights.cpu().numpy()
+        after_batch(chosen)
 
     fusion.start_recording()
     rankings = model.recommend(histories, k, steps, note)
