@@ -220,11 +220,13 @@ def test_command_line_estimates_a_file(tmp_path, capsys):
     np.savez(tmp_path / "half.npz", x=x)
     np.save(tmp_path / "one.npy", x)
     (tmp_path / "empty.npz").write_bytes(b"")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "half.npz").read_bytes()[:200])
     for name, message in (
         ("half.npz", "lacks"),
         ("one.npy", "one array"),
         ("none.npz", "No such file"),
         ("empty.npz", ""),
+        ("cut.npz", "cannot be read"),  # and is closed, else pytest warns of it
     ):
         assert main(["estimate", str(tmp_path / name)]) == 2
         assert message in capsys.readouterr().err
