@@ -84,7 +84,8 @@ def prepare_dataset(name: str | None, options: PrepareOptions) -> None:
     if (name is None) == (interactions is None):
         raise click.UsageError("give either the NAME of a dataset or --interactions FILE")
     if (interactions is not None or options.other_release) and out is None:
-        raise click.UsageError("say where to write with --out; only published data may omit it")
+        where = "say where to write with --out; only a registered dataset with its published counts"
+        raise click.UsageError(f"{where} has a folder of its own ({CACHE}/NAME)")
     if interactions is not None:
         names = ("order", "duplicates", "short_users", "min_events")
         rules = {name: getattr(options, name) for name in names}
