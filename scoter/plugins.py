@@ -112,7 +112,8 @@ class Plugins(Generic[Plugin]):
 def _digest(made: object) -> str:
     """sha256 of the file that defines it; without a file (a console's), new in every process."""
     try:
-        return hashlib.sha256(Path(inspect.getfile(made)).read_bytes()).hexdigest()
+        file = inspect.getfile(made)  # pyright: ignore[reportArgumentType]
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
     except (OSError, TypeError):
         return uuid.uuid4().hex
 
