@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from scoter.errors import ConfigError
+from scoter.errors import ConfigError, DataError
 from scoter.evaluation.answers import check_recommender, rankings_of
 from scoter.evaluation.evaluator import Evaluator
 from scoter.evaluation.metrics import per_user
@@ -84,7 +84,7 @@ def evaluate(
     warning.
 
     Raises:
-        ConfigError: it has no `fit` and `recommend(users, k, histories=...)`, or cannot read chains.
+        ConfigError: it lacks `fit` or `recommend(users, k, histories=...)`, or reads no chains.
         DataError: it recommends an item twice, or an item that the catalogue lacks, or its ranks
             or scores are not numbers.
     """
