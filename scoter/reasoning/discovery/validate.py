@@ -103,16 +103,13 @@ class EmbeddedSteps:
         new = {step.label(): step for step in steps if step.label() not in self._known}
         if not new:
             return
-        written = {label: self.reasoner.write(self.view, step) for label, step in new.items()}
-        used = {label: np.unique(spoken.numbers) for label, spoken in written.items()}
-        used = {label: numbers[numbers >= 0] for label, numbers in used.items()}
-        texts = [written[label].sentences[number] for label in new for number in used[label]]
-        places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        places: dict[str, int] = {}
+        spoken = {
+            label: self.reasoner.write(self.view, step).placed(places)
+            for label, step in new.items()
+        }
         vectors = np.asarray(self.encode(list(places)), np.float32)
-        for label, spoken in written.items():
-            table = np.zeros(len(spoken.sentences), np.int64)
-            table[used[label]] = [places[spoken.sentences[number]] for number in used[label]]
-            rows = np.where(spoken.numbers >= 0, table[spoken.numbers], -1)
+        for label, rows in spoken.items():
             self._known[label] = _mean_of_sentences(rows, vectors)
 
     def of(self, pattern: ReasoningPattern) -> Float[np.ndarray, "steps users dim"]:

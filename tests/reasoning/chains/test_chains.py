@@ -52,7 +52,9 @@ def test_each_chain_equals_the_one_written_alone(written):
         for step in pattern.steps:
             spoken = reasoner.write(view, step)
             alone.append(
-                tuple(spoken.sentences[number] for number in spoken.numbers[0] if number >= 0)
+                tuple(
+                    spoken.sentence(number) for number in spoken.numbers[0].tolist() if number >= 0
+                )
             )
         assert table.chain(int(users[row]), int(lengths[row])).steps == tuple(alone)
 
@@ -256,12 +258,10 @@ def test_degrees_of_certainty_are_doublings_of_strength(random_shop):
     strength = likely_next(view, statistics, reasoner.facets["item"], 2, 3, new_only=True)[1]
     seen = set()
     for row, column in zip(*np.nonzero(plain.numbers >= 0), strict=True):
-        name = plain.sentences[plain.numbers[row, column]].removeprefix("The recommendation is ")
+        said, surely = (step.sentence(int(step.numbers[row, column])) for step in (plain, sure))
+        name = said.removeprefix("The recommendation is ")
         bound = [value for value in (0.5, 1.0, 2.0) if strength[row, column] >= value]
-        assert (
-            sure.sentences[sure.numbers[row, column]]
-            == f"The recommendation, {CERTAINTY[len(bound)]}, is {name}"
-        )
+        assert surely == f"The recommendation, {CERTAINTY[len(bound)]}, is {name}"
         seen.add(len(bound))
     assert len(seen) > 1
 
