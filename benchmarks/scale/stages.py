@@ -1,0 +1,210 @@
+"""Time and memory of every stage as a simulated dataset grows, with fitted exponents.
+
+A dataset of size n has 100 n shoppers and 25 n items of the simulated shop. Each stage of each size
+runs once, in a process of its own, on what `data` makes: chains follow the ranked pattern, semantic
+IDs are residual k-means of co-occurrence, and a TIGER of the paper's size is trained for one epoch
+and decodes for every user with 20 beams. `results/stages.json` holds a row for each, written as
+soon as it is measured; a row of the same commit is not measured again.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+
+from benchmarks.studies import study
+from benchmarks.suite.collect import RESULTS
+from benchmarks.tables.table import Page, Table
+from scoter.errors import DataError
+from scoter.storage.store import git_commit
+from scoter.types import Catalog, InteractionLog, ReasoningPattern, Split
+
+FILE = "stages.json"
+SIZES = (1, 4, 16, 64)
+SHOPPERS, ITEMS_PER_CELL = 100, 1  # at size 1; a cell is one of 5 brands in one of 5 categories
+Shop = tuple[InteractionLog, Catalog, Split]
+Work = Callable[[], object]
+
+
+def main(sizes: tuple[int, ...] = SIZES, results: Path = RESULTS) -> list[study.Row]:
+    """Measure what is missing, write it row by row and return all rows."""
+    commit, path = git_commit(), results / FILE
+    for size in sizes:
+        for stage in STAGES:
+            rows = study.read(path, [])
+            known = {(row["size"], row["stage"]) for row in rows if row["commit"] == commit}
+            if (size, stage) not in known:
+                made = [{"commit": commit, **_in_a_process(stage, size)}]
+                study.write(path, study.merged(rows, made, ["stage", "size"]))
+    return study.read(path, [])
+
+
+def measure(stage: str, size: int) -> study.Row:
+    """CPU time and peak memory of one stage; of a fresh process, since a peak never falls."""
+    from scoter.models.training.memory import peak_mib
+
+    if stage == "data":
+        work, (log, catalog, _) = lambda: _shop(size), _shop(1)
+    else:
+        log, catalog, _ = shop = _shop(size)
+        work = STAGES[stage](shop)
+    before, began = peak_mib(), time.process_time()
+    made = work()
+    seconds = time.process_time() - began
+    if stage == "data":
+        log, catalog, _ = made
+    sizes = {"users": log.user_count, "items": catalog.item_count, "interactions": len(log.items)}
+    memory = {"before_mib": before, "peak_mib": peak_mib()}
+    return {"stage": stage, "size": size, **sizes, "cpu_seconds": seconds, **memory}
+
+
+def exponents(rows: list[study.Row], value: str) -> dict[str, tuple[float, float, float]]:
+    """Of each stage, b in value ~ size ** b by least squares on logarithms: low, b, high (95 %).
+
+    >>> rows = [{"stage": "a", "size": n, "s": 2.0 * n**2} for n in (1, 4, 16)]
+    >>> {stage: [round(end, 6) for end in ends] for stage, ends in exponents(rows, "s").items()}
+    {'a': [2.0, 2.0, 2.0]}
+    """
+    from scipy import stats
+
+    found = {}
+    for stage in dict.fromkeys(row["stage"] for row in rows):
+        own = [row for row in rows if row["stage"] == stage]
+        sizes, values = (np.log([row[name] for row in own]) for name in ("size", value))
+        fit = stats.linregress(sizes, values)
+        half = stats.t.ppf(0.975, len(own) - 2) * fit.stderr
+        found[stage] = (fit.slope - half, fit.slope, fit.slope + half)
+    return found
+
+
+def page(rows: list[study.Row]) -> Page:
+    """One row a stage: CPU-seconds at each size, the peak at the largest, and both exponents."""
+    sizes = sorted({row["size"] for row in rows})
+    cells = []
+    seconds, memory = (exponents(rows, name) for name in ("cpu_seconds", "peak_mib"))
+    for stage in STAGES:
+        own = {row["size"]: row for row in rows if row["stage"] == stage}
+        times = [f"{own[size]['cpu_seconds']:.3g}" for size in sizes]
+        peak = f"{own[sizes[-1]]['peak_mib']:,.0f}"
+        cells.append([stage, *times, _interval(seconds[stage]), peak, _interval(memory[stage])])
+    largest = next(row for row in rows if row["size"] == sizes[-1])
+    about = "{users:,} users, {items:,} items, {interactions:,} interactions".format(**largest)
+    commits = ", ".join(dict.fromkeys(row["commit"] for row in rows))
+    heads = [*(f"x{size}, s" for size in sizes), "exponent", f"x{sizes[-1]}, MiB", "exponent"]
+    note = f"CPU-seconds of one thread, once each; x{sizes[-1]} has {about}. Code of {commits}."
+    return Page([Table(["stage", *heads], cells), note])
+
+
+def _interval(ends: tuple[float, float, float]) -> str:
+    low, middle, high = ends
+    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _in_a_process(stage: str, size: int) -> study.Row:
+    command = [sys.executable, "-m", "benchmarks.scale.stages", stage, str(size)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise DataError(f"{stage} at size {size} failed: {done.stderr.strip()[-300:]}")
+    return json.loads(done.stdout)
+
+
+def _shop(size: int) -> Shop:
+    """The simulated shop of that size, written as a prepared folder and read back."""
+    from scoter.config import SimulatedConfig
+    from scoter.data.prepared import load_prepared, save_prepared
+    from scoter.data.simulated import simulate
+    from scoter.data.split import leave_one_out
+
+    config = SimulatedConfig(users=SHOPPERS * size, items_per_cell=ITEMS_PER_CELL * size)
+    shop = simulate(config, seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        save_prepared(shop.log, shop.catalog, Path(folder))
+        log, catalog = load_prepared(Path(folder))
+    return log, catalog, leave_one_out(log)
+
+
+def _statistics(shop: Shop) -> Work:
+    from scoter.reasoning.catalogue.statistics import FoldedStatistics
+
+    statistics = FoldedStatistics(shop[2].train, shop[1].item_count, seed=0)
+    return lambda: (statistics.transitions, statistics.popularity)
+
+
+def _chains(shop: Shop) -> Work:
+    from scoter.experiments import RANKED_PATTERN
+    from scoter.reasoning.chains.table import write_chains
+
+    return lambda: write_chains(shop[2], shop[1], ReasoningPattern(RANKED_PATTERN), seed=0)
+
+
+def _encoding(shop: Shop) -> Work:
+    from scoter.config import TextConfig
+    from scoter.reasoning.chains.table import ChainTable
+    from scoter.storage.sentence_vectors import encode
+
+    table, cache = _chains(shop)(), Path(tempfile.mkdtemp())
+    assert isinstance(table, ChainTable)
+    encode(["The encoder is loaded."], TextConfig(), cache)
+    return lambda: encode(table.sentences, TextConfig(), cache)
+
+
+def _semantic_ids(shop: Shop) -> Work:
+    from scoter.config import SemanticIdConfig
+    from scoter.semantic_ids.build import build_semantic_ids
+    from scoter.semantic_ids.vectors import item_vectors
+
+    config = SemanticIdConfig(source="cooccurrence")
+    given = (shop[2].train, shop[1], config, [], lambda texts: np.zeros((len(texts), 1)))
+    return lambda: build_semantic_ids(item_vectors(*given), config, seed=0)
+
+
+def _training(shop: Shop) -> Work:
+    from benchmarks.speed.training import CONFIG, build, time_steps, warm_up
+    from benchmarks.speed.work import SIZE, random_ids
+    from scoter.models.training.batches import cut_windows, training_batches
+
+    log, model = shop[2].train, build(random_ids(shop[1].item_count, seed=0))
+    first = warm_up(log, SIZE.max_items)
+
+    def epoch() -> object:
+        windows = cut_windows(log, SIZE.max_items)
+        batches = training_batches(log, windows, CONFIG.batch_targets, 0)
+        return time_steps(model, [first, *batches], "bf16")
+
+    return epoch
+
+
+def _decoding(shop: Shop) -> Work:
+    from benchmarks.speed.training import build
+    from benchmarks.speed.work import random_ids
+
+    model = build(random_ids(shop[1].item_count, seed=0)).eval()
+    return lambda: model.recommend(shop[2].histories("test"), 20, None)
+
+
+STAGES: dict[str, Callable[[Shop], Work]] = {
+    "data": lambda shop: lambda: shop,  # `measure` makes it
+    "statistics": _statistics,
+    "chains": _chains,
+    "encoding": _encoding,
+    "semantic IDs": _semantic_ids,
+    "training epoch": _training,
+    "decoding": _decoding,
+}
+
+
+@click.command()
+@study.option("--size", "sizes", type=click.IntRange(1), multiple=True, default=SIZES)
+@study.results_option
+def command(sizes: tuple[int, ...], results: Path) -> None:
+    click.echo(page(main(sizes, results)).markdown())
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1], int(sys.argv[2]))))
