@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scale import stages
 from benchmarks.suite.collect import RESULTS
 from benchmarks.tables.table import Page, Table
 
-FILES = ("growth.json", "speed.json", "chains.json", "scale.json")
+FILES = ("growth.json", "speed.json", "chains.json", "scale.json", stages.FILE)
 ITEMS, USERS, EVENTS_PER_USER = 10**8, 10**9, 20
 EVENTS = USERS * EVENTS_PER_USER
 TARGETS = EVENTS - USERS
@@ -27,11 +28,13 @@ Rows = list[tuple[str, float | None, str, str]]  # what, how many, what each cos
 
 def pages(results: Path = RESULTS) -> dict[str, Page]:
     """What was `measured`, and the plan's sections."""
-    growth, speed, chains, scale = (json.loads((results / file).read_text()) for file in FILES)
+    growth, speed, chains, scale = (json.loads((results / file).read_text()) for file in FILES[:4])
     cost = costs(growth, speed, chains, scale)
     plan = {"storage": storage, "preparing": preparing, "reasoning": reasoning}
     plan |= {"training": training, "serving": serving}
-    return {"measured": measured(scale)} | {name: _page(rows(cost)) for name, rows in plan.items()}
+    grown = stages.page(json.loads((results / stages.FILE).read_text()))
+    made = {"measured": measured(scale), "stages": grown}
+    return made | {name: _page(rows(cost)) for name, rows in plan.items()}
 
 
 def costs(growth: Any, speed: Any, chains: Any, scale: Any) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Time and memory of every stage as a simulated dataset grows, with fitted exponents.
 
-A dataset of size n has 100 n shoppers and 25 n items of the simulated shop. Each stage of each size
+A dataset of size n has 40 n shoppers and 25 n items of the simulated shop. Each stage of each size
 runs once, in a process of its own, on what `data` makes: chains follow the ranked pattern, semantic
 IDs are residual k-means of co-occurrence, and a TIGER of the paper's size is trained for one epoch
 and decodes for every user with 20 beams. `results/stages.json` holds a row for each, written as
@@ -27,7 +27,7 @@ from scoter.types import Catalog, InteractionLog, ReasoningPattern, Split
 
 FILE = "stages.json"
 SIZES = (1, 4, 16, 64)
-SHOPPERS, ITEMS_PER_CELL = 100, 1  # at size 1; a cell is one of 5 brands in one of 5 categories
+SHOPPERS, ITEMS_PER_CELL = 40, 1  # at size 1; a cell is one of 5 brands in one of 5 categories
 Shop = tuple[InteractionLog, Catalog, Split]
 Work = Callable[[], object]
 
