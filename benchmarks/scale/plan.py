@@ -33,8 +33,8 @@ def pages(results: Path = RESULTS) -> dict[str, Page]:
     plan = {"storage": storage, "preparing": preparing, "reasoning": reasoning}
     plan |= {"training": training, "serving": serving}
     grown = stages.page(json.loads((results / stages.FILE).read_text()))
-    made = {"measured": measured(scale), "stages": grown}
-    return made | {name: _page(rows(cost)) for name, rows in plan.items()}
+    planned = {name: _page(rows(cost)) for name, rows in plan.items()}
+    return {"measured": measured(scale), **planned, "stages": grown}
 
 
 def costs(growth: Any, speed: Any, chains: Any, scale: Any) -> dict[str, float]:

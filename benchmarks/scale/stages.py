@@ -1,18 +1,17 @@
 """Time and memory of every stage as a simulated dataset grows, with fitted exponents.
 
 A dataset of size n has 40 n shoppers and 25 n items of the simulated shop. Each stage of each size
-runs once, in a process of its own, on what `data` makes: chains follow the ranked pattern, semantic
+runs once, in a process of its own that has loaded the packages, on what `data` makes: chains follow the ranked pattern, semantic
 IDs are residual k-means of co-occurrence, and a TIGER of the paper's size is trained for one epoch
 and decodes for every user with 20 beams. `results/stages.json` holds a row for each, written as
 soon as it is measured; a row of the same commit is not measured again.
 """
 
-import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import click
@@ -21,7 +20,6 @@ import numpy as np
 from benchmarks.studies import study
 from benchmarks.suite.collect import RESULTS
 from benchmarks.tables.table import Page, Table
-from scoter.errors import DataError
 from scoter.storage.store import git_commit
 from scoter.types import Catalog, InteractionLog, ReasoningPattern, Split
 
@@ -107,11 +105,10 @@ def _interval(ends: tuple[float, float, float]) -> str:
 
 
 def _in_a_process(stage: str, size: int) -> study.Row:
-    command = [sys.executable, "-m", "benchmarks.scale.stages", stage, str(size)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise DataError(f"{stage} at size {size} failed: {done.stderr.strip()[-300:]}")
-    return json.loads(done.stdout)
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.speed.training", "sentence_transformers"])
+    with ProcessPoolExecutor(1, context) as process:
+        return process.submit(measure, stage, size).result()
 
 
 def _shop(size: int) -> Shop:
@@ -204,7 +201,3 @@ STAGES: dict[str, Callable[[Shop], Work]] = {
 @study.results_option
 def command(sizes: tuple[int, ...], results: Path) -> None:
     click.echo(page(main(sizes, results)).markdown())
-
-
-if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], int(sys.argv[2]))))
