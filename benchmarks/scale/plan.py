@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scale import stages
 from benchmarks.suite.collect import RESULTS
+from benchmarks.tables import stages_page
 from benchmarks.tables.table import Page, Table
 
-FILES = ("growth.json", "speed.json", "chains.json", "scale.json", stages.FILE)
+FILES = ("growth.json", "speed.json", "chains.json", "scale.json", stages_page.FILE)
 ITEMS, USERS, EVENTS_PER_USER = 10**8, 10**9, 20
 EVENTS = USERS * EVENTS_PER_USER
 TARGETS = EVENTS - USERS
@@ -32,7 +32,7 @@ def pages(results: Path = RESULTS) -> dict[str, Page]:
     cost = costs(growth, speed, chains, scale)
     plan = {"storage": storage, "preparing": preparing, "reasoning": reasoning}
     plan |= {"training": training, "serving": serving}
-    grown = stages.page(json.loads((results / stages.FILE).read_text()))
+    grown = stages_page.page(stages_page.read(results))
     planned = {name: _page(rows(cost)) for name, rows in plan.items()}
     return {"measured": measured(scale), **planned, "stages": grown}
 

@@ -1,10 +1,10 @@
 """Time and memory of every stage as a simulated dataset grows, with fitted exponents.
 
 A dataset of size n has 40 n shoppers and 25 n items of the simulated shop. Each stage of each size
-runs once, in a process of its own that has loaded the packages, on what `data` makes: chains follow the ranked pattern, semantic
-IDs are residual k-means of co-occurrence, and a TIGER of the paper's size is trained for one epoch
-and decodes for every user with 20 beams. `results/stages.json` holds a row for each, written as
-soon as it is measured; a row of the same commit is not measured again.
+runs once, in a process of its own that has loaded the packages, on what `data` makes: chains follow
+the ranked pattern, semantic IDs are residual k-means of co-occurrence, and a TIGER of the paper's
+size is trained for one epoch and decodes for every user with 20 beams. `results/stages.json` holds
+a row for each, written as soon as it is measured; a row of the same commit is not measured again.
 """
 
 import tempfile
@@ -19,11 +19,10 @@ import numpy as np
 
 from benchmarks.studies import study
 from benchmarks.suite.collect import RESULTS
-from benchmarks.tables.table import Page, Table
+from benchmarks.tables.stages_page import FILE, page
 from scoter.storage.store import git_commit
 from scoter.types import Catalog, InteractionLog, ReasoningPattern, Split
 
-FILE = "stages.json"
 SIZES = (1, 4, 16, 64)
 SHOPPERS, ITEMS_PER_CELL = 40, 1  # at size 1; a cell is one of 5 brands in one of 5 categories
 Shop = tuple[InteractionLog, Catalog, Split]
@@ -60,48 +59,6 @@ def measure(stage: str, size: int) -> study.Row:
     sizes = {"users": log.user_count, "items": catalog.item_count, "interactions": len(log.items)}
     memory = {"before_mib": before, "peak_mib": peak_mib()}
     return {"stage": stage, "size": size, **sizes, "cpu_seconds": seconds, **memory}
-
-
-def exponents(rows: list[study.Row], value: str) -> dict[str, tuple[float, float, float]]:
-    """Of each stage, b in value ~ size ** b by least squares on logarithms: low, b, high (95 %).
-
-    >>> rows = [{"stage": "a", "size": n, "s": 2.0 * n**2} for n in (1, 4, 16)]
-    >>> {stage: [round(end, 6) for end in ends] for stage, ends in exponents(rows, "s").items()}
-    {'a': [2.0, 2.0, 2.0]}
-    """
-    from scipy import stats
-
-    found = {}
-    for stage in dict.fromkeys(row["stage"] for row in rows):
-        own = [row for row in rows if row["stage"] == stage]
-        sizes, values = (np.log([row[name] for row in own]) for name in ("size", value))
-        fit = stats.linregress(sizes, values)
-        half = stats.t.ppf(0.975, len(own) - 2) * fit.stderr
-        found[stage] = (fit.slope - half, fit.slope, fit.slope + half)
-    return found
-
-
-def page(rows: list[study.Row]) -> Page:
-    """One row a stage: CPU-seconds at each size, the peak at the largest, and both exponents."""
-    sizes = sorted({row["size"] for row in rows})
-    cells = []
-    seconds, memory = (exponents(rows, name) for name in ("cpu_seconds", "peak_mib"))
-    for stage in STAGES:
-        own = {row["size"]: row for row in rows if row["stage"] == stage}
-        times = [f"{own[size]['cpu_seconds']:.3g}" for size in sizes]
-        peak = f"{own[sizes[-1]]['peak_mib']:,.0f}"
-        cells.append([stage, *times, _interval(seconds[stage]), peak, _interval(memory[stage])])
-    largest = next(row for row in rows if row["size"] == sizes[-1])
-    about = "{users:,} users, {items:,} items, {interactions:,} interactions".format(**largest)
-    commits = ", ".join(dict.fromkeys(row["commit"] for row in rows))
-    heads = [*(f"x{size}, s" for size in sizes), "exponent", f"x{sizes[-1]}, MiB", "exponent"]
-    note = f"CPU-seconds of one thread, once each; x{sizes[-1]} has {about}. Code of {commits}."
-    return Page([Table(["stage", *heads], cells), note])
-
-
-def _interval(ends: tuple[float, float, float]) -> str:
-    low, middle, high = ends
-    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _in_a_process(stage: str, size: int) -> study.Row:

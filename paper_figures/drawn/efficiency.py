@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.scale.stages import exponents
+from benchmarks.tables.stages_page import exponents
 from paper_figures.measured import grouped, read
 from paper_figures.picture import Look, Picture, columns, ends_of
 from paper_figures.style import (

@@ -16,9 +16,9 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.testing.compare import compare_images
 
-from benchmarks.scale.stages import exponents
 from benchmarks.suite.collect import ranks_path
 from benchmarks.tables.comparisons import difference
+from benchmarks.tables.stages_page import exponents
 from benchmarks.tables.tables import main_table
 from paper_figures.__main__ import main
 from paper_figures.drawn import efficiency, theory_figures

@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks.scale import stages
 from benchmarks.studies.study import Row, read, write
+from benchmarks.tables.stages_page import FILE, exponents, page
 from scoter.storage.store import git_commit
 
 
@@ -24,7 +25,7 @@ def test_exponents_are_those_of_the_law_and_intervals_hold_them_in_95_of_100_cas
         for stage, noise in laws.items()
         for size in stages.SIZES
     ]
-    found = stages.exponents(rows, "s")
+    found = exponents(rows, "s")
     assert found.pop("exact") == pytest.approx((1.5, 1.5, 1.5))
     assert 0.92 < np.mean([low < 1.5 < high for low, _, high in found.values()]) < 0.98
 
@@ -42,10 +43,10 @@ def test_rows_of_this_commit_are_not_measured_again(tmp_path, monkeypatch) -> No
     rows = stages.main((1, 4, 16), tmp_path)
     assert len(made) == len(rows) == 3 * len(stages.STAGES)
     assert {row["commit"] for row in rows} == {git_commit()}
-    path = tmp_path / stages.FILE
+    path = tmp_path / FILE
     write(path, [row for row in read(path, []) if (row["stage"], row["size"]) != ("chains", 4)])
     made.clear()
     assert stages.main((1, 4, 16), tmp_path) == rows
     assert made == [("chains", 4)]
-    text = stages.page(rows).markdown()
+    text = page(rows).markdown()
     assert text.count("1.00 [1.00, 1.00]") == text.count("0.50 [0.50, 0.50]") == len(stages.STAGES)
