@@ -30,8 +30,8 @@ def exponents(rows: Rows, value: str) -> dict[str, tuple[float, float, float]]:
         own = [row for row in rows if row["stage"] == stage]
         sizes, values = (np.log([row[name] for row in own]) for name in ("size", value))
         fit = stats.linregress(sizes, values)
-        half = stats.t.ppf(0.975, len(own) - 2) * fit.stderr
-        found[stage] = (fit.slope - half, fit.slope, fit.slope + half)
+        slope, half = float(fit.slope), float(stats.t.ppf(0.975, len(own) - 2) * fit.stderr)
+        found[stage] = (slope - half, slope, slope + half)
     return found
 
 

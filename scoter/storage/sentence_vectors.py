@@ -75,7 +75,7 @@ def encode(sentences: Sequence[str], config: TextConfig, cache: Path, keep: bool
 
     The encoder runs on the CPU, in bf16 where the processor multiplies it natively (three times as
     fast on 2,017 Beauty items, at a cosine to fp32 of at least 0.9999). Sentences are cut at its
-    window (256 word pieces). In bf16, which sentences share a batch may move a vector by 1e-3; a
+    window (256 word pieces). In bf16, which sentences share a batch may move a vector by 2e-3; a
     cached vector never changes. A cache that cannot be written is a `StoreError` unless `keep` is
     false; a blank sentence is a `DataError`.
     """
