@@ -113,6 +113,9 @@ class CatalogReasoner:
     def __post_init__(self) -> None:
         object.__setattr__(self, "facets", read_facets(self.catalog))
 
+    def __reduce__(self) -> tuple[type, tuple[Catalog, FoldedStatistics]]:
+        return CatalogReasoner, (self.catalog, self.statistics)  # without what is kept
+
     def write(self, view: View, step: Step) -> Spoken:
         """The sentences of `step` for each row of `view`; `check_step` says what is refused."""
         role = check_step(step, self.catalog)

@@ -1,4 +1,5 @@
 import json
+import pickle
 import re
 
 import numpy as np
@@ -246,6 +247,8 @@ def test_ranks_part_a_recommendation_into_its_places(random_shop):
     for rank in (1, 2, 3):
         one = reasoner.write(view, Step("recommendation", {"count": 1, "rank": rank})).numbers
         np.testing.assert_array_equal(one[:, 0], whole[:, rank - 1])
+    copied = pickle.loads(pickle.dumps(reasoner)).write(view, Step("recommendation", {"count": 3}))
+    np.testing.assert_array_equal(copied.numbers, whole)
 
 
 def test_degrees_of_certainty_are_doublings_of_strength(random_shop):
