@@ -46,18 +46,14 @@ def measure(stage: str, size: int) -> study.Row:
     """CPU time and peak memory of one stage; of a fresh process, since a peak never falls."""
     from scoter.models.training.memory import peak_mib
 
-    if stage == "data":
-        work, (log, catalog, _) = lambda: _shop(size), _shop(1)
-    else:
-        log, catalog, _ = shop = _shop(size)
-        work = STAGES[stage](shop)
+    _shop(1)  # loads what it needs
+    work = STAGES[stage](_shop(size)) if stage != "data" else lambda: _shop(size)
     before, began = peak_mib(), time.process_time()
-    made = work()
-    seconds = time.process_time() - began
-    if stage == "data":
-        log, catalog, _ = made
+    work()
+    seconds, peak = time.process_time() - began, peak_mib()
+    log, catalog, _ = _shop(size)
     sizes = {"users": log.user_count, "items": catalog.item_count, "interactions": len(log.items)}
-    memory = {"before_mib": before, "peak_mib": peak_mib()}
+    memory = {"before_mib": before, "peak_mib": peak}
     return {"stage": stage, "size": size, **sizes, "cpu_seconds": seconds, **memory}
 
 

@@ -29,8 +29,9 @@ def exponents(rows: Rows, value: str) -> dict[str, tuple[float, float, float]]:
     for stage in dict.fromkeys(row["stage"] for row in rows):
         own = [row for row in rows if row["stage"] == stage]
         sizes, values = (np.log([row[name] for row in own]) for name in ("size", value))
-        fit = stats.linregress(sizes, values)
-        slope, half = float(fit.slope), float(stats.t.ppf(0.975, len(own) - 2) * fit.stderr)
+        (slope, _), covariance = np.polyfit(sizes, values, 1, cov=True)
+        half = stats.t.ppf(0.975, len(own) - 2) * covariance[0, 0] ** 0.5
+        slope, half = float(slope), float(half)
         found[stage] = (slope - half, slope, slope + half)
     return found
 

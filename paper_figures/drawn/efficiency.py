@@ -108,8 +108,7 @@ def growth(results: Path) -> Picture:
 def stages(results: Path) -> Picture:
     """CPU time and peak memory of each stage by the size of a simulated shop, with exponents."""
     rows = read(results, "stages.json")
-    largest = max(rows, key=lambda row: row["size"])
-    picture, drawn = panels(2.6, 2, width=PAGE)
+    picture, drawn = panels(3.6, 2, width=PAGE)
     for panel, (value, label) in zip(drawn, MEASURES, strict=True):
         slopes = exponents(rows, value)
         for stage, (colour, mark) in STAGES.items():
@@ -120,10 +119,10 @@ def stages(results: Path) -> Picture:
             panel.curve(users, values, name, color=colour, marker=mark)
         panel.axes.set_xscale("log")
         panel.axes.set_yscale("log")
-        panel.axes.set_xlabel(f"users (the largest with {largest['interactions']:,} interactions)")
+        panel.axes.set_xlabel("users, each with nine interactions")
         panel.axes.set_ylabel(label)
         panel.axes.set_title("exponent by size, with 95 % interval", fontsize=7.5)
-        panel.axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7)
+        panel.axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=7)
     return picture
 
 

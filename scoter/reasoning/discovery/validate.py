@@ -246,7 +246,7 @@ def _mean_of_sentences(numbers: Int[np.ndarray, "users width"], vectors: Vectors
 
 def _centred_step(vectors: Vectors) -> Vectors:
     vectors = vectors.astype(np.float32)
-    return _centred(vectors, present=vectors.any(axis=1))
+    return _centred(vectors, present=np.asarray(vectors.any(axis=1)))
 
 
 def _centred_items(vectors: Vectors) -> Vectors:
