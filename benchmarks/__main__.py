@@ -20,7 +20,7 @@ STUDIES = {
     path.stem.replace("_", "-"): f"benchmarks.studies.{path.stem}"
     for path in (Path(__file__).parent / "studies").glob("*.py")
     if path.stem not in ("__init__", "study")
-} | {"chains": "benchmarks.scale.chains"}
+} | {"chains": "benchmarks.scale.chains", "stages": "benchmarks.scale.stages"}
 """Name of a command -> the module that holds it, and whose docstring is its help."""
 
 _ONLY = "Only these cells; `*` and missing parts match all."

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from paper_figures.drawn.comparisons import controls, lift, shops
 from paper_figures.drawn.diagram import method
-from paper_figures.drawn.efficiency import beams, growth, latency, speed
+from paper_figures.drawn.efficiency import beams, growth, latency, speed, stages
 from paper_figures.drawn.reasoning import attention, clusters, discovery, prefixes, staleness
 from paper_figures.drawn.theory_figures import bounds, crossover, estimators, order
 from paper_figures.measured import RESULTS
@@ -46,6 +46,7 @@ _ENTRIES = (
     Entry(crossover, _THEORY, "Structured against pooled by training rows."),
     Entry(speed, "speed.json", "Speed beside Hugging Face's T5."),
     Entry(growth, "growth.json", "Growth with catalogue, history and users."),
+    Entry(stages, "stages.json", "Time and memory of each stage by the size of a simulated shop."),
     Entry(beams, "exact.json", "The beam of the trained TIGER against its exact top ten."),
     Entry(prefixes, "information.json", _INFORMATION),
     Entry(estimators, "estimators.json", "Errors of the estimators where the truth is known."),

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.suite.collect import RESULTS
+from benchmarks.tables import stages_page
 from benchmarks.tables.table import Page, Table
 
-FILES = ("growth.json", "speed.json", "chains.json", "scale.json")
+FILES = ("growth.json", "speed.json", "chains.json", "scale.json", stages_page.FILE)
 ITEMS, USERS, EVENTS_PER_USER = 10**8, 10**9, 20
 EVENTS = USERS * EVENTS_PER_USER
 TARGETS = EVENTS - USERS
@@ -27,11 +28,13 @@ Rows = list[tuple[str, float | None, str, str]]  # what, how many, what each cos
 
 def pages(results: Path = RESULTS) -> dict[str, Page]:
     """What was `measured`, and the plan's sections."""
-    growth, speed, chains, scale = (json.loads((results / file).read_text()) for file in FILES)
+    growth, speed, chains, scale = (json.loads((results / file).read_text()) for file in FILES[:4])
     cost = costs(growth, speed, chains, scale)
     plan = {"storage": storage, "preparing": preparing, "reasoning": reasoning}
     plan |= {"training": training, "serving": serving}
-    return {"measured": measured(scale)} | {name: _page(rows(cost)) for name, rows in plan.items()}
+    grown = stages_page.page(stages_page.read(results))
+    planned = {name: _page(rows(cost)) for name, rows in plan.items()}
+    return {"measured": measured(scale), **planned, "stages": grown}
 
 
 def costs(growth: Any, speed: Any, chains: Any, scale: Any) -> dict[str, float]:

@@ -4,9 +4,22 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.tables.stages_page import exponents
 from paper_figures.measured import grouped, read
 from paper_figures.picture import Look, Picture, columns, ends_of
-from paper_figures.style import BLACK, BLUE, GREY, METHODS, ORANGE, PAGE, panels, styled
+from paper_figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    METHODS,
+    ORANGE,
+    PAGE,
+    RED,
+    SKY,
+    panels,
+    styled,
+)
 
 PEERS = ("Cornac", "RecTools")
 SIDES = {"ours": (BLUE, "scoter"), "theirs": (ORANGE, "HF T5")}
@@ -15,6 +28,16 @@ CURVES = (
     ("history", "history", "cpu_seconds_per_target", "items in the history", "training, ms/target"),
     ("users", "users", "cpu_seconds_per_target", "users in the epoch", "training, ms/target"),
 )
+MEASURES = (("cpu_seconds", "CPU-seconds"), ("peak_mib", "peak memory, MiB"))
+STAGES = {
+    "data": (GREY, "x"),
+    "statistics": (SKY, "v"),
+    "chains": (BLUE, "D"),
+    "encoding": (ORANGE, "^"),
+    "semantic IDs": (GREEN, "s"),
+    "training epoch": (BLACK, "o"),
+    "decoding": (RED, "P"),
+}
 RATIOS = (
     (-0.08, "p50_ratio", "wall time", BLUE, "D"),
     (0.08, "p50_ratio_cpu", "CPU time", ORANGE, "s"),
@@ -78,6 +101,28 @@ def growth(results: Path) -> Picture:
         if curve != "catalogue":
             panel.axes.set_xticks(x, [f"{value:.0f}" for value in x])
             panel.axes.minorticks_off()
+    return picture
+
+
+@styled
+def stages(results: Path) -> Picture:
+    """CPU time and peak memory of each stage by the size of a simulated shop, with exponents."""
+    rows = read(results, "stages.json")
+    picture, drawn = panels(3.6, 2, width=PAGE)
+    for panel, (value, label) in zip(drawn, MEASURES, strict=True):
+        slopes = exponents(rows, value)
+        for stage, (colour, mark) in STAGES.items():
+            own = [row for row in rows if row["stage"] == stage]
+            users, values = columns(own, "users", value)
+            low, slope, high = slopes[stage]
+            name = f"{stage}: {slope:.2f} [{low:.2f}, {high:.2f}]"
+            panel.curve(users, values, name, color=colour, marker=mark)
+        panel.axes.set_xscale("log")
+        panel.axes.set_yscale("log")
+        panel.axes.set_xlabel("users, each with nine interactions")
+        panel.axes.set_ylabel(label)
+        panel.axes.set_title("exponent by size, with 95 % interval", fontsize=7.5)
+        panel.axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=7)
     return picture
 
 

@@ -37,21 +37,23 @@ def ground_steps(
     """
     codes = code_vectors(ids, seed)
     second = np.zeros((len(sentences), codes.shape[1]), np.float32)
-    third = np.zeros((len(sentences), FRAME_WIDTH), np.float32)
-    alone = np.full(len(sentences), -1, np.int32)
-    frames: dict[str, np.ndarray] = {}
+    alone, frame_of = np.full((2, len(sentences)), -1, np.int32)
+    frames: dict[str, int] = {}
     for number, (name, items) in enumerate(items_named(sentences, names)):
         if not items:
             continue
-        second[number] = codes[items].mean(axis=0)
         if len(items) == 1:
             alone[number] = items[0]
+        else:
+            second[number] = codes[items].mean(axis=0)
         frame = sentences[number].removesuffix(".").removesuffix(name)
-        if frame not in frames:
-            rng = np.random.default_rng(derive_seed(seed, "frame", frame))
-            frames[frame] = rng.standard_normal(FRAME_WIDTH)
-        third[number] = frames[frame]
-    parts = [_unit(steps.vectors.astype(np.float32)), _unit(second), _unit(third)]
+        frame_of[number] = frames.setdefault(frame, len(frames))
+    second[alone >= 0] = codes[alone[alone >= 0]]
+    third = np.zeros((len(frames) + 1, FRAME_WIDTH), np.float32)  # its last row is of no frame
+    for frame, number in frames.items():
+        rng = np.random.default_rng(derive_seed(seed, "frame", frame))
+        third[number] = rng.standard_normal(FRAME_WIDTH)
+    parts = [_unit(steps.vectors.astype(np.float32)), _unit(second), _unit(third)[frame_of]]
     return replace(steps, vectors=np.concatenate(parts, axis=1), named=alone)
 
 

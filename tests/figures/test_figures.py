@@ -18,6 +18,7 @@ from matplotlib.testing.compare import compare_images
 
 from benchmarks.suite.collect import ranks_path
 from benchmarks.tables.comparisons import difference
+from benchmarks.tables.stages_page import exponents
 from benchmarks.tables.tables import main_table
 from paper_figures.__main__ import main
 from paper_figures.drawn import efficiency, theory_figures
@@ -274,6 +275,15 @@ def test_speed_growth_and_beams_are_their_files():
     assert axes[0].lines[0].get_ydata() == pytest.approx(
         [row["trie_tensor_bytes_per_item"] for row in rows if row["curve"] == "catalogue"]
     )
+    rows = json_results("stages.json")
+    for axes, value in zip(draw("stages").figure.axes, ("cpu_seconds", "peak_mib"), strict=True):
+        slopes = exponents(rows, value)
+        for line in axes.lines:
+            stage, _, interval = str(line.get_label()).partition(": ")
+            own = [row[value] for row in rows if row["stage"] == stage]
+            assert line.get_ydata() == pytest.approx(own)
+            assert interval.startswith(f"{slopes[stage][1]:.2f} ")
+        assert len(axes.lines) == len(slopes)
     found, cost = draw("beams").figure.axes
     exact = [row for row in json_results("exact.json") if row["method"] == "tiger"]
     assert found.lines[0].get_ydata() == pytest.approx([100 * row["overlap"] for row in exact])

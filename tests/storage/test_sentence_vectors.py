@@ -117,7 +117,7 @@ def test_an_interrupted_encoding_keeps_its_shards_and_ends_bit_for_bit_the_same(
     encoded: tuple[Path, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text, "SHARD", 16)
-    monkeypatch.setattr(text, "BATCH", 8)
+    monkeypatch.setattr(text, "TOKENS", 64)
     whole = text.encode(SENTENCES, CONFIG, tmp_path / "whole")
     seen: list[str] = []
     with monkeypatch.context() as patch:
@@ -206,6 +206,8 @@ def _count_encoded(
     model = text._load(CONFIG.encoder)
 
     class Counting:
+        preprocess = model.preprocess
+
         def encode(self, batch: list[str], **options: object) -> np.ndarray:
             if len(seen) >= stop_after:
                 raise KeyboardInterrupt

@@ -7,9 +7,10 @@ One item gives the same sentence at every lag, so the order is in the order of t
 sentence that held its position would keep the order even in a mean pool.)
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from jaxtyping import Int
@@ -17,7 +18,12 @@ from jaxtyping import Int
 from scoter.errors import ConfigError
 from scoter.reasoning.catalogue.facets import Facet, read_facets
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
-from scoter.reasoning.catalogue.successors import commonest, likely_next, popular_in
+from scoter.reasoning.catalogue.successors import (
+    Successors,
+    commonest,
+    likely_next,
+    popular_in,
+)
 from scoter.reasoning.catalogue.view import View
 from scoter.types import Catalog, Step
 
@@ -39,6 +45,7 @@ WANTS = {
 }
 RECOMMENDS = {"item": "The recommendation is {}."}
 RECOMMENDS_SURELY = "The recommendation, {}, is {}."
+_LISTED = 10  # successors that are looked for at least
 _DEGREES = "a guess, unsure, barely sure, somewhat sure, fairly sure, sure, very sure, certain"
 CERTAINTY = tuple(_DEGREES.split(", "))
 # The catalogue column that each facet is read from; "" where any catalogue has it.
@@ -54,8 +61,21 @@ Codes = Int[np.ndarray, "rows width"]
 class Spoken:
     """The sentences of one step for every row of a view."""
 
-    sentences: list[str]
-    numbers: Codes  # row r says `sentences[n]` for each n >= 0 in `numbers[r]`
+    wordings: Sequence[str]  # each with a gap for a label
+    labels: Sequence[str]
+    numbers: Codes  # row r says `sentence(n)` for each n >= 0 in `numbers[r]`
+
+    def sentence(self, number: int) -> str:
+        wording, label = divmod(number, len(self.labels))
+        return self.wordings[wording].format(self.labels[label])
+
+    def placed(self, places: dict[str, int]) -> Codes:
+        """`numbers` with each sentence's place in `places`, where new sentences are put last."""
+        used = np.unique(self.numbers[self.numbers >= 0])
+        table = np.full(len(self.wordings) * len(self.labels) + 1, -1, np.int32)  # its end stays -1
+        sentences = map(self.sentence, used.tolist())
+        table[used] = [places.setdefault(sentence, len(places)) for sentence in sentences]
+        return table[self.numbers]
 
 
 @dataclass(frozen=True)
@@ -86,9 +106,15 @@ class CatalogReasoner:
     catalog: Catalog
     statistics: FoldedStatistics
     facets: Mapping[str, Facet] = field(init=False)
+    _successors: "WeakKeyDictionary[View, dict[tuple[str, int], Successors]]" = field(
+        init=False, repr=False, default_factory=WeakKeyDictionary
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "facets", read_facets(self.catalog))
+
+    def __reduce__(self) -> tuple[type, tuple[Catalog, FoldedStatistics]]:
+        return CatalogReasoner, (self.catalog, self.statistics)  # without what is kept
 
     def write(self, view: View, step: Step) -> Spoken:
         """The sentences of `step` for each row of `view`; `check_step` says what is refused."""
@@ -99,7 +125,22 @@ class CatalogReasoner:
         wordings = [role.wording[name]]
         if (degrees := int(parameters.get("degrees", 1))) > 1:
             wordings = [RECOMMENDS_SURELY.format(sure, "{}") for sure in CERTAINTY[:degrees]]
-        return Spoken([text.format(label) for text in wordings for label in facet.labels], numbers)
+        return Spoken(wordings, facet.labels, numbers)
+
+    def successors(self, view: View, what: str, window: int, count: int) -> Successors:
+        """The `count` best of `likely_next`; visible items are left out.
+
+        They are kept as long as the view, since many steps of a pattern ask for them.
+        """
+        known = self._successors.setdefault(view, {})
+        if (what, window) not in known or known[what, window][0].shape[1] < count:
+            most = max(count, _LISTED)
+            found = likely_next(
+                view, self.statistics, self.facets[what], most, window, new_only=what == "item"
+            )
+            known[what, window] = found
+        best, strength = known[what, window]
+        return best[:, :count], strength[:, :count]
 
 
 def check_step(step: Step, catalog: Catalog) -> Role:
@@ -162,8 +203,7 @@ def _repeated(_: CatalogReasoner, view: View, facet: Facet, parameters: Paramete
 
 def _likely(reasoner: CatalogReasoner, view: View, facet: Facet, parameters: Parameters) -> Codes:
     count, window = int(parameters["count"]), int(parameters["window"])
-    new_only = parameters["what"] == "item"
-    return likely_next(view, reasoner.statistics, facet, count, window, new_only)[0]
+    return reasoner.successors(view, str(parameters["what"]), window, count)[0]
 
 
 def _recommended(
@@ -177,16 +217,18 @@ def _recommended(
     """
     rank, degrees = int(parameters["rank"]), int(parameters["degrees"])
     count, window = int(parameters["count"]) + rank - 1, int(parameters["window"])
-    best, strength = likely_next(view, reasoner.statistics, facet, count, window, new_only=True)
+    best, strength = reasoner.successors(view, "item", window, count)
     unknown = np.flatnonzero(best[:, 0] < 0)
     if len(unknown):
+        best = best.copy()
         rows = View(view.users[unknown], view.prefix_lengths[unknown], view.recent[unknown])
         groups = reasoner.facets.get("department", Facet(np.full(len(facet.codes), -1), ()))
         favourite = commonest(groups.known(rows.recent), 1)[:, 0]
         best[unknown] = popular_in(rows, reasoner.statistics, groups.codes, favourite, count)
+    best, strength = best[:, rank - 1 :], strength[:, rank - 1 :]
     degree = np.floor(np.log2(np.maximum(strength, 1e-9))) + degrees // 2
     degree = np.clip(degree, 0, degrees - 1).astype(np.int64)
-    return np.where(best >= 0, degree * len(facet.labels) + best, -1)[:, rank - 1 :]
+    return np.where(best >= 0, degree * len(facet.labels) + best, -1)
 
 
 _FIELDS = ("item", "brand", "category")

@@ -10,12 +10,13 @@ from scoter.reasoning.catalogue.view import View
 
 LAG_DECAY = 0.5  # weight of an item relative to the next newer one
 Best = Int[np.ndarray, "rows count"]
-_CHUNK = 8192  # rows at a time; below 2 ** 16, so that rows sort by radix
+Successors = tuple[Best, Float[np.ndarray, "rows count"]]  # codes, best first, and strengths
+_CHUNK = 2048  # rows at a time
 
 
 def likely_next(
     view: View, statistics: FoldedStatistics, facet: Facet, count: int, window: int, new_only: bool
-) -> tuple[Best, Float[np.ndarray, "rows count"]]:
+) -> Successors:
     """The codes of `facet` that other users' next items most often have, best first; and strengths.
 
     The score of a code is the sum, over the last `window` visible items and over the items with
@@ -101,15 +102,36 @@ def _best_columns(
     scores: csr_array, ties: Float[np.ndarray, " codes"], count: int
 ) -> tuple[Best, Float[np.ndarray, "rows count"]]:
     """The columns with the best scores, -1 where there are fewer, and these scores."""
-    row_count = len(scores.indptr) - 1
-    keep = scores.data > 1e-6
-    rows = np.repeat(np.arange(row_count, dtype=np.uint16), np.diff(scores.indptr))[keep]
-    columns, values = scores.indices[keep], scores.data[keep]
-    order = np.argsort(-(values + ties[columns]))
-    order = order[np.argsort(rows[order], kind="stable")]
-    rows, columns, values = rows[order].astype(np.int64), columns[order], values[order]
+    lengths = np.diff(scores.indptr)
+    keys = np.where(scores.data > 1e-6, scores.data + ties[scores.indices], -np.inf)
+    least = _largest(keys, scores.indptr, count)
+    kept = np.flatnonzero((keys >= np.repeat(least, lengths)) & (keys > -np.inf))
+    rows = np.repeat(np.arange(len(lengths)), lengths)[kept]
+    order = np.lexsort((-keys[kept], rows))
+    kept, rows = kept[order], rows[order]
     places = np.arange(len(rows)) - np.searchsorted(rows, rows)
-    best, scored = np.full((row_count, count), -1, np.int64), np.zeros((row_count, count))
+    best, scored = np.full((len(lengths), count), -1), np.zeros((len(lengths), count))
     top = places < count
-    best[rows[top], places[top]], scored[rows[top], places[top]] = columns[top], values[top]
+    kept, where = kept[top], (rows[top], places[top])
+    best[where], scored[where] = scores.indices[kept], scores.data[kept]
     return best, scored
+
+
+def _largest(
+    values: Float[np.ndarray, " entries"], bounds: Int[np.ndarray, " rows_plus_1"], count: int
+) -> Float[np.ndarray, " rows"]:
+    """The `count`-th largest value of each row; minus infinity where it has no more than that.
+
+    Rows of similar length are searched together, because what does not sort is many times faster.
+    """
+    lengths, found = np.diff(bounds), np.full(len(bounds) - 1, -np.inf)
+    many = np.flatnonzero(lengths > count)
+    classes = np.ceil(4 * np.log2(lengths[many]))
+    for size in np.unique(classes):
+        rows = many[classes == size]
+        places = np.arange(lengths[rows].max())
+        held = values[np.minimum(bounds[rows, None] + places, len(values) - 1)]
+        held[places >= lengths[rows, None]] = -np.inf
+        held.partition(len(places) - count, axis=1)
+        found[rows] = held[:, -count]
+    return found

@@ -81,13 +81,7 @@ def write_rows(
     for step in pattern.steps:
         check_step(step, reasoner.catalog)
     known: dict[str, int] = {}
-    blocks = []
-    for step in pattern.steps:
-        spoken = reasoner.write(view, step)
-        used = np.unique(spoken.numbers[spoken.numbers >= 0])
-        table = np.full(len(spoken.sentences) + 1, -1, np.int32)  # its last entry keeps -1 at -1
-        table[used] = [known.setdefault(spoken.sentences[number], len(known)) for number in used]
-        blocks.append(table[spoken.numbers])
+    blocks = [reasoner.write(view, step).placed(known) for step in pattern.steps]
     counts = np.stack([(block >= 0).sum(axis=1) for block in blocks], axis=1)
     numbers = np.concatenate(blocks, axis=1)
     return list(known), numbers[numbers >= 0], np.concatenate([[0], np.cumsum(counts)])

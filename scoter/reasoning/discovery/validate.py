@@ -18,6 +18,7 @@ Limit: a small probe's recall orders patterns; a trained recommender's recall di
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -42,6 +43,7 @@ SHARPNESS = 3.0
 RIDGE = 3.0
 NEGATIVES = 200
 _NEWTON_STEPS = 10
+_CONVERGED = 1e-6  # change of a weight, of some units, whose square is the change that follows
 _PENALTY = 1e-3
 Z_95 = 1.959964
 
@@ -103,22 +105,22 @@ class EmbeddedSteps:
         new = {step.label(): step for step in steps if step.label() not in self._known}
         if not new:
             return
-        written = {label: self.reasoner.write(self.view, step) for label, step in new.items()}
-        used = {label: np.unique(spoken.numbers) for label, spoken in written.items()}
-        used = {label: numbers[numbers >= 0] for label, numbers in used.items()}
-        texts = [written[label].sentences[number] for label in new for number in used[label]]
-        places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        places: dict[str, int] = {}
+        spoken = {
+            label: self.reasoner.write(self.view, step).placed(places)
+            for label, step in new.items()
+        }
         vectors = np.asarray(self.encode(list(places)), np.float32)
-        for label, spoken in written.items():
-            table = np.zeros(len(spoken.sentences), np.int64)
-            table[used[label]] = [places[spoken.sentences[number]] for number in used[label]]
-            rows = np.where(spoken.numbers >= 0, table[spoken.numbers], -1)
+        for label, rows in spoken.items():
             self._known[label] = _mean_of_sentences(rows, vectors)
 
     def of(self, pattern: ReasoningPattern) -> Float[np.ndarray, "steps users dim"]:
         """Step embeddings, step by step; a step that says nothing for a user is all zeros."""
-        self.prepare(pattern.steps)
-        return np.stack([self._known[step.label()] for step in pattern.steps])
+        return np.stack([self.of_step(step) for step in pattern.steps])
+
+    def of_step(self, step: Step) -> Float[np.ndarray, "users dim"]:
+        self.prepare([step])
+        return self._known[step.label()]
 
 
 @dataclass(eq=False)
@@ -131,6 +133,7 @@ class Trial:
     seed: int
     progress: Progress = silent
     known: dict[tuple[str, ...], Int[np.ndarray, " users"]] = field(default_factory=dict)
+    _centred: dict[str, Float[np.ndarray, "users dim"]] = field(default_factory=dict)
 
     def ranks(self, patterns: Sequence[ReasoningPattern], part: str = "patterns") -> Ranks:
         """The 1-based rank of each user's target, pattern by pattern."""
@@ -139,11 +142,20 @@ class Trial:
         self.steps.prepare([step for pattern in new.values() for step in pattern.steps])
         for done, (name, pattern) in enumerate(new.items()):
             self.progress(part, done, len(new))
-            vectors = self.steps.of(pattern)
-            self.known[name] = ground(vectors, self.item_vectors, self.sample.targets, self.seed)
+            chains = np.stack([self._chain_step(step) for step in pattern.steps])
+            self.known[name] = _grounded(chains, self._items, self.sample.targets, self.seed)
         if new:
             self.progress(part, len(new), len(new))
         return np.stack([self.known[labels(pattern)] for pattern in patterns])
+
+    @cached_property
+    def _items(self) -> Float[np.ndarray, "items dim"]:
+        return _centred_items(self.item_vectors)
+
+    def _chain_step(self, step: Step) -> Float[np.ndarray, "users dim"]:
+        if step.label() not in self._centred:
+            self._centred[step.label()] = _centred_step(self.steps.of_step(step))
+        return self._centred[step.label()]
 
 
 def ground(
@@ -156,10 +168,13 @@ def ground(
 
     `seed` draws the halves and the negatives of the logit.
     """
+    chains = np.stack([_centred_step(step) for step in steps])
+    return _grounded(chains, _centred_items(item_vectors), targets, seed)
+
+
+def _grounded(chains: Steps, items: Vectors, targets: Users, seed: int) -> Users:
+    """`ground` of steps and items that are centred already."""
     rng = np.random.default_rng(derive_seed(seed, "ground"))
-    steps = steps.astype(np.float32)
-    chains = np.stack([_centred(step, present=step.any(axis=1)) for step in steps])
-    items = _centred(item_vectors.astype(np.float32), present=np.ones(len(item_vectors), bool))
     order = rng.permutation(len(targets))
     halves = (order[: len(order) // 2], order[len(order) // 2 :])
     negatives = rng.integers(len(items), size=NEGATIVES)
@@ -202,7 +217,10 @@ def _conditional_logit(
         gradient = (features[:, 0] - expected).sum(axis=0) / users - _PENALTY * weights
         flat = features.reshape(-1, count)
         hessian = (flat * chances.reshape(-1, 1)).T @ flat - expected.T @ expected
-        weights = weights + np.linalg.solve(hessian / users + _PENALTY * np.eye(count), gradient)
+        change = np.linalg.solve(hessian / users + _PENALTY * np.eye(count), gradient)
+        weights = weights + change
+        if np.abs(change).max() < _CONVERGED:
+            break
     return weights
 
 
@@ -214,8 +232,9 @@ def _kernel(left: Steps, right: Steps) -> Float[np.ndarray, "_ _"]:
 def _ranks(queries: Vectors, items: Vectors, targets: Users) -> Users:
     scores = queries @ items.T
     own = scores[np.arange(len(targets)), targets][:, None]
-    earlier = np.arange(len(items)) < targets[:, None]
-    return 1 + (scores > own).sum(axis=1) + ((scores == own) & earlier).sum(axis=1)
+    tied, columns = np.divmod(np.flatnonzero(scores == own), len(items))
+    earlier = np.bincount(tied[columns < targets[tied]], minlength=len(targets))
+    return 1 + (scores > own).sum(axis=1) + earlier
 
 
 def _mean_of_sentences(numbers: Int[np.ndarray, "users width"], vectors: Vectors) -> Vectors:
@@ -223,6 +242,15 @@ def _mean_of_sentences(numbers: Int[np.ndarray, "users width"], vectors: Vectors
     counts, shape = np.bincount(rows, minlength=len(numbers)), (len(numbers), len(vectors))
     share = csr_array((1 / counts[rows], (rows, numbers[rows, columns])), shape=shape)
     return (share.astype(np.float32) @ vectors).astype(np.float32)
+
+
+def _centred_step(vectors: Vectors) -> Vectors:
+    vectors = vectors.astype(np.float32)
+    return _centred(vectors, present=np.asarray(vectors.any(axis=1)))
+
+
+def _centred_items(vectors: Vectors) -> Vectors:
+    return _centred(vectors.astype(np.float32), present=np.ones(len(vectors), bool))
 
 
 def _centred(vectors: Vectors, present: Bool[np.ndarray, " rows"]) -> Vectors:

@@ -2,11 +2,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from scoter.reasoning.catalogue.facets import read_facets
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.successors import (
     LAG_DECAY,
+    _best_columns,
     commonest,
     likely_next,
     popular_in,
@@ -97,3 +99,14 @@ def test_rows_without_transitions_get_nothing(scene):
     assert likely_next(empty, statistics, facets["item"], 2, 3, new_only=False)[0].tolist() == [
         [-1, -1]
     ]
+
+
+def test_best_columns_equal_a_sort_of_each_row():
+    rng = np.random.default_rng(0)
+    dense = rng.integers(0, 4, size=(200, 90)) * (rng.random((200, 90)) < rng.random((200, 1)))
+    ties = -1e-9 * rng.permutation(90)
+    best, scored = _best_columns(csr_array(dense.astype(float)), ties, 7)
+    for row, found, values in zip(dense, best.tolist(), scored, strict=True):
+        ranked = [int(code) for code in np.argsort(-(row + ties)) if row[code]][:7]
+        assert found == ranked + [-1] * (7 - len(ranked))
+        assert values.tolist() == [*row[ranked], *[0] * (7 - len(ranked))]
