@@ -8,8 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoter.models.backbones.tiger import Tiger
+from scoter.models.decoding.folded import Folded
 from scoter.models.decoding.ranking import evaluating
-from scoter.models.decoding.tiger_decoder import BeamDecoder, fold
+from scoter.models.decoding.tiger_decoder import BeamDecoder
 
 
 @runtime_checkable
@@ -36,7 +37,7 @@ class SingleRequests:
     def __init__(
         self, model: Tiger, chain_of: Callable[[int, int], ReadyChain] | None = None
     ) -> None:
-        self.model, self.chain_of, self.folded = model, chain_of, fold(model)
+        self.model, self.chain_of, self.folded = model, chain_of, Folded(model)
 
     def best(
         self, history: Int[Tensor, " length"], k: int, user: int = 0, beams: int = 0
@@ -51,7 +52,7 @@ class SingleRequests:
         items = history[None, -model.config.max_items :]
         with evaluating(model):
             chain = None if self.chain_of is None else self.chain_of(user, len(history))
-            memory = model.encode(model.item_tokens[items])
+            memory = self.folded.encode(items)
             lengths = torch.tensor([items.shape[1]])
             decoder = BeamDecoder(model, self.folded, memory, lengths, read=chain)
             found, scores = model.search(decoder, items, max(k, beams or model.config.beams))

@@ -23,9 +23,10 @@ from scoter.config import TigerConfig
 from scoter.errors import ConfigError
 from scoter.models.backbones.backbone import Backbone, ItemSpace
 from scoter.models.decoding.beam import TrieTensors, beam_search
+from scoter.models.decoding.folded import Folded
 from scoter.models.decoding.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.decoding.rescoring import rescore
-from scoter.models.decoding.tiger_decoder import BeamDecoder, fold
+from scoter.models.decoding.tiger_decoder import BeamDecoder
 from scoter.models.decoding.trie import build_trie
 from scoter.models.decoding.votes import add_votes, elect
 from scoter.models.dropout import Dropout
@@ -172,7 +173,7 @@ class Tiger(Backbone[TigerConfig]):
             batch_rows: histories ranked together; 0 for what suits the device.
             beams: width of the search, at least `k`; 0 for the config's.
         """
-        folded = fold(self)
+        folded = Folded(self)
         rows = batch_rows or (BATCH_ROWS if device_of(self).type == "cpu" else GPU_BATCH_ROWS)
 
         def best(asked: HistoryBatch) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from scoter.errors import ConfigError
 from scoter.models.decoding.beam import segment_logsumexp
+from scoter.models.decoding.folded import Folded
 from scoter.models.decoding.ranking import evaluating
-from scoter.models.decoding.tiger_decoder import BeamDecoder, fold
+from scoter.models.decoding.tiger_decoder import BeamDecoder
 from scoter.models.decoding.votes import add_votes_everywhere
 from scoter.models.training.batches import history_batches
 from scoter.protocols import StepSource
@@ -38,7 +39,7 @@ def log_likelihoods(
     """
     scores = np.empty((len(histories), len(model.item_tokens) - 1), np.float32)
     with evaluating(model):
-        folded, root = fold(model), torch.zeros(1, dtype=torch.long)
+        folded, root = Folded(model), torch.zeros(1, dtype=torch.long)
         for asked in history_batches(histories, model.config.max_items, rows):
             decoder = BeamDecoder.start(model, folded, asked, steps)
             found = torch.empty(len(asked.rows), scores.shape[1])
@@ -94,10 +95,10 @@ def encoder_influence(
     """
     total, other = 0.0, instead == "another"
     with evaluating(model):
-        folded, start = fold(model), (*model.trie.first_tokens, model.embedding.num_embeddings)
+        folded, start = Folded(model), (*model.trie.first_tokens, model.embedding.num_embeddings)
         for asked in history_batches(histories, model.config.max_items, rows):
             own = BeamDecoder.start(model, folded, asked, steps)
-            memory = model.encode(model.item_tokens[asked.items])
+            memory = folded.encode(asked.items)
             memory = memory.roll(1, 0) if other else torch.zeros_like(memory)
             lengths = asked.lengths.roll(1, 0) if other else asked.lengths
             without = BeamDecoder(model, folded, memory, lengths, own.chain)

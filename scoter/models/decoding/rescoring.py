@@ -8,8 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoter.models.decoding.beam import segment_logsumexp
+from scoter.models.decoding.folded import Folded
 from scoter.models.decoding.ranking import evaluating
-from scoter.models.decoding.tiger_decoder import BeamDecoder, fold
+from scoter.models.decoding.tiger_decoder import BeamDecoder
 from scoter.models.decoding.votes import add_votes
 from scoter.models.training.batches import history_batches
 from scoter.protocols import StepSource
@@ -29,7 +30,7 @@ def rescore(
     """log P(item | history) in nats of each row's `items`; -inf where an item is -1."""
     scores = np.empty(items.shape, np.float32)
     with evaluating(model):
-        folded = fold(model)
+        folded = Folded(model)
         for asked in history_batches(histories, model.config.max_items, rows):
             decoder = BeamDecoder.start(model, folded, asked, steps)
             wanted = torch.from_numpy(np.maximum(items[asked.rows], 0).astype(np.int64))
