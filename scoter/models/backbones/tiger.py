@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from scoter.config import TigerConfig
 from scoter.errors import ConfigError
 from scoter.models.backbones.backbone import Backbone, ItemSpace
-from scoter.models.decoding.beam import TrieTensors, beam_search
+from scoter.models.decoding.beam import Choice, TrieTensors, beam_search
 from scoter.models.decoding.folded import Folded
 from scoter.models.decoding.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.decoding.rescoring import rescore
@@ -188,10 +188,11 @@ class Tiger(Backbone[TigerConfig]):
         self, decoder: BeamDecoder, items: Int[Tensor, "B L"], beams: int
     ) -> tuple[Int[Tensor, "B beams"], Float[Tensor, "B beams"]]:
         """The best items and their scores after the histories that a decoder starts from."""
-        renormalise = self.config.softmax == "trie"
-        return beam_search(
-            decoder, self.trie, len(items), beams, renormalise, items, self.repeat_logits
-        )
+        return beam_search(decoder, self.trie, self.choice(items), beams)
+
+    def choice(self, items: Int[Tensor, "B L"]) -> Choice:
+        """How codes are chosen after these histories."""
+        return Choice(self.config.softmax == "trie", items, self.repeat_logits)
 
     def rescore(
         self,

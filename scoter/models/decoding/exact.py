@@ -12,7 +12,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoter.errors import ConfigError
-from scoter.models.decoding.beam import segment_logsumexp
 from scoter.models.decoding.folded import Folded
 from scoter.models.decoding.ranking import evaluating
 from scoter.models.decoding.tiger_decoder import BeamDecoder
@@ -125,24 +124,14 @@ class _Walk:
         level: int,
     ) -> None:
         """Score all items below `nodes` of `level`, which `scores` lead to."""
-        model, trie, rows = decoder.model, decoder.model.trie, len(scores)
-        tokens = torch.zeros_like(nodes)
-        if level > 0:
-            tokens = trie.first_tokens[level - 1] + trie.code[nodes]
-        logits = decoder.advance(tokens.expand(rows, -1))
+        trie, rows, own = decoder.model.trie, len(scores), nodes.expand(len(scores), -1)
+        choice = decoder.model.choice(self.history)
+        children, shares = trie.shares(own, decoder.advance(trie.token[own]), choice, level)
         parents, children = trie.children(nodes)
-        chosen = logits[:, parents, trie.first_tokens[level] + trie.code[children]]
-        if model.repeat_logits is not None:
-            row, parent, child = trie.seen_branches(self.history, nodes.expand(rows, -1))
-            place = torch.searchsorted(parents, parent) + child - trie.first_child[nodes[parent]]
-            biased = chosen[row, place] + model.repeat_logits[level]
-            chosen = chosen.index_put((row, place), biased)
-        if model.config.softmax == "trie":
-            normaliser = segment_logsumexp(chosen, parents, len(nodes))
-        else:
-            normaliser = torch.logsumexp(logits, -1)
-        totals = chosen + (scores - normaliser)[:, parents]
-        del logits, chosen
+        totals = (shares + scores[..., None])[
+            :, parents, children - trie.first_child[nodes[parents]]
+        ]
+        del shares
         if level + 1 == len(trie.first_tokens):
             self.found[:, trie.item[children]] = totals
             return
