@@ -139,8 +139,7 @@ class Tiger(Backbone[TigerConfig]):
         spread = hidden.new_zeros((), dtype=torch.float32)
         yes, no = torch.tensor(True), torch.tensor(False)
         for level, first_token in enumerate(self.trie.first_tokens):
-            codes = slice(first_token, first_token + self.codebook_sizes[level])
-            logits = self._logits(hidden[:, level], codes).float()
+            logits = self._logits(hidden[:, level], self.scored(level)).float()
             nodes = self.trie.path[items, level]
             row, children = self.trie.children(nodes)
             forbidden = torch.ones_like(logits, dtype=torch.bool)
@@ -189,6 +188,12 @@ class Tiger(Backbone[TigerConfig]):
     ) -> tuple[Int[Tensor, "B beams"], Float[Tensor, "B beams"]]:
         """The best items and their scores after the histories that a decoder starts from."""
         return beam_search(decoder, self.trie, self.choice(items), beams)
+
+    def scored(self, level: int) -> slice:
+        """The tokens among which a code of this level is chosen."""
+        first = self.trie.first_tokens[level]
+        whole = self.config.softmax == "vocabulary"
+        return slice(None) if whole else slice(first, first + self.codebook_sizes[level])
 
     def choice(self, items: Int[Tensor, "B L"]) -> Choice:
         """How codes are chosen after these histories."""

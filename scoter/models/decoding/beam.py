@@ -98,7 +98,8 @@ class TrieTensors:
         choice: Choice,
         level: int,
     ) -> tuple[Int[Tensor, "rows nodes most"], Float[Tensor, "rows nodes most"]]:
-        """The children of each node and the log of their shares, given the logits after the node.
+        """The children of each node and the log of their shares, given the logits after the node,
+        of the level's codes where they are renormalised.
 
         As many as the node with most children has; beyond a node's own come its first child again
         and -inf.
@@ -107,7 +108,7 @@ class TrieTensors:
         place = torch.arange(int(counts.max()))
         exists = place < counts
         children = torch.where(exists, first + place, first)
-        chosen = logits.gather(-1, self.token[children])
+        chosen = logits.gather(-1, (self.code if choice.renormalise else self.token)[children])
         if choice.repeat is not None:
             seen = self.branch[choice.history][:, None, None, :]
             again = (children[..., None] == seen).any(-1)

@@ -92,9 +92,9 @@ def encoder_influence(
         instead: what the decoder then reads: zeros, or the history of another user, which also
             uncovers an encoder that says the same of everyone.
     """
-    total, other = 0.0, instead == "another"
+    total, other, whole = 0.0, instead == "another", model.config.softmax == "vocabulary"
     with evaluating(model):
-        folded, start = Folded(model), (*model.trie.first_tokens, model.embedding.num_embeddings)
+        folded = Folded(model)
         for asked in history_batches(histories, model.config.max_items, rows):
             own = BeamDecoder.start(model, folded, asked, steps)
             memory = folded.encode(asked.items)
@@ -103,7 +103,8 @@ def encoder_influence(
             without = BeamDecoder(model, folded, memory, lengths, own.chain)
             tokens = torch.zeros(len(asked.rows), 1, dtype=torch.long)
             logits = (decoder.advance(tokens)[:, 0] for decoder in (own, without))
-            p, q = (torch.log_softmax(part[:, start[0] : start[1]], -1) for part in logits)
+            first = slice(1, 1 + model.codebook_sizes[0]) if whole else slice(None)
+            p, q = (torch.log_softmax(part[:, first], -1) for part in logits)
             total += float((p.exp() * (p - q)).sum())
     return total / max(1, len(histories))
 

@@ -26,20 +26,13 @@ BLOCKED = -1e9
 
 
 class FoldedLayer(NamedTuple):
-    """One layer; its maps read directions."""
+    """One layer; its maps stand on the right of a product and read directions."""
 
-    q: Float[Tensor, "I D"]  # self-attention's queries
-    kv: Float[Tensor, "twoI D"]  # self-attention's keys and values
-    o: Float[Tensor, "D I"]  # self-attention's output
-    wi: Float[Tensor, "F D"]
-    wo: Float[Tensor, "D F"]
-
-
-class FoldedCross(NamedTuple):
-    """One layer's cross-attention; `keys` and `values` read the encoder's output."""
-
-    keys: Float[Tensor, "HD D"]  # Q K'
-    values: Float[Tensor, "HD D"]  # V O
+    q: Float[Tensor, "D I"]  # self-attention's queries
+    kv: Float[Tensor, "D twoI"]  # self-attention's keys and values
+    o: Float[Tensor, "I D"]  # self-attention's output
+    wi: Float[Tensor, "D F"]
+    wo: Float[Tensor, "F D"]
 
 
 class FoldedStack:
@@ -49,13 +42,12 @@ class FoldedStack:
         stack = model.decoder if decoder else model.encoder
         dtype = torch.bfloat16 if model.precision == "bf16" else torch.float32
         self.layers = [_fold(layer, dtype) for layer in stack.layers]
+        # For each layer Q K', then V O, of each head, which read the encoder's output.
         self.cross = [_fold_cross(layer, dtype) for layer in stack.layers] if decoder else []
         self.heads, self.gain, width = model.config.heads, _gain(stack.norm), model.config.dim
         self.floor = torch.tensor((stack.norm.eps * width) ** 0.5)  # of a state's length
-        starts = self.direction(model.embedding.weight).to(dtype)
-        first = self.layers[0]
-        self.first_q = nn.functional.linear(starts, first.q)
-        self.first_kv = nn.functional.linear(starts, first.kv)
+        starts, first = self.direction(model.embedding.weight).to(dtype), self.layers[0]
+        self.first_q, self.first_kv = starts @ first.q, starts @ first.kv
 
     def direction(self, x: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
         """A state over its length: its `RMSNorm`, less the gain."""
@@ -67,13 +59,13 @@ class FoldedStack:
         """Of self-attention in layer `number`, for states that began as `tokens`."""
         if number == 0:
             return self.first_q.index_select(0, tokens), self.first_kv.index_select(0, tokens)
-        layer, ahead = self.layers[number], self.direction(x)
-        ahead = ahead.to(layer.q.dtype)
-        return nn.functional.linear(ahead, layer.q), nn.functional.linear(ahead, layer.kv)
+        layer = self.layers[number]
+        ahead = self.direction(x).to(layer.q.dtype)
+        return ahead @ layer.q, ahead @ layer.kv
 
     def feed_forward(self, x: Float[Tensor, "N D"], number: int) -> Float[Tensor, "N D"]:
         layer = self.layers[number]
-        inner = nn.functional.linear(self.direction(x).to(layer.wi.dtype), layer.wi)
+        inner = self.direction(x).to(layer.wi.dtype) @ layer.wi
         return plus(x, inner.relu_(), layer.wo)
 
 
@@ -85,7 +77,9 @@ class Folded:
         self.model = model
         with placed(device_of(model)):
             self.encoder, self.decoder = (FoldedStack(model, decoder) for decoder in (False, True))
-            self.decoder_bias = model.decoder.relative_bias(model.levels)[0]
+            self.decoder_bias = model.decoder.relative_bias(model.levels)[0].transpose(0, 1)
+            scale = self.decoder.gain * model.config.dim**-0.5
+            self.output = (model.embedding.weight * scale).t()  # directions to logits
             self._bias = model.encoder.relative_bias(0)
 
     def encode(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B LC D"]:
@@ -114,12 +108,10 @@ class Folded:
 
 
 def plus(
-    x: Float[Tensor, "N D"], inner: Float[Tensor, "N inner"], weight: Float[Tensor, "D inner"]
+    x: Float[Tensor, "N D"], inner: Float[Tensor, "N inner"], weight: Float[Tensor, "inner D"]
 ) -> Float[Tensor, "N D"]:
-    """x + inner weight'; x stays in fp32."""
-    if inner.dtype == x.dtype:
-        return torch.addmm(x, inner, weight.t())
-    return x + nn.functional.linear(inner, weight)
+    """x + inner weight; x stays in fp32."""
+    return torch.addmm(x, inner, weight) if inner.dtype == x.dtype else x + inner @ weight
 
 
 def _gain(norm: RMSNorm) -> Float[Tensor, " D"]:
@@ -131,12 +123,12 @@ def _fold(layer: "Layer", dtype: torch.dtype) -> FoldedLayer:
     q, kv = own.q.weight * gain, torch.cat([own.k.weight, own.v.weight]) * gain
     wi = layer.ff.wi.weight * _gain(layer.ff_norm)
     parts = (q, kv, own.o.weight, wi, layer.ff.wo.weight)
-    return FoldedLayer(*(part.to(dtype) for part in parts))
+    return FoldedLayer(*(part.to(dtype).t() for part in parts))
 
 
-def _fold_cross(layer: "Layer", dtype: torch.dtype) -> FoldedCross:
+def _fold_cross(layer: "Layer", dtype: torch.dtype) -> Float[Tensor, "D twoHD"]:
     cross, shape = layer.cross, (layer.cross.heads, -1)
     q, k, v = (part.weight.unflatten(0, shape) for part in (cross.q, cross.k, cross.v))  # H E D
     o = cross.o.weight.unflatten(1, shape).transpose(0, 1)  # H D E
     keys = (q * _gain(layer.cross_norm)).transpose(1, 2) @ k
-    return FoldedCross(*(part.flatten(0, 1).to(dtype) for part in (keys, o @ v)))
+    return torch.cat([keys, o @ v]).flatten(0, 1).to(dtype).t()

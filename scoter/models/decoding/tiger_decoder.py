@@ -8,13 +8,14 @@ vocabulary.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from scoter.models.decoding.folded import BLOCKED, Folded, FoldedCross, plus
+from scoter.models.decoding.folded import BLOCKED, Folded, plus
 from scoter.models.step_reader import ChainMemory, read_chains
 from scoter.models.training.batches import HistoryBatch
 from scoter.protocols import StepSource
@@ -34,7 +35,7 @@ class BeamDecoder:
         read: what reads chains instead: (states, layer) -> states.
     """
 
-    state: Float[Tensor, "B K D"]  # what the latest `advance` made of its tokens
+    ahead: Float[Tensor, "B K D"]  # directions of what the latest `advance` made of its tokens
 
     def __init__(
         self,
@@ -50,7 +51,8 @@ class BeamDecoder:
         if chain is not None and fusion is not None:
             self.read = lambda states, layer: fusion(states, chain, layer)
         self.start_only = fusion is not None and fusion.start_only
-        self.cross = [_per_head(memory, layer) for layer in folded.decoder.cross]
+        self.bf16 = model.precision == "bf16"
+        self.cross = [self._per_head(memory, weight) for weight in folded.decoder.cross]
         tokens, slots = lengths * model.levels, memory.shape[1]
         self.hidden_slots: Tensor | None = None  # a bias; none where all histories are as long
         if int(tokens.min()) < slots:
@@ -84,9 +86,17 @@ class BeamDecoder:
             if self.read is not None and not (self.start_only and len(self.past[number]) > 1):
                 x = self.read(x, number)
             x = stack.feed_forward(x.flatten(0, 1), number)
-        with torch.autocast(x.device.type, enabled=False):
-            self.state = (stack.direction(x) * stack.gain).view(shape)
-            return model._logits(self.state)
+        exact = torch.autocast(x.device.type, enabled=False) if self.bf16 else nullcontext()
+        with exact:
+            ahead = stack.direction(x)
+            logits = ahead @ self.folded.output[:, model.scored(len(self.past[0]) - 1)]
+        self.ahead = ahead.view(shape)
+        return logits.view(shape)
+
+    @property
+    def state(self) -> Float[Tensor, "B K D"]:
+        """What the latest `advance` made of its tokens."""
+        return self.ahead * self.folded.decoder.gain
 
     @property
     def votes(self) -> tuple[Float[Tensor, "B choices"], Int[Tensor, "B steps"]] | None:
@@ -109,18 +119,19 @@ class BeamDecoder:
     def _read_past(
         self, q: Float[Tensor, "B K I"], kv: Float[Tensor, "B K twoI"], number: int
     ) -> Float[Tensor, "BK I"]:
-        past, heads = self.past[number], self.folded.decoder.heads
+        past, split = self.past[number], (*q.shape[:2], -1, self.folded.model.config.head_dim)
         past.append(kv)
-        pairs = [kept.unflatten(-1, (2, heads, -1)).unbind(2) for kept in past]
+        pairs = [kept.view(*kept.shape[:2], 2, *split[2:]).unbind(2) for kept in past]
         mixed = pairs[0][1]
         if len(pairs) > 1:  # alone, the start token reads itself
-            query = q.unflatten(-1, (heads, -1))
+            query = q.view(split)
             scores = torch.stack([(query * key).sum(-1) for key, _ in pairs], -1)
-            bias = self.folded.decoder_bias[:, len(pairs) - 1, : len(pairs)]
+            bias = self.folded.decoder_bias[len(pairs) - 1, :, : len(pairs)]
             weights = torch.softmax(scores + bias.to(scores.dtype), -1).to(q.dtype)
-            mixed = weights[..., :1] * mixed
-            for place in range(1, len(pairs)):
-                mixed = torch.addcmul(mixed, weights[..., place, None], pairs[place][1])
+            shares = weights.unsqueeze(-1).unbind(3)
+            mixed = shares[0] * mixed
+            for share, (_, values) in zip(shares[1:], pairs[1:], strict=True):
+                mixed = torch.addcmul(mixed, share, values)
         return mixed.reshape(q.shape[0] * q.shape[1], -1)
 
     def _read_memory(self, x: Float[Tensor, "B K D"], number: int) -> Float[Tensor, "B K D"]:
@@ -134,14 +145,13 @@ class BeamDecoder:
             return torch.baddbmm(x, weights, values)
         return x + weights @ values
 
-
-def _per_head(
-    memory: Float[Tensor, "B S D"], layer: FoldedCross
-) -> tuple[Float[Tensor, "B HS D"], Float[Tensor, "B HS D"]]:
-    mapped = (nn.functional.linear(memory.to(weight.dtype), weight) for weight in layer)
-    per_head = (part.unflatten(-1, (-1, memory.shape[-1])) for part in mapped)
-    keys, values = (part.transpose(1, 2).flatten(1, 2) for part in per_head)
-    return keys, values
+    def _per_head(
+        self, memory: Float[Tensor, "B S D"], weight: Float[Tensor, "D twoHD"]
+    ) -> tuple[Float[Tensor, "B HS D"], Float[Tensor, "B HS D"]]:
+        mapped = memory.flatten(0, 1).to(weight.dtype) @ weight
+        parts = mapped.view(*memory.shape[:2], 2, -1, memory.shape[2]).permute(2, 0, 3, 1, 4)
+        keys, values = parts.flatten(2, 3).unbind(0)
+        return keys, values
 
 
 def _pick(
