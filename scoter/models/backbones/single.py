@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scoter.models.backbones.tiger import Tiger
 from scoter.models.decoding.folded import Folded
-from scoter.models.decoding.ranking import evaluating
+from scoter.models.decoding.ranking import inferring
 from scoter.models.decoding.tiger_decoder import BeamDecoder
 
 
@@ -27,7 +27,7 @@ class ReadyChain(Protocol):
 
 
 class SingleRequests:
-    """A trained TIGER ready for single requests.
+    """A trained TIGER ready for single requests, for which it is put into evaluation mode.
 
     Args:
         chain_of: (user, prefix length) -> the user's chain; None where none is read. See
@@ -37,7 +37,7 @@ class SingleRequests:
     def __init__(
         self, model: Tiger, chain_of: Callable[[int, int], ReadyChain] | None = None
     ) -> None:
-        self.model, self.chain_of, self.folded = model, chain_of, Folded(model)
+        self.model, self.chain_of, self.folded = model.eval(), chain_of, Folded(model)
 
     def best(
         self, history: Int[Tensor, " length"], k: int, user: int = 0, beams: int = 0
@@ -50,7 +50,7 @@ class SingleRequests:
         """
         model = self.model
         items = history[None, -model.config.max_items :]
-        with evaluating(model):
+        with inferring(model):
             chain = None if self.chain_of is None else self.chain_of(user, len(history))
             memory = self.folded.encode(items)
             lengths = torch.tensor([items.shape[1]])

@@ -22,18 +22,22 @@ Best = Callable[[HistoryBatch], tuple[Tensor, Tensor]]
 
 @contextmanager
 def evaluating(model: "Backbone") -> Iterator[None]:
-    """Evaluation mode, no gradients, the model's own precision; the mode is restored afterwards."""
-    device = device_of(model)
-    # Asked, because setting the mode of every module costs a twentieth of a single request.
-    training = [module for module in model.modules() if module.training]
-    if training:
-        model.eval()
+    """`inferring`, in evaluation mode; the mode is restored afterwards."""
+    training = model.training
+    model.eval()
     try:
-        with torch.inference_mode(), autocast(model.precision, device), placed(device):
+        with inferring(model):
             yield
     finally:
-        for module in training:
-            module.training = True
+        model.train(training)
+
+
+@contextmanager
+def inferring(model: "Backbone") -> Iterator[None]:
+    """No gradients, and the model's own precision and device."""
+    device = device_of(model)
+    with torch.inference_mode(), autocast(model.precision, device), placed(device):
+        yield
 
 
 def rank_in_batches(
