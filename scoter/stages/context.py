@@ -24,7 +24,7 @@ VERSIONS = {
     "discover": 3,
     "chains": 1,
     "train": 2,
-    "rank": 1,
+    "rank": 2,
     "run": 2,
     "joint": 1,
     "explorer": 1,
