@@ -89,13 +89,17 @@ class PreparedFusion:
             chunk = slice(start, start + CHUNK)
             made.append(self._slots(torch.from_numpy(table.means(bags[chunk])), places[chunk]))
         slots = torch.cat([*made, self.null[None]]).numpy()
-        there, users = there & self.fusion.keep.numpy(), torch.arange(len(there))
+        # Which slot each step of a user has, -1 where it is missing; the null's is last.
+        slot_of = np.full((len(kind), table.step_count + 1), len(slots) - 1)
+        slot_of[:, :-1] = np.where(there & self.fusion.keep.numpy(), kind, -1)
+        users = torch.arange(len(kind))
         named = None if self.votes is None else table.named(users, users).numpy()
 
         def chain_of(user: int) -> PreparedChain:
-            present = np.flatnonzero(there[user])
-            rows = np.append(kind[user, present], len(slots) - 1)
-            return PreparedChain(self, slots[rows], present, None if named is None else named[user])
+            rows = slot_of[user]
+            present = (rows >= 0).nonzero()[0]
+            rows = slots[rows[present]]
+            return PreparedChain(self, rows, present[:-1], None if named is None else named[user])
 
         return chain_of
 
@@ -142,15 +146,16 @@ class PreparedChain:
         items: Int[Tensor, " found"],
         scores: Float[Tensor, " found"],
         state: Float[Tensor, " D"],
-    ) -> tuple[Int[Tensor, " found"], Float[Tensor, " found"]]:
-        """`scoter.models.decoding.votes.elect` of one request; without votes, what was found.
+        k: int,
+    ) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+        """The best k of `scoter.models.decoding.votes.elect`; without votes, of what was found.
 
         Args:
             state: the decoder's, after the start token.
         """
         votes = self.prepared.votes
         if self.named is None or votes is None:
-            return items, scores
+            return items[:k], scores[:k]
         asked = votes.constant + votes.into @ state.numpy()
         weights = self.slots[:-1] @ asked[:-1] + asked[-1] + votes.by_step[self.present]
         pairs = zip(self.named[self.present].tolist(), weights.tolist(), strict=True)
@@ -163,7 +168,7 @@ class PreparedChain:
         for (item, _), share in zip(ballots, shares, strict=True):
             won[item] = won.get(item, 0.0) + share
         total = own + sum(shares)
-        best = sorted(won, key=won.__getitem__, reverse=True)[: len(items)]
+        best = sorted(won, key=won.__getitem__, reverse=True)[:k]
         logs = [math.log(won[item] / total) if won[item] > 0 else -math.inf for item in best]
         return torch.tensor(best, dtype=torch.int64), torch.tensor(logs, dtype=torch.float32)
 

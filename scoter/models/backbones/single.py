@@ -21,8 +21,8 @@ class ReadyChain(Protocol):
         """States [1, queries, dim] that have read it in this layer."""
         ...
 
-    def elect(self, items: Tensor, scores: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """The best of what a search found and of what steps name, by the votes of a first state."""
+    def elect(self, items: Tensor, scores: Tensor, state: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The best k of what a search found and steps name, by the votes of a first state."""
         ...
 
 
@@ -56,7 +56,6 @@ class SingleRequests:
             lengths = torch.tensor([items.shape[1]])
             decoder = BeamDecoder(model, self.folded, memory, lengths, read=chain)
             found, scores = model.search(decoder, items, max(k, beams or model.config.beams))
-            best = found[0], scores[0]
             if chain is not None:
-                best = chain.elect(*best, decoder.state[0, 0])
-        return best[0][:k], best[1][:k]
+                return chain.elect(found[0], scores[0], decoder.state[0, 0], k)
+        return found[0, :k], scores[0, :k]
