@@ -127,11 +127,9 @@ class PreparedChain:
         return self.prepared.fusion.where_read(hidden, layer, self._read)
 
     def _read(self, hidden: Float[Tensor, "1 N D"], place: int) -> Float[Tensor, "1 N D"]:
-        layer, states = self.prepared.layers[place], hidden.numpy()[0]
-        dim = states.shape[1]
-        own = states @ layer.into
-        mean, square = own[:, -1:], (states[:, None] @ states[:, :, None])[:, 0] / dim
-        own = own[:, :-1] / np.sqrt(square - mean * mean + layer.eps) + layer.bias
+        layer, states, dim = self.prepared.layers[place], hidden[0].numpy(), hidden.shape[2]
+        normed = nn.functional.layer_norm(hidden[0], (dim,), eps=layer.eps)
+        own = normed.numpy() @ layer.into + layer.bias
         query = own[:, :dim].reshape(len(states), *layer.keys.shape[:2]).transpose(1, 0, 2)  # H N E
         scores = (query @ layer.keys) @ self.slots.T
         weights = np.exp(scores - np.maximum.reduce(scores, axis=-1, keepdims=True))
@@ -176,12 +174,12 @@ class PreparedChain:
 class _Layer(NamedTuple):
     """One reading layer, multiplied out.
 
-    `into` maps a state to [queries | its own part of the gate | its mean], all but the mean yet to
-    be divided by its deviation and given `bias`; `out` maps mixed values to [context | gate], less
-    `rest`. Context and gate are halved, since sigmoid(x) = (1 + tanh(x / 2)) / 2.
+    `into` maps a normed state to [queries | its own part of the gate], less `bias`; `out` maps
+    mixed values to [context | gate], less `rest`. Context and gate are halved, since sigmoid(x) =
+    (1 + tanh(x / 2)) / 2.
     """
 
-    into: Float[np.ndarray, "D twoD_and_one"]
+    into: Float[np.ndarray, "D twoD"]
     bias: Float[np.ndarray, " twoD"]
     keys: Float[np.ndarray, "H E D"]
     values: Float[np.ndarray, "H D E"]
@@ -208,8 +206,6 @@ def _multiply_out(layer: GatedAttention) -> _Layer:
         own, other = layer.gate.weight.split(dim, 1)
         gate_bias = layer.gate.bias
     into = torch.cat([width * layer.query.weight * scale, own * scale / 2])
-    # The map takes off the norm's mean itself: it maps the state less its mean.
-    into = torch.cat([into - into.mean(1, keepdim=True), torch.full((1, dim), 1 / dim)])
     bias = torch.cat([width * (layer.query.weight @ shift + layer.query.bias), own @ shift / 2])
     out = torch.cat([layer.out.weight, other @ layer.out.weight]) / 2
     key, value = layer.key_value.weight.split(dim)
