@@ -75,7 +75,7 @@ def sliding_flops(size: TigerConfig, vocabulary: int, levels: int, items: int) -
 
 def decoding_flops(
     size: TigerConfig,
-    vocabulary: int,
+    scored: Sequence[int],
     lengths: Int[np.ndarray, " users"],
     positions: Sequence[float],
 ) -> float:
@@ -84,7 +84,9 @@ def decoding_flops(
     Cross-attention counts in the cheaper of two forms: keys and values, or, with the maps of query
     and output multiplied into them, only a beam's scores and its reading, which are as wide as the
     model for each head.
-    `positions` are a user's decoder positions at each level.
+    The first layers' queries, keys and values depend on the token alone and are looked up.
+    `positions` are a user's decoder positions at each level, each of which is scored against as
+    many tokens as `scored` says.
     """
     levels, inner, wide = len(positions), size.heads * size.head_dim, size.heads * size.dim
     memory = np.minimum(lengths, size.max_items).astype(float) * levels
@@ -97,4 +99,6 @@ def decoding_flops(
     folded = memory * 4 * size.dim * wide + tokens * memory * 4 * wide
     rest = tokens * (8 * size.dim * inner + 4 * size.dim * size.feed_forward) + pairs * 4 * inner
     layer = rest + float(np.minimum(plain, folded).mean())
-    return encoder + size.layers * layer + tokens * 2 * size.dim * vocabulary
+    looked_up = (float(memory.mean()) + tokens) * 6 * size.dim * inner
+    output = float((steps * np.asarray(scored)).sum()) * 2 * size.dim
+    return encoder + size.layers * layer - looked_up + output

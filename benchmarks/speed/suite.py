@@ -183,7 +183,10 @@ def _decoding(so_far: Measured, beams: int) -> None:
         contenders |= {("ours", softmax): ours, ("theirs", softmax): theirs}
         positions = ours.positions(sample(work.histories, amount.our_users, 0))
         lengths = work.histories.lengths
-        needed[softmax] = decoding_flops(SIZE, so_far.vocabulary, lengths, positions) / 1e9
+        scored = [so_far.vocabulary] * LEVELS
+        if softmax == "trie":
+            scored = list(work.ids.codebook_sizes)
+        needed[softmax] = decoding_flops(SIZE, scored, lengths, positions) / 1e9
         if (size := amount.larger_batch) and softmax == "trie":
             contenders["larger", softmax] = ReferenceDecoding(work, model, beams, size)
     named = {" ".join(name): run for name, run in contenders.items()}

@@ -25,7 +25,7 @@ VERSIONS = {
     "discover": 4,
     "chains": 2,
     "train": 2,
-    "rank": 1,
+    "rank": 2,
     "run": 2,
     "joint": 1,
     "explorer": 1,

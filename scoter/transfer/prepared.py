@@ -89,13 +89,17 @@ class PreparedFusion:
             chunk = slice(start, start + CHUNK)
             made.append(self._slots(torch.from_numpy(table.means(bags[chunk])), places[chunk]))
         slots = torch.cat([*made, self.null[None]]).numpy()
-        there, users = there & self.fusion.keep.numpy(), torch.arange(len(there))
+        # Which slot each step of a user has, -1 where it is missing; the null's is last.
+        slot_of = np.full((len(kind), table.step_count + 1), len(slots) - 1)
+        slot_of[:, :-1] = np.where(there & self.fusion.keep.numpy(), kind, -1)
+        users = torch.arange(len(kind))
         named = None if self.votes is None else table.named(users, users).numpy()
 
         def chain_of(user: int) -> PreparedChain:
-            present = np.flatnonzero(there[user])
-            rows = np.append(kind[user, present], len(slots) - 1)
-            return PreparedChain(self, slots[rows], present, None if named is None else named[user])
+            rows = slot_of[user]
+            present = (rows >= 0).nonzero()[0]
+            rows = slots[rows[present]]
+            return PreparedChain(self, rows, present[:-1], None if named is None else named[user])
 
         return chain_of
 
@@ -123,11 +127,9 @@ class PreparedChain:
         return self.prepared.fusion.where_read(hidden, layer, self._read)
 
     def _read(self, hidden: Float[Tensor, "1 N D"], place: int) -> Float[Tensor, "1 N D"]:
-        layer, states = self.prepared.layers[place], hidden.numpy()[0]
-        dim = states.shape[1]
-        own = states @ layer.into
-        mean, square = own[:, -1:], (states[:, None] @ states[:, :, None])[:, 0] / dim
-        own = own[:, :-1] / np.sqrt(square - mean * mean + layer.eps) + layer.bias
+        layer, states, dim = self.prepared.layers[place], hidden[0].numpy(), hidden.shape[2]
+        normed = nn.functional.layer_norm(hidden[0], (dim,), eps=layer.eps)
+        own = normed.numpy() @ layer.into + layer.bias
         query = own[:, :dim].reshape(len(states), *layer.keys.shape[:2]).transpose(1, 0, 2)  # H N E
         scores = (query @ layer.keys) @ self.slots.T
         weights = np.exp(scores - np.maximum.reduce(scores, axis=-1, keepdims=True))
@@ -142,15 +144,16 @@ class PreparedChain:
         items: Int[Tensor, " found"],
         scores: Float[Tensor, " found"],
         state: Float[Tensor, " D"],
-    ) -> tuple[Int[Tensor, " found"], Float[Tensor, " found"]]:
-        """`scoter.models.decoding.votes.elect` of one request; without votes, what was found.
+        k: int,
+    ) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+        """The best k of `scoter.models.decoding.votes.elect`; without votes, of what was found.
 
         Args:
             state: the decoder's, after the start token.
         """
         votes = self.prepared.votes
         if self.named is None or votes is None:
-            return items, scores
+            return items[:k], scores[:k]
         asked = votes.constant + votes.into @ state.numpy()
         weights = self.slots[:-1] @ asked[:-1] + asked[-1] + votes.by_step[self.present]
         pairs = zip(self.named[self.present].tolist(), weights.tolist(), strict=True)
@@ -163,7 +166,7 @@ class PreparedChain:
         for (item, _), share in zip(ballots, shares, strict=True):
             won[item] = won.get(item, 0.0) + share
         total = own + sum(shares)
-        best = sorted(won, key=won.__getitem__, reverse=True)[: len(items)]
+        best = sorted(won, key=won.__getitem__, reverse=True)[:k]
         logs = [math.log(won[item] / total) if won[item] > 0 else -math.inf for item in best]
         return torch.tensor(best, dtype=torch.int64), torch.tensor(logs, dtype=torch.float32)
 
@@ -171,12 +174,12 @@ class PreparedChain:
 class _Layer(NamedTuple):
     """One reading layer, multiplied out.
 
-    `into` maps a state to [queries | its own part of the gate | its mean], all but the mean yet to
-    be divided by its deviation and given `bias`; `out` maps mixed values to [context | gate], less
-    `rest`. Context and gate are halved, since sigmoid(x) = (1 + tanh(x / 2)) / 2.
+    `into` maps a normed state to [queries | its own part of the gate], less `bias`; `out` maps
+    mixed values to [context | gate], less `rest`. Context and gate are halved, since sigmoid(x) =
+    (1 + tanh(x / 2)) / 2.
     """
 
-    into: Float[np.ndarray, "D twoD_and_one"]
+    into: Float[np.ndarray, "D twoD"]
     bias: Float[np.ndarray, " twoD"]
     keys: Float[np.ndarray, "H E D"]
     values: Float[np.ndarray, "H D E"]
@@ -203,8 +206,6 @@ def _multiply_out(layer: GatedAttention) -> _Layer:
         own, other = layer.gate.weight.split(dim, 1)
         gate_bias = layer.gate.bias
     into = torch.cat([width * layer.query.weight * scale, own * scale / 2])
-    # The map takes off the norm's mean itself: it maps the state less its mean.
-    into = torch.cat([into - into.mean(1, keepdim=True), torch.full((1, dim), 1 / dim)])
     bias = torch.cat([width * (layer.query.weight @ shift + layer.query.bias), own @ shift / 2])
     out = torch.cat([layer.out.weight, other @ layer.out.weight]) / 2
     key, value = layer.key_value.weight.split(dim)

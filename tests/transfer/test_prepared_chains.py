@@ -100,7 +100,7 @@ def test_a_tables_chains_are_made_ready_as_one_by_one(config: FusionConfig, kind
                 torch.testing.assert_close(
                     ready(hidden, layer), made(hidden, layer), atol=1e-5, rtol=1e-5
                 )
-            items, scores = ready.elect(*found, hidden[0, 0])
-            wanted, totals = made.elect(*found, hidden[0, 0])
+            items, scores = ready.elect(*found, hidden[0, 0], len(found[0]))
+            wanted, totals = made.elect(*found, hidden[0, 0], len(found[0]))
             assert items.tolist() == wanted.tolist()
             torch.testing.assert_close(scores, totals, atol=1e-5, rtol=1e-5)

@@ -8,8 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoter.models.backbones.tiger import Tiger
-from scoter.models.decoding.ranking import evaluating
-from scoter.models.decoding.tiger_decoder import BeamDecoder, fold
+from scoter.models.decoding.folded import Folded
+from scoter.models.decoding.ranking import inferring
+from scoter.models.decoding.tiger_decoder import BeamDecoder
 
 
 @runtime_checkable
@@ -20,13 +21,13 @@ class ReadyChain(Protocol):
         """States [1, queries, dim] that have read it in this layer."""
         ...
 
-    def elect(self, items: Tensor, scores: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """The best of what a search found and of what steps name, by the votes of a first state."""
+    def elect(self, items: Tensor, scores: Tensor, state: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The best k of what a search found and steps name, by the votes of a first state."""
         ...
 
 
 class SingleRequests:
-    """A trained TIGER ready for single requests.
+    """A trained TIGER ready for single requests, for which it is put into evaluation mode.
 
     Args:
         chain_of: (user, prefix length) -> the user's chain; None where none is read. See
@@ -36,7 +37,7 @@ class SingleRequests:
     def __init__(
         self, model: Tiger, chain_of: Callable[[int, int], ReadyChain] | None = None
     ) -> None:
-        self.model, self.chain_of, self.folded = model, chain_of, fold(model)
+        self.model, self.chain_of, self.folded = model.eval(), chain_of, Folded(model)
 
     def best(
         self, history: Int[Tensor, " length"], k: int, user: int = 0, beams: int = 0
@@ -49,13 +50,12 @@ class SingleRequests:
         """
         model = self.model
         items = history[None, -model.config.max_items :]
-        with evaluating(model):
+        with inferring(model):
             chain = None if self.chain_of is None else self.chain_of(user, len(history))
-            memory = model.encode(model.item_tokens[items])
+            memory = self.folded.encode(items)
             lengths = torch.tensor([items.shape[1]])
             decoder = BeamDecoder(model, self.folded, memory, lengths, read=chain)
             found, scores = model.search(decoder, items, max(k, beams or model.config.beams))
-            best = found[0], scores[0]
             if chain is not None:
-                best = chain.elect(*best, decoder.state[0, 0])
-        return best[0][:k], best[1][:k]
+                return chain.elect(found[0], scores[0], decoder.state[0, 0], k)
+        return found[0, :k], scores[0, :k]

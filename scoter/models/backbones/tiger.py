@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from scoter.config import TigerConfig
 from scoter.errors import ConfigError
 from scoter.models.backbones.backbone import Backbone, ItemSpace
-from scoter.models.decoding.beam import TrieTensors, beam_search
+from scoter.models.decoding.beam import Choice, TrieTensors, beam_search
+from scoter.models.decoding.folded import Folded
 from scoter.models.decoding.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.decoding.rescoring import rescore
-from scoter.models.decoding.tiger_decoder import BeamDecoder, fold
+from scoter.models.decoding.tiger_decoder import BeamDecoder
 from scoter.models.decoding.trie import build_trie
 from scoter.models.decoding.votes import add_votes, elect
 from scoter.models.dropout import Dropout
@@ -137,7 +138,7 @@ class Tiger(Backbone[TigerConfig]):
         spread = torch.zeros_like(total)
         for level, first_token in enumerate(self.trie.first_tokens):
             size = self.codebook_sizes[level]
-            logits = self._logits(hidden[:, level], slice(first_token, first_token + size)).float()
+            logits = self._logits(hidden[:, level], self.scored(level)).float()
             nodes = self.trie.path[items, level]
             forbidden = ~self.trie.codes_below(nodes, level, size)
             if self.repeat is not None:
@@ -166,7 +167,7 @@ class Tiger(Backbone[TigerConfig]):
             batch_rows: histories ranked together; 0 for what suits the device.
             beams: width of the search, at least `k`; 0 for the config's.
         """
-        folded = fold(self)
+        folded = Folded(self)
         rows = batch_rows or (BATCH_ROWS if device_of(self).type == "cpu" else GPU_BATCH_ROWS)
 
         def best(asked: HistoryBatch) -> tuple[Tensor, Tensor]:
@@ -181,10 +182,17 @@ class Tiger(Backbone[TigerConfig]):
         self, decoder: BeamDecoder, items: Int[Tensor, "B L"], beams: int
     ) -> tuple[Int[Tensor, "B beams"], Float[Tensor, "B beams"]]:
         """The best items and their scores after the histories that a decoder starts from."""
-        renormalise = self.config.softmax == "trie"
-        return beam_search(
-            decoder, self.trie, len(items), beams, renormalise, items, self.repeat_logits
-        )
+        return beam_search(decoder, self.trie, self.choice(items), beams)
+
+    def scored(self, level: int) -> slice:
+        """The tokens among which a code of this level is chosen."""
+        first = self.trie.first_tokens[level]
+        whole = self.config.softmax == "vocabulary"
+        return slice(None) if whole else slice(first, first + self.codebook_sizes[level])
+
+    def choice(self, items: Int[Tensor, "B L"]) -> Choice:
+        """How codes are chosen after these histories."""
+        return Choice(self.config.softmax == "trie", items, self.repeat_logits)
 
     def rescore(
         self,

@@ -1,12 +1,12 @@
 """Constrained beam search over a trie, vectorised over users and beams.
 
 Scores are sums of log-probabilities in nats. They are normalised over the whole vocabulary, as in
-language models, or (`renormalise`) over the codes that can follow. Only children that exist are
-scored, so a level where most nodes have one child costs no more than its beams. Where fewer valid
-continuations exist than beams, the surplus beams have score -inf and item -1.
+language models, or (`renormalise`) over the codes that can follow. Where fewer valid continuations
+exist than beams, the surplus beams have score -inf and item -1.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -27,8 +27,21 @@ class Decoder(Protocol):
     def select(self, parents: Int[Tensor, "rows beams"]) -> "Decoder": ...
 
 
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """How the next code is chosen.
+
+    `repeat[level]` is added to the logit of a child that leads to one item alone, if that item is
+    in the row's `history`.
+    """
+
+    renormalise: bool
+    history: Int[Tensor, "rows length"]
+    repeat: Float[Tensor, " levels"] | None
+
+
 class TrieTensors:
-    """A `Trie` as tensors, with codes turned into tokens; `token = first_token[level] + code`."""
+    """A `Trie` as tensors; the token of a node is its level's first token plus its code."""
 
     def __init__(self, trie: Trie, first_tokens: tuple[int, ...]) -> None:
         self.first_child = torch.from_numpy(trie.first_child).long()
@@ -38,14 +51,19 @@ class TrieTensors:
         self.path = torch.from_numpy(trie.paths(len(first_tokens))).long()
         leaves = (self.item >= 0).nonzero()[:, 0]
         leaf = torch.empty_like(leaves).scatter(0, self.item[leaves], leaves)
-        everywhere = torch.cat([self.path.flatten(), leaf])
-        self.items_below = torch.bincount(everywhere, minlength=len(trie.code))
-        down = torch.cat([self.path[:, 1:], leaf[:, None]], 1)
-        alone = (self.items_below[down] == 1).byte().argmax(1, keepdim=True)
+        self.down = torch.cat([self.path[:, 1:], leaf[:, None]], 1)  # an item's nodes but the root
+        self.token = torch.zeros_like(self.code)  # of each node; the root has the start token
+        self.token[self.down] = torch.tensor(first_tokens) + self.code[self.down]
+        self.items_below = torch.bincount(self.down.flatten(), minlength=len(trie.code))
+        self.items_below[0] = len(leaves)
+        # An item below each node: the only one, where there is one.
+        everyone = torch.arange(len(leaves))[:, None].expand_as(self.down)
+        self.item_below = self.item.scatter(0, self.down.flatten(), everyone.flatten())
+        alone = (self.items_below[self.down] == 1).byte().argmax(1, keepdim=True)
         # The node where an item parts from all others, and its parent; the padding item, in row
         # -1, has none.
         none = torch.tensor([-1])
-        self.branch = torch.cat([down.gather(1, alone)[:, 0], none])
+        self.branch = torch.cat([self.down.gather(1, alone)[:, 0], none])
         self.branch_parent = torch.cat([self.path.gather(1, alone)[:, 0], none])
         self.first_tokens = first_tokens
         # Children of a node, at most, at each level.
@@ -91,18 +109,31 @@ class TrieTensors:
         row, place, item = same.nonzero(as_tuple=True)
         return row, place, self.branch[history[row, item]]
 
-    def repeated(
+    def shares(
         self,
-        history: Int[Tensor, "rows length"],
         nodes: Int[Tensor, "rows nodes"],
-        parents: Int[Tensor, " children"],
-    ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"], Int[Tensor, " n"]]:
-        """Of each `seen_branches`: its parent among all `nodes`, its place among all children,
-        whose parents come in order in `parents`, and the child."""
-        row, place, child = self.seen_branches(history, nodes)
-        parent = row * nodes.shape[1] + place
-        first = torch.searchsorted(parents, parent)
-        return parent, first + child - self.first_child[nodes.flatten()[parent]], child
+        logits: Float[Tensor, "rows nodes vocabulary"],
+        choice: Choice,
+        level: int,
+    ) -> tuple[Int[Tensor, "rows nodes most"], Float[Tensor, "rows nodes most"]]:
+        """The children of each node and the log of their shares, given the logits after the node,
+        of the level's codes where they are renormalised.
+
+        As many as the node with most children has; beyond a node's own come its first child again
+        and -inf.
+        """
+        first, counts = self.first_child[nodes][..., None], self.child_count[nodes][..., None]
+        place = torch.arange(int(counts.max()))
+        exists = place < counts
+        children = torch.where(exists, first + place, first)
+        chosen = logits.gather(-1, (self.code if choice.renormalise else self.token)[children])
+        if choice.repeat is not None:
+            seen = self.branch[choice.history][:, None, None, :]
+            again = (children[..., None] == seen).any(-1)
+            chosen = chosen + again * choice.repeat[level]
+        chosen = chosen.masked_fill(~exists, -torch.inf)
+        among = chosen if choice.renormalise else logits
+        return children, chosen - torch.logsumexp(among, -1, keepdim=True)
 
 
 def _marked(codes: Int[Tensor, "rows n"], size: int) -> Bool[Tensor, "rows size"]:
@@ -112,90 +143,31 @@ def _marked(codes: Int[Tensor, "rows n"], size: int) -> Bool[Tensor, "rows size"
 
 
 def beam_search(
-    decoder: Decoder,
-    trie: TrieTensors,
-    rows: int,
-    beams: int,
-    renormalise: bool = False,
-    history: Int[Tensor, "rows length"] | None = None,
-    repeat: Float[Tensor, " levels"] | None = None,
+    decoder: Decoder, trie: TrieTensors, choice: Choice, beams: int
 ) -> tuple[Int[Tensor, "rows beams"], Float[Tensor, "rows beams"]]:
-    """The `beams` best complete semantic IDs of each row as (items, scores), best first.
-
-    `repeat[level]` is added to the logit of a child that leads to one item alone, if that item is
-    in the row's `history`.
-    """
+    """The `beams` best complete semantic IDs of each row as (items, scores), best first."""
+    rows = len(choice.history)
     nodes, scores = torch.zeros(rows, 1, dtype=torch.long), torch.zeros(rows, 1)
-    tokens, slots = torch.zeros_like(nodes), torch.zeros_like(nodes)
-    for level, first_token in enumerate(trie.first_tokens):
-        # Where codes are renormalised, a beam with one item below it is decided and needs the
-        # decoder no more. The root always asks: votes and readings need the first state.
-        undecided = trie.items_below[nodes] > (1 if renormalise and level > 0 else 0)
-        asked = torch.argsort(undecided.byte(), dim=1, descending=True, stable=True)
-        asked = asked[:, : int(undecided.sum(1).max())]
-        if level > 0 and asked.shape[1] > 0:
-            decoder = decoder.select(slots.gather(1, asked))
-        # Where in the decoder the state of a beam lies.
-        order = torch.arange(asked.shape[1]).expand(rows, -1)
-        slots = torch.zeros_like(nodes).scatter(1, asked, order)
-        parents, children = trie.children(nodes.flatten())
-        chosen, normaliser = torch.zeros(len(parents)), torch.zeros(nodes.numel())
-        if asked.shape[1] > 0:
-            logits = decoder.advance(tokens.gather(1, asked))
-            codes = first_token + trie.code[children]
-            chosen = _logits_of(logits, slots, parents, codes)
-            if repeat is not None and history is not None:
-                _, place, _ = trie.repeated(history, nodes, parents)
-                chosen = chosen.index_put((place,), chosen[place] + repeat[level])
-            if renormalise:
-                chosen = torch.where(undecided.flatten()[parents], chosen, 0)
-                normaliser = segment_logsumexp(chosen, parents, nodes.numel())
-            else:
-                normaliser = torch.logsumexp(logits, -1).flatten()
-        totals = chosen + (scores.flatten() - normaliser)[parents]
-        scores, best = _best_children(totals, parents // nodes.shape[1], rows, beams)
-        nodes, tokens = children[best], first_token + trie.code[children[best]]
-        slots = slots.flatten()[parents[best]]
+    asked, places = 1, nodes  # how many beams the decoder is asked of, and where it has them
+    for level in range(len(trie.first_tokens)):
+        if level > 0:
+            asked = nodes.shape[1]
+            if choice.renormalise:
+                # A beam with one item below it is decided and needs the decoder no more.
+                undecided = trie.items_below[nodes] > 1
+                asked = int(undecided.sum(1).max())
+                if asked == 0:
+                    return torch.where(scores > -torch.inf, trie.item_below[nodes], -1), scores
+                if asked < nodes.shape[1]:
+                    order = torch.argsort(undecided.byte(), dim=1, descending=True, stable=True)
+                    nodes, scores, places = (x.gather(1, order) for x in (nodes, scores, places))
+            decoder = decoder.select(places[:, :asked])
+        logits = decoder.advance(trie.token[nodes[:, :asked]])
+        children, shares = trie.shares(nodes[:, :asked], logits, choice, level)
+        most, decided = shares.shape[2], trie.first_child[nodes[:, asked:]]
+        totals = (shares + scores[:, :asked, None]).flatten(1)
+        totals = torch.cat([totals, scores[:, asked:]], 1)
+        scores, best = totals.topk(min(beams, totals.shape[1]))
+        nodes = torch.cat([children.flatten(1), decided], 1).gather(1, best)
+        places = best.div(most, rounding_mode="floor").clamp(max=asked - 1)
     return torch.where(scores > -torch.inf, trie.item[nodes], -1), scores
-
-
-def _logits_of(
-    logits: Float[Tensor, "rows asked vocabulary"],
-    slots: Int[Tensor, "rows beams"],
-    parents: Int[Tensor, " children"],
-    codes: Int[Tensor, " children"],
-) -> Float[Tensor, " children"]:
-    """The logit of each child's code after its parent, whose logits lie at its slot."""
-    rows, asked, vocabulary = logits.shape
-    places = (torch.arange(rows)[:, None] * asked + slots).flatten()
-    return logits.flatten().take(places[parents] * vocabulary + codes)
-
-
-def _best_children(
-    totals: Float[Tensor, " children"], row: Int[Tensor, " children"], rows: int, beams: int
-) -> tuple[Float[Tensor, "rows beams"], Int[Tensor, "rows beams"]]:
-    """The best scores of each row, and which children have them; children come row by row."""
-    in_row = torch.bincount(row, minlength=rows)
-    start = in_row.cumsum(0) - in_row
-    table = torch.full((rows, int(in_row.max())), -torch.inf)
-    table[row, torch.arange(len(row)) - start[row]] = totals
-    scores, best = table.topk(min(beams, table.shape[1]))
-    # A row with fewer children than that repeats its last one, with a score of -inf.
-    return scores, start[:, None] + torch.minimum(best, in_row[:, None] - 1)
-
-
-def segment_logsumexp(
-    values: Float[Tensor, "*rows entries"], segment: Int[Tensor, " entries"], count: int
-) -> Float[Tensor, "*rows count"]:
-    """log sum exp of each of `count` segments of the last axis; -inf where one is empty.
-
-    >>> values, segment = torch.tensor([1.0, 1.0, 3.0]).log(), torch.tensor([0, 0, 1])
-    >>> segment_logsumexp(values, segment, 2).exp().round(decimals=4).tolist()
-    [2.0, 3.0]
-    """
-    index = segment.expand_as(values)
-    empty = values.new_full((*values.shape[:-1], count), -torch.inf)
-    largest = empty.scatter_reduce(-1, index, values, "amax")
-    shares = (values - largest.gather(-1, index)).exp()
-    sums = torch.zeros_like(empty).scatter_add(-1, index, shares)
-    return largest + sums.log()

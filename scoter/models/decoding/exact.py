@@ -12,9 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoter.errors import ConfigError
-from scoter.models.decoding.beam import segment_logsumexp
+from scoter.models.decoding.folded import Folded
 from scoter.models.decoding.ranking import evaluating
-from scoter.models.decoding.tiger_decoder import BeamDecoder, fold
+from scoter.models.decoding.tiger_decoder import BeamDecoder
 from scoter.models.decoding.votes import add_votes_everywhere
 from scoter.models.training.batches import history_batches
 from scoter.protocols import StepSource
@@ -38,7 +38,7 @@ def log_likelihoods(
     """
     scores = np.empty((len(histories), len(model.item_tokens) - 1), np.float32)
     with evaluating(model):
-        folded, root = fold(model), torch.zeros(1, dtype=torch.long)
+        folded, root = Folded(model), torch.zeros(1, dtype=torch.long)
         for asked in history_batches(histories, model.config.max_items, rows):
             decoder = BeamDecoder.start(model, folded, asked, steps)
             found = torch.empty(len(asked.rows), scores.shape[1])
@@ -92,18 +92,19 @@ def encoder_influence(
         instead: what the decoder then reads: zeros, or the history of another user, which also
             uncovers an encoder that says the same of everyone.
     """
-    total, other = 0.0, instead == "another"
+    total, other, whole = 0.0, instead == "another", model.config.softmax == "vocabulary"
     with evaluating(model):
-        folded, start = fold(model), (*model.trie.first_tokens, model.embedding.num_embeddings)
+        folded = Folded(model)
         for asked in history_batches(histories, model.config.max_items, rows):
             own = BeamDecoder.start(model, folded, asked, steps)
-            memory = model.encode(model.item_tokens[asked.items])
+            memory = folded.encode(asked.items)
             memory = memory.roll(1, 0) if other else torch.zeros_like(memory)
             lengths = asked.lengths.roll(1, 0) if other else asked.lengths
             without = BeamDecoder(model, folded, memory, lengths, own.chain)
             tokens = torch.zeros(len(asked.rows), 1, dtype=torch.long)
             logits = (decoder.advance(tokens)[:, 0] for decoder in (own, without))
-            p, q = (torch.log_softmax(part[:, start[0] : start[1]], -1) for part in logits)
+            first = slice(1, 1 + model.codebook_sizes[0]) if whole else slice(None)
+            p, q = (torch.log_softmax(part[:, first], -1) for part in logits)
             total += float((p.exp() * (p - q)).sum())
     return total / max(1, len(histories))
 
@@ -124,24 +125,14 @@ class _Walk:
         level: int,
     ) -> None:
         """Score all items below `nodes` of `level`, which `scores` lead to."""
-        model, trie, rows = decoder.model, decoder.model.trie, len(scores)
-        tokens = torch.zeros_like(nodes)
-        if level > 0:
-            tokens = trie.first_tokens[level - 1] + trie.code[nodes]
-        logits = decoder.advance(tokens.expand(rows, -1))
+        trie, rows, own = decoder.model.trie, len(scores), nodes.expand(len(scores), -1)
+        choice = decoder.model.choice(self.history)
+        children, shares = trie.shares(own, decoder.advance(trie.token[own]), choice, level)
         parents, children = trie.children(nodes)
-        chosen = logits[:, parents, trie.first_tokens[level] + trie.code[children]]
-        if model.repeat_logits is not None:
-            row, parent, child = trie.seen_branches(self.history, nodes.expand(rows, -1))
-            place = torch.searchsorted(parents, parent) + child - trie.first_child[nodes[parent]]
-            biased = chosen[row, place] + model.repeat_logits[level]
-            chosen = chosen.index_put((row, place), biased)
-        if model.config.softmax == "trie":
-            normaliser = segment_logsumexp(chosen, parents, len(nodes))
-        else:
-            normaliser = torch.logsumexp(logits, -1)
-        totals = chosen + (scores - normaliser)[:, parents]
-        del logits, chosen
+        totals = (shares + scores[..., None])[
+            :, parents, children - trie.first_child[nodes[parents]]
+        ]
+        del shares
         if level + 1 == len(trie.first_tokens):
             self.found[:, trie.item[children]] = totals
             return

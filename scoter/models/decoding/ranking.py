@@ -22,14 +22,22 @@ Best = Callable[[HistoryBatch], tuple[Tensor, Tensor]]
 
 @contextmanager
 def evaluating(model: "Backbone") -> Iterator[None]:
-    """Evaluation mode, no gradients, the model's own precision; the mode is restored afterwards."""
-    training, device = model.training, device_of(model)
+    """`inferring`, in evaluation mode; the mode is restored afterwards."""
+    training = model.training
     model.eval()
     try:
-        with torch.inference_mode(), autocast(model.precision, device), placed(device):
+        with inferring(model):
             yield
     finally:
         model.train(training)
+
+
+@contextmanager
+def inferring(model: "Backbone") -> Iterator[None]:
+    """No gradients, and the model's own precision and device."""
+    device = device_of(model)
+    with torch.inference_mode(), autocast(model.precision, device), placed(device):
+        yield
 
 
 def rank_in_batches(

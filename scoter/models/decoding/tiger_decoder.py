@@ -1,23 +1,21 @@
 """TIGER's decoder, one code at a time: what beam search and exact scoring ask of it.
 
 What depends on the user alone is computed once per user and shared by all beams: the encoder and,
-for each layer and head, cross-attention in folded form. With q = x Q, k = m K, v = m V and the
-output map O, a score is x (Q K' m') and what is read is (m V O) weighted; so the two brackets are
-made once, and a beam needs neither its query nor its output map.
+for each layer and head, the folded keys and values of cross-attention.
 
 Shape legend: B rows (users), K beams, S memory slots, D width, H heads, E head width, I = H x E, V
 vocabulary.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from scoter.models.layers import Attention
+from scoter.models.decoding.folded import BLOCKED, Folded, plus
 from scoter.models.step_reader import ChainMemory, read_chains
 from scoter.models.training.batches import HistoryBatch
 from scoter.protocols import StepSource
@@ -25,51 +23,24 @@ from scoter.protocols import StepSource
 if TYPE_CHECKING:
     from scoter.models.backbones.tiger import Tiger
 
-_BLOCKED = -1e9
-
-
-@dataclass(frozen=True, eq=False)
-class FoldedLayer:
-    """The attention weights of one decoder layer, multiplied out."""
-
-    q: Float[Tensor, "I D"]  # self-attention's queries
-    kv: Float[Tensor, "twoI D"]  # self-attention's keys and values
-    keys: Float[Tensor, "HD D"]  # cross-attention's Q K'
-    values: Float[Tensor, "HD D"]  # cross-attention's V O
-
-
-@torch.no_grad()
-def fold(model: "Tiger") -> list[FoldedLayer]:
-    """Each decoder layer's weights as decoding wants them, for any number of histories."""
-    return [_fold(layer.cross, layer.self_attention) for layer in model.decoder.layers]
-
-
-def _fold(cross: Attention, own: Attention) -> FoldedLayer:
-    shape = (cross.heads, -1)
-    q, k, v = (part.weight.unflatten(0, shape) for part in (cross.q, cross.k, cross.v))  # H E D
-    o = cross.o.weight.unflatten(1, shape).transpose(0, 1)  # H D E
-    kv = torch.cat([own.k.weight, own.v.weight])
-    keys, values = (q.transpose(1, 2) @ k).flatten(0, 1), (o @ v).flatten(0, 1)
-    return FoldedLayer(own.q.weight, kv, keys, values)
-
 
 class BeamDecoder:
     """The decoder's state for one batch of users and their beams.
 
     Args:
-        folded: what `fold` made of the model.
+        folded: the model's folded weights.
         memory: the encoder's output.
         lengths: how many items it is of.
         chain: the users' encoded chains, which the model's fusion reads.
         read: what reads chains instead: (states, layer) -> states.
     """
 
-    state: Float[Tensor, "B K D"]  # what the latest `advance` made of its tokens
+    ahead: Float[Tensor, "B K D"]  # directions of what the latest `advance` made of its tokens
 
     def __init__(
         self,
         model: "Tiger",
-        folded: list[FoldedLayer],
+        folded: Folded,
         memory: Float[Tensor, "B S D"],
         lengths: Int[Tensor, " B"],
         chain: ChainMemory | None = None,
@@ -80,42 +51,52 @@ class BeamDecoder:
         if chain is not None and fusion is not None:
             self.read = lambda states, layer: fusion(states, chain, layer)
         self.start_only = fusion is not None and fusion.start_only
-        self.cross = [
-            (_per_head(memory, layer.keys), _per_head(memory, layer.values)) for layer in folded
-        ]
-        seen = torch.arange(memory.shape[1])[None, :] < (lengths * model.levels)[:, None]
-        self.hidden_slots = torch.where(seen, 0.0, _BLOCKED)[:, None, None, :]
-        self.bias = model.decoder.relative_bias(model.levels)[0]
+        self.bf16 = model.precision == "bf16"
+        self.cross = [self._per_head(memory, weight) for weight in folded.decoder.cross]
+        tokens, slots = lengths * model.levels, memory.shape[1]
+        self.hidden_slots: Tensor | None = None  # a bias; none where all histories are as long
+        if int(tokens.min()) < slots:
+            seen = torch.arange(slots)[None, :] < tokens[:, None]
+            self.hidden_slots = torch.where(seen, 0.0, BLOCKED)[:, None, None, :]
         # past[layer][position]: self keys and values; one a user for the start token, which all
         # beams share.
-        self.past: list[list[Tensor]] = [[] for _ in folded]
+        self.past: list[list[Tensor]] = [[] for _ in self.cross]
 
     @classmethod
     def start(
         cls,
         model: "Tiger",
-        folded: list[FoldedLayer],
+        folded: Folded,
         asked: HistoryBatch,
         steps: StepSource | None,
     ) -> "BeamDecoder":
         """The state before the first code of what follows each history."""
         chain = read_chains(model.fusion, steps, asked.users, asked.prefix_lengths)
-        memory = model.encode(model.item_tokens[asked.items])
-        return cls(model, folded, memory, asked.lengths, chain)
+        return cls(model, folded, folded.encode(asked.items), asked.lengths, chain)
 
     def advance(self, tokens: Int[Tensor, "B K"]) -> Float[Tensor, "B K V"]:
         """Logits of the next token after each beam's `tokens`, which join the past."""
-        model = self.model
+        model, stack, shape = self.model, self.folded.decoder, (*tokens.shape, -1)
+        tokens = tokens.flatten()
         x = model.embedding(tokens)
-        for number, layer in enumerate(model.decoder.layers):
-            x = x + self._read_past(layer.self_norm(x), number, layer.self_attention)
-            x = x + self._read_memory(layer.cross_norm(x), number)
+        for number, layer in enumerate(stack.layers):
+            q, kv = stack.queries_keys_values(x, number, tokens)
+            x = plus(x, self._read_past(q.view(shape), kv.view(shape), number), layer.o)
+            x = self._read_memory(x.view(shape), number)
             if self.read is not None and not (self.start_only and len(self.past[number]) > 1):
                 x = self.read(x, number)
-            x = x + layer.ff.wo(layer.ff.wi(layer.ff_norm(x)).relu_())
-        with torch.autocast(x.device.type, enabled=False):
-            self.state = model.decoder.norm(x.float())
-            return model._logits(self.state)
+            x = stack.feed_forward(x.flatten(0, 1), number)
+        exact = torch.autocast(x.device.type, enabled=False) if self.bf16 else nullcontext()
+        with exact:
+            ahead = stack.direction(x)
+            logits = ahead @ self.folded.output[:, model.scored(len(self.past[0]) - 1)]
+        self.ahead = ahead.view(shape)
+        return logits.view(shape)
+
+    @property
+    def state(self) -> Float[Tensor, "B K D"]:
+        """What the latest `advance` made of its tokens."""
+        return self.ahead * self.folded.decoder.gain
 
     @property
     def votes(self) -> tuple[Float[Tensor, "B choices"], Int[Tensor, "B steps"]] | None:
@@ -136,34 +117,41 @@ class BeamDecoder:
         return child
 
     def _read_past(
-        self, x: Float[Tensor, "B K D"], number: int, attention: Attention
-    ) -> Float[Tensor, "B K D"]:
-        shape = (attention.heads, -1)
-        query = nn.functional.linear(x, self.folded[number].q).unflatten(-1, shape)
-        self.past[number].append(nn.functional.linear(x, self.folded[number].kv))
-        pairs = [kept.unflatten(-1, (2, *shape)).unbind(2) for kept in self.past[number]]
-        scores = torch.stack([(query * key).sum(-1) for key, _ in pairs], -1)  # B K H positions
-        position = len(pairs) - 1
-        bias = self.bias[:, position, : position + 1].to(scores.dtype)
-        weights = torch.softmax(scores + bias, -1).to(query.dtype)
-        mixed = weights[..., :1] * pairs[0][1]
-        for place in range(1, len(pairs)):
-            mixed = torch.addcmul(mixed, weights[..., place, None], pairs[place][1])
-        return attention.o(mixed.flatten(2))
+        self, q: Float[Tensor, "B K I"], kv: Float[Tensor, "B K twoI"], number: int
+    ) -> Float[Tensor, "BK I"]:
+        past, split = self.past[number], (*q.shape[:2], -1, self.folded.model.config.head_dim)
+        past.append(kv)
+        pairs = [kept.view(*kept.shape[:2], 2, *split[2:]).unbind(2) for kept in past]
+        mixed = pairs[0][1]
+        if len(pairs) > 1:  # alone, the start token reads itself
+            query = q.view(split)
+            scores = torch.stack([(query * key).sum(-1) for key, _ in pairs], -1)
+            bias = self.folded.decoder_bias[len(pairs) - 1, :, : len(pairs)]
+            weights = torch.softmax(scores + bias.to(scores.dtype), -1).to(q.dtype)
+            shares = weights.unsqueeze(-1).unbind(3)
+            mixed = shares[0] * mixed
+            for share, (_, values) in zip(shares[1:], pairs[1:], strict=True):
+                mixed = torch.addcmul(mixed, share, values)
+        return mixed.reshape(q.shape[0] * q.shape[1], -1)
 
     def _read_memory(self, x: Float[Tensor, "B K D"], number: int) -> Float[Tensor, "B K D"]:
         keys, values = self.cross[number]
-        slots = self.hidden_slots.shape[-1]
-        scores = (x @ keys.transpose(1, 2)).unflatten(-1, (-1, slots))  # B K H S
-        weights = torch.softmax(scores + self.hidden_slots.to(scores.dtype), -1).to(values.dtype)
-        return weights.flatten(2) @ values
+        scores = self.folded.decoder.direction(x).to(keys.dtype) @ keys.transpose(1, 2)
+        scores = scores.unflatten(-1, (self.folded.decoder.heads, -1))  # B K H S
+        if self.hidden_slots is not None:
+            scores = scores + self.hidden_slots.to(scores.dtype)
+        weights = torch.softmax(scores, -1).to(values.dtype).flatten(2)
+        if values.dtype == x.dtype:
+            return torch.baddbmm(x, weights, values)
+        return x + weights @ values
 
-
-def _per_head(
-    memory: Float[Tensor, "B S D"], weight: Float[Tensor, "HD D"]
-) -> Float[Tensor, "B HS D"]:
-    mapped = nn.functional.linear(memory, weight).unflatten(-1, (-1, memory.shape[-1]))
-    return mapped.transpose(1, 2).flatten(1, 2)
+    def _per_head(
+        self, memory: Float[Tensor, "B S D"], weight: Float[Tensor, "D twoHD"]
+    ) -> tuple[Float[Tensor, "B HS D"], Float[Tensor, "B HS D"]]:
+        mapped = memory.flatten(0, 1).to(weight.dtype) @ weight
+        parts = mapped.view(*memory.shape[:2], 2, -1, memory.shape[2]).permute(2, 0, 3, 1, 4)
+        keys, values = parts.flatten(2, 3).unbind(0)
+        return keys, values
 
 
 def _pick(
