@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scoter.data.datasets import Dataset
     from scoter.models.step_reader import ChainMemory
     from scoter.reasoning.language.language_model import Completion, CompletionRequest
+    from scoter.recommenders.chains import Chains
 
 
 @runtime_checkable
@@ -35,6 +36,13 @@ class Recommender(Protocol):
         *,
         histories: "Sequence[Sequence[str]] | None" = None,
     ) -> "pd.DataFrame": ...
+
+
+@runtime_checkable
+class ReadsChains(Recommender, Protocol):
+    """A recommender whose chains can be exchanged after `fit`, as those of `SCoTER` can."""
+
+    def with_chains(self, chains: "Chains") -> Recommender: ...
 
 
 @runtime_checkable

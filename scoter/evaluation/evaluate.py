@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scoter.errors import DataError
+from scoter.errors import ConfigError, DataError
 from scoter.evaluation.evaluator import Evaluator
 from scoter.evaluation.metrics import per_user
 from scoter.evaluation.significance import Estimate, bootstrap_mean, paired_bootstrap
+from scoter.protocols import ReadsChains
 from scoter.seeding import derive_seed
 from scoter.types import Part, Rankings, UserMetrics
 
@@ -66,17 +67,29 @@ class Evaluation:
 
 
 def evaluate(
-    model: "Recommender", dataset: "Dataset", *, part: Part = "test", name: str = "", seed: int = 0
+    model: "Recommender",
+    dataset: "Dataset",
+    chains: "Chains | None" = None,
+    *,
+    part: Part = "test",
+    name: str = "",
+    seed: int = 0,
 ) -> Evaluation:
     """Rank the whole catalogue for every user of a part, from the items before the held-out one.
 
     The recommender gets users' keys and cut histories, never a target. To withhold test items from
-    its fit as well, fit it on `dataset.without_test()`. `name` is what differences call it (by
-    default its class), and `seed` decides the bootstrap.
+    its fit as well, fit it on `dataset.without_test()`. It reads `chains` instead of those that it
+    was fitted with, if any are given. `name` is what differences call it (by default its class),
+    and `seed` decides the bootstrap.
 
     Raises:
+        ConfigError: chains are given that it cannot read.
         DataError: it recommends an item twice, or an item that the catalogue lacks.
     """
+    if chains is not None:
+        if not isinstance(model, ReadsChains):
+            raise ConfigError(f"{type(model).__name__} reads no chains; leave `chains` out")
+        model = model.with_chains(chains)
     histories, targets = dataset.split.histories(part), dataset.split.targets(part)
     keys = np.asarray(dataset.catalog.keys, dtype=object)
     cut = [keys[histories.sequence(row)].tolist() for row in range(len(histories))]

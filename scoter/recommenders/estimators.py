@@ -3,6 +3,7 @@
 `scoter.run` trains the same networks by the same functions, and adds files and comparisons.
 """
 
+import copy
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -106,6 +107,24 @@ class Estimator(Fitted):
             if self.network.trains:
                 self._train(table, progress, checkpoints)
         return self
+
+    def with_chains(self: Made, chains: Chains) -> Made:
+        """The same weights, reading other chains from now on: written later, or of another writer.
+
+        Raises:
+            ConfigError: it reads no chains, or chains of another pattern or encoder.
+            DataError: the chains are of another dataset.
+        """
+        self._check(self.dataset, chains)
+        parts = self.fitted_parts
+        assert parts.chains is not None
+        for what in ("pattern", "text"):
+            if getattr(chains, what) != getattr(parts.chains, what):
+                differs = f"the chains have another {what} than those it was fitted on"
+                raise ConfigError(f"{differs}; write them with that one, or fit on these")
+        other = copy.copy(self)
+        other.parts = replace(parts, chains=chains)
+        return other
 
     def save(self, folder: str | Path) -> None:
         """Write all that recommendations depend on into a new folder; `scoter.load` reads it.

@@ -144,6 +144,35 @@ def test_what_cannot_be_fitted_is_named(shop: scoter.Dataset, chains: scoter.Cha
         scoter.SCoTER(**SMALL, **BUDGET).fit(other, chains)
 
 
+def test_other_chains_can_be_read_after_the_fit(
+    fitted: scoter.SCoTER, shop: scoter.Dataset, chains: scoter.Chains
+) -> None:
+    usual = scoter.evaluate(fitted, shop).ranks.ranks
+    np.testing.assert_array_equal(scoter.evaluate(fitted, shop, chains).ranks.ranks, usual)
+    blank = replace(chains, vectors=np.zeros_like(chains.vectors))
+    users = shop.users[:6]
+    cut = [rows["item"].tolist()[:2] for _, rows in shop.interactions.groupby("user", sort=False)]
+    asked = {"users": users, "histories": cut[:6]}
+    before = fitted.recommend(**asked)["score"]
+    other = fitted.with_chains(blank)
+    assert np.abs(other.recommend(**asked)["score"] - before).max() > 1e-5
+    np.testing.assert_array_equal(fitted.recommend(**asked)["score"], before)
+    swapped = scoter.evaluate(fitted, shop, blank).ranks.ranks
+    np.testing.assert_array_equal(swapped, scoter.evaluate(other, shop).ranks.ranks)
+
+
+def test_chains_that_cannot_be_read_are_refused(
+    fitted: scoter.SCoTER, shop: scoter.Dataset, chains: scoter.Chains
+) -> None:
+    shorter = scoter.write_chains(shop, scoter.ReasoningPattern(PATTERN.steps[:1]))
+    with pytest.raises(ConfigError, match="another pattern than those it was fitted on"):
+        scoter.evaluate(fitted, shop, shorter)
+    with pytest.raises(ConfigError, match="Peeking reads no chains; leave `chains` out"):
+        scoter.evaluate(Peeking(), shop, chains)
+    with pytest.raises(ConfigError, match="Popularity reads no chains"):
+        scoter.evaluate(scoter.Popularity().fit(shop), shop, chains)
+
+
 class Peeking:
     """A recommender that looks for each user's last item wherever it can."""
 
