@@ -86,8 +86,14 @@ def collect(runs: tuple[Path, ...], results: Path) -> None:
 @study.option(
     "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where cells are trained."
 )
+@study.option(
+    "--at-once", type=click.IntRange(1), default=1, help="Cells at a time, each with a log."
+)
+@click.option("--logs", type=study.PATH, help="Folder of these logs  [default: logs/ of the store]")
 @study.results_option
+@click.pass_context
 def run(
+    context: click.Context,
     only: tuple[str, ...],
     budget_minutes: float | None,
     only_list: bool,
@@ -98,12 +104,16 @@ def run(
     store: Path | None,
     threads: int,
     device: str,
+    at_once: int,
+    logs: Path | None,
     results: Path,
 ) -> None:
     """Run the missing cells of the suite, most valuable first; each is collected when it ends."""
     from benchmarks.suite import loop
     from benchmarks.suite.cells import chosen, requested
     from benchmarks.suite.plan import plan
+    from benchmarks.suite.side_by_side import arguments_of, side_by_side
+    from scoter.storage.store import Store
 
     names = [name for name in methods.split(",") if name]
     cells = chosen(requested(data, names, method_class, epochs_share), only)
@@ -113,6 +123,11 @@ def run(
         return
     try:
         with loop.stopped_by_signals():
+            if at_once > 1:
+                logs = logs or Store(store).root / "logs"
+                click.echo(f"{at_once} cells at once; their logs are in {logs}")
+                words = arguments_of(context, at_once=1)
+                raise SystemExit(side_by_side(at_once, words, logs))
             runner = loop.in_process_of_its_own(store, data, threads, device)
             options: dict[str, Any] = {
                 "store": store,

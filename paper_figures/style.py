@@ -48,6 +48,10 @@ METADATA: dict[str, dict[str, Any]] = {
 
 METHODS: dict[str, tuple[str, str, str]] = {
     "popularity": ("Popularity", GREY, "x"),
+    "item-knn": ("Item neighbours", GREY, "1"),
+    "ease": ("EASE", GREY, "2"),
+    "transition-graph": ("Transition graph", GREY, "3"),
+    "reasons-logit": ("Logit of reasons", GREY, "*"),
     "sasrec-bce": ("SASRec, BCE", SKY, "v"),
     "sasrec-ce": ("SASRec, full softmax", ORANGE, "^"),
     "sasrec-ce-scoter": ("SASRec + steps", RED, "P"),

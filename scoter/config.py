@@ -175,6 +175,46 @@ class PopularityConfig:
 
 
 @_frozen
+class TransitionsConfig:
+    """What follows the last items, untrained."""
+
+    kind: Literal["transitions"] = "transitions"
+    window: Count = 2  # last items of a history that count
+    decay: Share = 0.5  # weight of an item relative to the one after it
+    dim = max_items = 0
+
+
+@_frozen
+class ItemKnnConfig:
+    """Neighbours by the cosine of two items' buyers."""
+
+    kind: Literal["item-knn"] = "item-knn"
+    decay: Share = 0.7  # weight of an item of the history relative to the one after it
+    repeats: bool = False  # whether items of the history are recommended again
+    dim = max_items = 0
+
+
+@_frozen
+class EaseConfig:
+    """EASE (Steck 2019)."""
+
+    kind: Literal["ease"] = "ease"
+    l2: Positive = 150.0  # penalty of the squared weights
+    repeats: bool = False  # whether items of the history are recommended again
+    dim = max_items = 0
+
+
+@_frozen
+class ReasonsConfig:
+    """The conditional logit of counted reasons."""
+
+    kind: Literal["reasons"] = "reasons"
+    users: Count = 6000  # users whose last training items the weights are fitted on, at most
+    seed: Annotated[int, Ge(0)] = 0  # draws these users and the items beside their targets
+    dim = max_items = 0
+
+
+@_frozen
 class SasrecConfig:
     """SASRec (Kang and McAuley 2018)."""
 
@@ -219,6 +259,8 @@ class Gru4RecConfig:
 
 _MODELS = {"popularity": PopularityConfig, "sasrec": SasrecConfig}
 _MODELS |= {"tiger": TigerConfig, "gru4rec": Gru4RecConfig}
+_MODELS |= {"transitions": TransitionsConfig, "item-knn": ItemKnnConfig}
+_MODELS |= {"ease": EaseConfig, "reasons": ReasonsConfig}
 
 
 @dataclass(frozen=True)

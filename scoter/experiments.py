@@ -74,6 +74,10 @@ def methods(
     bce, ce = (config.SasrecConfig(loss=loss, dropout=0.5) for loss in ("bce", "ce"))
     arms = {
         "popularity": config.MethodConfig(config.PopularityConfig()),
+        "transition-graph": config.MethodConfig(config.TransitionsConfig()),
+        "item-knn": config.MethodConfig(config.ItemKnnConfig()),
+        "ease": config.MethodConfig(config.EaseConfig()),
+        "reasons-logit": config.MethodConfig(config.ReasonsConfig()),
         "sasrec-bce": config.MethodConfig(bce, sasrec),
         "sasrec-ce": config.MethodConfig(ce, sasrec),
         "sasrec-ce-scoter": config.MethodConfig(ce, sasrec, chains),

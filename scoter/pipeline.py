@@ -18,6 +18,7 @@ from scoter.storage.store import Artefact, Store
 
 if TYPE_CHECKING:
     from scoter.models.training.workers import DataParallel
+    from scoter.stages.networks import Inputs
 
 
 def run(
@@ -34,12 +35,23 @@ def run(
 
     `scoter.run` explains the arguments; each of the `workers` that train together calls this.
     """
-    from scoter.data.split import check_trainable
-    from scoter.stages import data, models, networks, reasoning, summary
+    from scoter.stages import models, summary
 
     context = Context(experiment, store or Store(), seed, say, workers, device)
+    inputs, made = make_inputs(context, data_dir), {}
+    for name, method in experiment.methods.items():
+        trained = models.train(context, name, method, inputs)
+        made[name] = summary.Made(trained, models.rank(context, method, trained, inputs))
+    return summary.summarise(context, inputs, made)
+
+
+def make_inputs(context: Context, data_dir: Path | None = None) -> "Inputs":
+    """What the methods of an experiment are made from: the stages before training."""
+    from scoter.data.split import check_trainable
+    from scoter.stages import data, networks, reasoning
+
     prepared = data.prepare(context, data_dir)
-    methods = experiment.methods.values()
+    methods = context.experiment.methods.values()
     if any(BACKBONES.get(method.model.kind).trains for method in methods):
         check_trainable(data.open_data(prepared)[2])
     ids = pattern = steps = None
@@ -47,8 +59,4 @@ def run(
         ids = data.make_semantic_ids(context, data.embed_items(context, prepared))
     if any(method.fusion for method in methods):
         pattern, steps = reasoning.pattern_and_chains(context, prepared)
-    inputs, made = networks.Inputs(prepared, ids, steps, pattern), {}
-    for name, method in experiment.methods.items():
-        trained = models.train(context, name, method, inputs)
-        made[name] = summary.Made(trained, models.rank(context, method, trained, inputs))
-    return summary.summarise(context, inputs, made)
+    return networks.Inputs(prepared, ids, steps, pattern)

@@ -101,6 +101,10 @@ BACKBONES: "Plugins[type[Backbone]]" = Plugins(
     "scoter.backbones",
     {
         "popularity": "scoter.models.backbones.popularity:Popularity",
+        "transitions": "scoter.recommenders.counted:TransitionGraph",
+        "item-knn": "scoter.recommenders.counted:ItemKnn",
+        "ease": "scoter.recommenders.counted:Ease",
+        "reasons": "scoter.recommenders.counted:ReasonsLogit",
         "sasrec": "scoter.models.backbones.sasrec:SASRec",
         "gru4rec": "scoter.models.backbones.gru4rec:GRU4Rec",
         "tiger": "scoter.models.backbones.tiger:Tiger",

@@ -23,7 +23,8 @@ from scoter.evaluation.metrics import per_user
 from scoter.evaluation.significance import Estimate, bootstrap_mean
 
 ORDER = (
-    *("popularity", "gru4rec", "sasrec-bce", "sasrec-ce", "gru4rec-scoter", "sasrec-ce-scoter"),
+    *("popularity", "item-knn", "ease", "transition-graph", "reasons-logit"),
+    *("gru4rec", "sasrec-bce", "sasrec-ce", "gru4rec-scoter", "sasrec-ce-scoter"),
     *(BASELINE, COLLAPSED, ARM),
 )
 _KINDS = ("lift", "difference", "low", "high", "corrected p")

@@ -33,7 +33,7 @@ class ChainMemory:
     keys_values: dict[int, tuple[Tensor, Tensor]]  # of each layer, kept for the next read
     named: Int[Tensor, "rows steps"] | None = None  # items named, -1 for none; where steps vote
 
-    def of(self, chosen: Bool[Tensor, " rows"]) -> "ChainMemory":
+    def of(self, chosen: Int[Tensor, " chosen"]) -> "ChainMemory":
         """The memory of some rows."""
         named = None if self.named is None else self.named[chosen]
         return ChainMemory(self.slots[chosen], self.bias[chosen], {}, named)
@@ -48,6 +48,19 @@ def read_chains(
     if steps is None:
         raise ConfigError("steps is None, but this model has a fusion; pass steps=StepReader(...)")
     return fusion.read(steps, users, prefix_lengths)
+
+
+class Unshared(ABC):
+    """A source that reads each step by itself, as is best where few users are read at once."""
+
+    @abstractmethod
+    def read(self, users: Rows, prefix_lengths: Rows) -> Dense: ...
+
+    def read_shared(self, users: Rows, prefix_lengths: Rows) -> Shared:
+        """What `read` gives, in the shared form."""
+        values, mask = self.read(users, prefix_lengths)
+        place = torch.arange(mask.numel(), device=mask.device).view(mask.shape)
+        return values.flatten(0, 1), place, mask
 
 
 class StepReader:
@@ -143,17 +156,32 @@ def newest_reader(source: StepSource) -> StepSource:
     return Redirected(source, lambda users, lengths: (users, torch.ones_like(lengths)))
 
 
-class Unshared(ABC):
-    """A source that reads each step by itself, as is best where few users are read at once."""
+class FixedStepReader(Unshared, StepReader):
+    """A reader whose shapes depend on the number of rows alone, so that nothing waits for a GPU.
 
-    @abstractmethod
-    def read(self, users: Rows, prefix_lengths: Rows) -> Dense: ...
+    Each step takes as many sentences as the longest one has; a GPU reads what is too much faster
+    than it can say how much that is.
+    """
 
-    def read_shared(self, users: Rows, prefix_lengths: Rows) -> Shared:
-        """What `read` gives, in the shared form."""
-        values, mask = self.read(users, prefix_lengths)
-        place = torch.arange(mask.numel(), device=mask.device).view(mask.shape)
-        return values.flatten(0, 1), place, mask
+    def __init__(self, steps: StepEmbeddings, device: torch.device | str = "cpu") -> None:
+        StepReader.__init__(self, steps, device)
+        self.most = int(np.diff(steps.offsets).max(initial=0))
+
+    def read(self, users: Rows, prefix_lengths: Rows) -> Dense:
+        return StepReader.read(self, users, prefix_lengths)
+
+    def _means(
+        self, low: Int[Tensor, " bags"], counts: Int[Tensor, " bags"]
+    ) -> Float[Tensor, "bags dim"]:
+        place = torch.arange(self.most)
+        there = place < counts[:, None]
+        values = self.vectors[self.indices[torch.where(there, low[:, None] + place, 0)]]
+        return (values * there[..., None]).sum(1) / counts.clamp(min=1)[:, None]
+
+
+def open_reader(steps: StepEmbeddings, device: torch.device) -> StepReader:
+    """The reader of a table that suits a device."""
+    return (StepReader if device.type == "cpu" else FixedStepReader)(steps, device)
 
 
 def distinct_bags(

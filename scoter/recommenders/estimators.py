@@ -165,7 +165,7 @@ class Estimator(Fitted):
 
     def open(self, parts: Parts, device: str = "cpu") -> StepEmbeddings | None:
         """Make the untrained network of these parts; returns the chains that it trains with."""
-        from scoter.recommenders.network import build_model
+        from scoter.recommenders.network import build_model, text_vectors
 
         config, dataset, table = parts.config, parts.dataset, None
         if parts.chains is not None and config.fusion is not None:
@@ -175,7 +175,8 @@ class Estimator(Fitted):
         self.parts, self._dataset, self.config = parts, dataset, config
         self.pattern = None if table is None else table.pattern
         space = (dataset.split, dataset.catalog, parts.ids)
-        self._network = build_model(config, *space, table, parts.seed, device)
+        texts = text_vectors(dataset.catalog, parts.text, encoder_of(parts.text))
+        self._network = build_model(config, *space, table, parts.seed, device, texts)
         return table
 
     @property
@@ -211,12 +212,12 @@ class Estimator(Fitted):
     def _train(
         self, table: StepEmbeddings | None, progress: bool, checkpoints: str | Path | None
     ) -> None:
-        from scoter.models.step_reader import StepReader
+        from scoter.models.step_reader import open_reader
         from scoter.models.training.precision import device_of
         from scoter.recommenders.fitting import Training, fit_network
 
         network, parts = self.network, self.fitted_parts
-        reader = None if table is None else StepReader(table, device_of(network))
+        reader = None if table is None else open_reader(table, device_of(network))
         with tempfile.TemporaryDirectory() as nowhere:
             scratch = Path(checkpoints or nowhere)
             scratch.mkdir(parents=True, exist_ok=True)

@@ -68,6 +68,7 @@ def fit_network(
         label=training.label,
         workers=training.workers,
         progress=training.progress,
+        takes_padding=model.takes_padding and model.alignment is None,
     )
 
 
@@ -75,15 +76,11 @@ def total_loss(
     model: "Backbone", batch: "ItemBatch", steps: "StepSource | None", label_smoothing: float
 ) -> "Tensor":
     """The recommender's loss, plus InfoNCE between chains and targets where there is one."""
-    import torch
-
     loss = model.loss(batch, steps, label_smoothing)
     if model.alignment is None or steps is None:
         return loss
-    row, column = batch.is_target.nonzero(as_tuple=True)
-    items = batch.items[row, column + 1]
-    before = torch.arange(batch.items.shape[1]) <= column[:, None]
-    histories = torch.where(before, batch.items[row], -1)
+    row, column = batch.places
     read, mask = steps.read(batch.users[row], batch.prefix_lengths[row, column])
+    items, histories = batch.targets, batch.histories
     targets = model.output_vectors(items)
     return loss + model.alignment(model.fusion, read, mask, targets, items, histories)

@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scoter.config import MethodConfig
+from scoter.config import MethodConfig, TextConfig
 from scoter.models.backbones.backbone import ItemSpace
 from scoter.plugins import BACKBONES
 from scoter.seeding import derive_seed
+from scoter.semantic_ids.vectors import text_fields
+from scoter.storage.sentence_vectors import item_texts
 from scoter.types import (
     Catalog,
     Histories,
@@ -19,10 +21,15 @@ from scoter.types import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from scoter.models.backbones.backbone import Backbone
     from scoter.protocols import StepSource
+
+    Encode = Callable[[list[str]], np.ndarray]
+    Encoded = Callable[[], np.ndarray]
 
 
 def build_model(
@@ -33,15 +40,16 @@ def build_model(
     steps: StepEmbeddings | None,
     seed: int,
     device: str = "cpu",
+    texts: "Encoded | None" = None,
 ) -> "Backbone":
     """The network on its device, the fusion's statistics taken from training prefixes.
 
-    Initial weights depend on `seed` alone, wherever they are.
+    Initial weights depend on `seed` alone, wherever they are. `texts` makes items' text vectors.
     """
     from scoter.models.training.precision import resolve_device
 
     chains = None if method.fusion is None or steps is None else (steps.pattern, steps.dim)
-    items = ItemSpace(catalog.item_count, ids, split.train)
+    items = ItemSpace(catalog.item_count, ids, split.train, catalog, texts)
     model = build_network(method, items, chains, seed, device)
     if not model.trains:
         return model
@@ -77,6 +85,12 @@ def build_network(
         if fusion.alignment:
             model.alignment = Alignment(dim, fusion.alignment, fusion.temperature)
     return model
+
+
+def text_vectors(catalog: Catalog, text: TextConfig, encode: "Encode") -> "Encoded | None":
+    """What makes the text vectors of a catalogue's items; None where it says nothing of them."""
+    fields = text_fields(catalog, text.fields)
+    return (lambda: encode(item_texts(catalog, fields))) if fields else None
 
 
 def needs_semantic_ids(method: MethodConfig) -> bool:

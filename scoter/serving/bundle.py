@@ -57,14 +57,14 @@ def export_run(
 
     Raises:
         StoreError: `out` exists, or cannot be written.
-        ConfigError: an unknown method, a control, or popularity, which needs no bundle.
+        ConfigError: an unknown method, a control, or a method that only counts.
     """
     if out.exists():
         raise StoreError(f"{out} exists; name a new folder, or remove that one first")
     finished = FinishedRun(store, run)
     model = open_method(finished, method)
     if not model.network.trains:
-        raise ConfigError("popularity has no weights to export; choose another --method")
+        raise ConfigError(f"{method} has no weights to export; choose another --method")
     about: dict[str, object] = {
         **FORMAT,
         "method": model.name,

@@ -36,7 +36,8 @@ def train(context: Context, name: str, method: MethodConfig, inputs: Inputs) -> 
         _train(context, name, method, inputs, out, scratch)
 
     needed = inputs.needed(method)
-    if method.fusion is not None and method.fusion.source == "item-text":
+    item_text = method.fusion is not None and method.fusion.source == "item-text"
+    if item_text or BACKBONES.get(method.model.kind).reads_texts:
         text = context.experiment.text
         needed += [sentence_vectors.provenance_key(text), ",".join(text.fields)]
     recipe = {

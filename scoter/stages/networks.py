@@ -43,9 +43,9 @@ class Inputs:
 
 def open_network(context: Context, method: MethodConfig, inputs: Inputs) -> "Opened":
     """An untrained network of a method, the reader of its chains, and the chains themselves."""
-    from scoter.models.step_reader import StepReader
+    from scoter.models.step_reader import open_reader
     from scoter.models.training.precision import resolve_device
-    from scoter.recommenders.network import build_model
+    from scoter.recommenders.network import build_model, text_vectors
     from scoter.recommenders.step_sources import Sources, steps_as_read
 
     _, catalog, split = open_data(inputs.data)
@@ -55,8 +55,9 @@ def open_network(context: Context, method: MethodConfig, inputs: Inputs) -> "Ope
         sources = Sources(catalog, split, codes, encode, text)
         sentences = open_table(inputs.steps).sentences
         table = steps_as_read(fusion, open_steps(inputs.steps), sentences, sources)
-        reader = StepReader(table, resolve_device(context.device))
-    model = build_model(method, split, catalog, codes, table, context.seed, context.device)
+        reader = open_reader(table, resolve_device(context.device))
+    texts = text_vectors(catalog, context.experiment.text, sentence_encoder(context))
+    model = build_model(method, split, catalog, codes, table, context.seed, context.device, texts)
     return model, reader, table
 
 
@@ -75,11 +76,13 @@ def open_trained(
 def method_recipe(method: MethodConfig, device: str) -> dict[str, object]:
     """What of a method and of this machine decides its numbers, for the key of a stage.
 
-    It has the precision that `auto` comes to, and no versions, threads or processes.
+    It has the precision that `auto` comes to, and no versions, threads or processes. A GPU pads
+    batches, which changes what dropout draws.
     """
-    config = json.loads(to_json(method))
+    config, where = json.loads(to_json(method)), computation(method, device)
     del config["training"]["precision"]
-    return {"method": config, **computation(method, device)}
+    padded = {"batches": "padded"} if where.get("device") == "cuda" else {}
+    return {"method": config, **where, **padded}
 
 
 def computation(method: MethodConfig, device: str) -> dict[str, str]:

@@ -73,17 +73,17 @@ class TaggedPoolFusion(MeanPoolFusion):
     """
 
     def _gather(self, centred: Steps) -> Float[Tensor, "rows 1 width"]:
-        device = centred.device
-        axes, signs = (torch.from_numpy(x).to(device) for x in _rotations(*centred.shape[1:]))
+        axes, signs = _rotations(*centred.shape[1:], centred.device)
         turned = centred.gather(2, axes.expand(len(centred), -1, -1)) * signs
         return turned.sum(dim=1, keepdim=True)
 
 
 @cache
-def _rotations(steps: int, step_dim: int) -> tuple[np.ndarray, np.ndarray]:
+def _rotations(steps: int, step_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng(0)
     axes = np.stack([rng.permutation(step_dim) for _ in range(steps)])
-    return axes, rng.choice([-1.0, 1.0], (steps, step_dim)).astype(np.float32)
+    signs = rng.choice([-1.0, 1.0], (steps, step_dim)).astype(np.float32)
+    return torch.from_numpy(axes).to(device), torch.from_numpy(signs).to(device)
 
 
 class ConcatenationFusion(MeanPoolFusion):

@@ -1,5 +1,6 @@
 """What every recommender network is to the rest of scoter; a new one derives from this."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from scoter.config import ModelConfig
 from scoter.models.decoding.ranking import AfterBatch, ignore
 from scoter.protocols import Fusion, StepSource
-from scoter.types import Histories, InteractionLog, Rankings, SemanticIds
+from scoter.types import Catalog, Histories, InteractionLog, Rankings, SemanticIds
 
 if TYPE_CHECKING:
     from scoter.models.training.batches import ItemBatch
@@ -23,6 +24,8 @@ class ItemSpace:
     item_count: int
     ids: SemanticIds | None = None  # of every item; None where the backbone needs none
     train: InteractionLog | None = None  # None where weights are loaded and nothing is counted
+    catalog: Catalog | None = None  # None where nothing is counted
+    texts: Callable[[], np.ndarray] | None = None  # makes the items' text vectors, if they have any
 
 
 C = TypeVar("C", bound=ModelConfig)
@@ -38,6 +41,10 @@ class Backbone(nn.Module, Generic[C]):
     Config: ClassVar[type[ModelConfig]]  # the dataclass that its `model` config is read with
     trains = True  # whether there is anything to train
     needs_ids = False  # whether it is built over semantic IDs
+    # Whether `loss` finds its targets through `ItemBatch.places` and averages by `ItemBatch.mean`,
+    # so that it takes a `PaddedBatch` as well; a GPU then records whole training steps.
+    takes_padding = False
+    reads_texts = False  # whether it is built over the items' text vectors
     reading_layers = 1  # in how many layers a fusion could read
 
     def __init__(self, config: C, precision: str = "fp32") -> None:

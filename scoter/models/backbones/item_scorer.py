@@ -13,12 +13,16 @@ from scoter.models.training.batches import HistoryBatch, ItemBatch
 from scoter.protocols import StepSource
 from scoter.types import Histories, Rankings
 
+IGNORED = -100  # torch's own number for a label that does not count
+
 
 class ItemScorer(Backbone[C]):
     """A network whose scores are products of hidden states with its item vectors.
 
     A subclass gives `states`. Shapes: B rows, L items in a row, N states, D width.
     """
+
+    takes_padding = True
 
     def __init__(self, config: C, item_count: int, precision: str = "fp32") -> None:
         super().__init__(config, precision)
@@ -46,12 +50,11 @@ class ItemScorer(Backbone[C]):
         self, batch: ItemBatch, steps: StepSource | None = None, label_smoothing: float = 0.0
     ) -> Float[Tensor, ""]:
         """Mean cross-entropy in nats per target, over the whole catalogue."""
-        hidden = self.states(batch.items[:, :-1])[batch.is_target]
-        users = batch.users[:, None].expand_as(batch.is_target)[batch.is_target]
-        lengths = batch.prefix_lengths[batch.is_target]
+        row, column = batch.places
+        hidden = self.states(batch.items[:, :-1])[row, column]
+        users, lengths = batch.users[row], batch.prefix_lengths[row, column]
         hidden, votes = self._read_chain(hidden, steps, users, lengths)
-        labels = batch.items[:, 1:][batch.is_target]
-        return self._cross_entropy(hidden, labels, votes, label_smoothing)
+        return self._cross_entropy(hidden, batch, votes, label_smoothing)
 
     def recommend(
         self,
@@ -107,15 +110,18 @@ class ItemScorer(Backbone[C]):
     def _cross_entropy(
         self,
         hidden: Float[Tensor, "N D"],
-        labels: Int[Tensor, " N"],
+        batch: ItemBatch,
         votes: tuple[Tensor, Tensor] | None,
         label_smoothing: float,
     ) -> Float[Tensor, ""]:
         """Mean over the targets, in nats, over the whole catalogue."""
         logits = nn.functional.linear(hidden, self.items.weight[:-1]).float()
+        items = batch.targets
         if votes is None:
+            # What is no target is told to torch as a label that it leaves out of the mean.
+            labels = torch.where(batch.is_target[batch.places], items, IGNORED)
             return nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
         log_probs = torch.log_softmax(logits, -1)
-        own = log_probs.gather(1, labels[:, None])
-        smooth = label_smoothing * log_probs.mean() if label_smoothing else 0.0
-        return (label_smoothing - 1) * add_votes(own, *votes, labels[:, None]).mean() - smooth
+        own = log_probs.gather(1, items[:, None])
+        loss = (label_smoothing - 1) * batch.mean(add_votes(own, *votes, items[:, None])[:, 0])
+        return loss - label_smoothing * batch.mean(log_probs.mean(1)) if label_smoothing else loss

@@ -45,21 +45,22 @@ class SASRec(ItemScorer[SasrecConfig]):
     ) -> Float[Tensor, ""]:
         """Mean loss in nats per target."""
         hidden = self.states(batch.items[:, :-1])
-        rows, targets = hidden.shape[:2]
+        targets = hidden.shape[1]
         users, lengths = batch.users.repeat_interleave(targets), batch.prefix_lengths.flatten()
         hidden, votes = self._read_chain(hidden.flatten(0, 1), steps, users, lengths)
-        hidden = hidden.view(rows, targets, -1)[batch.is_target]
-        labels = batch.items[:, 1:][batch.is_target]
+        row, column = batch.places
+        chosen = row * targets + column
+        hidden = hidden[chosen]
         if self.config.loss == "ce":
-            chosen = batch.is_target.flatten()
             votes = None if votes is None else (votes[0][chosen], votes[1][chosen])
-            return self._cross_entropy(hidden, labels, votes, label_smoothing)
+            return self._cross_entropy(hidden, batch, votes, label_smoothing)
         # Uniform over the catalogue without the positive itself.
+        labels = batch.targets
         negatives = torch.randint(self.item_count - 1, labels.shape)
         negatives = negatives + (negatives >= labels)
         positive = (hidden * self.items(labels)).sum(-1).float()
         negative = (hidden * self.items(negatives)).sum(-1).float()
-        return (nn.functional.softplus(-positive) + nn.functional.softplus(negative)).mean()
+        return batch.mean(nn.functional.softplus(-positive) + nn.functional.softplus(negative))
 
     def states(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         """The state after each item; positions count from the left."""

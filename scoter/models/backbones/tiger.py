@@ -38,7 +38,7 @@ from scoter.types import Histories, Rankings, SemanticIds
 
 BLUR = 0.1  # noise added to codebooks at the start, in units of T5's own
 BATCH_ROWS = 24  # users ranked together on a processor: what a core's cache holds
-GPU_BATCH_ROWS = 512  # and on a GPU: what fills it
+GPU_BATCH_ROWS = 2048  # and on a GPU: its kernels then take longer than it takes to start them
 _BLOCKED = -1e9
 
 
@@ -53,7 +53,7 @@ class Tiger(Backbone[TigerConfig]):
     """
 
     Config = TigerConfig
-    needs_ids = True
+    needs_ids = takes_padding = True
 
     def __init__(self, config: TigerConfig, ids: SemanticIds, precision: str = "fp32") -> None:
         super().__init__(config, precision)
@@ -99,29 +99,28 @@ class Tiger(Backbone[TigerConfig]):
         """Mean cross-entropy in nats per semantic-ID token over the batch's targets."""
         tokens = self.item_tokens[batch.items]  # B L C
         memory = self.encode(tokens[:, :-1])
-        first = batch.first_target
-        is_target, targets = batch.is_target[:, first:], tokens[:, 1 + first :]
+        first, (row, column) = batch.first_target, batch.places
+        targets = tokens[:, 1 + first :]
         users = batch.users.repeat_interleave(targets.shape[1])
         lengths = batch.prefix_lengths[:, first:].flatten()
         chain = read_chains(self.fusion, steps, users, lengths)
         shifted = nn.functional.pad(targets[..., :-1], (1, 0))  # the start token is 0
-        hidden = self._decode_all(shifted, memory, chain)[is_target]
-        row, column = is_target.nonzero(as_tuple=True)
-        items = batch.items[row, 1 + first + column]
+        hidden = self._decode_all(shifted, memory, chain)[row, column - first]
+        items = batch.targets
         if self.config.softmax == "trie":
-            before = torch.arange(batch.items.shape[1]) <= first + column[:, None]
-            history = torch.where(before, batch.items[row], -1)
-            log_probs, spread = self._over_trie(hidden, history, items, label_smoothing > 0)
+            smoothed = label_smoothing > 0
+            log_probs, spread = self._over_trie(hidden, batch.histories, items, smoothed)
         else:
             over_all = torch.log_softmax(self._logits(hidden).float(), -1)
-            log_probs = over_all.gather(2, targets[is_target][..., None])[..., 0].sum(1)
-            spread = -over_all.mean(-1).sum(1).mean()
+            log_probs = over_all.gather(2, self.item_tokens[items][..., None])[..., 0].sum(1)
+            spread = -over_all.mean(-1).sum(1)
         if self.fusion is not None and chain is not None and chain.named is not None:
-            chosen = is_target.flatten()
+            chosen = row * targets.shape[1] + column - first
             weights = self.fusion.vote(hidden[:, 0], chain.of(chosen))
             named = chain.named[chosen]
             log_probs = add_votes(log_probs[:, None], weights, named, items[:, None])[:, 0]
-        return ((label_smoothing - 1) * log_probs.mean() + label_smoothing * spread) / self.levels
+        loss = (label_smoothing - 1) * batch.mean(log_probs)
+        return (loss + label_smoothing * batch.mean(spread)) / self.levels
 
     def _over_trie(
         self,
@@ -129,32 +128,27 @@ class Tiger(Backbone[TigerConfig]):
         history: Int[Tensor, "N L"],
         items: Int[Tensor, " N"],
         smoothed: bool,
-    ) -> tuple[Float[Tensor, " N"], Float[Tensor, ""]]:
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
         """Log probability of each item, each code among those that can follow the ones before it.
 
         For smoothing, also the mean cross-entropy of the codes that can follow, summed over levels.
         """
         total = hidden.new_zeros(len(items), dtype=torch.float32)
-        spread = hidden.new_zeros((), dtype=torch.float32)
-        yes, no = torch.tensor(True), torch.tensor(False)
+        spread = torch.zeros_like(total)
         for level, first_token in enumerate(self.trie.first_tokens):
-            codes = slice(first_token, first_token + self.codebook_sizes[level])
-            logits = self._logits(hidden[:, level], codes).float()
+            size = self.codebook_sizes[level]
+            logits = self._logits(hidden[:, level], slice(first_token, first_token + size)).float()
             nodes = self.trie.path[items, level]
-            row, children = self.trie.children(nodes)
-            forbidden = torch.ones_like(logits, dtype=torch.bool)
-            forbidden = forbidden.index_put_((row, self.trie.code[children]), no)
+            forbidden = ~self.trie.codes_below(nodes, level, size)
             if self.repeat is not None:
-                seen_row, _, child = self.trie.seen_branches(history, nodes[:, None])
-                seen = torch.zeros_like(forbidden)
-                seen = seen.index_put_((seen_row, self.trie.code[child]), yes)
+                seen = self.trie.seen_codes(history, nodes, size)
                 logits = logits + seen * (10 * self.repeat[level])
             log_probs = torch.log_softmax(logits.masked_fill(forbidden, _BLOCKED), -1)
             label = self.item_tokens[items, level] - first_token
             total = total + log_probs.gather(1, label[:, None])[:, 0]
             if smoothed:
                 allowed = log_probs.masked_fill(forbidden, 0).sum(1) / (~forbidden).sum(1)
-                spread = spread - allowed.mean()
+                spread = spread - allowed
         return total, spread
 
     def recommend(

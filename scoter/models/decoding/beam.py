@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scoter.models.decoding.trie import Trie
@@ -48,6 +48,8 @@ class TrieTensors:
         self.branch = torch.cat([down.gather(1, alone)[:, 0], none])
         self.branch_parent = torch.cat([self.path.gather(1, alone)[:, 0], none])
         self.first_tokens = first_tokens
+        # Children of a node, at most, at each level.
+        self.widest = tuple(self.child_count[self.path].amax(0).tolist())
 
     def move(self, how: Callable[[Tensor], Tensor]) -> None:
         """Replace each tensor by `how` of it, as a module that is moved does to its parameters."""
@@ -63,6 +65,22 @@ class TrieTensors:
         parents = torch.repeat_interleave(counts)
         start = self.first_child[nodes] - counts.cumsum(0) + counts
         return parents, torch.arange(len(parents)) + start[parents]
+
+    def codes_below(
+        self, nodes: Int[Tensor, " nodes"], level: int, size: int
+    ) -> Bool[Tensor, "nodes size"]:
+        """Which of `size` codes can follow nodes of a level; its shape depends on no node."""
+        place = torch.arange(self.widest[level])
+        children = (self.first_child[nodes][:, None] + place).clamp(max=len(self.code) - 1)
+        there = place < self.child_count[nodes][:, None]
+        return _marked(torch.where(there, self.code[children], size), size)
+
+    def seen_codes(
+        self, history: Int[Tensor, "nodes length"], nodes: Int[Tensor, " nodes"], size: int
+    ) -> Bool[Tensor, "nodes size"]:
+        """Those of `size` codes that lead from a node to one item alone, an item of the history."""
+        same = self.branch_parent[history] == nodes[:, None]
+        return _marked(torch.where(same, self.code[self.branch[history]], size), size)
 
     def seen_branches(
         self, history: Int[Tensor, "rows length"], nodes: Int[Tensor, "rows nodes"]
@@ -85,6 +103,12 @@ class TrieTensors:
         parent = row * nodes.shape[1] + place
         first = torch.searchsorted(parents, parent)
         return parent, first + child - self.first_child[nodes.flatten()[parent]], child
+
+
+def _marked(codes: Int[Tensor, "rows n"], size: int) -> Bool[Tensor, "rows size"]:
+    """True at the codes of each row that are below `size`."""
+    marked = torch.zeros(len(codes), size + 1, dtype=torch.bool)
+    return marked.scatter_(1, codes, True)[:, :size]
 
 
 def beam_search(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scoter.types import Histories, InteractionLog
@@ -59,7 +59,7 @@ class ItemBatch(NamedTuple):
     prefix_lengths: Int[Tensor, "rows targets"]  # the user's items before each target
 
     def to(self, device: torch.device) -> "ItemBatch":
-        return ItemBatch(*(part.to(device) for part in self))
+        return self._make(part.to(device) for part in self)
 
     def share(self, rank: int, world: int) -> "ItemBatch":
         """Every `world`-th row from row `rank` on, with the padding of the whole; perhaps none."""
@@ -73,6 +73,55 @@ class ItemBatch(NamedTuple):
     def first_target(self) -> int:
         """The first column of `is_target` that holds any target: before it, all is context."""
         return int(self.is_target.any(dim=0).to(torch.uint8).argmax())
+
+    @property
+    def places(self) -> tuple[Int[Tensor, " targets"], Int[Tensor, " targets"]]:
+        """The row, and the column of `is_target`, of each target."""
+        row, column = self.is_target.nonzero(as_tuple=True)
+        return row, column
+
+    @property
+    def targets(self) -> Int[Tensor, " targets"]:
+        """The items to predict."""
+        row, column = self.places
+        return self.items[row, column + 1]
+
+    @property
+    def histories(self) -> Int[Tensor, "targets length"]:
+        """The items of the row before each target, -1 beyond."""
+        row, column = self.places
+        before = torch.arange(self.items.shape[1]) <= column[:, None]
+        return torch.where(before, self.items[row], -1)
+
+    def mean(self, values: Float[Tensor, " targets"]) -> Float[Tensor, ""]:
+        """The mean over the targets of a value of each."""
+        return values.mean()
+
+
+class PaddedBatch(ItemBatch):
+    """A batch in a shape of its own, whatever it holds: rows and columns may have no target.
+
+    Every column is the place of a target, of item 0 beyond a window's end; where `is_target` is
+    false it has no weight in `mean`. No shape depends on what a tensor holds, so that nothing has
+    to wait for a GPU.
+    """
+
+    @property
+    def first_target(self) -> int:
+        return 0
+
+    @property
+    def places(self) -> tuple[Int[Tensor, " columns"], Int[Tensor, " columns"]]:
+        rows, columns = self.is_target.shape
+        return torch.arange(rows).repeat_interleave(columns), torch.arange(columns).repeat(rows)
+
+    @property
+    def targets(self) -> Int[Tensor, " columns"]:
+        return super().targets.clamp(min=0)
+
+    def mean(self, values: Float[Tensor, " columns"]) -> Float[Tensor, ""]:
+        weights = self.is_target.flatten().to(values.dtype)
+        return (values * weights).sum() / weights.sum()
 
 
 def training_batches(

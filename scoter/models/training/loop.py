@@ -8,7 +8,9 @@ for bit on one machine.
 import math
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,6 +27,7 @@ from scoter.models.training.checkpoint import (
     load_weights,
     save_weights,
 )
+from scoter.models.training.fixed_steps import FixedSteps
 from scoter.models.training.memory import peak_mib
 from scoter.models.training.precision import autocast, device_of, name_of, placed, resolve_precision
 from scoter.models.training.workers import Workers
@@ -50,6 +53,7 @@ def fit(
     on_step: Callable[[int], None] = lambda step: None,
     workers: Workers | None = None,
     progress: bool = True,
+    takes_padding: bool = False,
 ) -> TrainingLog:
     """Train `model` in place, where it is, and leave the weights of its best epoch in it.
 
@@ -62,20 +66,27 @@ def fit(
         on_step: called after each optimiser step with its number, from 1.
         workers: the processes that share each batch; None for this one alone. Several call `fit`
             with equal arguments; the first validates and writes, and its log is the whole one.
+        takes_padding: whether `loss` may be given a `PaddedBatch`; a GPU then records its steps.
     """
-    workers = workers or Workers()
+    alone, workers = workers is None, workers or Workers()
     torch.manual_seed(derive_seed(seed, label, "dropout"))
     loss, first = workers.share(model, loss), batches(0)
     descent = Descent(model, config, config.epochs * len(first))
+    descend: Callable[[ItemBatch], Tensor] = partial(descent.descend, loss)
+    if takes_padding and alone and descent.device.type == "cuda":
+        descend = FixedSteps(descend, first, descent.device)
     run = _Run(descent, workers, scratch, progress=progress, label=label)
+    coming = batches(run.place.epoch) if run.place.epoch else first
     while run.place.epoch < config.epochs and not run.stopped:
         epoch = run.place.epoch
         model.train()
-        for number, batch in run.left(first if epoch == 0 else batches(epoch)):
+        for number, batch in run.left(coming):
             step = epoch * len(first) + number
             workers.start_step(derive_seed(seed, label, "dropout", step))
-            run.note(workers.mean(descent.step(step, loss, batch)), batch.target_count)
+            descent.set_rates(step)
+            run.note(workers.mean(descend(batch)), batch.target_count)
             on_step(step + 1)
+        coming = batches(epoch + 1)  # while a GPU is still at this epoch
         run.end_epoch(evaluate)
     return run.end()
 
@@ -94,6 +105,7 @@ class _Run:
         self.checkpoint = Checkpoint(scratch, descent.model, descent.optimizer)
         if self.checkpoint.path.exists():
             self.log, self.place = self.checkpoint.load()
+        self.losses = torch.tensor(self.place.loss_sum, dtype=torch.float64, device=descent.device)
         self.log.workers = workers.count
         self.clock, self.saved_at = time.process_time(), time.monotonic()
 
@@ -113,11 +125,11 @@ class _Run:
         total = len(batches)
         return tqdm(numbered, title, total, initial=done, disable=hidden, leave=False)
 
-    def note(self, loss: float, targets: int) -> None:
+    def note(self, loss: Tensor, targets: int) -> None:
         """One more step, whose mean loss is given; a checkpoint now and then."""
-        place = self.place
-        place.loss_sum, place.targets = place.loss_sum + loss * targets, place.targets + targets
-        place.step += 1
+        self.losses += loss.double() * targets  # on the device, which nothing waits for
+        self.place.targets += targets
+        self.place.step += 1
         since = time.monotonic() - self.saved_at
         if self.workers.is_first and since > SECONDS_BETWEEN_CHECKPOINTS:
             self._save()
@@ -127,7 +139,7 @@ class _Run:
         """Validate where it is time to, and keep the weights if they are the best so far."""
         log, place, config = self.log, self.place, self.config
         epoch = place.epoch + 1
-        entry = {"epoch": epoch, "loss": place.loss_sum / max(1, place.targets)}
+        entry = {"epoch": epoch, "loss": float(self.losses) / max(1, place.targets)}
         if epoch % config.evaluate_every == 0 or epoch == config.epochs:
             metrics = evaluate() if self.workers.is_first else {}
             value = self.workers.from_first(metrics.get(SELECTION_METRIC, 0.0))
@@ -140,6 +152,7 @@ class _Run:
         log.curve.append(entry)
         log.epochs = epoch
         self.place = Place(epoch)
+        self.losses.zero_()
         self._spend()
         if self.workers.is_first:
             self._save()
@@ -164,6 +177,7 @@ class _Run:
 
     def _save(self) -> None:
         self._spend()
+        self.place.loss_sum = float(self.losses)
         self.checkpoint.save(self.log, self.place)
 
     def _spend(self) -> None:
@@ -179,21 +193,38 @@ class Descent:
         self.model, self.config, self.total_steps = model, config, total_steps
         self.device = device_of(model)
         self.precision = resolve_precision(config.precision, self.device)
-        self.optimizer = torch.optim.AdamW(parameter_groups(model, config), fused=True)
+        groups, on_gpu = parameter_groups(model, config), self.device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(groups, fused=True, capturable=on_gpu)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        if on_gpu:  # a recorded step finds its rates at an address
+            # The first steps are not recorded, of which AdamW would warn.
+            warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
+            for group in self.optimizer.param_groups:
+                group["lr"] = torch.tensor(group["lr"], device=self.device)
 
     def step(self, number: int, loss: Loss, batch: ItemBatch) -> float:
         """Step `number`, from 0, down the `loss` of `batch`, whose value before it is returned."""
+        self.set_rates(number)
+        return float(self.descend(loss, batch))
+
+    def set_rates(self, number: int) -> None:
+        """The learning rates of step `number`, from 0."""
         factor = schedule(number, self.total_steps, self.config.warmup_share)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate * factor)
+            else:
+                group["lr"] = rate * factor
+
+    def descend(self, loss: Loss, batch: ItemBatch) -> Tensor:
+        """A step down the `loss` of `batch`, whose value before it is returned."""
         with autocast(self.precision, self.device), placed(self.device):
             value = loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0, foreach=True)
         self.optimizer.step()
-        return float(value.detach())
+        return value.detach()
 
 
 def schedule(step: int, total: int, warmup_share: float) -> float:

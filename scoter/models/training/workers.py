@@ -38,7 +38,7 @@ class Workers:
     def start_step(self, seed: int) -> None:
         """Seed what this process draws in the step."""
 
-    def mean(self, value: float) -> float:
+    def mean(self, value: Tensor) -> Tensor:
         """The mean of a number over the processes."""
         return value
 
@@ -89,8 +89,8 @@ class DataParallel(Workers):
     def start_step(self, seed: int) -> None:
         torch.manual_seed(derive_seed(seed, "process", self.rank))
 
-    def mean(self, value: float) -> float:
-        return float(self.accelerator.reduce(self._tensor(value), "mean"))
+    def mean(self, value: Tensor) -> Tensor:
+        return self.accelerator.reduce(value.double(), "mean")
 
     def from_first(self, value: float) -> float:
         from accelerate.utils import broadcast  # pyright: ignore[reportMissingImports]

@@ -16,8 +16,8 @@ from scoter.config import SasrecConfig, TigerConfig
 from scoter.models.backbones.sasrec import SASRec
 from scoter.models.backbones.tiger import Tiger
 from scoter.models.decoding import ranking
-from scoter.models.step_reader import StepReader
-from scoter.models.training.batches import ItemBatch, cut_windows, training_batches
+from scoter.models.step_reader import FixedStepReader, StepReader
+from scoter.models.training.batches import ItemBatch, PaddedBatch, cut_windows, training_batches
 from scoter.models.training.precision import autocast, resolve_precision
 from scoter.transfer.fusion import StructuredFusion
 from scoter.types import Histories, ReasoningPattern, Step, StepEmbeddings
@@ -120,14 +120,16 @@ def chains() -> StepEmbeddings:
     )
 
 
+@pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_on_a_device_of_its_own_equals_the_model_here(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, padded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (batch,) = training_batches(LOG, cut_windows(LOG, 4), 1000, 0)
+    batch = PaddedBatch(*batch) if padded else batch
 
     torch.manual_seed(1)
-    model, reader = MODELS[name](), StepReader(chains())
+    model, reader = MODELS[name](), (FixedStepReader if padded else StepReader)(chains())
     steps = reader if model.fusion is not None else None
 
     def outcome(batch: ItemBatch) -> tuple[Tensor, list[Tensor], np.ndarray]:

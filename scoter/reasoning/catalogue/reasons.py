@@ -1,0 +1,349 @@
+"""Reasons: why an item may come next, counted on a training log, and what each reason is worth.
+
+A reason is a number for every item after a history: how often the item followed the last one, how
+near its text is, whether it has the brand. Their weights are a conditional logit (McFadden 1974):
+an item comes next with probability proportional to exp(sum of weight times reason). The weights are
+fitted on the last training items, whose users are left out of the counts.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial, reduce
+from operator import add
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+from scipy.sparse import csr_array, diags_array
+
+from scoter.reasoning.catalogue.facets import Facet, read_facets
+from scoter.seeding import derive_seed
+from scoter.types import Catalog, InteractionLog
+
+Recent = Int[np.ndarray, "rows lags"]  # the newest item first; -1 where there is none
+Scores = Float32[np.ndarray, "rows items"]
+
+LAGS = 20  # newest items of a history that count
+FAR = 5  # interactions after an item that count as its successors
+PRIOR = 5.0  # interactions that a share of successors is smoothed with
+NEAREST = 6  # newest items whose texts are compared one by one
+KIND_PRIOR = 20.0  # interactions that a share of following categories is smoothed with
+FOLDS, FITTED, NEGATIVES = 10, 6000, 200  # of the fit: groups of users, users, items beside each
+ROWS = 256  # histories at a time
+
+
+class Reasons:
+    """The reasons of one catalogue, counted on the logs of some users.
+
+    >>> log = InteractionLog(np.array([0, 1, 0, 1, 2]), np.array([0, 2, 5]), ("a", "b"))
+    >>> reasons = Reasons(log, Catalog(("x", "y", "z"), {}))
+    >>> reasons.names
+    ('follows', 'follows two later', ... 'bought before', 'bought last')
+    >>> int(reasons.scores(np.array([[0]]), {"follows": 1.0}).argmax())
+    1
+    """
+
+    def __init__(
+        self,
+        log: InteractionLog,
+        catalog: Catalog,
+        texts: Float[np.ndarray, "items dim"] | None = None,
+        kept: Bool[np.ndarray, " users"] | None = None,
+    ) -> None:
+        self.item_count = catalog.item_count
+        both = bought_by_both(log, self.item_count, kept)
+        there = slice(None) if kept is None else np.repeat(kept, log.lengths)
+        counts = np.bincount(log.items[there], minlength=self.item_count)
+        self._popularity = np.log1p(counts).astype(np.float32)
+        self._texts = None if texts is None else _directions(texts)
+        after = [pairs_apart(log, self.item_count, gap, kept) for gap in range(1, FAR + 1)]
+        self._after = [_root(shares(table)) for table in after[:3]]
+        self._soon = shares(reduce(add, (0.8**gap * table for gap, table in enumerate(after))))
+        self._together = cosines(both)
+        facets = read_facets(catalog)
+        self._kind, self._brand = facets.get("category"), facets.get("brand")
+        self._by_name: dict[str, Callable[[Recent], Scores]] = {
+            "follows": partial(self._follows, 0),
+            "follows two later": partial(self._follows, 1),
+            "follows three later": partial(self._follows, 2),
+            "follows soon": self._follows_soon,
+            "bought together": self._bought_together,
+            "popular": lambda recent: np.tile(self._popularity, (len(recent), 1)),
+            "never bought": lambda recent: np.tile(self._popularity == 0, (len(recent), 1)),
+        }
+        if self._texts is not None:
+            self._by_name["near in words"] = self._near_in_words
+            self._by_name["near in words to one"] = self._near_to_one
+        if self._kind is not None:
+            self._following = _following_kinds(self._kind, after[0], counts)
+            self._by_name["kind that follows"] = partial(self._kind_follows, 0)
+            self._by_name["kind that follows the one before"] = partial(self._kind_follows, 1)
+        if self._brand is not None:
+            self._by_name["share of the brand"] = partial(self._share, self._brand)
+        self._by_name["bought before"] = lambda recent: seen(recent, self.item_count)
+        self._by_name["bought last"] = lambda recent: seen(recent[:, :1], self.item_count)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._by_name)
+
+    def each(self, recent: Recent) -> Iterator[tuple[str, Scores]]:
+        """Every reason of every item after some histories, reason by reason."""
+        for name, reason in self._by_name.items():
+            yield name, reason(recent).astype(np.float32, copy=False)
+
+    def scores(self, recent: Recent, weights: dict[str, float]) -> Scores:
+        """The weighted sum of the reasons of every item after some histories."""
+        total = np.zeros((len(recent), self.item_count), np.float32)
+        for name, weight in weights.items():
+            total += np.float32(weight) * self._by_name[name](recent)
+        return total
+
+    def _follows(self, lag: int, recent: Recent) -> Scores:
+        return summed(weighted(recent[:, lag : lag + 1], self.item_count), self._after[lag])
+
+    def _follows_soon(self, recent: Recent) -> Scores:
+        return np.sqrt(summed(weighted(recent[:, :3], self.item_count, 0.5), self._soon))
+
+    def _bought_together(self, recent: Recent) -> Scores:
+        return np.sqrt(summed(weighted(recent, self.item_count, 0.7), self._together))
+
+    def _near_in_words(self, recent: Recent) -> Scores:
+        assert self._texts is not None
+        mean = weighted(recent, self.item_count, 0.7) @ self._texts
+        return _unit(mean) @ self._texts.T
+
+    def _near_to_one(self, recent: Recent) -> Scores:
+        assert self._texts is not None
+        nearest = np.full((len(recent), self.item_count), -1, np.float32)
+        for items in recent[:, :NEAREST].T:
+            there = items >= 0
+            near = self._texts[items[there]] @ self._texts.T
+            nearest[there] = np.maximum(nearest[there], near)
+        return nearest
+
+    def _kind_follows(self, lag: int, recent: Recent) -> Scores:
+        assert self._kind is not None
+        kinds = self._kind.known(recent[:, lag] if recent.shape[1] > lag else recent[:, 0] * 0 - 1)
+        return self._following[kinds][:, self._kind.codes]
+
+    def _share(self, facet: Facet, recent: Recent) -> Scores:
+        """The root of the decayed share of the history that has the item's value of a facet."""
+        values = facet.known(recent)
+        sums = weighted(values, len(facet.labels), 0.8).toarray()
+        shares = np.sqrt(sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-9))
+        return np.where(facet.codes >= 0, shares[:, facet.codes], 0)
+
+
+def fit_weights(
+    log: InteractionLog,
+    catalog: Catalog,
+    texts: Float[np.ndarray, "items dim"] | None,
+    seed: int,
+    users: int = FITTED,
+) -> dict[str, float]:
+    """The weight of each reason, fitted on at most `users` users' last training items.
+
+    A user's reasons are counted without the user's fold. Beside each target stand `NEGATIVES` items
+    that are drawn by popularity and by a rough score, and weighted by how rarely they are drawn.
+    """
+    rng = np.random.default_rng(derive_seed(seed, "reasons"))
+    drawn = rng.permutation(np.flatnonzero(log.lengths >= 2))[:users]
+    folds = rng.integers(FOLDS, size=log.user_count)
+    features, offsets, names = [], [], ()
+    for fold in range(FOLDS):
+        reasons = Reasons(log, catalog, texts, folds != fold)
+        names = reasons.names
+        chosen = drawn[folds[drawn] == fold]
+        for rows in np.split(chosen, np.arange(ROWS, len(chosen), ROWS)):
+            if len(rows):
+                sample = _choices(reasons, last_items(log, rows, 1), _last(log, rows), rng)
+                features.append(sample[0])
+                offsets.append(sample[1])
+    weights = conditional_logit(np.concatenate(features), np.concatenate(offsets))
+    return dict(zip(names, weights.tolist(), strict=True))
+
+
+def last_items(log: InteractionLog, users: Int[np.ndarray, " rows"], without: int = 0) -> Recent:
+    """The newest `LAGS` items of some users, the newest first, `without` the last ones."""
+    places = log.offsets[1:][users][:, None] - 1 - without - np.arange(LAGS)
+    there = places >= log.offsets[:-1][users][:, None]
+    return np.where(there, log.items[np.maximum(places, 0)], -1)
+
+
+def conditional_logit(
+    features: Float32[np.ndarray, "users choices weights"],
+    offsets: Float[np.ndarray, "users choices"],
+    ridge: float = 1e-3,
+    steps: int = 40,
+) -> Float[np.ndarray, " weights"]:
+    """Weights that make choice 0 likeliest for each user: Newton's method with halved steps.
+
+    Args:
+        offsets: added to the scores; minus the log of how often a choice is expected in the sample.
+        ridge: of the squared weights, beside the mean log-likelihood.
+
+    >>> rng = np.random.default_rng(0)
+    >>> features = rng.standard_normal((4000, 6, 2)).astype(np.float32)
+    >>> scores = features @ [1.0, -0.5] + rng.gumbel(size=(4000, 6))
+    >>> best = scores.argmax(axis=1)
+    >>> features[np.arange(4000), best], features[:, 0] = (
+    ...     features[:, 0].copy(),
+    ...     features[np.arange(4000), best].copy(),
+    ... )
+    >>> conditional_logit(features, np.zeros((4000, 6))).round(1).tolist()
+    [1.0, -0.5]
+    """
+    users, _, count = features.shape
+    flat, weights = features.reshape(-1, count), np.zeros(count)
+
+    def likelihood(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        scores = (flat @ weights.astype(np.float32)).reshape(offsets.shape) + offsets
+        top = scores.max(axis=1, keepdims=True)
+        chances = np.exp(scores - top)
+        total = chances.sum(axis=1, keepdims=True)
+        mean = (scores[:, :1] - top - np.log(total)).mean() - ridge / 2 * weights @ weights
+        return float(mean), chances / total
+
+    reached, chances = likelihood(weights)
+    for _ in range(steps):
+        expected = np.einsum("uc,ucw->uw", chances, features)
+        gradient = (features[:, 0] - expected).sum(axis=0) / users - ridge * weights
+        spread = (flat * chances.reshape(-1, 1).astype(np.float32)).T @ flat - expected.T @ expected
+        change = np.linalg.solve(spread / users + ridge * np.eye(count), gradient)
+        tried, chances = likelihood(weights + change)
+        while tried < reached and np.abs(change).max() > 1e-6:
+            change /= 2
+            tried, chances = likelihood(weights + change)
+        weights, reached = weights + change, tried
+        if np.abs(change).max() < 1e-4:
+            break
+    return weights
+
+
+def _choices(
+    reasons: Reasons, recent: Recent, targets: Int[np.ndarray, " rows"], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reasons of each row's target and of drawn items, and the offsets of the logit."""
+    values = dict(reasons.each(recent))
+    rough = 10 * values["bought together"] + 3 * values["follows soon"] + values["popular"] / 3
+    rough = np.exp(rough - rough.max(axis=1, keepdims=True))
+    popular = np.exp(0.75 * values["popular"])
+    rough, popular = (part / part.sum(axis=1, keepdims=True) for part in (rough, popular))
+    chance = 0.5 * rough + 0.5 * popular
+    limits = np.cumsum(chance, axis=1, dtype=np.float64)
+    limits /= limits[:, -1:]
+    points = rng.random((len(recent), NEGATIVES))
+    drawn = np.stack([np.searchsorted(*row) for row in zip(limits, points, strict=True)])
+    items = np.concatenate([targets[:, None], drawn], axis=1)
+    offsets = -np.log(np.take_along_axis(chance, items, axis=1) * NEGATIVES).astype(np.float64)
+    offsets[:, 1:][drawn == targets[:, None]] = -np.inf
+    offsets[:, 0] = 0
+    found = [np.take_along_axis(value, items, axis=1) for value in values.values()]
+    return np.stack(found, axis=2), offsets
+
+
+def _last(log: InteractionLog, users: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
+    return log.items[log.offsets[1:][users] - 1]
+
+
+def weighted(codes: Int[np.ndarray, "rows lags"], count: int, decay: float = 1.0) -> csr_array:
+    """Each row's codes as a sparse row, the newest with weight 1; -1 counts nothing."""
+    rows, lags = np.nonzero(codes >= 0)
+    weights = (decay**lags).astype(np.float32)
+    return csr_array((weights, (rows, codes[rows, lags])), shape=(len(codes), count))
+
+
+def summed(rows: csr_array, table: csr_array) -> Scores:
+    """Each row's weighted sum of the rows of a table."""
+    return csr_array(rows @ table).toarray()
+
+
+def _root(table: csr_array) -> csr_array:
+    table.data = np.sqrt(table.data)
+    return table
+
+
+def seen(recent: Recent, item_count: int) -> Scores:
+    return (weighted(recent, item_count).toarray() > 0).astype(np.float32)
+
+
+def shares(counts: csr_array, prior: float = PRIOR) -> csr_array:
+    """Each row's shares, smoothed towards nothing by `prior` more counts."""
+    totals = np.maximum(counts.sum(axis=1) + prior, 1e-9)
+    return csr_array(diags_array(1 / totals) @ counts, dtype=np.float32)
+
+
+def pairs_apart(
+    log: InteractionLog, item_count: int, gap: int, kept: Bool[np.ndarray, " users"] | None = None
+) -> csr_array:
+    """How often item j (column) comes `gap` interactions after item i, in the logs of some users.
+
+    >>> log = InteractionLog(np.array([0, 1, 0]), np.array([0, 3]), ("a",))
+    >>> pairs_apart(log, item_count=2, gap=1).toarray().tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
+    owners = np.repeat(np.arange(log.user_count), log.lengths)
+    same = owners[:-gap] == owners[gap:]
+    first = np.flatnonzero(same if kept is None else same & kept[owners[:-gap]])
+    pairs, ones = (log.items[first], log.items[first + gap]), np.ones(len(first), np.float32)
+    return csr_array((ones, pairs), shape=(item_count, item_count))
+
+
+def bought_by_both(
+    log: InteractionLog, item_count: int, kept: Bool[np.ndarray, " users"] | None = None
+) -> csr_array:
+    """How many of some users have both of two items; how many have one, on the diagonal.
+
+    >>> log = InteractionLog(np.array([0, 1, 1, 0]), np.array([0, 3, 4]), ("a", "b"))
+    >>> bought_by_both(log, item_count=2).toarray().tolist()
+    [[2.0, 1.0], [1.0, 1.0]]
+    """
+    owners = np.repeat(np.arange(log.user_count), log.lengths)
+    there = np.arange(len(owners)) if kept is None else np.flatnonzero(kept[owners])
+    shape, ones = (log.user_count, item_count), np.ones(len(there), np.float32)
+    bought = csr_array((ones, (owners[there], log.items[there])), shape=shape)
+    bought.data[:] = 1
+    return csr_array(bought.T @ bought)
+
+
+def cosines(both: csr_array) -> csr_array:
+    """Cosines of the sets of users that have two items, from `bought_by_both`; 0 with itself."""
+    scale = diags_array(1 / np.sqrt(np.maximum(both.diagonal(), 1)))
+    others = both - diags_array(both.diagonal())
+    return csr_array(scale @ others @ scale, dtype=np.float32)
+
+
+def _following_kinds(
+    kind: Facet, after: csr_array, counts: Int[np.ndarray, " items"]
+) -> Float32[np.ndarray, "kinds_plus_1 kinds_plus_1"]:
+    """Log of how much oftener a kind follows a kind than it occurs; the last row and column are
+    those of no kind."""
+    there = np.flatnonzero(kind.codes >= 0)
+    shape, size = (len(kind.codes), len(kind.labels)), len(kind.labels)
+    member = csr_array((np.ones(len(there)), (there, kind.codes[there])), shape=shape)
+    usual = member.T @ counts
+    usual = usual / max(usual.sum(), 1)
+    table = (member.T @ after @ member).toarray()
+    shares = (table + KIND_PRIOR * usual) / (table.sum(axis=1, keepdims=True) + KIND_PRIOR)
+    lift = np.zeros((size + 1, size + 1), np.float32)
+    lift[:size, :size] = np.log(shares / np.maximum(usual, 1e-9) + 1e-3)
+    return lift
+
+
+def _directions(texts: Float[np.ndarray, "items dim"]) -> Float32[np.ndarray, "items dim"]:
+    return _unit((texts - texts.mean(axis=0)).astype(np.float32))
+
+
+def _unit(vectors: Float32[np.ndarray, "rows dim"]) -> Float32[np.ndarray, "rows dim"]:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+
+
+def best_items(
+    scores: Scores, k: int
+) -> tuple[Int[np.ndarray, "rows k"], Float32[np.ndarray, "rows k"]]:
+    """The `k` best items of each row and their log shares; ties go to the lower item number."""
+    top = scores.max(axis=1, keepdims=True)
+    total = np.log(np.exp(scores - top).sum(axis=1, keepdims=True)) + top
+    part = np.sort(np.argpartition(-scores, min(k, scores.shape[1] - 1), axis=1)[:, :k], axis=1)
+    order = np.argsort(-np.take_along_axis(scores, part, axis=1), axis=1, kind="stable")
+    items = np.take_along_axis(part, order, axis=1)
+    return items, np.take_along_axis(scores, items, axis=1) - total
