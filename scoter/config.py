@@ -282,10 +282,20 @@ def _model(tree: object) -> ModelConfig:
     kind = tree.get("kind") if isinstance(tree, dict) else None
     if not isinstance(kind, str):
         raise ConfigError(f"model = {tree!r} has no kind; choose from: {', '.join(_MODELS)}")
-    read_as: type = _MODELS.get(kind) or BACKBONES.get(kind).Config
+    read_as = _MODELS.get(kind) or _config_of_plugin(kind)
     if "__pydantic_config__" not in vars(read_as):
         setattr(read_as, "__pydantic_config__", _FORBID)  # noqa: B010
     return typing.cast("TypeAdapter[ModelConfig]", _reader(read_as)).validate_json(json.dumps(tree))
+
+
+def _config_of_plugin(kind: str) -> type:
+    made: type = BACKBONES.get(kind).Config
+    known = {*dir(made), *getattr(made, "__dataclass_fields__", ())}
+    lacking = [name for name in ("kind", "dim", "max_items") if name not in known]
+    if lacking or not is_dataclass(made):
+        lacks = f"model.kind = {kind!r} has {made!r} as its Config, which must be a dataclass"
+        raise ConfigError(f"{lacks} with kind, dim and max_items; define {', '.join(lacking)}")
+    return made
 
 
 def _fusion_name(name: object) -> str:

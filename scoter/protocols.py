@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Recommender(Protocol):
-    """What `scoter.evaluate` and the suite need: learn from a dataset, then rank items.
+    """What `scoter.evaluate` and `scoter.compare` need: learn from a dataset, then rank items.
 
     `fit` finds training sequences and validation targets in `dataset.split`; test targets are
     withheld. `recommend` gets users' keys and what each has in the history, oldest first, and
-    returns a DataFrame with `user`, `item`, `score` and `rank` (from 1).
+    returns a DataFrame with `user`, `item`, `score` and `rank` (from 1, without a gap).
     """
 
     def fit(self, dataset: "Dataset", *, seed: int = 0) -> object: ...

@@ -31,7 +31,10 @@ def _load_plugins(places: list[str]) -> None:
             runpy.run_path(place) if place.endswith(".py") else import_module(place)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-            raise PremiseError(f"plugin = {place!r} cannot be imported ({reason})") from error
+            remedy = "mend it, or name another Python file or installed module"
+            raise PremiseError(
+                f"plugin = {place!r} cannot be imported ({reason}): {remedy}"
+            ) from error
     for entry in entry_points(group="theory.plugins"):
         entry.load()
 
@@ -99,7 +102,7 @@ def _bound(options: argparse.Namespace) -> int:
     del known["register_bound"]
     if options.name is None:
         for name, function in known.items():
-            print(f"{name:30} {(function.__doc__ or '').strip().splitlines()[0]}")
+            print(f"{name:30} {(function.__doc__ or '').strip().partition(chr(10))[0]}".rstrip())
         return 0
     require(options.name in known, f"choose one of {sorted(known)}", name=options.name)
     try:

@@ -35,7 +35,8 @@ def read_arrays(
         if unpacked > max(SMALL, EXPANSION * Path(path).stat().st_size):
             size = f"unpacks to {unpacked:,} bytes, over {EXPANSION} times its size"
             raise PremiseError(f"{path}: {size}; write it by numpy.savez")
-        with np.load(path, allow_pickle=False) as arrays:
+        # A file of ours is closed whatever numpy makes of it.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             missing = sorted(set(needed) - set(arrays))
             if missing:
                 raise PremiseError(f"{path}: lacks the arrays {missing}; write it by numpy.savez")

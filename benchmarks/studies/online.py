@@ -112,7 +112,7 @@ def language_model_cost(
     """What writing a chain for every visit *online* would cost; SCoTER writes its chains before.
 
     Prices (of a million prompt and completion tokens) and the speed of writing are assumptions.
-    Tokens of a chain are those that SmolLM2 used on Beauty, sent-back replies included.
+    Token counts are those of SmolLM2's chains on Beauty, sent-back replies included.
     """
     counts = study.read(results / MODEL_FILE, {})["counts"]
     asked, names = counts["requests"], ("prompt_tokens", "completion_tokens")

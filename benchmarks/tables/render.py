@@ -37,7 +37,7 @@ def render(results: Path | str = RESULTS, dataset: str = "beauty", form: str = "
         return Page([table, tuple(lines)]).markdown()
     if form == "latex":
         return "\n".join([*(f"% {note}" for note in lines), table.latex(), ""])
-    return "\n".join([table.text(), "", *lines, ""])
+    return "\n".join([table.text(ruled=True), "", *lines, ""])
 
 
 def _cells(table: pd.DataFrame) -> list[list[str]]:

@@ -24,7 +24,8 @@ def leakage(run_name: str, options: LeakageOptions) -> None:
     """Measure how often the steps of a run's chains name the target."""
     import numpy as np
 
-    from scoter.reasoning.chains.leakage import mention_table
+    from scoter.progress import parts
+    from scoter.reasoning.chains.leakage import PARTS, mention_table
     from scoter.reasoning.chains.table import load_chains
 
     run = options.find_run(run_name)
@@ -33,7 +34,9 @@ def leakage(run_name: str, options: LeakageOptions) -> None:
         raise StoreError(f"the run {run_name!r} has no chains; name one with scoter in it")
     _, catalog, split = run.data
     seed = run.outcome["seed"]
-    named = mention_table(load_chains(chains.folder()), split, catalog, seed, options.sample)
+    with parts("leakage", len(PARTS)) as begin:
+        table = load_chains(chains.folder())
+        named = mention_table(table, split, catalog, seed, options.sample, begin=begin)
     if options.as_json:
         click.echo(named.to_json(orient="records"))
         return

@@ -24,24 +24,22 @@ def data() -> None:
 @json_option
 def list_datasets(data_dir: Path | None, as_json: bool) -> None:
     """The registered datasets, their published counts, and where each is found here."""
-    from scoter.data.datasets import SIMULATED
-    from scoter.data.sources import REGISTRY, is_prepared, locate
+    from scoter.data.sources import DATASETS, REGISTRY, SIMULATED, is_prepared, locate
 
     rows = {}
     for name, source in REGISTRY.items():
         inside = None if data_dir is None else data_dir / name
         place = locate(name) if inside is None else inside if is_prepared(inside) else None
         rows[name] = {
-            "users": source.counts.users,
-            "items": source.counts.items,
-            "interactions": source.counts.interactions,
+            **vars(source.counts),
             "found": str(place) if place else None,
             "page": source.page,
             "citation": source.citation,
             "terms": source.terms,
         }
+    own = DATASETS.names()
     if as_json:
-        click.echo(json.dumps(rows))
+        click.echo(json.dumps(rows | {name: {"found": "a plug-in"} for name in own}))
         return
     shown = [
         {
@@ -50,7 +48,9 @@ def list_datasets(data_dir: Path | None, as_json: bool) -> None:
             "found in": row["found"] or f"- (scoter data prepare {name})",
         }
         for name, row in rows.items()
+        if name not in own
     ]
+    shown += [{"dataset": name, "found in": "a plug-in"} for name in own]
     show_rows([*shown, {"dataset": SIMULATED, "found in": "made on the spot"}], False)
 
 
@@ -84,7 +84,8 @@ def prepare_dataset(name: str | None, options: PrepareOptions) -> None:
     if (name is None) == (interactions is None):
         raise click.UsageError("give either the NAME of a dataset or --interactions FILE")
     if (interactions is not None or options.other_release) and out is None:
-        raise click.UsageError("say where to write with --out; only published data may omit it")
+        where = "say where to write with --out; only a registered dataset with its published counts"
+        raise click.UsageError(f"{where} has a folder of its own ({CACHE}/NAME)")
     if interactions is not None:
         names = ("order", "duplicates", "short_users", "min_events")
         rules = {name: getattr(options, name) for name in names}

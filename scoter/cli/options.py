@@ -14,6 +14,7 @@ import click
 
 from scoter.cli.console import escape_what_cannot_be_shown
 from scoter.errors import ScoterError
+from scoter.progress import on_stderr
 
 if TYPE_CHECKING:  # at run time these bring numpy along, and help would be slow
     from scoter.config import Experiment
@@ -205,4 +206,4 @@ def interval(row: Mapping[str, object]) -> str:
 
 def say(line: str) -> None:
     """A line for whoever waits; standard output is for results."""
-    click.echo(line, err=True)
+    on_stderr(line)

@@ -1,7 +1,7 @@
 """`scoter runs | show | table`: the finished runs of a store, and their tables and reports."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +11,7 @@ import click
 
 from scoter.cli.options import StoreOptions, interval, option, say, show_rows, takes, use_threads
 from scoter.errors import ScoterError, StoreError, closest
+from scoter.progress import parts
 
 if TYPE_CHECKING:  # at run time it brings numpy along, and help would be slow
     from scoter.stages.finished import FinishedRun
@@ -104,6 +105,13 @@ def print_run(run: "FinishedRun", as_json: bool) -> None:
 
 def write_run_report(run: "FinishedRun", out: Path) -> None:
     """The run's report, with the explorer and the discovery's picture where the store has them."""
+    with parts("report", 3) as begin:
+        _write_run_report(run, out, begin)
+    say(f"report: {out}")
+
+
+def _write_run_report(run: "FinishedRun", out: Path, begin: "Callable[[str], None]") -> None:
+    begin("loading")
     from scoter.report.run_report import write_report
     from scoter.serving.explorer import explore
     from scoter.storage.store import Store
@@ -115,6 +123,7 @@ def write_run_report(run: "FinishedRun", out: Path) -> None:
         except StoreError as error:
             say(f"the report lacks the picture of the discovery: {error}")
     with TemporaryDirectory() as folder:
+        begin("explaining some users' lists")
         problem = None
         for into in (run.store, Store(folder)):  # the second is for a store that cannot be written
             try:
@@ -124,8 +133,8 @@ def write_run_report(run: "FinishedRun", out: Path) -> None:
                 problem = error
         if explored is None:
             say(f"the report shows the run's own few examples, without contributions: {problem}")
+        begin("writing the page")
         write_report(run.artefact.folder(), out, explored, picture)
-    say(f"report: {out}")
 
 
 def _readable(store: "Store") -> "Iterator[FinishedRun]":

@@ -10,6 +10,7 @@ import click
 
 from scoter.cli.options import StoreOptions, option, say, takes, use_threads
 from scoter.errors import ConfigError
+from scoter.progress import parts
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,19 @@ def recommend(run_name: str | None, options: RecommendOptions) -> None:
         raise ConfigError("name either a RUN, or a folder with --bundle")
     if bundle is not None and method is not None:
         raise ConfigError(f"leave out --method {method}: a bundle holds one method")
-    use_threads(None)
-    from scoter.serving.bundle_reader import open_bundle
-    from scoter.serving.service import answers, open_method
+    with parts("recommend", 3) as begin:
+        begin("loading torch")
+        use_threads(None)
+        from scoter.serving.bundle_reader import open_bundle
+        from scoter.serving.service import answers, open_method
 
-    if bundle is not None:
-        model = open_bundle(bundle)
-    else:
-        model = open_method(options.find_run(run_name or ""), method)
-    rows = answers(model, options.users, options.items, options.count, options.explain)
+        begin("opening the model")
+        if bundle is not None:
+            model = open_bundle(bundle)
+        else:
+            model = open_method(options.find_run(run_name or ""), method)
+        begin("ranking")
+        rows = answers(model, options.users, options.items, options.count, options.explain)
     if options.as_json:
         click.echo(json.dumps(rows))
         return
@@ -73,11 +78,14 @@ def recommend(run_name: str | None, options: RecommendOptions) -> None:
 @takes(ExportOptions)
 def export(run_name: str, options: ExportOptions) -> None:
     """Write one trained method to a folder that `scoter recommend --bundle` reads alone."""
-    from scoter.serving.bundle import export_run
+    with parts("export", 4) as begin:
+        begin("loading torch")
+        use_threads(None)
+        from scoter.serving.bundle import export_run
 
-    use_threads(None)
-    run, out = options.find_run(run_name), options.out
-    sizes = export_run(run.store, run.artefact, options.method, out, options.steps, options.texts)
+        run, out = options.find_run(run_name), options.out
+        what = (options.method, out, options.steps, options.texts)
+        sizes = export_run(run.store, run.artefact, *what, begin=begin)
     total = sum(sizes.values())
     if options.as_json:
         click.echo(json.dumps({"bundle": str(out), "bytes": total, "files": sizes}))

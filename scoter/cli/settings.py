@@ -59,15 +59,21 @@ def shared(rows: Sequence[Setting], methods: Sequence[str]) -> list[Setting]:
 
 @cache
 def comments(kind: type) -> dict[str, str]:
-    """The comment at the end of each field of a class and its bases, as the source has it."""
+    """The comment at the end of each field of a class and its bases, else the one above it."""
     inherited = [comments(base) for base in kind.__bases__ if is_dataclass(base)]
     source = dedent(inspect.getsource(kind))
     lines = source.splitlines()
     (body,) = ast.parse(source).body
     own = {
         line.target.id: lines[line.end_lineno - 1][line.end_col_offset :].strip(" #")
+        or _comment(lines[line.lineno - 2])
         for line in ast.walk(body)
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
         if line.end_lineno is not None and line.end_col_offset is not None
     }
     return {name: text for texts in (*inherited, own) for name, text in texts.items()}
+
+
+def _comment(line: str) -> str:
+    text = line.strip()
+    return text.strip(" #") if text.startswith("#") else ""

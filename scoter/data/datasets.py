@@ -13,14 +13,12 @@ import pandas as pd
 from scoter.config import DataConfig, SimulatedConfig, to_json
 from scoter.data.prepared import fingerprint, load_prepared
 from scoter.data.simulated import simulate
-from scoter.data.sources import DATASETS, REGISTRY, check_counts, locate
+from scoter.data.sources import DATASETS, REGISTRY, SIMULATED, check_counts, locate
 from scoter.data.split import keep_events, leave_one_out, sample_users
 from scoter.data.table_files import Table
 from scoter.data.tables import Policies, from_tables
 from scoter.errors import ConfigError, DataError, closest
 from scoter.types import Catalog, InteractionLog, Split, Targets
-
-SIMULATED = "simulated"
 
 register_dataset = DATASETS.register
 """`@register_dataset("mine")` makes a function without arguments the dataset of that name. It gives
@@ -170,8 +168,7 @@ def _whole(
         remedy = f"name it {SIMULATED!r} or set data.simulated=null"
         raise ConfigError(f"data.simulated is set but data.name is {name!r}; {remedy}")
     if name in DATASETS.names():
-        made = DATASETS.get(name)()
-        shop = made if isinstance(made, Dataset) else Dataset.from_pandas(*made)
+        shop = _of_plugin(name, DATASETS.get(name)())
         log, catalog = shop.log, shop.catalog
         identity, origin = _content_digest(log, catalog), f"plug-in {name}"
     else:
@@ -187,6 +184,17 @@ def _whole(
         identity, origin = fingerprint(folder), str(folder)
     check_counts(name, log, catalog)
     return log, catalog, identity, origin
+
+
+def _of_plugin(name: str, made: object) -> Dataset:
+    """What the function of a plug-in gave, as a dataset."""
+    match made:
+        case Dataset():
+            return made
+        case (pd.DataFrame() as interactions, (pd.DataFrame() | None) as items):
+            return Dataset.from_pandas(interactions, items, name=name)
+    gave = f"the dataset {name!r} of a plug-in gave {type(made).__name__}, not a Dataset"
+    raise DataError(f"{gave}; return one, or a pair (interactions, items or None) of DataFrames")
 
 
 def _digest(identity: str) -> str:

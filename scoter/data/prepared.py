@@ -55,7 +55,8 @@ def save_prepared(log: InteractionLog, catalog: Catalog, folder: Path) -> None:
     """
     taken = {"item", "key"} & set(catalog.columns)
     if taken:
-        raise DataError(f"catalogue column {min(taken)!r} has a reserved name; rename it")
+        reserved = "has a reserved name: prepared folders keep the items' numbers and keys there"
+        raise DataError(f"catalogue column {min(taken)!r} {reserved}; rename it")
     numbers = pa.array(np.arange(catalog.item_count, dtype=np.int32))
     items = {"item": numbers, "key": pa.array(catalog.keys, pa.string())}
     items |= {name: _to_arrow(cells) for name, cells in catalog.columns.items()}

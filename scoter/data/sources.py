@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     DatasetMaker = Callable[[], Dataset | tuple[pd.DataFrame, pd.DataFrame | None]]
 
-DATASETS: "Plugins[DatasetMaker]" = Plugins("a dataset of a plug-in", "scoter.datasets", {})
+SIMULATED = "simulated"
+DATASETS: "Plugins[DatasetMaker]" = Plugins(
+    "a dataset of a plug-in", "scoter.datasets", {}, reserved=(SIMULATED,)
+)
 
 Release = Literal["amazon-2014", "amazon-2018", "yelp"]
 

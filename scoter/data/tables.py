@@ -88,7 +88,8 @@ def _catalog(items: Table) -> Catalog:
     place = items.place
     items.require("item")
     if "key" in items.cells.columns:
-        raise DataError(f"column 'key' of {place} has a reserved name; rename it (to 'item'?)")
+        reserved = "has a reserved name: prepared folders keep the items' keys under it"
+        raise DataError(f"column 'key' of {place} {reserved}; rename it ('item' if it holds them)")
     keys = keys_of(items.column("item"), place)
     repeated = np.flatnonzero(keys.duplicated())
     if len(repeated):

@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from scoter.errors import ConfigError, DataError
+from scoter.errors import ConfigError
+from scoter.evaluation.answers import check_recommender, rankings_of
 from scoter.evaluation.evaluator import Evaluator
 from scoter.evaluation.metrics import per_user
 from scoter.evaluation.significance import Estimate, bootstrap_mean, paired_bootstrap
 from scoter.protocols import ReadsChains
 from scoter.seeding import derive_seed
-from scoter.types import Part, Rankings, UserMetrics
+from scoter.types import Part, UserMetrics
 
 if TYPE_CHECKING:
     from scoter.data.datasets import Dataset
@@ -80,24 +80,24 @@ def evaluate(
     The recommender gets users' keys and cut histories, never a target. To withhold test items from
     its fit as well, fit it on `dataset.without_test()`. It reads `chains` instead of those that it
     was fitted with, if any are given. `name` is what differences call it (by default its class),
-    and `seed` decides the bootstrap.
+    and `seed` decides the bootstrap. A user to whom it recommends nothing counts as a miss, with a
+    warning.
 
     Raises:
-        ConfigError: chains are given that it cannot read.
-        DataError: it recommends an item twice, or an item that the catalogue lacks.
+        ConfigError: it has no `fit` and `recommend(users, k, histories=...)`, or cannot read chains.
+        DataError: it recommends an item twice, or an item that the catalogue lacks, or its ranks
+            or scores are not numbers.
     """
+    name = name or type(model).__name__
     if chains is not None:
         if not isinstance(model, ReadsChains):
-            raise ConfigError(f"{type(model).__name__} reads no chains; leave `chains` out")
+            raise ConfigError(f"{name} reads no chains; leave `chains` out")
         model = model.with_chains(chains)
-    histories, targets = dataset.split.histories(part), dataset.split.targets(part)
-    keys = np.asarray(dataset.catalog.keys, dtype=object)
-    cut = [keys[histories.sequence(row)].tolist() for row in range(len(histories))]
-    users = [dataset.log.user_keys[user] for user in histories.users]
-    answers = model.recommend(users, DEPTH, histories=cut)
-    rankings = _rankings(answers, dataset, users, histories.users)
-    ranks = Evaluator().evaluate(rankings, targets)
-    return Evaluation(name or type(model).__name__, tuple(users), ranks, seed)
+    histories = dataset.split.histories(part)
+    rankings = rankings_of(model, name, dataset, histories, DEPTH)
+    ranks = Evaluator().evaluate(rankings, dataset.split.targets(part))
+    users = tuple(dataset.log.user_keys[user] for user in histories.users)
+    return Evaluation(name, users, ranks, seed)
 
 
 def compare(
@@ -107,6 +107,8 @@ def compare(
 
     `chains` are for the recommenders that read chains.
     """
+    for model in models.values():
+        check_recommender(model, DEPTH)
     visible, results = dataset.without_test(), {}
     for name, model in models.items():
         reads = getattr(model, "reads_chains", False)
@@ -118,21 +120,3 @@ def compare(
 def _by_metric(rows: Mapping[str, Estimate]) -> pd.DataFrame:
     values = {metric: asdict(estimate) for metric, estimate in rows.items()}
     return pd.DataFrame.from_dict(values, orient="index").rename_axis("metric")
-
-
-def _rankings(
-    answers: pd.DataFrame, dataset: "Dataset", users: list[str], numbers: np.ndarray
-) -> Rankings:
-    row = pd.Index(users, dtype=object).get_indexer(pd.Index(answers["user"], dtype=object))
-    item = dataset.item_numbers.get_indexer(pd.Index(answers["item"], dtype=object))
-    place = answers["rank"].to_numpy() - 1
-    for column, known in (("user", row), ("item", item)):
-        if len(known) and known.min() < 0:
-            name = f"{column} {answers[column].iloc[int(known.argmin())]!r}"
-            raise DataError(f"the recommender names {name}, which the dataset does not have")
-    if len(answers) and (place.min() < 0 or place.max() >= DEPTH):
-        raise DataError(f"ranks must lie between 1 and {DEPTH}; one is {int(place.max()) + 1}")
-    items = np.full((len(users), DEPTH), -1, np.int64)
-    scores = np.full((len(users), DEPTH), -np.inf, np.float32)
-    items[row, place], scores[row, place] = item, answers["score"].to_numpy()
-    return Rankings(numbers, items, scores)

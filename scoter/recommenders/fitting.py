@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from scoter.config import TrainingConfig
 from scoter.evaluation.evaluator import Evaluator
 from scoter.evaluation.metrics import mean_metrics
+from scoter.progress import counting
 from scoter.seeding import derive_seed
 from scoter.types import Split
 
@@ -51,7 +52,8 @@ def fit_network(
         return training_batches(split.train, windows, config.batch_targets, drawn)
 
     def evaluate() -> dict[str, float]:
-        rankings = model.recommend(histories, training.depth, steps)
+        with counting("validation", len(histories), "user", training.progress) as note:
+            rankings = model.recommend(histories, training.depth, steps, note)
         return mean_metrics(Evaluator().evaluate(rankings, targets))
 
     def loss(batch: "ItemBatch") -> "Tensor":

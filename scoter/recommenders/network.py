@@ -6,6 +6,7 @@ import numpy as np
 
 from scoter.config import MethodConfig, TextConfig
 from scoter.models.backbones.backbone import ItemSpace
+from scoter.models.decoding.ranking import AfterBatch, ignore
 from scoter.plugins import BACKBONES
 from scoter.seeding import derive_seed
 from scoter.semantic_ids.vectors import text_fields
@@ -116,7 +117,11 @@ def training_steps(
 
 
 def rank_with_readings(
-    model: "Backbone", histories: Histories, k: int, steps: "StepSource"
+    model: "Backbone",
+    histories: Histories,
+    k: int,
+    steps: "StepSource",
+    after_batch: AfterBatch = ignore,
 ) -> tuple[Rankings, dict[str, np.ndarray]]:
     """The `k` best items after each history; mean `gate` [rows] and `attention` [rows, slots]."""
     rows, fusion = len(histories), model.fusion
@@ -127,6 +132,7 @@ def rank_with_readings(
     def note(chosen: np.ndarray) -> None:
         gates, weights = fusion.take_readings()
         gate[chosen], attention[chosen] = gates.cpu().numpy(), weights.cpu().numpy()
+        after_batch(chosen)
 
     fusion.start_recording()
     rankings = model.recommend(histories, k, steps, note)

@@ -38,9 +38,10 @@ def discover(
     Raises:
         ConfigError: too few users, patterns or clusters for `config`.
     """
+    from scoter.progress import on_stderr
     from scoter.reasoning.discovery.mine import discover as mine
     from scoter.reasoning.discovery.mine import planned_patterns
-    from scoter.reasoning.discovery.progress import ProgressBars, on_stderr, silent
+    from scoter.reasoning.discovery.progress import ProgressBars, silent
 
     encode = encoder_of(text)
     vectors = encode(spoken_items(dataset.catalog, text.fields))

@@ -1,20 +1,30 @@
-"""A table of texts, made from rows of values: shown by commands and by the pages of reports."""
+"""A table of cells that are ready to read, as aligned text, Markdown or LaTeX.
 
+Reports in HTML show `columns` and `rows` with their own template.
+"""
+
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Table:
-    """Texts under column names; `numeric` columns are set flush right."""
+    r"""Rows of cells below the names of their columns.
 
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numeric: tuple[bool, ...]
+    >>> print(Table(("arm", "users"), [("a|b", "3")]).markdown())
+    | arm | users |
+    |---|---:|
+    | a\|b | 3 |
+    """
+
+    columns: Sequence[str]  # one name per column
+    rows: Sequence[Sequence[str]]  # one cell per column; "" where nothing is known
+    align: str = ""  # "l" or "r" per column; "": the first to the left, all others to the right
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, object]]) -> "Table":
-        """The table of some rows, whose columns are those of all rows, in order.
+        """The table of some values, with the columns of all rows; numbers are set flush right.
 
         >>> print(Table.of([{"method": "tiger", "recall@10": 0.08125, "users": 12101}]).text())
         method  recall@10   users
@@ -23,21 +33,40 @@ class Table:
         columns = tuple(dict.fromkeys(name for row in rows for name in row))
         known = [[row.get(name) for row in rows] for name in columns]
         number = int | float | None
-        numeric = tuple(all(isinstance(value, number) for value in values) for values in known)
+        numeric = [all(isinstance(value, number) for value in values) for values in known]
         cells = tuple(tuple(cell(row.get(name)) for name in columns) for row in rows)
-        return cls(columns, cells, numeric)
+        return cls(columns, cells, "".join("lr"[right] for right in numeric))
 
-    def text(self) -> str:
-        """Lines of aligned columns, the names first."""
+    @property
+    def sides(self) -> str:
+        return self.align or "l" + "r" * (len(self.columns) - 1)
+
+    def text(self, ruled: bool = False) -> str:
+        """Columns padded with spaces; `ruled` draws a line below the head."""
         lines = [self.columns, *self.rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join("  ".join(self._placed(line, widths)).rstrip() for line in lines)
-
-    def _placed(self, line: Sequence[str], widths: Sequence[int]) -> list[str]:
-        return [
-            text.rjust(width) if right else text.ljust(width)
-            for text, width, right in zip(line, widths, self.numeric, strict=True)
+        padded = [
+            "  ".join(
+                cell.rjust(width) if side == "r" else cell.ljust(width)
+                for cell, width, side in zip(line, widths, self.sides, strict=True)
+            ).rstrip()
+            for line in lines
         ]
+        rule = ["-" * (sum(widths) + 2 * (len(widths) - 1))] if ruled else []
+        return "\n".join([padded[0], *rule, *padded[1:]])
+
+    def markdown(self) -> str:
+        """A pipe table, without a newline at its end."""
+        cells = [[cell.replace("|", "\\|") for cell in row] for row in (self.columns, *self.rows)]
+        lines = ["| " + " | ".join(row) + " |" for row in cells]
+        rule = "".join("---:|" if side == "r" else "---|" for side in self.sides)
+        return "\n".join([lines[0], f"|{rule}", *lines[1:]])
+
+    def latex(self) -> str:
+        """A `tabular` with the rules of booktabs."""
+        head, *body = [" & ".join(map(_latex, row)) + r" \\" for row in (self.columns, *self.rows)]
+        above = [rf"\begin{{tabular}}{{{self.sides}}}", r"\toprule", head, r"\midrule"]
+        return "\n".join([*above, *body, r"\bottomrule", r"\end{tabular}"])
 
 
 def cell(value: object) -> str:
@@ -49,3 +78,8 @@ def cell(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return ", ".join(map(cell, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _latex(cell: str) -> str:
+    escaped = re.sub(r"([&%_#$])", r"\\\1", cell)
+    return escaped.replace("-0.", "$-$0.").replace("(-", "($-$").replace("±", r"$\pm$")

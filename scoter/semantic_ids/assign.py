@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
-from scipy.optimize import linear_sum_assignment
 
 from scoter.errors import ConfigError
 from scoter.types import SemanticIds
@@ -43,6 +42,8 @@ def reassign_last_level(quantised: Quantised) -> Codes:
     possible, so an item that was alone keeps its nearest code. After LC-Rec (Zheng et al. 2024,
     section 3.1), which uses optimal transport.
     """
+    from scipy.optimize import linear_sum_assignment  # loaded late, as answers do not need it
+
     codes, book = quantised.codes.copy(), quantised.codebooks[-1]
     _, group, sizes = np.unique(codes[:, :-1], axis=0, return_inverse=True, return_counts=True)
     if sizes.max(initial=0) > len(book):

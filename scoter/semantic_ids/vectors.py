@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Float32
 from scipy.sparse import csr_matrix
-from sklearn.utils.extmath import randomized_svd
 
 from scoter.config import SemanticIdConfig
 from scoter.seeding import derive_seed
@@ -59,6 +58,8 @@ def cooccurrence_vectors(
     An item that never appears beside another has the zero vector. Source: Levy and Goldberg 2014,
     Neural word embedding as implicit matrix factorization, section 3.3.
     """
+    from sklearn.utils.extmath import randomized_svd  # half a second that answers do not need
+
     matrix = ppmi(train, item_count)
     left, values, _ = randomized_svd(matrix, min(dim, item_count), random_state=seed % 2**32)
     return (left * np.sqrt(values)).astype(np.float32)

@@ -15,6 +15,7 @@
 import json
 import shutil
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import pyarrow as pa
 
 from scoter.errors import ConfigError, StoreError
 from scoter.models.quantised_steps import StepType, quantise
+from scoter.progress import silent
 from scoter.recommenders.estimators import Estimator
 from scoter.recommenders.fitted import requests_of
 from scoter.serving.service import open_method
@@ -48,12 +50,14 @@ def export_run(
     out: Path,
     steps: StepType = "fp16",
     texts: bool = True,
+    begin: Callable[[str], None] = silent,
 ) -> dict[str, int]:
     """Write the bundle of one method into the new folder `out`; returns each file's bytes.
 
     Args:
         steps: how the step table is kept: half precision, or eight bits with a scale per row.
         texts: whether the sentences come along, without which no step can be explained.
+        begin: called with the name of each of three parts.
 
     Raises:
         StoreError: `out` exists, or cannot be written.
@@ -61,6 +65,7 @@ def export_run(
     """
     if out.exists():
         raise StoreError(f"{out} exists; name a new folder, or remove that one first")
+    begin("opening the model")
     finished = FinishedRun(store, run)
     model = open_method(finished, method)
     if not model.network.trains:
@@ -77,7 +82,9 @@ def export_run(
     with writing(out):
         try:
             partial.mkdir(parents=True)
+            begin("writing everybody's newest chain")
             _write(partial, about, model, steps, texts)
+            begin("hashing")
             sizes = _write_manifest(partial, run)
             partial.rename(out)
         finally:

@@ -23,6 +23,8 @@ from scoter.storage.untrusted import parse_json, read_parquet
 from scoter.types import Catalog, InteractionLog, ReasoningPattern, SemanticIds, Step
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from scoter.models.backbones.backbone import Backbone
     from scoter.models.backbones.single import SingleRequests
     from scoter.models.backbones.tiger import Tiger
@@ -195,12 +197,10 @@ def _check_file(folder: Path, name: str, file: _File) -> None:
 def _dataset(folder: Path, about: About, identity: str) -> Dataset:
     with _reading(folder, written.ITEMS):
         table = read_parquet(folder / written.ITEMS)
-        keys, titles = table["key"].to_pylist(), table["title"].to_pylist()
+        keys, titles = _texts(table, "key"), _texts(table, "title")
         _same(len(keys), about.items, "items")
-        if not all(isinstance(text, str) for text in (*keys, *titles)):
-            raise ValueError("a key or a title is no text")
     with _reading(folder, written.USERS):
-        users = read_parquet(folder / written.USERS)["key"].to_pylist()
+        users = _texts(read_parquet(folder / written.USERS), "key")
         _same(len(set(users)), about.users, "users")
         _same(len(users), about.users, "users")
     with _reading(folder, written.HISTORIES):
@@ -274,9 +274,16 @@ def _sentences(folder: Path, count: int) -> list[str] | None:
     if not (folder / written.SENTENCES).exists():
         return None
     with _reading(folder, written.SENTENCES):
-        sentences = read_parquet(folder / written.SENTENCES)["sentence"].to_pylist()
+        sentences = _texts(read_parquet(folder / written.SENTENCES), "sentence")
         _same(len(sentences), count, "sentences")
     return sentences
+
+
+def _texts(table: "pa.Table", column: str) -> list[str]:
+    texts = table[column].to_pylist()
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"its column {column!r} holds something that is no text")
+    return texts
 
 
 def _same(count: int, wanted: int, what: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scoter.config import Experiment, from_json, to_json
+from scoter.progress import under_way
 from scoter.storage.store import Artefact, Store
 from scoter.types import Part
 
@@ -58,12 +59,18 @@ class Context:
         config: "DataclassInstance | Mapping[str, object]",
         inputs: Sequence[Artefact | str],
         build: Callable[[Path, Path], None],
+        of: str = "",
     ) -> Artefact:
-        """The artefact of one stage, with a line that says whether it was reused."""
-        together = name == "train" and self.workers is not None and not self.workers.is_first
-        make = self.store.take_part if together else self.store.stage
-        artefact = make(name, VERSIONS[name], config, inputs, build)
-        self.say(f"{name}: {'reused' if artefact.reused else 'made'} {artefact.key[:16]}")
+        """The artefact of one stage, with a line that says whether it was reused.
+
+        `of` says of which method it is.
+        """
+        first = self.workers is None or self.workers.is_first
+        make = self.store.take_part if name == "train" and not first else self.store.stage
+        with under_way(f"{name} {of}".strip(), first):
+            artefact = make(name, VERSIONS[name], config, inputs, build)
+        of = f" ({of})" if of else ""
+        self.say(f"{name}: {'reused' if artefact.reused else 'made'} {artefact.key[:16]}{of}")
         return artefact
 
 

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array, vstack
 from scoter.config import MethodConfig
 from scoter.data.split import check_trainable
 from scoter.plugins import BACKBONES
+from scoter.progress import counting
 from scoter.seeding import derive_seed
 from scoter.stages import networks
 from scoter.stages.context import PARTS, Context
@@ -46,7 +47,7 @@ def train(context: Context, name: str, method: MethodConfig, inputs: Inputs) -> 
         "seed": context.seed,
         "depth": context.experiment.depth,
     }
-    return context.stage("train", recipe, needed, build)
+    return context.stage("train", recipe, needed, build, name)
 
 
 def _train(
@@ -79,10 +80,13 @@ def rank(context: Context, method: MethodConfig, trained: Artefact, inputs: Inpu
         split, depth = open_data(inputs.data)[2], context.experiment.depth
         model, reader, _ = networks.open_trained(context, method, inputs, trained)
         for part in PARTS:
-            if reader is None:
-                rankings = model.recommend(split.histories(part), depth)
-            else:
-                rankings, readings = rank_with_readings(model, split.histories(part), depth, reader)
+            histories = split.histories(part)
+            with counting(f"ranking, {part}", len(histories), "user") as note:
+                if reader is None:
+                    rankings, readings = model.recommend(histories, depth, None, note), None
+                else:
+                    rankings, readings = rank_with_readings(model, histories, depth, reader, note)
+            if readings is not None:
                 save_arrays(out / f"readings-{part}.safetensors", **readings)
             networks.save_rankings(rankings, out, part)
 

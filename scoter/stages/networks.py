@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scoter.config import MethodConfig, to_json
-from scoter.plugins import BACKBONES
+from scoter.plugins import BACKBONES, FUSIONS
 from scoter.recommenders.network import needs_semantic_ids
 from scoter.stages.context import Context, sentence_encoder
 from scoter.stages.data import codes_of, open_data
@@ -76,13 +76,17 @@ def open_trained(
 def method_recipe(method: MethodConfig, device: str) -> dict[str, object]:
     """What of a method and of this machine decides its numbers, for the key of a stage.
 
-    It has the precision that `auto` comes to, and no versions, threads or processes. A GPU pads
-    batches, which changes what dropout draws.
+    It has the precision that `auto` comes to, and the code of plug-ins, but no versions, threads or
+    processes. A GPU pads batches, which changes what dropout draws.
     """
     config, where = json.loads(to_json(method)), computation(method, device)
     del config["training"]["precision"]
+    used = [(BACKBONES, method.model.kind)]
+    used += [] if method.fusion is None else [(FUSIONS, method.fusion.module)]
+    code = {name: digest for table, name in used if (digest := table.digest(name))}
+    plugins = {"plugins": code} if code else {}
     padded = {"batches": "padded"} if where.get("device") == "cuda" else {}
-    return {"method": config, **where, **padded}
+    return {"method": config, **plugins, **where, **padded}
 
 
 def computation(method: MethodConfig, device: str) -> dict[str, str]:

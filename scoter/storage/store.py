@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NotRequired, TypeAlias, TypedDict, cast
 
 from scoter.config import to_json
 from scoter.errors import StoreError
+from scoter.progress import counting
 from scoter.storage.untrusted import parse_json
 from scoter.types import Json
 
@@ -196,11 +197,11 @@ class Store:
 
     def verify_all(self) -> tuple[int, list[str]]:
         """How many artefacts there are, and the problems of all, also those without a manifest."""
-        from tqdm import tqdm
-
         folders, problems = self._folders(), []
-        for folder in tqdm(folders, "checking artefacts", leave=False, disable=None):
-            problems += self.verify(Artefact(folder, folder.parent.name, ""))
+        with counting("checking artefacts", len(folders), "artefact") as note:
+            for folder in folders:
+                problems += self.verify(Artefact(folder, folder.parent.name, ""))
+                note([folder])
         left = set(self.root.glob("*/*")) - set(folders)
         bare = [path for path in sorted(left) if _looks_like_a_key(path)]
         return len(folders), problems + [f"{path / MANIFEST}: missing" for path in bare]

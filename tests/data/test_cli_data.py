@@ -15,6 +15,7 @@ from scoter.config import DataConfig
 from scoter.data.datasets import open_dataset
 from scoter.data.describe import describe
 from scoter.data.prepared import load_prepared
+from scoter.data.sources import DATASETS
 from scoter.data.split import leave_one_out
 from scoter.errors import DataError
 from scoter.types import Catalog, InteractionLog
@@ -88,6 +89,13 @@ def test_ls_lists_every_dataset_and_where_it_is(empty):
     )
     assert json.loads(_run("ls", "--json").stdout)["yelp"]["found"] == "data-cache/yelp"
     assert json.loads(_run("ls", "--data", "elsewhere", "--json").stdout)["yelp"]["found"] is None
+
+
+def test_ls_lists_the_datasets_of_plug_ins(empty, monkeypatch):
+    monkeypatch.setattr(DATASETS, "registered", {})
+    DATASETS.register("corner-shop")(list)
+    assert json.loads(_run("ls", "--json").stdout)["corner-shop"] == {"found": "a plug-in"}
+    assert "corner-shop                                a plug-in" in _run("ls").output
 
 
 def test_show_simulated_needs_no_files(empty):

@@ -144,6 +144,16 @@ def test_a_registered_dataset_is_found_by_its_name_and_keyed_by_its_content(empt
         load_dataset("main")
 
 
+@pytest.mark.parametrize("made", [5, ROWS, (ROWS, ITEMS, ITEMS), (ITEMS.to_dict(), None)])
+def test_a_registered_function_that_gives_something_else_is_named(
+    made: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DATASETS, "registered", {})
+    scoter.register_dataset("odd")(lambda: made)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(DataError, match=r"'odd' of a plug-in gave \w+, not a Dataset; return one"):
+        load_dataset("odd")
+
+
 def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).parents[2] / "docs" / "your-own-data.md").read_text()
     code = page.partition("```python\nimport pandas")[2].partition("```")[0]

@@ -200,17 +200,6 @@ def test_no_recommender_can_see_a_target(shop: scoter.Dataset) -> None:
     assert len(found["popularity"].per_user) == 80
 
 
-def test_a_recommender_that_names_strangers_is_refused(shop: scoter.Dataset) -> None:
-    class Strange(Peeking):
-        def recommend(
-            self, users: Any = None, k: int = 10, *, histories: Any = None
-        ) -> pd.DataFrame:
-            return pd.DataFrame({"user": users, "item": "x", "score": 0.0, "rank": 1})
-
-    with pytest.raises(DataError, match="names item 'x', which the dataset does not have"):
-        scoter.evaluate(Strange(), shop)
-
-
 class Successor:
     """A language model that names the last item of the history it is shown."""
 

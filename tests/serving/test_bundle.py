@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner
@@ -249,6 +251,13 @@ def not_tensors(folder: Path) -> None:
     resign(folder)
 
 
+def no_text(folder: Path) -> None:
+    path = folder / "sentences.parquet"
+    sentences = pq.read_table(path)["sentence"].to_pylist()
+    pq.write_table(pa.table({"sentence": [None, *sentences[1:]]}), path)
+    resign(folder)
+
+
 def too_large(folder: Path) -> None:
     about = json.loads((folder / "model.json").read_text())
     about["config"]["model"] |= {"dim": 2**20, "layers": 10**6}
@@ -284,6 +293,7 @@ DAMAGES = [
         "where whole numbers belong",
     ),
     (swap_codes, "semantic_ids.safetensors cannot be used: the trie does not spell", "export"),
+    (no_text, "sentences.parquet cannot be used: its column 'sentence' holds", "export"),
     (other_pattern, "cannot be used", "export"),
     (unknown_key, "model.json cannot be used: MethodConfig: surprise", "export"),
     (nameless, "model.json cannot be used: About: method", "export"),

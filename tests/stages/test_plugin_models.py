@@ -1,5 +1,6 @@
 """A backbone and a fusion of a user's own run through the whole pipeline, chains and all."""
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,6 +70,9 @@ def test_they_train_rank_and_are_found_under_names_with_dots(tmp_path: Path) -> 
     for name in NAMES:
         assert (artefact.path / "ranks" / f"{name}-test.parquet").exists()
         assert (artefact.path / "attention" / f"{name}.json").exists() is (name != "mean")
+    recipe = store.find("train", run["artefacts"]["train"][NAMES[2]]).manifest()["config"]
+    digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    assert recipe["plugins"] == {"mean": digest, "backwards": digest}
     opened = find_run(store, artefact.key)
     assert opened.experiment.methods == arms
     model, reader, table = opened.method(NAMES[1]).trained()

@@ -220,11 +220,13 @@ def test_command_line_estimates_a_file(tmp_path, capsys):
     np.savez(tmp_path / "half.npz", x=x)
     np.save(tmp_path / "one.npy", x)
     (tmp_path / "empty.npz").write_bytes(b"")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "half.npz").read_bytes()[:200])
     for name, message in (
         ("half.npz", "lacks"),
         ("one.npy", "one array"),
         ("none.npz", "No such file"),
         ("empty.npz", ""),
+        ("cut.npz", "cannot be read"),  # and is closed, else pytest warns of it
     ):
         assert main(["estimate", str(tmp_path / name)]) == 2
         assert message in capsys.readouterr().err
@@ -304,6 +306,25 @@ def test_a_plugin_that_cannot_be_imported_is_named(tmp_path, capsys):
     for place in (str(tmp_path / "broken.py"), "no_such_module_of_anybody"):
         assert main(["--plugin", place, "bound"]) == 2
         assert "cannot be imported" in capsys.readouterr().err
+
+
+def test_names_of_ours_are_not_registered_again():
+    from theory import register_bound, register_estimator
+
+    with pytest.raises(PremiseError, match="'chao_shen': is an estimator of theory itself"):
+        register_estimator("chao_shen")
+    with pytest.raises(PremiseError, match=r"'pinsker_gain': is a name of theory\.bounds"):
+        register_bound("pinsker_gain")
+
+
+@pytest.mark.parametrize("answer", [1.0, (1.0, [0.5]), (np.nan, [0.5, 0.5]), ("much", [1, 2])])
+def test_an_estimator_of_others_must_give_a_value_and_terms(answer, monkeypatch):
+    from theory import estimators
+
+    monkeypatch.setitem(estimators.ESTIMATORS, "own", estimators.ESTIMATORS["chao_shen"])
+    estimators.register_estimator("own")(lambda x, y, cond, seed: answer)
+    with pytest.raises(PremiseError, match="the estimator own must return a number and an array"):
+        estimate(np.arange(4), np.arange(4), seed=0, estimator="own")
 
 
 @pytest.mark.parametrize(

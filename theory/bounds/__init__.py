@@ -42,7 +42,7 @@ from theory.bounds.list_bounds import (
 from theory.bounds.list_floor import list_rate_floor, ndcg_rate_floor
 from theory.bounds.list_rate import list_rate, list_rate_ceiling, ndcg_rate_ceiling
 from theory.bounds.ndcg import ndcg_ceiling, ndcg_floor, ndcg_from_recalls, ndcg_weights
-from theory.bounds.registry import REGISTERED, register_bound
+from theory.bounds.registry import REGISTERED, TAKEN, register_bound
 from theory.bounds.selection import (
     best_of_n_gain,
     best_of_n_kl,
@@ -75,3 +75,5 @@ __all__ = [  # noqa: RUF022
     "best_of_n_gain", "best_of_n_kl", "noisy_verifier_gain", "selection_optimism",
     "selection_optimism_by_entropy",
 ]  # fmt: skip
+
+TAKEN.update(__all__)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from theory.errors import require
+
 if TYPE_CHECKING:
     from theory.verify.comparison import Comparison, Effort
 
@@ -18,6 +20,7 @@ class RegisteredBound:
 
 
 REGISTERED: dict[str, RegisteredBound] = {}
+TAKEN: set[str] = set()  # our own names, which theory.bounds adds
 
 
 def register_bound(
@@ -27,6 +30,8 @@ def register_bound(
 ) -> Callable[[Callable[..., object]], Callable[..., object]]:
     """A decorator that adds a bound under `name`; `check` is run by `theory.verify`.
 
+    A name of our own is a `PremiseError`.
+
     >>> import numpy as np
     >>> @register_bound("coin_entropy", "h <= log 2")
     ... def most(sides: int = 2) -> float:
@@ -34,6 +39,8 @@ def register_bound(
     >>> REGISTERED.pop("coin_entropy").statement
     'h <= log 2'
     """
+
+    require(name not in TAKEN, "is a name of theory.bounds; use another", name=name)
 
     def add(run: Callable[..., object]) -> Callable[..., object]:
         REGISTERED[name] = RegisteredBound(run, statement or (run.__doc__ or name), check)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import entr, ndtri
 
-from theory.errors import require
+from theory.errors import PremiseError, require
 from theory.estimators import nearest_neighbour as near
 from theory.estimators.entropies import ENTROPIES, discrete_information
 from theory.estimators.gaussian import gaussian_information, normal_scores
@@ -81,7 +81,7 @@ def estimate(
     chosen = ESTIMATORS[name]
     _check_kinds(name, chosen, x, y, cond)
     diagnostics: dict[str, object] = {"estimator": name, "rows": n}
-    value, terms = chosen.run(x, y, cond, seed)
+    value, terms = _answer(name, chosen.run(x, y, cond, seed))
     half = float(ndtri((1 + confidence) / 2)) * float(np.std(terms, ddof=1)) / np.sqrt(len(terms))
     certificate = chosen.certificate if cond is None else "none"
     if value > 0.8 * np.log(n):
@@ -143,6 +143,8 @@ ESTIMATORS: dict[str, Estimator] = {
     },
 }
 
+_OURS = frozenset(ESTIMATORS)
+
 
 def register_estimator(
     name: str,
@@ -155,6 +157,8 @@ def register_estimator(
 ) -> Callable[[Run], Run]:
     """A decorator that adds an estimator: from x, y, cond and seed, its value and its terms.
 
+    A name of our own is a `PremiseError`.
+
     >>> @register_estimator("half_the_log", "discrete", "discrete")
     ... def half(x, y, cond, seed):
     ...     return 0.5 * np.log(len(x)), np.zeros(len(x))
@@ -164,11 +168,26 @@ def register_estimator(
     >>> del ESTIMATORS["half_the_log"]
     """
 
+    require(name not in _OURS, "is an estimator of theory itself; use another", name=name)
+
     def add(run: Run) -> Run:
         ESTIMATORS[name] = Estimator(x_kind, y_kind, conditional, symmetric, run, certificate)
         return run
 
     return add
+
+
+def _answer(name: str, answer: object) -> Estimate:
+    """What an estimator gave, where it is a value and its terms."""
+    remedy = f"the estimator {name} must return a number and an array of two or more terms"
+    try:
+        value, terms = answer  # pyright: ignore[reportGeneralTypeIssues]
+        value, terms = float(value), np.asarray(terms, dtype=float)
+    except (TypeError, ValueError):
+        raise PremiseError(f"{answer!r}: {remedy}") from None
+    whole = terms.ndim == 1 and len(terms) > 1 and not np.isnan(terms).any()
+    require(whole and not np.isnan(value), remedy, value=value, terms=terms.shape)
+    return value, terms
 
 
 def _choose(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None) -> str:

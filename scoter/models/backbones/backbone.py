@@ -1,5 +1,6 @@
 """What every recommender network is to the rest of scoter; a new one derives from this."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
@@ -9,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from scoter.config import ModelConfig
+from scoter.errors import ConfigError
 from scoter.models.decoding.ranking import AfterBatch, ignore
 from scoter.protocols import Fusion, StepSource
 from scoter.types import Catalog, Histories, InteractionLog, Rankings, SemanticIds
@@ -31,7 +33,7 @@ class ItemSpace:
 C = TypeVar("C", bound=ModelConfig)
 
 
-class Backbone(nn.Module, Generic[C]):
+class Backbone(nn.Module, Generic[C], ABC):
     """A recommender network that may read chains through a fusion.
 
     A subclass gives `Config`, `build`, `loss`, `recommend`; for explanations `rescore`, and for
@@ -54,9 +56,9 @@ class Backbone(nn.Module, Generic[C]):
         self.alignment: nn.Module | None = None
 
     @classmethod
+    @abstractmethod
     def build(cls, config: C, items: ItemSpace, precision: str = "fp32") -> "Backbone[C]":
         """An untrained network over `items`."""
-        raise NotImplementedError
 
     def attach(self, fusion: Fusion) -> None:
         """Read chains through `fusion` from now on."""
@@ -66,8 +68,9 @@ class Backbone(nn.Module, Generic[C]):
         self, batch: "ItemBatch", steps: StepSource | None = None, label_smoothing: float = 0.0
     ) -> Float[Tensor, ""]:
         """Mean loss over the batch's targets, in nats."""
-        raise NotImplementedError
+        raise ConfigError(f"{type(self).__name__} defines no loss; define it, or trains = False")
 
+    @abstractmethod
     def recommend(
         self,
         histories: Histories,
@@ -80,7 +83,6 @@ class Backbone(nn.Module, Generic[C]):
         Args:
             after_batch: called with the row numbers of each batch, once it is ranked.
         """
-        raise NotImplementedError
 
     def rescore(
         self,
@@ -89,8 +91,10 @@ class Backbone(nn.Module, Generic[C]):
         steps: StepSource | None = None,
     ) -> Float[np.ndarray, "histories k"]:
         """The exact scores in nats of given items after each history; -inf where an item is -1."""
-        raise NotImplementedError
+        remedy = "define it, or leave out explanations"
+        raise ConfigError(f"{type(self).__name__} defines no rescore; {remedy}")
 
     def output_vectors(self, items: Int[Tensor, " items"]) -> Float[Tensor, "items dim"]:
         """The vectors that scores are products with."""
-        raise NotImplementedError
+        remedy = "define it, or set fusion.alignment=0"
+        raise ConfigError(f"{type(self).__name__} defines no output_vectors; {remedy}")

@@ -1,5 +1,7 @@
 """Recommenders that score the whole catalogue with the state after a history's last item."""
 
+from abc import abstractmethod
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -34,9 +36,9 @@ class ItemScorer(Backbone[C]):
         """An untrained network over item numbers."""
         return cls(config, items.item_count, precision=precision)
 
+    @abstractmethod
     def states(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         """The state after each item of left-aligned rows; -1 pads on the right."""
-        raise NotImplementedError
 
     def vectors(self, items: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
         """The vector of each item; that of the padding for -1."""

@@ -5,13 +5,14 @@ They may disagree without a leak, since any honest step names a rarer target les
 share is also standardised to one mix of how often other users bought the last item and the target.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
 from scoter.errors import DataError
+from scoter.progress import silent
 from scoter.reasoning.catalogue.facets import Facet, read_facets
 from scoter.reasoning.catalogue.view import look
 from scoter.reasoning.chains.table import ChainTable
@@ -34,13 +35,15 @@ def mention_table(
     seed: int,
     sample: int = 5000,
     parts: Sequence[str] = PARTS,
+    begin: Callable[[str], None] = silent,
 ) -> pd.DataFrame:
     """One row per step and part: the share of chains that name the target item, or its category.
 
     Parts: `train`, a random training target of each sampled user; `last-train`, the user's last
     training target, whose history is most like the next two; `valid`; `test`. Each has at most
     `sample` users, the same ones as far as they have such a target. A target is named where its
-    name (or its finest category) stands in one of the step's sentences.
+    name (or its finest category) stands in one of the step's sentences. `begin` is called with the
+    name of each part.
 
     Returns:
         step, part; item, category: shares and their standard errors (NaN without categories);
@@ -53,6 +56,7 @@ def mention_table(
     rows, mix = [], {}
     order = np.random.default_rng(derive_seed(seed, "mentions")).permutation(split.train.user_count)
     for part in parts:
+        begin(part)
         users, lengths, targets = _targets(split, part, order, sample, seed)
         chains = table.starts[users] + lengths - 1
         cells = _cells(split, users, lengths, targets)

@@ -39,7 +39,11 @@ class HeldIn:
 
 
 def hold_in(split: Split, config: DiscoverConfig, seed: int) -> tuple[HeldIn, HeldIn]:
-    """`config.users` users to choose patterns on, and `config.fresh_users` others to confirm on."""
+    """`config.users` users to choose patterns on, and `config.fresh_users` others to confirm on.
+
+    The target of each is the last item of the user's *training* part, and the chain sees the
+    training items before it. Targets of validation and test are in neither.
+    """
     lengths = split.train.lengths
     able = np.flatnonzero(lengths >= 2)
     wanted = config.users + config.fresh_users

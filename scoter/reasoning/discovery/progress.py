@@ -14,11 +14,6 @@ def silent(part: str, done: int, total: int) -> None:
     """Shows nothing."""
 
 
-def on_stderr(line: str) -> None:
-    """Writes a line to stderr, above a bar where there is one."""
-    tqdm.write(line, file=sys.stderr)
-
-
 class ProgressBars:
     """Lines for `say`, and on a terminal a bar on stderr for each part of a discovery.
 

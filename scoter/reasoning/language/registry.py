@@ -18,6 +18,7 @@ LANGUAGE_MODELS: Plugins[Factory] = Plugins(
     "a language model",
     "scoter.language_models",
     {"local": f"{__name__}:local_model", "server": f"{__name__}:server_model"},
+    reserved=("catalog",),
 )
 
 register_language_model = LANGUAGE_MODELS.register
@@ -53,7 +54,8 @@ class ModelChoice:
         with made if isinstance(made, AbstractContextManager) else nullcontext(made) as model:
             if not isinstance(model, LanguageModel):
                 given = f"gives a {type(model).__name__}, which lacks complete or concurrency"
-                raise ConfigError(f"the language model {self.name!r} {given}")
+                remedy = "its factory must give an object with both"
+                raise ConfigError(f"the language model {self.name!r} {given}; {remedy}")
             yield model
 
     @contextmanager

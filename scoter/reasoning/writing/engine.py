@@ -35,6 +35,11 @@ def run_job(
     Args:
         model: the language model, None for the catalogue reasoner. Unless its replies are recorded
             (`RequestStore.recording`), a killed run loses those of unfinished shards.
+
+    Raises:
+        LanguageModelError: no request will be answered any more, or the token budget is spent. The
+            shards that were written before stay, and the next run writes only the others.
+        ConfigError: the folder holds chains of another job.
     """
     folder.start(job.describe())
     write_shards(job, folder, model, missing_shards(job, folder, retry_unanswered), watch)
