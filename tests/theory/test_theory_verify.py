@@ -10,7 +10,7 @@ import pytest
 import theory
 from theory import bounds
 from theory.__main__ import main
-from theory.verify import Comparison, Effort, all_checks, at_most, check, equal, run
+from theory.verify import Check, Comparison, Effort, all_checks, at_most, check, equal, run
 from theory.verify import runner as runner_module
 
 SMALL = Effort(joints=800, models=20, repetitions=300)
@@ -61,22 +61,26 @@ def test_ids_are_those_of_the_statements():
         assert f"**{name}" in text or f"| {name} |" in text
 
 
+@pytest.fixture(scope="module")
+def compared():
+    """Every check by its id, and what it compares, made once."""
+    return {c.id: (c, c.run(SMALL)) for c in all_checks()}
+
+
+def with_result(statement: Check, comparisons: list[Comparison]) -> Check:
+    return replace(statement, run=lambda effort: comparisons)
+
+
 @pytest.mark.parametrize("name", IDS)
-def test_a_reversed_statement_fails(name):
-    one = next(c for c in all_checks() if c.id == name)
-    turned = replace(one, run=lambda effort: [_turned(c) for c in one.run(effort)])
-    assert not check(turned, SMALL).ok
+def test_a_reversed_statement_fails(compared, name):
+    one, comparisons = compared[name]
+    assert not check(with_result(one, [c.reversed() for c in comparisons]), SMALL).ok
 
 
-def _turned(comparison: Comparison) -> Comparison:
-    return comparison.reversed()
-
-
-def test_one_reversed_inequality_is_seen_as_exactly_that(monkeypatch, small, capsys):
-    checks = all_checks()
-    place = IDS.index("T4")
-    honest = checks[place]
-    checks[place] = replace(honest, run=lambda effort: [c.reversed() for c in honest.run(effort)])
+def test_one_reversed_inequality_is_seen_as_exactly_that(compared, monkeypatch, small, capsys):
+    results = {name: comparisons for name, (_, comparisons) in compared.items()}
+    results["T4"] = [c.reversed() for c in results["T4"]]
+    checks = [with_result(one, results[name]) for name, (one, _) in compared.items()]
     monkeypatch.setattr(runner_module, "all_checks", lambda: checks)
     assert main(["verify", "--quick"]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "Failed: T4"
