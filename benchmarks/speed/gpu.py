@@ -5,7 +5,6 @@ after each step. Recorded steps are what training on a GPU does (`fixed_steps`).
 same runs unrecorded, to see that everything is in place.
 """
 
-import tarfile
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -16,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 from unittest.mock import patch
+from zipfile import ZipFile
 
 import numpy as np
 import torch
@@ -245,7 +245,7 @@ def as_text(row: Row) -> str:
 def train_cells(
     settings: Settings, only: Sequence[str], at_once: int, minutes: float, out: Path, say: Say
 ) -> None:
-    """Train cells of the suite side by side; `out/runs.tar` has the runs that are done."""
+    """Train cells of the suite side by side; `out/runs.zip` has the runs that are done."""
     store, kept = Store(settings.store), set[Path]()
     words = [f"--only={pattern}" for pattern in only]
     words += [
@@ -258,12 +258,9 @@ def train_cells(
     def keep() -> None:
         done = {path.parent for path in store.root.glob("run/*/manifest.json")}
         if done != kept:
-            with (
-                replacing(out / "runs.tar") as partial_file,
-                tarfile.open(partial_file, "w") as tar,
-            ):
-                for folder in sorted(done):
-                    tar.add(folder, folder.name)
+            with replacing(out / "runs.zip") as partial_file, ZipFile(partial_file, "w") as runs:
+                for file in sorted(path for folder in done for path in folder.rglob("*")):
+                    runs.write(file, file.relative_to(store.root / "run"))
             say(f"{len(done)} runs are done")
             kept.update(done)
 

@@ -84,16 +84,16 @@ def test_the_most_valuable_cells_come_first_and_none_comes_twice():
     }
     assert set(names[:12]) == headline
     assert names[:3] == ["beauty/tiger/0", "beauty/tiger-meanpool/0", "beauty/scoter/0"]
-    assert {cell.seed for cell in cells[:36]} == {0}
-    assert {cell.method for cell in cells[12:36]} == {
-        "control-mixed-scores",
+    assert {cell.seed for cell in cells[:52]} == {0}
+    assert {cell.method for cell in cells[12:52]} == {
+        *("control-mixed-scores", "reasons-logit", "transition-graph", "item-knn", "ease"),
         *("popularity", "gru4rec", "sasrec-bce", "sasrec-ce", "sasrec-ce-scoter"),
     }
-    assert [cell.dataset for cell in cells[36:54]] == ["beauty"] * 18
-    assert all(cell.budget == Budget(share=SHARES.get(cell.dataset, 1.0)) for cell in cells[:108])
+    assert [cell.dataset for cell in cells[52:78]] == ["beauty"] * 26
+    assert all(cell.budget == Budget(share=SHARES.get(cell.dataset, 1.0)) for cell in cells[:156])
     assert "beauty" not in SHARES
-    assert {cell.budget for cell in cells[108:]} == {QUARTER}
-    assert {cell.table for cell in cells[108:]} == {"beauty-quarter", "toys-quarter"}
+    assert {cell.budget for cell in cells[156:]} == {QUARTER}
+    assert {cell.table for cell in cells[156:]} == {"beauty-quarter", "toys-quarter"}
 
 
 @pytest.mark.skipif(
