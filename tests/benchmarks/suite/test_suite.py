@@ -76,7 +76,7 @@ def clean(monkeypatch):
 def test_the_most_valuable_cells_come_first_and_none_comes_twice():
     cells = suite()
     names = [cell.name for cell in cells]
-    assert len(set(names)) == len(names) == 4 * 9 * 3 + 2 * (3 + len(CONTROLS)) - 2
+    assert len(set(names)) == len(names) == 4 * 13 * 3 + 2 * (3 + len(CONTROLS)) - 2
     headline = {
         f"{dataset}/{method}/0"
         for dataset in DATASETS
