@@ -1,6 +1,7 @@
 """`discover` and `write_chains`: from a dataset to a mined pattern and its chains."""
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 from scoter.config import DiscoverConfig, TextConfig
 from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError, LanguageModelError
+from scoter.progress import on_stderr
 from scoter.reasoning.chains.prefixes import PrefixPolicy
 from scoter.reasoning.chains.table import write_chains as write_table
 from scoter.recommenders.chains import Chains
@@ -26,28 +28,41 @@ if TYPE_CHECKING:
 def discover(
     dataset: Dataset,
     *,
-    config: DiscoverConfig = DiscoverConfig(),
+    config: DiscoverConfig | None = None,
     text: TextConfig = TextConfig(),
     seed: int = 0,
     progress: bool = True,
 ) -> "Discovery":
     """Generate, validate and mine a reasoning pattern on training interactions alone.
 
-    `progress` shows an estimate of the time and, on a terminal, bars on stderr.
+    Args:
+        config: default: `DiscoverConfig()`; a dataset with fewer users than that asks for has half
+            of them chosen on and half fresh, and a line on stderr says so.
+        progress: shows an estimate of the time and, on a terminal, bars on stderr.
 
     Raises:
         ConfigError: too few users, patterns or clusters for `config`.
     """
-    from scoter.progress import on_stderr
     from scoter.reasoning.discovery.mine import discover as mine
     from scoter.reasoning.discovery.mine import planned_patterns
     from scoter.reasoning.discovery.progress import ProgressBars, silent
 
+    config = _that_fits(dataset) if config is None else config
     encode = encoder_of(text)
     vectors = encode(spoken_items(dataset.catalog, text.fields))
     bars = ProgressBars(on_stderr, planned_patterns(config), "patterns") if progress else silent
     drawn = derive_seed(seed, "discover")
     return mine(dataset.split, dataset.catalog, config, encode, vectors, drawn, bars)
+
+
+def _that_fits(dataset: Dataset) -> DiscoverConfig:
+    """The default, on fewer users where the dataset has not as many."""
+    usual, able = DiscoverConfig(), int((dataset.split.train.lengths >= 2).sum())
+    if able >= usual.users + usual.fresh_users:
+        return usual
+    half = able // 2
+    on_stderr(f"discover: {half:,} users to choose on and {half:,} fresh ones, of {able:,}")
+    return replace(usual, users=half, fresh_users=half)
 
 
 def write_chains(

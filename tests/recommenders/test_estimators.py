@@ -16,13 +16,14 @@ import pytest
 import scoter
 import scoter.stages.reasoning
 from scoter import pipeline
-from scoter.config import FusionConfig
+from scoter.config import DiscoverConfig, FusionConfig
 from scoter.data import prepared
 from scoter.errors import ConfigError, DataError, StoreError
 from scoter.experiments import simulated_smoke
 from scoter.reasoning.catalogue.facets import item_names
 from scoter.reasoning.language.language_model import Completion, CompletionRequest
 from scoter.reasoning.language.prompts import HISTORY_CLOSES
+from scoter.recommenders import patterns
 from scoter.storage.store import Store
 
 SMALL = {"dim": 16, "layers": 1, "heads": 2, "head_dim": 8, "feed_forward": 16, "max_items": 12}
@@ -198,6 +199,18 @@ def test_no_recommender_can_see_a_target(shop: scoter.Dataset) -> None:
     gain = found["peeking"].minus(found["popularity"])
     assert gain.loc["recall@10", "low"] <= gain.loc["recall@10", "mean"]
     assert len(found["popularity"].per_user) == 80
+
+
+def test_discovery_takes_the_users_there_are(
+    shop: scoter.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = DiscoverConfig(patterns=4, users=40, fresh_users=40)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patterns, "DiscoverConfig", lambda: replace(few, users=60, fresh_users=60))
+        found = scoter.discover(shop, seed=0)
+    assert scoter.discover(shop, config=few, seed=0).pattern == found.pattern
+    line = "discover: 40 users to choose on and 40 fresh ones, of 80"
+    assert capsys.readouterr().err.splitlines()[0] == line
 
 
 class Successor:
