@@ -4,16 +4,17 @@ import importlib
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from benchmarks.suite.cells import own_name
 from benchmarks.suite.recipes import own_config
+from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError
+from scoter.evaluation.answers import check_recommender, rankings_of
 from scoter.models.training.memory import peak_mib
+from scoter.protocols import Recommender
 from scoter.storage.store import Artefact, git_commit
-from scoter.types import Catalog, Histories, Part, Rankings, Split, Targets
+from scoter.types import Part, Rankings
 
 if TYPE_CHECKING:
     from scoter.stages.context import Context
@@ -21,21 +22,8 @@ if TYPE_CHECKING:
 DEPTH = 20
 
 
-@runtime_checkable
-class Recommender(Protocol):
-    """`fit` gets training sequences and validation targets; test targets are withheld.
-
-    `recommend` returns, for each history in its order, the `k` best items without repeats, best
-    first; -1 fills the end. An attribute `epochs` is shown in the table where there is one.
-    """
-
-    def fit(self, split: Split, catalog: Catalog, *, seed: int) -> object: ...
-
-    def recommend(self, histories: Histories, k: int) -> Rankings: ...
-
-
 def load_own(own: str) -> Recommender:
-    """An instance of the user's class, made without arguments."""
+    """An instance of the user's class, made without arguments; a `scoter.protocols.Recommender`."""
     own_config(own)
     module, _, name = own.partition(":")
     made = getattr(importlib.import_module(module), name, None)
@@ -43,10 +31,7 @@ def load_own(own: str) -> Recommender:
     if not isinstance(made, type):
         raise ConfigError(f"{option}: the module has no class {name!r}")
     model = made()
-    if not isinstance(model, Recommender):
-        raise ConfigError(
-            f"{option} needs fit(split, catalog, *, seed) and recommend(histories, k)"
-        )
+    check_recommender(model, DEPTH)
     return model
 
 
@@ -61,12 +46,14 @@ def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
 
     def build(out: Path, scratch: Path) -> None:
         log, catalog, split = open_data(data)
-        nobody = Targets(np.zeros(0, np.int64), np.zeros(0, np.int64))
+        name = experiment.data.name
+        dataset = Dataset(log, catalog, data.key, name, name, context.data_seed, split)
         model, began = load_own(own), time.process_time()
-        model.fit(Split(split.train, split.valid, nobody), catalog, seed=context.seed)
+        model.fit(dataset.without_test(), seed=context.seed)
         spent = time.process_time() - began
         rankings: dict[Part, Rankings] = {
-            part: model.recommend(split.histories(part), DEPTH) for part in PARTS
+            part: rankings_of(model, method, dataset, split.histories(part), DEPTH)
+            for part in PARTS
         }
         metrics = measure(rankings, split, out / "ranks", method)
         made = {
@@ -93,4 +80,4 @@ def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
         (out / "run.json").write_text(json.dumps(outcome, indent=1))
 
     key = {**config, "seed": context.seed, "depth": DEPTH}
-    return context.store.stage("own-run", 1, key, [data], build)
+    return context.store.stage("own-run", 2, key, [data], build)

@@ -29,8 +29,7 @@ from benchmarks.suite.plan import plan
 from benchmarks.suite.recipes import own_config
 from scoter import pipeline
 from scoter.config import with_overrides
-from scoter.data.prepared import load_prepared
-from scoter.data.split import leave_one_out
+from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError, DataError
 from scoter.experiments import benchmark
 from scoter.models.backbones.sasrec import SASRec
@@ -119,15 +118,16 @@ def test_a_class_of_ones_own_stands_in_the_results_with_the_right_numbers(workpl
     rows = load_rows(workplace / "results")
     assert {(row["dataset"], row["method"]) for row in rows} == {("my-shop", "itemknn")}
 
-    log, catalog = load_prepared(data)
-    split, model = leave_one_out(log), load_own("my_methods:ItemKNN")
-    model.fit(split, catalog, seed=0)
+    dataset, model = Dataset.from_folder(data), load_own("my_methods:ItemKNN")
+    model.fit(dataset.without_test(), seed=0)
+    split, keys = dataset.split, dataset.catalog.keys
     for part in ("valid", "test"):
-        ranked = model.recommend(split.histories(part), 10).items.tolist()
-        hits = [
-            target in row
-            for row, target in zip(ranked, split.targets(part).items.tolist(), strict=True)
-        ]
+        histories = split.histories(part)
+        users = [dataset.users[user] for user in histories.users]
+        cut = [[keys[item] for item in histories.sequence(row)] for row in range(len(users))]
+        ranked = model.recommend(users, 10, histories=cut).groupby("user")["item"].apply(list)
+        targets = split.targets(part).items.tolist()
+        hits = [keys[item] in ranked[user] for user, item in zip(users, targets, strict=True)]
         [value] = [
             row["value"]
             for row in rows
@@ -145,13 +145,12 @@ def test_a_class_of_ones_own_stands_in_the_results_with_the_right_numbers(workpl
 
 def test_fit_never_sees_a_test_target(workplace, monkeypatch):
     (workplace / "spy.py").write_text(
-        "from scoter.types import Rankings\nimport numpy as np\nSEEN = []\n"
+        "import pandas as pd\nSEEN = []\n"
         "class Spy:\n"
-        "    def fit(self, split, catalog, *, seed):\n        SEEN.append((len(split.valid), "
-        "len(split.test), seed))\n"
-        "    def recommend(self, histories, k):\n"
-        "        n = len(histories)\n        return Rankings(histories.users, np.full((n, k), "
-        "-1), np.full((n, k), -np.inf))\n"
+        "    def fit(self, dataset, *, seed=0):\n        SEEN.append((len(dataset.split.valid), "
+        "len(dataset.split.test), seed))\n"
+        "    def recommend(self, users, k, *, histories):\n"
+        "        return pd.DataFrame({'user': users, 'item': '0', 'score': 0.0, 'rank': 1})\n"
     )
     data = workplace / "my-shop"
     cell = next(
@@ -172,7 +171,7 @@ def test_fit_never_sees_a_test_target(workplace, monkeypatch):
         ("my_methods", "write it as package.module:ClassName"),
         ("no_such.module:Thing", "no module 'no_such.module'"),
         ("my_methods:Missing", "no class 'Missing'"),
-        ("pathlib:Path", r"needs fit\(split, catalog, \*, seed\) and recommend\(histories, k\)"),
+        ("pathlib:Path", r"is no recommender; give an object with fit and recommend"),
     ],
 )
 def test_what_is_no_method_is_refused(workplace, own, message):
