@@ -1,10 +1,12 @@
 """Rivals without a neural network: transitions, neighbours, EASE, and the logit of reasons."""
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float32, Int
 from scipy.linalg import cho_factor, cho_solve
+from scipy.special import log_softmax
 
 from scoter.config import EaseConfig, ItemKnnConfig, ReasonsConfig, TransitionsConfig
 from scoter.errors import ConfigError
@@ -82,13 +84,12 @@ class Counted(Backbone[C]):
         """The log shares of given items after each history; -inf where an item is -1."""
         found = np.full(items.shape, -np.inf, np.float32)
         for rows, scores in self._batches(histories):
-            top = scores.max(axis=1, keepdims=True)
-            total = np.log(np.exp(scores - top).sum(axis=1, keepdims=True)) + top
-            own = np.take_along_axis(scores, np.maximum(items[rows], 0), axis=1) - total
+            whole = log_softmax(scores, axis=1)
+            own = np.take_along_axis(whole, np.maximum(items[rows], 0), axis=1)
             found[rows] = np.where(items[rows] >= 0, own, -np.inf)
         return found
 
-    def _batches(self, histories: Histories):
+    def _batches(self, histories: Histories) -> Iterator[tuple[np.ndarray, Scores]]:
         log = InteractionLog(histories.items, histories.offsets, tuple(map(str, histories.users)))
         for rows in np.split(np.arange(len(histories)), np.arange(ROWS, len(histories), ROWS)):
             yield rows, self.scores(last_items(log, rows))

@@ -13,8 +13,10 @@ from operator import add
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 from scipy.sparse import csr_array, diags_array
+from scipy.special import log_softmax
 
 from scoter.reasoning.catalogue.facets import Facet, read_facets
+from scoter.reasoning.catalogue.successors import indicator, visible
 from scoter.seeding import derive_seed
 from scoter.types import Catalog, InteractionLog
 
@@ -122,7 +124,7 @@ class Reasons:
 
     def _kind_follows(self, lag: int, recent: Recent) -> Scores:
         assert self._kind is not None
-        kinds = self._kind.known(recent[:, lag] if recent.shape[1] > lag else recent[:, 0] * 0 - 1)
+        kinds = self._kind.known(recent[:, lag])
         return self._following[kinds][:, self._kind.codes]
 
     def _share(self, facet: Facet, recent: Recent) -> Scores:
@@ -246,10 +248,8 @@ def _last(log: InteractionLog, users: Int[np.ndarray, " rows"]) -> Int[np.ndarra
 
 
 def weighted(codes: Int[np.ndarray, "rows lags"], count: int, decay: float = 1.0) -> csr_array:
-    """Each row's codes as a sparse row, the newest with weight 1; -1 counts nothing."""
-    rows, lags = np.nonzero(codes >= 0)
-    weights = (decay**lags).astype(np.float32)
-    return csr_array((weights, (rows, codes[rows, lags])), shape=(len(codes), count))
+    """`visible`, in single precision."""
+    return visible(codes, count, decay).astype(np.float32)
 
 
 def summed(rows: csr_array, table: csr_array) -> Scores:
@@ -317,9 +317,7 @@ def _following_kinds(
 ) -> Float32[np.ndarray, "kinds_plus_1 kinds_plus_1"]:
     """Log of how much oftener a kind follows a kind than it occurs; the last row and column are
     those of no kind."""
-    there = np.flatnonzero(kind.codes >= 0)
-    shape, size = (len(kind.codes), len(kind.labels)), len(kind.labels)
-    member = csr_array((np.ones(len(there)), (there, kind.codes[there])), shape=shape)
+    member, size = indicator(kind), len(kind.labels)
     usual = member.T @ counts
     usual = usual / max(usual.sum(), 1)
     table = (member.T @ after @ member).toarray()
@@ -341,9 +339,7 @@ def best_items(
     scores: Scores, k: int
 ) -> tuple[Int[np.ndarray, "rows k"], Float32[np.ndarray, "rows k"]]:
     """The `k` best items of each row and their log shares; ties go to the lower item number."""
-    top = scores.max(axis=1, keepdims=True)
-    total = np.log(np.exp(scores - top).sum(axis=1, keepdims=True)) + top
     part = np.sort(np.argpartition(-scores, min(k, scores.shape[1] - 1), axis=1)[:, :k], axis=1)
     order = np.argsort(-np.take_along_axis(scores, part, axis=1), axis=1, kind="stable")
     items = np.take_along_axis(part, order, axis=1)
-    return items, np.take_along_axis(scores, items, axis=1) - total
+    return items, np.take_along_axis(log_softmax(scores, axis=1), items, axis=1)

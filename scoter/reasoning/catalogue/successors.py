@@ -29,15 +29,15 @@ def likely_next(
     best = np.full((len(view), count), -1, np.int64)
     strength = np.zeros((len(view), count))
     folds = statistics.user_folds[view.users]
-    grouped, items = _indicator(facet), statistics.item_count
+    grouped, items = indicator(facet), statistics.item_count
     for fold in np.unique(folds):
         table = csr_array(statistics.transitions[fold] @ grouped)
         ties = _tie_breaks(statistics.popularity[fold] @ grouped)
         rows = np.flatnonzero(folds == fold)
         for chunk in np.split(rows, np.arange(_CHUNK, len(rows), _CHUNK)):
-            scores = csr_array(_visible(view.recent[chunk, :window], items, LAG_DECAY) @ table)
+            scores = csr_array(visible(view.recent[chunk, :window], items, LAG_DECAY) @ table)
             if new_only:
-                seen = _visible(view.recent[chunk], items, 1.0)
+                seen = visible(view.recent[chunk], items, 1.0)
                 scores = csr_array(scores - scores.multiply(seen > 0))
             best[chunk], top = _best_columns(scores, ties, count)
             strength[chunk] = top / np.sqrt(np.maximum(scores.sum(axis=1), 1e-9))[:, None]
@@ -80,13 +80,15 @@ def commonest(codes: Int[np.ndarray, "rows items"], count: int, least: int = 1) 
     return np.pad(np.where(top > 0, best, -1), missing, constant_values=-1)
 
 
-def _indicator(facet: Facet) -> csr_array:
+def indicator(facet: Facet) -> csr_array:
+    """Which items (rows) have which code (column)."""
     items = np.flatnonzero(facet.codes >= 0)
     shape = (len(facet.codes), len(facet.labels))
     return csr_array((np.ones(len(items)), (items, facet.codes[items])), shape=shape)
 
 
-def _visible(recent: Int[np.ndarray, "rows lags"], item_count: int, decay: float) -> csr_array:
+def visible(recent: Int[np.ndarray, "rows lags"], item_count: int, decay: float) -> csr_array:
+    """Each row's items, the newest with weight 1, each older one `decay` times that; -1 is none."""
     rows, lags = np.nonzero(recent >= 0)
     return csr_array((decay**lags, (rows, recent[rows, lags])), shape=(len(recent), item_count))
 
