@@ -249,7 +249,7 @@ def _last(log: InteractionLog, users: Int[np.ndarray, " rows"]) -> Int[np.ndarra
 
 def weighted(codes: Int[np.ndarray, "rows lags"], count: int, decay: float = 1.0) -> csr_array:
     """`visible`, in single precision."""
-    return visible(codes, count, decay).astype(np.float32)
+    return csr_array(visible(codes, count, decay), dtype=np.float32)
 
 
 def summed(rows: csr_array, table: csr_array) -> Scores:
