@@ -138,8 +138,10 @@ class DiscoverConfig:
     patterns: int = 64  # generated patterns over all rounds
     users: int = 2000  # users that patterns are validated on
     fresh_users: int = 2000  # other users, for the final comparison
-    min_steps: int = 3  # steps of a generated pattern, at least
+    min_steps: int = 3  # steps of a generated pattern, at least; ranked items count as one
     max_steps: int = 6  # steps of a generated pattern, at most
+    recommender: str = "tiger"  # what patterns are validated over: a method's name
+    epochs: Count = 6  # that it is trained, without the users' targets
     max_clusters: int = 8  # clusters of patterns
     top_k: int = 10  # items that a chain recommends; k of the measured recall
     rounds: int = 1  # what one round mines seeds the next one
@@ -363,6 +365,9 @@ class MethodConfig:
     mixed_scores: bool = False  # mix the model's scores with transition scores when ranking
 
 
+PatternFrom = Literal["mined", "hand-written", "random", "single-step", "zero-shot"]
+
+
 @_frozen
 class Experiment:
     """Everything that a run depends on but its seed and the bytes of its data."""
@@ -374,7 +379,8 @@ class Experiment:
     text: TextConfig = TextConfig()
     semantic_ids: SemanticIdConfig = SemanticIdConfig()
     discover: DiscoverConfig = DiscoverConfig()
-    pattern: tuple[Step, ...] = ()  # used as far as the items allow; empty: mined
+    pattern: tuple[Step, ...] = ()  # used as far as the items allow; empty: see pattern_from
+    pattern_from: PatternFrom = "mined"  # mined, or a rival of the mined pattern
     chains: ChainsConfig = ChainsConfig()
     depth: int = 20  # items ranked for each user
     note: str = ""  # shown with the results

@@ -22,6 +22,13 @@ TIGER_IDS = config.SemanticIdConfig(
 )
 
 NO_VOTES, MIXED_SCORES = "control-no-votes", "control-mixed-scores"
+# Controls that read other patterns than the mined one, and which.
+PATTERN_CONTROLS: dict[str, config.PatternFrom] = {
+    "control-hand-written": "hand-written",
+    "control-random-pattern": "random",
+    "control-single-step": "single-step",
+    "control-zero-shot": "zero-shot",
+}
 # What each can and cannot show stands in docs/controls.md.
 _FUSIONS = {
     "control-tagged-pool": config.FusionConfig("tagged-pool"),
@@ -40,13 +47,16 @@ _FUSIONS = {
     "control-item-text": config.FusionConfig(source="item-text"),
     "control-features": config.FusionConfig(source="features"),
     MIXED_SCORES: None,
+    **{name: config.FusionConfig() for name in PATTERN_CONTROLS},
     **{f"control-without-step-{step}": config.FusionConfig(without=step) for step in range(1, 15)},
 }
 CONTROLS = tuple(_FUSIONS)
 
 
-# Written by hand: mined patterns end in a list of items, and the average of a list says little.
-# Here each of the ten likeliest items is a step of its own, with how certain it is.
+DISCOVERY = config.DiscoverConfig(
+    patterns=96, users=6000, fresh_users=3000, max_steps=8, rounds=4, epochs=6
+)
+# Written by hand: each of the ten likeliest items is a step of its own, with how certain it is.
 RANKED_PATTERN = (
     Step("long_term_preference", {"count": 2, "level": "category"}),
     Step("recent_item", {"field": "item", "lag": 2}),
@@ -209,14 +219,14 @@ def beauty_smollm2() -> config.Experiment:
 
 
 def benchmark(dataset: str, method: str) -> config.Experiment:
-    """One method on all users of a dataset; chains follow `RANKED_PATTERN`, grounded."""
-    chosen = methods(grounded=True)[method]
+    """One method on all users of a dataset; chains follow the mined pattern, grounded."""
     return config.Experiment(
         name=_cell_name(dataset, method),
         data=config.DataConfig(dataset),
-        methods={method: chosen},
+        methods={method: methods(grounded=True)[method]},
         semantic_ids=TIGER_IDS,
-        pattern=() if chosen.fusion is None and not chosen.mixed_scores else RANKED_PATTERN,
+        discover=DISCOVERY,
+        pattern_from=PATTERN_CONTROLS.get(method, "mined"),
     )
 
 

@@ -62,9 +62,14 @@ def mixes_scores(method: Config) -> bool:
 
 
 def origin_of_chains(config: Config) -> dict[str, Any]:
-    """What decides an experiment's chains: the pattern if one is given, else how it is mined."""
-    name = "pattern" if config.get("pattern") else "discover"
-    return {name: config[name]} if config.get(name) else {}
+    """What decides an experiment's chains: the pattern if one is given, else how it is mined, and
+    whether the mined one or a rival of it is followed."""
+    if config.get("pattern"):
+        return {"pattern": config["pattern"]}
+    if not config.get("discover"):
+        return {}
+    followed = config.get("pattern_from", "mined")
+    return {"discover": config["discover"], "pattern_from": followed}
 
 
 def stored_recipe(config: Config) -> dict[str, Any]:
@@ -112,7 +117,8 @@ def equal_budget(rows: Sequence[Config], left: str, right: str) -> bool:
     """Whether two methods may be compared.
 
     They may if their kinds of model differ, or if everything but their use of chains is equal. Two
-    that both read the reasoner's chains must share the pattern, or the way of mining it.
+    that both read the reasoner's chains must share the pattern, or the way of mining it, of which
+    one may follow a rival.
     """
     first, second = (_configs(rows, name) for name in (left, right))
     kinds = [{config.get("model", {}).get("kind") for config in side} for side in (first, second)]
@@ -138,7 +144,8 @@ def _brief(value: object) -> object:
 
 def _without_use_of_chains(config: Config, with_origin: bool) -> dict[str, Any]:
     parts = stored_recipe({**config, "fusion": None, "mixed_scores": False})
-    return parts | (origin_of_chains(config) if with_origin else {})
+    origin = origin_of_chains(config) if with_origin else {}
+    return parts | {name: part for name, part in origin.items() if name != "pattern_from"}
 
 
 def _configs(rows: Sequence[Config], method: str) -> list[dict[str, Any]]:

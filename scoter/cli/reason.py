@@ -136,7 +136,9 @@ def _job(context: "Context", options: ReasonOptions, writing: "WritingConfig | N
     from scoter.reasoning.chains.prefixes import PrefixPolicy
     from scoter.reasoning.chains.table import hand_written_pattern
     from scoter.reasoning.writing.job import ChainJob
+    from scoter.recommenders.network import text_vectors
     from scoter.seeding import derive_seed
+    from scoter.stages.context import sentence_encoder
     from scoter.stages.data import open_data, prepare
 
     data = prepare(context, options.data)
@@ -155,6 +157,7 @@ def _job(context: "Context", options: ReasonOptions, writing: "WritingConfig | N
         users=options.users,
         limit=options.limit,
         shard_rows=options.shard_rows,
+        texts=text_vectors(catalog, context.experiment.text, sentence_encoder(context)),
     )
 
 

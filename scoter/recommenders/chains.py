@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +17,7 @@ from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import MAX_ITEMS, View
 from scoter.reasoning.chains.table import ChainTable, write_rows
 from scoter.recommenders.fitted import Requests
+from scoter.recommenders.network import text_vectors
 from scoter.seeding import derive_seed
 from scoter.storage.sentence_vectors import encoder_of
 from scoter.types import ReasoningChain, ReasoningPattern, StepEmbeddings
@@ -105,11 +107,16 @@ class Chains:
         chosen = asked.histories.select(rows)
         places = chosen.lengths[:, None] - 1 - np.arange(MAX_ITEMS)
         items = chosen.items[np.maximum(places, 0) + chosen.offsets[:-1, None]]
-        seed = derive_seed(self.dataset.seed, "folds")
-        catalog, users = self.dataset.catalog, np.maximum(asked.users[rows], 0)
-        statistics = FoldedStatistics(self.dataset.split.train, catalog.item_count, seed)
+        users = np.maximum(asked.users[rows], 0)
         view = View(users, chosen.lengths, np.where(places >= 0, items, -1))
-        return write_rows(CatalogReasoner(catalog, statistics), view, self.pattern)
+        return write_rows(self._reasoner, view, self.pattern)
+
+    @cached_property
+    def _reasoner(self) -> CatalogReasoner:
+        catalog, seed = self.dataset.catalog, derive_seed(self.dataset.seed, "folds")
+        statistics = FoldedStatistics(self.dataset.split.train, catalog.item_count, seed)
+        texts = text_vectors(catalog, self.text, self.encoder or encoder_of(self.text))
+        return CatalogReasoner(catalog, statistics, texts, self.table.weights)
 
 
 def step_bounds(

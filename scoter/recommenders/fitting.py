@@ -8,6 +8,7 @@ from scoter.config import TrainingConfig
 from scoter.evaluation.evaluator import Evaluator
 from scoter.evaluation.metrics import mean_metrics
 from scoter.progress import counting
+from scoter.recommenders.shares import fit_shares
 from scoter.seeding import derive_seed
 from scoter.types import Split
 
@@ -59,7 +60,7 @@ def fit_network(
     def loss(batch: "ItemBatch") -> "Tensor":
         return total_loss(model, batch, steps, config.label_smoothing)
 
-    return fit(
+    log = fit(
         model,
         batches,
         loss,
@@ -72,6 +73,8 @@ def fit_network(
         progress=training.progress,
         takes_padding=model.takes_padding and model.alignment is None,
     )
+    log.shares = fit_shares(model, split, steps, training.progress)
+    return log
 
 
 def total_loss(

@@ -56,6 +56,8 @@ def build_model(
         return model
     if model.fusion is not None and steps is not None:
         model.fusion.set_statistics(*training_steps(split, steps))
+        if model.fusion.has_votes:
+            model.fusion.set_rates(*training_votes(split, steps))
     return model.to(resolve_device(device))
 
 
@@ -108,12 +110,30 @@ def training_steps(
 
     from scoter.models.step_reader import StepReader
 
+    users, prefix_lengths = _training_prefixes(split, most)
+    return StepReader(steps).read(torch.from_numpy(users), torch.from_numpy(prefix_lengths))
+
+
+def training_votes(
+    split: Split, steps: StepEmbeddings, most: int = 65536
+) -> tuple["Tensor", "Tensor"]:
+    """The items that each step of such prefixes names, and the item that followed."""
+    import torch
+
+    from scoter.models.step_reader import StepReader
+
+    users, lengths = _training_prefixes(split, most)
+    named = StepReader(steps).named(torch.from_numpy(users), torch.from_numpy(lengths))
+    targets = split.train.items[split.train.offsets[users] + lengths]
+    return named, torch.from_numpy(targets.astype(np.int64))
+
+
+def _training_prefixes(split: Split, most: int) -> tuple[np.ndarray, np.ndarray]:
     lengths = np.maximum(split.train.lengths - 1, 0)
     ends = np.cumsum(lengths)
     chosen = np.linspace(0, ends[-1] - 1, min(most, int(ends[-1]))).astype(np.int64)
     users = np.searchsorted(ends, chosen, side="right")
-    prefix_lengths = chosen - (ends - lengths)[users] + 1
-    return StepReader(steps).read(torch.from_numpy(users), torch.from_numpy(prefix_lengths))
+    return users, chosen - (ends - lengths)[users] + 1
 
 
 def rank_with_readings(

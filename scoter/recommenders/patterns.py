@@ -6,13 +6,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from scoter.config import DiscoverConfig, TextConfig
+from scoter.config import DiscoverConfig, SemanticIdConfig, TextConfig
 from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError, LanguageModelError
+from scoter.experiments import TIGER_IDS
 from scoter.progress import on_stderr
 from scoter.reasoning.chains.prefixes import PrefixPolicy
 from scoter.reasoning.chains.table import write_chains as write_table
 from scoter.recommenders.chains import Chains
+from scoter.recommenders.frozen import Frozen
+from scoter.recommenders.network import text_vectors
 from scoter.recommenders.step_sources import spoken_items
 from scoter.seeding import derive_seed
 from scoter.storage.sentence_vectors import encoder_of
@@ -30,10 +33,14 @@ def discover(
     *,
     config: DiscoverConfig | None = None,
     text: TextConfig = TextConfig(),
+    semantic_ids: SemanticIdConfig = TIGER_IDS,
     seed: int = 0,
     progress: bool = True,
 ) -> "Discovery":
     """Generate, validate and mine a reasoning pattern on training interactions alone.
+
+    Patterns are judged by what they add over `config.recommender`, which is trained for
+    `config.epochs` without the targets that they are judged on.
 
     Args:
         config: default: `DiscoverConfig()`; a dataset with fewer users than that asks for has half
@@ -48,11 +55,12 @@ def discover(
     from scoter.reasoning.discovery.progress import ProgressBars, silent
 
     config = _that_fits(dataset) if config is None else config
-    encode = encoder_of(text)
-    vectors = encode(spoken_items(dataset.catalog, text.fields))
+    encode, catalog = encoder_of(text), dataset.catalog
+    vectors = encode(spoken_items(catalog, text.fields))
     bars = ProgressBars(on_stderr, planned_patterns(config), "patterns") if progress else silent
+    train = Frozen(config, catalog, semantic_ids, text, encode, seed, progress=progress)
     drawn = derive_seed(seed, "discover")
-    return mine(dataset.split, dataset.catalog, config, encode, vectors, drawn, bars)
+    return mine(dataset.split, catalog, config, encode, vectors, drawn, train, bars)
 
 
 def _that_fits(dataset: Dataset) -> DiscoverConfig:
@@ -101,7 +109,8 @@ def write_chains(
     """
     if language_model == "catalog":
         seed = derive_seed(dataset.seed, "folds")
-        table = write_table(dataset.split, dataset.catalog, pattern, seed)
+        texts = text_vectors(dataset.catalog, text, encoder_of(text))
+        table = write_table(dataset.split, dataset.catalog, pattern, seed, texts=texts)
         return Chains.of(table, dataset, text)
     opened, usual = _opened(language_model, server)
     policy = PrefixPolicy.parse(prefixes)

@@ -1,5 +1,6 @@
 """What every stage shares: the experiment, the store, the seed, and how arrays are kept."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scoter.config import Experiment, from_json, to_json
+from scoter.config import Experiment, MethodConfig, from_json, to_json
+from scoter.plugins import BACKBONES, FUSIONS
 from scoter.progress import under_way
 from scoter.storage.store import Artefact, Store
 from scoter.types import Part
@@ -80,3 +82,30 @@ def sentence_encoder(context: Context, keep: bool = True) -> Callable[[list[str]
 
     settings, cache = context.experiment.text, context.store.root / "sentences"
     return lambda sentences: encode(sentences, settings, cache, keep)
+
+
+def method_recipe(method: MethodConfig, device: str) -> dict[str, object]:
+    """What of a method and of this machine decides its numbers, for the key of a stage.
+
+    It has the precision that `auto` comes to, and the code of plug-ins, but no versions, threads or
+    processes. A GPU pads batches, which changes what dropout draws.
+    """
+    config, where = json.loads(to_json(method)), computation(method, device)
+    del config["training"]["precision"]
+    used = [(BACKBONES, method.model.kind)]
+    used += [] if method.fusion is None else [(FUSIONS, method.fusion.module)]
+    code = {name: digest for table, name in used if (digest := table.digest(name))}
+    plugins = {"plugins": code} if code else {}
+    padded = {"batches": "padded"} if where.get("device") == "cuda" else {}
+    return {"method": config, **plugins, **where, **padded}
+
+
+def computation(method: MethodConfig, device: str) -> dict[str, str]:
+    """The kind of device and the precision of a method's computations; popularity has neither."""
+    from scoter.models.training.precision import resolve_device, resolve_precision
+
+    if not BACKBONES.get(method.model.kind).trains:
+        return {}
+    where = resolve_device(device)
+    precision = resolve_precision(method.training.precision, where)
+    return {"device": where.type, "precision": precision}

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scoter.config import Experiment, SamplingConfig, to_json
+from scoter.experiments import RANKED_PATTERN
+from scoter.recommenders.frozen import Frozen, frozen_method
 from scoter.recommenders.step_sources import spoken_items
 from scoter.seeding import derive_seed
-from scoter.stages.context import Context, sentence_encoder
+from scoter.stages.context import Context, method_recipe, sentence_encoder
 from scoter.stages.data import open_data
 from scoter.storage.store import Artefact
+from scoter.types import ReasoningPattern
 
 if TYPE_CHECKING:
     from scoter.reasoning.discovery.report import Discovery
@@ -62,29 +65,47 @@ def discover_pattern(
     def build(out: Path, scratch: Path) -> None:
         from scoter.reasoning.discovery.picture import draw
 
-        mined = with_reasoner(context, data) if model is None else _with_model(context, data, model)
+        if model is None:
+            mined = _with_reasoner(context, data, scratch)
+        else:
+            mined = _with_model(context, data, model)
         of = "patterns of the catalogue reasoner" if model is None else f"chains of {model.name}"
         report = {**json.loads(mined.to_json()), "picture_of": of}
         (out / "pattern.json").write_text(json.dumps(report, indent=1))
         (out / "points.json").write_text(mined.points_json())
         draw(json.loads(mined.points_json()), of, out / "picture.svg")
 
-    own = {"fields": experiment.text.fields} if model is None else {"model": model.name}
+    own = _recipe(context) if model is None else {"model": model.name}
     recipe = {"discover": json.loads(to_json(experiment.discover)), **own}
     return context.stage("discover", recipe, [data, text.provenance_key(experiment.text)], build)
 
 
-def with_reasoner(context: Context, data: Artefact) -> "Discovery":
-    """Mine with the catalogue reasoner."""
+def _recipe(context: Context) -> dict[str, object]:
+    experiment = context.experiment
+    return {
+        "fields": experiment.text.fields,
+        "semantic_ids": json.loads(to_json(experiment.semantic_ids)),
+        "seed": context.seed,
+        **method_recipe(frozen_method(experiment.discover), "cpu"),
+    }
+
+
+def _with_reasoner(context: Context, data: Artefact, scratch: Path) -> "Discovery":
+    """Mine with the catalogue reasoner, over a recommender that is trained for it."""
+    from scoter.reasoning.catalogue.reasoner import lacking
     from scoter.reasoning.discovery.mine import discover, planned_patterns
     from scoter.reasoning.discovery.progress import ProgressBars
 
-    config, encode = context.experiment.discover, sentence_encoder(context)
+    experiment, encode = context.experiment, sentence_encoder(context)
+    config, text, ids = experiment.discover, experiment.text, experiment.semantic_ids
     _, catalog, split = open_data(data)
-    vectors = encode(spoken_items(catalog, context.experiment.text.fields))
-    seed = derive_seed(context.data_seed, "discover")
+    vectors = encode(spoken_items(catalog, text.fields))
+    train = Frozen(config, catalog, ids, text, encode, context.seed, scratch)
+    ranked = tuple(step for step in RANKED_PATTERN if lacking(step, catalog) is None)
+    seed = derive_seed(context.seed, "discover")
     bars = ProgressBars(context.say, planned_patterns(config), "patterns")
-    return discover(split, catalog, config, encode, vectors, seed, bars)
+    arguments = (split, catalog, config, encode, vectors, seed, train, bars)
+    return discover(*arguments, ReasoningPattern(ranked))
 
 
 def _with_model(context: Context, data: Artefact, model: "ModelChoice") -> "Discovery":

@@ -23,10 +23,9 @@ from scoter.reasoning.discovery.generate import hold_in, labels
 from scoter.reasoning.discovery.halving import Round, halving_units, successive_halving
 from scoter.reasoning.discovery.validate import ndcg
 from scoter.seeding import derive_seed
-from scoter.stages.context import Context, sentence_encoder
+from scoter.stages.context import Context, method_recipe, sentence_encoder
 from scoter.stages.data import codes_of, open_data
 from scoter.stages.discovery import with_reasoner
-from scoter.stages.networks import method_recipe
 from scoter.stages.transfer_probe import TransferProbe, without_last
 from scoter.storage.store import Artefact
 from scoter.types import ReasoningPattern, StepEmbeddings

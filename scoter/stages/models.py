@@ -13,7 +13,7 @@ from scoter.plugins import BACKBONES
 from scoter.progress import counting
 from scoter.seeding import derive_seed
 from scoter.stages import networks
-from scoter.stages.context import PARTS, Context
+from scoter.stages.context import PARTS, Context, computation, method_recipe
 from scoter.stages.data import open_data
 from scoter.stages.networks import Inputs
 from scoter.storage import sentence_vectors
@@ -42,7 +42,7 @@ def train(context: Context, name: str, method: MethodConfig, inputs: Inputs) -> 
         text = context.experiment.text
         needed += [sentence_vectors.provenance_key(text), ",".join(text.fields)]
     recipe = {
-        **networks.method_recipe(method, context.device),
+        **method_recipe(method, context.device),
         "name": name,  # which the seed of dropout is derived from
         "seed": context.seed,
         "depth": context.experiment.depth,
@@ -90,7 +90,7 @@ def rank(context: Context, method: MethodConfig, trained: Artefact, inputs: Inpu
                 save_arrays(out / f"readings-{part}.safetensors", **readings)
             networks.save_rankings(rankings, out, part)
 
-    recipe = {"depth": context.experiment.depth, **networks.computation(method, context.device)}
+    recipe = {"depth": context.experiment.depth, **computation(method, context.device)}
     needed = [trained, inputs.data]
     if method.fusion is not None and inputs.steps is not None:
         needed.append(inputs.steps)
@@ -121,7 +121,7 @@ def _rank_mixed(
             save_arrays(out / f"readings-{part}.safetensors", **readings)
 
     mixed = [LISTED, WINDOW, LAG_DECAY]
-    recipe = {"depth": depth, "mixed": mixed, **networks.computation(method, context.device)}
+    recipe = {"depth": depth, "mixed": mixed, **computation(method, context.device)}
     return context.stage("rank", recipe, [trained, inputs.data], build)
 
 

@@ -1,13 +1,11 @@
 """Networks of a run, with the chains they read, and their rankings as files."""
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scoter.config import MethodConfig, to_json
-from scoter.plugins import BACKBONES, FUSIONS
+from scoter.config import MethodConfig
 from scoter.recommenders.network import needs_semantic_ids
 from scoter.stages.context import Context, sentence_encoder
 from scoter.stages.data import codes_of, open_data
@@ -71,33 +69,6 @@ def open_trained(
     if opened[0].trains:
         load_weights(opened[0], trained.file("weights.safetensors"))
     return opened
-
-
-def method_recipe(method: MethodConfig, device: str) -> dict[str, object]:
-    """What of a method and of this machine decides its numbers, for the key of a stage.
-
-    It has the precision that `auto` comes to, and the code of plug-ins, but no versions, threads or
-    processes. A GPU pads batches, which changes what dropout draws.
-    """
-    config, where = json.loads(to_json(method)), computation(method, device)
-    del config["training"]["precision"]
-    used = [(BACKBONES, method.model.kind)]
-    used += [] if method.fusion is None else [(FUSIONS, method.fusion.module)]
-    code = {name: digest for table, name in used if (digest := table.digest(name))}
-    plugins = {"plugins": code} if code else {}
-    padded = {"batches": "padded"} if where.get("device") == "cuda" else {}
-    return {"method": config, **plugins, **where, **padded}
-
-
-def computation(method: MethodConfig, device: str) -> dict[str, str]:
-    """The kind of device and the precision of a method's computations; popularity has neither."""
-    from scoter.models.training.precision import resolve_device, resolve_precision
-
-    if not BACKBONES.get(method.model.kind).trains:
-        return {}
-    where = resolve_device(device)
-    precision = resolve_precision(method.training.precision, where)
-    return {"device": where.type, "precision": precision}
 
 
 def save_rankings(rankings: Rankings, folder: "Path", part: str) -> None:

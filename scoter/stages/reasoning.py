@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scoter.errors import ConfigError
+from scoter.experiments import RANKED_PATTERN
 from scoter.reasoning.chains.table import ChainTable, load_chains, save_chains
 from scoter.reasoning.chains.table import write_chains as write_table
+from scoter.recommenders.network import text_vectors
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context, sentence_encoder
 from scoter.stages.data import open_data
@@ -31,8 +33,12 @@ def pattern_and_chains(context: Context, data: Artefact) -> tuple[Artefact, Arte
     experiment = context.experiment
     if experiment.chains.source:
         return stored_chains(context, data)
-    make = given_pattern if experiment.pattern else discover_pattern
-    pattern = make(context, data)
+    if experiment.pattern or experiment.pattern_from == "hand-written":
+        pattern = given_pattern(context, data)
+    else:
+        pattern = discover_pattern(context, data)
+        if experiment.pattern_from != "mined":
+            pattern = _rival(context, pattern, experiment.pattern_from)
     return pattern, write_chains(context, data, pattern)
 
 
@@ -40,8 +46,8 @@ def given_pattern(context: Context, data: Artefact) -> Artefact:
     """The experiment's own pattern, without steps that need columns which the items lack."""
     from scoter.reasoning.catalogue.reasoner import lacking
 
-    catalog = open_data(data)[1]
-    absent = [(step, lacking(step, catalog)) for step in context.experiment.pattern]
+    catalog, steps = open_data(data)[1], context.experiment.pattern or RANKED_PATTERN
+    absent = [(step, lacking(step, catalog)) for step in steps]
     for step, column in absent:
         if column is not None:
             context.say(f"pattern: {step.label()} is left out, since the items have no {column!r}")
@@ -54,11 +60,14 @@ def write_chains(context: Context, data: Artefact, pattern: Artefact) -> Artefac
 
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(data)
-        seed = derive_seed(context.data_seed, "folds")
-        _save(context, write_table(split, catalog, open_pattern(pattern), seed), out)
+        seed, text = derive_seed(context.data_seed, "folds"), context.experiment.text
+        texts = text_vectors(catalog, text, sentence_encoder(context))
+        table = write_table(split, catalog, open_pattern(pattern), seed, texts=texts)
+        _save(context, table, out)
 
-    encoder = sentence_vectors.provenance_key(context.experiment.text)
-    return context.stage("chains", {}, [data, pattern, encoder], build)
+    text = context.experiment.text
+    encoder = sentence_vectors.provenance_key(text)
+    return context.stage("chains", {"fields": text.fields}, [data, pattern, encoder], build)
 
 
 def stored_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]:
@@ -115,6 +124,13 @@ def open_chains(context: Context, chains: Artefact, dataset: "Dataset") -> "Chai
     vectors = load_arrays(chains.file(VECTORS_FILE))["vectors"]
     encode = sentence_encoder(context, keep=False)
     return Chains(open_table(chains), vectors, dataset, context.experiment.text, encode)
+
+
+def _rival(context: Context, mined: Artefact, name: str) -> Artefact:
+    """The pattern of a rival of the mined one, which discovery wrote down beside it."""
+    rival = json.loads(mined.file("pattern.json").read_text())["rivals"][name]["pattern"]
+    pattern = ReasoningPattern.from_json(rival)
+    return _unmined(context, name, pattern, f"{name}, beside the mined pattern")
 
 
 def _unmined(context: Context, origin: str, pattern: ReasoningPattern, words: str) -> Artefact:

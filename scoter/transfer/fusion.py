@@ -204,6 +204,12 @@ class StructuredFusion(nn.Module):
         self.centre.copy_(centre)
         self.scale.copy_(scale_of(left, mask))
 
+    def set_rates(self, named: Int[Tensor, "rows steps"], targets: Int[Tensor, " rows"]) -> None:
+        """Take from training prefixes how often each step names the target."""
+        assert self.votes is not None
+        hits = (named == targets[:, None]).sum(dim=0)
+        self.votes.rates.copy_((hits + 0.5) / ((named >= 0).sum(dim=0) + 1))
+
     def forward(self, hidden: Hidden, memory: ChainMemory, layer: int) -> Hidden:
         def read(states: Tensor, place: int) -> Tensor:
             return self.layers[place](states, memory, layer)

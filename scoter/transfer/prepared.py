@@ -156,16 +156,25 @@ class PreparedChain:
             return items[:k], scores[:k]
         asked = votes.constant + votes.into @ state.numpy()
         weights = self.slots[:-1] @ asked[:-1] + asked[-1] + votes.by_step[self.present]
-        pairs = zip(self.named[self.present].tolist(), weights.tolist(), strict=True)
+        pairs = [*zip(self.named[self.present].tolist(), weights.tolist(), strict=True)]
         ballots = [(item, weight) for item, weight in pairs if item >= 0]
         largest = max([votes.abstain, *(weight for _, weight in ballots)])
         own = math.exp(votes.abstain - largest)
+        shares = [math.exp(weight - largest) for _, weight in ballots]
+        total = own + sum(shares)
+        if votes.shares != (1.0, 0.0):
+            kept, counted = (1 - votes.shares[1]) / total, votes.rates[self.present]
+            rates = [
+                rate for rate, (item, _) in zip(counted.tolist(), pairs, strict=True) if item >= 0
+            ]
+            part = votes.shares[1] / (sum(rates) or 1.0)
+            own *= kept * votes.shares[0]
+            shares = [kept * share + part * rate for share, rate in zip(shares, rates, strict=True)]
+            total = own + sum(shares)
         listed = zip(items.tolist(), scores.tolist(), strict=True)
         won = {item: own * math.exp(score) for item, score in listed if item >= 0}
-        shares = [math.exp(weight - largest) for _, weight in ballots]
         for (item, _), share in zip(ballots, shares, strict=True):
             won[item] = won.get(item, 0.0) + share
-        total = own + sum(shares)
         best = sorted(won, key=won.__getitem__, reverse=True)[:k]
         logs = [math.log(won[item] / total) if won[item] > 0 else -math.inf for item in best]
         return torch.tensor(best, dtype=torch.int64), torch.tensor(logs, dtype=torch.float32)
@@ -195,6 +204,8 @@ class _VoteWeights(NamedTuple):
     constant: Float[np.ndarray, " D_and_one"]
     by_step: Float[np.ndarray, " steps"]
     abstain: float
+    rates: Float[np.ndarray, " steps"]
+    shares: tuple[float, ...]
 
 
 def _multiply_out(layer: GatedAttention) -> _Layer:
@@ -222,4 +233,5 @@ def _votes_multiplied_out(votes: Votes) -> _VoteWeights:
     query, key, scale = votes.query, votes.key, len(votes.query.bias) ** -0.5
     onto = scale * torch.cat([key.weight.T, key.bias[None]])
     into, constant = (onto @ query.weight).numpy(), (onto @ query.bias).numpy()
-    return _VoteWeights(into, constant, votes.step.detach().numpy(), float(votes.abstain))
+    by_step, shares = votes.step.detach().numpy(), tuple(votes.shares.tolist())
+    return _VoteWeights(into, constant, by_step, float(votes.abstain), votes.rates.numpy(), shares)

@@ -16,7 +16,9 @@ from scoter.protocols import Fusion, StepSource
 from scoter.types import Catalog, Histories, InteractionLog, Rankings, SemanticIds
 
 if TYPE_CHECKING:
-    from scoter.models.training.batches import ItemBatch
+    from scoter.models.training.batches import HistoryBatch, ItemBatch
+
+    Listed = tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +85,13 @@ class Backbone(nn.Module, Generic[C], ABC):
         Args:
             after_batch: called with the row numbers of each batch, once it is ranked.
         """
+
+    def listed(self, asked: "HistoryBatch", k: int, steps: StepSource | None) -> "Listed | None":
+        """The best items by themselves, their own log p, and what the steps vote, if they do.
+
+        None where the backbone does not say; its votes then keep the shares they were trained with.
+        """
+        return None
 
     def rescore(
         self,

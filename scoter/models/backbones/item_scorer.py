@@ -69,17 +69,21 @@ class ItemScorer(Backbone[C]):
         """The `k` best items of the whole catalogue after each history."""
 
         def best(asked: HistoryBatch) -> tuple[Tensor, Tensor]:
-            last = (asked.lengths - 1).clamp(min=0)
-            hidden = self.states(asked.items)[torch.arange(len(last)), last]
-            hidden, votes = self._read_chain(hidden, steps, asked.users, asked.prefix_lengths)
-            with torch.autocast(hidden.device.type, enabled=False):
-                logits = torch.log_softmax(hidden.float() @ self.items.weight[:-1].T, dim=-1)
-                if votes is not None:
-                    logits = add_votes_everywhere(logits, *votes)
+            logits, votes = self._scores(asked, steps)
+            if votes is not None:
+                logits = add_votes_everywhere(logits, *votes)
             score, found = logits.topk(min(k, self.item_count))
             return found, score
 
         return rank_in_batches(self, best, histories, k, batch_rows, after_batch)
+
+    def listed(
+        self, asked: HistoryBatch, k: int, steps: StepSource | None
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
+        """The best items by themselves, their own log p, and what the steps vote."""
+        logits, votes = self._scores(asked, steps)
+        score, found = logits.topk(min(k, self.item_count))
+        return found, score, votes
 
     def rescore(
         self,
@@ -93,6 +97,16 @@ class ItemScorer(Backbone[C]):
         places = np.take_along_axis(places, np.maximum(items, 0), axis=1)
         scores = np.take_along_axis(ranked.scores, places, axis=1)
         return np.where(items >= 0, scores, -np.inf).astype(np.float32)
+
+    def _scores(
+        self, asked: HistoryBatch, steps: StepSource | None
+    ) -> tuple[Float[Tensor, "B items"], tuple[Tensor, Tensor] | None]:
+        """The network's own log p of every item, and what the steps vote."""
+        last = (asked.lengths - 1).clamp(min=0)
+        hidden = self.states(asked.items)[torch.arange(len(last)), last]
+        hidden, votes = self._read_chain(hidden, steps, asked.users, asked.prefix_lengths)
+        with torch.autocast(hidden.device.type, enabled=False):
+            return torch.log_softmax(hidden.float() @ self.items.weight[:-1].T, dim=-1), votes
 
     def _read_chain(
         self,

@@ -1,6 +1,7 @@
 """The most popular items of the training log, the same for every user: the floor of every table."""
 
 import numpy as np
+from jaxtyping import Float32, Int
 
 from scoter.config import PopularityConfig
 from scoter.errors import ConfigError
@@ -53,3 +54,12 @@ class Popularity(Backbone[PopularityConfig]):
         items[: len(top)], scores[: len(top)] = top, self.scores[top]
         rows = (len(histories), 1)
         return Rankings(histories.users, np.tile(items, rows), np.tile(scores, rows))
+
+    def rescore(
+        self,
+        histories: Histories,
+        items: Int[np.ndarray, "histories k"],
+        steps: StepSource | None = None,
+    ) -> Float32[np.ndarray, "histories k"]:
+        """The log-shares of given items; -inf where an item is -1."""
+        return np.where(items >= 0, self.scores[items], -np.inf).astype(np.float32)

@@ -167,16 +167,27 @@ class Tiger(Backbone[TigerConfig]):
             batch_rows: histories ranked together; 0 for what suits the device.
             beams: width of the search, at least `k`; 0 for the config's.
         """
-        folded = Folded(self)
+        folded = Folded(self)  # once for all batches
         rows = batch_rows or (BATCH_ROWS if device_of(self).type == "cpu" else GPU_BATCH_ROWS)
 
         def best(asked: HistoryBatch) -> tuple[Tensor, Tensor]:
-            decoder = BeamDecoder.start(self, folded, asked, steps)
-            found = self.search(decoder, asked.items, max(k, beams or self.config.beams))
-            votes = decoder.votes
-            return found if votes is None else elect(*found, *votes)
+            width = max(k, beams or self.config.beams)
+            found, scores, votes = self.listed(asked, width, steps, folded)
+            return (found, scores) if votes is None else elect(found, scores, *votes)
 
         return rank_in_batches(self, best, histories, k, rows, after_batch)
+
+    def listed(
+        self,
+        asked: HistoryBatch,
+        beams: int,
+        steps: StepSource | None,
+        folded: Folded | None = None,
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
+        """The items that the search finds, their own log p, and what the steps vote."""
+        decoder = BeamDecoder.start(self, folded or Folded(self), asked, steps)
+        found = self.search(decoder, asked.items, beams)
+        return *found, decoder.votes
 
     def search(
         self, decoder: BeamDecoder, items: Int[Tensor, "B L"], beams: int

@@ -43,13 +43,25 @@ def add_votes_everywhere(scores: Scores, weights: Weights, named: Named) -> Scor
     return total
 
 
+def candidates(
+    found: Int[Tensor, "rows k"], scores: Float[Tensor, "rows k"], named: Named
+) -> tuple[Int[Tensor, "rows items"], Scores]:
+    """The items that a search `found` and those that steps name, each once, and their log p.
+
+    p of an item that the search did not find counts as 0: it is below the k-th score found.
+    """
+    others = torch.where((named[:, :, None] == found[:, None, :]).any(-1), -1, named)
+    earlier = torch.ones(others.shape[1], others.shape[1]).tril(-1).bool()
+    again = (others[:, :, None] == others[:, None, :]) & earlier
+    others = torch.where(again.any(-1), -1, others)
+    own = torch.cat([scores, scores.new_full(others.shape, -torch.inf)], dim=1)
+    return torch.cat([found, others], dim=1), own
+
+
 def elect(
     found: Int[Tensor, "rows k"], scores: Float[Tensor, "rows k"], weights: Weights, named: Named
 ) -> tuple[Int[Tensor, "rows k"], Float[Tensor, "rows k"]]:
     """The best k by p' among the items that a search `found` and those that steps name.
-
-    An item that the search did not find has its votes alone: what p would add is below the k-th
-    score found.
 
     >>> found, scores = torch.tensor([[2, 7]]), torch.tensor([[0.6, 0.3]]).log()
     >>> thirds = torch.full((1, 3), 1 / 3).log()
@@ -57,12 +69,7 @@ def elect(
     >>> items.tolist(), best.exp()
     ([[7, 9]], tensor([[0.4333, 0.3333]]))
     """
-    others = torch.where((named[:, :, None] == found[:, None, :]).any(-1), -1, named)
-    earlier = torch.ones(others.shape[1], others.shape[1]).tril(-1).bool()
-    again = (others[:, :, None] == others[:, None, :]) & earlier
-    others = torch.where(again.any(-1), -1, others)
-    candidates = torch.cat([found, others], dim=1)
-    own = torch.cat([scores, scores.new_full(others.shape, -torch.inf)], dim=1)
-    total = add_votes(own, weights, named, candidates).masked_fill(candidates < 0, -torch.inf)
+    items, own = candidates(found, scores, named)
+    total = add_votes(own, weights, named, items).masked_fill(items < 0, -torch.inf)
     best, place = total.topk(found.shape[1], dim=1)
-    return torch.where(best > NEVER / 2, candidates.gather(1, place), -1), best
+    return torch.where(best > NEVER / 2, items.gather(1, place), -1), best

@@ -9,14 +9,16 @@ sentence that held its position would keep the order even in a mean pool.)
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from scoter.errors import ConfigError
 from scoter.reasoning.catalogue.facets import Facet, read_facets
+from scoter.reasoning.catalogue.folded_reasons import ALL, FoldedReasons, Weights
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.successors import (
     Successors,
@@ -45,14 +47,20 @@ WANTS = {
 }
 RECOMMENDS = {"item": "The recommendation is {}."}
 RECOMMENDS_SURELY = "The recommendation, {}, is {}."
+TOGETHER = {"item": "Often bought together with these: {}."}
+NEAREST = {"item": "In words, the nearest is {}."}
+FOLLOWS = {"category": "What follows is often from {}."}
 _LISTED = 10  # successors that are looked for at least
 _DEGREES = "a guess, unsure, barely sure, somewhat sure, fairly sure, sure, very sure, certain"
+REASONS_CERTAIN = 3  # a share of 2 ** -3 or more is as sure as can be said
 CERTAINTY = tuple(_DEGREES.split(", "))
 # The catalogue column that each facet is read from; "" where any catalogue has it.
 COLUMNS = {"item": "", "brand": "brand", "price": "price"}
 COLUMNS |= {"category": "categories", "department": "categories"}
+WORDS = ("title", "phrase", "brand", "categories")
 
 Parameters = Mapping[str, int | float | str]
+Texts = Callable[[], np.ndarray]
 # One row per prefix: numbers of sentences, -1 where there is nothing to say.
 Codes = Int[np.ndarray, "rows width"]
 
@@ -90,6 +98,8 @@ class Role:
     # only. Text takes these values, a number any from 1 on, up to what `most` says.
     parameters: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     final: bool = False  # whether a pattern may end in it
+    words: bool = False  # whether items need words of their own
+    ranks: bool = False  # whether it names items to come, best first
     most: Mapping[str, int] = field(default_factory=dict)
 
     def filled(self, parameters: Parameters) -> Parameters:
@@ -105,6 +115,8 @@ class CatalogReasoner:
 
     catalog: Catalog
     statistics: FoldedStatistics
+    texts: Texts | None = None  # makes the vectors of the items' texts
+    weights: Weights | None = None  # of the reasons, fitted before; None fits them when needed
     facets: Mapping[str, Facet] = field(init=False)
     _successors: "WeakKeyDictionary[View, dict[tuple[str, int], Successors]]" = field(
         init=False, repr=False, default_factory=WeakKeyDictionary
@@ -113,8 +125,20 @@ class CatalogReasoner:
     def __post_init__(self) -> None:
         object.__setattr__(self, "facets", read_facets(self.catalog))
 
-    def __reduce__(self) -> tuple[type, tuple[Catalog, FoldedStatistics]]:
-        return CatalogReasoner, (self.catalog, self.statistics)  # without what is kept
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        kept = (self.catalog, self.statistics, self.texts, self.weights)
+        return CatalogReasoner, kept  # without what is made of them
+
+    @property
+    def has_reasons(self) -> bool:
+        """Whether a step has asked for `reasons`."""
+        return "reasons" in vars(self)
+
+    @cached_property
+    def reasons(self) -> FoldedReasons:
+        """What ranks items by reasons."""
+        texts = None if self.texts is None else self.texts()
+        return FoldedReasons(self.catalog, self.statistics, texts, self.weights)
 
     def write(self, view: View, step: Step) -> Spoken:
         """The sentences of `step` for each row of `view`; `check_step` says what is refused."""
@@ -126,6 +150,10 @@ class CatalogReasoner:
         if (degrees := int(parameters.get("degrees", 1))) > 1:
             wordings = [RECOMMENDS_SURELY.format(sure, "{}") for sure in CERTAINTY[:degrees]]
         return Spoken(wordings, facet.labels, numbers)
+
+    def facet(self, step: Step) -> Facet:
+        """What a step speaks of."""
+        return self.facets[ROLES[step.role].facet_of(step.parameters)]
 
     def successors(self, view: View, what: str, window: int, count: int) -> Successors:
         """The `count` best of `likely_next`; visible items are left out.
@@ -170,7 +198,10 @@ def lacking(step: Step, catalog: Catalog) -> str | None:
     """The column that a step needs and that holds nothing here; None where nothing is missing."""
     if step.role not in ROLES:
         return None
-    column = COLUMNS[ROLES[step.role].facet_of(step.parameters)]
+    role = ROLES[step.role]
+    if role.words and not any(catalog.has(name) for name in WORDS):
+        return WORDS[0]
+    column = COLUMNS[role.facet_of(step.parameters)]
     return column if column and not catalog.has(column) else None
 
 
@@ -181,6 +212,17 @@ def offered_steps(catalog: Catalog) -> list[Step]:
         tried = {name: values for name, values in role.parameters.items() if len(values) > 1}
         combinations = (zip(tried, values, strict=True) for values in product(*tried.values()))
         steps += [Step(role.name, dict(parameters)) for parameters in combinations]
+    return [step for step in steps if lacking(step, catalog) is None]
+
+
+def ranked_steps(catalog: Catalog) -> list[Step]:
+    """The steps that name one item to come, of the first rank, one for each way to rank."""
+    ways = [("recommendation", {"by": "transitions"}), ("recommendation", {"by": "reasons"})]
+    ways += [("bought_together", {}), ("near_in_words", {})]
+    sure = {"recommendation": {"degrees": len(CERTAINTY), "window": 3}}
+    steps = [
+        Step(role, {"count": 1, "rank": 1, **sure.get(role, {}), **more}) for role, more in ways
+    ]
     return [step for step in steps if lacking(step, catalog) is None]
 
 
@@ -217,6 +259,10 @@ def _recommended(
     """
     rank, degrees = int(parameters["rank"]), int(parameters["degrees"])
     count, window = int(parameters["count"]) + rank - 1, int(parameters["window"])
+    if parameters["by"] == "reasons":
+        best, shares = reasoner.reasons.best(view, ALL, count)
+        strength = shares[:, rank - 1 :] * 2.0 ** (REASONS_CERTAIN + degrees - 1 - degrees // 2)
+        return _said(facet, best[:, rank - 1 :], strength, degrees)
     best, strength = reasoner.successors(view, "item", window, count)
     unknown = np.flatnonzero(best[:, 0] < 0)
     if len(unknown):
@@ -225,16 +271,46 @@ def _recommended(
         groups = reasoner.facets.get("department", Facet(np.full(len(facet.codes), -1), ()))
         favourite = commonest(groups.known(rows.recent), 1)[:, 0]
         best[unknown] = popular_in(rows, reasoner.statistics, groups.codes, favourite, count)
-    best, strength = best[:, rank - 1 :], strength[:, rank - 1 :]
+    return _said(facet, best[:, rank - 1 :], strength[:, rank - 1 :], degrees)
+
+
+def _said(
+    facet: Facet, best: Codes, strength: Float[np.ndarray, "rows width"], degrees: int
+) -> Codes:
+    """The numbers of sentences that name items with how sure they are."""
     degree = np.floor(np.log2(np.maximum(strength, 1e-9))) + degrees // 2
     degree = np.clip(degree, 0, degrees - 1).astype(np.int64)
     return np.where(best >= 0, degree * len(facet.labels) + best, -1)
+
+
+def _together(reasoner: CatalogReasoner, view: View, _: Facet, parameters: Parameters) -> Codes:
+    return _by_reason(reasoner, view, "bought together", parameters)
+
+
+def _nearest(reasoner: CatalogReasoner, view: View, _: Facet, parameters: Parameters) -> Codes:
+    return _by_reason(reasoner, view, "near in words", parameters)
+
+
+def _by_reason(reasoner: CatalogReasoner, view: View, reason: str, parameters: Parameters) -> Codes:
+    if reason not in reasoner.reasons.names:
+        raise ConfigError(
+            f"there is no reason {reason!r} without texts; pass texts to the reasoner"
+        )
+    rank = int(parameters["rank"])
+    best, _ = reasoner.reasons.best(view, reason, int(parameters["count"]) + rank - 1)
+    return best[:, rank - 1 :]
+
+
+def _following(reasoner: CatalogReasoner, view: View, _: Facet, parameters: Parameters) -> Codes:
+    return reasoner.reasons.kinds(view, int(parameters["count"]))
 
 
 _FIELDS = ("item", "brand", "category")
 _PREFERENCES = {"level": ("category", "department"), "count": (2, 1, 3)}
 _NEXT = {"what": ("category", "brand", "item"), "count": (3, 1, 5), "window": (3, 1)}
 _BEST = {"count": (5, 1, 3, 10), "window": (3, 1), "rank": (1,), "degrees": (1,)}
+_BEST |= {"by": ("transitions", "reasons")}
+_LISTED_BY_REASON = {"count": (1, 3, 5), "rank": (1,)}
 _MOST = {"degrees": len(CERTAINTY)}
 _ROLES = (
     # The last `count` items.
@@ -249,7 +325,23 @@ _ROLES = (
     Role("price_band", PAYS, "price", _commonest),
     # What other users' next items most often are, after the last `window` items.
     Role("likely_next", WANTS, "what", _likely, _NEXT, final=True),
-    # The `count` items with the best transition score from the `rank`-th on, with their certainty.
-    Role("recommendation", RECOMMENDS, "item", _recommended, _BEST, final=True, most=_MOST),
+    # The items that others who have these items have too.
+    Role("bought_together", TOGETHER, "item", _together, _LISTED_BY_REASON, ranks=True),
+    # The items whose texts are nearest to those of the history.
+    Role("near_in_words", NEAREST, "item", _nearest, _LISTED_BY_REASON, words=True, ranks=True),
+    # The categories that follow the last item's category oftener than others.
+    Role("kind_that_follows", FOLLOWS, "category", _following, {"count": (3, 1, 5)}),
+    # The `count` items with the best transition score from the `rank`-th on, with their certainty;
+    # or by all reasons in their fitted weights.
+    Role(
+        "recommendation",
+        RECOMMENDS,
+        "item",
+        _recommended,
+        _BEST,
+        final=True,
+        most=_MOST,
+        ranks=True,
+    ),
 )
 ROLES = {role.name: role for role in _ROLES}

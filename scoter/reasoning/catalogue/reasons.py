@@ -6,7 +6,8 @@ an item comes next with probability proportional to exp(sum of weight times reas
 fitted on the last training items, whose users are left out of the counts.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
 
@@ -92,7 +93,20 @@ class Reasons:
         for name, reason in self._by_name.items():
             yield name, reason(recent).astype(np.float32, copy=False)
 
-    def scores(self, recent: Recent, weights: dict[str, float]) -> Scores:
+    def one(self, name: str, recent: Recent) -> Scores:
+        """One reason of every item after some histories."""
+        return self._by_name[name](recent)
+
+    def following_kinds(
+        self, items: Int[np.ndarray, " rows"], count: int
+    ) -> Int[np.ndarray, "rows count"]:
+        """The kinds that follow each item's kind most beyond their usual share; -1: no more."""
+        assert self._kind is not None
+        lifts = self._following[self._kind.known(items), :-1]
+        best, _ = best_items(lifts, min(count, lifts.shape[1]))
+        return np.where(np.take_along_axis(lifts, best, axis=1) > 0, best, -1)
+
+    def scores(self, recent: Recent, weights: Mapping[str, float]) -> Scores:
         """The weighted sum of the reasons of every item after some histories."""
         total = np.zeros((len(recent), self.item_count), np.float32)
         for name, weight in weights.items():
@@ -144,24 +158,60 @@ def fit_weights(
 ) -> dict[str, float]:
     """The weight of each reason, fitted on at most `users` users' last training items.
 
-    A user's reasons are counted without the user's fold. Beside each target stand `NEGATIVES` items
-    that are drawn by popularity and by a rough score, and weighted by how rarely they are drawn.
+    A user's reasons are counted without the user's fold.
+    """
+    sample = sample_choices(log, catalog, texts, None, seed, users)
+    weights = conditional_logit(sample.features, sample.offsets)
+    return dict(zip(sample.names, weights.tolist(), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """What a conditional logit is fitted on: each user's target (choice 0) among drawn items."""
+
+    names: tuple[str, ...]
+    features: Float32[np.ndarray, "users choices reasons"]
+    offsets: Float[np.ndarray, "users choices"]
+    folds: Int[np.ndarray, " users"]
+
+    def without(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
+        """Features and offsets of the users outside a fold."""
+        kept = self.folds != fold
+        return self.features[kept], self.offsets[kept]
+
+
+def sample_choices(
+    log: InteractionLog,
+    catalog: Catalog,
+    texts: Float[np.ndarray, "items dim"] | None,
+    folds: Int[np.ndarray, " users"] | None,
+    seed: int,
+    users: int = FITTED,
+) -> Choices:
+    """The reasons of at most `users` users' last training items, counted without their folds.
+
+    `folds` are every user's group; None draws `FOLDS` groups.
+    Beside each target stand `NEGATIVES` items that are drawn by popularity and by a rough score;
+    the offsets make up for how often each is drawn.
     """
     rng = np.random.default_rng(derive_seed(seed, "reasons"))
     drawn = rng.permutation(np.flatnonzero(log.lengths >= 2))[:users]
-    folds = rng.integers(FOLDS, size=log.user_count)
-    features, offsets, names = [], [], ()
-    for fold in range(FOLDS):
+    folds = rng.integers(FOLDS, size=log.user_count) if folds is None else folds
+    features, offsets, owners, names = [], [], [], ()
+    for fold in range(int(folds.max(initial=0)) + 1):
+        chosen = drawn[folds[drawn] == fold]
+        if not len(chosen):
+            continue
         reasons = Reasons(log, catalog, texts, folds != fold)
         names = reasons.names
-        chosen = drawn[folds[drawn] == fold]
+        owners.append(np.full(len(chosen), fold))
         for rows in np.split(chosen, np.arange(ROWS, len(chosen), ROWS)):
             if len(rows):
                 sample = _choices(reasons, last_items(log, rows, 1), _last(log, rows), rng)
                 features.append(sample[0])
                 offsets.append(sample[1])
-    weights = conditional_logit(np.concatenate(features), np.concatenate(offsets))
-    return dict(zip(names, weights.tolist(), strict=True))
+    parts = (features, offsets, owners)
+    return Choices(names, *(np.concatenate(part) for part in parts))
 
 
 def last_items(log: InteractionLog, users: Int[np.ndarray, " rows"], without: int = 0) -> Recent:

@@ -9,7 +9,14 @@ import pyarrow as pa
 from jaxtyping import Float, Int
 
 from scoter.errors import ConfigError, DataError
-from scoter.reasoning.catalogue.reasoner import MODEL, PROMPT_VERSION, CatalogReasoner, check_step
+from scoter.reasoning.catalogue.folded_reasons import Weights
+from scoter.reasoning.catalogue.reasoner import (
+    MODEL,
+    PROMPT_VERSION,
+    CatalogReasoner,
+    Texts,
+    check_step,
+)
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import MAX_ITEMS, View, every_prefix, look
 from scoter.storage.untrusted import read_parquet
@@ -30,6 +37,7 @@ class ChainTable:
     pattern: ReasoningPattern
     model: str = MODEL  # what wrote the chains
     prompt_version: str = PROMPT_VERSION
+    weights: Weights | None = None  # of the reasons that ranked, by fold of users
 
     def embed(self, vectors: Float[np.ndarray, "sentences dim"], encoder: str) -> StepEmbeddings:
         """The chains' step embeddings, from one vector per sentence in the order of `sentences`."""
@@ -58,18 +66,26 @@ class ChainTable:
 
 
 def write_chains(
-    split: Split, catalog: Catalog, pattern: ReasoningPattern, seed: int, max_items: int = MAX_ITEMS
+    split: Split,
+    catalog: Catalog,
+    pattern: ReasoningPattern,
+    seed: int,
+    max_items: int = MAX_ITEMS,
+    texts: Texts | None = None,
 ) -> ChainTable:
     """The chains of all users' training, validation and test prefixes, by the catalogue reasoner.
 
     Prefix length p sees the last `max_items` of its user's items 1..p. With n training items, p = n
     is before the validation target, p = n + 1 before the test target. `seed` draws the folds.
+    `texts` makes the vectors of the items' texts, for steps that rank by reasons.
     """
     users, prefix_lengths, starts = every_prefix(split)
     view = look(split, users, prefix_lengths, max_items)
-    reasoner = CatalogReasoner(catalog, FoldedStatistics(split.train, catalog.item_count, seed))
+    statistics = FoldedStatistics(split.train, catalog.item_count, seed)
+    reasoner = CatalogReasoner(catalog, statistics, texts)
     sentences, indices, offsets = write_rows(reasoner, view, pattern)
-    return ChainTable(sentences, indices, offsets, starts, pattern)
+    weights = reasoner.reasons.weights if reasoner.has_reasons else None
+    return ChainTable(sentences, indices, offsets, starts, pattern, weights=weights)
 
 
 def write_rows(
@@ -112,6 +128,7 @@ def save_chains(table: ChainTable, folder: Path) -> None:
         "users": str(len(table.starts) - 1),
         "model": table.model,
         "prompt_version": table.prompt_version,
+        "weights": json.dumps(table.weights),
     }
     prefix_lengths = np.arange(chain_count) - table.starts[users] + 1
     chains = pa.table({"user": users, "prefix_length": prefix_lengths, "steps": nested})
@@ -136,4 +153,5 @@ def load_chains(folder: Path) -> ChainTable:
         pattern=ReasoningPattern.from_json(json.loads(about["pattern"])),
         model=about["model"],
         prompt_version=about["prompt_version"],
+        weights=json.loads(about.get("weights", "null")),
     )

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import silhouette_score
 
 from scoter.errors import ConfigError
 from scoter.reasoning.discovery.generate import labels
-from scoter.reasoning.discovery.validate import Z_95, EmbeddedSteps, Recall
+from scoter.reasoning.discovery.validate import Z_95, EmbeddedSteps, Recall, names_one
 from scoter.types import ReasoningPattern
 
 Clustering = Literal["kmeans", "hdbscan"]
@@ -30,24 +30,24 @@ _COPY: Any = True  # the stubs of HDBSCAN do not know a flag
 
 @dataclass(frozen=True, eq=False)
 class Cluster:
-    """Patterns that belong together, and their mean recall over users."""
+    """Patterns that belong together, and their mean gain over users."""
 
     members: Int[np.ndarray, " members"]  # numbers into the generated patterns
-    recall: Recall
+    gain: Recall  # NDCG@k
 
 
 def cluster_patterns(
     points: Points,
-    hits: Bool[np.ndarray, "patterns users"],
+    gains: Float[np.ndarray, "patterns users"],
     max_clusters: int,
     seed: int,
     clustering: Clustering = "kmeans",
 ) -> tuple[list[Cluster], float]:
-    """The clusters of `partition`, best lower bound of recall first, and their silhouette."""
+    """The clusters of `partition`, best lower bound of the gain first, and their silhouette."""
     numbers, silhouette = partition(points, max_clusters, seed, clustering)
     members = [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]
-    clusters = [Cluster(group, mean_over_users(hits[group])) for group in members]
-    return sorted(clusters, key=lambda cluster: -cluster.recall.low), silhouette
+    clusters = [Cluster(group, mean_over_users(gains[group])) for group in members]
+    return sorted(clusters, key=lambda cluster: -cluster.gain.low), silhouette
 
 
 def partition(
@@ -98,19 +98,27 @@ def mean_over_users(values: Shaped[np.ndarray, "rows users"]) -> Recall:
 
 
 def features(
-    patterns: Sequence[ReasoningPattern], steps: EmbeddedSteps, max_steps: int
+    patterns: Sequence[ReasoningPattern], steps: EmbeddedSteps
 ) -> Float[np.ndarray, "patterns features"]:
-    """Three blocks of equal variance: roles by place from the last step, steps, and mean text."""
+    """Three blocks of equal variance: roles by place from the last step, steps, and mean text.
+
+    The text is that of the steps that do not name one item to come.
+    """
     roles = _numbering([step.role for pattern in patterns for step in pattern.steps])
     names = _numbering([label for pattern in patterns for label in labels(pattern)])
-    places = np.zeros((len(patterns), max_steps, len(roles)))
+    places = np.zeros((len(patterns), max(map(len, patterns)), len(roles)))
     bag = np.zeros((len(patterns), len(names)))
-    text = np.stack([steps.of(pattern).mean(axis=(0, 1)) for pattern in patterns])
+    told = [[step for step in pattern.steps if not names_one(step)] for pattern in patterns]
+    means = {step.label(): steps.of_step(step).mean(axis=0) for part in told for step in part}
+    width = len(next(iter(means.values()), ()))
+    text = np.zeros((len(patterns), width))
+    for row, part in enumerate(told):
+        text[row] = np.mean([means[step.label()] for step in part] or [np.zeros(width)], axis=0)
     for row, pattern in enumerate(patterns):
         for place, step in enumerate(reversed(pattern.steps)):
             places[row, place, roles[step.role]] = 1
             bag[row, names[step.label()]] = 1
-    return in_blocks(places.reshape(len(patterns), -1), bag, text.astype(np.float64))
+    return in_blocks(places.reshape(len(patterns), -1), bag, text)
 
 
 def in_blocks(*blocks: Float[np.ndarray, "rows _"]) -> Points:

@@ -1,8 +1,9 @@
 """Generate: varied patterns, and a held-in sample of users to try them on.
 
 The paper samples patterns from a language model by nucleus sampling; here a seeded grammar does. A
-pattern is a shuffled list of moves and one final step that names what comes next. A move is one
-offered step, or a trail: the same field of the last n items, oldest first.
+pattern is a shuffled list of moves and a final one that names what comes next. A move is one
+offered step, or a trail: the same field of the last n items, oldest first; or a ladder: the n best
+items, each a step of its own that says how sure it is.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,12 +15,13 @@ from jaxtyping import Int
 
 from scoter.config import DiscoverConfig
 from scoter.errors import ConfigError
-from scoter.reasoning.catalogue.reasoner import ROLES, offered_steps
+from scoter.reasoning.catalogue.reasoner import ROLES, offered_steps, ranked_steps
 from scoter.seeding import derive_seed
-from scoter.types import Catalog, ReasoningPattern, Split, Step
+from scoter.types import Catalog, InteractionLog, ReasoningPattern, Split, Step, Targets
 
 TRAIL_LENGTHS = (2, 3, 4)
-CHANGES = ("drop", "put in", "replace", "exchange", "other last step", "join")
+LADDERS = (3, 5, 10, 20)
+CHANGES = ("drop", "put in", "replace", "exchange", "other last move", "join")
 _MOST_VAIN_DRAWS = 2000
 
 Move = tuple[Step, ...]
@@ -60,8 +62,34 @@ def hold_in(split: Split, config: DiscoverConfig, seed: int) -> tuple[HeldIn, He
     return tried, fresh
 
 
+def without_targets(split: Split, samples: Sequence[HeldIn]) -> Split:
+    """A split whose training part lacks the held-in targets, which are its validation targets.
+
+    It has no test targets, so nothing can be learned from them.
+
+    >>> log = InteractionLog(np.array([7, 8, 9]), np.array([0, 3]), ("ann",))
+    >>> nobody = Targets(np.zeros(0, int), np.zeros(0, int))
+    >>> held = HeldIn(np.array([0]), np.array([2]), np.array([9]))
+    >>> without_targets(Split(log, nobody, nobody), [held]).train.items.tolist()
+    [7, 8]
+    """
+    users = np.concatenate([sample.users for sample in samples])
+    targets = np.concatenate([sample.targets for sample in samples])
+    log, order = split.train, np.argsort(users)
+    keep = np.ones(len(log.items), bool)
+    keep[log.offsets[1:][users] - 1] = False
+    offsets = np.concatenate([[0], np.cumsum(keep)])[log.offsets]
+    times = None if log.times is None else log.times[keep]
+    shorter = InteractionLog(log.items[keep], offsets, log.user_keys, times)
+    nobody = Targets(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    return Split(shorter, Targets(users[order], targets[order]), nobody)
+
+
 def generate(catalog: Catalog, config: DiscoverConfig, seed: int) -> tuple[ReasoningPattern, ...]:
-    """`config.patterns` distinct patterns of `min_steps` to `max_steps` steps."""
+    """`config.patterns` distinct patterns of `min_steps` to `max_steps` steps.
+
+    A ladder counts as one step.
+    """
     if not 2 <= config.min_steps <= config.max_steps:
         given = f"discover.min_steps={config.min_steps} and max_steps={config.max_steps}"
         raise ConfigError(f"{given}: need 2 <= min_steps <= max_steps")
@@ -70,9 +98,9 @@ def generate(catalog: Catalog, config: DiscoverConfig, seed: int) -> tuple[Reaso
     vain = 0
     while len(patterns) < config.patterns and vain < _MOST_VAIN_DRAWS:
         length = int(grammar.rng.integers(config.min_steps, config.max_steps + 1))
-        pattern = ReasoningPattern((*grammar.fill(length - 1), grammar.final()))
+        pattern = ReasoningPattern((*grammar.fill(length - 1), *grammar.final()))
         name = labels(pattern)
-        new = len(set(name)) == length and name not in patterns
+        new = len(set(name)) == len(pattern) and name not in patterns
         if new:
             patterns[name] = pattern
         vain = 0 if new else vain + 1
@@ -100,13 +128,13 @@ def vary(
     for _ in range(_MOST_VAIN_DRAWS):
         if len(patterns) == count:
             break
-        steps = grammar.pick(seeds).steps
+        parts = moves(grammar.pick(seeds))
         for _ in range(int(grammar.rng.integers(1, 3))):
-            steps = grammar.changed(steps, grammar.pick(seeds))
-        pattern = _oldest_first(steps)
+            parts = grammar.changed(parts, moves(grammar.pick(seeds)))
+        pattern = _oldest_first([step for move in parts for step in move])
         name = labels(pattern)
-        fits = config.min_steps <= len(set(name)) == len(pattern) <= config.max_steps
-        if fits and name not in known:
+        fits = config.min_steps <= len(moves(pattern)) <= config.max_steps
+        if fits and len(set(name)) == len(pattern) and name not in known:
             patterns.setdefault(name, pattern)
     return tuple(patterns.values())
 
@@ -116,11 +144,38 @@ def labels(pattern: ReasoningPattern) -> tuple[str, ...]:
     return tuple(step.label() for step in pattern.steps)
 
 
+def moves(pattern: ReasoningPattern) -> list[Move]:
+    """A pattern's steps one by one, and its ladders as a whole.
+
+    >>> best = [Step("recommendation", {"rank": rank}) for rank in (1, 2)]
+    >>> [len(move) for move in moves(ReasoningPattern((Step("price_band"), *best)))]
+    [1, 2]
+    """
+    parts: list[Move] = []
+    for step in pattern.steps:
+        rank = step.parameters.get("rank", 1)
+        before = parts[-1][-1] if parts else None
+        if before is not None and int(rank) > 1 and before == _with_rank(step, int(rank) - 1):
+            parts[-1] = (*parts[-1], step)
+        else:
+            parts.append((step,))
+    return parts
+
+
+def ladder(step: Step, count: int) -> Move:
+    """The `count` best items of a step that names items, a step each."""
+    return tuple(_with_rank(step, rank) for rank in range(1, count + 1))
+
+
+def _with_rank(step: Step, rank: int) -> Step:
+    return Step(step.role, {**step.parameters, "rank": rank})
+
+
 @dataclass(frozen=True, eq=False)
 class _Grammar:
     # Choices in two stages give each family the same chance.
     families: list[list[Move]]  # moves by role, and the trails
-    finals: list[list[Step]]  # last steps by role
+    finals: list[list[Move]]  # last moves by role, and the ladders
     rng: np.random.Generator = field(repr=False)
 
     def pick(self, choices: Sequence[Choice]) -> Choice:
@@ -129,37 +184,38 @@ class _Grammar:
     def move(self) -> Move:
         return self.pick(self.pick(self.families))
 
-    def final(self) -> Step:
+    def final(self) -> Move:
         return self.pick(self.pick(self.finals))
 
     def fill(self, room: int) -> list[Step]:
-        moves: list[Move] = []
+        drawn: list[Move] = []
         while room > 0:
             move = self.move()
-            if len(move) <= room:
-                moves.append(move)
-                room -= len(move)
-        return [step for place in self.rng.permutation(len(moves)) for step in moves[place]]
+            size = 1 if "rank" in move[-1].parameters else len(move)
+            if size <= room:
+                drawn.append(move)
+                room -= size
+        return [step for place in self.rng.permutation(len(drawn)) for step in drawn[place]]
 
-    def changed(self, steps: tuple[Step, ...], other: ReasoningPattern) -> tuple[Step, ...]:
-        """The steps with one of `CHANGES`, which may leave them alike, too long or too short."""
-        *before, last = steps
+    def changed(self, parts: Sequence[Move], other: Sequence[Move]) -> list[Move]:
+        """The moves with one of `CHANGES`, which may leave them alike, too long or too short."""
+        *before, last = parts
         change = self.pick(CHANGES)
-        if change == "other last step":
-            return (*before, self.final())
+        if change == "other last move":
+            return [*before, self.final()]
         if change == "put in" or not before:
             place = int(self.rng.integers(len(before) + 1))
-            return (*before[:place], *self.move(), *before[place:], last)
+            return [*before[:place], self.move(), *before[place:], last]
         place = int(self.rng.integers(len(before)))
         if change == "drop":
-            return (*before[:place], *before[place + 1 :], last)
+            return [*before[:place], *before[place + 1 :], last]
         if change == "replace":
-            return (*before[:place], *self.move(), *before[place + 1 :], last)
+            return [*before[:place], self.move(), *before[place + 1 :], last]
         if change == "exchange":
             neighbours = before[place : place + 2]
-            return (*before[:place], *neighbours[::-1], *before[place + 2 :], last)
+            return [*before[:place], *neighbours[::-1], *before[place + 2 :], last]
         start = int(self.rng.integers(len(other)))
-        return (*before[: place + 1], *other.steps[start:-1], other.steps[-1])
+        return [*before[: place + 1], *other[start:-1], other[-1]]
 
 
 def _grammar(catalog: Catalog, config: DiscoverConfig, seed: int) -> _Grammar:
@@ -173,9 +229,15 @@ def _grammar(catalog: Catalog, config: DiscoverConfig, seed: int) -> _Grammar:
     for length in TRAIL_LENGTHS:
         if length < config.max_steps:
             families.setdefault("trail", []).extend(_trail(name, length) for name in fields)
-    names = [name for name, role in ROLES.items() if role.final]
-    finals = [[step for step in offered if step.role == name] for name in names]
-    return _Grammar(list(families.values()), finals, np.random.default_rng(seed))
+    finals: dict[str, list[Move]] = {}
+    for step in offered:
+        if ROLES[step.role].final:
+            finals.setdefault(step.role, []).append((step,))
+    for best in ranked_steps(catalog):
+        into = finals if ROLES[best.role].final else families
+        into.setdefault(f"ladder of {best.role}", []).extend(ladder(best, n) for n in LADDERS)
+    draws = np.random.default_rng(seed)
+    return _Grammar(list(families.values()), list(finals.values()), draws)
 
 
 def _trail(name: int | float | str, length: int) -> Move:

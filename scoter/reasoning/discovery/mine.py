@@ -1,35 +1,55 @@
 """Mine: from tried patterns to one template; and `discover`: Generate, Validate and Mine.
 
-Scores choose patterns, never a user's chain: chains are written afresh for every prefix.
+Scores choose patterns, never a user's chain: chains are written afresh for every prefix. A score is
+NDCG@k of the transfer, see `validate`.
 """
 
-import itertools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from scoter.config import DiscoverConfig
 from scoter.errors import ConfigError
-from scoter.reasoning.catalogue.reasoner import CatalogReasoner
+from scoter.reasoning.catalogue.reasoner import CatalogReasoner, offered_steps, ranked_steps
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import look
 from scoter.reasoning.chains.table import hand_written_pattern
 from scoter.reasoning.discovery import report
 from scoter.reasoning.discovery.clusters import Cluster, cluster_patterns, features, mean_over_users
-from scoter.reasoning.discovery.generate import generate, hold_in, labels, vary
+from scoter.reasoning.discovery.generate import (
+    LADDERS,
+    Move,
+    generate,
+    hold_in,
+    labels,
+    moves,
+    vary,
+    without_targets,
+)
 from scoter.reasoning.discovery.progress import Progress, silent
-from scoter.reasoning.discovery.validate import EmbeddedSteps, Encode, Ranks, Trial, ndcg, wilson
+from scoter.reasoning.discovery.validate import (
+    EmbeddedSteps,
+    Encode,
+    Ranks,
+    Recall,
+    Scorer,
+    Trial,
+    choices_of,
+    named_items,
+    ndcg,
+    wilson,
+)
 from scoter.seeding import derive_seed
 from scoter.types import Catalog, ReasoningPattern, Split, Step
 
 _SEEDS = 3
-_FINALISTS = 16
+_DRAWN = 200  # random patterns, among which one of a given length is sought
 
 Patterns = Sequence[ReasoningPattern]
-Hits = Bool[np.ndarray, "patterns users"]
+Gains = Float[np.ndarray, "patterns users"]
 
 
 def discover(
@@ -39,40 +59,44 @@ def discover(
     encode: Encode,
     item_vectors: Float[np.ndarray, "items dim"],
     seed: int,
+    train: Callable[[Split], Scorer],
     progress: Progress = silent,
+    hand_written: ReasoningPattern | None = None,
 ) -> report.Discovery:
     """Generate patterns, validate them on some users, mine the best cluster, confirm on others.
 
-    `encode` turns sentences into vectors of the space of `item_vectors`, the items' texts. A round
-    mines the best cluster's template (see `distil`), or that cluster's best member where
-    the template validates worse; `distilled_by` says which. With `config.rounds` above 1, the first
-    round tries half of the patterns; each further one tries variations of what was mined and of the
-    best three patterns yet, beside new draws (a third), and clusters all patterns again. The result
-    is the mined pattern that validates best, less the steps it does not need (see `shed`).
+    `encode` turns sentences into vectors of the space of `item_vectors`, the items' texts. `train`
+    makes the recommender that patterns are validated over, from a split without the held-in
+    targets. A round mines the best cluster's template (see `distil`), or that cluster's best member
+    where the template validates worse; `distilled_by` says which. With `config.rounds` above 1, the
+    first round tries half of the patterns; each further one tries variations of what was mined and
+    of the best three patterns yet, beside new draws (a third), and clusters all patterns again. The
+    result is the mined pattern that validates best, less the steps it does not need (see `shed`).
 
     The rival "best generated" is the best of as many drawn patterns as were tried here in all.
     """
     sizes = _round_sizes(config)
     samples = hold_in(split, config, seed)
-    # As many as can be tried here in all: shedding takes at most one of each length.
-    most = config.patterns + config.rounds + config.max_steps * (config.max_steps + 1) // 2
+    # As many as can be tried here in all: shedding tries at most one of each length and move.
+    longest = config.max_steps + max(LADDERS)
+    most = config.patterns + config.rounds + longest * (config.max_steps + 1)
     drawn = generate(catalog, replace(config, patterns=most), seed)
+    held_in = without_targets(split, samples)
+    recommender, histories = train(held_in), held_in.histories("valid")
     statistics = FoldedStatistics(split.train, catalog.item_count, derive_seed(seed, "folds"))
-    reasoner = CatalogReasoner(catalog, statistics)
-    tried, fresh = (
-        Trial(
-            EmbeddedSteps(reasoner, look(split, sample.users, sample.prefix_lengths), encode),
-            sample,
-            item_vectors,
-            derive_seed(seed, "validate"),
-            progress,
-        )
-        for sample in samples
-    )
-    search = _Search(catalog, config, seed, drawn, tried)
+    reasoner = CatalogReasoner(catalog, statistics, lambda: item_vectors)
+    trials = []
+    for sample in samples:
+        view = look(split, sample.users, sample.prefix_lengths)
+        own = histories.select(np.searchsorted(histories.users, sample.users))
+        choices = choices_of(sample, own, recommender, named_items(reasoner, view))
+        steps = EmbeddedSteps(reasoner, view, encode)
+        draws = derive_seed(seed, "validate")
+        trials.append(Trial(steps, sample, choices, item_vectors, draws, progress))
+    search = _Search(catalog, config, seed, drawn, trials[0], hand_written)
     for size in sizes:
         search.round(size, last=len(search.mined) + 1 == len(sizes))
-    return _report(search, search.best(), fresh)
+    return _report(search, search.best(), trials[1])
 
 
 def planned_patterns(config: DiscoverConfig) -> int:
@@ -84,7 +108,7 @@ def planned_patterns(config: DiscoverConfig) -> int:
 @dataclass(frozen=True, eq=False)
 class _Mined:
     pattern: ReasoningPattern
-    hits: Bool[np.ndarray, " users"]
+    gains: Float[np.ndarray, " users"]
     by_vote: bool  # whether the vote's template is the pattern, or the best member
     votes: dict[str, float]
     clusters: list[Cluster]
@@ -99,13 +123,14 @@ class _Search:
     seed: int
     drawn: tuple[ReasoningPattern, ...]  # by the grammar, in the order they are tried in
     trial: Trial
+    hand_written: ReasoningPattern | None
     patterns: list[ReasoningPattern] = field(default_factory=list)  # tried so far
     mined: list[_Mined] = field(default_factory=list)  # by round
     used: int = 0  # of `drawn`
     counted: int = 0  # patterns tried in all, templates and shed ones included
 
-    def hits(self, patterns: Patterns, part: str) -> Hits:
-        return self.trial.ranks(patterns, part) <= self.config.top_k
+    def gains(self, patterns: Patterns, part: str) -> Gains:
+        return ndcg(self.trial.ranks(patterns, part), self.config.top_k)
 
     def round(self, size: int, last: bool) -> None:
         part = f"round {len(self.mined) + 1}"
@@ -119,16 +144,16 @@ class _Search:
             self.patterns.append(template)
 
     def best(self) -> _Mined:
-        best = max(reversed(self.mined), key=lambda mined: mined.hits.mean())
+        best = max(reversed(self.mined), key=lambda mined: mined.gains.mean())
         before = len(self.trial.known)
-        pattern = shed(best.pattern, lambda shorter: self.hits(shorter, "shedding steps"))
+        pattern = shed(best.pattern, lambda shorter: self.gains(shorter, "shedding steps"))
         shed_count = len(self.trial.known) - before
         self.counted = self.config.patterns + self.config.rounds + shed_count
-        return replace(best, pattern=pattern, hits=self.hits([pattern], "mined pattern")[0])
+        return replace(best, pattern=pattern, gains=self.gains([pattern], "mined pattern")[0])
 
     def _varied(self, count: int) -> tuple[ReasoningPattern, ...]:
-        recall = self.hits(self.patterns, "patterns").mean(axis=1)
-        best = np.argsort(-recall, kind="stable")[:_SEEDS]
+        reached = self.gains(self.patterns, "patterns").mean(axis=1)
+        best = np.argsort(-reached, kind="stable")[:_SEEDS]
         seeds = [self.mined[-1].pattern, *(self.patterns[row] for row in best)]
         reserved = self.drawn[: self.config.patterns + self.config.rounds]
         known = {labels(pattern) for pattern in (*self.patterns, *reserved)}
@@ -137,17 +162,21 @@ class _Search:
 
     def _mine(self, part: str) -> _Mined:
         config, patterns = self.config, self.patterns
-        hits = self.hits(patterns, part)
-        points = features(patterns, self.trial.steps, config.max_steps)
+        gains = self.gains(patterns, part)
+        points = features(patterns, self.trial.steps)
         clusters, silhouette = cluster_patterns(
-            points, hits, config.max_clusters, derive_seed(self.seed, "clusters"), config.clustering
+            points,
+            gains,
+            config.max_clusters,
+            derive_seed(self.seed, "clusters"),
+            config.clustering,
         )
         members = clusters[0].members
-        template, votes = distil(patterns, hits, clusters[0])
-        template_hits = self.hits([template], f"{part}, template")[0]
-        leader = int(members[hits[members].mean(axis=1).argmax()])
-        by_vote = bool(template_hits.mean() >= hits[leader].mean())
-        chosen = (template, template_hits) if by_vote else (patterns[leader], hits[leader])
+        template, votes = distil(patterns, gains, clusters[0])
+        template_gains = self.gains([template], f"{part}, template")[0]
+        leader = int(members[gains[members].mean(axis=1).argmax()])
+        by_vote = bool(template_gains.mean() >= gains[leader].mean())
+        chosen = (template, template_gains) if by_vote else (patterns[leader], gains[leader])
         return _Mined(*chosen, by_vote, votes, clusters, silhouette, points)
 
 
@@ -155,26 +184,27 @@ def _report(search: _Search, mined: _Mined, fresh: Trial) -> report.Discovery:
     config, patterns, last = search.config, search.patterns, search.mined[-1]
     k, users = config.top_k, len(search.trial.sample)
     drawn = search.drawn[: search.counted]
-    drawn_recall = search.hits(drawn, "best of as many").mean(axis=1)
-    best = int(drawn_recall.argmax())
-    rivals = _rivals(search) | {"best generated": drawn[best]}
+    drawn_gains = search.gains(drawn, "best of as many").mean(axis=1)
+    best = int(drawn_gains.argmax())
+    rivals = _rivals(search, len(mined.pattern)) | {"best generated": drawn[best]}
     fresh_ranks = fresh.ranks([mined.pattern, *rivals.values()], "fresh users")
-    recall = wilson(fresh_ranks[0] <= k)
+    alone = fresh.ranks([ReasoningPattern(())])[0]
+    reached = mean_over_users(ndcg(fresh_ranks[:1], k))
     ranks = search.trial.ranks(patterns)
-    tried = (ranks <= k).mean(axis=1)
-    best_first = [mined.pattern, *(patterns[row] for row in np.argsort(-tried, kind="stable"))]
     members = [cluster.members for cluster in last.clusters]
     calls = report.Calls(search.counted * users, len(fresh.sample))
     compared = {}
     for (name, pattern), rank in zip(rivals.items(), fresh_ranks[1:], strict=True):
         paid = calls if name == "best generated" else replace(calls, choosing=0)
-        compared[name] = report.compare(fresh_ranks[0], rank, labels(pattern), k, paid)
+        compared[name] = report.compare(fresh_ranks[0], rank, labels(pattern), k, paid, pattern)
     return report.Discovery(
         pattern=mined.pattern,
         support=len(mined.clusters[0].members) / len(mined.points),
-        recall=recall,
-        ndcg=wilson(ndcg(fresh_ranks[0], k)),
-        chosen_on=wilson(mined.hits),
+        recall=wilson(fresh_ranks[0] <= k),
+        ndcg=reached,
+        over_recommender=report.compare(fresh_ranks[0], alone, (), k, replace(calls, choosing=0)),
+        added=_added(mined.pattern, fresh, k),
+        chosen_on=mean_over_users(mined.gains[None]),
         distilled_by="vote" if mined.by_vote else "best member",
         votes=tuple(mined.votes.get(label, 0.0) for label in labels(mined.pattern)),
         clusters=tuple(_cluster(cluster, patterns, ranks, k) for cluster in last.clusters),
@@ -182,11 +212,13 @@ def _report(search: _Search, mined: _Mined, fresh: Trial) -> report.Discovery:
         rivals=compared,
         optimism=report.Optimism(
             bound=float(np.sqrt(np.log(config.patterns) / (2 * users))),
-            measured=float(mined.hits.mean() - recall.mean),
-            measured_best_generated=float(drawn_recall[best] - (fresh_ranks[-1] <= k).mean()),
+            measured=float(mined.gains.mean() - reached.mean),
+            measured_best_generated=float(drawn_gains[best] - ndcg(fresh_ranks[-1], k).mean()),
         ),
         calls=calls,
-        points=report.draw_points(last.points, members, tried, [*map(labels, patterns)]),
+        points=report.draw_points(
+            last.points, members, ndcg(ranks, k).mean(axis=1), [*map(labels, patterns)]
+        ),
         provenance={
             "seed": search.seed,
             "patterns": config.patterns,
@@ -195,68 +227,108 @@ def _report(search: _Search, mined: _Mined, fresh: Trial) -> report.Discovery:
             "fresh_users": len(fresh.sample),
             "top_k": k,
             "target": report.TARGET,
+            "recommender": config.recommender,
+            "epochs": config.epochs,
         },
-        finalists=tuple({labels(pattern): pattern for pattern in best_first}.values())[:_FINALISTS],
     )
 
 
+def _added(pattern: ReasoningPattern, fresh: Trial, k: int) -> tuple[Recall, ...]:
+    """What each step adds to NDCG@k at fresh users over the steps before it."""
+    parts = [ReasoningPattern(pattern.steps[:count]) for count in range(len(pattern) + 1)]
+    reached = ndcg(fresh.ranks(parts, "what each step adds"), k)
+    return tuple(mean_over_users(gain[None]) for gain in np.diff(reached, axis=0))
+
+
 def distil(
-    patterns: Patterns, hits: Hits, cluster: Cluster
+    patterns: Patterns, gains: Gains, cluster: Cluster
 ) -> tuple[ReasoningPattern, dict[str, float]]:
     """One template from a cluster's best patterns, by vote; and each step's share of the votes.
 
-    The best patterns are the members whose recall reaches the 95 % lower bound of the cluster's
-    best one. Each votes with its recall for its steps, their places, and their number (a weighted
-    median). The template takes the last step and the other steps with most votes, these ordered by
-    weighted mean place. Ties go to the step met first.
+    The best patterns are the members whose gain reaches the 95 % lower bound of the cluster's best
+    one. Each votes with its gain for its moves, their places, and their number (a weighted median).
+    The template takes the last move and the other moves with most votes, these ordered by weighted
+    mean place. Ties go to the move met first.
     """
-    recall = hits[cluster.members].mean(axis=1)
-    chosen = np.flatnonzero(recall >= wilson(hits[cluster.members[recall.argmax()]]).low)
-    voters = [patterns[member] for member in cluster.members[chosen]]
-    weights = recall[chosen] if recall[chosen].any() else np.ones(len(chosen))
+    reached = gains[cluster.members].mean(axis=1)
+    least = mean_over_users(gains[cluster.members[reached.argmax()]][None]).low
+    chosen = np.flatnonzero(reached >= least)
+    voters = [moves(patterns[member]) for member in cluster.members[chosen]]
+    weights = reached[chosen] if reached[chosen].any() else np.ones(len(chosen))
     weights = weights / weights.sum()
-    known: dict[str, Step] = {}
     votes, finals, places = defaultdict(float), defaultdict(float), defaultdict(float)
-    for pattern, weight in zip(voters, weights.tolist(), strict=True):
-        *before, last = pattern.steps
-        known |= {step.label(): step for step in pattern.steps}
-        finals[last.label()] += weight
-        for place, step in enumerate(before):
-            votes[step.label()] += weight
-            places[step.label()] += weight * place / len(before)
+    known: dict[tuple[str, ...], Move] = {}
+    for parts, weight in zip(voters, weights.tolist(), strict=True):
+        names = [labels(ReasoningPattern(move)) for move in parts]
+        known |= dict(zip(names, parts, strict=True))
+        *before, last = names
+        finals[last] += weight
+        for place, name in enumerate(before):
+            votes[name] += weight
+            places[name] += weight * place / len(before)
     final = max(finals, key=finals.__getitem__)
-    length = _weighted_median([len(pattern) for pattern in voters], weights)
-    ranked = sorted((name for name in votes if name != final), key=lambda name: -votes[name])
-    ordered = sorted(ranked[: length - 1], key=lambda name: places[name] / votes[name])
-    template = ReasoningPattern((*(known[name] for name in ordered), known[final]))
-    return template, {name: votes[name] + finals[name] for name in known}
+    length = _weighted_median([len(parts) for parts in voters], weights)
+    in_final = set(final)
+    ranked = sorted(
+        (name for name in votes if not in_final & {*name}), key=lambda name: -votes[name]
+    )
+    kept = _disjoint(ranked)[: length - 1]
+    ordered = sorted(kept, key=lambda name: places[name] / votes[name])
+    template = ReasoningPattern(tuple(step for name in (*ordered, final) for step in known[name]))
+    shares = defaultdict(float)
+    for name in known:
+        for label in name:
+            shares[label] += votes[name] + finals[name]
+    return template, dict(shares)
 
 
-def shed(pattern: ReasoningPattern, hits: Callable[[Patterns], Hits]) -> ReasoningPattern:
-    """The pattern without the steps that it validates no worse without.
+def _disjoint(ranked: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The moves that share no step with one before them."""
+    kept, used = [], set()
+    for name in ranked:
+        if not used & {*name}:
+            kept.append(name)
+            used |= {*name}
+    return kept
 
-    The step whose removal costs least goes first, while the loss is within one standard error of
-    the paired difference (Breiman et al. 1984).
+
+def shed(pattern: ReasoningPattern, gains: Callable[[Patterns], Gains]) -> ReasoningPattern:
+    """The shortest pattern on the way down that validates no worse than the whole one.
+
+    The step whose removal costs least goes first, of a ladder the last. A pattern validates no
+    worse while its loss is within one standard error of the paired difference, as in Breiman et al.
+    (1984).
     """
+    whole = gains([pattern])[0]
     while len(pattern) > 1:
-        left = itertools.combinations(pattern.steps, len(pattern) - 1)
-        shorter = [ReasoningPattern(steps) for steps in left][::-1]
-        now, *then = hits([pattern, *shorter]).astype(float)
-        best = max(range(len(then)), key=lambda place: then[place].mean())
-        lost = now - then[best]
+        parts = moves(pattern)
+        shorter = [
+            ReasoningPattern(tuple(step for move in left for step in move))
+            for place in reversed(range(len(parts)))
+            if any(left := [*parts[:place], parts[place][:-1], *parts[place + 1 :]])
+        ]
+        then = gains(shorter)
+        best = int(then.mean(axis=1).argmax())
+        lost = whole - then[best]
         if lost.mean() > lost.std() / np.sqrt(len(lost)):
             break
         pattern = shorter[best]
     return pattern
 
 
-def _rivals(search: _Search) -> dict[str, ReasoningPattern]:
+def _rivals(search: _Search, steps: int) -> dict[str, ReasoningPattern]:
+    """Other ways to a pattern; the random one has as many steps as the mined one, or nearly so."""
     direct = Step("recommendation", {"count": search.config.top_k, "window": 3})
+    alone = [ReasoningPattern((step,)) for step in offered_steps(search.catalog)]
+    alone += [ReasoningPattern((step,)) for step in ranked_steps(search.catalog)]
+    best = int(search.gains(alone, "single steps").mean(axis=1).argmax())
     seed = derive_seed(search.seed, "random rival")
+    some = generate(search.catalog, replace(search.config, patterns=_DRAWN), seed)
     return {
-        "hand-written": hand_written_pattern(search.catalog),
-        "random": generate(search.catalog, search.config, seed)[0],
-        "direct recommendation": ReasoningPattern((direct,)),
+        "hand-written": search.hand_written or hand_written_pattern(search.catalog),
+        "random": min(some, key=lambda pattern: abs(len(pattern) - steps)),
+        "single-step": alone[best],
+        "zero-shot": ReasoningPattern((direct,)),
     }
 
 
@@ -267,14 +339,15 @@ def _weighted_median(values: Sequence[int], weights: Float[np.ndarray, " values"
 
 
 def _cluster(cluster: Cluster, patterns: Patterns, ranks: Ranks, k: int) -> report.ClusterReport:
-    recall = (ranks[cluster.members] <= k).mean(axis=1)
-    best_first = cluster.members[np.argsort(-recall, kind="stable")]
+    gains = ndcg(ranks[cluster.members], k)
+    reached = gains.mean(axis=1)
+    best_first = cluster.members[np.argsort(-reached, kind="stable")]
     return report.ClusterReport(
         patterns=tuple(labels(patterns[member]) for member in best_first),
-        recalls=tuple(np.sort(recall)[::-1].tolist()),
+        gains=tuple(np.sort(reached)[::-1].tolist()),
         support=len(best_first) / len(patterns),
-        recall=cluster.recall,
-        ndcg=mean_over_users(ndcg(ranks[cluster.members], k)),
+        recall=mean_over_users(ranks[cluster.members] <= k),
+        ndcg=mean_over_users(gains),
     )
 
 

@@ -1,4 +1,4 @@
-"""A picture of a discovery: its patterns or chains on a plane, by cluster and by recall."""
+"""A picture of a discovery: its patterns or chains on a plane, by cluster and by score."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ _MARKS = "osD^vP*X<>hd"
 
 
 def draw(points: Sequence[Mapping[str, Json]], of: str, path: Path) -> None:
-    """Draw `points.json`: mark and edge of a point show its cluster, its colour its recall.
+    """Draw `points.json`: mark and edge of a point show its cluster, its colour its score.
 
     `of` says what a point is, for the title. Equal points give an equal SVG.
     """
@@ -21,15 +21,15 @@ def draw(points: Sequence[Mapping[str, Json]], of: str, path: Path) -> None:
     with rc_context({"svg.hashsalt": "scoter", "svg.fonttype": "none"}):
         figure = Figure(figsize=(7.2, 5.4), layout="constrained")
         axes = figure.add_subplot()
-        rows = pd.DataFrame(points, columns=["x", "y", "cluster", "recall"])
-        highest, drawn = max([*rows["recall"].tolist(), 1e-9]), None
+        rows = pd.DataFrame(points, columns=["x", "y", "cluster", "gain"])
+        highest, drawn = max([*rows["gain"].tolist(), 1e-9]), None
         for _, members in rows.groupby("cluster"):
             number = int(members["cluster"].iloc[0])
             name = f"cluster {number + 1}{' (chosen)' if number == 0 else ''}"
             drawn = axes.scatter(
                 members["x"].to_numpy(),
                 members["y"].to_numpy(),
-                c=members["recall"].to_numpy(),
+                c=members["gain"].to_numpy(),
                 cmap="viridis",
                 vmin=0,
                 vmax=highest,
@@ -43,6 +43,6 @@ def draw(points: Sequence[Mapping[str, Json]], of: str, path: Path) -> None:
         axes.set_ylabel("second principal component")
         axes.set_title(f"{len(points)} {of}", parse_math=False)
         if drawn is not None:
-            figure.colorbar(drawn, ax=axes, label="recall where it was tried")
+            figure.colorbar(drawn, ax=axes, label="score where it was tried")
             axes.legend(fontsize=8)
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

@@ -22,7 +22,7 @@ class ClusterReport:
 
     # step names: all members, best first; of chains the most central ones only, the medoid first
     patterns: tuple[tuple[str, ...], ...]
-    recalls: tuple[float, ...]  # of each of `patterns`
+    gains: tuple[float, ...]  # of each of `patterns`: NDCG@k, or whether a chain hit its target
     support: float  # the cluster's share of all patterns or chains
     recall: Recall  # its interval takes users as the sample
     ndcg: Recall
@@ -46,6 +46,7 @@ class Rival:
     ndcg: Recall
     ndcg_gain: Recall  # the same for NDCG
     calls: Calls
+    pattern: ReasoningPattern | None = None  # where it has one that can be followed
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -55,12 +56,13 @@ class Rival:
             "ndcg": asdict(self.ndcg),
             "ndcg_gain_of_mined": asdict(self.ndcg_gain),
             "calls": asdict(self.calls),
+            "pattern": None if self.pattern is None else self.pattern.to_json(),
         }
 
 
 @dataclass(frozen=True)
 class Optimism:
-    """How much choosing flatters: recall where a pattern was chosen minus recall at fresh users."""
+    """How much choosing flatters: the score where a pattern was chosen less that at fresh users."""
 
     # sqrt(log N / (2 n)) bounds the *expected* optimism of the best of N candidates at n users, if
     # candidates do not depend on those users' hits; in later rounds they do. For a language model N
@@ -77,7 +79,7 @@ class Point:
     x: float
     y: float
     cluster: int  # 0 is the chosen one, -1 none
-    recall: float
+    gain: float
     label: str
 
 
@@ -89,7 +91,7 @@ class Discovery:
     support: float  # share of generated patterns (chains) in the mined cluster
     recall: Recall  # at fresh users
     ndcg: Recall  # at fresh users
-    chosen_on: Recall  # recall where the pattern was chosen
+    chosen_on: Recall  # NDCG (for a language model, recall) where the pattern was chosen
     distilled_by: str  # "vote", "best member" (did better), "language model", or else "medoid"
     votes: tuple[float, ...]  # by step, its share of the cluster's vote; empty where there was none
     clusters: tuple[ClusterReport, ...]  # the chosen one first
@@ -101,18 +103,20 @@ class Discovery:
     provenance: Mapping[str, Json]
     counts: Mapping[str, Json] | None = None  # how a language model's requests ended and their cost
     note: str = ""
-    # the mined pattern and the best others by recall, for a costlier judge; empty for a language
-    # model, and not in `pattern.json`
-    finalists: tuple[ReasoningPattern, ...] = ()
+    # at fresh users: the recommender alone, and what each step adds to NDCG over those before it;
+    # not for a language model, whose chains are judged by the items that they recommend
+    over_recommender: Rival | None = None
+    added: tuple[Recall, ...] = ()
 
     def to_json(self) -> str:
         """A readable `pattern.json`; the picture's points are a file of their own."""
         parts = asdict(self)
-        mined = ("support", "recall", "ndcg", "chosen_on", "distilled_by", "votes")
+        mined = ("support", "recall", "ndcg", "chosen_on", "distilled_by", "votes", "added")
         tree = {
             "pattern": {"steps": self.pattern.to_json()} | {name: parts[name] for name in mined},
             "clusters": parts["clusters"],
             "silhouette": self.silhouette,
+            "recommender": self.over_recommender and self.over_recommender.to_json(),
             "rivals": {name: rival.to_json() for name, rival in self.rivals.items()},
             **{name: parts[name] for name in ("optimism", "calls", "counts", "note")},
             "provenance": {"model": MODEL, "prompt_version": PROMPT_VERSION, **self.provenance},
@@ -130,6 +134,7 @@ def compare(
     steps: Sequence[str],
     k: int,
     calls: Calls,
+    pattern: ReasoningPattern | None = None,
 ) -> Rival:
     """A rival's report, from the target's ranks for both at the same users; beyond `k` is a miss.
 
@@ -147,22 +152,23 @@ def compare(
         ndcg=wilson(ndcg(rival, k)),
         ndcg_gain=paired(ndcg(mined, k) - ndcg(rival, k)),
         calls=calls,
+        pattern=pattern,
     )
 
 
 def draw_points(
     features: Float[np.ndarray, "rows features"],
     clusters: Sequence[Int[np.ndarray, " _"]],
-    recalls: Float[np.ndarray, " rows"],
+    gains: Float[np.ndarray, " rows"],
     names: Sequence[tuple[str, ...]],
 ) -> tuple[Point, ...]:
     """The points of the picture; `clusters` are row numbers, `names` each row's steps."""
     numbers = np.full(len(features), -1)
     for number, members in enumerate(clusters):
         numbers[members] = number
-    columns = (on_a_plane(features).tolist(), numbers.tolist(), recalls.tolist(), names)
+    columns = (on_a_plane(features).tolist(), numbers.tolist(), gains.tolist(), names)
     rows = zip(*columns, strict=True)
-    return tuple(Point(x, y, at, recall, " > ".join(name)) for (x, y), at, recall, name in rows)
+    return tuple(Point(x, y, at, gain, " > ".join(name)) for (x, y), at, gain, name in rows)
 
 
 def pattern_from_json(text: str) -> ReasoningPattern:

@@ -1,50 +1,63 @@
-"""Validate: ground chains in the catalogue and measure Recall@k of a held-in target.
+"""Validate: what a pattern's steps add to the transfer, over a frozen recommender.
 
-The paper leaves grounding open. Here each item of the whole catalogue is scored by one linear rule
-on the whole, ordered chain:
+The paper leaves this open, and calls discovery and transfer one problem. So a pattern is judged by
+how well a reader that has it ranks a held-in target, beside what a recommender knows without it.
+The recommender was trained without the held-in targets and is frozen. The reader ranks the items
+that the recommender lists or that some step names; it is a conditional logit of
 
-    score(item) = sum_k w_k cos(z_k, v_item) + w_0 cos(y, v_item)
+    log p(item), what the recommender says of the item;
+    for each step, whether the item is or has what the step names (an item, a brand, a category),
+        and again times how sure the step is, where it says so;
+    cos(y, v_item), where v is the item's text vector and y the vector that the ordered chain
+        predicts, by kernel ridge regression with the kernel exp(SHARPNESS (mean_k cos(z_k, z'_k)
+        - 1)) of the embeddings z_k of those steps that do not name one item.
 
-z_k is the embedding of step k and v the item's text vector, so the first sum grounds each step in
-the catalogue directly. y is the item vector that the ordered chain predicts, by kernel ridge
-regression with the kernel exp(SHARPNESS (mean_k cos(z_k, z'_k) - 1)). The kernel compares step k
-with step k only: it credits what a step says *at its place* ("that brand, three items ago") even
-where no item's text resembles it. The K + 1 weights w are a conditional logit. Both are fitted on
-half of the users and applied to the other half, and the other way round, so no user's target takes
-part in that user's score. Step and item vectors are centred and scaled to length one first.
+The kernel compares step k with step k only: it credits what a step says *at its place* ("that
+brand, three items ago") even where no item resembles it. Weights and y are fitted on half of the
+users and applied to the other half, and the other way round, so no user's target takes part in
+that user's score.
 
-Limit: a small probe's recall orders patterns; a trained recommender's recall differs.
+Limit: a small reader orders patterns; the recommender that reads them in training is larger.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float32, Int
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 
-from scoter.reasoning.catalogue.reasoner import CatalogReasoner
+from scoter.reasoning.catalogue.reasoner import (
+    ROLES,
+    CatalogReasoner,
+    offered_steps,
+    ranked_steps,
+)
+from scoter.reasoning.catalogue.reasons import conditional_logit
 from scoter.reasoning.catalogue.view import View
-from scoter.reasoning.discovery.generate import HeldIn, labels
+from scoter.reasoning.discovery.generate import LADDERS, HeldIn, labels
 from scoter.reasoning.discovery.progress import Progress, silent
 from scoter.seeding import derive_seed
-from scoter.types import ReasoningPattern, Step
+from scoter.types import Histories, Rankings, ReasoningPattern, Step
 
 Encode = Callable[[list[str]], np.ndarray]
 Ranks = Int[np.ndarray, "patterns users"]
 # Several samples of users meet in one function, so these two do not name their rows.
 Vectors = Float[np.ndarray, "_ dim"]
-Steps = Float[np.ndarray, "steps _ dim"]
 Users = Int[np.ndarray, " users"]
+
+Column = Float32[np.ndarray, "users width"]
 
 SHARPNESS = 3.0
 RIDGE = 3.0
-NEGATIVES = 200
-_NEWTON_STEPS = 10
-_CONVERGED = 1e-6  # change of a weight, of some units, whose square is the change that follows
-_PENALTY = 1e-3
+LISTED = 50  # the recommender's best items
+LANDMARKS = 800  # users from whose chains y is predicted
+_AXES = 64  # principal axes of item texts
+_ROWS = 256  # users at a time
+_LEAST = -50.0  # log p of an item that the recommender excludes
 Z_95 = 1.959964
 
 
@@ -123,118 +136,172 @@ class EmbeddedSteps:
         return self._known[step.label()]
 
 
+class Scorer(Protocol):
+    """A frozen recommender."""
+
+    def recommend(self, histories: Histories, k: int) -> Rankings: ...
+
+    def rescore(
+        self, histories: Histories, items: Int[np.ndarray, "histories k"]
+    ) -> Float[np.ndarray, "histories k"]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """The items among which each user's target is sought, and what the recommender says of them."""
+
+    items: Int[np.ndarray, "users width"]  # the target first where it is among them; -1: no more
+    log_p: Float32[np.ndarray, "users width"]
+    listed: Bool[np.ndarray, " users"]  # whether the target is among them
+
+
+def choices_of(
+    sample: HeldIn, histories: Histories, recommender: Scorer, named: Int[np.ndarray, "users any"]
+) -> Choices:
+    """The `LISTED` best items of the recommender and the items that any step names.
+
+    `histories` are what the users had before their targets.
+    """
+    best = recommender.recommend(histories, LISTED).items
+    items = np.sort(np.concatenate([best, named], axis=1), axis=1)
+    items[:, 1:][items[:, 1:] == items[:, :-1]] = -1
+    hit = items == sample.targets[:, None]
+    order = np.argsort(np.where(hit, -1, items < 0), axis=1, kind="stable")
+    items = np.take_along_axis(items, order, axis=1)[:, : (items >= 0).sum(axis=1).max()]
+    scores = recommender.rescore(histories, items)
+    return Choices(items, np.maximum(scores, _LEAST).astype(np.float32), hit.any(axis=1))
+
+
+def named_items(reasoner: CatalogReasoner, view: View) -> Int[np.ndarray, "users any"]:
+    """The items that any offered step names; -1 where one names none."""
+    offered = offered_steps(reasoner.catalog)
+    steps = [step for step in offered if ROLES[step.role].facet_of(step.parameters) == "item"]
+    ways = ranked_steps(reasoner.catalog)
+    steps += [Step(step.role, {**step.parameters, "count": max(LADDERS)}) for step in ways]
+    found = []
+    for step in steps:
+        spoken = reasoner.write(view, step)
+        found.append(np.where(spoken.numbers >= 0, spoken.numbers % len(spoken.labels), -1))
+    return np.concatenate(found, axis=1)
+
+
 @dataclass(eq=False)
 class Trial:
     """Patterns' ranks of the target at one sample of users, each pattern measured once."""
 
     steps: EmbeddedSteps
     sample: HeldIn
+    choices: Choices
     item_vectors: Float[np.ndarray, "items dim"]  # row i: the text of item i
     seed: int
     progress: Progress = silent
     known: dict[tuple[str, ...], Int[np.ndarray, " users"]] = field(default_factory=dict)
-    _centred: dict[str, Float[np.ndarray, "users dim"]] = field(default_factory=dict)
+    _columns: dict[str, list[Column]] = field(default_factory=dict)
+    _cosines: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
 
     def ranks(self, patterns: Sequence[ReasoningPattern], part: str = "patterns") -> Ranks:
-        """The 1-based rank of each user's target, pattern by pattern."""
+        """The 1-based rank of each user's target, pattern by pattern; ties to the lower item.
+
+        A target that is not among the choices has the rank after the last of them.
+        """
         named = {labels(pattern): pattern for pattern in patterns}
         new = {name: pattern for name, pattern in named.items() if name not in self.known}
-        self.steps.prepare([step for pattern in new.values() for step in pattern.steps])
+        steps = [step for pattern in new.values() for step in pattern.steps]
+        self.steps.prepare([step for step in steps if not names_one(step)])
         for done, (name, pattern) in enumerate(new.items()):
             self.progress(part, done, len(new))
-            chains = np.stack([self._chain_step(step) for step in pattern.steps])
-            self.known[name] = _grounded(chains, self._items, self.sample.targets, self.seed)
+            self.known[name] = self._ranks(pattern)
         if new:
             self.progress(part, len(new), len(new))
         return np.stack([self.known[labels(pattern)] for pattern in patterns])
 
+    def _ranks(self, pattern: ReasoningPattern) -> Int[np.ndarray, " users"]:
+        columns = [self.choices.log_p]
+        for step in pattern.steps:
+            columns += self._of_step(step)
+        features = np.stack(columns, axis=2)
+        absent = np.where(self.choices.items >= 0, 0.0, -np.inf)
+        told = [step for step in pattern.steps if not names_one(step)]
+        scores = np.zeros(self.choices.items.shape, np.float32)
+        for number, (fit, judge) in enumerate((self._halves, self._halves[::-1])):
+            both = features
+            if told:
+                predicted = self._predicted(told, number, fit[:LANDMARKS])
+                both = np.concatenate([features, predicted[:, :, None]], axis=2)
+            able = fit[self.choices.listed[fit]]
+            weights = conditional_logit(both[able], absent[able]).astype(np.float32)
+            scores[judge] = both[judge] @ weights
+        return self._places(scores + absent)
+
+    def _places(self, scores: Float[np.ndarray, "users width"]) -> Int[np.ndarray, " users"]:
+        own, items = scores[:, :1], self.choices.items
+        tied = (scores == own) & (items < items[:, :1]) & (items >= 0)
+        places = 1 + (scores > own).sum(axis=1) + tied.sum(axis=1)
+        return np.where(self.choices.listed, places, scores.shape[1] + 1)
+
     @cached_property
-    def _items(self) -> Float[np.ndarray, "items dim"]:
-        return _centred_items(self.item_vectors)
+    def _halves(self) -> tuple[Users, Users]:
+        order = np.random.default_rng(derive_seed(self.seed, "halves"))
+        users = order.permutation(len(self.sample))
+        return users[: len(users) // 2], users[len(users) // 2 :]
 
-    def _chain_step(self, step: Step) -> Float[np.ndarray, "users dim"]:
-        if step.label() not in self._centred:
-            self._centred[step.label()] = _centred_step(self.steps.of_step(step))
-        return self._centred[step.label()]
+    def _of_step(self, step: Step) -> "list[Column]":
+        """Whether each choice is or has what a step names, and that times how sure it is."""
+        if step.label() not in self._columns:
+            self._columns[step.label()] = self._match(step)
+        return self._columns[step.label()]
 
+    def _match(self, step: Step) -> "list[Column]":
+        reasoner, view = self.steps.reasoner, self.steps.view
+        spoken, facet = reasoner.write(view, step), reasoner.facet(step)
+        degrees, codes = np.divmod(spoken.numbers, len(spoken.labels))
+        codes = np.where(spoken.numbers >= 0, codes, -2)
+        own = facet.known(self.choices.items)
+        match = np.zeros(own.shape, np.float32)
+        for named in codes.T:
+            match[own == named[:, None]] = 1
+        if len(spoken.wordings) == 1:
+            return [match]
+        sure = degrees[:, :1] - (len(spoken.wordings) - 1) / 2
+        return [match, match * sure.astype(np.float32)]
 
-def ground(
-    steps: Float[np.ndarray, "steps users dim"],
-    item_vectors: Float[np.ndarray, "items dim"],
-    targets: Int[np.ndarray, " users"],
-    seed: int,
-) -> Int[np.ndarray, " users"]:
-    """The 1-based rank of each user's target by this module's score; ties go to the lower item.
+    def _predicted(
+        self, steps: Sequence[Step], half: int, landmarks: Users
+    ) -> Float32[np.ndarray, "users width"]:
+        """cos(y, v) of each choice, with y from the landmarks' chains; theirs is left out of it."""
+        near = np.mean([self._near(step, half, landmarks) for step in steps], axis=0)
+        kernel = np.exp(SHARPNESS * (near - 1))
+        wanted = self._items[self.sample.targets[landmarks]]
+        mean = wanted.mean(axis=0)
+        system = cho_factor(kernel[landmarks] + RIDGE * np.eye(len(landmarks)))
+        inverse = cho_solve(system, np.eye(len(landmarks)))
+        dual = inverse @ (wanted - mean)
+        predicted = mean + kernel @ dual
+        predicted[landmarks] = wanted - dual / np.diag(inverse)[:, None]
+        unit, found = _unit(predicted.astype(np.float32)), np.zeros_like(self.choices.log_p)
+        for rows in np.split(np.arange(len(unit)), np.arange(_ROWS, len(unit), _ROWS)):
+            vectors = self._items[self.choices.items[rows]]
+            found[rows] = (vectors @ unit[rows, :, None])[..., 0]
+        return found
 
-    `seed` draws the halves and the negatives of the logit.
-    """
-    chains = np.stack([_centred_step(step) for step in steps])
-    return _grounded(chains, _centred_items(item_vectors), targets, seed)
+    def _near(self, step: Step, half: int, landmarks: Users) -> Float[np.ndarray, "users some"]:
+        """Cosines of what a step says to each user with what it says to the landmarks."""
+        if (step.label(), half) not in self._cosines:
+            said = _centred_step(self.steps.of_step(step))
+            self._cosines[step.label(), half] = (said @ said[landmarks].T).astype(np.float16)
+        return self._cosines[step.label(), half].astype(np.float32)
 
-
-def _grounded(chains: Steps, items: Vectors, targets: Users, seed: int) -> Users:
-    """`ground` of steps and items that are centred already."""
-    rng = np.random.default_rng(derive_seed(seed, "ground"))
-    order = rng.permutation(len(targets))
-    halves = (order[: len(order) // 2], order[len(order) // 2 :])
-    negatives = rng.integers(len(items), size=NEGATIVES)
-    ranks = np.zeros(len(targets), np.int64)
-    for fit, score in (halves, halves[::-1]):
-        queries = _queries(chains[:, fit], chains[:, score], items, targets[fit], items[negatives])
-        ranks[score] = _ranks(queries, items, targets[score])
-    return ranks
-
-
-def _queries(fit: Steps, score: Steps, items: Vectors, targets: Users, others: Vectors) -> Vectors:
-    """One vector per user; its inner product with an item's vector is that item's score."""
-    wanted = items[targets]
-    mean = wanted.mean(axis=0)
-    system = cho_factor(_kernel(fit, fit) + RIDGE * np.eye(len(wanted)))
-    inverse = cho_solve(system, np.eye(len(wanted)))
-    dual = inverse @ (wanted - mean)
-    # Each fitted user's prediction from the other fitted users.
-    left_out = wanted - dual / np.diag(inverse)[:, None]
-    predicted = mean + _kernel(score, fit) @ dual
-    known = np.concatenate([fit, _unit(left_out.astype(np.float32))[None]])
-    own = (known * wanted).sum(axis=2)[:, :, None]
-    choices = np.concatenate([own, known @ others.T], axis=2)
-    weights = _conditional_logit(np.moveaxis(choices, 0, 2).astype(np.float64))
-    asked = np.concatenate([score, _unit(predicted.astype(np.float32))[None]])
-    return np.tensordot(weights.astype(np.float32), asked, axes=1)
-
-
-def _conditional_logit(
-    features: Float[np.ndarray, "users choices weights"],
-) -> Float[np.ndarray, " weights"]:
-    """Weights that make choice 0 likeliest for each user: Newton's method, slight ridge penalty."""
-    users, _, count = features.shape
-    weights = np.zeros(count)
-    for _ in range(_NEWTON_STEPS):
-        scores = features @ weights
-        chances = np.exp(scores - scores.max(axis=1, keepdims=True))
-        chances /= chances.sum(axis=1, keepdims=True)
-        expected = np.einsum("uc,ucw->uw", chances, features)
-        gradient = (features[:, 0] - expected).sum(axis=0) / users - _PENALTY * weights
-        flat = features.reshape(-1, count)
-        hessian = (flat * chances.reshape(-1, 1)).T @ flat - expected.T @ expected
-        change = np.linalg.solve(hessian / users + _PENALTY * np.eye(count), gradient)
-        weights = weights + change
-        if np.abs(change).max() < _CONVERGED:
-            break
-    return weights
+    @cached_property
+    def _items(self) -> Float32[np.ndarray, "items axes"]:
+        """Item texts on their first principal axes, each of length one."""
+        centred = self.item_vectors - self.item_vectors.mean(axis=0)
+        _, axes = np.linalg.eigh(centred.T.astype(np.float64) @ centred)
+        return _unit((centred @ axes[:, -_AXES:]).astype(np.float32))
 
 
-def _kernel(left: Steps, right: Steps) -> Float[np.ndarray, "_ _"]:
-    mean_cosine = sum(a @ b.T for a, b in zip(left, right, strict=True)) / len(left)
-    return np.exp(SHARPNESS * (np.asarray(mean_cosine, np.float64) - 1))
-
-
-def _ranks(queries: Vectors, items: Vectors, targets: Users) -> Users:
-    scores = queries @ items.T
-    own = scores[np.arange(len(targets)), targets][:, None]
-    tied, columns = np.divmod(np.flatnonzero(scores == own), len(items))
-    earlier = np.bincount(tied[columns < targets[tied]], minlength=len(targets))
-    return 1 + (scores > own).sum(axis=1) + earlier
+def names_one(step: Step) -> bool:
+    """Whether a step names one item to come, which is read by its match alone."""
+    return ROLES[step.role].ranks and int(ROLES[step.role].filled(step.parameters)["count"]) == 1
 
 
 def _mean_of_sentences(numbers: Int[np.ndarray, "users width"], vectors: Vectors) -> Vectors:
@@ -247,10 +314,6 @@ def _mean_of_sentences(numbers: Int[np.ndarray, "users width"], vectors: Vectors
 def _centred_step(vectors: Vectors) -> Vectors:
     vectors = vectors.astype(np.float32)
     return _centred(vectors, present=np.asarray(vectors.any(axis=1)))
-
-
-def _centred_items(vectors: Vectors) -> Vectors:
-    return _centred(vectors.astype(np.float32), present=np.ones(len(vectors), bool))
 
 
 def _centred(vectors: Vectors, present: Bool[np.ndarray, " rows"]) -> Vectors:

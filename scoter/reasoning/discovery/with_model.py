@@ -242,7 +242,7 @@ def _cluster(cluster: mining.ChainCluster, search: _Search) -> report.ClusterRep
     hits = search.mined[-1].ranks[central] <= search.config.top_k
     return report.ClusterReport(
         patterns=tuple(chains[member].roles for member in central),
-        recalls=tuple(hits.astype(float).tolist()),
+        gains=tuple(hits.astype(float).tolist()),
         support=len(cluster.members) / len(chains),
         recall=cluster.recall,
         ndcg=cluster.ndcg,

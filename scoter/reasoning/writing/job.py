@@ -10,7 +10,13 @@ from jaxtyping import Int
 
 from scoter.errors import ConfigError
 from scoter.reasoning.catalogue.facets import item_names
-from scoter.reasoning.catalogue.reasoner import MODEL, PROMPT_VERSION, RECOMMENDS, CatalogReasoner
+from scoter.reasoning.catalogue.reasoner import (
+    MODEL,
+    PROMPT_VERSION,
+    RECOMMENDS,
+    CatalogReasoner,
+    Texts,
+)
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import look
 from scoter.reasoning.chains.prefixes import PrefixPolicy, sample_of_users
@@ -67,6 +73,7 @@ class ChainJob:
     users: int = 0  # size of that sample; 0 means all users
     limit: int = 0  # write only the first so many chains; 0 means all
     shard_rows: int = 1024  # chains in a shard, and the most that memory holds
+    texts: Texts | None = None  # makes the vectors of item texts, for steps that rank by reasons
 
     def __post_init__(self) -> None:
         if self.shard_rows < 1 or self.limit < 0:
@@ -134,7 +141,7 @@ class ChainJob:
     def _reasoner(self) -> CatalogReasoner:
         items = self.catalog.item_count
         statistics = FoldedStatistics(self.split.train, items, self.fold_seed)
-        return CatalogReasoner(self.catalog, statistics)
+        return CatalogReasoner(self.catalog, statistics, self.texts)
 
     @cached_property
     def _visible(self) -> VisibleItems:

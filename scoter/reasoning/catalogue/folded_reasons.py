@@ -1,0 +1,115 @@
+"""Reasons and their weights, cross-fitted: no user's chain uses what that user's own log says.
+
+A user's fold is left out of the counts *and* of the fit of the weights, so a training prefix does
+not count its own continuation, and training, validation and test prefixes are treated alike.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+
+from scoter.reasoning.catalogue.reasons import (
+    LAGS,
+    ROWS,
+    Reasons,
+    best_items,
+    conditional_logit,
+    sample_choices,
+)
+from scoter.reasoning.catalogue.statistics import FoldedStatistics
+from scoter.reasoning.catalogue.view import View
+from scoter.seeding import derive_seed
+from scoter.types import Catalog
+
+ALL = "all reasons"
+LISTED = 20  # items or kinds that are looked for at least
+
+Listed = tuple[Int[np.ndarray, "rows count"], Float32[np.ndarray, "rows count"]]
+Weights = Sequence[Mapping[str, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedReasons:
+    """What the reasons rank first, for the users of each fold."""
+
+    catalog: Catalog
+    statistics: FoldedStatistics
+    texts: Float[np.ndarray, "items dim"] | None  # vectors of item texts; None where there are none
+    known: Weights | None = None  # fitted before; None fits them here
+    _lists: "WeakKeyDictionary[View, dict[str, Listed]]" = field(
+        init=False, repr=False, default_factory=WeakKeyDictionary
+    )
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The reasons that this catalogue has."""
+        return tuple(self.weights[0])
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The weight of each reason for each fold, fitted on users of the other folds."""
+        if self.known is not None:
+            return self.known
+        folds, log = self.statistics.user_folds, self.statistics.log
+        seed = derive_seed(self.statistics.seed, "weights")
+        sample = sample_choices(log, self.catalog, self.texts, folds, seed)
+        return [
+            dict(zip(sample.names, conditional_logit(*sample.without(fold)).tolist(), strict=True))
+            for fold in range(self.statistics.folds)
+        ]
+
+    def of(self, fold: int) -> Reasons:
+        """The reasons as counted without the users of a fold."""
+        kept = self.statistics.user_folds != fold
+        return Reasons(self.statistics.log, self.catalog, self.texts, kept)
+
+    def best(self, view: View, by: str, count: int) -> Listed:
+        """The `count` best items by one reason, or by `ALL` in their weights, and their shares.
+
+        By one reason, items of the history are left out, and an item that the reason says nothing
+        of is -1. They are kept as long as the view, since many steps of a pattern ask for them.
+        """
+        known = self._lists.setdefault(view, {})
+        if by not in known or known[by][0].shape[1] < count:
+            known[by] = self._best(view, by, max(count, LISTED))
+        items, shares = known[by]
+        return items[:, :count], shares[:, :count]
+
+    def kinds(self, view: View, count: int) -> Int[np.ndarray, "rows count"]:
+        """The `count` categories that most outdo their usual share after the last item's."""
+        found = np.full((len(view), count), -1, np.int64)
+        for fold, rows in self._by_fold(view):
+            best = self.of(fold).following_kinds(view.recent[rows, 0], count)
+            found[rows, : best.shape[1]] = best
+        return found
+
+    def _best(self, view: View, by: str, count: int) -> Listed:
+        count = min(count, self.catalog.item_count)
+        items, shares = (
+            np.full((len(view), count), -1, np.int32),
+            np.zeros((len(view), count), "f4"),
+        )
+        for fold, chosen in self._by_fold(view):
+            reasons = self.of(fold)
+            for rows in np.split(chosen, np.arange(ROWS, len(chosen), ROWS)):
+                recent = view.recent[rows, :LAGS]
+                if by == ALL:
+                    scores = reasons.scores(recent, self.weights[fold])
+                    items[rows], log_shares = best_items(scores, count)
+                    shares[rows] = np.exp(log_shares)
+                    continue
+                scores = reasons.one(by, recent)
+                best, _ = best_items(
+                    np.where(reasons.one("bought before", recent), 0, scores), count
+                )
+                shares[rows] = np.take_along_axis(scores, best, axis=1)
+                items[rows] = np.where(shares[rows] > 0, best, -1)
+        return items, shares
+
+    def _by_fold(self, view: View) -> "list[tuple[int, Int[np.ndarray, ' rows']]]":
+        folds = self.statistics.user_folds[view.users]
+        return [(int(fold), np.flatnonzero(folds == fold)) for fold in np.unique(folds)]

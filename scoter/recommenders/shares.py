@@ -1,0 +1,104 @@
+"""The two shares of a recommender's votes, chosen by the rankings of the validation users."""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scoter.evaluation.metrics import per_user
+from scoter.progress import counting
+from scoter.types import Split, UserMetrics
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scoter.models.backbones.backbone import Backbone
+    from scoter.models.training.batches import HistoryBatch
+    from scoter.protocols import StepSource
+    from scoter.transfer.votes import Votes
+
+OWN = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)  # values of b that are tried
+UNLEARNED = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7)  # of c
+LISTED, CUT, ROWS = 50, 10, 64  # items a user, the k of NDCG, users at a time
+
+
+def fit_shares(
+    model: "Backbone", split: Split, steps: "StepSource | None", progress: bool = True
+) -> tuple[float, float] | None:
+    """Sets b and c of the model's votes to the best NDCG@10 of all validation users.
+
+    Returns b and c; None where nothing votes. See `scoter.transfer.votes`.
+    """
+    import torch
+
+    from scoter.models.backbones.backbone import Backbone
+
+    votes: Votes | None = getattr(model.fusion, "votes", None)
+    lists = type(model).listed is not Backbone.listed
+    if votes is None or steps is None or not len(split.valid) or not lists:
+        return None
+    votes.shares.copy_(torch.tensor([1.0, 0.0]))
+    ballots = _ballots(model, split, steps, progress)
+    with torch.inference_mode():
+        reached = {pair: _ndcg(ballots, votes, pair) for pair in product(OWN, UNLEARNED)}
+    best = max(reached, key=reached.__getitem__)
+    votes.shares.copy_(torch.tensor(best))
+    return best
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """What the votes of some users are counted from."""
+
+    items: "Tensor"
+    own: "Tensor"
+    weights: "Tensor"
+    named: "Tensor"
+    targets: "Tensor"
+
+
+def _ballots(
+    model: "Backbone", split: Split, steps: "StepSource", progress: bool
+) -> "list[_Batch]":
+    import torch
+
+    from scoter.models.decoding.ranking import rank_in_batches
+    from scoter.models.decoding.votes import candidates
+
+    targets, kept = torch.from_numpy(split.valid.items.astype(np.int64)), []
+    histories = split.histories("valid")
+
+    def best(asked: "HistoryBatch") -> "tuple[Tensor, Tensor]":
+        listed = model.listed(asked, LISTED, steps)
+        assert listed is not None
+        found, scores, votes = listed
+        assert votes is not None
+        weights, named = votes
+        items, own = candidates(found, scores, named)
+        wanted = targets.to(items.device)[torch.from_numpy(asked.rows)]
+        kept.append(_Batch(items, own, weights, named, wanted))
+        return found, scores
+
+    with counting("choosing shares", len(histories), "user", progress) as note:
+        rank_in_batches(model, best, histories, CUT, ROWS, note)
+    return kept
+
+
+def _ndcg(ballots: "list[_Batch]", votes: "Votes", pair: tuple[float, float]) -> float:
+    import torch
+
+    from scoter.models.decoding.votes import add_votes
+    from scoter.transfer.votes import shared
+
+    pairs, places = torch.tensor(pair), []
+    for batch in ballots:
+        weights = shared(batch.weights, batch.named, votes.rates, pairs)
+        scores = add_votes(batch.own, weights, batch.named, batch.items)
+        scores = scores.masked_fill(batch.items < 0, -torch.inf)
+        hit = batch.items == batch.targets[:, None]
+        target = torch.where(hit, scores, -torch.inf).amax(dim=1, keepdim=True)
+        places.append(torch.where(hit.any(dim=1), 1 + (scores > target).sum(dim=1), 0))
+    ranks = torch.cat(places).cpu().numpy()
+    metrics = UserMetrics(np.arange(len(ranks)), ranks, int(ranks.max(initial=CUT)))
+    return float(per_user(metrics, f"ndcg@{CUT}").mean())
