@@ -325,6 +325,8 @@ class FusionConfig:
     encoder: Literal["position", "causal"] = "position"  # causal: roles and attention among steps
     gate: bool = True  # a gate decides how much enters; false: all that is read
     votes: bool = False  # a step that names an item votes for it; needs grounded
+    # votes are trained beside the recommender, whose own loss does not know of them
+    detached: bool = False
     # Source: whose chain is read, and which parts of it.
     source: Literal["own", "other-user", "item-text", "features"] = "own"
     slots: Literal["step", "sentence"] = "step"  # sentence: a list is not averaged

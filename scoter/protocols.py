@@ -75,6 +75,7 @@ class Fusion(Protocol):
     first_layer: int  # the first of the recommender's layers that reads
     start_only: bool  # whether only the first state of a row reads
     chain_dropout: float  # the share of chains left out in training
+    detached: bool  # whether votes leave the recommender's own training alone
 
     def __init__(
         self,

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from scoter.protocols import StepSource
     from scoter.transfer.votes import Votes
 
-OWN = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)  # values of b that are tried
-UNLEARNED = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7)  # of c
+OWN = (1.0, 0.85, 0.7, 0.5, 0.35, 0.2, 0.1)  # values of b that are tried
+UNLEARNED = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)  # of c
 LISTED, CUT, ROWS = 50, 10, 64  # items a user, the k of NDCG, users at a time
 
 

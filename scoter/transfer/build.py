@@ -41,6 +41,7 @@ def build_fusion(
     # A lone layer passes nothing on, so that all its states read.
     fusion.start_only = config.placement == "start" and layers > 1
     fusion.chain_dropout = config.chain_dropout
+    fusion.detached = config.detached
     return fusion
 
 

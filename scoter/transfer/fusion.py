@@ -62,6 +62,7 @@ class StructuredFusion(nn.Module):
     ordered = True  # whether slots are steps in order, so that roles and votes have a meaning
     first_layer = 0  # the first of the recommender's layers that reads
     start_only = False  # whether only the first state of a row reads, as after a start token
+    detached = False  # whether votes leave the recommender's own training alone
     chain_dropout = 0.0  # the share of chains that are left out whenever training reads them
 
     def __init__(

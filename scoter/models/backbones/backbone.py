@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from scoter.config import ModelConfig
 from scoter.errors import ConfigError
 from scoter.models.decoding.ranking import AfterBatch, ignore
+from scoter.models.decoding.votes import add_votes
+from scoter.models.step_reader import ChainMemory
 from scoter.protocols import Fusion, StepSource
 from scoter.types import Catalog, Histories, InteractionLog, Rankings, SemanticIds
 
@@ -85,6 +87,27 @@ class Backbone(nn.Module, Generic[C], ABC):
         Args:
             after_batch: called with the row numbers of each batch, once it is ranked.
         """
+
+    def voted(
+        self,
+        log_p: Float[Tensor, " N"],
+        states: Float[Tensor, "N D"],
+        memory: ChainMemory,
+        items: Int[Tensor, " N"],
+    ) -> Float[Tensor, " N"]:
+        """What training maximises of each target: log p' where the steps of its chain vote.
+
+        Where the fusion is `detached` it is log p + log p' with p fixed in p', so that the votes
+        learn what to add to a recommender that is trained as if there were none.
+        """
+        assert self.fusion is not None
+        assert memory.named is not None
+        own = log_p
+        if self.fusion.detached:
+            log_p, states = log_p.detach(), states.detach()
+        weights = self.fusion.vote(states, memory)
+        voted = add_votes(log_p[:, None], weights, memory.named, items[:, None])[:, 0]
+        return own + voted if self.fusion.detached else voted
 
     def listed(self, asked: "HistoryBatch", k: int, steps: StepSource | None) -> "Listed | None":
         """The best items by themselves, their own log p, and what the steps vote, if they do.

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from scoter.models.backbones.backbone import Backbone, C, ItemSpace
 from scoter.models.decoding.ranking import AfterBatch, ignore, rank_in_batches
-from scoter.models.decoding.votes import add_votes, add_votes_everywhere
-from scoter.models.step_reader import read_chains
+from scoter.models.decoding.votes import add_votes_everywhere
+from scoter.models.step_reader import ChainMemory, read_chains
 from scoter.models.training.batches import HistoryBatch, ItemBatch
 from scoter.protocols import StepSource
 from scoter.types import Histories, Rankings
@@ -55,8 +55,8 @@ class ItemScorer(Backbone[C]):
         row, column = batch.places
         hidden = self.states(batch.items[:, :-1])[row, column]
         users, lengths = batch.users[row], batch.prefix_lengths[row, column]
-        hidden, votes = self._read_chain(hidden, steps, users, lengths)
-        return self._cross_entropy(hidden, batch, votes, label_smoothing)
+        hidden, memory = self._read(hidden, steps, users, lengths)
+        return self._cross_entropy(hidden, batch, memory, label_smoothing)
 
     def recommend(
         self,
@@ -104,40 +104,42 @@ class ItemScorer(Backbone[C]):
         """The network's own log p of every item, and what the steps vote."""
         last = (asked.lengths - 1).clamp(min=0)
         hidden = self.states(asked.items)[torch.arange(len(last)), last]
-        hidden, votes = self._read_chain(hidden, steps, asked.users, asked.prefix_lengths)
+        hidden, memory = self._read(hidden, steps, asked.users, asked.prefix_lengths)
+        votes = None
+        if self.fusion is not None and memory is not None and memory.named is not None:
+            votes = (self.fusion.vote(hidden, memory), memory.named)
         with torch.autocast(hidden.device.type, enabled=False):
             return torch.log_softmax(hidden.float() @ self.items.weight[:-1].T, dim=-1), votes
 
-    def _read_chain(
+    def _read(
         self,
         hidden: Float[Tensor, "N D"],
         steps: StepSource | None,
         users: Int[Tensor, " N"],
         prefix_lengths: Int[Tensor, " N"],
-    ) -> tuple[Float[Tensor, "N D"], tuple[Tensor, Tensor] | None]:
-        """States that have read their chains; where steps vote, their weights and items too."""
+    ) -> tuple[Float[Tensor, "N D"], ChainMemory | None]:
+        """States that have read their chains, and the encoded chains."""
         memory = read_chains(self.fusion, steps, users, prefix_lengths)
         if self.fusion is None or memory is None:
             return hidden, None
-        hidden = self.fusion(hidden[:, None], memory, 0)[:, 0]
-        named = memory.named
-        return hidden, None if named is None else (self.fusion.vote(hidden, memory), named)
+        return self.fusion(hidden[:, None], memory, 0)[:, 0], memory
 
     def _cross_entropy(
         self,
         hidden: Float[Tensor, "N D"],
         batch: ItemBatch,
-        votes: tuple[Tensor, Tensor] | None,
+        memory: ChainMemory | None,
         label_smoothing: float,
     ) -> Float[Tensor, ""]:
         """Mean over the targets, in nats, over the whole catalogue."""
         logits = nn.functional.linear(hidden, self.items.weight[:-1]).float()
         items = batch.targets
-        if votes is None:
+        if memory is None or memory.named is None:
             # What is no target is told to torch as a label that it leaves out of the mean.
             labels = torch.where(batch.is_target[batch.places], items, IGNORED)
             return nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
         log_probs = torch.log_softmax(logits, -1)
         own = log_probs.gather(1, items[:, None])
-        loss = (label_smoothing - 1) * batch.mean(add_votes(own, *votes, items[:, None])[:, 0])
+        voted = self.voted(own[:, 0], hidden, memory, items)
+        loss = (label_smoothing - 1) * batch.mean(voted)
         return loss - label_smoothing * batch.mean(log_probs.mean(1)) if label_smoothing else loss

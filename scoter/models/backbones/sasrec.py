@@ -47,13 +47,13 @@ class SASRec(ItemScorer[SasrecConfig]):
         hidden = self.states(batch.items[:, :-1])
         targets = hidden.shape[1]
         users, lengths = batch.users.repeat_interleave(targets), batch.prefix_lengths.flatten()
-        hidden, votes = self._read_chain(hidden.flatten(0, 1), steps, users, lengths)
+        hidden, memory = self._read(hidden.flatten(0, 1), steps, users, lengths)
         row, column = batch.places
         chosen = row * targets + column
         hidden = hidden[chosen]
         if self.config.loss == "ce":
-            votes = None if votes is None else (votes[0][chosen], votes[1][chosen])
-            return self._cross_entropy(hidden, batch, votes, label_smoothing)
+            memory = None if memory is None else memory.of(chosen)
+            return self._cross_entropy(hidden, batch, memory, label_smoothing)
         # Uniform over the catalogue without the positive itself.
         labels = batch.targets
         negatives = torch.randint(self.item_count - 1, labels.shape)

@@ -28,7 +28,7 @@ from scoter.models.decoding.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.decoding.rescoring import rescore
 from scoter.models.decoding.tiger_decoder import BeamDecoder
 from scoter.models.decoding.trie import build_trie
-from scoter.models.decoding.votes import add_votes, elect
+from scoter.models.decoding.votes import elect
 from scoter.models.dropout import Dropout
 from scoter.models.layers import Attention, FeedForward, RelativeBias, RMSNorm, module_list
 from scoter.models.step_reader import ChainMemory, read_chains
@@ -117,9 +117,7 @@ class Tiger(Backbone[TigerConfig]):
             spread = -over_all.mean(-1).sum(1)
         if self.fusion is not None and chain is not None and chain.named is not None:
             chosen = row * targets.shape[1] + column - first
-            weights = self.fusion.vote(hidden[:, 0], chain.of(chosen))
-            named = chain.named[chosen]
-            log_probs = add_votes(log_probs[:, None], weights, named, items[:, None])[:, 0]
+            log_probs = self.voted(log_probs, hidden[:, 0], chain.of(chosen), items)
         loss = (label_smoothing - 1) * batch.mean(log_probs)
         return (loss + label_smoothing * batch.mean(spread)) / self.levels
 
