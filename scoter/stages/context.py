@@ -27,7 +27,6 @@ VERSIONS = {
     "train": 2,
     "rank": 2,
     "run": 2,
-    "joint": 1,
     "explorer": 1,
 }
 PARTS: tuple[Part, ...] = ("valid", "test")

@@ -16,7 +16,7 @@ from scoter.config import DiscoverConfig
 from scoter.errors import ConfigError
 from scoter.reasoning.catalogue.reasoner import ROLES, offered_steps
 from scoter.seeding import derive_seed
-from scoter.types import Catalog, ReasoningPattern, Split, Step
+from scoter.types import Catalog, Histories, InteractionLog, ReasoningPattern, Split, Step
 
 TRAIL_LENGTHS = (2, 3, 4)
 CHANGES = ("drop", "put in", "replace", "exchange", "other last step", "join")
@@ -58,6 +58,20 @@ def hold_in(split: Split, config: DiscoverConfig, seed: int) -> tuple[HeldIn, He
     parts = (slice(0, config.users), slice(config.users, wanted))
     tried, fresh = (HeldIn(chosen[at], lengths[chosen[at]] - 1, targets[at]) for at in parts)
     return tried, fresh
+
+
+def without_last(
+    log: InteractionLog, users: Int[np.ndarray, " users"]
+) -> tuple[InteractionLog, Histories]:
+    """The log without the last item of each of `users`, and the items before it."""
+    keep = np.ones(len(log.items), bool)
+    keep[log.offsets[1:][users] - 1] = False
+    lengths = log.lengths - np.isin(np.arange(log.user_count), users)
+    times = None if log.times is None else log.times[keep]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    shorter = InteractionLog(log.items[keep], offsets, log.user_keys, times)
+    everyone = Histories(np.arange(log.user_count), shorter.items, shorter.offsets)
+    return shorter, everyone.select(users)
 
 
 def generate(catalog: Catalog, config: DiscoverConfig, seed: int) -> tuple[ReasoningPattern, ...]:

@@ -26,7 +26,6 @@ from scoter.seeding import derive_seed
 from scoter.types import Catalog, ReasoningPattern, Split, Step
 
 _SEEDS = 3
-_FINALISTS = 16
 
 Patterns = Sequence[ReasoningPattern]
 Hits = Bool[np.ndarray, "patterns users"]
@@ -162,7 +161,6 @@ def _report(search: _Search, mined: _Mined, fresh: Trial) -> report.Discovery:
     recall = wilson(fresh_ranks[0] <= k)
     ranks = search.trial.ranks(patterns)
     tried = (ranks <= k).mean(axis=1)
-    best_first = [mined.pattern, *(patterns[row] for row in np.argsort(-tried, kind="stable"))]
     members = [cluster.members for cluster in last.clusters]
     calls = report.Calls(search.counted * users, len(fresh.sample))
     compared = {}
@@ -196,7 +194,6 @@ def _report(search: _Search, mined: _Mined, fresh: Trial) -> report.Discovery:
             "top_k": k,
             "target": report.TARGET,
         },
-        finalists=tuple({labels(pattern): pattern for pattern in best_first}.values())[:_FINALISTS],
     )
 
 

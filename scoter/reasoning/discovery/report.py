@@ -101,9 +101,6 @@ class Discovery:
     provenance: Mapping[str, Json]
     counts: Mapping[str, Json] | None = None  # how a language model's requests ended and their cost
     note: str = ""
-    # the mined pattern and the best others by recall, for a costlier judge; empty for a language
-    # model, and not in `pattern.json`
-    finalists: tuple[ReasoningPattern, ...] = ()
 
     def to_json(self) -> str:
         """A readable `pattern.json`; the picture's points are a file of their own."""
