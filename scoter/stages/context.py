@@ -26,7 +26,7 @@ VERSIONS = {
     "chains": 2,
     "train": 2,
     "rank": 2,
-    "run": 2,
+    "run": 3,
     "explorer": 1,
 }
 PARTS: tuple[Part, ...] = ("valid", "test")
