@@ -38,7 +38,8 @@ TOLERANCE = 2e-3  # more than the instruction sets of processors move a sketch
 LEFT_OUT = re.compile(
     r"(\w*seconds(\..*)?|peak_mib|commit|.*trained_at|versions\..*"
     r"|artefacts\..*|.*\.train|(.*\.)?origin"
-    r"|items|ranks?|recommendations\..*\.(title|truth)|read\..*\.rank"
+    r"|items|ranks?|unseen_before|.*\.undecided@.*"
+    r"|recommendations\..*\.(title|truth)|read\..*\.rank"
     r"|config\..*|methods\..*\.(config|curve|\w*seconds|peak_mib).*|semantic_ids\..*)"
 )
 
