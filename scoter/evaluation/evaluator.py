@@ -92,11 +92,15 @@ def _unseen_before(
         raise DataError(f"{counts} in the same order; pass those of one part of a split")
     rows, depth = np.arange(len(targets)), rankings.items.shape[1]
     width = 1 + max(int(part.items.max(initial=0)) for part in (rankings, targets, histories))
-    had = np.repeat(rows, histories.lengths) * width + histories.items
-    listed = ~np.isin(rows[:, None] * width + rankings.items, had) & (rankings.items >= 0)
+    had = np.sort(np.repeat(rows, histories.lengths) * width + histories.items)
+
+    def unseen(keys: np.ndarray) -> np.ndarray:  # several times faster than `np.isin`
+        return np.searchsorted(had, keys) == np.searchsorted(had, keys, side="right")
+
+    listed = unseen(rows[:, None] * width + rankings.items) & (rankings.items >= 0)
     earlier = np.arange(depth) < np.where(ranks > 0, ranks - 1, depth)[:, None]
-    had_target = np.isin(rows * width + targets.items, had)
-    return np.where(had_target, -1, (listed & earlier).sum(axis=1))
+    before = (listed & earlier).sum(axis=1)
+    return np.where(unseen(rows * width + targets.items), before, -1)
 
 
 def _check_users(rankings: Rankings, targets: Targets) -> None:
