@@ -45,7 +45,7 @@ _ENTRIES = (
     Entry(order, "theory/exact", "What order is worth in recall, against its information."),
     Entry(crossover, _THEORY, "Structured against pooled by training rows."),
     Entry(speed, "speed.json", "Speed beside Hugging Face's T5."),
-    Entry(growth, "growth.json", "Growth with catalogue, history and users."),
+    Entry(growth, "growth.json", "Growth with catalogue and history."),
     Entry(stages, "stages.json", "Time and memory of each stage by the size of a simulated shop."),
     Entry(beams, "exact.json", "The beam of the trained TIGER against its exact top ten."),
     Entry(prefixes, "information.json", _INFORMATION),

@@ -126,14 +126,13 @@ def panels(
     columns: int = 1,
     *,
     width: float = COLUMN,
-    rows: int = 1,
     wspace: float | None = None,
     **options: Any,
 ) -> tuple[Picture, list[Panel]]:
-    """An empty picture and its panels, row by row; `height` and `width` in inches."""
+    """An empty picture and its panels in a row; `height` and `width` in inches."""
     layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=wspace)
     figure = Figure(figsize=(width, height), layout=layout)
-    grid = figure.subplots(rows, columns, squeeze=False, **options)
+    grid = figure.subplots(1, columns, squeeze=False, **options)
     made = [Panel(axes) for axes in grid.flat]
     return Picture(figure, made), made
 

@@ -323,6 +323,9 @@ class UserMetrics:
     users: Int[np.ndarray, " rows"]
     ranks: Int[np.ndarray, " rows"]  # from 1; 0 where it is not among them
     depth: int  # how many items were returned
+    # The items before the target (in all the list, if it is a miss) that the user has not had yet;
+    # -1: the user has had the target. None where it was not counted.
+    unseen_before: Int[np.ndarray, " rows"] | None = None
 
     def __post_init__(self) -> None:
         _freeze(self)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.scale.growth`: cost by size of catalogue, history and number of users.
+"""`python -m benchmarks.scale.growth`: cost by size of the catalogue and length of the history.
 
 Simulated catalogues with unique random semantic IDs (three levels of 256 and a collision level),
 the TIGER paper's size of T5, random weights: what is measured does not depend on what was learned.
@@ -6,7 +6,6 @@ Curves, one row a point:
 
     catalogue   items -> CPU-seconds per user of beam search (20 beams), bytes of trie per item
     history     items in a history -> CPU-seconds per target of training
-    users       users -> CPU-seconds of one training pass over all their targets (Beauty's lengths)
 
 Verdicts: from the smallest catalogue on, neither bytes per item nor seconds per user may grow
 faster than the logarithm of the number of items.
@@ -28,13 +27,11 @@ if TYPE_CHECKING:
 
 CATALOGUES = (10_000, 100_000, 1_000_000)
 HISTORIES = (5, 10, 20, 50)
-USERS = (125, 250, 500, 1000)
 BEAMS, DECODED, HISTORY = 20, 128, 8
 _TRIE = ("trie_bytes_per_item", "trie_tensor_bytes_per_item")
 _COLUMNS = {
     "catalogue": ("items", *_TRIE, "cpu_seconds_per_user"),
     "history": ("history", "cpu_seconds_per_target"),
-    "users": ("users", "targets", "cpu_seconds", "cpu_seconds_per_target"),
 }
 
 
@@ -44,7 +41,7 @@ _COLUMNS = {
 @click.option("--repeats", default=5, show_default=True, help="Repeats of each point, in turn.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the JSON to this file.")
 def main(as_json: bool, threads: int, repeats: int, out: Path | None) -> None:
-    """Measure and print the three curves; compare the catalogue's with the logarithm."""
+    """Measure and print both curves; compare the catalogue's with the logarithm."""
     # Torch reads them when it is loaded.
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     import torch
@@ -53,7 +50,7 @@ def main(as_json: bool, threads: int, repeats: int, out: Path | None) -> None:
 
     torch.set_num_threads(threads)
     about = machine(threads)
-    rows = [*catalogue_curve(repeats), *history_curve(repeats), *users_curve(repeats)]
+    rows = [*catalogue_curve(repeats), *history_curve(repeats)]
     result = {"machine": about, "repeats": repeats, "rows": rows, "verdicts": verdicts(rows)}
     text = json.dumps(result, indent=1)
     if out is not None:
@@ -114,38 +111,6 @@ def history_curve(
     samples = alternate({str(items): contender(items) for items in histories}, repeats)
     costs = {items: _seconds(samples[str(items)], "target") for items in histories}
     return [{"curve": "history", "history": items, **cost} for items, cost in costs.items()]
-
-
-def users_curve(repeats: int, users: tuple[int, ...] = USERS) -> list[dict[str, Any]]:
-    """Time of one training pass over all targets of some users, each set part of the next."""
-    import numpy as np
-
-    from benchmarks.speed.timing import alternate
-    from benchmarks.speed.training import CONFIG, build, time_steps, users_of, warm_up
-    from benchmarks.speed.work import BEAUTY_ITEMS, SIZE, random_ids, simulated_log
-    from scoter.models.training.batches import cut_windows, training_batches
-
-    log, model = simulated_log(max(users), seed=0), build(random_ids(BEAUTY_ITEMS, seed=0))
-
-    def contender(count: int) -> "Callable[[int], Sample]":
-        some = users_of(log, np.arange(count))
-        windows = cut_windows(some, SIZE.max_items)
-
-        def work(repeat: int) -> "Sample":
-            batches = training_batches(some, windows, CONFIG.batch_targets, repeat)
-            return time_steps(model, [warm_up(log, SIZE.max_items), *batches], "fp32")
-
-        return work
-
-    # One pass over the largest set takes long, and its spread is small: three repeats are enough.
-    samples = alternate({str(count): contender(count) for count in users}, min(repeats, 3))
-    rows = []
-    for count in users:
-        turns = samples[str(count)]
-        row = {"curve": "users", "users": count, "targets": turns[0].units}
-        row["cpu_seconds"] = median(sample.cpu_seconds for sample in turns)
-        rows.append({**row, **_seconds(turns, "target")})
-    return rows
 
 
 def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -80,4 +80,4 @@ def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
         (out / "run.json").write_text(json.dumps(outcome, indent=1))
 
     key = {**config, "seed": context.seed, "depth": DEPTH}
-    return context.store.stage("own-run", 2, key, [data], build)
+    return context.store.stage("own-run", 3, key, [data], build)

@@ -73,7 +73,7 @@ def difference(
 ) -> Estimate | None:
     """`method` minus `baseline` at the seeds of both; None where they cannot be compared."""
     rows = rows_of_split(results, dataset)
-    shared = sorted(_seeds(rows, method) & _seeds(rows, baseline))
+    shared = sorted(seeds_of(rows, method, metric) & seeds_of(rows, baseline, metric))
     if method == baseline or not shared or not equal_budget(rows, method, baseline):
         return None
     measured = _paired(Path(results), dataset, method, baseline, metric, shared)
@@ -97,7 +97,7 @@ def mean_over_seeds(
 def _comparison(
     results: Path, dataset: str, rows: Sequence[Row], method: str, baseline: str, metric: str
 ) -> Comparison:
-    shared = sorted(_seeds(rows, method) & _seeds(rows, baseline))
+    shared = sorted(seeds_of(rows, method, metric) & seeds_of(rows, baseline, metric))
     means = (mean_over_seeds(rows, name, metric, shared or None) for name in (method, baseline))
     ours, theirs = means
     measured = _paired(results, dataset, method, baseline, metric, shared)
@@ -105,8 +105,10 @@ def _comparison(
     return Comparison(method, baseline, metric, lift, *(measured or (None, None)))
 
 
-def _seeds(rows: Sequence[Row], method: str) -> set[int]:
-    return {row["seed"] for row in rows if row["method"] == method}
+def seeds_of(rows: Sequence[Row], method: str, metric: str) -> set[int]:
+    """The seeds of a method that have the metric; older results lack those among unseen items."""
+    wanted = method, metric
+    return {row["seed"] for row in rows if (row["method"], row["metric"]) == wanted}
 
 
 def _paired(

@@ -60,10 +60,9 @@ def main_table(results: Path | str = RESULTS, dataset: str = "beauty") -> pd.Dat
 def mean_over_users(results: Path | str, dataset: str, method: str, metric: str) -> Estimate | None:
     """A method's metric over its seeds with a 95 % bootstrap interval over users.
 
-    None where no ranks were kept.
+    None where no ranks were kept, or the metric was not measured.
     """
-    rows = comparisons.rows_of_split(results, dataset)
-    seeds = {row["seed"] for row in rows if row["method"] == method}
+    seeds = comparisons.seeds_of(comparisons.rows_of_split(results, dataset), method, metric)
     paths = [ranks_path(results, dataset, method, seed, "test") for seed in sorted(seeds)]
     values = [per_user(load_user_metrics(path), metric) for path in paths if path.exists()]
     return bootstrap_mean(np.mean(values, axis=0), seed=0) if values else None

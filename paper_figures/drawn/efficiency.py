@@ -26,7 +26,6 @@ SIDES = {"ours": (BLUE, "scoter"), "theirs": (ORANGE, "HF T5")}
 CURVES = (
     ("catalogue", "items", "cpu_seconds_per_user", "items in the catalogue", "decoding, ms/user"),
     ("history", "history", "cpu_seconds_per_target", "items in the history", "training, ms/target"),
-    ("users", "users", "cpu_seconds_per_target", "users in the epoch", "training, ms/target"),
 )
 MEASURES = (("cpu_seconds", "CPU-seconds"), ("peak_mib", "peak memory, MiB"))
 STAGES = {
@@ -80,10 +79,10 @@ def speed(results: Path) -> Picture:
 
 @styled
 def growth(results: Path) -> Picture:
-    """Cost by catalogue, history and users: CPU time with the extreme repeats; memory has none."""
+    """Cost by catalogue and history: CPU time with the extreme repeats; memory has none."""
     rows = read(results, "growth.json")["rows"]
     curves = grouped(rows, "curve")
-    picture, (memory, *timed) = panels(3.6, 2, rows=2, width=PAGE)
+    picture, (memory, *timed) = panels(1.9, 3, width=PAGE)
     items, size = columns(curves["catalogue"], "items", "trie_tensor_bytes_per_item")
     memory.curve(items, size, "trie", color=BLUE, marker="D")
     memory.axes.set_ylabel("trie, bytes/item")

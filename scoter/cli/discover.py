@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TypeAlias
 
 import click
 
@@ -13,19 +13,15 @@ from scoter.cli import options as cli
 from scoter.cli.options import interval, option, say
 from scoter.errors import ConfigError
 
-if TYPE_CHECKING:  # at run time it brings numpy along, and help would be slow
-    from scoter.stages.context import Context
-
 Report: TypeAlias = Mapping  # a `pattern.json`, or a part of one
 
 
 @dataclass(frozen=True)
 class DiscoverOptions(cli.TrainingOptions):
-    """What chooses the pattern, who writes the chains, and where the picture goes."""
+    """Who writes the chains, and where the picture goes."""
 
     language_model: str = option(cli.LANGUAGE_MODELS, "catalog")
     prices: tuple[float, float] | None = option("Cost of 10^6 tokens", metavar="PROMPT COMPLETION")
-    select: Literal["recall", "transfer"] = option("What chooses the pattern", "recall")
     picture: Path | None = option("Also write the picture to this .svg, .png or .pdf file")
 
 
@@ -38,10 +34,6 @@ def discover(dataset: str, options: DiscoverOptions, **server: object) -> None:
     The symbolic catalogue reasoner is the default. With a language model, replies are kept in the
     store one by one, and a run that was stopped continues; discover.users, discover.fresh_users and
     discover.sampling.samples set its size.
-
-    `--select transfer` trains the recommender for a few epochs with each of the best patterns
-    (symbolic reasoner only) and keeps the one with the best rankings of held-in targets. On all
-    users of a real dataset that takes hours: set data.max_users.
     """
     from scoter.experiments import experiment
     from scoter.reasoning.language.registry import choose_language_model
@@ -54,10 +46,6 @@ def discover(dataset: str, options: DiscoverOptions, **server: object) -> None:
     model = choose_language_model(options.language_model, cli.chosen(ServerConfig, server))
     sized = options.changed(sized_for(experiment(dataset, options.data), model))
     context = Context(sized, options.open_store(), options.seed, say)
-    if options.select == "transfer":
-        _refuse_with_transfer(options)
-        click.echo(_chosen_by_transfer(context, options))
-        return
     artefact = discover_pattern(context, prepare(context, options.data), model)
     report = json.loads(artefact.file("pattern.json").read_text())
     if options.prices is not None and report["counts"] is not None:
@@ -136,40 +124,6 @@ def _calls(calls: Report) -> str:
 
 def _mean(row: Report) -> str:
     return f"{row['mean']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"
-
-
-def _refuse_with_transfer(options: DiscoverOptions) -> None:
-    if options.language_model != "catalog":
-        refused = f"--language-model {options.language_model}"
-        raise ConfigError(f"--select transfer needs --language-model catalog, not {refused}")
-    if options.picture is not None:
-        raise ConfigError(f"--select transfer draws no picture; omit --picture {options.picture}")
-
-
-def _chosen_by_transfer(context: "Context", options: DiscoverOptions) -> str:
-    from scoter.stages.data import embed_items, make_semantic_ids, prepare
-    from scoter.stages.joint import PATTERN_FILE, ROUNDS_FILE, JointBudget, choose_by_transfer
-
-    prepared = prepare(context, options.data)
-    ids = make_semantic_ids(context, embed_items(context, prepared))
-    method = context.experiment.methods["scoter"]
-    artefact = choose_by_transfer(context, "scoter", method, prepared, ids, JointBudget())
-    rounds = json.loads(artefact.file(ROUNDS_FILE).read_text())
-    if options.as_json:
-        return json.dumps({**json.loads(artefact.file(PATTERN_FILE).read_text()), **rounds})
-    return "\n".join([*_rounds(rounds), "", f"pattern: {artefact.file(PATTERN_FILE)}"])
-
-
-def _rounds(report: Report) -> Iterator[str]:
-    """How the transfer chose: the candidates (the mined one first), and each round's scores."""
-    yield f"candidates, the mined pattern first ({report['metric']}, {report['users']} shoppers):"
-    for number, steps in enumerate(report["candidates"]):
-        yield f"{number:4}. {' > '.join(steps)}"
-    for number, turn in enumerate(report["rounds"], 1):
-        pairs = zip(turn["candidates"], turn["scores"], strict=True)
-        scores = ", ".join(f"{candidate}: {score:.4f}" for candidate, score in pairs)
-        yield f"round {number}, {turn['units']} more epochs each: {scores}"
-    yield f"chosen: {report['chosen']}, for {report['target_steps']:,} target-steps"
 
 
 def _cost(counts: Report, prices: tuple[float, float]) -> float:

@@ -95,7 +95,7 @@ def evaluate(
         model = model.with_chains(chains)
     histories = dataset.split.histories(part)
     rankings = rankings_of(model, name, dataset, histories, DEPTH)
-    ranks = Evaluator().evaluate(rankings, dataset.split.targets(part))
+    ranks = Evaluator().evaluate(rankings, dataset.split.targets(part), histories)
     users = tuple(dataset.log.user_keys[user] for user in histories.users)
     return Evaluation(name, users, ranks, seed)
 

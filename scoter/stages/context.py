@@ -28,8 +28,7 @@ VERSIONS = {
     "chains": 2,
     "train": 2,
     "rank": 2,
-    "run": 2,
-    "joint": 1,
+    "run": 3,
     "explorer": 1,
 }
 PARTS: tuple[Part, ...] = ("valid", "test")

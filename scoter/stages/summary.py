@@ -147,7 +147,8 @@ def measure(
     folder.mkdir(exist_ok=True)
     metrics: dict[Part, UserMetrics] = {}
     for part in PARTS:
-        metrics[part] = Evaluator().evaluate(rankings[part], split.targets(part))
+        targets, histories = split.targets(part), split.histories(part)
+        metrics[part] = Evaluator().evaluate(rankings[part], targets, histories)
         save_user_metrics(metrics[part], folder / f"{name}-{part}.parquet")
     return metrics
 

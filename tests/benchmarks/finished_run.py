@@ -14,24 +14,35 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 USERS = 600
 
 
-def draw_ranks(method: str, seed: int, split: str) -> UserMetrics:
-    """SCoTER has every user's rank of TIGER, but each tenth user is found at rank 1."""
+def draw_ranks(method: str, seed: int, split: str, unseen: bool = False) -> UserMetrics:
+    """SCoTER has every user's rank of TIGER, but each tenth user is found at rank 1.
+
+    With `unseen`, each fourth user has had the target, and all have had the items of odd ranks.
+    """
     generator = np.random.default_rng([seed, split == "test"])
     ranks = np.where(generator.random(USERS) < 0.2, generator.integers(1, 21, USERS), 0)
     if method == "scoter":
         ranks[::10] = 1
     if method == "popularity":
         ranks[:] = 0
-    return UserMetrics(users=np.arange(USERS), ranks=ranks, depth=20)
+    if not unseen:
+        return UserMetrics(users=np.arange(USERS), ranks=ranks, depth=20)
+    before = np.where(np.arange(USERS) % 4 == 0, -1, np.where(ranks > 0, (ranks - 1) // 2, 10))
+    return UserMetrics(np.arange(USERS), ranks, 20, before)
 
 
 def write_run(
-    folder: Path, methods=("scoter", "tiger", "popularity"), seed=0, key="", **changes
+    folder: Path,
+    methods=("scoter", "tiger", "popularity"),
+    seed=0,
+    key="",
+    unseen=False,
+    **changes,
 ) -> Path:
     made = {}
     (folder / "ranks").mkdir(parents=True)
     for method in methods:
-        kept = {split: draw_ranks(method, seed, split) for split in ("valid", "test")}
+        kept = {split: draw_ranks(method, seed, split, unseen) for split in ("valid", "test")}
         for split, ranks in kept.items():
             save_user_metrics(ranks, folder / "ranks" / f"{method}-{split}.parquet")
         made[method] = {

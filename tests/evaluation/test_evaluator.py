@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import Evaluator, load_user_metrics, save_user_metrics
-from scoter.types import Rankings, Targets, UserMetrics
+from scoter.types import Histories, Rankings, Targets, UserMetrics
 
 
 def ranked(rows, users=None) -> Rankings:
@@ -84,6 +84,24 @@ def test_ranks_survive_a_file_in_small_integers(tmp_path, depth, kind):
     assert again.depth == depth
     assert pq.read_schema(tmp_path / "ranks.parquet").field("rank").type == kind
     assert (tmp_path / "ranks.parquet").stat().st_size < 3000 * 2 + 3000
+
+
+def test_the_unseen_items_before_a_target_survive_a_file(tmp_path):
+    ranks, before = np.array([0, 3, 20, 0, 1]), np.array([20, 2, -1, 0, 0])
+    save_user_metrics(UserMetrics(np.arange(5), ranks, 20, before), tmp_path / "ranks.parquet")
+    assert load_user_metrics(tmp_path / "ranks.parquet").unseen_before.tolist() == before.tolist()
+    assert pq.read_schema(tmp_path / "ranks.parquet").field("unseen_before").type == pa.int8()
+    for wrong in ([21, 0, 0, 0, 0], [0, 3, 0, 0, 0], [0, 0, 0, -2, 0]):
+        metrics = UserMetrics(np.arange(5), ranks, 20, np.array(wrong))
+        save_user_metrics(metrics, tmp_path / "wrong.parquet")
+        with pytest.raises(DataError, match="more unseen items before a target than items"):
+            load_user_metrics(tmp_path / "wrong.parquet")
+
+
+def test_histories_of_other_users_are_refused():
+    histories = Histories(np.array([4]), np.array([1]), np.array([0, 1]))
+    with pytest.raises(DataError, match="1 histories and 1 targets are not of the same users"):
+        Evaluator().evaluate(ranked([[1]], [3]), wanted([1], [3]), histories)
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):

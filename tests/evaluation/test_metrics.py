@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from scoter.errors import ConfigError
 from scoter.evaluation.evaluator import Evaluator
-from scoter.evaluation.metrics import CUTOFFS, METRICS, mean_metrics, per_user
-from scoter.types import Rankings, Targets, UserMetrics
+from scoter.evaluation.metrics import CUTOFFS, METRICS, UNSEEN, mean_metrics, per_user
+from scoter.types import Histories, Rankings, Targets, UserMetrics
 
 DEPTH = 20
 ORACLE = {f"recall@{k}": ir_measures.parse_measure(f"R@{k}") for k in CUTOFFS}
@@ -61,6 +61,68 @@ def test_fractions_that_a_reader_can_check():
     assert means["mrr"] == pytest.approx((1 + 1 / 3 + 1 / 7) / 4, abs=1e-15)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 12), st.integers(20, 40))
+def test_metrics_among_unseen_items_are_those_of_lists_without_the_history(seed, users, own, items):
+    generator = np.random.default_rng(seed)
+    lists = np.array([generator.permutation(items)[:DEPTH] for _ in range(users)])
+    lists[0, generator.integers(DEPTH) :] = -1
+    targets = generator.integers(items, size=users)
+    lengths = generator.integers(0, own + 1, size=users)
+    histories = Histories(
+        np.arange(users),
+        generator.integers(items, size=lengths.sum()),
+        np.concatenate([[0], np.cumsum(lengths)]),
+    )
+    rankings = Rankings(np.arange(users), lists, np.zeros(lists.shape))
+    ours = Evaluator().evaluate(rankings, Targets(np.arange(users), targets), histories)
+    unseen = {}
+    for user in range(users):
+        had = set(histories.sequence(user).tolist())
+        if targets[user] not in had:
+            unseen[user] = [item for item in lists[user].tolist() if item not in had | {-1}]
+    means = mean_metrics(ours)
+    assert tuple(means) == ((*METRICS, *UNSEEN) if unseen else METRICS)
+    for k in CUTOFFS if unseen else ():
+        places = [
+            row.index(targets[user]) + 1 if targets[user] in row[:k] else 0
+            for user, row in unseen.items()
+        ]
+        gains = [1 / np.log2(place + 1) if place else 0.0 for place in places]
+        short = [len(row) < k and targets[user] not in row for user, row in unseen.items()]
+        assert per_user(ours, f"recall@{k}/unseen").tolist() == [place > 0 for place in places]
+        assert per_user(ours, f"ndcg@{k}/unseen").tolist() == pytest.approx(gains, abs=1e-15)
+        assert means[f"undecided@{k}/unseen"] == pytest.approx(np.mean(short), abs=1e-15)
+
+
+def test_a_longer_list_adds_no_more_than_the_undecided():
+    generator = np.random.default_rng(0)
+    lists = np.array([generator.permutation(60) for _ in range(300)])
+    everyone, targets = np.arange(300), generator.integers(60, size=300)
+    items = np.array([generator.permutation(row[:25])[:12] for row in lists]).ravel()
+    histories = Histories(everyone, items, np.arange(0, 3601, 12))
+    short, whole = (
+        mean_metrics(
+            Evaluator().evaluate(
+                Rankings(everyone, lists[:, :depth], np.zeros((300, depth))),
+                Targets(everyone, targets),
+                histories,
+            )
+        )
+        for depth in (20, 60)
+    )
+    for k in CUTOFFS:
+        name, room = f"recall@{k}/unseen", short[f"undecided@{k}/unseen"]
+        assert short[name] <= whole[name] <= short[name] + room
+    assert short["recall@20/unseen"] < whole["recall@20/unseen"]
+
+
+def test_unseen_metrics_need_the_histories():
+    kept = UserMetrics(users=np.arange(1), ranks=np.array([1]), depth=20)
+    with pytest.raises(ConfigError, match=r"'ndcg@10/unseen': nobody counted .*; give the histor"):
+        per_user(kept, "ndcg@10/unseen")
+
+
 def test_a_shallow_ranking_offers_only_the_metrics_it_can_know():
     kept = UserMetrics(users=np.arange(1), ranks=np.array([10]), depth=10)
     assert list(mean_metrics(kept)) == ["recall@5", "ndcg@5", "recall@10", "ndcg@10", "mrr"]
@@ -69,7 +131,11 @@ def test_a_shallow_ranking_offers_only_the_metrics_it_can_know():
 
 
 @pytest.mark.parametrize(
-    "name", ["precision@5", "recall", "ndcg@", "recall@0", "recall@-1", "MRR", "ndcg@ten"]
+    "name",
+    [
+        *("precision@5", "recall", "ndcg@", "recall@0", "recall@-1", "MRR", "ndcg@ten"),
+        *("undecided@5", "recall@5/new", "mrr/unseen", "recall@5/"),
+    ],
 )
 def test_an_unknown_metric_is_refused_by_name(name):
     with pytest.raises(ConfigError, match=f"no metric '{name}'"):

@@ -15,7 +15,6 @@ from scoter.experiments import experiment
 from scoter.stages import data, models
 from scoter.stages.context import Context
 from scoter.stages.discovery import discover_pattern
-from scoter.stages.joint import JointBudget, choose_by_transfer
 from scoter.stages.networks import Inputs
 from scoter.storage.store import Artefact, Store
 
@@ -62,11 +61,6 @@ def keys_of(name: str, method: MethodConfig, context: Context) -> tuple[str, ...
     return (trained.key, ranked.key)
 
 
-def joint_key(method: MethodConfig, context: Context, name: str = "scoter") -> str:
-    shop, ids = (Artefact(Path(stage), stage, stage) for stage in ("prepare", "semantic-ids"))
-    return choose_by_transfer(context, name, method, shop, ids, JointBudget()).key
-
-
 @pytest.mark.parametrize("name", ["tiger", "scoter", "control-mixed-scores", "control-item-text"])
 def test_auto_is_keyed_as_what_it_comes_to(name: str, auto: Any, tmp_path: Path) -> None:
     context, method = context_of(Unbuilt(tmp_path)), SHOP.methods[name]
@@ -78,18 +72,6 @@ def test_auto_is_keyed_as_what_it_comes_to(name: str, auto: Any, tmp_path: Path)
     for precision, keys in explicit.items():
         auto(precision)
         assert keys_of(name, method, context) == keys
-
-
-def test_joint_is_keyed_by_precision_columns_and_name(auto: Any, tmp_path: Path) -> None:
-    method, context = SHOP.methods["scoter"], context_of(Unbuilt(tmp_path))
-    fewer = context_of(Unbuilt(tmp_path), replace(SHOP, text=TextConfig(fields=("title",))))
-    auto("fp32")
-    known = joint_key(method, context)
-    assert joint_key(in_precision("fp32", method), context) == known
-    assert joint_key(method, fewer) != known
-    assert joint_key(method, context, "other") != known
-    auto("bf16")
-    assert joint_key(method, context) == joint_key(in_precision("bf16", method), context) != known
 
 
 def test_a_mined_pattern_is_keyed_by_the_columns_of_the_items_texts(tmp_path: Path) -> None:

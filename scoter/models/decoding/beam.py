@@ -100,15 +100,6 @@ class TrieTensors:
         same = self.branch_parent[history] == nodes[:, None]
         return _marked(torch.where(same, self.code[self.branch[history]], size), size)
 
-    def seen_branches(
-        self, history: Int[Tensor, "rows length"], nodes: Int[Tensor, "rows nodes"]
-    ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"], Int[Tensor, " n"]]:
-        """(row, index into its nodes, child) of each child that leads to one item alone, an item
-        of the row's history."""
-        same = self.branch_parent[history][:, None] == nodes[..., None]
-        row, place, item = same.nonzero(as_tuple=True)
-        return row, place, self.branch[history[row, item]]
-
     def shares(
         self,
         nodes: Int[Tensor, "rows nodes"],

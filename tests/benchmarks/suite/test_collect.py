@@ -10,12 +10,14 @@ import pytest
 from finished_run import draw_ranks, write_run
 
 from benchmarks.suite.collect import COLUMNS, collect, load_rows, ranks_path
+from benchmarks.tables.comparisons import difference
 from benchmarks.tables.notes import notes
-from benchmarks.tables.tables import main_table
+from benchmarks.tables.tables import main_table, mean_over_users
 from scoter.config import SimulatedConfig
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
-from scoter.evaluation.metrics import METRICS, mean_metrics
+from scoter.evaluation.metrics import METRICS, UNSEEN, mean_metrics, per_user
+from scoter.evaluation.significance import bootstrap_mean
 from scoter.types import UserMetrics
 
 
@@ -45,6 +47,24 @@ def test_each_metric_becomes_a_row_and_each_rank_a_byte(make_run, tmp_path):
     column = pq.ParquetFile(path).metadata.row_group(0).column(1)
     assert pq.read_schema(path).field("rank").type == "uint8"
     assert column.compression == "ZSTD"
+
+
+def test_metrics_among_unseen_items_are_rows_beside_runs_without_them(make_run, tmp_path):
+    results, metric = tmp_path / "results", "recall@10/unseen"
+    collect(make_run("old"), results)
+    assert difference(results, "beauty", "scoter", "tiger", metric) is None
+    assert mean_over_users(results, "beauty", "scoter", metric) is None
+    before = main_table(results, "beauty")
+    rows = collect(make_run("new", methods=("scoter", "tiger"), unseen=True), results)
+    pd.testing.assert_frame_equal(main_table(results, "beauty"), before)
+    assert set(rows["metric"]) == {*METRICS, *UNSEEN}
+    ours, theirs = (draw_ranks(name, 0, "test", unseen=True) for name in ("scoter", "tiger"))
+    kept = load_user_metrics(ranks_path(results, "beauty", "scoter", 0, "test"))
+    assert kept.unseen_before.tolist() == ours.unseen_before.tolist()
+    gap = difference(results, "beauty", "scoter", "tiger", metric)
+    wanted = per_user(ours, metric) - per_user(theirs, metric)
+    assert gap == bootstrap_mean(wanted, seed=0)
+    assert difference(results, "beauty", "scoter", "popularity", metric) is None
 
 
 def test_a_method_without_a_cost_has_an_empty_one(make_run, tmp_path):

@@ -4,7 +4,13 @@ import pytest
 from scoter.config import DiscoverConfig
 from scoter.errors import ConfigError
 from scoter.reasoning.catalogue.reasoner import check_step
-from scoter.reasoning.discovery.generate import generate, hold_in, labels, vary
+from scoter.reasoning.discovery.generate import (
+    generate,
+    hold_in,
+    labels,
+    vary,
+    without_last,
+)
 from scoter.types import Catalog
 
 
@@ -84,6 +90,18 @@ def test_targets_are_last_training_items_of_disjoint_shoppers(random_shop):
     np.testing.assert_array_equal(
         hold_in(split, DiscoverConfig(users=20, fresh_users=15), seed=0)[0].users, tried.users
     )
+
+
+def test_the_last_items_of_some_shoppers_are_taken_out_of_the_log(random_shop):
+    log, users = random_shop[0].train, np.array([5, 0, 31])
+    shorter, before = without_last(log, users)
+    for user in range(log.user_count):
+        wanted = log.sequence(user)[:-1] if user in users else log.sequence(user)
+        assert shorter.sequence(user).tolist() == wanted.tolist()
+    assert [before.sequence(row).tolist() for row in range(3)] == [
+        log.sequence(user)[:-1].tolist() for user in users.tolist()
+    ]
+    assert before.users.tolist() == users.tolist()
 
 
 def test_too_few_shoppers_are_refused(random_shop):

@@ -15,7 +15,6 @@ from scoter.reasoning.discovery.clusters import (
     on_a_plane,
     partition,
 )
-from scoter.reasoning.discovery.generate import labels
 from scoter.reasoning.discovery.mine import discover, distil, shed
 from scoter.reasoning.discovery.report import Calls, compare, pattern_from_json
 from scoter.types import ReasoningPattern, Step
@@ -255,16 +254,6 @@ def test_where_nobody_hit_the_paired_interval_still_has_a_width():
     assert blank.gain.low == blank.ndcg_gain.low < -0.1
     some = compare(np.where(np.arange(16) < 4, 1, 11), missed, ("direct",), 10, Calls(0, 16))
     assert some.gain == mean_over_users((np.arange(16) < 4).astype(float)[None])
-
-
-def test_finalists_begin_with_the_mined_pattern_then_the_best_by_recall(found):
-    names = [labels(pattern) for pattern in found.finalists]
-    recall = {tuple(point.label.split(" > ")): point.recall for point in found.points}
-    rest = [recall[name] for name in names[1:]]
-    assert names[0] == labels(found.pattern)
-    assert len(set(names)) == len(names) == 16
-    assert rest == sorted(rest, reverse=True)
-    assert rest[0] >= max(share for name, share in recall.items() if name != names[0]) - 1e-12
 
 
 def test_too_few_patterns_to_cluster_are_refused():
