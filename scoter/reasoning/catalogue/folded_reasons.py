@@ -1,7 +1,8 @@
-"""Reasons and their weights, cross-fitted: no user's chain uses what that user's own log says.
+"""Reasons and their weights, cross-fitted: no user's chain counts what that user's own log says.
 
-A user's fold is left out of the counts *and* of the fit of the weights, so a training prefix does
-not count its own continuation, and training, validation and test prefixes are treated alike.
+A user's fold is left out of the counts and is not among the users on whom its weights are fitted,
+so a training prefix does not count its own continuation, and training, validation and test prefixes
+are treated alike. Limit: what is counted for the users of the fit includes the fold.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +48,7 @@ class FoldedReasons:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The reasons that this catalogue has."""
-        return tuple(self.weights[0])
+        return self.of(0).names
 
     @cached_property
     def weights(self) -> Weights:
@@ -57,10 +58,8 @@ class FoldedReasons:
         folds, log = self.statistics.user_folds, self.statistics.log
         seed = derive_seed(self.statistics.seed, "weights")
         sample = sample_choices(log, self.catalog, self.texts, folds, seed)
-        return [
-            dict(zip(sample.names, conditional_logit(*sample.without(fold)).tolist(), strict=True))
-            for fold in range(self.statistics.folds)
-        ]
+        fitted = (conditional_logit(*sample.without(fold)) for fold in range(self.statistics.folds))
+        return [dict(zip(self.names, weights.tolist(), strict=True)) for weights in fitted]
 
     def of(self, fold: int) -> Reasons:
         """The reasons as counted without the users of a fold."""

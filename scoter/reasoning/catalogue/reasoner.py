@@ -130,9 +130,9 @@ class CatalogReasoner:
         return CatalogReasoner, kept  # without what is made of them
 
     @property
-    def has_reasons(self) -> bool:
-        """Whether a step has asked for `reasons`."""
-        return "reasons" in vars(self)
+    def fitted_weights(self) -> Weights | None:
+        """The weights of the reasons, where a step has asked for them."""
+        return self.reasons.weights if "weights" in vars(vars(self).get("reasons", self)) else None
 
     @cached_property
     def reasons(self) -> FoldedReasons:

@@ -210,6 +210,9 @@ def sample_choices(
                 sample = _choices(reasons, last_items(log, rows, 1), _last(log, rows), rng)
                 features.append(sample[0])
                 offsets.append(sample[1])
+    if not owners:
+        empty = Reasons(log, catalog, texts).names
+        return Choices(empty, np.zeros((0, 1, len(empty)), np.float32), np.zeros((0, 1)), folds[:0])
     parts = (features, offsets, owners)
     return Choices(names, *(np.concatenate(part) for part in parts))
 
@@ -245,6 +248,8 @@ def conditional_logit(
     [1.0, -0.5]
     """
     users, _, count = features.shape
+    if not users:
+        return np.zeros(count)
     flat, weights = features.reshape(-1, count), np.zeros(count)
 
     def likelihood(weights: np.ndarray) -> tuple[float, np.ndarray]:

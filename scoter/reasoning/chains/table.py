@@ -84,7 +84,7 @@ def write_chains(
     statistics = FoldedStatistics(split.train, catalog.item_count, seed)
     reasoner = CatalogReasoner(catalog, statistics, texts)
     sentences, indices, offsets = write_rows(reasoner, view, pattern)
-    weights = reasoner.reasons.weights if reasoner.has_reasons else None
+    weights = reasoner.fitted_weights
     return ChainTable(sentences, indices, offsets, starts, pattern, weights=weights)
 
 

@@ -23,7 +23,7 @@ Limit: a small reader orders patterns; the recommender that reads them in traini
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
@@ -47,7 +47,7 @@ Encode = Callable[[list[str]], np.ndarray]
 Ranks = Int[np.ndarray, "patterns users"]
 # Several samples of users meet in one function, so these two do not name their rows.
 Vectors = Float[np.ndarray, "_ dim"]
-Users = Int[np.ndarray, " users"]
+Some = Int[np.ndarray, " _"]
 
 Column = Float32[np.ndarray, "users width"]
 
@@ -136,6 +136,7 @@ class EmbeddedSteps:
         return self._known[step.label()]
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """A frozen recommender."""
 
@@ -240,7 +241,7 @@ class Trial:
         return np.where(self.choices.listed, places, scores.shape[1] + 1)
 
     @cached_property
-    def _halves(self) -> tuple[Users, Users]:
+    def _halves(self) -> tuple[Some, Some]:
         order = np.random.default_rng(derive_seed(self.seed, "halves"))
         users = order.permutation(len(self.sample))
         return users[: len(users) // 2], users[len(users) // 2 :]
@@ -266,7 +267,7 @@ class Trial:
         return [match, match * sure.astype(np.float32)]
 
     def _predicted(
-        self, steps: Sequence[Step], half: int, landmarks: Users
+        self, steps: Sequence[Step], half: int, landmarks: Some
     ) -> Float32[np.ndarray, "users width"]:
         """cos(y, v) of each choice, with y from the landmarks' chains; theirs is left out of it."""
         near = np.mean([self._near(step, half, landmarks) for step in steps], axis=0)
@@ -284,7 +285,7 @@ class Trial:
             found[rows] = (vectors @ unit[rows, :, None])[..., 0]
         return found
 
-    def _near(self, step: Step, half: int, landmarks: Users) -> Float[np.ndarray, "users some"]:
+    def _near(self, step: Step, half: int, landmarks: Some) -> Float[np.ndarray, "_ _"]:
         """Cosines of what a step says to each user with what it says to the landmarks."""
         if (step.label(), half) not in self._cosines:
             said = _centred_step(self.steps.of_step(step))

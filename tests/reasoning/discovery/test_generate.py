@@ -8,10 +8,12 @@ from scoter.reasoning.discovery.generate import (
     generate,
     hold_in,
     labels,
+    ladder,
+    moves,
     vary,
-    without_last,
+    without_targets,
 )
-from scoter.types import Catalog
+from scoter.types import Catalog, ReasoningPattern, Step
 
 
 def test_patterns_are_varied_valid_and_end_with_what_comes_next(make_shop):
@@ -19,7 +21,7 @@ def test_patterns_are_varied_valid_and_end_with_what_comes_next(make_shop):
     config = DiscoverConfig(patterns=200, min_steps=3, max_steps=6)
     patterns = generate(catalog, config, seed=0)
     assert len({labels(pattern) for pattern in patterns}) == 200
-    assert {len(pattern) for pattern in patterns} == {3, 4, 5, 6}
+    assert {len(moves(pattern)) for pattern in patterns} == {3, 4, 5, 6}
     assert {pattern.steps[-1].role for pattern in patterns} == {"likely_next", "recommendation"}
     for pattern in patterns:
         assert len(set(labels(pattern))) == len(pattern)
@@ -61,7 +63,8 @@ def test_variations_are_near_their_seeds_new_and_valid(make_shop):
     assert min(shared) >= 1
     assert np.mean(shared) > 2
     for pattern in near:
-        assert 3 <= len(pattern) == len(set(labels(pattern))) <= 6
+        assert 3 <= len(moves(pattern)) <= 6
+        assert len(set(labels(pattern))) == len(pattern)
         assert pattern.steps[-1].role in ("likely_next", "recommendation")
         for step in pattern.steps:
             check_step(step, catalog)
@@ -92,16 +95,30 @@ def test_targets_are_last_training_items_of_disjoint_shoppers(random_shop):
     )
 
 
-def test_the_last_items_of_some_shoppers_are_taken_out_of_the_log(random_shop):
-    log, users = random_shop[0].train, np.array([5, 0, 31])
-    shorter, before = without_last(log, users)
-    for user in range(log.user_count):
-        wanted = log.sequence(user)[:-1] if user in users else log.sequence(user)
-        assert shorter.sequence(user).tolist() == wanted.tolist()
-    assert [before.sequence(row).tolist() for row in range(3)] == [
-        log.sequence(user)[:-1].tolist() for user in users.tolist()
-    ]
-    assert before.users.tolist() == users.tolist()
+def test_the_held_in_targets_are_taken_out_of_the_log(random_shop):
+    split, _ = random_shop
+    samples = hold_in(split, DiscoverConfig(users=20, fresh_users=15), seed=0)
+    left = without_targets(split, samples)
+    target_of = {
+        user: target
+        for sample in samples
+        for user, target in zip(sample.users.tolist(), sample.targets.tolist(), strict=True)
+    }
+    for user in range(split.train.user_count):
+        whole = split.train.sequence(user).tolist()
+        kept = [*left.train.sequence(user).tolist(), *([target_of[user]] if user in target_of else [])]
+        assert kept == whole
+    assert dict(zip(left.valid.users.tolist(), left.valid.items.tolist(), strict=True)) == target_of
+    assert not len(left.test)
+
+
+def test_a_ladder_is_one_move_and_survives_variation_whole():
+    best = [Step("recommendation", {"rank": rank, "degrees": 8}) for rank in range(1, 6)]
+    other = [Step("bought_together", {"rank": rank}) for rank in (1, 2)]
+    pattern = ReasoningPattern((*other, Step("price_band"), *best))
+    assert moves(pattern) == [tuple(other), (Step("price_band"),), tuple(best)]
+    assert [len(move) for move in moves(ReasoningPattern((*best[1:], *best[:2])))] == [1, 1, 1, 1, 2]
+    assert ladder(Step("bought_together", {"rank": 1}), 2) == tuple(other)
 
 
 def test_too_few_shoppers_are_refused(random_shop):

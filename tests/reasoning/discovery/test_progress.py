@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from scoter.config import DiscoverConfig
+from scoter.models.backbones.popularity import Popularity
 from scoter.reasoning.discovery.mine import discover, planned_patterns
 from scoter.reasoning.discovery.progress import ProgressBars
 
@@ -40,8 +41,9 @@ def test_every_pattern_is_counted_and_the_plan_is_near(plan_shop, encode, rounds
     config = replace(CONFIG, rounds=rounds)
     seen: list[tuple[str, int, int]] = []
     vectors = encode(catalog.columns["title"])
-    shown = discover(split, catalog, config, encode, vectors, 0, lambda *told: seen.append(told))
-    silent = discover(split, catalog, config, encode, vectors, 0)
+    train = lambda split: Popularity(split.train, catalog.item_count)
+    shown = discover(split, catalog, config, encode, vectors, 0, train, lambda *told: seen.append(told))
+    silent = discover(split, catalog, config, encode, vectors, 0, train)
     assert shown.to_json() == silent.to_json()
     tried = sum(total for _, done, total in seen if done == total)
     assert tried == pytest.approx(planned_patterns(config), rel=0.5)
