@@ -26,13 +26,18 @@ if TYPE_CHECKING:
 VECTORS_FILE = "vectors.safetensors"
 
 
-def pattern_and_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]:
-    """A pattern and the chains with it: read from the folder `chains.source`, or made here."""
+def pattern_and_chains(
+    context: Context, data: Artefact, pattern: Artefact | None = None
+) -> tuple[Artefact, Artefact]:
+    """A pattern and the chains with it: read from the folder `chains.source`, or made here.
+
+    If `pattern` was chosen already, it is not mined again.
+    """
     experiment = context.experiment
     if experiment.chains.source:
         return stored_chains(context, data)
     make = given_pattern if experiment.pattern else discover_pattern
-    pattern = make(context, data)
+    pattern = pattern or make(context, data)
     return pattern, write_chains(context, data, pattern)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scoter.models.training.batches import HistoryBatch, history_batches
 from scoter.models.training.precision import autocast, device_of, placed
+from scoter.protocols import StepSource
 from scoter.types import Histories, Rankings
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 AfterBatch = Callable[[np.ndarray], None]
 Best = Callable[[HistoryBatch], tuple[Tensor, Tensor]]
+
+
+def ignore(rows: Int[np.ndarray, " batch"]) -> None:
+    """What to do after a batch where nothing is to be done."""
 
 
 @contextmanager
@@ -62,5 +67,28 @@ def rank_in_batches(
     return Rankings(histories.users, items, scores)
 
 
-def ignore(rows: Int[np.ndarray, " batch"]) -> None:
-    """What to do after a batch where nothing is to be done."""
+def rank_unseen(
+    model: "Backbone",
+    histories: Histories,
+    k: int,
+    steps: StepSource | None = None,
+    after_batch: AfterBatch = ignore,
+) -> Rankings:
+    """The `k` best items after each history among those that it does not hold.
+
+    Each history is ranked deeper by as many items as it holds, rounded up to a power of two, so
+    that histories of about that size are ranked together.
+    """
+    items = np.full((len(histories), k), -1, np.int64)
+    scores = np.full((len(histories), k), -np.inf, np.float32)
+    deeper = 2 ** np.ceil(np.log2(np.maximum(histories.lengths, 1))).astype(int)
+    for extra in np.unique(deeper):
+        rows = np.flatnonzero(deeper == extra)
+        asked = histories.select(rows)
+
+        def note(batch: np.ndarray, rows: np.ndarray = rows) -> None:
+            after_batch(rows[batch])
+
+        found = model.recommend(asked, k + int(extra), steps, note).unseen(asked, k)
+        items[rows], scores[rows] = found.items, found.scores
+    return Rankings(histories.users, items, scores)
