@@ -76,19 +76,8 @@ def rank_unseen(
 ) -> Rankings:
     """The `k` best items after each history among those that it does not hold.
 
-    Each history is ranked deeper by as many items as it holds, rounded up to a power of two, so
-    that histories of about that size are ranked together.
+    All are ranked deeper by the length of the longest history. So a beam search is as wide for all
+    of them, and wide enough for each.
     """
-    items = np.full((len(histories), k), -1, np.int64)
-    scores = np.full((len(histories), k), -np.inf, np.float32)
-    deeper = 2 ** np.ceil(np.log2(np.maximum(histories.lengths, 1))).astype(int)
-    for extra in np.unique(deeper):
-        rows = np.flatnonzero(deeper == extra)
-        asked = histories.select(rows)
-
-        def note(batch: np.ndarray, rows: np.ndarray = rows) -> None:
-            after_batch(rows[batch])
-
-        found = model.recommend(asked, k + int(extra), steps, note).unseen(asked, k)
-        items[rows], scores[rows] = found.items, found.scores
-    return Rankings(histories.users, items, scores)
+    deeper = int(histories.lengths.max(initial=0))
+    return model.recommend(histories, k + deeper, steps, after_batch).unseen(histories, k)
