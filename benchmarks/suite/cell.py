@@ -47,7 +47,8 @@ def run_cell(cell: Cell, data: Path | None, store: Store, say: Say, device: str 
     from scoter.stages.context import Context
     from scoter.stages.data import prepare
 
-    experiment = Experiment(f"{cell.dataset}-{cell.method}", DataConfig(cell.dataset), {})
+    of = DataConfig(cell.dataset, protocol=cell.protocol)
+    experiment = Experiment(f"{cell.table}-{cell.method}", of, {})
     context = Context(experiment, store, cell.seed, say)
     return run_own(cell.own, context, prepare(context, data)).path
 

@@ -122,7 +122,8 @@ def requested(
         raise ConfigError(f"{needed}; use --only for the suite")
     if not own:
         return suite()
-    return [Cell(name, own_name(own), seed, Budget(), own) for name in DATASETS for seed in SEEDS]
+    usual = [Cell(name, own_name(own), seed, Budget(), own) for name in DATASETS for seed in SEEDS]
+    return usual + [Cell(name, own_name(own), SEEDS[0], own=own, protocol="B") for name in IN_B]
 
 
 def cells_for(

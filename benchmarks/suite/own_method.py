@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.suite.cells import own_name
 from benchmarks.suite.recipes import own_config
+from scoter.config import to_json
 from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError
 from scoter.evaluation.answers import check_recommender, rankings_of
@@ -36,9 +37,13 @@ def load_own(own: str) -> Recommender:
 
 
 def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
-    """Fit and rank a user's method, and keep it as a finished run that `collect` takes."""
+    """Fit and rank a user's method, and keep it as a finished run that `collect` takes.
+
+    What it is fitted on is the same in both protocols: the log without test items, and a split that
+    says which of these may choose its epochs. In B it is asked for more items than `DEPTH`, and
+    those of the user's history are left out.
+    """
     from scoter.evaluation.metrics import mean_metrics
-    from scoter.stages.context import PARTS
     from scoter.stages.data import open_data
     from scoter.stages.summary import measure, versions
 
@@ -46,15 +51,17 @@ def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
 
     def build(out: Path, scratch: Path) -> None:
         log, catalog, split = open_data(data)
-        name = experiment.data.name
-        dataset = Dataset(log, catalog, data.key, name, name, context.data_seed, split)
+        name, in_b = experiment.data.name, experiment.data.protocol == "B"
+        dataset = Dataset(log, catalog, data.key, name, name, context.data_seed)
         model, began = load_own(own), time.process_time()
         model.fit(dataset.without_test(), seed=context.seed)
         spent = time.process_time() - began
-        rankings: dict[Part, Rankings] = {
-            part: rankings_of(model, method, dataset, split.histories(part), DEPTH)
-            for part in PARTS
-        }
+        rankings: dict[Part, Rankings] = {}
+        for part in split.parts:
+            histories = split.histories(part)
+            deeper = int(histories.lengths.max()) if in_b else 0
+            found = rankings_of(model, method, dataset, histories, DEPTH + deeper)
+            rankings[part] = found.unseen(histories, DEPTH) if in_b else found
         metrics = measure(rankings, split, out / "ranks", method)
         made = {
             "metrics": {part: mean_metrics(found) for part, found in metrics.items()},
@@ -74,7 +81,7 @@ def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
             "full_data": True,
             "methods": {method: made},
             "versions": versions(),
-            "config": {"data": {"name": experiment.data.name}},
+            "config": {"data": json.loads(to_json(experiment.data))},
             "artefacts": {"prepare": data.key},
         }
         (out / "run.json").write_text(json.dumps(outcome, indent=1))
