@@ -69,6 +69,11 @@ class DataConfig:
     # B: trained with the validation items too, for as long as A chose; only unseen items are ranked
     protocol: EvaluationProtocol = "A"
 
+    @property
+    def label(self) -> str:
+        """Its name in tables, which keep the protocols apart."""
+        return f"{self.name}-b" if self.protocol == "B" else self.name
+
 
 @_frozen
 class TextConfig:

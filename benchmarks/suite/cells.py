@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from math import ceil
 from pathlib import Path
 
-from scoter.config import Experiment
+from scoter.config import DataConfig, Experiment
 from scoter.data.sources import is_prepared
 from scoter.errors import ConfigError
 from scoter.experiments import CONTROLS, benchmark
@@ -70,8 +70,12 @@ class Cell:
     @property
     def table(self) -> str:
         """The dataset's name among the results."""
-        name = f"{self.dataset}-{self.budget.name}" if self.budget.name else self.dataset
-        return f"{name}-b" if self.protocol == "B" else name
+        name = self.data.label
+        return f"{name}-{self.budget.name}" if self.budget.name else name
+
+    @property
+    def data(self) -> DataConfig:
+        return DataConfig(self.dataset, protocol=self.protocol)
 
     @property
     def name(self) -> str:
@@ -169,8 +173,7 @@ def experiment_of(cell: Cell) -> Experiment:
     """The experiment of a cell: at the usual budget, that of `scoter run DATASET-METHOD`."""
     made = benchmark(cell.dataset, cell.method)
     if cell.protocol == "B":
-        data = replace(made.data, protocol="B")
-        made = replace(made, data=data, name=f"{cell.table}-{cell.method}")
+        made = replace(made, data=cell.data, name=f"{cell.table}-{cell.method}")
     if cell.budget.share == 1 and not cell.budget.name:
         return made
     method, share = made.methods[cell.method], cell.budget.share
@@ -188,7 +191,7 @@ def protocol_of(table: str) -> EvaluationProtocol:
     >>> protocol_of("beauty-b"), protocol_of("beauty-quarter")
     ('B', 'A')
     """
-    return "B" if table in {f"{dataset}-b" for dataset in IN_B} else "A"
+    return "B" if table in {DataConfig(name, protocol="B").label for name in IN_B} else "A"
 
 
 def table_of(experiment: str, dataset: str) -> str:

@@ -103,8 +103,7 @@ def ranks_path(results: Path | str, dataset: str, method: str, seed: int, split:
 def dataset_of(run: Row) -> str:
     """The name among the results of a `run.json`'s dataset; a simulated shop's says its lambda."""
     part = _shop_name(run) or _sample_name(run)
-    name = part or table_of(run.get("experiment", ""), str(run.get("dataset")))
-    return name if _splits(run) == SPLITS else f"{name}-b"
+    return part or table_of(run.get("experiment", ""), str(run.get("dataset")))
 
 
 def _splits(run: Row) -> tuple[str, ...]:
@@ -206,7 +205,7 @@ def _shop_name(run: Row) -> str | None:
     shop = data.get("simulated")
     if not shop or data.get("max_users") or shop != asdict(SimulatedConfig(order=shop["order"])):
         return None
-    return f"simulated-lambda-{shop['order']:g}".replace(".", "_")
+    return f"{run['dataset']}-lambda-{shop['order']:g}".replace(".", "_")
 
 
 def _check_rows(rows: Sequence[Row]) -> None:

@@ -72,7 +72,7 @@ def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
         }
         outcome = {
             "experiment": experiment.name,
-            "dataset": experiment.data.name,
+            "dataset": experiment.data.label,
             "seed": context.seed,
             "commit": git_commit(),
             "users": log.user_count,

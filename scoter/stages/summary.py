@@ -95,7 +95,7 @@ def _described(context: Context, inputs: Inputs) -> dict[str, object]:
     experiment, (log, catalog, _) = context.experiment, open_data(inputs.data)
     return {
         "experiment": experiment.name,
-        "dataset": experiment.data.name,
+        "dataset": experiment.data.label,
         "seed": context.seed,
         "commit": git_commit(),
         "users": log.user_count,

@@ -87,6 +87,7 @@ def finished(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRu
 
 
 def test_only_test_users_are_measured(finished: FinishedRun) -> None:
+    assert finished.outcome["dataset"] == "shop-b"
     for name, outcome in finished.outcome["methods"].items():
         assert set(outcome["metrics"]) == {"test"}
         assert all(set(entry) == {"epoch", "loss"} for entry in outcome["curve"])

@@ -180,7 +180,7 @@ def test_the_simulated_shop_is_collected_under_its_lambda_and_a_changed_shop_is_
 
 def test_protocol_b_has_a_dataset_of_its_own_and_test_metrics_alone(make_run, tmp_path):
     data = {"name": "beauty", "max_users": 0, "simulated": None, "protocol": "B"}
-    run = make_run("a", methods=("tiger", "scoter"), config={"data": data})
+    run = make_run("a", methods=("tiger", "scoter"), dataset="beauty-b", config={"data": data})
     for path in (run / "ranks").glob("*-valid.parquet"):
         path.unlink()
     told = json.loads((run / "run.json").read_text())
