@@ -92,6 +92,9 @@ DATASETS: dict[str, str] = {
     "simulated-lambda-0": "simulated shop, λ = 0",
     "beauty-quarter": "Beauty, a quarter of the epochs",
     "toys-quarter": "Toys, a quarter of the epochs",
+    "beauty-b": "Beauty, protocol B",
+    "sports-b": "Sports, protocol B",
+    "toys-b": "Toys, protocol B",
     "simulated-lambda-1": "simulated shop, λ = 1",
 }
 

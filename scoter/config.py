@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from scoter.errors import ConfigError, closest
 from scoter.plugins import BACKBONES, FUSIONS
-from scoter.types import Step
+from scoter.types import EvaluationProtocol, Step
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -66,6 +66,13 @@ class DataConfig:
     name: str = "beauty"  # a known dataset, or the name of a prepared folder
     max_users: int = 0  # size of a fixed random sample of users; 0 takes all
     simulated: SimulatedConfig | None = None  # settings of the simulated shop
+    # B: trained with the validation items too, for as long as A chose; only unseen items are ranked
+    protocol: EvaluationProtocol = "A"
+
+    @property
+    def label(self) -> str:
+        """Its name in tables, which keep the protocols apart."""
+        return f"{self.name}-b" if self.protocol == "B" else self.name
 
 
 @_frozen
@@ -389,15 +396,23 @@ class Experiment:
 
 
 def to_json(config: "DataclassInstance | Mapping[str, object]") -> str:
-    """Canonical JSON of a config: sorted keys, so that equal configs have equal text."""
-    return json.dumps(asdict(config) if is_dataclass(config) else config, sort_keys=True)
+    """Canonical JSON of a config: sorted keys, so that equal configs have equal text.
+
+    What protocol A was before there was another is written as it was then.
+    """
+    tree = asdict(config, dict_factory=_without_protocol_a) if is_dataclass(config) else config
+    return json.dumps(tree, sort_keys=True)
+
+
+def _without_protocol_a(fields: list[tuple[str, object]]) -> dict[str, object]:
+    return {name: value for name, value in fields if (name, value) != ("protocol", "A")}
 
 
 def from_json(text: str, kind: type[Config]) -> Config:
     """The inverse of `to_json`; fields of earlier versions are read under their old names.
 
     >>> from_json('{"name": "beauty", "max_users": 100}', DataConfig)
-    DataConfig(name='beauty', max_users=100, simulated=None)
+    DataConfig(name='beauty', max_users=100, simulated=None, protocol='A')
     """
     from pydantic import ValidationError
 

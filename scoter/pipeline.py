@@ -5,9 +5,14 @@
 Every stage is a cached function of files, so a second run takes seconds. Data, semantic IDs,
 pattern and chains are made with seed 0 (for the simulated shop: with the run's seed), so that runs
 of several seeds differ in training alone.
+
+Protocol B runs the stages twice. The first time is protocol A up to training, which chooses the
+pattern and each method's best epoch. The second time validation items are known: semantic IDs and
+chains count them, and training sees them.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,15 +43,34 @@ def run(
     from scoter.stages import models, summary
 
     context = Context(experiment, store or Store(), seed, say, workers, device)
-    inputs, made = make_inputs(context, data_dir), {}
+    pattern, chosen = choose(context, data_dir) if experiment.data.protocol == "B" else (None, {})
+    inputs, made = make_inputs(context, data_dir, pattern), {}
     for name, method in experiment.methods.items():
-        trained = models.train(context, name, method, inputs)
+        trained = models.train(context, name, method, inputs, chosen.get(name))
         made[name] = summary.Made(trained, models.rank(context, method, trained, inputs))
     return summary.summarise(context, inputs, made)
 
 
-def make_inputs(context: Context, data_dir: Path | None = None) -> "Inputs":
-    """What the methods of an experiment are made from: the stages before training."""
+def choose(
+    context: Context, data_dir: Path | None = None
+) -> tuple[Artefact | None, dict[str, Artefact]]:
+    """What protocol A chooses for the same run: a pattern, and the best epoch of each training."""
+    from scoter.stages import models
+
+    data = replace(context.experiment.data, protocol="A")
+    first = replace(context, experiment=replace(context.experiment, data=data))
+    inputs, methods = make_inputs(first, data_dir), first.experiment.methods.items()
+    trained = {name: models.train(first, name, method, inputs) for name, method in methods}
+    return inputs.pattern, trained
+
+
+def make_inputs(
+    context: Context, data_dir: Path | None = None, pattern: Artefact | None = None
+) -> "Inputs":
+    """What the methods of an experiment are made from: the stages before training.
+
+    A `pattern` that was chosen already is not mined again.
+    """
     from scoter.data.split import check_trainable
     from scoter.stages import data, networks, reasoning
 
@@ -54,9 +78,9 @@ def make_inputs(context: Context, data_dir: Path | None = None) -> "Inputs":
     methods = context.experiment.methods.values()
     if any(BACKBONES.get(method.model.kind).trains for method in methods):
         check_trainable(data.open_data(prepared)[2])
-    ids = pattern = steps = None
+    ids = steps = None
     if any(networks.needs_semantic_ids(method) for method in methods):
         ids = data.make_semantic_ids(context, data.embed_items(context, prepared))
     if any(method.fusion for method in methods):
-        pattern, steps = reasoning.pattern_and_chains(context, prepared)
+        pattern, steps = reasoning.pattern_and_chains(context, prepared, pattern)
     return networks.Inputs(prepared, ids, steps, pattern)

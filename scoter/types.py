@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Part = Literal["valid", "test"]
+EvaluationProtocol = Literal["A", "B"]
+"""How recommenders are judged: A trains without validation items and ranks the whole catalogue; B
+trains again with them, for as many epochs as A chose, and ranks what is new to the user."""
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 Cell = str | tuple[str, ...] | float
 
@@ -170,6 +173,12 @@ class Split:
     def targets(self, part: Part) -> Targets:
         return self.valid if part == "valid" else self.test
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that have targets; protocol B has none for validation."""
+        both: tuple[Part, ...] = ("valid", "test")
+        return tuple(part for part in both if len(self.targets(part)))
+
 
 @dataclass(frozen=True, eq=False)
 class SemanticIds:
@@ -314,6 +323,25 @@ class Rankings:
 
     def __post_init__(self) -> None:
         _freeze(self)
+
+    def unseen(self, histories: Histories, k: int) -> "Rankings":
+        """The `k` best of each row that its history does not hold; -1 where there are fewer.
+
+        >>> asked = Histories(np.array([0]), np.array([7, 9]), np.array([0, 2]))
+        >>> best = Rankings(np.array([0]), np.array([[7, 5, 9, 4]]), np.zeros((1, 4)))
+        >>> best.unseen(asked, 3).items.tolist()
+        [[5, 4, -1]]
+        """
+        rows = np.arange(len(self.items))
+        width = 1 + max(int(items.max(initial=0)) for items in (self.items, histories.items))
+        held = np.repeat(rows, histories.lengths) * width + histories.items
+        kept = (self.items >= 0) & ~np.isin(rows[:, None] * width + self.items, held)
+        order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
+        kept, items, scores = (
+            np.take_along_axis(each, order, axis=1) for each in (kept, self.items, self.scores)
+        )
+        items, scores = np.where(kept, items, -1), np.where(kept, scores, -np.inf)
+        return Rankings(self.users, items, scores.astype(self.scores.dtype))
 
 
 @dataclass(frozen=True, eq=False)

@@ -143,7 +143,7 @@ def test_overrides_reach_nested_values_and_every_method() -> None:
     [
         (
             "data.max_user=5",
-            "there is no 'max_user' there; choose from: max_users, name, simulated",
+            "there is no 'max_user' there; choose from: max_users, name, protocol, simulated",
         ),
         ("data.max_users=many", "data.max_users = 'many' was refused"),
         ("depth", "has no '='"),

@@ -43,11 +43,11 @@ def run_cell(cell: Cell, data: Path | None, store: Store, say: Say, device: str 
         why = f"is for the suite's methods; {cell.own} chooses its device by itself"
         raise ConfigError(f"--device {device} {why}")
     from benchmarks.suite.own_method import run_own
-    from scoter.config import DataConfig, Experiment
+    from scoter.config import Experiment
     from scoter.stages.context import Context
     from scoter.stages.data import prepare
 
-    experiment = Experiment(f"{cell.dataset}-{cell.method}", DataConfig(cell.dataset), {})
+    experiment = Experiment(f"{cell.table}-{cell.method}", cell.data, {})
     context = Context(experiment, store, cell.seed, say)
     return run_own(cell.own, context, prepare(context, data)).path
 

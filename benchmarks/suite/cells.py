@@ -2,7 +2,8 @@
 
 Every method of a table has the epochs that `scoter.experiments` gives it, times the share of its
 budget. Results of a named budget have a dataset name of their own (`beauty-quarter`) and reference
-arms of that budget, so that nothing is compared across budgets.
+arms of that budget, so that nothing is compared across budgets. Those of protocol B, under which
+eSASRec was published, have one too (`beauty-b`).
 """
 
 import re
@@ -12,10 +13,11 @@ from fnmatch import fnmatchcase
 from math import ceil
 from pathlib import Path
 
-from scoter.config import Experiment
+from scoter.config import DataConfig, Experiment
 from scoter.data.sources import is_prepared
 from scoter.errors import ConfigError
 from scoter.experiments import CONTROLS, benchmark
+from scoter.types import EvaluationProtocol
 
 DATASETS = ("beauty", "toys", "sports", "yelp")
 HEADLINE = ("tiger", "tiger-meanpool", "scoter")
@@ -27,6 +29,12 @@ BASELINES = (
 SEEDS = (0, 1, 2)
 # The datasets that have every control, with the steps of their chains. Toys lacks categories.
 CONTROLLED = {"beauty": 14, "toys": 12}
+# The datasets with published results of protocol B, and what stands beside these.
+IN_B = ("beauty", "sports", "toys")
+METHODS_B = (
+    *("tiger", "sasrec-ce", "scoter", "sasrec-ce-scoter"),
+    *("reasons-logit", "transition-graph", "item-knn", "ease", "popularity"),
+)
 # The share of the usual epochs of every method of a dataset, to save time; tables say so.
 SHARES: dict[str, float] = {"toys": 1 / 3, "sports": 1 / 3, "yelp": 1 / 3}
 
@@ -57,11 +65,17 @@ class Cell:
     seed: int
     budget: Budget = Budget()
     own: str = ""  # the class of a user's method, as package.module:Class
+    protocol: EvaluationProtocol = "A"
 
     @property
     def table(self) -> str:
         """The dataset's name among the results."""
-        return f"{self.dataset}-{self.budget.name}" if self.budget.name else self.dataset
+        name = self.data.label
+        return f"{name}-{self.budget.name}" if self.budget.name else name
+
+    @property
+    def data(self) -> DataConfig:
+        return DataConfig(self.dataset, protocol=self.protocol)
 
     @property
     def name(self) -> str:
@@ -82,12 +96,18 @@ def suite() -> list[Cell]:
         for dataset, seed, methods in groups
         for method in methods
     ]
-    return usual + [
+    controls = [
         Cell(dataset, method, first, QUARTER)
         for dataset, steps in CONTROLLED.items()
         for method in (*HEADLINE, *CONTROLS)
         if int(method.partition("without-step-")[2] or 0) <= steps
     ]
+    in_b = [
+        Cell(dataset, method, first, Budget(share=SHARES.get(dataset, 1.0)), protocol="B")
+        for dataset in IN_B
+        for method in METHODS_B
+    ]
+    return usual + controls + in_b
 
 
 def requested(
@@ -106,7 +126,8 @@ def requested(
         raise ConfigError(f"{needed}; use --only for the suite")
     if not own:
         return suite()
-    return [Cell(name, own_name(own), seed, Budget(), own) for name in DATASETS for seed in SEEDS]
+    usual = [Cell(name, own_name(own), seed, Budget(), own) for name in DATASETS for seed in SEEDS]
+    return usual + [Cell(name, own_name(own), SEEDS[0], own=own, protocol="B") for name in IN_B]
 
 
 def cells_for(
@@ -151,6 +172,8 @@ def chosen(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
 def experiment_of(cell: Cell) -> Experiment:
     """The experiment of a cell: at the usual budget, that of `scoter run DATASET-METHOD`."""
     made = benchmark(cell.dataset, cell.method)
+    if cell.protocol == "B":
+        made = replace(made, data=cell.data, name=f"{cell.table}-{cell.method}")
     if cell.budget.share == 1 and not cell.budget.name:
         return made
     method, share = made.methods[cell.method], cell.budget.share
@@ -160,6 +183,15 @@ def experiment_of(cell: Cell) -> Experiment:
     methods = {cell.method: replace(method, training=training)}
     name = f"{cell.table}-{cell.method}"
     return replace(made, name=name, methods=methods, note=cell.budget.note)
+
+
+def protocol_of(table: str) -> EvaluationProtocol:
+    """The protocol of a dataset's name among the results.
+
+    >>> protocol_of("beauty-b"), protocol_of("beauty-quarter")
+    ('B', 'A')
+    """
+    return "B" if table in {DataConfig(name, protocol="B").label for name in IN_B} else "A"
 
 
 def table_of(experiment: str, dataset: str) -> str:

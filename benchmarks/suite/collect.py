@@ -61,7 +61,7 @@ def collect(run: Path | str | Sequence[Row], results: Path | str = RESULTS) -> p
             for split in SPLITS:
                 path = ranks_path(out, dataset, method, seed, split)
                 path.unlink(missing_ok=True)
-                if method in ranks:
+                if split in ranks.get(method, {}):
                     save_user_metrics(ranks[method][split], path)
         before = load_rows(out) if (out / "main.parquet").exists() else []
         kept = [row for row in before if _group(row) not in groups]
@@ -106,6 +106,12 @@ def dataset_of(run: Row) -> str:
     return part or table_of(run.get("experiment", ""), str(run.get("dataset")))
 
 
+def _splits(run: Row) -> tuple[str, ...]:
+    """What a run is measured on: protocol B trains on the validation items."""
+    in_b = run.get("config", {}).get("data", {}).get("protocol") == "B"
+    return ("test",) if in_b else SPLITS
+
+
 def gpu_of(row: Row) -> str:
     """The GPU that trained a collected row; "" for the processor, and where a row does not say."""
     device = json.loads(row["versions"]).get("device", "cpu")
@@ -134,7 +140,7 @@ def _rows_of_run(folder: Path) -> list[Row]:
     rows = []
     for method, made in run["methods"].items():
         metrics = made.get("metrics", {})
-        if missing := " and ".join(split for split in SPLITS if not metrics.get(split)):
+        if missing := " and ".join(split for split in _splits(run) if not metrics.get(split)):
             why = f"method {method!r} has no metrics for {missing}"
             raise DataError(f"{folder} failed: {why}; run it again")
         if "trained_at" in made:
@@ -155,7 +161,7 @@ def _rows_of_run(folder: Path) -> list[Row]:
         }
         rows += [
             {**shared, "split": split, "metric": metric, "value": value}
-            for split in SPLITS
+            for split in _splits(run)
             for metric, value in metrics[split].items()
         ]
     return rows
@@ -199,7 +205,7 @@ def _shop_name(run: Row) -> str | None:
     shop = data.get("simulated")
     if not shop or data.get("max_users") or shop != asdict(SimulatedConfig(order=shop["order"])):
         return None
-    return f"simulated-lambda-{shop['order']:g}".replace(".", "_")
+    return f"{run['dataset']}-lambda-{shop['order']:g}".replace(".", "_")
 
 
 def _check_rows(rows: Sequence[Row]) -> None:
@@ -229,7 +235,7 @@ def _ranks_of_run(folder: Path, method: str, rows: Sequence[Row]) -> dict[str, U
     """The ranks of both splits; each metric must be what the ranks give."""
     run = json.loads((folder / RUN_FILE).read_text())
     own = next(name for name in run["methods"] if _collected_name(run, name) == method)
-    files = {split: folder / "ranks" / f"{own}-{split}.parquet" for split in SPLITS}
+    files = {split: folder / "ranks" / f"{own}-{split}.parquet" for split in _splits(run)}
     ranks = {split: load_user_metrics(path) for split, path in files.items()}
     for row in rows:
         if row["method"] == method:

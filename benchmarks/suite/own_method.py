@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from benchmarks.suite.cells import own_name
 from benchmarks.suite.recipes import own_config
+from scoter.config import to_json
 from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError
 from scoter.evaluation.answers import check_recommender, rankings_of
 from scoter.models.training.memory import peak_mib
 from scoter.protocols import Recommender
 from scoter.storage.store import Artefact, git_commit
-from scoter.types import Part, Rankings
+from scoter.types import Histories, Part, Rankings
 
 if TYPE_CHECKING:
     from scoter.stages.context import Context
@@ -36,9 +37,13 @@ def load_own(own: str) -> Recommender:
 
 
 def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
-    """Fit and rank a user's method, and keep it as a finished run that `collect` takes."""
+    """Fit and rank a user's method, and keep it as a finished run that `collect` takes.
+
+    What it is fitted on is the same in both protocols: the log without test items, and a split that
+    says which of these may choose its epochs. In B it is asked for more items than `DEPTH`, and
+    those of the user's history are left out.
+    """
     from scoter.evaluation.metrics import mean_metrics
-    from scoter.stages.context import PARTS
     from scoter.stages.data import open_data
     from scoter.stages.summary import measure, versions
 
@@ -46,15 +51,15 @@ def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
 
     def build(out: Path, scratch: Path) -> None:
         log, catalog, split = open_data(data)
-        name = experiment.data.name
-        dataset = Dataset(log, catalog, data.key, name, name, context.data_seed, split)
+        name, in_b = experiment.data.name, experiment.data.protocol == "B"
+        dataset = Dataset(log, catalog, data.key, name, name, context.data_seed)
         model, began = load_own(own), time.process_time()
         model.fit(dataset.without_test(), seed=context.seed)
         spent = time.process_time() - began
-        rankings: dict[Part, Rankings] = {
-            part: rankings_of(model, method, dataset, split.histories(part), DEPTH)
-            for part in PARTS
-        }
+        rankings: dict[Part, Rankings] = {}
+        for part in split.parts:
+            histories = split.histories(part)
+            rankings[part] = _ranked(model, method, dataset, histories, unseen=in_b)
         metrics = measure(rankings, split, out / "ranks", method)
         made = {
             "metrics": {part: mean_metrics(found) for part, found in metrics.items()},
@@ -65,7 +70,7 @@ def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
         }
         outcome = {
             "experiment": experiment.name,
-            "dataset": experiment.data.name,
+            "dataset": experiment.data.label,
             "seed": context.seed,
             "commit": git_commit(),
             "users": log.user_count,
@@ -74,10 +79,19 @@ def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
             "full_data": True,
             "methods": {method: made},
             "versions": versions(),
-            "config": {"data": {"name": experiment.data.name}},
+            "config": {"data": json.loads(to_json(experiment.data))},
             "artefacts": {"prepare": data.key},
         }
         (out / "run.json").write_text(json.dumps(outcome, indent=1))
 
     key = {**config, "seed": context.seed, "depth": DEPTH}
     return context.store.stage("own-run", 3, key, [data], build)
+
+
+def _ranked(
+    model: Recommender, method: str, dataset: Dataset, histories: Histories, unseen: bool
+) -> Rankings:
+    if not unseen:
+        return rankings_of(model, method, dataset, histories, DEPTH)
+    deeper = DEPTH + int(histories.lengths.max())
+    return rankings_of(model, method, dataset, histories, deeper).unseen(histories, DEPTH)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.suite.cells import protocol_of
 from benchmarks.suite.collect import RESULTS, gpu_of, load_rows
 from benchmarks.suite.recipes import equal_budget, one_recipe
 from benchmarks.tables import comparisons
@@ -15,21 +16,31 @@ from scoter.report.page import cpu_time
 
 Rows = Sequence[Mapping[str, Any]]
 
+_PROTOCOLS = {
+    "A": "Test split, leave-one-out, full ranking, seen items not filtered.",
+    "B": "Protocol B: test split, leave-one-out, full ranking, items of the user's history "
+    "filtered; trained on all that is before the test item, for the epochs that protocol A chose.",
+}
+_SPENT = {"A": "Training and validation", "B": "The last training, after protocol A's,"}
+
 
 def notes(results: Path | str = RESULTS, dataset: str = "beauty") -> list[str]:
     """The notes of a dataset's table, one sentence or more each."""
     rows = [row for row in load_rows(results) if row["dataset"] == dataset]
+    if not rows:
+        missing = f"Nothing was measured here yet: `python -m benchmarks run --only {dataset}`."
+        return [missing, _PROTOCOLS[protocol_of(dataset)], *_citations(dataset)]
     family = comparisons.compare(results, dataset)
     rivals = (*comparisons.RIVALS, BASELINE)
     pairs = [*((ARM, rival) for rival in rivals), *BACKBONES.items()]
     spent = cpu_time(3600 * cpu_hours(results, dataset)) or "no time worth counting"
     return [
         *(line for pair in pairs if (line := _headline(family, *pair))),
-        _how_to_read(family),
+        _PROTOCOLS[protocol_of(dataset)] + _how_to_read(family),
         *_unequal([row for row in rows if row["split"] == "test"]),
         *budgets(results, dataset),
         *_stored_chains(rows),
-        f"Training and validation of all rows of this table: {spent} of a processor."
+        f"{_SPENT[protocol_of(dataset)]} of all rows of this table: {spent} of a processor."
         + on_gpu(rows),
         *_citations(dataset),
     ]
@@ -80,10 +91,9 @@ def _how_to_read(family: Sequence[Comparison]) -> str:
         f"{tested} comparisons shown here, is below {LEVEL:g}."
     )
     return (
-        "Test split, leave-one-out, full ranking, seen items not filtered. Means over seeds, "
-        "with their standard deviation where there are several. Differences to our own TIGER are "
-        "paired by user, with 95 % bootstrap intervals over users; the relative gain stands in "
-        "brackets." + (star if tested else "")
+        " Means over seeds, with their standard deviation where there are several. Differences to "
+        "our own TIGER are paired by user, with 95 % bootstrap intervals over users; the relative "
+        "gain stands in brackets." + (star if tested else "")
     )
 
 
@@ -121,7 +131,7 @@ def _citations(dataset: str) -> list[str]:
             cited = f"{source['citation']}{number}, read in {source['read_at']}"
             lines.append(f"{source['label']}: {cited}.")
     lift = paper["lift"]
-    if shown:
+    if shown and protocol_of(dataset) == "A":
         lines.append(
             f"{lift['label']} reports gains of {lift['low_percent']} % to {lift['high_percent']} "
             f"% over {lift['baseline']} on {lift['datasets']} ({lift['citation']}, arXiv "

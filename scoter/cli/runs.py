@@ -67,6 +67,7 @@ def table(name: str, options: StoreOptions) -> None:
         known += [outcome["dataset"], outcome["experiment"]]
         if name in known[-2:]:
             size = "all users" if outcome["full_data"] else "sample or simulated"
+            size += ", protocol B" if run.experiment.data.protocol == "B" else ""
             writer = outcome.get("chains_model") if run.experiment.chains.source else None
             for method, made in outcome["methods"].items():
                 by = f", chains by {writer}" if writer and made["config"]["fusion"] else ""

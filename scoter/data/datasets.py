@@ -18,7 +18,7 @@ from scoter.data.split import keep_events, leave_one_out, sample_users
 from scoter.data.table_files import Table
 from scoter.data.tables import Policies, from_tables
 from scoter.errors import ConfigError, DataError, closest
-from scoter.types import Catalog, InteractionLog, Split, Targets
+from scoter.types import Catalog, EvaluationProtocol, InteractionLog, Split, Targets
 
 register_dataset = DATASETS.register
 """`@register_dataset("mine")` makes a function without arguments the dataset of that name. It gives
@@ -36,6 +36,7 @@ class Dataset:
     name: str = ""
     seed: int = 0  # of the simulated shop; chains and statistics are drawn from it
     fixed_split: Split | None = None  # where it is not that of the whole log
+    protocol: EvaluationProtocol = "A"  # of that split
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Dataset":
@@ -72,8 +73,9 @@ class Dataset:
 
     @cached_property
     def split(self) -> Split:
-        """Leave-one-out: the last item of each user is for test, the one before for validation."""
-        return self.fixed_split or leave_one_out(self.log)
+        """Leave-one-out: the last item of each user is for test, the one before for validation
+        (protocol A) or training (B)."""
+        return self.fixed_split or leave_one_out(self.log, self.protocol)
 
     @cached_property
     def user_numbers(self) -> pd.Index:
@@ -151,7 +153,8 @@ def open_dataset(config: DataConfig, data_dir: Path | None = None, seed: int = 0
         log, catalog = sample_users(log, catalog, config.max_users, seed)
         identity += f" max_users={config.max_users} seed={seed}"
     simulated_seed = seed if config.name == SIMULATED else 0
-    return Dataset(log, catalog, _digest(identity), origin, config.name, simulated_seed)
+    described = (_digest(identity), origin, config.name, simulated_seed)
+    return Dataset(log, catalog, *described, protocol=config.protocol)
 
 
 def _whole(

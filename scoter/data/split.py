@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from scoter.errors import DataError
 from scoter.seeding import derive_seed
-from scoter.types import Catalog, InteractionLog, Split, Targets
+from scoter.types import Catalog, EvaluationProtocol, InteractionLog, Split, Targets
 
 Events = Int[np.ndarray, " events"]
 
@@ -16,10 +16,11 @@ MIN_EVENTS = 3
 UNKNOWN_TIME = -1  # of an event without a time in a log with times; seconds are never negative
 
 
-def leave_one_out(log: InteractionLog) -> Split:
+def leave_one_out(log: InteractionLog, protocol: EvaluationProtocol = "A") -> Split:
     """Each user's last item is the test target, the one before it the validation target.
 
-    A user with fewer than three events keeps all of them in training and has no target.
+    A user with fewer than three events keeps all of them in training and has no target. In protocol
+    B the others keep all but the last, so that nobody has a validation target.
 
     >>> log = InteractionLog(np.array([5, 6, 7, 8, 9]), np.array([0, 4, 5]), ("ann", "bob"))
     >>> split = leave_one_out(log)
@@ -27,6 +28,8 @@ def leave_one_out(log: InteractionLog) -> Split:
     ([5, 6], [7], [8])
     >>> split.train.sequence(1).tolist()
     [9]
+    >>> leave_one_out(log, "B").train.sequence(0).tolist()
+    [5, 6, 7]
     """
     users = np.flatnonzero(log.lengths >= MIN_EVENTS)
     if not len(users):
@@ -34,9 +37,12 @@ def leave_one_out(log: InteractionLog) -> Split:
         raise DataError(f"{short}; leave-one-out needs one who has")
     ends = log.offsets[1:][users]
     keep = np.ones(len(log.items), bool)
-    keep[ends - 1] = keep[ends - 2] = False
-    train = keep_events(log, keep)
-    return Split(train, Targets(users, log.items[ends - 2]), Targets(users, log.items[ends - 1]))
+    keep[ends - 1] = False
+    test = Targets(users, log.items[ends - 1])
+    if protocol == "B":
+        users, ends = users[:0], ends[:0]
+    keep[ends - 2] = False
+    return Split(keep_events(log, keep), Targets(users, log.items[ends - 2]), test)
 
 
 def keep_events(log: InteractionLog, keep: np.ndarray) -> InteractionLog:

@@ -42,19 +42,14 @@ class Requests:
         differs = fits[row] & (log.items[there] != items)
         return fits & ~np.isin(np.arange(len(self.users)), row[differs])
 
-    def as_frame(self, rankings: Rankings, k: int, filter_seen: bool) -> pd.DataFrame:
-        """The `k` best of each row as `user`, `item`, `score` and `rank`."""
-        items, scores = rankings.items, rankings.scores
-        kept = items >= 0
-        if filter_seen:
-            for row in range(len(items)):
-                kept[row] &= ~np.isin(items[row], self.histories.sequence(row))
-        rank = np.cumsum(kept, axis=1)
-        row, column = np.nonzero(kept & (rank <= k))
+    def as_frame(self, rankings: Rankings) -> pd.DataFrame:
+        """The items of each row as `user`, `item`, `score` and `rank`."""
+        row, column = np.nonzero(rankings.items >= 0)
         keys = np.asarray(self.dataset.catalog.keys, dtype=object)
-        users, best = np.asarray(self.who, dtype=object)[row], scores[row, column]
-        answers = {"user": users, "item": keys[items[row, column]], "score": best.astype(float)}
-        return pd.DataFrame({**answers, "rank": rank[row, column]})
+        users, best = np.asarray(self.who, dtype=object)[row], rankings.scores[row, column]
+        items = keys[rankings.items[row, column]]
+        answers = {"user": users, "item": items, "score": best.astype(float)}
+        return pd.DataFrame({**answers, "rank": column + 1})
 
 
 def requests_of(
@@ -149,8 +144,11 @@ class Fitted:
         Raises:
             ConfigError: it was not fitted, or a user or an item is unknown.
         """
+        from scoter.models.decoding.ranking import rank_unseen
+
         network, asked = self.network, requests_of(self.dataset, users, histories)
-        seen = int(asked.histories.lengths.max(initial=0)) if filter_seen else 0
         reading = self.read(asked)
         steps = None if reading is None else reading.steps
-        return asked.as_frame(network.recommend(asked.histories, k + seen, steps), k, filter_seen)
+        if filter_seen:
+            return asked.as_frame(rank_unseen(network, asked.histories, k, steps))
+        return asked.as_frame(network.recommend(asked.histories, k, steps))

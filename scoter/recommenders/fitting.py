@@ -41,7 +41,10 @@ def fit_network(
     config: TrainingConfig,
     training: Training,
 ) -> "TrainingLog":
-    """Train `model` in place on the training part and leave the best validation epoch's weights."""
+    """Train `model` in place on the training part and leave the best validation epoch's weights.
+
+    Where nobody has a validation target, those of the last epoch are left.
+    """
     from scoter.models.training.batches import cut_windows, training_batches
     from scoter.models.training.loop import fit
 
@@ -64,7 +67,7 @@ def fit_network(
         model,
         batches,
         loss,
-        evaluate,
+        evaluate if len(targets) else None,
         config,
         seed=training.seed,
         scratch=training.scratch,

@@ -1,12 +1,13 @@
 """An untrained network of a method: its backbone, with the fusion that reads chains."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scoter.config import MethodConfig, TextConfig
 from scoter.models.backbones.backbone import ItemSpace
-from scoter.models.decoding.ranking import AfterBatch, ignore
+from scoter.models.decoding.ranking import AfterBatch, ignore, rank_unseen
 from scoter.plugins import BACKBONES
 from scoter.seeding import derive_seed
 from scoter.semantic_ids.vectors import text_fields
@@ -140,12 +141,18 @@ def rank_with_readings(
     model: "Backbone",
     histories: Histories,
     k: int,
-    steps: "StepSource",
+    steps: "StepSource | None",
     after_batch: AfterBatch = ignore,
+    unseen: bool = False,
 ) -> tuple[Rankings, dict[str, np.ndarray]]:
-    """The `k` best items after each history; mean `gate` [rows] and `attention` [rows, slots]."""
+    """The `k` best items after each history, or of those that it does not hold, and what was read.
+
+    Where chains are read: mean `gate` [rows] and `attention` [rows, slots].
+    """
+    rank = partial(rank_unseen, model) if unseen else model.recommend
     rows, fusion = len(histories), model.fusion
-    assert fusion is not None
+    if fusion is None or steps is None:
+        return rank(histories, k, steps, after_batch), {}
     gate = np.zeros(rows, np.float32)
     attention = np.zeros((rows, fusion.slot_count + 1), np.float32)
 
@@ -155,6 +162,6 @@ def rank_with_readings(
         after_batch(chosen)
 
     fusion.start_recording()
-    rankings = model.recommend(histories, k, steps, note)
+    rankings = rank(histories, k, steps, note)
     fusion.stop_recording()
     return rankings, {"gate": gate, "attention": attention}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scoter.config import MethodConfig, SemanticIdConfig, TextConfig, from_json
+from scoter.config import DataConfig, MethodConfig, SemanticIdConfig, TextConfig, from_json
 from scoter.data.datasets import Dataset
 from scoter.data.prepared import load_prepared, save_prepared
 from scoter.errors import ScoterError, StoreError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ABOUT, WEIGHTS, IDS = "model.json", "weights.safetensors", "semantic-ids.safetensors"
 DATASET, CHAINS, VECTORS = "dataset", "chains", "vectors.safetensors"
 FORMAT = {"format": "scoter-model", "version": 1}
-DESCRIBED = ("name", "seed", "identity", "origin")  # attributes of a dataset
+DESCRIBED = ("name", "seed", "identity", "origin", "protocol")  # attributes of a dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +81,11 @@ def read(folder: Path) -> tuple[str, Parts]:
         text = from_json(json.dumps(about["text"]), TextConfig)
         named = (str(known["identity"]), str(known["origin"]), str(known["name"]))
         shop_seed = int(known["seed"])
+        kept = from_json(json.dumps({"protocol": known.get("protocol", "A")}), DataConfig)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ScoterError) as error:
         why = f"{folder} holds no saved recommender ({type(error).__name__}: {error})"
         raise StoreError(f"{why}; pass a folder that `model.save` wrote") from None
-    dataset = Dataset(*load_prepared(folder / DATASET), *named, shop_seed)
+    dataset = Dataset(*load_prepared(folder / DATASET), *named, shop_seed, protocol=kept.protocol)
     ids = chains = None
     if (folder / IDS).exists():
         arrays, sizes = load_arrays(folder / IDS), tuple(about["codebook_sizes"])

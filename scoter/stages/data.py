@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from scoter.config import DataConfig, from_json
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context, sentence_encoder
 from scoter.storage.arrays import load_arrays, save_arrays
 from scoter.storage.store import Artefact
-from scoter.types import Catalog, InteractionLog, SemanticIds, Split
+from scoter.types import Catalog, EvaluationProtocol, InteractionLog, SemanticIds, Split
 
 
 def prepare(context: Context, data_dir: Path | None) -> Artefact:
@@ -29,18 +30,22 @@ def prepare(context: Context, data_dir: Path | None) -> Artefact:
     return context.stage("prepare", config, [dataset.identity], build)
 
 
-def open_data(data: Artefact) -> tuple[InteractionLog, Catalog, Split]:
+Opened = tuple[InteractionLog, Catalog, Split]
+
+
+def open_data(data: Artefact) -> Opened:
     """Log, catalogue and leave-one-out split of a prepared artefact, read once in a process."""
-    return _read(data.folder(), data.key)
+    config = from_json(json.dumps(data.manifest()["config"]), DataConfig)
+    return _read(data.folder(), data.key, config.protocol)
 
 
-@lru_cache(maxsize=2)
-def _read(folder: Path, key: str) -> tuple[InteractionLog, Catalog, Split]:
+@lru_cache(maxsize=4)
+def _read(folder: Path, key: str, protocol: EvaluationProtocol) -> Opened:
     from scoter.data.prepared import load_prepared
     from scoter.data.split import leave_one_out
 
     log, catalog = load_prepared(folder)
-    return log, catalog, leave_one_out(log)
+    return log, catalog, leave_one_out(log, protocol)
 
 
 def embed_items(context: Context, data: Artefact) -> Artefact:

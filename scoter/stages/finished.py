@@ -81,9 +81,9 @@ class FinishedRun:
     def dataset(self) -> Dataset:
         """The users, items and interactions of the run."""
         prepared, (log, catalog, split) = self.made_from("prepare"), self.data
-        identity, name = prepared.manifest()["inputs"][0], self.experiment.data.name
-        seed = self.context.data_seed
-        return Dataset(log, catalog, identity, str(prepared.path), name, seed, split)
+        identity, config = prepared.manifest()["inputs"][0], self.experiment.data
+        described = (identity, str(prepared.path), config.name, self.context.data_seed)
+        return Dataset(log, catalog, *described, split, config.protocol)
 
     def made_from(self, stage: SharedStage) -> Artefact:
         """The artefact of a stage that all methods share."""

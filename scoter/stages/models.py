@@ -9,6 +9,7 @@ from scipy.sparse import csr_array, vstack
 
 from scoter.config import MethodConfig
 from scoter.data.split import check_trainable
+from scoter.errors import ConfigError
 from scoter.plugins import BACKBONES
 from scoter.progress import counting
 from scoter.seeding import derive_seed
@@ -28,15 +29,31 @@ UNTRAINED = {"epochs": 0, "best_epoch": 0, "curve": [], "parameters": 0, "cpu_se
 """The training log of a method that only counts."""
 
 
-def train(context: Context, name: str, method: MethodConfig, inputs: Inputs) -> Artefact:
-    """Weights of the best validation epoch, and the learning curve."""
+def train(
+    context: Context,
+    name: str,
+    method: MethodConfig,
+    inputs: Inputs,
+    chosen: Artefact | None = None,
+) -> Artefact:
+    """Weights of the best validation epoch, and the learning curve.
+
+    `chosen` is an earlier training, whose best epoch is the number of epochs here; its schedule of
+    rates is planned for so many.
+    """
     if method.mixed_scores:  # which only ranks: the recommender is trained, and shared, as it is
+        if context.experiment.data.protocol == "B":
+            chooses = f"{name} chooses the share of the scores on validation users"
+            remedy = "set data.protocol=A, or leave the method out"
+            raise ConfigError(f"{chooses}, and data.protocol = 'B' has none; {remedy}")
         name, method = method.model.kind, replace(method, mixed_scores=False)
 
     def build(out: Path, scratch: Path) -> None:
-        _train(context, name, method, inputs, out, scratch)
+        epochs = method.training.epochs if chosen is None else best_epoch(chosen)
+        planned = replace(method, training=replace(method.training, epochs=epochs))
+        _train(context, name, planned, inputs, out, scratch)
 
-    needed = inputs.needed(method)
+    needed = [*inputs.needed(method), *([] if chosen is None else [chosen])]
     item_text = method.fusion is not None and method.fusion.source == "item-text"
     if item_text or BACKBONES.get(method.model.kind).reads_texts:
         text = context.experiment.text
@@ -69,8 +86,16 @@ def _train(
     (out / "training.json").write_text(json.dumps({**vars(log), "parameters": parameters}))
 
 
+def best_epoch(trained: Artefact) -> int:
+    """The epoch whose weights a training kept."""
+    return int(json.loads(trained.file("training.json").read_text())["best_epoch"])
+
+
 def rank(context: Context, method: MethodConfig, trained: Artefact, inputs: Inputs) -> Artefact:
-    """The best items for every validation and test user, and what was read of their chains."""
+    """The best items for every validation and test user, and what was read of their chains.
+
+    In protocol B there are no validation users, and items of the user's history are not ranked.
+    """
     if method.mixed_scores:
         return _rank_mixed(context, method, trained, inputs)
 
@@ -79,14 +104,13 @@ def rank(context: Context, method: MethodConfig, trained: Artefact, inputs: Inpu
 
         split, depth = open_data(inputs.data)[2], context.experiment.depth
         model, reader, _ = networks.open_trained(context, method, inputs, trained)
-        for part in PARTS:
+        unseen = context.experiment.data.protocol == "B"
+        for part in split.parts:
             histories = split.histories(part)
             with counting(f"ranking, {part}", len(histories), "user") as note:
-                if reader is None:
-                    rankings, readings = model.recommend(histories, depth, None, note), None
-                else:
-                    rankings, readings = rank_with_readings(model, histories, depth, reader, note)
-            if readings is not None:
+                asked = (model, histories, depth, reader, note, unseen)
+                rankings, readings = rank_with_readings(*asked)
+            if readings:
                 save_arrays(out / f"readings-{part}.safetensors", **readings)
             networks.save_rankings(rankings, out, part)
 

@@ -28,18 +28,27 @@ if TYPE_CHECKING:
 VECTORS_FILE = "vectors.safetensors"
 
 
-def pattern_and_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]:
-    """A pattern and the chains with it: read from the folder `chains.source`, or made here."""
+def pattern_and_chains(
+    context: Context, data: Artefact, pattern: Artefact | None = None
+) -> tuple[Artefact, Artefact]:
+    """A pattern and the chains with it: read from the folder `chains.source`, or made here.
+
+    If `pattern` was chosen already, it is not mined again.
+    """
     experiment = context.experiment
     if experiment.chains.source:
         return stored_chains(context, data)
-    if experiment.pattern or experiment.pattern_from == "hand-written":
-        pattern = given_pattern(context, data)
-    else:
-        pattern = discover_pattern(context, data)
-        if experiment.pattern_from != "mined":
-            pattern = _rival(context, pattern, experiment.pattern_from)
+    pattern = pattern or _pattern(context, data)
     return pattern, write_chains(context, data, pattern)
+
+
+def _pattern(context: Context, data: Artefact) -> Artefact:
+    """The given, mined or rival pattern that the experiment asks for."""
+    experiment = context.experiment
+    if experiment.pattern or experiment.pattern_from == "hand-written":
+        return given_pattern(context, data)
+    mined = discover_pattern(context, data)
+    return mined if experiment.pattern_from == "mined" else _rival(context, mined)
 
 
 def given_pattern(context: Context, data: Artefact) -> Artefact:
@@ -126,8 +135,9 @@ def open_chains(context: Context, chains: Artefact, dataset: "Dataset") -> "Chai
     return Chains(open_table(chains), vectors, dataset, context.experiment.text, encode)
 
 
-def _rival(context: Context, mined: Artefact, name: str) -> Artefact:
+def _rival(context: Context, mined: Artefact) -> Artefact:
     """The pattern of a rival of the mined one, which discovery wrote down beside it."""
+    name = context.experiment.pattern_from
     rival = json.loads(mined.file("pattern.json").read_text())["rivals"][name]["pattern"]
     pattern = ReasoningPattern.from_json(rival)
     return _unmined(context, name, pattern, f"{name}, beside the mined pattern")

@@ -13,7 +13,7 @@ import numpy as np
 from scoter.config import FusionConfig, to_json
 from scoter.reasoning.catalogue.facets import item_names
 from scoter.seeding import derive_seed
-from scoter.stages.context import PARTS, Context
+from scoter.stages.context import Context
 from scoter.stages.data import open_data
 from scoter.stages.networks import Inputs, open_rankings
 from scoter.stages.reasoning import open_pattern, open_steps, open_table
@@ -63,7 +63,7 @@ def summarise(context: Context, inputs: Inputs, made: Mapping[str, Made]) -> Art
         _, catalog, split = open_data(inputs.data)
         rankings: dict[str, dict[Part, Rankings]] = {}
         for name, method in made.items():
-            rankings[name] = {part: open_rankings(method.ranked, part) for part in PARTS}
+            rankings[name] = {part: open_rankings(method.ranked, part) for part in split.parts}
         metrics = {name: measure(rankings[name], split, out / "ranks", name) for name in rankings}
         _save_readings(context, inputs, made, out / "attention")
         tests = {name: parts["test"] for name, parts in rankings.items()}
@@ -95,7 +95,7 @@ def _described(context: Context, inputs: Inputs) -> dict[str, object]:
     experiment, (log, catalog, _) = context.experiment, open_data(inputs.data)
     return {
         "experiment": experiment.name,
-        "dataset": experiment.data.name,
+        "dataset": experiment.data.label,
         "seed": context.seed,
         "commit": git_commit(),
         "users": log.user_count,
@@ -141,14 +141,14 @@ def measured_rankings(store: Store, run: Artefact) -> dict[str, Artefact]:
 def measure(
     rankings: Mapping[Part, Rankings], split: Split, folder: Path, name: str
 ) -> dict[Part, UserMetrics]:
-    """Each user's rank in both parts, also written to `folder`."""
+    """Each user's rank in every part that was ranked, also written to `folder`."""
     from scoter.evaluation.evaluator import Evaluator, save_user_metrics
 
     folder.mkdir(exist_ok=True)
     metrics: dict[Part, UserMetrics] = {}
-    for part in PARTS:
+    for part, ranked in rankings.items():
         targets, histories = split.targets(part), split.histories(part)
-        metrics[part] = Evaluator().evaluate(rankings[part], targets, histories)
+        metrics[part] = Evaluator().evaluate(ranked, targets, histories)
         save_user_metrics(metrics[part], folder / f"{name}-{part}.parquet")
     return metrics
 
@@ -159,7 +159,7 @@ def _method(
     from scoter.evaluation.metrics import mean_metrics
 
     outcome: MethodOutcome = json.loads(trained.file("training.json").read_text())
-    outcome["metrics"] = {part: mean_metrics(metrics[part]) for part in PARTS}
+    outcome["metrics"] = {part: mean_metrics(found) for part, found in metrics.items()}
     outcome["config"] = json.loads(to_json(context.experiment.methods[name]))
     outcome["train"], outcome["trained_at"] = trained.key, trained.manifest()["commit"]
     return outcome

@@ -48,6 +48,14 @@ def test_leave_one_out_equals_slicing(rows):
         for t in _times_of(log, user)[: len(row) - 2 if len(row) >= 3 else len(row)]
     ]
     assert split.train.times.tolist() == kept
+    longer = leave_one_out(log, "B")
+    assert [longer.train.sequence(user).tolist() for user in range(len(rows))] == [
+        row[:-1] if len(row) >= 3 else row for row in rows
+    ]
+    assert (split.parts, longer.parts) == (("valid", "test"), ("test",))
+    assert longer.test.items.tolist() == split.test.items.tolist()
+    same = longer.histories("test")
+    assert (same.items.tolist(), same.users.tolist()) == (test.items.tolist(), test.users.tolist())
 
 
 def _times_of(log, user):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scoter.models.training.batches import HistoryBatch, history_batches
 from scoter.models.training.precision import autocast, device_of, placed
+from scoter.protocols import StepSource
 from scoter.types import Histories, Rankings
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 AfterBatch = Callable[[np.ndarray], None]
 Best = Callable[[HistoryBatch], tuple[Tensor, Tensor]]
+
+
+def ignore(rows: Int[np.ndarray, " batch"]) -> None:
+    """What to do after a batch where nothing is to be done."""
 
 
 @contextmanager
@@ -62,5 +67,17 @@ def rank_in_batches(
     return Rankings(histories.users, items, scores)
 
 
-def ignore(rows: Int[np.ndarray, " batch"]) -> None:
-    """What to do after a batch where nothing is to be done."""
+def rank_unseen(
+    model: "Backbone",
+    histories: Histories,
+    k: int,
+    steps: StepSource | None = None,
+    after_batch: AfterBatch = ignore,
+) -> Rankings:
+    """The `k` best items after each history among those that it does not hold.
+
+    All are ranked deeper by the length of the longest history. So a beam search is as wide for all
+    of them, and wide enough for each.
+    """
+    deeper = int(histories.lengths.max(initial=0))
+    return model.recommend(histories, k + deeper, steps, after_batch).unseen(histories, k)

@@ -21,7 +21,7 @@ class TrainingLog:
 
     curve: list[dict[str, float | int]] = field(default_factory=list)  # one entry an epoch
     best_epoch: int = 0  # from 1; 0 before the first validation
-    best_value: float = -1.0  # its NDCG@10
+    best_value: float = -1.0  # its NDCG@10; -1 where nothing is validated
     epochs: int = 0  # epochs trained
     cpu_seconds: float = 0.0  # validation included
     peak_mib: float = 0.0  # peak memory of the process

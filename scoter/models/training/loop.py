@@ -44,7 +44,7 @@ def fit(
     model: nn.Module,
     batches: Callable[[int], Sequence[ItemBatch]],
     loss: Loss,
-    evaluate: Callable[[], dict[str, float]],
+    evaluate: Callable[[], dict[str, float]] | None,
     config: TrainingConfig,
     *,
     seed: int,
@@ -60,7 +60,8 @@ def fit(
     Args:
         batches: epoch -> its batches; must be a pure function.
         loss: batch -> mean loss over its targets.
-        evaluate: validation metrics, among them ndcg@10, of all validation users.
+        evaluate: validation metrics, among them ndcg@10, of all validation users; None where there
+            are none: the last epoch is then the best.
         scratch: folder for checkpoints; what it holds of this very run is resumed.
         label: what the progress bar says; dropout is drawn from it and `seed`.
         on_step: called after each optimiser step with its number, from 1.
@@ -135,20 +136,22 @@ class _Run:
             self._save()
             self.saved_at = time.monotonic()
 
-    def end_epoch(self, evaluate: Callable[[], dict[str, float]]) -> None:
+    def end_epoch(self, evaluate: Callable[[], dict[str, float]] | None) -> None:
         """Validate where it is time to, and keep the weights if they are the best so far."""
         log, place, config = self.log, self.place, self.config
         epoch = place.epoch + 1
         entry = {"epoch": epoch, "loss": float(self.losses) / max(1, place.targets)}
-        if epoch % config.evaluate_every == 0 or epoch == config.epochs:
+        last = epoch == config.epochs
+        if evaluate is None:
+            if last:
+                self._keep(epoch)
+        elif last or epoch % config.evaluate_every == 0:
             metrics = evaluate() if self.workers.is_first else {}
             value = self.workers.from_first(metrics.get(SELECTION_METRIC, 0.0))
             entry |= {**metrics, SELECTION_METRIC: value}
             if value > log.best_value:
-                log.best_value, log.best_epoch = value, epoch
-                if self.workers.is_first:
-                    save_weights(self.descent.model, self.best_file)
-                    self.checkpoint.best = hash_file(self.best_file)
+                log.best_value = value
+                self._keep(epoch)
         log.curve.append(entry)
         log.epochs = epoch
         self.place = Place(epoch)
@@ -174,6 +177,12 @@ class _Run:
         self.workers.wait()
         self.log.peak_mib = max(self.log.peak_mib, peak_mib())
         return self.log
+
+    def _keep(self, epoch: int) -> None:
+        self.log.best_epoch = epoch
+        if self.workers.is_first:
+            save_weights(self.descent.model, self.best_file)
+            self.checkpoint.best = hash_file(self.best_file)
 
     def _save(self) -> None:
         self._spend()

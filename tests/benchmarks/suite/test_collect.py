@@ -12,6 +12,7 @@ from finished_run import draw_ranks, write_run
 from benchmarks.suite.collect import COLUMNS, collect, load_rows, ranks_path
 from benchmarks.tables.comparisons import difference
 from benchmarks.tables.notes import notes
+from benchmarks.tables.render import render
 from benchmarks.tables.tables import main_table, mean_over_users
 from scoter.config import SimulatedConfig
 from scoter.errors import DataError
@@ -195,6 +196,33 @@ def test_the_simulated_shop_is_collected_under_its_lambda_and_a_changed_shop_is_
         )
         with pytest.raises(DataError, match="the simulated shop as it comes"):
             collect(changed, tmp_path / "results")
+
+
+def test_protocol_b_has_a_dataset_of_its_own_and_test_metrics_alone(make_run, tmp_path):
+    data = {"name": "beauty", "max_users": 0, "simulated": None, "protocol": "B"}
+    run = make_run("a", methods=("tiger", "scoter"), dataset="beauty-b", config={"data": data})
+    for path in (run / "ranks").glob("*-valid.parquet"):
+        path.unlink()
+    told = json.loads((run / "run.json").read_text())
+    for outcome in told["methods"].values():
+        del outcome["metrics"]["valid"]
+    (run / "run.json").write_text(json.dumps(told))
+    results = tmp_path / "results"
+    rows = collect(run, results)
+    assert {(row.dataset, row.split) for row in rows.itertuples()} == {("beauty-b", "test")}
+    names = {path.name for path in (results / "ranks").iterdir()}
+    assert names == {"beauty-b-tiger-s0-test.parquet", "beauty-b-scoter-s0-test.parquet"}
+    table = render(results, "beauty-b", "markdown")
+    assert "| scoter |" in table
+    assert "| 0.0928 | 0.0523 |" in table
+    assert "filtered; trained on all that is before the test item" in table
+
+
+def test_protocol_b_shows_published_rows_until_something_is_measured(make_run, tmp_path):
+    collect(make_run("a"), tmp_path / "results")
+    table = render(tmp_path / "results", "toys-b", "markdown")
+    assert "| 0.0970 | 0.0580 |" in table
+    assert "Nothing was measured here yet: `python -m benchmarks run --only toys-b`." in table
 
 
 def test_the_headline_difference_is_among_the_notes(make_run, tmp_path):

@@ -158,10 +158,13 @@ def test_fit_never_sees_a_test_target(workplace, monkeypatch):
     )
     with pytest.raises(ConfigError, match="spy:Spy chooses its device by itself"):
         run_cell(cell, data, scoter.storage.store.Store(workplace / "store"), print, "cuda")
-    run_cell(cell, data, scoter.storage.store.Store(workplace / "store"), lambda line: None)
+    store = scoter.storage.store.Store(workplace / "store")
+    run_cell(cell, data, store, lambda line: None)
+    in_b = run_cell(replace(cell, protocol="B"), data, store, lambda line: None)
     import spy  # pyright: ignore[reportMissingImports]
 
-    assert spy.SEEN == [(120, 0, 2)]
+    assert spy.SEEN == [(120, 0, 2), (120, 0, 2)]
+    assert set(json.loads((in_b / "run.json").read_text())["methods"]["spy"]["metrics"]) == {"test"}
     sys.modules.pop("spy")
 
 

@@ -76,7 +76,8 @@ def clean(monkeypatch):
 def test_the_most_valuable_cells_come_first_and_none_comes_twice():
     cells = suite()
     names = [cell.name for cell in cells]
-    assert len(set(names)) == len(names) == 4 * 13 * 3 + 2 * (3 + len(CONTROLS)) - 2
+    quarter = 2 * (3 + len(CONTROLS)) - 2
+    assert len(set(names)) == len(names) == 4 * 13 * 3 + quarter + 3 * 9
     headline = {
         f"{dataset}/{method}/0"
         for dataset in DATASETS
@@ -92,8 +93,10 @@ def test_the_most_valuable_cells_come_first_and_none_comes_twice():
     assert [cell.dataset for cell in cells[52:78]] == ["beauty"] * 26
     assert all(cell.budget == Budget(share=SHARES.get(cell.dataset, 1.0)) for cell in cells[:156])
     assert "beauty" not in SHARES
-    assert {cell.budget for cell in cells[156:]} == {QUARTER}
-    assert {cell.table for cell in cells[156:]} == {"beauty-quarter", "toys-quarter"}
+    assert {cell.budget for cell in cells[156:-27]} == {QUARTER}
+    assert {cell.table for cell in cells[156:-27]} == {"beauty-quarter", "toys-quarter"}
+    assert names[-27:-24] == ["beauty-b/tiger/0", "beauty-b/sasrec-ce/0", "beauty-b/scoter/0"]
+    assert {cell.table for cell in cells[-27:]} == {"beauty-b", "sports-b", "toys-b"}
 
 
 @pytest.mark.skipif(
@@ -116,6 +119,14 @@ def test_a_cell_is_the_experiment_that_scoter_run_makes_so_that_finished_runs_ar
     assert to_json(experiment_of(Cell("beauty", "tiger-meanpool", 2))) == to_json(
         experiment("beauty-collapsed")
     )
+
+
+def test_a_cell_of_protocol_b_is_that_of_a_with_another_protocol():
+    (cell,) = chosen(suite(), ["toys-b/scoter/0"])
+    usual, made = (experiment_of(replace(cell, protocol=protocol)) for protocol in "AB")
+    assert (made.name, made.data.protocol) == ("toys-b-scoter", "B")
+    assert replace(made, name=usual.name, data=usual.data) == usual
+    assert recipe_of(cell) == recipe_of(replace(cell, protocol="A"))
 
 
 def test_all_arms_of_one_table_have_one_budget():
