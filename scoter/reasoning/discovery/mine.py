@@ -101,8 +101,8 @@ def discover(
 
 def planned_patterns(config: DiscoverConfig) -> int:
     """About how many patterns `discover` ranks, for a progress bar."""
-    rivals, shed_once = 5, config.max_steps
-    return config.patterns + 2 * config.rounds + 2 * shed_once + rivals
+    single, shed_of_a_move = 70, 12
+    return config.patterns + 2 * config.rounds + shed_of_a_move * config.max_steps + single
 
 
 @dataclass(frozen=True, eq=False)

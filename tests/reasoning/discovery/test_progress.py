@@ -9,6 +9,7 @@ from scoter.config import DiscoverConfig
 from scoter.models.backbones.popularity import Popularity
 from scoter.reasoning.discovery.mine import discover, planned_patterns
 from scoter.reasoning.discovery.progress import ProgressBars
+from scoter.types import Catalog, Split
 
 CONFIG = DiscoverConfig(
     patterns=12, users=60, fresh_users=60, min_steps=2, max_steps=4, max_clusters=3, top_k=3
@@ -35,15 +36,19 @@ def test_the_estimate_comes_once_and_each_part_has_a_line(monkeypatch: pytest.Mo
     ]
 
 
+def counted(held_in: Split, catalog: Catalog) -> Popularity:
+    return Popularity(held_in.train, catalog.item_count)
+
+
 @pytest.mark.parametrize("rounds", [1, 2])
 def test_every_pattern_is_counted_and_the_plan_is_near(plan_shop, encode, rounds: int) -> None:
     split, catalog = plan_shop
     config = replace(CONFIG, rounds=rounds)
     seen: list[tuple[str, int, int]] = []
     vectors = encode(catalog.columns["title"])
-    train = lambda split: Popularity(split.train, catalog.item_count)
-    shown = discover(split, catalog, config, encode, vectors, 0, train, lambda *told: seen.append(told))
-    silent = discover(split, catalog, config, encode, vectors, 0, train)
+    given = (split, catalog, config, encode, vectors, 0, lambda held_in: counted(held_in, catalog))
+    shown = discover(*given, lambda *told: seen.append(told))
+    silent = discover(*given)
     assert shown.to_json() == silent.to_json()
     tried = sum(total for _, done, total in seen if done == total)
     assert tried == pytest.approx(planned_patterns(config), rel=0.5)
