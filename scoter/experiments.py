@@ -30,7 +30,7 @@ PATTERN_CONTROLS: dict[str, config.PatternFrom] = {
     "control-zero-shot": "zero-shot",
 }
 # What each can and cannot show stands in docs/controls.md.
-_FUSIONS = {
+_CONTROLS: dict[str, config.FusionConfig | None] = {
     "control-tagged-pool": config.FusionConfig("tagged-pool"),
     "control-concatenation": config.FusionConfig("concatenation"),
     "control-last-step": config.FusionConfig(last_only=True),
@@ -50,6 +50,15 @@ _FUSIONS = {
     **{name: config.FusionConfig() for name in PATTERN_CONTROLS},
     **{f"control-without-step-{step}": config.FusionConfig(without=step) for step in range(1, 15)},
 }
+# So many training examples read no chain, so that a missing one is no disaster.
+LEFT_OUT = 0.3
+
+
+def _left_out(fusion: config.FusionConfig | None) -> config.FusionConfig | None:
+    return fusion and replace(fusion, chain_dropout=LEFT_OUT)
+
+
+_FUSIONS = {name: _left_out(fusion) for name, fusion in _CONTROLS.items()}
 CONTROLS = tuple(_FUSIONS)
 
 
@@ -80,7 +89,8 @@ def methods(
     Where `grounded`, chains are read with the semantic IDs of the items that they name, and ordered
     steps that name an item vote for it.
     """
-    chains, gru = config.FusionConfig("structured"), config.Gru4RecConfig()
+    chains, gru = _left_out(config.FusionConfig("structured")), config.Gru4RecConfig()
+    pooled = _left_out(config.FusionConfig("meanpool"))
     bce, ce = (config.SasrecConfig(loss=loss, dropout=0.5) for loss in ("bce", "ce"))
     arms = {
         "popularity": config.MethodConfig(config.PopularityConfig()),
@@ -94,7 +104,7 @@ def methods(
         "gru4rec": config.MethodConfig(gru, sasrec),
         "gru4rec-scoter": config.MethodConfig(gru, sasrec, chains),
         "tiger": config.MethodConfig(tiger, training),
-        "tiger-meanpool": config.MethodConfig(tiger, training, config.FusionConfig("meanpool")),
+        "tiger-meanpool": config.MethodConfig(tiger, training, pooled),
     }
     arms |= {name: control(name, arms["tiger"]) for name in CONTROLS}
     arms["scoter"] = config.MethodConfig(tiger, training, chains)

@@ -90,6 +90,7 @@ class DiscoveryInputs:
     split: Split
     catalog: Catalog
     encode: Encode  # sentences to vectors
+    experiment: Experiment
     item_vectors: np.ndarray  # [items, dim], of the items' texts
     best_recall: float | None  # the largest recall that is possible on a simulated shop
 
@@ -108,14 +109,17 @@ class DiscoveryInputs:
         encode, shop = sentence_encoder(context), chosen.data.simulated
         vectors = encode(item_texts(catalog, text_fields(catalog, chosen.text.fields)))
         best = None if shop is None else simulate(shop, seed).best_recall(chosen.discover.top_k)
-        return cls(split, catalog, encode, vectors, best)
+        return cls(split, catalog, encode, chosen, vectors, best)
 
     def discover(self, config: DiscoverConfig, seed: int) -> Discovery:
         """Mine a pattern with the random draws of this seed."""
         from scoter.reasoning.discovery.mine import discover
+        from scoter.recommenders.frozen import Frozen
 
-        draws = derive_seed(seed, "discover")
-        return discover(self.split, self.catalog, config, self.encode, self.item_vectors, draws)
+        draws, ids = derive_seed(seed, "discover"), self.experiment.semantic_ids
+        train = Frozen(config, self.catalog, ids, self.experiment.text, self.encode, seed)
+        inputs = (self.split, self.catalog, config, self.encode, self.item_vectors)
+        return discover(*inputs, draws, train)
 
 
 def one_seed(chosen: Experiment, seed: int) -> Row:
@@ -133,6 +137,7 @@ def one_seed(chosen: Experiment, seed: int) -> Row:
         "pattern": list(labels(mined.pattern)),
         "distilled_by": mined.distilled_by,
         "recall": asdict(mined.recall),
+        "ndcg": asdict(mined.ndcg),
         "optimism": asdict(mined.optimism),
         "calls": asdict(mined.calls),
         **planted,

@@ -1,15 +1,14 @@
 """Recall of a held-in target by chains that are 0, 1, 2, 5 and 10 interactions old.
 
 The same users are measured at every age, so that ages differ in nothing else. Their last training
-item is the target, and the catalogue reasoner writes a chain of age a from all but the last a of
-the items before it. Only users with more than ten such items take part. The probe is the linear one
-of `scoter.reasoning.discovery.validate`: it orders ages, but a trained recommender reaches other
-recalls. `staleness.json` also holds the ages of the chains that validation would read at each
-distance between anchors.
+item is the target, and the catalogue reasoner names the ten items of a chain of age a from all but
+the last a of the items before it. Only users with more than ten such items take part. A trained
+recommender reaches other recalls. `staleness.json` also holds the ages of the chains that
+validation would read at each distance between anchors.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,15 +19,16 @@ from benchmarks.studies import study
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from scoter.errors import ConfigError
-from scoter.reasoning.discovery.validate import EmbeddedSteps, Encode, ground, wilson
+from scoter.reasoning.discovery.validate import wilson
 from scoter.seeding import derive_seed
 from scoter.storage.store import git_commit
-from scoter.types import Catalog, ReasoningPattern, Split
+from scoter.types import Catalog, Split, Step
 
 FILE = "staleness.json"
 AGES = (0, 1, 2, 5, 10)
 DISTANCES = (2, 3, 5, 10)
 DEPTH = 10
+NAMED = Step("recommendation", {"by": "reasons", "count": DEPTH})
 
 
 def measure(dataset: str, users: int = 2000, seed: int = 0, results: Path = RESULTS) -> Row:
@@ -36,27 +36,20 @@ def measure(dataset: str, users: int = 2000, seed: int = 0, results: Path = RESU
     from scoter.config import DataConfig, TextConfig
     from scoter.data.datasets import open_dataset
     from scoter.data.split import leave_one_out
-    from scoter.reasoning.chains.table import hand_written_pattern
-    from scoter.semantic_ids.vectors import text_fields
-    from scoter.storage import sentence_vectors as text
-    from scoter.storage.store import Store
+    from scoter.recommenders.network import text_vectors
+    from scoter.storage.sentence_vectors import encoder_of
 
-    began, cache, config = time.process_time(), Store().root / "sentences", TextConfig()
+    began, config = time.process_time(), TextConfig()
     data = open_dataset(DataConfig(dataset))
-    split, pattern = leave_one_out(data.log), hand_written_pattern(data.catalog)
-
-    def encode(texts: Sequence[str]) -> np.ndarray:
-        return text.encode(texts, config, cache)
-
-    vectors = encode(text.item_texts(data.catalog, text_fields(data.catalog, config.fields)))
-    rows = recall_by_age(split, data.catalog, pattern, encode, vectors, users, seed)
+    split, texts = leave_one_out(data.log), text_vectors(data.catalog, config, encoder_of(config))
+    rows = recall_by_age(split, data.catalog, texts, users, seed)
     result = {
         "dataset": dataset,
         "commit": git_commit(),
         "seed": seed,
         "reasoner": study.REASONER,
-        "pattern": [step.label() for step in pattern.steps],
-        "metric": f"recall@{DEPTH} of the linear probe on held-in targets",
+        "pattern": [NAMED.label()],
+        "metric": f"share of held-in targets among the {DEPTH} items that a chain names",
         "rows": rows,
         "anchors": [ages_read(split, distance) for distance in DISTANCES],
         "cpu_seconds": time.process_time() - began,
@@ -68,9 +61,7 @@ def measure(dataset: str, users: int = 2000, seed: int = 0, results: Path = RESU
 def recall_by_age(
     split: Split,
     catalog: Catalog,
-    pattern: ReasoningPattern,
-    encode: Encode,
-    item_vectors: np.ndarray,
+    texts: Callable[[], np.ndarray] | None,
     users: int = 2000,
     seed: int = 0,
     ages: Sequence[int] = AGES,
@@ -90,10 +81,10 @@ def recall_by_age(
     lengths, ends = split.train.lengths[chosen] - 1, split.train.offsets[1:][chosen]
     targets = split.train.items[ends - 1]
     statistics = FoldedStatistics(split.train, catalog.item_count, derive_seed(0, "folds"))
-    reasoner, hits = CatalogReasoner(catalog, statistics), {}
+    reasoner, hits = CatalogReasoner(catalog, statistics, texts), {}
     for age in ages:
-        steps = EmbeddedSteps(reasoner, look(split, chosen, lengths - age), encode)
-        hits[age] = ground(steps.of(pattern), item_vectors, targets, seed) <= DEPTH
+        named = reasoner.write(look(split, chosen, lengths - age), NAMED).numbers
+        hits[age] = (named == targets[:, None]).any(axis=1)
     rows, fresh = [], hits[ages[0]].astype(float)
     for age in ages:
         lost = asdict(paired_bootstrap(hits[age].astype(float), fresh, seed=seed))

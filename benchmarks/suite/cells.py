@@ -36,7 +36,7 @@ METHODS_B = (
     *("reasons-logit", "transition-graph", "item-knn", "ease", "popularity"),
 )
 # The share of the usual epochs of every method of a dataset, to save time; tables say so.
-SHARES: dict[str, float] = {"toys": 1 / 3, "sports": 1 / 3, "yelp": 1 / 3}
+SHARES: dict[str, float] = {}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 OWN = (1.0, 0.85, 0.7, 0.5, 0.35, 0.2, 0.1)  # values of b that are tried
 UNLEARNED = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)  # of c
-LISTED, CUT, ROWS = 50, 10, 64  # items a user, the k of NDCG, users at a time
+LISTED, CUT, ROWS = 20, 10, 64  # items a user, the k of NDCG, users at a time
 
 
 def fit_shares(

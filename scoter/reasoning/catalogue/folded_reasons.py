@@ -27,7 +27,8 @@ from scoter.seeding import derive_seed
 from scoter.types import Catalog
 
 ALL = "all reasons"
-LISTED = 20  # items or kinds that are looked for at least
+LISTED = 20  # items that are looked for at least
+KEPT = 50_000  # interactions up to which the counts of all folds are kept
 
 Listed = tuple[Int[np.ndarray, "rows count"], Float32[np.ndarray, "rows count"]]
 Weights = Sequence[Mapping[str, float]]
@@ -41,6 +42,7 @@ class FoldedReasons:
     statistics: FoldedStatistics
     texts: Float[np.ndarray, "items dim"] | None  # vectors of item texts; None where there are none
     known: Weights | None = None  # fitted before; None fits them here
+    _made: dict[int, Reasons] = field(init=False, repr=False, default_factory=dict)
     _lists: "WeakKeyDictionary[View, dict[str, Listed]]" = field(
         init=False, repr=False, default_factory=WeakKeyDictionary
     )
@@ -62,9 +64,14 @@ class FoldedReasons:
         return [dict(zip(self.names, weights.tolist(), strict=True)) for weights in fitted]
 
     def of(self, fold: int) -> Reasons:
-        """The reasons as counted without the users of a fold."""
+        """The reasons as counted without the users of a fold; those of a short log are kept."""
+        if fold in self._made:
+            return self._made[fold]
         kept = self.statistics.user_folds != fold
-        return Reasons(self.statistics.log, self.catalog, self.texts, kept)
+        made = Reasons(self.statistics.log, self.catalog, self.texts, kept)
+        if len(self.statistics.log.items) <= KEPT:
+            self._made[fold] = made
+        return made
 
     def best(self, view: View, by: str, count: int) -> Listed:
         """The `count` best items by one reason, or by `ALL` in their weights, and their shares.

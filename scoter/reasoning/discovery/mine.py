@@ -67,11 +67,12 @@ def discover(
 
     `encode` turns sentences into vectors of the space of `item_vectors`, the items' texts. `train`
     makes the recommender that patterns are validated over, from a split without the held-in
-    targets. A round mines the best cluster's template (see `distil`), or that cluster's best member
-    where the template validates worse; `distilled_by` says which. With `config.rounds` above 1, the
-    first round tries half of the patterns; each further one tries variations of what was mined and
-    of the best three patterns yet, beside new draws (a third), and clusters all patterns again. The
-    result is the mined pattern that validates best, less the steps it does not need (see `shed`).
+    targets. Of each cluster a round distils a template (see `distil`), or takes the best member
+    where the template validates worse; `distilled_by` says which. The best of these is mined. With
+    `config.rounds` above 1, the first round tries half of the patterns; each further one tries
+    variations of what was mined and of the best three patterns yet, beside new draws (a third), and
+    clusters all patterns again. The result is the mined pattern that validates best, less the steps
+    it does not need (see `shed`).
 
     The rival "best generated" is the best of as many drawn patterns as were tried here in all.
     """
@@ -171,13 +172,16 @@ class _Search:
             derive_seed(self.seed, "clusters"),
             config.clustering,
         )
-        members = clusters[0].members
-        template, votes = distil(patterns, gains, clusters[0])
-        template_gains = self.gains([template], f"{part}, template")[0]
-        leader = int(members[gains[members].mean(axis=1).argmax()])
-        by_vote = bool(template_gains.mean() >= gains[leader].mean())
-        chosen = (template, template_gains) if by_vote else (patterns[leader], gains[leader])
-        return _Mined(*chosen, by_vote, votes, clusters, silhouette, points)
+        drafts = [distil(patterns, gains, cluster) for cluster in clusters]
+        of_templates = self.gains([template for template, _ in drafts], f"{part}, templates")
+        mined = []
+        for place, (cluster, (template, votes)) in enumerate(zip(clusters, drafts, strict=True)):
+            leader = int(cluster.members[gains[cluster.members].mean(axis=1).argmax()])
+            by_vote = bool(of_templates[place].mean() >= gains[leader].mean())
+            own = (template, of_templates[place]) if by_vote else (patterns[leader], gains[leader])
+            chosen_first = [cluster, *clusters[:place], *clusters[place + 1 :]]
+            mined.append(_Mined(*own, by_vote, votes, chosen_first, silhouette, points))
+        return max(mined, key=lambda each: each.gains.mean())
 
 
 def _report(search: _Search, mined: _Mined, fresh: Trial) -> report.Discovery:
@@ -293,13 +297,12 @@ def _disjoint(ranked: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 
 def shed(pattern: ReasoningPattern, gains: Callable[[Patterns], Gains]) -> ReasoningPattern:
-    """The shortest pattern on the way down that validates no worse than the whole one.
+    """The pattern without the steps that it validates no worse without.
 
-    The step whose removal costs least goes first, of a ladder the last. A pattern validates no
-    worse while its loss is within one standard error of the paired difference, as in Breiman et al.
-    (1984).
+    The step whose removal costs least goes first, of a ladder the last. Since a reader is judged on
+    other users than it was fitted on, a step that says nothing costs more than it adds.
     """
-    whole = gains([pattern])[0]
+    reached = gains([pattern])[0].mean()
     while len(pattern) > 1:
         parts = moves(pattern)
         shorter = [
@@ -307,12 +310,10 @@ def shed(pattern: ReasoningPattern, gains: Callable[[Patterns], Gains]) -> Reaso
             for place in reversed(range(len(parts)))
             if any(left := [*parts[:place], parts[place][:-1], *parts[place + 1 :]])
         ]
-        then = gains(shorter)
-        best = int(then.mean(axis=1).argmax())
-        lost = whole - then[best]
-        if lost.mean() > lost.std() / np.sqrt(len(lost)):
+        then = gains(shorter).mean(axis=1)
+        if then.max() < reached:
             break
-        pattern = shorter[best]
+        reached, pattern = then.max(), shorter[int(then.argmax())]
     return pattern
 
 

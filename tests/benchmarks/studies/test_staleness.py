@@ -1,5 +1,4 @@
-"""Old chains on the simulated shop, whose next purchase follows from the last two brands; and what
-many chains cost."""
+"""Old chains where the next purchase follows from the last one; and what many chains cost."""
 
 import json
 
@@ -12,16 +11,7 @@ from scoter.config import SimulatedConfig
 from scoter.data.simulated import simulate
 from scoter.data.split import leave_one_out
 from scoter.errors import ConfigError
-from scoter.types import ReasoningPattern, Step
-
-
-def vectors_of(texts) -> np.ndarray:
-    """A fixed random direction for each word."""
-    vectors = np.zeros((len(texts), 48), np.float32)
-    for row, text in enumerate(texts):
-        for word in text.lower().replace(".", " ").split():
-            vectors[row] += np.random.default_rng(list(word.encode())).normal(size=48)
-    return vectors
+from scoter.types import Catalog, InteractionLog
 
 
 @pytest.fixture(scope="module")
@@ -30,21 +20,16 @@ def shop():
     return leave_one_out(found.log), found.catalog
 
 
-def test_what_follows_from_the_last_two_purchases_is_lost_with_them(shop):
-    split, catalog = shop
-    pattern = ReasoningPattern(
-        tuple(Step("recent_item", {"lag": lag, "field": "brand"}) for lag in (2, 1))
-    )
-    rows = recall_by_age(
-        split,
-        catalog,
-        pattern,
-        vectors_of,
-        vectors_of(catalog.columns["title"]),
-        1000,
-        seed=0,
-        ages=(0, 1, 4),
-    )
+def test_what_follows_from_the_last_purchase_is_lost_with_it():
+    """Of 200 items the next one is the last one plus 11, 22, ... or 110."""
+    rng, users, length = np.random.default_rng(0), 900, 9
+    steps = 11 * rng.integers(1, 11, size=(users, length))
+    items = (rng.integers(200, size=(users, 1)) + steps.cumsum(axis=1)) % 200
+    keys = tuple(f"u{user}" for user in range(users))
+    log = InteractionLog(items.ravel(), np.arange(users + 1) * length, keys)
+    catalog = Catalog(tuple(f"i{item}" for item in range(200)))
+    split = leave_one_out(log)
+    rows = recall_by_age(split, catalog, None, 1000, seed=0, ages=(0, 1, 4))
     fresh, newer, older = (row["recall"] for row in rows)
     assert [row["age"] for row in rows] == [0, 1, 4]
     assert {row["recall"]["users"] for row in rows} == {
@@ -76,9 +61,7 @@ def test_chains_too_old_for_everybody_are_refused(shop):
         recall_by_age(
             split,
             catalog,
-            ReasoningPattern((Step("recommendation"),)),
-            vectors_of,
-            vectors_of(["a"]),
+            None,
             ages=(0, 50),
         )
 

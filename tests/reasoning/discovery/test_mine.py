@@ -217,8 +217,8 @@ def test_one_round_tries_each_pattern_once_and_tells_ndcg(found):
     assert np.mean([point.gain for point in chosen]) == pytest.approx(found.clusters[0].ndcg.mean)
 
 
-def test_a_step_is_shed_unless_its_loss_exceeds_a_standard_error():
-    """The first of three steps hits 40 of 100 shoppers; the second wins some more and loses some;
+def test_a_step_is_shed_unless_it_adds_something():
+    """The first of three steps serves 40 of 100 shoppers; the second wins some more and loses some;
     the third changes nothing."""
     first, second, third = (Step("recent_item", {"field": "item", "lag": lag}) for lag in (3, 2, 1))
 
@@ -226,20 +226,25 @@ def test_a_step_is_shed_unless_its_loss_exceeds_a_standard_error():
         alone = np.arange(100) < 40
         with_second = (np.arange(100) < 40 + wins) & (np.arange(100) >= losses)
 
-        def hits(patterns):
-            return np.stack(
-                [
-                    (first in one.steps) & (with_second if second in one.steps else alone)
-                    for one in patterns
-                ]
-            ).astype(float)
+        def gains(patterns):
+            served = [with_second if second in one.steps else alone for one in patterns]
+            able = [first in one.steps for one in patterns]
+            return np.stack(served).astype(float) * np.array(able)[:, None]
 
-        return shed(ReasoningPattern((first, second, third)), hits).steps
+        return shed(ReasoningPattern((first, second, third)), gains).steps
 
-    assert (
-        left(0, 0) == left(1, 1) == left(3, 2) == (first,)
-    )  # 1 of 100 with a standard error of 2.2
-    assert left(5, 1) == (first, second)  # 4 of 100 with a standard error of 2.4
+    assert left(0, 0) == left(1, 1) == left(2, 3) == (first,)
+    assert left(3, 2) == (first, second)
+
+
+def test_only_the_end_of_a_ladder_is_shed():
+    best = [Step("recommendation", {"rank": rank}) for rank in range(1, 5)]
+
+    def gains(patterns):  # the first two ranks serve shoppers, the others nobody
+        useful = [sum(step in one.steps for step in best[:2]) for one in patterns]
+        return np.array(useful, float)[:, None].repeat(4, axis=1)
+
+    assert shed(ReasoningPattern(tuple(best)), gains).steps == tuple(best[:2])
 
 
 def test_density_finds_the_planted_clusters_and_leaves_the_rest_out():
