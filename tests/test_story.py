@@ -182,7 +182,7 @@ def test_given_steps_that_the_items_cannot_fill_are_left_out_aloud(tmp_path: Pat
     )
     chosen = with_overrides(experiment("toys-scoter"), ("data.name=plain",))
     context = Context(chosen, Store(tmp_path / "store"), 0, said.append)
-    given = given_pattern(context, prepare(context, tmp_path / "plain"))
+    given = given_pattern(context, prepare(context, tmp_path / "plain"), RANKED_PATTERN)
     assert [step.role for step in open_pattern(given).steps] == ["recent_item"] * 2 + [
         "recommendation"
     ] * 10

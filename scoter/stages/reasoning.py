@@ -1,6 +1,7 @@
 """Stages from a split to a mined pattern and the chains written with it."""
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scoter.errors import ConfigError
-from scoter.experiments import RANKED_PATTERN
+from scoter.experiments import RANKED_PATTERN, RECORDED_PATTERN
 from scoter.reasoning.chains.table import ChainTable, load_chains, save_chains
 from scoter.reasoning.chains.table import write_chains as write_table
 from scoter.recommenders.network import text_vectors
@@ -19,7 +20,7 @@ from scoter.stages.discovery import discover_pattern
 from scoter.storage import sentence_vectors
 from scoter.storage.arrays import load_arrays, save_arrays
 from scoter.storage.store import Artefact
-from scoter.types import ReasoningPattern, StepEmbeddings
+from scoter.types import ReasoningPattern, Step, StepEmbeddings
 
 if TYPE_CHECKING:
     from scoter.data.datasets import Dataset
@@ -44,24 +45,32 @@ def pattern_and_chains(
 
 def _pattern(context: Context, data: Artefact) -> Artefact:
     """The given, mined or rival pattern that the experiment asks for."""
-    experiment = context.experiment
-    if experiment.pattern or experiment.pattern_from == "hand-written":
-        return given_pattern(context, data)
+    experiment, wanted = context.experiment, context.experiment.pattern_from
+    if experiment.pattern or wanted == "hand-written":
+        return given_pattern(context, data, experiment.pattern or RANKED_PATTERN)
+    able = int((open_data(data)[2].train.lengths >= 2).sum())
+    needed = experiment.discover.users + experiment.discover.fresh_users
+    if wanted == "mined" and able < needed:
+        context.say(
+            f"pattern: {able:,} users are too few to mine one on (discover.users and "
+            f"discover.fresh_users need {needed:,}); the one recorded from Beauty is used"
+        )
+        return given_pattern(context, data, RECORDED_PATTERN)
     mined = discover_pattern(context, data)
-    return mined if experiment.pattern_from == "mined" else _rival(context, mined)
+    return mined if wanted == "mined" else _rival(context, mined)
 
 
-def given_pattern(context: Context, data: Artefact) -> Artefact:
-    """The experiment's own pattern, without steps that need columns which the items lack."""
+def given_pattern(context: Context, data: Artefact, steps: Sequence[Step]) -> Artefact:
+    """A pattern that was not mined here, without steps that need columns which the items lack."""
     from scoter.reasoning.catalogue.reasoner import lacking
 
-    catalog, steps = open_data(data)[1], context.experiment.pattern or RANKED_PATTERN
+    catalog = open_data(data)[1]
     absent = [(step, lacking(step, catalog)) for step in steps]
     for step, column in absent:
         if column is not None:
             context.say(f"pattern: {step.label()} is left out, since the items have no {column!r}")
-    steps = tuple(step for step, column in absent if column is None)
-    return _unmined(context, "given", ReasoningPattern(steps), "given, not mined")
+    left = tuple(step for step, column in absent if column is None)
+    return _unmined(context, "given", ReasoningPattern(left), "given, not mined")
 
 
 def write_chains(context: Context, data: Artefact, pattern: Artefact) -> Artefact:
