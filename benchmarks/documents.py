@@ -15,6 +15,7 @@ from benchmarks.suite.collect import RESULTS
 from benchmarks.tables import (
     buckets_page,
     controls,
+    discovery_page,
     estimators_page,
     leakage_page,
     sensitivity_page,
@@ -52,6 +53,10 @@ KINDS: dict[str, Kind] = {
     "controls": Kind(
         f"main.parquet, ranks, {controls.FILE}",
         lambda name, results: controls.page(results, name).markdown(),
+    ),
+    "discovery": Kind(
+        discovery_page.SOURCE,
+        lambda name, results: discovery_page.page(results, name).markdown(),
     ),
     "leakage": _named(leakage_page.FILE, leakage_page.pages),
     "sensitivity": _named(sensitivity_page.FILE, sensitivity_page.pages),

@@ -75,6 +75,7 @@ METHODS: dict[str, tuple[str, str, str]] = {
     "control-meanpool-infonce": ("mean pool + InfoNCE", GREY, "o"),
     "control-item-text": ("item texts, no chain", GREY, "o"),
     "control-features": ("statements without words", GREY, "o"),
+    "control-mixed-reasons": ("reasons mixed in", GREY, "s"),
     "control-mixed-scores": ("transition counts mixed in", GREY, "o"),
     **{
         f"control-without-step-{step}": (f"without step {step}", GREY, "o") for step in range(1, 15)

@@ -371,7 +371,8 @@ class MethodConfig:
     model: Annotated[ModelConfig, _ReadBy(_model)]  # the backbone
     training: TrainingConfig = TrainingConfig()
     fusion: FusionConfig | None = None  # None: no chain is read
-    mixed_scores: bool = False  # mix the model's scores with transition scores when ranking
+    mixed_scores: bool = False  # mix the model's scores with what is counted when ranking
+    mixed_with: Literal["transitions", "reasons"] = "transitions"  # what is counted
 
 
 PatternFrom = Literal["mined", "hand-written", "random", "single-step", "zero-shot"]

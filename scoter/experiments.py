@@ -21,7 +21,8 @@ TIGER_IDS = config.SemanticIdConfig(
     source="text+cooccurrence", collisions="reassign", components=512
 )
 
-NO_VOTES, MIXED_SCORES = "control-no-votes", "control-mixed-scores"
+NO_VOTES = "control-no-votes"
+MIXED_SCORES, MIXED_REASONS = "control-mixed-scores", "control-mixed-reasons"
 # Controls that read other patterns than the mined one, and which.
 PATTERN_CONTROLS: dict[str, config.PatternFrom] = {
     "control-hand-written": "hand-written",
@@ -47,6 +48,7 @@ _CONTROLS: dict[str, config.FusionConfig | None] = {
     "control-item-text": config.FusionConfig(source="item-text"),
     "control-features": config.FusionConfig(source="features"),
     MIXED_SCORES: None,
+    MIXED_REASONS: None,
     **{name: config.FusionConfig() for name in PATTERN_CONTROLS},
     **{f"control-without-step-{step}": config.FusionConfig(without=step) for step in range(1, 15)},
 }
@@ -134,7 +136,9 @@ def control(name: str, arm: config.MethodConfig) -> config.MethodConfig:
     >>> control("control-bag", methods()["scoter"]).fusion.module
     'bag'
     """
-    return replace(arm, fusion=_FUSIONS[name], mixed_scores=name == MIXED_SCORES)
+    mixed = name in (MIXED_SCORES, MIXED_REASONS)
+    counted = "reasons" if name == MIXED_REASONS else "transitions"
+    return replace(arm, fusion=_FUSIONS[name], mixed_scores=mixed, mixed_with=counted)
 
 
 def _grounded(method: config.MethodConfig, votes: bool) -> config.MethodConfig:

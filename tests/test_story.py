@@ -15,7 +15,7 @@ from scoter.config import SimulatedConfig, with_overrides
 from scoter.data.prepared import load_prepared, save_prepared
 from scoter.data.simulated import simulate
 from scoter.errors import DataError
-from scoter.experiments import experiment
+from scoter.experiments import RANKED_PATTERN, experiment
 from scoter.stages.context import Context
 from scoter.stages.data import prepare
 from scoter.stages.reasoning import given_pattern, open_pattern

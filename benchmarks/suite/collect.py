@@ -65,10 +65,34 @@ def collect(run: Path | str | Sequence[Row], results: Path | str = RESULTS) -> p
                     save_user_metrics(ranks[method][split], path)
         before = load_rows(out) if (out / "main.parquet").exists() else []
         kept = [row for row in before if _group(row) not in groups]
+        if folder is not None:
+            _keep_mined(folder, groups, out)
         merged = sorted([*kept, *rows], key=lambda row: tuple(row[name] for name in KEY))
         _frame(merged).to_parquet(out / "main.partial", index=False, compression="zstd")
         os.replace(out / "main.partial", out / "main.parquet")
     return _frame(rows)
+
+
+def patterns_path(results: Path | str, dataset: str, seed: int) -> Path:
+    """Where what discovery found on a dataset with a seed lies."""
+    return Path(results) / "patterns" / f"{dataset}-s{seed}.json"
+
+
+def _keep_mined(folder: Path, groups: set[tuple[str, str, int]], results: Path) -> None:
+    """Keeps a run's mined pattern with its rivals; the picture's points stay in the run."""
+    run = json.loads((folder / RUN_FILE).read_text())
+    mined = run.get("pattern") or {}
+    if not mined.get("recommender"):  # which a pattern has that was mined by what it adds
+        return
+    clusters = [
+        {**cluster, "patterns": cluster["patterns"][:1], "gains": cluster["gains"][:1]}
+        for cluster in mined["clusters"]
+    ]
+    kept = {"commit": run["commit"], "run_seed": run["seed"], **mined, "clusters": clusters}
+    for dataset, _, seed in groups:
+        path = patterns_path(results, dataset, seed)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def check_commit(commit: object) -> None:

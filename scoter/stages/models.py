@@ -12,15 +12,18 @@ from scoter.data.split import check_trainable
 from scoter.errors import ConfigError
 from scoter.plugins import BACKBONES
 from scoter.progress import counting
+from scoter.reasoning.catalogue.folded_reasons import ALL
+from scoter.reasoning.catalogue.reasoner import Texts
+from scoter.recommenders.network import text_vectors
 from scoter.seeding import derive_seed
 from scoter.stages import networks
-from scoter.stages.context import PARTS, Context, computation, method_recipe
+from scoter.stages.context import PARTS, Context, computation, method_recipe, sentence_encoder
 from scoter.stages.data import open_data
 from scoter.stages.networks import Inputs
 from scoter.storage import sentence_vectors
 from scoter.storage.arrays import save_arrays
 from scoter.storage.store import Artefact
-from scoter.types import Histories, Rankings, Split
+from scoter.types import Catalog, Histories, Part, Rankings, Split
 
 LISTED = 50  # the recommender's best items, which are mixed
 WINDOW = 3  # the last items of a history that transitions start from
@@ -124,7 +127,11 @@ def rank(context: Context, method: MethodConfig, trained: Artefact, inputs: Inpu
 def _rank_mixed(
     context: Context, method: MethodConfig, trained: Artefact, inputs: Inputs
 ) -> Artefact:
-    """Rankings by a mix of the recommender's and the role `likely_next`'s scores."""
+    """Rankings by a mix of the recommender's scores and what is counted beside it.
+
+    The share of the counts is chosen on validation users; of transitions also whether items of the
+    history count.
+    """
     depth = context.experiment.depth
 
     def build(out: Path, scratch: Path) -> None:
@@ -132,11 +139,11 @@ def _rank_mixed(
 
         _, catalog, split = open_data(inputs.data)
         model, _, _ = networks.open_trained(context, method, inputs, trained)
-        seed = derive_seed(context.data_seed, "folds")
-        histories, count = {part: split.histories(part) for part in PARTS}, catalog.item_count
+        histories = {part: split.histories(part) for part in PARTS}
         listed = {part: model.recommend(histories[part], max(depth, LISTED)) for part in PARTS}
-        scores = {part: transition_scores(split, count, histories[part], seed) for part in PARTS}
-        share = best_share(listed["valid"], scores["valid"], split, depth)
+        ways = _counted(context, method, split, catalog, histories)
+        found = [best_share(listed["valid"], way["valid"], split, depth) for way in ways]
+        (_, share), scores = max(zip(found, ways, strict=True), key=lambda pair: pair[0][0])
         for part in PARTS:
             networks.save_rankings(mix_scores(listed[part], scores[part], share, depth), out, part)
             rows = len(histories[part])
@@ -144,13 +151,60 @@ def _rank_mixed(
             readings = {"gate": np.full(rows, share, np.float32), "attention": shares}
             save_arrays(out / f"readings-{part}.safetensors", **readings)
 
-    mixed = [LISTED, WINDOW, LAG_DECAY]
+    mixed = [LISTED, WINDOW, LAG_DECAY, method.mixed_with, "with and without the history"]
     recipe = {"depth": depth, "mixed": mixed, **computation(method, context.device)}
     return context.stage("rank", recipe, [trained, inputs.data], build)
 
 
-def best_share(listed: Rankings, scores: csr_array, split: Split, depth: int) -> float:
-    """The smallest share of the transition scores with the best NDCG@10 on validation users."""
+def _counted(
+    context: Context,
+    method: MethodConfig,
+    split: Split,
+    catalog: Catalog,
+    histories: dict[Part, Histories],
+) -> list[dict[Part, csr_array]]:
+    """Scores of the items after each history, one row each, in the ways that may be mixed in."""
+    seed, count = derive_seed(context.data_seed, "folds"), catalog.item_count
+    if method.mixed_with == "reasons":
+        texts = text_vectors(catalog, context.experiment.text, sentence_encoder(context))
+        return [reason_scores(split, catalog, histories, seed, texts)]
+    seen = {part: transition_scores(split, count, histories[part], seed) for part in PARTS}
+    return [seen, {part: _unseen(seen[part], histories[part]) for part in PARTS}]
+
+
+def reason_scores(
+    split: Split,
+    catalog: Catalog,
+    histories: dict[Part, Histories],
+    seed: int,
+    texts: Texts | None,
+) -> dict[Part, csr_array]:
+    """The shares of the `LISTED` best items by all reasons, as steps rank them."""
+    from scoter.reasoning.catalogue.reasoner import CatalogReasoner
+    from scoter.reasoning.catalogue.statistics import FoldedStatistics
+    from scoter.reasoning.catalogue.view import look
+
+    statistics = FoldedStatistics(split.train, catalog.item_count, seed)
+    reasons, scores = CatalogReasoner(catalog, statistics, texts).reasons, {}
+    for part, asked in histories.items():
+        items, shares = reasons.best(look(split, asked.users, asked.lengths), ALL, LISTED)
+        rows = np.repeat(np.arange(len(items)), items.shape[1])
+        shape = (len(items), catalog.item_count)
+        scores[part] = csr_array((shares.ravel(), (rows, items.ravel())), shape=shape)
+    return scores
+
+
+def _unseen(scores: csr_array, histories: Histories) -> csr_array:
+    """The same without the items of each history."""
+    rows = np.repeat(np.arange(len(histories)), histories.lengths)
+    seen = csr_array((np.ones(len(rows)), (rows, histories.items)), shape=scores.shape)
+    return csr_array(scores - scores.multiply(seen > 0))
+
+
+def best_share(
+    listed: Rankings, scores: csr_array, split: Split, depth: int
+) -> tuple[float, float]:
+    """The best NDCG@10 on validation users, and the smallest share of the counts that has it."""
     from scoter.evaluation.evaluator import Evaluator
     from scoter.evaluation.metrics import mean_metrics
     from scoter.transfer.mixing import WEIGHTS, mix_scores
@@ -158,7 +212,7 @@ def best_share(listed: Rankings, scores: csr_array, split: Split, depth: int) ->
     targets = split.targets("valid")
     mixed = (mix_scores(listed, scores, share, depth) for share in WEIGHTS)
     reached = [mean_metrics(Evaluator().evaluate(ranked, targets))["ndcg@10"] for ranked in mixed]
-    return WEIGHTS[int(np.argmax(reached))]
+    return max(reached), WEIGHTS[int(np.argmax(reached))]
 
 
 def transition_scores(split: Split, item_count: int, histories: Histories, seed: int) -> csr_array:

@@ -1,0 +1,85 @@
+"""What discovery found on a dataset, seed by seed, as Markdown tables."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.suite.collect import patterns_path
+from benchmarks.tables.table import Page, Table
+from scoter.errors import DataError
+from scoter.report.pattern import in_words
+
+SOURCE = "patterns/"
+
+
+def page(results: Path, dataset: str) -> Page:
+    """For each seed the steps with what each adds, and the rivals; then how alike the seeds are."""
+    paths = sorted(patterns_path(results, dataset, 0).parent.glob(f"{dataset}-s*.json"))
+    if not paths:
+        raise DataError(f"nothing was mined on {dataset!r} yet; collect a run of its scoter cell")
+    mined = [json.loads(path.read_text()) for path in paths]
+    shown: list[Table | str] = []
+    for each in mined:
+        shown += _of_seed(each)
+    return Page([*shown, *_between(mined)])
+
+
+def _of_seed(mined: Mapping[str, Any]) -> list[Table | str]:
+    pattern, about = mined["pattern"], mined["provenance"]
+    steps = [
+        [str(number), in_words(step), _gain(added), f"{vote:.2f}"]
+        for number, (step, added, vote) in enumerate(
+            zip(pattern["steps"], pattern["added"], pattern["votes"], strict=True), 1
+        )
+    ]
+    k, over = about["top_k"], mined["recommender"]
+    facts = (
+        f"Seed {seed_of(mined)}, commit `{mined['commit'][:12]}`: {len(steps)} steps, distilled by "
+        f"{pattern['distilled_by']}, support {pattern['support']:.2f}. At {about['fresh_users']:,} "
+        f"fresh users ndcg@{k} is {_mean(pattern['ndcg'])}, of {about['recommender']} alone "
+        f"{_mean(over['ndcg'])}."
+    )
+    rivals = [
+        [name, str(len(rival["steps"])), _mean(rival["ndcg"]), _gain(rival["ndcg_gain_of_mined"])]
+        for name, rival in mined["rivals"].items()
+    ]
+    return [
+        facts,
+        Table(["step", "what it says", f"adds to ndcg@{k}", "votes"], steps),
+        Table(["rival", "steps", f"ndcg@{k}", "mined minus rival"], rivals),
+    ]
+
+
+def _between(mined: Sequence[Mapping[str, Any]]) -> list[Table | str]:
+    """How many steps each two seeds share."""
+    if len(mined) < 2:
+        return []
+    names = [{in_words(step) for step in each["pattern"]["steps"]} for each in mined]
+    rows = [
+        [f"{seed_of(mined[one])} and {seed_of(mined[two])}", f"{share(names[one], names[two]):.2f}"]
+        for one in range(len(mined))
+        for two in range(one + 1, len(mined))
+    ]
+    return [Table(["seeds", "steps shared, of all that either has"], rows)]
+
+
+def share(one: set[str], other: set[str]) -> float:
+    """The Jaccard index.
+
+    >>> share({"a", "b"}, {"b"})
+    0.5
+    """
+    return len(one & other) / max(1, len(one | other))
+
+
+def seed_of(mined: Mapping[str, Any]) -> int:
+    return mined["run_seed"]
+
+
+def _gain(row: Mapping[str, float]) -> str:
+    return "{mean:+.4f} [{low:+.4f}, {high:+.4f}]".format_map(row)
+
+
+def _mean(row: Mapping[str, float]) -> str:
+    return "{mean:.4f} [{low:.4f}, {high:.4f}]".format_map(row)
