@@ -104,7 +104,7 @@ def methods(
     """Every method of the comparison; the TIGER arms share model, budget and semantic IDs.
 
     Where `grounded`, chains are read with the semantic IDs of the items that they name, and ordered
-    steps that name an item vote for it.
+    steps that name an item vote for it, beside the recommender's own training.
     """
     chains, gru = _left_out(config.FusionConfig("structured")), config.Gru4RecConfig()
     pooled = _left_out(config.FusionConfig("meanpool"))
@@ -146,7 +146,7 @@ def _grounded(method: config.MethodConfig, votes: bool) -> config.MethodConfig:
     if fusion is None or fusion.source in ("item-text", "features"):
         return method
     votes = votes and fusion.module == "structured"
-    return replace(method, fusion=replace(fusion, grounded=True, votes=votes))
+    return replace(method, fusion=replace(fusion, grounded=True, votes=votes, detached=votes))
 
 
 def quickstart() -> config.Experiment:

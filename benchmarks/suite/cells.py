@@ -16,7 +16,7 @@ from pathlib import Path
 from scoter.config import DataConfig, Experiment
 from scoter.data.sources import is_prepared
 from scoter.errors import ConfigError
-from scoter.experiments import CONTROLS, benchmark
+from scoter.experiments import CONTROLS, PATTERN_CONTROLS, benchmark
 from scoter.types import EvaluationProtocol
 
 DATASETS = ("beauty", "toys", "sports", "yelp")
@@ -103,7 +103,14 @@ def suite() -> list[Cell]:
         for dataset, seed, methods in groups
         for method in methods
     ]
+    usual += [Cell("beauty", method, seed) for seed in SEEDS for method in PATTERN_CONTROLS]
     controls = [
+        Cell(dataset, method, first, QUARTER)
+        for dataset in DATASETS
+        if dataset not in CONTROLLED
+        for method in (*HEADLINE, *PATTERN_CONTROLS)
+    ]
+    controls += [
         Cell(dataset, method, first, QUARTER)
         for dataset, steps in CONTROLLED.items()
         for method in (*HEADLINE, *CONTROLS)

@@ -39,6 +39,7 @@ def notes(results: Path | str = RESULTS, dataset: str = "beauty") -> list[str]:
         _PROTOCOLS[protocol_of(dataset)] + _how_to_read(family),
         *_unequal([row for row in rows if row["split"] == "test"]),
         *budgets(results, dataset),
+        *_by_hand(rows),
         *_stored_chains(rows),
         f"{_SPENT[protocol_of(dataset)]} of all rows of this table: {spent} of a processor."
         + on_gpu(rows),
@@ -70,6 +71,15 @@ def budgets(results: Path | str, dataset: str) -> list[str]:
         f"{note}."
         for note, names in sorted(methods_of.items())
     ]
+
+
+def _by_hand(rows: Rows) -> list[str]:
+    """Which methods read chains of a pattern that was not mined."""
+    names = {row["method"] for row in rows if json.loads(row["config"]).get("pattern")}
+    if not names:
+        return []
+    listed = ", ".join(sorted(names, key=place_of))
+    return [f"Chains follow a pattern written by hand, by an earlier recipe: {listed}."]
 
 
 def _headline(family: Sequence[Comparison], arm: str, baseline: str) -> str | None:

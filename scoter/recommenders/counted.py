@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float32, Int
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, get_lapack_funcs
 from scipy.special import log_softmax
 
 from scoter.config import EaseConfig, ItemKnnConfig, ReasonsConfig, TransitionsConfig
@@ -132,8 +132,10 @@ class Ease(Counted[EaseConfig]):
     def count(self, train: InteractionLog, items: ItemSpace) -> None:
         both = bought_by_both(train, items.item_count).toarray()
         both[np.diag_indices_from(both)] += self.config.l2
-        factor = cho_factor(both, overwrite_a=True, check_finite=False)
-        inverse = cho_solve(factor, np.eye(items.item_count, dtype=np.float32), overwrite_b=True)
+        factor, lower = cho_factor(both, overwrite_a=True, check_finite=False)
+        half, _ = get_lapack_funcs(["potri"], [factor])[0](factor, lower=lower, overwrite_c=True)
+        inverse = np.triu(half)
+        inverse += np.triu(half, 1).T
         self.weights = -inverse / np.diag(inverse)
         np.fill_diagonal(self.weights, 0)
 

@@ -17,6 +17,7 @@ TINY = {
     "data.simulated.users": 150,
     "discover.patterns": 12,
     "discover.rounds": 2,
+    "discover.recommender": "popularity",
     "discover.users": 60,
     "discover.fresh_users": 60,
     "discover.max_clusters": 3,
@@ -44,7 +45,8 @@ def test_json_is_one_object_and_the_picture_is_placed(store: Path, tmp_path: Pat
     assert set(tree["rivals"]) == {
         "hand-written",
         "random",
-        "direct recommendation",
+        "single-step",
+        "zero-shot",
         "best generated",
     }
     assert tree["counts"] is None
@@ -73,7 +75,7 @@ def test_people_get_the_pattern_the_clusters_and_the_rivals_with_their_calls(
     tried, left = divmod(int(choosing.replace(",", "")), 60)
     assert (left, fresh) == (0, "60")
     assert (
-        14 < tried <= 14 + 21
+        14 < tried <= 14 + 80
     )  # 12 patterns and 2 templates, and what shedding from six steps tries at most
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
@@ -92,6 +94,8 @@ def test_items_without_text_are_held_against_the_names_that_chains_give_them(
     save_prepared(log, Catalog(tuple(f"key-{item}" for item in range(20))), tmp_path / "bare")
     sizes = (
         "discover.patterns=12",
+        "discover.rounds=1",
+        "discover.epochs=1",
         "discover.users=15",
         "discover.fresh_users=15",
         "data.name=bare",

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -76,8 +76,8 @@ def clean(monkeypatch):
 def test_the_most_valuable_cells_come_first_and_none_comes_twice():
     cells = suite()
     names = [cell.name for cell in cells]
-    quarter = 2 * (3 + len(CONTROLS)) - 2
-    assert len(set(names)) == len(names) == 4 * 13 * 3 + quarter + 3 * 9
+    quarter = 2 * (3 + len(CONTROLS)) - 2 + 2 * (3 + 4)
+    assert len(set(names)) == len(names) == 4 * 14 * 3 + 4 * 3 + quarter + 3 * 9
     headline = {
         f"{dataset}/{method}/0"
         for dataset in DATASETS
@@ -85,16 +85,17 @@ def test_the_most_valuable_cells_come_first_and_none_comes_twice():
     }
     assert set(names[:12]) == headline
     assert names[:3] == ["beauty/tiger/0", "beauty/tiger-meanpool/0", "beauty/scoter/0"]
-    assert {cell.seed for cell in cells[:52]} == {0}
-    assert {cell.method for cell in cells[12:52]} == {
-        *("control-mixed-scores", "reasons-logit", "transition-graph", "item-knn", "ease"),
+    assert {cell.seed for cell in cells[:56]} == {0}
+    assert {cell.method for cell in cells[12:56]} == {
+        *("control-mixed-scores", "control-mixed-reasons", "reasons-logit"),
+        *("transition-graph", "item-knn", "ease"),
         *("popularity", "gru4rec", "sasrec-bce", "sasrec-ce", "sasrec-ce-scoter"),
     }
-    assert [cell.dataset for cell in cells[52:78]] == ["beauty"] * 26
-    assert all(cell.budget == Budget(share=SHARES.get(cell.dataset, 1.0)) for cell in cells[:156])
+    assert [cell.dataset for cell in cells[56:84]] == ["beauty"] * 28
+    assert all(cell.budget == Budget(share=SHARES.get(cell.dataset, 1.0)) for cell in cells[:180])
     assert "beauty" not in SHARES
-    assert {cell.budget for cell in cells[156:-27]} == {QUARTER}
-    assert {cell.table for cell in cells[156:-27]} == {"beauty-quarter", "toys-quarter"}
+    assert {cell.budget for cell in cells[180:-27]} == {QUARTER}
+    assert {cell.table for cell in cells[180:-27]} == {f"{dataset}-quarter" for dataset in DATASETS}
     assert names[-27:-24] == ["beauty-b/tiger/0", "beauty-b/sasrec-ce/0", "beauty-b/scoter/0"]
     assert {cell.table for cell in cells[-27:]} == {"beauty-b", "sports-b", "toys-b"}
 
@@ -229,31 +230,35 @@ def test_a_row_of_an_older_recipe_is_missing_and_says_why(tmp_path):
     assert plan([TIGER], results)[0].done
 
 
+RANDOM = "control-random-pattern"
+
+
 def test_chains_of_another_pattern_are_another_recipe(tmp_path):
     cell = Cell("beauty", "scoter", 0)
     run = write_cell(tmp_path / "run", cell)
     collect(run, tmp_path / "results")
     assert plan([cell], tmp_path / "results")[0].done
     told = json.loads((run / "run.json").read_text())
-    told["config"]["pattern"] = told["config"]["pattern"][1:]
+    told["config"]["pattern_from"] = "random"
     (run / "run.json").write_text(json.dumps(told))
     collect(run, tmp_path / "results")
-    assert plan([cell], tmp_path / "results")[0].why == "pattern was another, now another"
-    told["config"]["pattern"] = []
+    assert plan([cell], tmp_path / "results")[0].why == "pattern_from was random, now mined"
+    told["config"]["pattern"] = [asdict(step) for step in RANKED_PATTERN]
     (run / "run.json").write_text(json.dumps(told))
     collect(run, tmp_path / "results")
     why = plan([cell], tmp_path / "results")[0].why
-    assert why == "discover was another, now not kept; pattern was not kept, now another"
+    assert why.startswith("discover was not kept, now another; pattern was another, now not kept")
 
 
 def test_arms_that_read_chains_of_different_patterns_are_not_compared(tmp_path):
-    for name in ("tiger", "scoter", "tiger-meanpool", "control-mixed-scores"):
+    for name in ("tiger", "scoter", "tiger-meanpool", "control-mixed-scores", RANDOM):
         collect(write_cell(tmp_path / name, Cell("beauty", name, 0)), tmp_path / "results")
     pairs = [("scoter", "tiger"), ("scoter", "tiger-meanpool"), ("control-mixed-scores", "tiger")]
     assert [equal_budget(load_rows(tmp_path / "results"), *pair) for pair in pairs] == [True] * 3
+    assert equal_budget(load_rows(tmp_path / "results"), "scoter", RANDOM)
     run = write_cell(tmp_path / "again", Cell("beauty", "scoter", 0))
     told = json.loads((run / "run.json").read_text())
-    told["config"]["pattern"] = []
+    told["config"]["pattern"] = [asdict(step) for step in RANKED_PATTERN]
     (run / "run.json").write_text(json.dumps(told))
     collect(run, tmp_path / "results")
     assert [equal_budget(load_rows(tmp_path / "results"), *pair) for pair in pairs] == [

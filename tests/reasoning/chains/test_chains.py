@@ -19,11 +19,16 @@ from scoter.reasoning.chains.table import (
 from scoter.types import Catalog, ReasoningPattern, Step
 
 
+def texts_of(catalog):
+    return lambda: np.random.default_rng(0).normal(size=(catalog.item_count, 4))
+
+
 @pytest.fixture(scope="module")
 def written(random_shop):
     split, catalog = random_shop
     pattern = ReasoningPattern(tuple(Step(role) for role in ROLES))
-    return split, catalog, pattern, write_chains(split, catalog, pattern, seed=4)
+    table = write_chains(split, catalog, pattern, seed=4, texts=texts_of(catalog))
+    return split, catalog, pattern, table
 
 
 def test_there_is_a_chain_for_every_prefix_and_no_other(written):
@@ -45,7 +50,8 @@ def test_there_is_a_chain_for_every_prefix_and_no_other(written):
 
 def test_each_chain_equals_the_one_written_alone(written):
     split, catalog, pattern, table = written
-    reasoner = CatalogReasoner(catalog, FoldedStatistics(split.train, catalog.item_count, seed=4))
+    statistics = FoldedStatistics(split.train, catalog.item_count, seed=4)
+    reasoner = CatalogReasoner(catalog, statistics, texts_of(catalog))
     users, lengths, _ = every_prefix(split)
     for row in range(0, len(users), 23):
         view = look(split, users[row : row + 1], lengths[row : row + 1])
@@ -211,11 +217,18 @@ def test_an_empty_pattern_is_refused(make_split, make_shop):
         write_chains(make_split([[0, 1, 0]]), make_shop(3), ReasoningPattern(()), seed=0)
 
 
-def test_every_offered_step_can_be_written(random_shop):
+def load_weights_of(table, folder):
+    save_chains(table, folder)
+    return load_chains(folder).weights
+
+
+def test_every_offered_step_can_be_written(random_shop, tmp_path):
     split, catalog = random_shop
     steps = offered_steps(catalog)
     assert {step.role for step in steps} == set(ROLES)
-    table = write_chains(split, catalog, ReasoningPattern(tuple(steps)), seed=0)
+    pattern = ReasoningPattern(tuple(steps))
+    table = write_chains(split, catalog, pattern, seed=0, texts=texts_of(catalog))
+    assert load_weights_of(table, tmp_path) == table.weights
     spoken = np.diff(table.offsets).reshape(-1, len(steps)).sum(axis=0)
     assert (spoken > 0).all(), [
         step.label() for step, count in zip(steps, spoken, strict=True) if count == 0
@@ -231,6 +244,8 @@ def test_roles_without_their_columns_are_not_offered(make_split):
         "history_summary",
         "recent_item",
         "likely_next",
+        "bought_together",
+        "near_in_words",
         "recommendation",
     }
     table = write_chains(
