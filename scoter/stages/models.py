@@ -139,7 +139,7 @@ def _rank_mixed(
 
         _, catalog, split = open_data(inputs.data)
         model, _, _ = networks.open_trained(context, method, inputs, trained)
-        histories = {part: split.histories(part) for part in PARTS}
+        histories: dict[Part, Histories] = {part: split.histories(part) for part in PARTS}
         listed = {part: model.recommend(histories[part], max(depth, LISTED)) for part in PARTS}
         ways = _counted(context, method, split, catalog, histories)
         found = [best_share(listed["valid"], way["valid"], split, depth) for way in ways]
@@ -168,8 +168,10 @@ def _counted(
     if method.mixed_with == "reasons":
         texts = text_vectors(catalog, context.experiment.text, sentence_encoder(context))
         return [reason_scores(split, catalog, histories, seed, texts)]
-    seen = {part: transition_scores(split, count, histories[part], seed) for part in PARTS}
-    return [seen, {part: _unseen(seen[part], histories[part]) for part in PARTS}]
+    seen: dict[Part, csr_array] = {
+        part: transition_scores(split, count, asked, seed) for part, asked in histories.items()
+    }
+    return [seen, {part: _unseen(scores, histories[part]) for part, scores in seen.items()}]
 
 
 def reason_scores(
