@@ -13,7 +13,6 @@ from benchmarks.scale import plan as scale_plan
 from benchmarks.studies import reliability
 from benchmarks.suite.collect import RESULTS
 from benchmarks.tables import (
-    adds_page,
     buckets_page,
     controls,
     discovery_page,
@@ -61,7 +60,7 @@ KINDS: dict[str, Kind] = {
     ),
     "leakage": _named(leakage_page.FILE, leakage_page.pages),
     "sensitivity": _named(sensitivity_page.FILE, sensitivity_page.pages),
-    "adds": _named("main.parquet, ranks", adds_page.pages),
+    "adds": _named("main.parquet, ranks", discovery_page.adds_pages),
     "buckets": _named(buckets_page.FILE, buckets_page.pages),
     "estimators": _named(estimators_page.FILE, estimators_page.pages),
     "reliability": _named(reliability.FILE, reliability.pages),

@@ -80,17 +80,14 @@ RANKED_PATTERN = (
 )
 # Mined on all users of Beauty with seed 0: for data with too few users to mine a pattern on.
 RECORDED_PATTERN = (
-    Step("bought_together", {"count": 5}),
     Step("likely_next", {"what": "item", "count": 5, "window": 1}),
-    Step("history_summary", {"count": 5}),
-    Step("brand_loyalty"),
-    Step("near_in_words", {"count": 5}),
-    Step("likely_next", {"what": "brand", "count": 3, "window": 1}),
+    Step("recent_item", {"lag": 4, "field": "item"}),
+    Step("bought_together", {"count": 5}),
     *(
         Step(
             "recommendation", {"by": "reasons", "count": 1, "degrees": 8, "rank": rank, "window": 3}
         )
-        for rank in range(1, 10)
+        for rank in range(1, 11)
     ),
 )
 

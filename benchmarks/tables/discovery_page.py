@@ -1,16 +1,22 @@
-"""What discovery found on a dataset, seed by seed, as Markdown tables."""
+"""What discovery found on a dataset, and what a recommender adds to reasons, as Markdown tables."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.suite.cells import DATASETS
 from benchmarks.suite.collect import patterns_path
-from benchmarks.tables.table import Page, Table
+from benchmarks.tables.comparisons import COMPARED, difference
+from benchmarks.tables.table import Page, Table, interval
+from benchmarks.tables.tables import mean_over_users
 from scoter.errors import DataError
+from scoter.evaluation.significance import Estimate
 from scoter.report.pattern import in_words
 
 SOURCE = "patterns/"
+REASONS, ALONE, BOTH, ARM = "reasons-logit", "tiger", "control-mixed-reasons", "scoter"
+_GAINS = ((BOTH, REASONS), (BOTH, ALONE), (ARM, REASONS), (ARM, BOTH))
 
 
 def page(results: Path, dataset: str) -> Page:
@@ -78,8 +84,37 @@ def seed_of(mined: Mapping[str, Any]) -> int:
 
 
 def _gain(row: Mapping[str, float]) -> str:
-    return "{mean:+.4f} [{low:+.4f}, {high:+.4f}]".format_map(row)
+    return interval(row["mean"], row["low"], row["high"])
 
 
 def _mean(row: Mapping[str, float]) -> str:
     return "{mean:.4f} [{low:.4f}, {high:.4f}]".format_map(row)
+
+
+def adds_pages(results: Path) -> dict[str, Page]:
+    """The table of every dataset whose reasons were measured, under the one name `recommender`."""
+    rows = [
+        [dataset, metric, *values, *gains]
+        for dataset in DATASETS
+        for metric in COMPARED
+        if (values := _values(results, dataset, metric))
+        and (gains := [_difference(results, dataset, pair, metric) for pair in _GAINS])
+    ]
+    heads = ["dataset", "metric", "reasons", "TIGER", "both mixed", "SCoTER"]
+    gains = ["both - reasons", "both - TIGER", "SCoTER - reasons", "SCoTER - both"]
+    return {"recommender": Page([Table([*heads, *gains], rows)])}
+
+
+def _values(results: Path, dataset: str, metric: str) -> list[str]:
+    """The means over test users and seeds; empty where the reasons were not measured."""
+    means = [
+        mean_over_users(results, dataset, method, metric) for method in (REASONS, ALONE, BOTH, ARM)
+    ]
+    return (
+        [] if means[0] is None else ["" if mean is None else f"{mean.mean:.4f}" for mean in means]
+    )
+
+
+def _difference(results: Path, dataset: str, pair: tuple[str, str], metric: str) -> str:
+    found: Estimate | None = difference(results, dataset, *pair, metric)
+    return "" if found is None else interval(found.mean, found.low, found.high)

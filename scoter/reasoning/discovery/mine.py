@@ -46,6 +46,7 @@ from scoter.seeding import derive_seed
 from scoter.types import Catalog, ReasoningPattern, Split, Step
 
 _SEEDS = 3
+_TOLD = ("patterns", "rounds", "users", "fresh_users", "top_k", "recommender", "epochs")
 _DRAWN = 200  # random patterns, among which one of a given length is sought
 
 Patterns = Sequence[ReasoningPattern]
@@ -225,14 +226,8 @@ def _report(search: _Search, mined: _Mined, fresh: Trial) -> report.Discovery:
         ),
         provenance={
             "seed": search.seed,
-            "patterns": config.patterns,
-            "rounds": config.rounds,
-            "users": users,
-            "fresh_users": len(fresh.sample),
-            "top_k": k,
             "target": report.TARGET,
-            "recommender": config.recommender,
-            "epochs": config.epochs,
+            **{name: getattr(config, name) for name in _TOLD},
         },
     )
 
