@@ -90,7 +90,7 @@ def method_recipe(method: MethodConfig, device: str) -> dict[str, object]:
     processes. A GPU pads batches, which changes what dropout draws.
     """
     config, where = json.loads(to_json(method)), computation(method, device)
-    del config["training"]["precision"]
+    del config["training"]["precision"], config["mixed_with"]  # which only ranking knows
     used = [(BACKBONES, method.model.kind)]
     used += [] if method.fusion is None else [(FUSIONS, method.fusion.module)]
     code = {name: digest for table, name in used if (digest := table.digest(name))}
