@@ -134,7 +134,7 @@ def discovery(results: Path) -> Picture:
 
 @styled
 def staleness(results: Path) -> Picture:
-    """Recall@10 of a linear probe that reads older chains, with 95 % intervals over shoppers."""
+    """Targets among the items that older chains name, with 95 % intervals over shoppers."""
     measured = read(results, "staleness.json")
     picture, (panel,) = panels(1.9)
     ages = [row["age"] for row in measured["rows"]]
@@ -143,7 +143,7 @@ def staleness(results: Path) -> Picture:
     panel.axes.set_xticks(ages)
     panel.axes.set_ylim(0, None)
     panel.axes.set_xlabel("age of the chain, purchases")
-    panel.axes.set_ylabel("Recall@10 of a linear probe")
+    panel.axes.set_ylabel("targets among ten named items")
     users = recalls[0]["users"]
     panel.axes.set_title(f"{dataset_name(measured['dataset'])}, {users:,} shoppers")
     return picture
