@@ -141,7 +141,7 @@ class Picture:
 
         >>> from paper_figures.figures import draw
         >>> print(draw("staleness").numbers().splitlines()[1])
-          0: 0.071 [0.06055, 0.0831]
+          0: 0.164 [0.1484, 0.1809]
         """
         return "\n".join(line for panel in self.panels for line in panel.lines())
 

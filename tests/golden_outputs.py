@@ -65,6 +65,7 @@ def shop() -> Experiment:
         "data.simulated.users=60",
         "discover.patterns=8",
         "discover.rounds=1",
+        "discover.recommender=popularity",
         "discover.users=40",
         "discover.fresh_users=20",
         "methods.*.training.epochs=1",

@@ -10,7 +10,6 @@ from benchmarks.suite.collect import patterns_path
 from benchmarks.tables.comparisons import COMPARED, difference
 from benchmarks.tables.table import Page, Table, interval
 from benchmarks.tables.tables import mean_over_users
-from scoter.errors import DataError
 from scoter.evaluation.significance import Estimate
 from scoter.report.pattern import in_words
 
@@ -23,7 +22,8 @@ def page(results: Path, dataset: str) -> Page:
     """For each seed the steps with what each adds, and the rivals; then how alike the seeds are."""
     paths = sorted(patterns_path(results, dataset, 0).parent.glob(f"{dataset}-s*.json"))
     if not paths:
-        raise DataError(f"nothing was mined on {dataset!r} yet; collect a run of its scoter cell")
+        missing = f"Nothing was mined here yet: `python -m benchmarks run --only {dataset}/scoter`."
+        return Page([missing])
     mined = [json.loads(path.read_text()) for path in paths]
     shown: list[Table | str] = []
     for each in mined:

@@ -112,3 +112,7 @@ def _print(row: Mapping) -> None:
         if explained:
             parts = (f"{step}: {value:+.3f}" for step, value in enumerate(item["contributions"], 1))
             click.echo(f"      by step  {'  '.join(parts)}")
+            largest = sorted(item.get("reasons", {}).items(), key=lambda pair: -abs(pair[1]))[:4]
+            if largest:
+                told = "  ".join(f"{name} {value:+.2f}" for name, value in largest)
+                click.echo(f"      by reason  {told}")

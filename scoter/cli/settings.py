@@ -25,7 +25,7 @@ def settings(value: object, path: str = "", comment: str = "") -> Iterator[Setti
 
     >>> from scoter.config import DataConfig
     >>> [setting["path"] for setting in settings(DataConfig())]
-    ['name', 'max_users', 'simulated']
+    ['name', 'max_users', 'simulated', 'protocol']
     """
     before = f"{path}." if path else ""
     if is_dataclass(value) and not isinstance(value, type):

@@ -100,16 +100,29 @@ class Chains:
         chains = StepEmbeddings(vectors[used], numbers, offsets, starts, self.pattern, encoder)
         return chains, [sentences[number] for number in used]
 
+    def reasons_of(
+        self, asked: Requests, items: Int[np.ndarray, "rows k"]
+    ) -> list[list[dict[str, float]]] | None:
+        """What each reason adds to each item's score, where the pattern ranks by reasons."""
+        by = {step.parameters.get("by") for step in self.pattern.steps}
+        if self.model != MODEL or "reasons" not in by:
+            return None
+        view = self._view(asked, np.arange(len(items)))
+        return self._reasoner.reasons.parts(view, np.maximum(items, 0))
+
     def _write(
         self, asked: Requests, rows: Int[np.ndarray, " rows"]
     ) -> tuple[list[str], Int[np.ndarray, " entries"], Int[np.ndarray, " bags_plus_1"]]:
         """Chains of some requests by the symbolic reasoner, with the training log's statistics."""
+        return write_rows(self._reasoner, self._view(asked, rows), self.pattern)
+
+    def _view(self, asked: Requests, rows: Int[np.ndarray, " rows"]) -> View:
+        """The newest items of some requests."""
         chosen = asked.histories.select(rows)
         places = chosen.lengths[:, None] - 1 - np.arange(MAX_ITEMS)
         items = chosen.items[np.maximum(places, 0) + chosen.offsets[:-1, None]]
         users = np.maximum(asked.users[rows], 0)
-        view = View(users, chosen.lengths, np.where(places >= 0, items, -1))
-        return write_rows(self._reasoner, view, self.pattern)
+        return View(users, chosen.lengths, np.where(places >= 0, items, -1))
 
     @cached_property
     def _reasoner(self) -> CatalogReasoner:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from jaxtyping import Int
 
 from scoter.config import (
     FusionConfig,
@@ -151,6 +152,12 @@ class Estimator(Fitted):
             return step_texts(sentences, steps.indices, steps.offsets, steps.step_count, row)
 
         return Reading(newest_reader(StepReader(steps)), texts)
+
+    def reasons_of(
+        self, asked: Requests, items: Int[np.ndarray, "rows k"]
+    ) -> list[list[dict[str, float]]] | None:
+        chains = self.fitted_parts.chains
+        return None if chains is None else chains.reasons_of(asked, items)
 
     def steps_of(self, asked: Requests) -> tuple[StepEmbeddings, list[str]]:
         """The requests' chains in the form of training, and the sentences of their vectors."""

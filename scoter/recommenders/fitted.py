@@ -125,6 +125,12 @@ class Fitted:
         """The chains of some requests; None where it reads none."""
         raise NotImplementedError
 
+    def reasons_of(
+        self, asked: Requests, items: Int[np.ndarray, "rows k"]
+    ) -> list[list[dict[str, float]]] | None:
+        """What each reason adds to the score of each item; None where no step ranks by reasons."""
+        return None
+
     def recommend(
         self,
         users: Sequence[str] | None = None,

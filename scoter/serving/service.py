@@ -19,6 +19,7 @@ class AnsweredItem(TypedDict):
     title: str
     score: float  # nats
     contributions: NotRequired[list[float]]  # nats, of each step of the chain
+    reasons: NotRequired[dict[str, float]]  # nats that each adds to the score that steps rank by
 
 
 class StepSaid(TypedDict):
@@ -96,7 +97,8 @@ def explained(model: Fitted, asked: Requests, count: int) -> list[Answer]:
     The contribution of a step to an item is its score (log-likelihood in nats, exact) minus what
     the same model gives the same item when the step is hidden; above zero, the step speaks for the
     item. Contributions need not add up to the effect of the whole chain: steps that say the same
-    hide each other (T3 of theory/STATEMENTS.md).
+    hide each other (T3 of theory/STATEMENTS.md). Where steps rank by reasons, each item also has
+    what each reason adds to its score there.
     """
     from scoter.recommenders.network import rank_with_readings
     from scoter.serving.explanation import contributions
@@ -112,7 +114,7 @@ def explained(model: Fitted, asked: Requests, count: int) -> list[Answer]:
     parts = contributions(network, asked.histories, rankings.items, reading.steps, variants)
     labels = [step.label() for step in pattern.steps]
     slots = [*slot_labels(fusion, pattern), "nothing"]
-    rows = answered(model, asked, rankings)
+    rows, reasons = answered(model, asked, rankings), model.reasons_of(asked, rankings.items)
     for number, row in enumerate(rows):
         row["gate"] = float(read["gate"][number])
         row["attention"] = dict(zip(slots, read["attention"][number].tolist(), strict=True))
@@ -122,4 +124,6 @@ def explained(model: Fitted, asked: Requests, count: int) -> list[Answer]:
         ]
         for place, item in enumerate(row["items"]):
             item["contributions"] = parts[number, :, place].tolist()
+            if reasons is not None:
+                item["reasons"] = reasons[number][place]
     return rows

@@ -43,7 +43,7 @@ def sized_for(experiment: Experiment, model: "ModelChoice | None") -> Experiment
     """
     if model is None:
         return experiment
-    sizes = replace(experiment.discover, users=50, fresh_users=50)
+    sizes = replace(experiment.discover, users=50, fresh_users=50, rounds=1, max_steps=6)
     if model.small:
         sizes = replace(sizes, fresh_users=40, max_steps=4, max_clusters=6)
         sizes = replace(sizes, sampling=_SMALL_SAMPLING)

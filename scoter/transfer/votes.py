@@ -73,7 +73,7 @@ def shared(
     >>> weights, named = torch.tensor([[0.9, 0.1, 0.0]]).log(), torch.tensor([[4, 5]])
     >>> rates, shares = torch.tensor([0.3, 0.1]), torch.tensor([0.5, 0.2])
     >>> shared(weights, named, rates, shares).exp()
-    tensor([[0.4737, 0.3026, 0.2237]])
+    tensor([[0.5625, 0.3594, 0.0781]])
     """
     own, unlearned = shares.tolist()
     if (own, unlearned) == (1.0, 0.0):

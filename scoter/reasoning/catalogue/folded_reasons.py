@@ -85,6 +85,17 @@ class FoldedReasons:
         items, shares = known[by]
         return items[:, :count], shares[:, :count]
 
+    def parts(self, view: View, items: Int[np.ndarray, "rows k"]) -> list[list[dict[str, float]]]:
+        """What each reason adds to the score of each item: its weight times its value, in nats."""
+        found: list[list[dict[str, float]]] = [[{} for _ in row] for row in items]
+        for fold, rows in self._by_fold(view):
+            for name, values in self.of(fold).each(view.recent[rows, :LAGS]):
+                added = self.weights[fold][name] * np.take_along_axis(values, items[rows], axis=1)
+                for row, parts in zip(rows, added.tolist(), strict=True):
+                    for item, part in zip(found[row], parts, strict=True):
+                        item[name] = part
+        return found
+
     def kinds(self, view: View, count: int) -> Int[np.ndarray, "rows count"]:
         """The `count` categories that most outdo their usual share after the last item's."""
         found = np.full((len(view), count), -1, np.int64)

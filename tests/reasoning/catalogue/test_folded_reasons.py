@@ -57,6 +57,17 @@ def test_lists_are_those_of_a_sort_without_the_users_fold(shop) -> None:
         assert [item for item in together[row].tolist() if item >= 0] == order
 
 
+def test_the_parts_of_an_items_score_add_up_to_it(shop) -> None:
+    log, catalog, texts = shop
+    statistics = FoldedStatistics(log, ITEMS, seed=1, folds=4)
+    reasons, view = FoldedReasons(catalog, statistics, texts), view_of(log, np.arange(USERS))
+    items, shares = reasons.best(view, ALL, 4)
+    for parts, row, share in zip(reasons.parts(view, items), items, shares, strict=True):
+        assert len(parts) == len(row) == 4
+        totals = np.array([sum(of_item.values()) for of_item in parts])
+        np.testing.assert_allclose(totals - totals[0], np.log(share / share[0]), atol=1e-4)
+
+
 def test_weights_of_a_fold_are_fitted_on_the_others(shop) -> None:
     log, catalog, texts = shop
     folds = FoldedStatistics(log, ITEMS, seed=1, folds=4).user_folds
