@@ -127,11 +127,8 @@ class EmbeddedSteps:
         for label, rows in spoken.items():
             self._known[label] = _mean_of_sentences(rows, vectors)
 
-    def of(self, pattern: ReasoningPattern) -> Float[np.ndarray, "steps users dim"]:
-        """Step embeddings, step by step; a step that says nothing for a user is all zeros."""
-        return np.stack([self.of_step(step) for step in pattern.steps])
-
     def of_step(self, step: Step) -> Float[np.ndarray, "users dim"]:
+        """A step's embeddings; all zeros for a user to whom it says nothing."""
         self.prepare([step])
         return self._known[step.label()]
 

@@ -182,4 +182,3 @@ def test_the_whole_pattern_is_judged_and_every_sentence_encoded_once(trial):
     assert max(short, bare) < 0.25
     assert nothing < 0.15
     assert len(asked) <= len(set(asked)) + 40  # a later call asks for what is new only
-    assert len(whole.steps.of(patterns[0])) == 4
