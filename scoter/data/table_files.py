@@ -63,7 +63,8 @@ class Table:
         names = [str(name) for name in frame.columns]
         _check_names(names, place)
         try:
-            table = pa.Table.from_pandas(frame.set_axis(names, axis=1), preserve_index=False)
+            cells = frame.set_axis(names, axis=1)
+            table = pa.Table.from_pandas(cells, preserve_index=False, nthreads=1)
             return cls(_from_arrow(table, place), place)
         except (ValueError, TypeError, pa.ArrowException) as error:
             wanted = "give each column values of one type"
@@ -92,7 +93,7 @@ class Table:
 def _from_arrow(table: pa.Table, place: str) -> pd.DataFrame:
     """Cells, with bytes as text, as which other tools often keep it; they must be UTF-8."""
     fields = [field.with_type(_text_type(field.type)) for field in table.schema]
-    cells = table.cast(pa.schema(fields)).to_pandas()
+    cells = table.cast(pa.schema(fields)).to_pandas(use_threads=False)
     names = [str(name) for name in cells.columns]
     _check_names(names, place)
     return cells.set_axis(names, axis=1)

@@ -121,18 +121,21 @@ def lines(path: Path, most: int = MAX_LINE) -> Iterator[bytes]:
 
 
 def read_parquet(path: Path) -> "pa.Table":
-    """A parquet table; another file, or one that unpacks to too much, is a `ValueError`."""
+    """A parquet table; another file, or one that unpacks to too much, is a `ValueError`.
+
+    Read by the caller's thread alone: Arrow's pools can abort a process that ends soon after.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         # Python opens it: Arrow takes paths for UTF-8, and reads columns from folders named `a=b`.
-        with path.open("rb") as source, pq.ParquetFile(source) as file:
+        with path.open("rb") as source, pq.ParquetFile(source, pre_buffer=False) as file:
             _check_expansion(file.metadata, path.stat().st_size)
             names = file.schema_arrow.names
             if repeated := [name for name in names if names.count(name) > 1]:
                 raise ValueError(f"it has two columns {repeated[0]!r}")
-            table = file.read()
+            table = file.read(use_threads=False)
         table.validate(full=True)  # text that is no UTF-8, offsets that point elsewhere
         return table
     except (OSError, ValueError):

@@ -35,6 +35,27 @@ def test_a_title_that_a_console_cannot_show_is_escaped(encoding: str, tmp_path: 
     assert wanted in done.stdout  # click writes UTF-8 where a console claims to know ASCII alone
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted on Linux")
+def test_no_thread_of_arrow_is_left_that_could_abort_at_exit(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.parquet"
+    code = f"""
+import os
+from pathlib import Path
+import pandas as pd, pyarrow.parquet
+from scoter.data.datasets import Dataset
+from scoter.data.table_files import Table
+threads = lambda: len(os.listdir("/proc/self/task"))
+before = threads()
+rows = pd.DataFrame({{"user": ["a"] * 3, "item": ["x", "y", "z"], "timestamp": [1, 2, 3]}})
+rows.to_parquet({str(rows)!r})
+assert len(Table.from_file(Path({str(rows)!r})).cells) == 3
+Dataset.from_pandas(rows)
+print(threads() - before)
+"""
+    done = python("-c", code, encoding="utf-8")
+    assert done.stdout.strip() == b"0", done.stderr
+
+
 @pytest.mark.parametrize("module", ["scoter.cli.main", "benchmarks", "theory", "paper_figures"])
 def test_every_command_escapes_what_a_console_cannot_show(module: str) -> None:
     code = (
