@@ -182,7 +182,7 @@ def simulated(order: float, epochs: int = 4, learning_rate: float = 4e-3) -> con
         methods=_chosen(methods(short, small), ("popularity", "tiger", "tiger-meanpool", "scoter")),
         text=config.TextConfig(fields=("title", "categories")),
         semantic_ids=config.SemanticIdConfig(codebook_size=32, levels=1),
-        discover=config.DiscoverConfig(patterns=96, users=800, fresh_users=2000, rounds=4),
+        discover=config.DiscoverConfig(patterns=160, users=800, fresh_users=2000, rounds=4),
         pattern=(
             Step("recent_item", {"lag": 2, "field": "brand"}),
             Step("recent_item", {"lag": 1, "field": "brand"}),

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from benchmarks.studies import study
-from benchmarks.studies.discovery import PATTERNS, DiscoveryInputs, experiment_of
+from benchmarks.studies.discovery import DiscoveryInputs, shop
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from scoter.storage.store import git_commit
@@ -29,15 +29,14 @@ def measure(results: Path = RESULTS) -> Row:
     """
     from scoter.reasoning.discovery.generate import labels
 
-    base = experiment_of("simulated")
-    base = replace(base, discover=replace(base.discover, patterns=PATTERNS))
+    base = shop()
     outcome: Row = {"dataset": "simulated", "commit": git_commit(), "reasoner": study.REASONER}
     rows: list[Row] = []
     for seed in SEEDS:
         given = DiscoveryInputs.of(base, seed)
         for count in ROUNDS:
             mined = given.discover(replace(base.discover, rounds=count), seed)
-            row: Row = {"seed": seed, "rounds": count, "patterns": PATTERNS}
+            row: Row = {"seed": seed, "rounds": count, "patterns": base.discover.patterns}
             row |= {"steps": list(labels(mined.pattern)), "best_possible": given.best_recall}
             rows.append(row | asdict(mined.recall))
             if seed == SEEDS[0]:

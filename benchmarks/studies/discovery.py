@@ -25,13 +25,10 @@ from scoter.reasoning.discovery.validate import Encode
 from scoter.seeding import derive_seed
 from scoter.types import Catalog, ReasoningPattern, Split, Step
 
-DATASETS = ("simulated", "beauty")
 FILE, MODEL_FILE = "discovery.json", "discovery-smollm2.json"
-ROUNDS, PATTERNS = 4, 96
 
 
 def measure(
-    dataset: str,
     seeds: int,
     results: Path = RESULTS,
     config: DiscoverConfig | None = None,
@@ -45,13 +42,10 @@ def measure(
     from scoter.stages.context import VERSIONS
     from scoter.storage.store import git_commit
 
-    if dataset not in DATASETS or seeds < 1:
-        given = f"dataset = {dataset!r}, seeds = {seeds}"
-        raise ConfigError(f"{given}; choose one of {', '.join(DATASETS)}, and 1 or more seeds")
-    chosen = experiment_of(dataset)
-    config = config or replace(chosen.discover, patterns=PATTERNS, rounds=ROUNDS)
+    chosen = shop()
+    config = config or chosen.discover
     chosen = replace(chosen, discover=config)
-    name = f"{dataset} from seed {first_seed}" if first_seed else dataset
+    name = f"simulated from seed {first_seed}" if first_seed else "simulated"
     about = {"reasoner": study.REASONER, "config": asdict(config), "version": VERSIONS["discover"]}
     rows = {row["seed"]: row for row in kept_rows(results / FILE, name, about)}
     for seed in range(first_seed, first_seed + seeds):
@@ -76,11 +70,11 @@ def kept_rows(path: Path, name: str, about: Row) -> list[Row]:
     return [{"commit": kept["commit"], **row} for row in kept["rows"]]
 
 
-def experiment_of(dataset: str) -> Experiment:
-    """The experiment whose data and text are used."""
-    from scoter.experiments import experiment, simulated
+def shop() -> Experiment:
+    """The experiment whose data and text are used: all depends on the order."""
+    from scoter.experiments import simulated
 
-    return simulated(order=1.0) if dataset == "simulated" else experiment(f"{dataset}-scoter")
+    return simulated(order=1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,9 +155,11 @@ def recovered(pattern: ReasoningPattern, plan_length: int) -> bool:
 
 
 def summarise(rows: Sequence[Row]) -> Row:
-    """Over the seeds: patterns recovered, mean recall, and the gain over each rival."""
-    names = rows[0]["rivals"]
-    gains = {name: over_seeds([row["rivals"][name]["gain"] for row in rows]) for name in names}
+    """Over the seeds: patterns recovered, mean recall, and the gain in NDCG over each rival."""
+    gains = {
+        name: over_seeds([row["rivals"][name]["ndcg_gain"] for row in rows])
+        for name in rows[0]["rivals"]
+    }
     summary: Row = {"recall": sum(row["recall"]["mean"] for row in rows) / len(rows)}
     summary["gains"] = gains
     if "recovered" in rows[0]:
@@ -205,16 +201,16 @@ def keep_model_run(folder: Path, results: Path = RESULTS) -> Row:
     return kept
 
 
-def as_text(dataset: str, outcome: Row) -> str:
+def as_text(outcome: Row) -> str:
     summary, rows, count = outcome["summary"], outcome["rows"], outcome["seeds"]
-    lines = [f"{dataset}, {count} seeds, {outcome['reasoner']}, commit {outcome['commit'][:10]}"]
+    lines = [f"simulated, {count} seeds, {outcome['reasoner']}, commit {outcome['commit'][:10]}"]
     for row in rows:
         mark = {None: "", True: "recovered  ", False: "MISSED     "}[row.get("recovered")]
         recall, pattern = row["recall"]["mean"], " > ".join(row["pattern"])
         lines.append(f"seed {row['seed']}: {mark}recall {recall:.4f}  {pattern}")
     if "recovered" in summary:
         lines.append(f"planted pattern recovered in {summary['recovered']} of {count} seeds")
-    heads = ("mean gain in recall, 95 % interval", "seeds above zero", "calls")
+    heads = ("mean gain in NDCG, 95 % interval", "seeds above zero", "calls")
     lines.append("{:24}{:>38} {:>18} {:>22}".format("mined minus", *heads))
     for name, gain in summary["gains"].items():
         used = "{choosing:,} + {fresh:,}".format(**rows[0]["rivals"][name]["calls"])
@@ -225,19 +221,18 @@ def as_text(dataset: str, outcome: Row) -> str:
 
 
 @click.command()
-@study.shop_option
 @study.option("--seeds", type=click.IntRange(1), default=10, help="How many.")
 @study.option("--first-seed", type=click.IntRange(0), default=0)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option("--artefact", type=study.PATH, help="Instead: keep what `scoter discover` made here.")
 @study.results_option
 def command(
-    dataset: str, seeds: int, first_seed: int, as_json: bool, artefact: Path | None, results: Path
+    seeds: int, first_seed: int, as_json: bool, artefact: Path | None, results: Path
 ) -> None:
     if artefact is not None:
         kept = keep_model_run(artefact, results)
         model, asked = kept["provenance"]["model"], kept["counts"]["requests"]
         click.echo(f"kept: {model}, {asked} chains asked for. {kept['note']}")
         return
-    outcome = measure(dataset, seeds, results, first_seed=first_seed)
-    click.echo(json.dumps(outcome) if as_json else as_text(dataset, outcome))
+    outcome = measure(seeds, results, first_seed=first_seed)
+    click.echo(json.dumps(outcome) if as_json else as_text(outcome))

@@ -29,7 +29,6 @@ seeds_option = option(
 )
 arm_option = option("--arm", default="scoter", help="The method of the runs to measure.")
 dataset_option = option("--dataset", default="beauty")
-shop_option = option("--dataset", type=click.Choice(["simulated", "beauty"]), default="simulated")
 run_argument = click.argument("run", type=PATH)
 runs_argument = click.argument("runs", nargs=-1, required=True, type=PATH)
 

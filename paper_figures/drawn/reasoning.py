@@ -24,7 +24,7 @@ from paper_figures.style import (
 
 MARKS = "Dos^vP*X<>"
 UNSEEN = "simulated from seed 20"  # shops on which nothing was chosen
-RIVALS = ("hand-written", "random", "direct recommendation", "best generated")
+RIVALS = ("hand-written", "random", "single-step", "zero-shot", "best generated")
 SEEDS = (BLUE, ORANGE, GREEN)  # the colour of each seed
 
 Rows = Sequence[Mapping[str, Any]]
@@ -114,20 +114,19 @@ def _rounds(panel: Panel, rows: Rows) -> None:
 
 @styled
 def discovery(results: Path) -> Picture:
-    """The mined pattern's Recall@10 minus each rival's, 95 % over shoppers or over seeds."""
-    measured = read(results, "discovery.json")
-    names = [name for name in (UNSEEN, "beauty") if name in measured]
-    picture, drawn = panels(1.5, len(names), width=PAGE, sharey=True)
+    """The mined pattern's NDCG@10 minus each rival's, 95 % over shoppers or over seeds."""
+    shop, beauty = read(results, "discovery.json")[UNSEEN], read(results, "patterns/beauty-s0.json")
+    gains = {name: rival["ndcg_gain_of_mined"] for name, rival in beauty["rivals"].items()}
+    seeds = f"simulated shop, λ = 1 (95 % over {shop['seeds']} seeds)"
+    drawings = {seeds: shop["summary"]["gains"], "Beauty (95 % over shoppers, one seed)": gains}
+    picture, drawn = panels(1.7, len(drawings), width=PAGE, sharey=True)
     look: Look = {"color": BLUE, "marker": "D", "linestyle": "none"}
-    for panel, name in zip(drawn, names, strict=True):
-        gains, seeds = measured[name]["summary"]["gains"], measured[name]["seeds"]
+    for panel, (title, gains) in zip(drawn, drawings.items(), strict=True):
         ends = ends_of([gains[rival] for rival in RIVALS])
         panel.intervals(range(len(RIVALS)), ends, RIVALS, across=True, **look)
         panel.axes.axvline(0, color=BLACK, linewidth=0.6)
-        sample = "95 % over shoppers, one seed" if seeds == 1 else f"95 % over {seeds} seeds"
-        shop = "simulated shop, λ = 1" if name == UNSEEN else dataset_name(name)
-        panel.axes.set_title(f"{shop} ({sample})")
-        panel.axes.set_xlabel("Recall@10, mined minus rival")
+        panel.axes.set_title(title)
+        panel.axes.set_xlabel("NDCG@10, mined minus rival")
     drawn[0].rows(RIVALS)
     return picture
 
