@@ -58,6 +58,7 @@ KINDS: dict[str, Kind] = {
         discovery_page.SOURCE,
         lambda name, results: discovery_page.page(results, name).markdown(),
     ),
+    "ablation": _named("main.parquet, ranks", controls.ablation_pages),
     "leakage": _named(leakage_page.FILE, leakage_page.pages),
     "sensitivity": _named(sensitivity_page.FILE, sensitivity_page.pages),
     "adds": _named("main.parquet, ranks", discovery_page.adds_pages),

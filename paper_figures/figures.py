@@ -29,7 +29,7 @@ class Entry:
 _RANKS = "main.parquet, ranks"
 _THEORY = "theory/exact, theory/bounds"
 _DIAGRAM = "paper_figures/drawn/diagram.py"
-_CLUSTERS = "Patterns by cluster and recall, and what further rounds bring."
+_CLUSTERS = "What one discovery on Beauty tried, by cluster and NDCG@10."
 _INFORMATION = "Usable information in real chains: by step, and over each form."
 
 _ENTRIES = (
@@ -38,8 +38,12 @@ _ENTRIES = (
     Entry(shops, _RANKS, "The simulated shop, where the best possible recall is known."),
     Entry(controls, _RANKS, "SCoTER minus each control of structure."),
     Entry(attention, "attention.json", "Gate and attention by step."),
-    Entry(clusters, "clusters.json", _CLUSTERS),
-    Entry(discovery, "discovery.json", "The mined pattern against other ways to a pattern."),
+    Entry(clusters, "patterns/beauty-s0.json", _CLUSTERS),
+    Entry(
+        discovery,
+        "discovery.json, patterns/beauty-s0.json",
+        "The mined pattern against other ways to a pattern.",
+    ),
     Entry(staleness, "staleness.json", "Recall by the age of a chain."),
     Entry(bounds, _THEORY, "Recall between floor and ceiling, solvable models."),
     Entry(order, "theory/exact", "What order is worth in recall, against its information."),

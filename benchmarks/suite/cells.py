@@ -16,7 +16,7 @@ from pathlib import Path
 from scoter.config import DataConfig, Experiment
 from scoter.data.sources import is_prepared
 from scoter.errors import ConfigError
-from scoter.experiments import CONTROLS, PATTERN_CONTROLS, benchmark
+from scoter.experiments import ABLATIONS, CONTROLS, PATTERN_CONTROLS, benchmark
 from scoter.types import EvaluationProtocol
 
 DATASETS = ("beauty", "toys", "sports", "yelp")
@@ -116,6 +116,7 @@ def suite() -> list[Cell]:
         for method in (*HEADLINE, *CONTROLS)
         if int(method.partition("without-step-")[2] or 0) <= steps
     ]
+    controls += [Cell("beauty", method, first, QUARTER) for method in ABLATIONS]
     in_b = [
         Cell(dataset, method, first, Budget(share=SHARES.get(dataset, 1.0)), protocol="B")
         for dataset in IN_B

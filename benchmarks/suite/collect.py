@@ -24,7 +24,7 @@ from scoter.config import SimulatedConfig
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
 from scoter.evaluation.metrics import per_user
-from scoter.storage.run_files import RUN_FILE, run_at
+from scoter.storage.run_files import POINTS_FILE, RUN_FILE, run_at
 from scoter.types import UserMetrics
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -79,7 +79,7 @@ def patterns_path(results: Path | str, dataset: str, seed: int) -> Path:
 
 
 def _keep_mined(folder: Path, groups: set[tuple[str, str, int]], results: Path) -> None:
-    """Keeps a run's mined pattern with its rivals; the picture's points stay in the run."""
+    """Keeps a run's mined pattern with its rivals, and where the tried ones lie in the picture."""
     run = json.loads((folder / RUN_FILE).read_text())
     mined = run.get("pattern") or {}
     if not mined.get("recommender"):  # which a pattern has that was mined by what it adds
@@ -88,7 +88,10 @@ def _keep_mined(folder: Path, groups: set[tuple[str, str, int]], results: Path) 
         {**cluster, "patterns": cluster["patterns"][:1], "gains": cluster["gains"][:1]}
         for cluster in mined["clusters"]
     ]
+    points = json.loads((folder / POINTS_FILE).read_text())
+    places = [{name: point[name] for name in ("x", "y", "cluster", "gain")} for point in points]
     kept = {"commit": run["commit"], "run_seed": run["seed"], **mined, "clusters": clusters}
+    kept["points"] = places
     for dataset, _, seed in groups:
         path = patterns_path(results, dataset, seed)
         path.parent.mkdir(exist_ok=True)

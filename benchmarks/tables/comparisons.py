@@ -76,7 +76,7 @@ def difference(
     shared = sorted(seeds_of(rows, method, metric) & seeds_of(rows, baseline, metric))
     if method == baseline or not shared or not equal_budget(rows, method, baseline):
         return None
-    measured = _paired(Path(results), dataset, method, baseline, metric, shared)
+    measured = paired(Path(results), dataset, method, baseline, metric, shared)
     return None if measured is None else measured[0]
 
 
@@ -100,7 +100,7 @@ def _comparison(
     shared = sorted(seeds_of(rows, method, metric) & seeds_of(rows, baseline, metric))
     means = (mean_over_seeds(rows, name, metric, shared or None) for name in (method, baseline))
     ours, theirs = means
-    measured = _paired(results, dataset, method, baseline, metric, shared)
+    measured = paired(results, dataset, method, baseline, metric, shared)
     lift = 100 * (ours / theirs - 1) if theirs else np.nan
     return Comparison(method, baseline, metric, lift, *(measured or (None, None)))
 
@@ -111,10 +111,13 @@ def seeds_of(rows: Sequence[Row], method: str, metric: str) -> set[int]:
     return {row["seed"] for row in rows if (row["method"], row["metric"]) == wanted}
 
 
-def _paired(
+def paired(
     results: Path, dataset: str, method: str, baseline: str, metric: str, seeds: Sequence[int]
 ) -> tuple[Estimate, float] | None:
-    """Method minus baseline over users, from the seeds that both have ranks of; None without."""
+    """Method minus baseline over users, whatever their budgets; None without shared ranks.
+
+    And the p value of it.
+    """
     pairs = [
         [ranks_path(results, dataset, name, seed, "test") for name in (method, baseline)]
         for seed in seeds

@@ -13,6 +13,7 @@ from benchmarks.tables.comparisons import ARM, BASELINE, COLLAPSED, COMPARED
 from benchmarks.tables.notes import budgets, on_gpu
 from benchmarks.tables.table import Page, Table, interval
 from scoter.errors import DataError
+from scoter.experiments import ABLATIONS
 
 FILE = "parameters.json"
 HOW_TO_READ = (
@@ -32,7 +33,8 @@ def controls_table(results: Path | str = RESULTS, dataset: str = "beauty-quarter
     """
     rows = comparisons.rows_of_split(results, dataset)
     configs = {row["method"]: json.loads(row["config"]) for row in rows}
-    arms = {name for name in configs if configs[name].get("model", {}).get("kind") == "tiger"}
+    tigers = {name for name in configs if configs[name].get("model", {}).get("kind") == "tiger"}
+    arms = tigers - {*ABLATIONS}
     if absent := {BASELINE, ARM} - arms:
         missing = " and ".join(sorted(absent))
         raise DataError(f"{dataset!r} has no results of {missing}; run its cells first")
@@ -69,3 +71,23 @@ def page(results: Path | str = RESULTS, dataset: str = "beauty-quarter") -> Page
     shared = [note for note in budgets(results, dataset) if note.startswith("All methods")]
     table = Table(["arm", "added", "R@10", "N@10", *heads], cells)
     return Page([table, (HOW_TO_READ + trained, *shared)])
+
+
+def ablation_pages(results: Path | str = RESULTS) -> dict[str, Page]:
+    """TIGER from the paper's recipe to ours: what each change adds to the row before it."""
+    dataset, before, cells = f"beauty-{QUARTER.name}", "", []
+    rows = comparisons.rows_of_split(results, dataset)
+    for method, change in (ABLATIONS | {BASELINE: "methods.*.model.dropout=0.2"}).items():
+        means = [comparisons.mean_over_seeds(rows, method, metric) for metric in COMPARED]
+        if pd.isna(means[0]):
+            continue
+        found = [
+            comparisons.paired(Path(results), dataset, method, before, metric, [0])
+            for metric in COMPARED
+        ]
+        gaps = [both[0] if both else None for both in found]
+        ends = [interval(gap.mean, gap.low, gap.high) if gap else "" for gap in gaps]
+        cells.append([method, change, *(f"{mean:.4f}" for mean in means), *ends])
+        before = method
+    heads = ["row", "change", "R@10", "N@10", "R@10 - row before", "N@10 - row before"]
+    return {"tiger": Page([Table(heads, cells), (HOW_TO_READ,)])}

@@ -1,4 +1,4 @@
-"""Figures of chains and patterns: attention, clusters, rounds, rivals, age and information."""
+"""Figures of chains and patterns: attention, clusters, rivals, age and information."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,46 +70,26 @@ def _attention(panel: Panel, rows: Rows) -> None:
 
 @styled
 def clusters(results: Path) -> Picture:
-    """One discovery's patterns by cluster and recall; the effect of further rounds."""
-    measured = read(results, "clusters.json")
-    about, points = measured["points"], measured["points"]["rows"]
-    picture, (plane, rounds) = panels(2.5, 2, width=PAGE, wspace=0.08)
-    scale: Look = {"cmap": "viridis", "vmin": 0, "vmax": max(point["recall"] for point in points)}
+    """The patterns that one discovery on Beauty tried, by cluster and NDCG@10 where tried."""
+    mined = read(results, "patterns/beauty-s0.json")
+    points = mined["points"]
+    picture, (plane,) = panels(3.2)
+    low, high = (end(point["gain"] for point in points) for end in (min, max))
+    scale: Look = {"cmap": "viridis", "vmin": low, "vmax": high}
     for cluster in sorted({point["cluster"] for point in points}):
         members = [point for point in points if point["cluster"] == cluster]
-        x, y, recall = columns(members, "x", "y", "recall")
-        mined = ", mined" if cluster == 0 else ""
-        name = f"cluster {cluster + 1}{mined} ({len(members)})" if cluster >= 0 else "no cluster"
+        x, y, gain = columns(members, "x", "y", "gain")
+        first = ", mined" if cluster == 0 else ""
+        name = f"cluster {cluster + 1}{first} ({len(members)})" if cluster >= 0 else "no cluster"
         mark = MARKS[cluster % len(MARKS)] if cluster >= 0 else "."
         look: Look = {"marker": mark, "s": 22, "linewidths": 0.6, "edgecolors": BLACK, **scale}
-        cloud = plane.cloud(x, y, name, c=recall, **look)
-    picture.figure.colorbar(cloud, ax=plane.axes, label="Recall@10 where tried", pad=0.02)
+        cloud = plane.cloud(x, y, name, c=gain, **look)
+    picture.figure.colorbar(cloud, ax=plane.axes, label="NDCG@10 where tried", pad=0.02)
     plane.axes.set_xlabel("first principal component")
     plane.axes.set_ylabel("second principal component")
-    title = f"{len(points)} patterns, seed {about['seed']}, {about['rounds']} rounds"
-    plane.axes.set_title(title)
-    plane.axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2, handletextpad=0.1)
-    _rounds(rounds, measured["rows"])
+    plane.axes.set_title(f"{len(points)} patterns, Beauty, seed {mined['run_seed']}")
+    plane.axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, handletextpad=0.1)
     return picture
-
-
-def _rounds(panel: Panel, rows: Rows) -> None:
-    counts = sorted({row["rounds"] for row in rows})
-    for number, seed in enumerate(sorted({row["seed"] for row in rows})):
-        mine = sorted((row for row in rows if row["seed"] == seed), key=lambda row: row["rounds"])
-        places = [counts.index(row["rounds"]) + 0.12 * (number - 1) for row in mine]
-        names = [str(row["rounds"]) for row in mine]
-        look: Look = {"color": SEEDS[number % 3], "marker": "Dos"[number % 3]}
-        look["linestyle"] = ("-", "--", ":")[number % 3]
-        panel.intervals(places, ends_of(mine), names, label=f"seed {seed}", **look)
-    best = float(np.mean([row["best_possible"] for row in rows]))
-    panel.axes.axhline(best, color=BLACK, linewidth=0.7, linestyle="--")
-    panel.axes.text(0, best, "best possible", va="bottom", fontsize=6.5)
-    panel.axes.set_xticks(range(len(counts)), [str(count) for count in counts])
-    panel.axes.set_xlabel(f"rounds ({rows[0]['patterns']} patterns in all)")
-    panel.axes.set_ylabel("Recall@10 at fresh shoppers")
-    panel.axes.set_ylim(0, None)
-    panel.axes.legend(loc="lower right")
 
 
 @styled

@@ -12,6 +12,7 @@ import click
 from scoter.cli import options as cli
 from scoter.cli.options import interval, option, say
 from scoter.errors import ConfigError
+from scoter.storage.run_files import POINTS_FILE
 
 Report: TypeAlias = Mapping  # a `pattern.json`, or a part of one
 
@@ -143,4 +144,4 @@ def _place_picture(folder: Path, report: Report, path: Path) -> None:
         if path.suffix == ".svg":
             shutil.copyfile(folder / "picture.svg", partial)
         else:
-            draw(json.loads((folder / "points.json").read_text()), report["picture_of"], partial)
+            draw(json.loads((folder / POINTS_FILE).read_text()), report["picture_of"], partial)

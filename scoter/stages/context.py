@@ -28,7 +28,7 @@ VERSIONS = {
     "chains": 3,
     "train": 2,
     "rank": 2,
-    "run": 3,
+    "run": 4,
     "explorer": 1,
 }
 PARTS: tuple[Part, ...] = ("valid", "test")

@@ -13,6 +13,7 @@ from scoter.recommenders.step_sources import spoken_items
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context, method_recipe, sentence_encoder
 from scoter.stages.data import open_data
+from scoter.storage.run_files import POINTS_FILE
 from scoter.storage.store import Artefact
 from scoter.types import ReasoningPattern
 
@@ -72,7 +73,7 @@ def discover_pattern(
         of = "patterns of the catalogue reasoner" if model is None else f"chains of {model.name}"
         report = {**json.loads(mined.to_json()), "picture_of": of}
         (out / "pattern.json").write_text(json.dumps(report, indent=1))
-        (out / "points.json").write_text(mined.points_json())
+        (out / POINTS_FILE).write_text(mined.points_json())
         draw(json.loads(mined.points_json()), of, out / "picture.svg")
 
     own = _recipe(context) if model is None else {"model": model.name}

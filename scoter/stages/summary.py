@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from shutil import copyfile
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -18,7 +19,7 @@ from scoter.stages.data import open_data
 from scoter.stages.networks import Inputs, open_rankings
 from scoter.stages.reasoning import open_pattern, open_steps, open_table
 from scoter.storage.arrays import load_arrays, save_arrays
-from scoter.storage.run_files import RUN_FILE, Difference, MethodOutcome, outcome_of
+from scoter.storage.run_files import POINTS_FILE, RUN_FILE, Difference, MethodOutcome, outcome_of
 from scoter.storage.store import Artefact, Store, git_commit
 from scoter.types import Catalog, Part, Rankings, ReasoningPattern, Split, UserMetrics
 
@@ -56,7 +57,10 @@ class Example(TypedDict):
 
 
 def summarise(context: Context, inputs: Inputs, made: Mapping[str, Made]) -> Artefact:
-    """All that tables and reports need: `run.json`, `ranks/`, `attention/`, `examples.json`."""
+    """All that tables and reports need: `run.json`, `ranks/`, `attention/`, `examples.json`.
+
+    And the points of the mined pattern's picture, if it was mined: `points.json`.
+    """
     config = json.loads(to_json(context.experiment))
 
     def build(out: Path, scratch: Path) -> None:
@@ -83,6 +87,8 @@ def summarise(context: Context, inputs: Inputs, made: Mapping[str, Made]) -> Art
             "artefacts": _keys(inputs, made),
         }
         (out / RUN_FILE).write_text(json.dumps(outcome, indent=1))
+        if inputs.pattern is not None and (points := inputs.pattern.file(POINTS_FILE)).exists():
+            copyfile(points, out / POINTS_FILE)
 
     trained = [method.trained for method in made.values()]
     ranked = [method.ranked for method in made.values()]

@@ -9,7 +9,7 @@ from scoter.storage.store import MANIFEST, Artefact
 from scoter.storage.untrusted import parse_json
 from scoter.types import Json
 
-RUN_FILE = "run.json"
+RUN_FILE, POINTS_FILE = "run.json", "points.json"
 
 
 class MethodOutcome(TypedDict):

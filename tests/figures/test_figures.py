@@ -125,19 +125,14 @@ def bar_ends(axes):
             yield ends[:, 0], None, ends[:, 1]
 
 
-def test_clusters_and_rounds_are_the_file():
-    found = json_results("clusters.json")
-    plane, rounds = draw("clusters").figure.axes[:2]
+def test_clusters_are_the_file():
+    plane = draw("clusters").figure.axes[0]
     drawn = np.concatenate(
         [np.c_[part.get_offsets(), part.get_array()] for part in plane.collections]
     )
-    points = np.array(
-        [[point["x"], point["y"], point["recall"]] for point in found["points"]["rows"]]
-    )
+    rows = json_results("patterns/beauty-s0.json")["points"]
+    points = np.array([[point["x"], point["y"], point["gain"]] for point in rows])
     assert sorted(map(tuple, drawn.round(9))) == sorted(map(tuple, points.round(9)))
-    ends = [one for bar in errorbars(rounds) for one in zip(*bar, strict=True)]
-    expected = [(row["low"], row["mean"], row["high"]) for row in found["rows"]]
-    assert np.array(sorted(ends)) == pytest.approx(np.array(sorted(expected)))
 
 
 def test_staleness_and_discovery_are_their_files():
@@ -146,7 +141,8 @@ def test_staleness_and_discovery_are_their_files():
         assert (low[place], middle[place], high[place]) == pytest.approx(
             [row["recall"][end] for end in ("low", "mean", "high")]
         )
-    gains = json_results("discovery.json")["beauty"]["summary"]["gains"]
+    rivals = json_results("patterns/beauty-s0.json")["rivals"]
+    gains = {name: rival["ndcg_gain_of_mined"] for name, rival in rivals.items()}
     axes = draw("discovery").figure.axes[1]
     ((low, middle, high),) = errorbars(axes)
     names = [label.get_text() for label in draw("discovery").figure.axes[0].get_yticklabels()]

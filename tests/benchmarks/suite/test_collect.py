@@ -278,3 +278,15 @@ def test_stored_chains_of_all_users_stand_beside_those_of_the_catalogue(tmp_path
         "tiger": "stored",
         "scoter-some-model-135m": "stored",
     }
+
+
+def test_the_mined_pattern_is_kept_with_the_places_of_the_picture(tmp_path):
+    told = {"steps": ["a"]}
+    mined = {"pattern": told, "clusters": [{"patterns": ["a", "b"], "gains": [0.2, 0.1]}]}
+    run = write_run(tmp_path / "run", seed=1, pattern={**mined, "recommender": {"mean": 0.1}})
+    point = {"x": 0.5, "y": 1.5, "cluster": 0, "gain": 0.2}
+    (run / "points.json").write_text(json.dumps([{**point, "label": "a > b"}]))
+    collect(run, tmp_path / "results")
+    kept = json.loads((tmp_path / "results/patterns/beauty-s1.json").read_text())
+    assert (kept["run_seed"], kept["pattern"], kept["points"]) == (1, told, [point])
+    assert kept["clusters"] == [{"patterns": ["a"], "gains": [0.2]}]

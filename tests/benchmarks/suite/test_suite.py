@@ -7,6 +7,7 @@ import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ from benchmarks.suite.recipes import differences, equal_budget, recipe_of, store
 from scoter.config import to_json
 from scoter.data.prepared import load_prepared
 from scoter.errors import ConfigError, DataError, ScoterError
-from scoter.experiments import CONTROLS, RANKED_PATTERN, experiment
+from scoter.experiments import ABLATIONS, CONTROLS, RANKED_PATTERN, experiment
 from scoter.reasoning.catalogue.reasoner import lacking
 from scoter.storage.store import git_commit
 
@@ -76,7 +77,7 @@ def clean(monkeypatch):
 def test_the_most_valuable_cells_come_first_and_none_comes_twice():
     cells = suite()
     names = [cell.name for cell in cells]
-    quarter = 2 * (3 + len(CONTROLS)) - 2 + 2 * (3 + 4)
+    quarter = 2 * (3 + len(CONTROLS)) - 2 + 2 * (3 + 4) + len(ABLATIONS)
     assert len(set(names)) == len(names) == 4 * 14 * 3 + 4 * 3 + quarter + 3 * 9
     headline = {
         f"{dataset}/{method}/0"
@@ -135,7 +136,9 @@ def test_all_arms_of_one_table_have_one_budget():
         arms = [
             cell
             for cell in suite()
-            if cell.table == table and recipe_of(cell)["method"]["model"]["kind"] == "tiger"
+            if cell.table == table
+            and cell.method not in ABLATIONS
+            and recipe_of(cell)["method"]["model"]["kind"] == "tiger"
         ]
         budgets = {
             json.dumps({**recipe_of(cell)["method"]["training"], **recipe_of(cell)["semantic_ids"]})
@@ -504,3 +507,11 @@ def test_the_fairness_page_names_what_the_recipes_are():
         in page
     )
     assert "test_all_arms_of_one_table_have_one_budget" in globals()
+
+
+def test_the_ablation_ends_one_change_before_tiger():
+    quarter = [replace(TIGER, budget=QUARTER, method=name) for name in (*ABLATIONS, "tiger")]
+    recipes = [recipe_of(cell) for cell in quarter]
+    steps = [differences(new, old) for old, new in pairwise(recipes)]
+    assert [len(lines) for lines in steps] == [1] * len(ABLATIONS)
+    assert steps[-1] == ["method.model.dropout was 0.1, now 0.2"]

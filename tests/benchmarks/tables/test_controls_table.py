@@ -10,7 +10,7 @@ from finished_run import draw_ranks, write_run
 from benchmarks.studies.parameters import count_parameters
 from benchmarks.suite.cells import CONTROLLED
 from benchmarks.suite.collect import RESULTS, collect
-from benchmarks.tables.controls import FILE, controls_table, page
+from benchmarks.tables.controls import FILE, ablation_pages, controls_table, page
 from scoter.errors import DataError
 from scoter.evaluation.metrics import per_user
 
@@ -67,3 +67,14 @@ def test_the_committed_counts_are_those_of_today() -> None:
     assert json.loads((RESULTS / FILE).read_text()) == {
         dataset: count_parameters(dataset) for dataset in CONTROLLED
     }
+
+
+def test_each_row_of_the_ablation_stands_beside_the_row_before(tmp_path: Path) -> None:
+    names = ("tiger-paper", "tiger-trie", "tiger")
+    run = write_run(tmp_path / "run", methods=names, experiment="beauty-quarter-tiger")
+    collect(run, tmp_path / "results")
+    table = ablation_pages(tmp_path / "results")["tiger"].markdown()
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if "| tiger" in line]
+    assert [row[0] for row in rows] == [*names]
+    values = [per_user(draw_ranks(name, 0, "test"), "ndcg@10").mean() for name in names]
+    assert rows[2][5].split()[0] == f"{values[2] - values[1]:+.4f}"
