@@ -34,7 +34,7 @@ _INFORMATION = "Usable information in real chains: by step, and over each form."
 
 _ENTRIES = (
     Entry(method, _DIAGRAM, "The method: patterns are mined offline, steps are read online."),
-    Entry(lift, _RANKS, "Lift over TIGER in Recall@10, paired by user."),
+    Entry(lift, _RANKS, "NDCG@10 over TIGER, paired by user, 95 % intervals."),
     Entry(shops, _RANKS, "The simulated shop, where the best possible recall is known."),
     Entry(controls, _RANKS, "SCoTER minus each control of structure."),
     Entry(attention, "attention.json", "Gate and attention by step."),

@@ -17,7 +17,10 @@ from paper_figures.style import save
 from paper_figures.suite_report import write_suite_report
 
 OUT = ROOT / "artifacts" / "paper"
-DRAWN = {"docs/method.svg": "method"}  # a document's picture and the figure in it
+DRAWN = {  # pictures of documents, and the figures in them
+    "docs/method.svg": "method",
+    "docs/lift.svg": "lift",
+}
 _PATH = click.Path(path_type=Path)
 _ENDINGS = {"markdown": "md", "latex": "tex", "csv": "csv", "sources": "sources.csv"}
 

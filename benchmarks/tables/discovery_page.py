@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,11 @@ from benchmarks.suite.collect import patterns_path
 from benchmarks.tables.comparisons import COMPARED, difference
 from benchmarks.tables.table import Page, Table, interval
 from benchmarks.tables.tables import mean_over_users
-from scoter.evaluation.significance import Estimate
 from scoter.report.pattern import in_words
 
 SOURCE = "patterns/"
 REASONS, ALONE, BOTH, ARM = "reasons-logit", "tiger", "control-mixed-reasons", "scoter"
-_GAINS = ((BOTH, REASONS), (BOTH, ALONE), (ARM, REASONS), (ARM, BOTH))
+POOL, COUNTS = "tiger-meanpool", "control-mixed-scores"
 
 
 def page(results: Path, dataset: str) -> Page:
@@ -92,29 +92,28 @@ def _mean(row: Mapping[str, float]) -> str:
 
 
 def adds_pages(results: Path) -> dict[str, Page]:
-    """The table of every dataset whose reasons were measured, under the one name `recommender`."""
-    rows = [
-        [dataset, metric, *values, *gains]
-        for dataset in DATASETS
-        for metric in COMPARED
-        if (values := _values(results, dataset, metric))
-        and (gains := [_difference(results, dataset, pair, metric) for pair in _GAINS])
-    ]
-    heads = ["dataset", "metric", "reasons", "TIGER", "both mixed", "SCoTER"]
-    gains = ["both - reasons", "both - TIGER", "SCoTER - reasons", "SCoTER - both"]
-    return {"recommender": Page([Table([*heads, *gains], rows)])}
+    """Tables of all datasets: what a `recommender` adds to reasons, and the `headline`."""
+    heads = ["reasons", "TIGER", "both mixed", "SCoTER"]
+    gains = {"both - reasons": (BOTH, REASONS), "both - TIGER": (BOTH, ALONE)}
+    gains |= {"SCoTER - reasons": (ARM, REASONS), "SCoTER - both": (ARM, BOTH)}
+    adds = _beside(results, dict(zip(heads, (REASONS, ALONE, BOTH, ARM), strict=True)), gains)
+    heads = ["TIGER", "mean-pooled chain", "transition counts", "SCoTER"]
+    gains = {"SCoTER - TIGER": (ARM, ALONE), "SCoTER - counts": (ARM, COUNTS)}
+    shown = dict(zip(heads, (ALONE, POOL, COUNTS, ARM), strict=True))
+    return {"recommender": Page([adds]), "headline": Page([_beside(results, shown, gains)])}
 
 
-def _values(results: Path, dataset: str, metric: str) -> list[str]:
-    """The means over test users and seeds; empty where the reasons were not measured."""
-    means = [
-        mean_over_users(results, dataset, method, metric) for method in (REASONS, ALONE, BOTH, ARM)
-    ]
-    return (
-        [] if means[0] is None else ["" if mean is None else f"{mean.mean:.4f}" for mean in means]
-    )
-
-
-def _difference(results: Path, dataset: str, pair: tuple[str, str], metric: str) -> str:
-    found: Estimate | None = difference(results, dataset, *pair, metric)
-    return "" if found is None else interval(found.mean, found.low, found.high)
+def _beside(
+    results: Path, methods: Mapping[str, str], gains: Mapping[str, tuple[str, str]]
+) -> Table:
+    """Means over test users and seeds, and paired differences; the first method must be there."""
+    rows = []
+    for dataset, metric in product(DATASETS, COMPARED):
+        means = [mean_over_users(results, dataset, name, metric) for name in methods.values()]
+        found = [difference(results, dataset, *pair, metric) for pair in gains.values()]
+        if means[0] is not None:
+            values = ["" if mean is None else f"{mean.mean:.4f}" for mean in means]
+            values += [interval(gap.mean, gap.low, gap.high) if gap else "" for gap in found]
+            shown = metric.replace("recall", "Recall").replace("ndcg", "NDCG")
+            rows.append([dataset.title(), shown, *values])
+    return Table(["dataset", "metric", *methods, *gains], rows)

@@ -1,8 +1,6 @@
 """Figures of comparisons: lift over TIGER, shops with a known truth, controls of structure."""
 
-import textwrap
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.container import BarContainer
@@ -20,6 +18,7 @@ from paper_figures.style import (
     COLUMN,
     GREY,
     METHODS,
+    PAGE,
     dataset_name,
     method_name,
     panels,
@@ -28,63 +27,40 @@ from paper_figures.style import (
 from scoter.evaluation.significance import Estimate
 
 BENCHMARKS = ("beauty", "sports", "toys", "yelp")
-COMPARED = ("sasrec-ce", "tiger-meanpool", "scoter")
+COMPARED = (
+    *("sasrec-ce", "transition-graph", "reasons-logit", "tiger-meanpool"),
+    *("control-mixed-scores", "control-mixed-reasons", "scoter", "sasrec-ce-scoter"),
+)
 SHOPS = ("simulated-lambda-1", "simulated-lambda-0")
 ARMS = [name for name in METHODS if name.startswith(("control-", "tiger"))]
 
 
-class Lift(NamedTuple):
-    dataset: str
-    method: str
-    low: float  # percent of TIGER's Recall@10, as are `mean` and `high`
-    mean: float
-    high: float
-
-
 @styled
 def lift(results: Path) -> Picture:
-    """Relative lift over our own TIGER in Recall@10, percent, with 95 % intervals over users."""
-    lifts, missing = _lifts(results)
-    if not lifts:
-        raise NotMeasuredError("no method is compared with TIGER on a public dataset")
-    height = 0.75 + 0.26 * len(lifts) + 0.16 * (len(missing) + bool(missing))
-    picture, (panel,) = panels(height)
-    names = [f"{dataset_name(row.dataset)}: {method_name(row.method)}" for row in lifts]
-    for place, (row, name) in enumerate(zip(lifts, names, strict=True)):
-        _, colour, mark = METHODS[row.method]
-        ends = ([row.low], [row.mean], [row.high])
-        look: Look = {"color": colour, "marker": mark, "linestyle": "none"}
-        panel.intervals([place], ends, [name], across=True, **look)
-    panel.rows(names)
-    panel.axes.axvline(0, color=BLACK, linewidth=0.6)
-    panel.axes.set_xlabel("Recall@10 over TIGER, %")
-    if missing:
-        lines = "\n".join(("not measured yet", *(textwrap.fill(line, 62) for line in missing)))
-        picture.figure.supxlabel(lines, fontsize=6.3, color=GREY, ha="left", x=0.02)
-    return picture
-
-
-def _lifts(results: Path) -> tuple[list[Lift], list[str]]:
-    """What is compared with TIGER on public datasets, and a line for each that lacks some."""
-    lifts, missing, absent = [], [], []
-    for dataset in BENCHMARKS:
-        if dataset not in measured_datasets(results):
-            absent.append(dataset_name(dataset))
-            continue
-        table = main_table(results, dataset).set_index("method")
-        without = []
-        for method in COMPARED:
-            row = table.loc[method] if method in table.index else None
-            if row is None or np.isnan(row["difference recall@10"]):
-                without.append(method_name(method))
+    """NDCG@10 over TIGER's in percent, with 95 % intervals over users, one panel a dataset."""
+    tables = {
+        dataset: main_table(results, dataset).set_index("method")
+        for dataset in BENCHMARKS
+        if dataset in measured_datasets(results)
+    }
+    names = [method_name(method) for method in COMPARED]
+    picture, drawn = panels(0.7 + 0.17 * len(names), len(tables), width=PAGE, sharey=True)
+    for panel, (dataset, table) in zip(drawn, tables.items(), strict=True):
+        for place, method in enumerate(COMPARED):
+            row = table.loc[method] if method in table.index else {}
+            if not row.get("difference ndcg@10", 0):  # missing, or of another recipe than TIGER's
                 continue
-            scale = row["lift recall@10"] / row["difference recall@10"]
-            ends = (row[f"{key} recall@10"] * scale for key in ("low", "difference", "high"))
-            lifts.append(Lift(dataset, method, *ends))
-        if without:
-            named = " and no ".join(without)
-            missing.append(f"{dataset_name(dataset)}: no {named} in TIGER's recipe")
-    return lifts, missing + [f"{', '.join(absent)}: not run"] * bool(absent)
+            scale = row["lift ndcg@10"] / row["difference ndcg@10"]
+            ends = [[row[f"{key} ndcg@10"] * scale] for key in ("low", "difference", "high")]
+            look: Look = {"color": METHODS[method][1], "marker": METHODS[method][2]}
+            panel.intervals([place], ends, [names[place]], across=True, linestyle="none", **look)
+        panel.axes.axvline(0, color=BLACK, linewidth=0.6)
+        panel.axes.set_title(dataset_name(dataset))
+    if not any(panel.series for panel in drawn):
+        raise NotMeasuredError("no method is compared with TIGER on a public dataset")
+    drawn[0].rows(names)
+    picture.figure.supxlabel("NDCG@10 relative to TIGER, %", fontsize=7.5)
+    return picture
 
 
 @styled

@@ -1,4 +1,4 @@
-"""The README's module of one's own: it is run as it stands there, and learns what only the chain
+"""The module of one's own in docs/python.md: it runs as it stands, and learns what only the chain
 tells, in its order."""
 
 import math
@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs/python.md").read_text()
 (BLOCK,) = [
     block
-    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     if "MyRecommender" in block
 ]
 ITEMS, ROWS, STEPS, WIDTH = 20, 128, 3, 32
