@@ -8,7 +8,7 @@ import numpy as np
 from paper_figures.measured import grouped, read
 from paper_figures.picture import Look, Picture
 from paper_figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PAGE, panels, styled
-from theory.bounds import gaussian_crossover, least_squares_risk, recall_ceiling, recall_floor
+from theory.bounds import fano_ceiling, gaussian_crossover, least_squares_risk, recall_floor
 from theory.exact import GaussianChain, OrderChannel, conditional_entropy
 from theory.verify.learning_checks import simulated_risk
 
@@ -50,7 +50,7 @@ def bounds(results: Path) -> Picture:
     axes = panel.axes
     entropies = np.linspace(0.0, np.log(ITEMS), 241)
     floor = recall_floor(entropies, items=ITEMS, k=K)
-    ceiling = recall_ceiling(entropies, items=ITEMS, k=K)
+    ceiling = fano_ceiling(entropies, items=ITEMS, k=K)
     axes.fill_between(entropies, floor, ceiling, color="#e4e4e4", label="possible")
     panel.curve(entropies, ceiling, "ceiling", color=BLACK)
     panel.curve(entropies, floor, "floor", color=BLACK, linestyle="--")

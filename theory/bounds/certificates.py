@@ -50,9 +50,9 @@ def certify_cross_entropy(
     least = number(0, 1, smallest_probability=smallest_probability)
     require(least > 0, "mix q with the uniform", smallest_probability=least)
     largest = -np.log(least)
-    inside = np.all((losses >= 0) & (losses <= largest + 1e-9))
+    require(np.all(losses >= 0), "a loss -log q is >= 0", log_losses=float(losses.min()))
     remedy = f"losses lie in [0, {largest:.4f}]: lower smallest_probability"
-    require(inside, remedy, log_losses=float(losses.max()))
+    require(np.all(losses <= largest + 1e-9), remedy, log_losses=float(losses.max()))
     marginal_entropy = number(0, float(np.log(items)), marginal_entropy=marginal_entropy)
     require(0 < confidence < 1, "lies strictly between 0 and 1", confidence=confidence)
     risk = np.log(4 / (1 - confidence))  # log(2 / (delta/2)), and log(1 / (delta/2)) <= it

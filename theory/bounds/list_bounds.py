@@ -9,13 +9,13 @@ from theory.arrays import Numbers
 from theory.errors import numbers, require, whole
 
 
-def recall_ceiling(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
+def fano_ceiling(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
     """Highest recall@k of any decoder at this H(Y|W) in nats (T5, list Fano).
 
     Premises: 1 <= k < items and 0 <= H(Y|W) <= log items. H must be the entropy itself or a lower
     bound of it: a cross-entropy is an upper bound and certifies no ceiling (T9).
 
-    >>> round(float(recall_ceiling(8.0, items=12_101, k=10)), 3)
+    >>> round(float(fano_ceiling(8.0, items=12_101, k=10)), 3)
     0.281
     """
     entropy = _checked_entropy(conditional_entropy, items, k)

@@ -21,6 +21,7 @@ def bottleneck_point(
     require(trade > 0, "the price of a nat of rate is positive", trade=trade)
     require(letters >= 1, "Z has at least one letter", letters=letters)
     p_x = joint.sum(1)
+    require(np.all(p_x > 0), "drop values of X that never occur", joint=float(p_x.min()))
     p_y_x = joint / p_x[:, None]
     channel = np.random.default_rng(seed).dirichlet(np.ones(letters), size=len(p_x))
     for _ in range(rounds):
