@@ -30,7 +30,7 @@ from benchmarks.suite.collect import RESULTS, ranks_path
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
 from scoter.storage.store import git_commit
-from scoter.types import StepEmbeddings
+from scoter.types import Part, StepEmbeddings
 
 if TYPE_CHECKING:
     from scoter.stages.finished import FinishedRun
@@ -82,8 +82,8 @@ def measure(run: Path, users: int = USERS, seed: int = 0, results: Path = RESULT
     return result
 
 
-def open_chains(finished: "FinishedRun", users: int, seed: int) -> Chains:
-    """The chains of at most so many validation users that have one."""
+def open_chains(finished: "FinishedRun", users: int, seed: int, part: Part = "valid") -> Chains:
+    """The chains of at most so many users of a split that have one."""
     import torch
 
     from scoter.models.step_reader import StepReader
@@ -105,7 +105,7 @@ def open_chains(finished: "FinishedRun", users: int, seed: int) -> Chains:
     items = principal_axes(vectors, VECTOR_DIMS)
     sentences = load_chains(written.folder()).sentences
     steps = with_named_items(open_steps(written), sentences, item_names(catalog), items)
-    histories = split.histories("valid")
+    histories = split.histories(part)
     there = np.flatnonzero(steps.chain_rows(histories.users, histories.lengths) >= 0)
     rng = np.random.default_rng(derive_seed(seed, "information"))
     chosen = np.sort(rng.permutation(there)[:users])
@@ -119,7 +119,7 @@ def open_chains(finished: "FinishedRun", users: int, seed: int) -> Chains:
         dense - dense.mean(0, dtype=float).astype(dense.dtype),  # as a fusion reads them
         StepReader(steps).named(*asked).numpy(),
         np.c_[np.array(pooled), items[[row[-1] for row in rows]]],
-        split.valid.items[chosen],
+        split.targets(part).items[chosen],
         sampled.users,
         open_semantic_ids(ids).codes,
         items,
@@ -152,19 +152,19 @@ def rows_of(chains: Chains, seed: int) -> Iterator[Row]:
     levels = token_levels(chains.codes, chains.targets, chains.items, chains.counts)
     popular = popularity_decoder(levels, chains.users, seed=seed)
     base = popular.extend(chains.seen)
-    yield _row("seen", "history over popularity", base, popular)
+    yield nats_row("seen", "history over popularity", base, popular)
     width = chains.steps.shape[1] * VECTOR_DIMS
-    ordered, named = widened(_flat(chains.steps), width, seed), chains.named
-    yield _row("whole", "ordered chain over the history", base.extend(ordered, named), base)
+    ordered, named = widened(flat(chains.steps), width, seed), chains.named
+    yield nats_row("whole", "ordered chain over the history", base.extend(ordered, named), base)
     for name, (form, kept) in collapsed_forms(chains, seed).items():
         before = base.extend(widened(form, width, seed), kept)
-        yield _row("form", f"{name} over the history", before, base)
-        yield _row("over", name, before.extend(ordered, named), before)
+        yield nats_row("form", f"{name} over the history", before, base)
+        yield nats_row("over", name, before.extend(ordered, named), before)
     before = base
     for step, label in enumerate(chains.pattern, start=1):
-        prefix = widened(_flat(chains.steps[:, :step]), width, seed)
+        prefix = widened(flat(chains.steps[:, :step]), width, seed)
         after = before.extend(prefix, named[:, :step])
-        yield _row("prefix", f"{step}. {label}", after, before)
+        yield nats_row("prefix", f"{step}. {label}", after, before)
         before = after
 
 
@@ -191,9 +191,9 @@ def collapsed_forms(
         "position-tagged pool": (np.mean(tagged, axis=0), None),
         "bag": (np.c_[steps.mean(1), np.mean(cosines, axis=0)], in_any_order),
         "last step only": (steps[:, -1], named[:, -1:]),
-        "another user's chain": (_flat(steps[donor]), named[donor]),
-        "fresh shuffle": (_flat(shuffled), in_any_order),
-        NULL: (_flat(steps), named),
+        "another user's chain": (flat(steps[donor]), named[donor]),
+        "fresh shuffle": (flat(shuffled), in_any_order),
+        NULL: (flat(steps), named),
     }
 
 
@@ -239,7 +239,7 @@ def caps(rows: Sequence[Row], dataset: str, results: Path, seed: int) -> list[Ro
     return made
 
 
-def _row(kind: str, name: str, after: "Decoder", before: "Decoder") -> Row:
+def nats_row(kind: str, name: str, after: "Decoder", before: "Decoder") -> Row:
     by_level = after.held_out - before.held_out
     gain = by_level.sum(0)
     half, mean = 1.959964 * float(gain.std(ddof=1)) / np.sqrt(len(gain)), float(gain.mean())
@@ -247,7 +247,7 @@ def _row(kind: str, name: str, after: "Decoder", before: "Decoder") -> Row:
     return row | {"n": len(gain), "by_token": [float(value) for value in by_level.mean(1)]}
 
 
-def _flat(steps: np.ndarray) -> np.ndarray:
+def flat(steps: np.ndarray) -> np.ndarray:
     return steps.reshape(len(steps), -1)
 
 

@@ -34,6 +34,7 @@ from theory.bounds import list_envelope
 from theory.estimators import ESTIMATORS
 from theory.selfcheck import selfcheck
 from theory.verify import QUICK, all_checks, check
+from theory.verify.worked_values import row_holds, rows
 
 ROOT = Path(theory.__file__).parents[1]
 EQUIVALENT = Path(__file__).with_name("mutants_equivalent.toml")
@@ -229,6 +230,8 @@ def calls_of(checks: dict[str, Check], modules: Sequence[str]) -> dict[CodeType,
             if event == "call" and frame.f_code.co_filename in files:
                 called.add(frame.f_code)
 
+        for cached in CACHED:
+            cached.cache_clear()
         sys.setprofile(note)
         began = time.process_time()
         held = run()
@@ -273,8 +276,15 @@ def _first_failure(checks: dict[str, Check], names: list[str]) -> str:
 
 
 def statement_checks() -> dict[str, Check]:
-    """The checks of `python -m theory verify --quick`."""
-    return {c.id: lambda c=c: check(c, QUICK).ok for c in all_checks()}
+    """The checks of `python -m theory verify --quick`, the worked values call by call."""
+    by_call = defaultdict(list)
+    for row in rows():
+        by_call[f"W {row[0]}"].append(row)
+    checks = {c.id: lambda c=c: check(c, QUICK).ok for c in all_checks() if c.id[0] != "W"}
+    return checks | {
+        name: lambda mine=mine: all(row_holds(*row).ok for row in mine)
+        for name, mine in by_call.items()
+    }
 
 
 def self_checks() -> dict[str, Check]:

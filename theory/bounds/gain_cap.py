@@ -47,13 +47,17 @@ def recall_ceiling(
     """
     found: dict[str, float] = {}
     if popularity is not None:
-        one = information is not None and conditional_entropy is None and baseline_recall is None
-        require(one, "goes with information = I(Y;W) alone", popularity=np.shape(popularity))
-        rate, nats = ListRate(popularity, k), number(0, np.inf, information=information)
-        left = max(float(entr(rate.p).sum()) - nats, 0.0)
-        found["T16"] = rate.ceiling(nats)
+        alone = conditional_entropy is None and baseline_recall is None
+        require(
+            information is not None and alone,
+            "goes with information = I(Y;W) alone",
+            popularity=np.shape(popularity),
+        )
+        rate = ListRate(popularity, k)
+        found["T16"] = rate.ceiling(information)
+        left = max(float(entr(rate.p).sum()) - information, 0.0)
         found["T5"] = fano_ceiling(left, items=np.size(popularity), k=k)
-        found["T7"] = recall_cap(min(rate.least, 1.0), nats)
+        found["T7"] = recall_cap(rate.least, information)
     if conditional_entropy is not None:
         require(items is not None, "needs items too", conditional_entropy=conditional_entropy)
         found["T5"] = fano_ceiling(conditional_entropy, items=items, k=k)
