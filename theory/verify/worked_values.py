@@ -88,10 +88,11 @@ def row_holds(name: str, given: list[str], value: str) -> Comparison:
         result = value_of(functions()[name], given)
     except PremiseError as error:
         return at_most(value != f"refused: {str(error).partition(' = ')[0]}", 0.5)
-    found, wrapped = np.array(list(_numbers(result))), np.ndim(result) == 0
+    found = np.array(list(_numbers(result)))
+    wrapped = isinstance(result, np.ndarray) and result.ndim == 0
     refused = value.startswith("refused")
     truth = np.array([] if refused else [float(number) for number in value.split()])
-    if refused or found.shape != truth.shape or (wrapped and isinstance(result, np.ndarray)):
+    if refused or found.shape != truth.shape or wrapped:
         return at_most(1, 0.5)
     return equal(found, truth, 1e-9 * max(1.0, float(np.abs(truth).max())))
 
