@@ -22,6 +22,7 @@ import time
 import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib import import_module
@@ -305,6 +306,7 @@ def main() -> None:
     """Try every mutant, print the survivors, write the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--estimators", action="store_true", help="against their self-checks")
+    parser.add_argument("--processes", type=int, default=1, help="mutants at a time")
     parser.add_argument("--only", default="", help="mutants whose name has this text")
     parser.add_argument("--write", action="store_true", help="write benchmarks/results")
     options = parser.parse_args()
@@ -317,19 +319,23 @@ def main() -> None:
         run()
     seconds = time.process_time() - began
     callers, same = calls_of(checks, modules), equivalent()
+    tried = [m for module in modules for m in mutants_of(module) if options.only in m.name]
+
+    def state_of(mutant: Mutant) -> str:
+        if mutant.name in same:
+            return "equivalent"
+        names = callers.get(function_of(mutant.module, mutant.function).__code__, [])
+        caught = names and verdict(mutant, checks, names, seconds)
+        return "caught" if caught else "survived"
+
     counts, survivors = defaultdict(Counter), []
-    for mutant in (m for module in modules for m in mutants_of(module)):
-        if options.only not in mutant.name:
-            continue
-        state = "equivalent"
-        if mutant.name not in same:
-            names = callers.get(function_of(mutant.module, mutant.function).__code__, [])
-            state = "caught" if verdict(mutant, checks, names, seconds) else "survived"
-        counts[mutant.module][state] += 1
-        counts[mutant.operator][state] += 1
-        if state == "survived":
-            survivors.append(mutant.name)
-            print(f"survives: line {mutant.line}: {mutant.name}", flush=True)
+    with ThreadPoolExecutor(options.processes) as pool:
+        for mutant, state in zip(tried, pool.map(state_of, tried), strict=True):
+            counts[mutant.module][state] += 1
+            counts[mutant.operator][state] += 1
+            if state == "survived":
+                survivors.append(mutant.name)
+                print(f"survives: line {mutant.line}: {mutant.name}", flush=True)
     _report(counts, survivors, modules, seconds, options)
 
 

@@ -27,8 +27,8 @@ def bottleneck_point(
     for _ in range(rounds):
         p_z = p_x @ channel
         p_y_z = (channel * p_x[:, None]).T @ p_y_x / np.maximum(p_z, 1e-300)[:, None]
-        ratio = np.log(np.maximum(p_y_x, 1e-300))[:, None] - np.log(np.maximum(p_y_z, 1e-300))[None]
-        logits = np.log(np.maximum(p_z, 1e-300)) - trade * (p_y_x[:, None] * ratio).sum(2)
+        fit = p_y_x @ np.log(np.maximum(p_y_z, 1e-300)).T  # KL(p(y|x) || p(y|z)) less what z leaves
+        logits = np.log(np.maximum(p_z, 1e-300)) + trade * fit
         channel = np.exp(logits - logits.max(1, keepdims=True))
         channel /= channel.sum(1, keepdims=True)
     both = channel * p_x[:, None]

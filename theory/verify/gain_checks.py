@@ -147,13 +147,16 @@ def _between(values: list[float], limits: list[tuple[float, float]]) -> list[Com
 
 
 def _rate(effort: Effort) -> list[Comparison]:
-    energies, truths, below, back, popular = [], [], [], [], []
+    energies, truths, below, back, popular, primal = [], [], [], [], [], []
     for p, k, s in _cases(effort, 36):
         lists = list(combinations(range(len(p)), k))
         gains = np.array([[float(item in items) for items in lists] for item in range(len(p))])
         rate = ListRate(p, k)
         energies.append(rate.free_energy(s))
         truths.append(_blahut_arimoto(np.sort(p)[::-1], gains, s))
+        included = rate.inclusion(s)
+        primal += [np.sort(p)[::-1] @ np.log1p(np.expm1(s) * included) - energies[-1]]
+        primal += [included.sum() - k, min(included.min(), 0), max(included.max() - 1, 0)]
         nats = 0.2 * float(entr(p).sum())
         reached = rate.ceiling(nats)
         back.append(rate.rate(reached) - nats if reached < 1 else 0.0)
@@ -163,6 +166,7 @@ def _rate(effort: Effort) -> list[Comparison]:
     return [
         *_between(energies, truths),
         equal(back, 0, 1e-8),
+        equal(primal, 0, 1e-9),
         equal(popular, 0),
         at_most(below, 0, 1e-9),
         _below_ceiling(effort, 46, bayes_recall, bounds.list_rate_ceiling),

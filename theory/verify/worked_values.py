@@ -10,6 +10,7 @@ import numpy as np
 
 from theory import bounds, exact
 from theory.errors import PremiseError
+from theory.exact.measured import ranks_of
 from theory.verify.comparison import Check, Comparison, Effort, at_most, equal
 
 PAGE = Path(__file__).parents[1] / "WORKED.md"
@@ -65,6 +66,7 @@ def rows() -> Iterator[tuple[str, list[str], str]]:
 def functions() -> dict[str, Function]:
     """Bounds and functions of theory.exact by name, and METHOD of a model as MODEL.METHOD."""
     known = known_bounds() | {name: getattr(exact, name) for name in exact.__all__}
+    known["ranks_of"] = ranks_of
     for model in (made for made in list(known.values()) if is_dataclass(made)):
         for method in (name for name in vars(model) if name[0] != "_"):
             known[f"{model.__name__}.{method}"] = partial(_method, model, method)
