@@ -9,14 +9,13 @@ with one weight a step in the decoder; a pooled form names nothing.
 Rows of kind `over` are I(Y; ordered chain | form, history) by the nested paired V-information of
 `theory.estimators.token_choice`: what a linear reader beside random features can use, not a bound.
 T1 says that the form loses as much log-loss. The null form is the ordered chain itself: what is
-measured over it is noise of the second fit. `prefix` is what each further step adds. `cap` puts
-T7's largest recall beside the observed lift. T7 holds for Bayes recall and true information; both
-are estimates here, so the row is an illustration and no certificate.
+measured over it is noise of the second fit. `prefix` is what each further step adds. What a lift
+certifies, and how high recall could go, says `python -m benchmarks certificate`.
 """
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,7 @@ from jaxtyping import Float, Int
 
 from benchmarks.studies import study
 from benchmarks.studies.study import Row
-from benchmarks.suite.collect import RESULTS, ranks_path
+from benchmarks.suite.collect import RESULTS
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
 from scoter.storage.store import git_commit
@@ -43,10 +42,7 @@ X_SEEN = """\
 the mean vector of the last 20 items beside the vector of the last item, 32 principal axes each"""
 ESTIMATOR = """\
 nested paired V-information, 4 folds over users, per semantic-ID token; 95 % intervals over users"""
-CAP_NOTE = """\
-collected arms of seed 0; a trained recall stands for the Bayes recall, so no certificate"""
 NULL = "ordered chain itself (null)"
-ARMS = ("scoter", "tiger-meanpool")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +72,7 @@ def measure(run: Path, users: int = USERS, seed: int = 0, results: Path = RESULT
     result |= {"users": len(chains.targets), "split": "valid"}
     result |= {"reasoner": finished.outcome["reasoner"], "pattern": list(chains.pattern)}
     result |= {"given": X_SEEN, "estimator": ESTIMATOR}
-    result["rows"] = rows + caps(rows, dataset, results, seed)
+    result["rows"] = rows
     result["cpu_seconds"] = time.process_time() - began
     study.write(results / FILE, result)
     return result
@@ -146,7 +142,7 @@ def with_named_items(
 
 
 def rows_of(chains: Chains, seed: int) -> Iterator[Row]:
-    """The rows of every kind but `cap`."""
+    """The rows of every kind."""
     from theory.estimators.token_choice import popularity_decoder, token_levels
 
     levels = token_levels(chains.codes, chains.targets, chains.items, chains.counts)
@@ -213,32 +209,6 @@ def principal_axes(values: np.ndarray, most: int) -> np.ndarray:
     return middle @ axes[:, kept] / np.sqrt(max(spread.max(), 1e-300))
 
 
-def caps(rows: Sequence[Row], dataset: str, results: Path, seed: int) -> list[Row]:
-    """T7 beside the observed lift in Recall@10, where both arms were collected."""
-    from scoter.evaluation.evaluator import load_user_metrics
-    from scoter.evaluation.metrics import per_user
-    from scoter.evaluation.significance import paired_bootstrap
-    from theory.bounds import certified_information, recall_cap
-
-    paths = [ranks_path(results, dataset, arm, 0, "valid") for arm in ARMS]
-    if not all(path.exists() for path in paths):
-        return []
-    ours, theirs = (per_user(load_user_metrics(path), "recall@10") for path in paths)
-    recall, collapsed = float(ours.mean()), float(theirs.mean())
-    lift = asdict(paired_bootstrap(ours, theirs, seed=seed))
-    needed = certified_information(recall, collapsed) if recall >= collapsed else 0.0
-    shared = {"kind": "cap", "recall": recall, "collapsed_recall": collapsed}
-    shared |= {"lift": lift.pop("mean"), **lift, "n": len(ours)}
-    shared |= {"nats_needed_for_the_lift": needed, "note": CAP_NOTE}
-    pooled = next(row for row in rows if row["name"] == "mean pool")
-    made = []
-    for which, end in {"estimate": "nats", "upper end of its interval": "high"}.items():
-        name, nats = f"{ARMS[0]} over {ARMS[1]}, {which}", max(pooled[end], 0.0)
-        cap = recall_cap(collapsed, nats)
-        made.append({**shared, "name": name, "nats": nats, "recall_cap": cap})
-    return made
-
-
 def nats_row(kind: str, name: str, after: "Decoder", before: "Decoder") -> Row:
     by_level = after.held_out - before.held_out
     gain = by_level.sum(0)
@@ -258,9 +228,5 @@ def flat(steps: np.ndarray) -> np.ndarray:
 @study.results_option
 def command(run: Path, users: int, seed: int, results: Path) -> None:
     for row in measure(run, users, seed, results)["rows"]:
-        if row["kind"] == "cap":
-            cap = "cap     {name}: {recall_cap:.4f}; observed {recall:.4f}"
-            click.echo(cap.format(**row))
-        else:
-            nats = study.interval(row | {"mean": row["nats"]})
-            click.echo(f"{row['kind']:7} {row['name']}: {nats} of {row['n']} users")
+        nats = study.interval(row | {"mean": row["nats"]})
+        click.echo(f"{row['kind']:7} {row['name']}: {nats} of {row['n']} users")

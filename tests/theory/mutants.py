@@ -308,6 +308,7 @@ def main() -> None:
     parser.add_argument("--estimators", action="store_true", help="against their self-checks")
     parser.add_argument("--processes", type=int, default=1, help="mutants at a time")
     parser.add_argument("--only", default="", help="mutants whose name has this text")
+    parser.add_argument("--again", action="store_true", help="only the survivors of the result")
     parser.add_argument("--write", action="store_true", help="write benchmarks/results")
     options = parser.parse_args()
     folders = ["estimators"] if options.estimators else ["bounds", "exact"]
@@ -320,6 +321,16 @@ def main() -> None:
     seconds = time.process_time() - began
     callers, same = calls_of(checks, modules), equivalent()
     tried = [m for module in modules for m in mutants_of(module) if options.only in m.name]
+    key = "estimators" if options.estimators else "bounds and exact"
+    old = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    counts, survivors = defaultdict(Counter), []
+    if options.again:
+        before = old[key]["survivors"]
+        tried = [mutant for mutant in tried if mutant.name in before]
+        counts |= {name: Counter(row) for name, row in old[key]["rows"].items()}
+        for mutant in tried:
+            counts[mutant.module]["survived"] -= 1
+            counts[mutant.operator]["survived"] -= 1
 
     def state_of(mutant: Mutant) -> str:
         if mutant.name in same:
@@ -328,7 +339,6 @@ def main() -> None:
         caught = names and verdict(mutant, checks, names, seconds)
         return "caught" if caught else "survived"
 
-    counts, survivors = defaultdict(Counter), []
     with ThreadPoolExecutor(options.processes) as pool:
         for mutant, state in zip(tried, pool.map(state_of, tried), strict=True):
             counts[mutant.module][state] += 1
@@ -336,18 +346,12 @@ def main() -> None:
             if state == "survived":
                 survivors.append(mutant.name)
                 print(f"survives: line {mutant.line}: {mutant.name}", flush=True)
-    _report(counts, survivors, modules, seconds, options)
-
-
-def _report(counts, survivors, modules, seconds, options) -> None:
     total = sum((counts[module] for module in modules), Counter())
     share = total["caught"] / max(total["caught"] + total["survived"], 1)
     print(f"{total['caught']} caught, {total['survived']} survived, {share:.1%} caught;", end=" ")
     print(f"{total['equivalent']} equivalent; one run of the checks: {seconds:.1f} CPU-seconds")
     if options.write:
-        key = "estimators" if options.estimators else "bounds and exact"
-        old = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-        rows = {name: dict(sorted(count.items())) for name, count in counts.items()}
+        rows = {name: dict(sorted((+count).items())) for name, count in counts.items()}
         old[key] = {**total, "share": share, "rows": rows, "survivors": survivors}
         RESULT.write_text(json.dumps(old, indent=1, sort_keys=True) + "\n")
 
