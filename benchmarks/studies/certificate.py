@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from warnings import catch_warnings
 
 import click
 import numpy as np
@@ -116,7 +117,8 @@ def _cells(pool: np.ndarray, half: np.ndarray, cells: int, seed: int) -> np.ndar
 
     if cells == 1:
         return np.zeros(len(pool), dtype=int)
-    centres, _ = kmeans2(pool[half], cells, minit="points", seed=seed, iter=10)
+    with catch_warnings(action="ignore"):  # a cell that nobody is in does no harm
+        centres, _ = kmeans2(pool[half], cells, minit="points", seed=seed, iter=10)
     return vq(pool, centres)[0].astype(int)
 
 

@@ -74,26 +74,25 @@ class Mutant:
         return f"{self.module.removeprefix('theory.')}.{self.function}: {self.change}"
 
 
-def mutants_of(module: str) -> Iterator[Mutant]:
-    """Every mutant of a module, in the order of its lines."""
+def mutants_of(module: str, compiled: bool = True) -> Iterator[Mutant]:
+    """Every mutant of a module, in the order of its lines; the names alone where not compiled."""
     source = Path(str(import_module(module).__file__)).read_text()
     tree, seen = ast.parse(source), Counter[str]()
     for function, name in _functions(tree):
         for parent, field, place, node in _expressions(function):
-            holder = getattr(parent, field)
             for operator, new in _changes(node, parent, field):
                 change = f"{ast.unparse(node)} -> {ast.unparse(new)}"
                 seen[f"{name} {change}"] += 1
                 count = seen[f"{name} {change}"]
                 change += f" ({count})" if count > 1 else ""
-                ast.copy_location(new, node)
-                ast.fix_missing_locations(new)
-                _put(parent, field, place, new)
-                compiled = compile(tree, source, "exec")
-                _put(parent, field, place, node if place is None else holder[place])
-                if place is not None:
-                    holder[place] = node
-                code = next(c for c in _codes(compiled) if c.co_qualname == name)
+                code = compile("", name, "exec")
+                if compiled:
+                    ast.copy_location(new, node)
+                    ast.fix_missing_locations(new)
+                    _put(parent, field, place, new)
+                    made = compile(tree, source, "exec")
+                    _put(parent, field, place, node)
+                    code = next(c for c in _codes(made) if c.co_qualname == name)
                 yield Mutant(module, name, node.lineno, change, operator, code)
 
 
