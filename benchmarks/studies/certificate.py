@@ -118,7 +118,8 @@ def _cells(pool: np.ndarray, half: np.ndarray, cells: int, seed: int) -> np.ndar
     if cells == 1:
         return np.zeros(len(pool), dtype=int)
     with catch_warnings(action="ignore"):  # a cell that nobody is in does no harm
-        centres, _ = kmeans2(pool[half], cells, minit="points", seed=seed, iter=10)
+        options = {"minit": "points", "seed": seed, "iter": 10}  # older releases know no `rng`
+        centres, _ = kmeans2(pool[half], cells, **options)
     return vq(pool, centres)[0].astype(int)
 
 

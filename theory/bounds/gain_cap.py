@@ -53,6 +53,7 @@ def recall_ceiling(
             "goes with information = I(Y;W) alone",
             popularity=np.shape(popularity),
         )
+        assert information is not None
         rate = ListRate(popularity, k)
         found["T16"] = rate.ceiling(information)
         left = max(float(entr(rate.p).sum()) - information, 0.0)
@@ -60,9 +61,11 @@ def recall_ceiling(
         found["T7"] = recall_cap(rate.least, information)
     if conditional_entropy is not None:
         require(items is not None, "needs items too", conditional_entropy=conditional_entropy)
+        assert items is not None
         found["T5"] = fano_ceiling(conditional_entropy, items=items, k=k)
     if baseline_recall is not None:
         require(information is not None, "needs information too", baseline_recall=baseline_recall)
+        assert information is not None
         found["T7"] = recall_cap(baseline_recall, information)
     remedy = "give conditional_entropy and items, or information with one of the other two"
     require(found, remedy, information=information)

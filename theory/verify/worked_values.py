@@ -67,7 +67,8 @@ def functions() -> dict[str, Function]:
     """Bounds and functions of theory.exact by name, and METHOD of a model as MODEL.METHOD."""
     known = known_bounds() | {name: getattr(exact, name) for name in exact.__all__}
     known["ranks_of"] = ranks_of
-    for model in (made for made in list(known.values()) if is_dataclass(made)):
+    models = [made for made in known.values() if isinstance(made, type) and is_dataclass(made)]
+    for model in models:
         for method in (name for name in vars(model) if name[0] != "_"):
             known[f"{model.__name__}.{method}"] = partial(_method, model, method)
     return known
@@ -76,10 +77,11 @@ def functions() -> dict[str, Function]:
 def _method(model: type, method: str, /, **given: object) -> object:
     """A method, or an attribute, of the model that some of the arguments make."""
     own = {name: given.pop(name) for name in model.__dataclass_fields__ if name in given}
-    if "states" in own:
-        own["states"] = exact.OrderChannel(**own["states"])
-    if "weights" in own:
-        own["weights"] = tuple(own["weights"].tolist())
+    states, weights = own.get("states"), own.get("weights")
+    if isinstance(states, dict):
+        own["states"] = exact.OrderChannel(**states)
+    if isinstance(weights, np.ndarray):
+        own["weights"] = tuple(weights.tolist())
     found = getattr(model(**own), method)
     return found(**given) if callable(found) else found
 
