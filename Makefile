@@ -50,6 +50,9 @@ wheel-check: setup ## build wheel and sdist, look inside, and run the wheel in a
 lowest-check: setup ## the same with every declared dependency at its lowest version
 	$(BIN)/python tests/wheel_check.py --lowest
 
+mutants: setup ## every wrong constant, sign or term in theory/bounds and theory/exact: does verify notice?
+	$(BIN)/python tests/theory/mutants.py --write
+
 tables: setup ## every measured table of README, docs and theory, from committed results
 	$(BIN)/python -m benchmarks documents
 
@@ -85,4 +88,4 @@ docs: setup ## the API reference, from docstrings, in artifacts/docs; its links 
 clean: ## remove the environment (artefacts stay)
 	rm -rf .venv
 
-.PHONY: help setup quickstart lint test test-language-model test-slow tables paper paper-full notebooks notebooks-smoke wheel-check lowest-check audit report docs clean
+.PHONY: help setup quickstart lint test test-language-model test-slow mutants tables paper paper-full notebooks notebooks-smoke wheel-check lowest-check audit report docs clean

@@ -12,7 +12,14 @@ from paper_figures.drawn.comparisons import controls, lift, shops
 from paper_figures.drawn.diagram import method
 from paper_figures.drawn.efficiency import beams, growth, latency, speed, stages
 from paper_figures.drawn.reasoning import attention, clusters, discovery, prefixes, staleness
-from paper_figures.drawn.theory_figures import bounds, crossover, estimators, order
+from paper_figures.drawn.theory_figures import (
+    bounds,
+    certificate,
+    crossover,
+    estimators,
+    models,
+    order,
+)
 from paper_figures.measured import RESULTS
 from paper_figures.picture import Picture
 
@@ -47,6 +54,8 @@ _ENTRIES = (
     Entry(staleness, "staleness.json", "Recall by the age of a chain."),
     Entry(bounds, _THEORY, "Recall between floor and ceiling, solvable models."),
     Entry(order, "theory/exact", "What order is worth in recall, against its information."),
+    Entry(models, "theory/exact", "What the order of steps is worth in three solvable models."),
+    Entry(certificate, "certificate.json", "What a finished run certifies, lift and ceiling."),
     Entry(crossover, _THEORY, "Structured against pooled by training rows."),
     Entry(speed, "speed.json", "Speed beside Hugging Face's T5."),
     Entry(growth, "growth.json", "Growth with catalogue and history."),

@@ -17,10 +17,8 @@ from paper_figures.style import save
 from paper_figures.suite_report import write_suite_report
 
 OUT = ROOT / "artifacts" / "paper"
-DRAWN = {  # pictures of documents, and the figures in them
-    "docs/method.svg": "method",
-    "docs/lift.svg": "lift",
-}
+_PICTURES = ("method", "lift", "models", "crossover", "certificate")
+DRAWN = {f"docs/{name}.svg": name for name in _PICTURES}  # documents' pictures, and their figures
 _PATH = click.Path(path_type=Path)
 _ENDINGS = {"markdown": "md", "latex": "tex", "csv": "csv", "sources": "sources.csv"}
 

@@ -12,6 +12,8 @@ from importlib.metadata import entry_points
 
 from theory.errors import PremiseError
 
+SLACK = "how far the closest case is from refuting a statement; negative refutes it"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line: status 1 where a statement fails, 2 for a refused argument."""
@@ -88,30 +90,25 @@ def _verify(options: argparse.Namespace) -> int:
         for row in rows:
             del row["seconds"]
         print(json.dumps({"ok": not failed, "results": rows}))
-    elif failed:
-        print("Failed: " + ", ".join(failed))
+    else:
+        cases, held = sum(result.cases for result in results), len(results) - len(failed)
+        print(f"{held} of {len(results)} statements hold, in {cases:,} cases. Slack: {SLACK}.")
+        if failed:
+            print("Failed: " + ", ".join(failed))
     return 1 if failed else 0
 
 
 def _bound(options: argparse.Namespace) -> int:
-    from theory import bounds
     from theory.errors import require
+    from theory.verify.worked_values import known_bounds, value_of
 
-    known = {name: getattr(bounds, name) for name in bounds.__all__ if name.islower()}
-    known |= {name: added.run for name, added in bounds.REGISTERED.items()}
-    del known["register_bound"]
+    known = known_bounds()
     if options.name is None:
         for name, function in known.items():
             print(f"{name:30} {(function.__doc__ or '').strip().partition(chr(10))[0]}".rstrip())
         return 0
     require(options.name in known, f"choose one of {sorted(known)}", name=options.name)
-    try:
-        pairs = [text.split("=", 1) for text in options.values]
-        value = known[options.name](**{name: json.loads(text) for name, text in pairs})
-    except (TypeError, ValueError) as error:
-        if isinstance(error, PremiseError):
-            raise
-        raise PremiseError(f"values = {options.values}: write ARGUMENT=VALUE ({error})") from None
+    value = value_of(known[options.name], options.values)
     print(json.dumps(value, default=lambda other: getattr(other, "tolist", lambda: vars(other))()))
     return 0
 

@@ -55,6 +55,19 @@ def number(low: float | int, high: float | int, /, **given: object) -> float:
     return float(values)
 
 
+def strictly(low: float | int, high: float | int, /, **given: float | int) -> None:
+    """Raise PremiseError unless every argument lies strictly between low and high.
+
+    >>> strictly(0, 1, confidence=1.0)
+    Traceback (most recent call last):
+    ...
+    theory.errors.PremiseError: confidence = 1.0: lies strictly between 0 and 1
+    """
+    between = "a number > 0" if high == np.inf else f"lies strictly between {low} and {high}"
+    for name, value in given.items():
+        require(low < value < high, between, **{name: value})
+
+
 def whole(low: int, high: float | int = np.inf, /, **given: object) -> None:
     """Raise PremiseError unless every argument is a whole number in [low, high].
 

@@ -9,14 +9,13 @@ with one weight a step in the decoder; a pooled form names nothing.
 Rows of kind `over` are I(Y; ordered chain | form, history) by the nested paired V-information of
 `theory.estimators.token_choice`: what a linear reader beside random features can use, not a bound.
 T1 says that the form loses as much log-loss. The null form is the ordered chain itself: what is
-measured over it is noise of the second fit. `prefix` is what each further step adds. `cap` puts
-T7's largest recall beside the observed lift. T7 holds for Bayes recall and true information; both
-are estimates here, so the row is an illustration and no certificate.
+measured over it is noise of the second fit. `prefix` is what each further step adds. What a lift
+certifies, and how high recall could go, says `python -m benchmarks certificate`.
 """
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +25,11 @@ from jaxtyping import Float, Int
 
 from benchmarks.studies import study
 from benchmarks.studies.study import Row
-from benchmarks.suite.collect import RESULTS, ranks_path
+from benchmarks.suite.collect import RESULTS
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
 from scoter.storage.store import git_commit
-from scoter.types import StepEmbeddings
+from scoter.types import Part, StepEmbeddings
 
 if TYPE_CHECKING:
     from scoter.stages.finished import FinishedRun
@@ -43,10 +42,7 @@ X_SEEN = """\
 the mean vector of the last 20 items beside the vector of the last item, 32 principal axes each"""
 ESTIMATOR = """\
 nested paired V-information, 4 folds over users, per semantic-ID token; 95 % intervals over users"""
-CAP_NOTE = """\
-collected arms of seed 0; a trained recall stands for the Bayes recall, so no certificate"""
 NULL = "ordered chain itself (null)"
-ARMS = ("scoter", "tiger-meanpool")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,14 +72,14 @@ def measure(run: Path, users: int = USERS, seed: int = 0, results: Path = RESULT
     result |= {"users": len(chains.targets), "split": "valid"}
     result |= {"reasoner": finished.outcome["reasoner"], "pattern": list(chains.pattern)}
     result |= {"given": X_SEEN, "estimator": ESTIMATOR}
-    result["rows"] = rows + caps(rows, dataset, results, seed)
+    result["rows"] = rows
     result["cpu_seconds"] = time.process_time() - began
     study.write(results / FILE, result)
     return result
 
 
-def open_chains(finished: "FinishedRun", users: int, seed: int) -> Chains:
-    """The chains of at most so many validation users that have one."""
+def open_chains(finished: "FinishedRun", users: int, seed: int, part: Part = "valid") -> Chains:
+    """The chains of at most so many users of a split that have one."""
     import torch
 
     from scoter.models.step_reader import StepReader
@@ -105,7 +101,7 @@ def open_chains(finished: "FinishedRun", users: int, seed: int) -> Chains:
     items = principal_axes(vectors, VECTOR_DIMS)
     sentences = load_chains(written.folder()).sentences
     steps = with_named_items(open_steps(written), sentences, item_names(catalog), items)
-    histories = split.histories("valid")
+    histories = split.histories(part)
     there = np.flatnonzero(steps.chain_rows(histories.users, histories.lengths) >= 0)
     rng = np.random.default_rng(derive_seed(seed, "information"))
     chosen = np.sort(rng.permutation(there)[:users])
@@ -119,7 +115,7 @@ def open_chains(finished: "FinishedRun", users: int, seed: int) -> Chains:
         dense - dense.mean(0, dtype=float).astype(dense.dtype),  # as a fusion reads them
         StepReader(steps).named(*asked).numpy(),
         np.c_[np.array(pooled), items[[row[-1] for row in rows]]],
-        split.valid.items[chosen],
+        split.targets(part).items[chosen],
         sampled.users,
         open_semantic_ids(ids).codes,
         items,
@@ -146,25 +142,25 @@ def with_named_items(
 
 
 def rows_of(chains: Chains, seed: int) -> Iterator[Row]:
-    """The rows of every kind but `cap`."""
+    """The rows of every kind."""
     from theory.estimators.token_choice import popularity_decoder, token_levels
 
     levels = token_levels(chains.codes, chains.targets, chains.items, chains.counts)
     popular = popularity_decoder(levels, chains.users, seed=seed)
     base = popular.extend(chains.seen)
-    yield _row("seen", "history over popularity", base, popular)
+    yield nats_row("seen", "history over popularity", base, popular)
     width = chains.steps.shape[1] * VECTOR_DIMS
-    ordered, named = widened(_flat(chains.steps), width, seed), chains.named
-    yield _row("whole", "ordered chain over the history", base.extend(ordered, named), base)
+    ordered, named = widened(flat(chains.steps), width, seed), chains.named
+    yield nats_row("whole", "ordered chain over the history", base.extend(ordered, named), base)
     for name, (form, kept) in collapsed_forms(chains, seed).items():
         before = base.extend(widened(form, width, seed), kept)
-        yield _row("form", f"{name} over the history", before, base)
-        yield _row("over", name, before.extend(ordered, named), before)
+        yield nats_row("form", f"{name} over the history", before, base)
+        yield nats_row("over", name, before.extend(ordered, named), before)
     before = base
     for step, label in enumerate(chains.pattern, start=1):
-        prefix = widened(_flat(chains.steps[:, :step]), width, seed)
+        prefix = widened(flat(chains.steps[:, :step]), width, seed)
         after = before.extend(prefix, named[:, :step])
-        yield _row("prefix", f"{step}. {label}", after, before)
+        yield nats_row("prefix", f"{step}. {label}", after, before)
         before = after
 
 
@@ -191,9 +187,9 @@ def collapsed_forms(
         "position-tagged pool": (np.mean(tagged, axis=0), None),
         "bag": (np.c_[steps.mean(1), np.mean(cosines, axis=0)], in_any_order),
         "last step only": (steps[:, -1], named[:, -1:]),
-        "another user's chain": (_flat(steps[donor]), named[donor]),
-        "fresh shuffle": (_flat(shuffled), in_any_order),
-        NULL: (_flat(steps), named),
+        "another user's chain": (flat(steps[donor]), named[donor]),
+        "fresh shuffle": (flat(shuffled), in_any_order),
+        NULL: (flat(steps), named),
     }
 
 
@@ -213,33 +209,7 @@ def principal_axes(values: np.ndarray, most: int) -> np.ndarray:
     return middle @ axes[:, kept] / np.sqrt(max(spread.max(), 1e-300))
 
 
-def caps(rows: Sequence[Row], dataset: str, results: Path, seed: int) -> list[Row]:
-    """T7 beside the observed lift in Recall@10, where both arms were collected."""
-    from scoter.evaluation.evaluator import load_user_metrics
-    from scoter.evaluation.metrics import per_user
-    from scoter.evaluation.significance import paired_bootstrap
-    from theory.bounds import certified_information, recall_cap
-
-    paths = [ranks_path(results, dataset, arm, 0, "valid") for arm in ARMS]
-    if not all(path.exists() for path in paths):
-        return []
-    ours, theirs = (per_user(load_user_metrics(path), "recall@10") for path in paths)
-    recall, collapsed = float(ours.mean()), float(theirs.mean())
-    lift = asdict(paired_bootstrap(ours, theirs, seed=seed))
-    needed = certified_information(recall, collapsed) if recall >= collapsed else 0.0
-    shared = {"kind": "cap", "recall": recall, "collapsed_recall": collapsed}
-    shared |= {"lift": lift.pop("mean"), **lift, "n": len(ours)}
-    shared |= {"nats_needed_for_the_lift": needed, "note": CAP_NOTE}
-    pooled = next(row for row in rows if row["name"] == "mean pool")
-    made = []
-    for which, end in {"estimate": "nats", "upper end of its interval": "high"}.items():
-        name, nats = f"{ARMS[0]} over {ARMS[1]}, {which}", max(pooled[end], 0.0)
-        cap = recall_cap(collapsed, nats)
-        made.append({**shared, "name": name, "nats": nats, "recall_cap": cap})
-    return made
-
-
-def _row(kind: str, name: str, after: "Decoder", before: "Decoder") -> Row:
+def nats_row(kind: str, name: str, after: "Decoder", before: "Decoder") -> Row:
     by_level = after.held_out - before.held_out
     gain = by_level.sum(0)
     half, mean = 1.959964 * float(gain.std(ddof=1)) / np.sqrt(len(gain)), float(gain.mean())
@@ -247,7 +217,7 @@ def _row(kind: str, name: str, after: "Decoder", before: "Decoder") -> Row:
     return row | {"n": len(gain), "by_token": [float(value) for value in by_level.mean(1)]}
 
 
-def _flat(steps: np.ndarray) -> np.ndarray:
+def flat(steps: np.ndarray) -> np.ndarray:
     return steps.reshape(len(steps), -1)
 
 
@@ -258,9 +228,5 @@ def _flat(steps: np.ndarray) -> np.ndarray:
 @study.results_option
 def command(run: Path, users: int, seed: int, results: Path) -> None:
     for row in measure(run, users, seed, results)["rows"]:
-        if row["kind"] == "cap":
-            cap = "cap     {name}: {recall_cap:.4f}; observed {recall:.4f}"
-            click.echo(cap.format(**row))
-        else:
-            nats = study.interval(row | {"mean": row["nats"]})
-            click.echo(f"{row['kind']:7} {row['name']}: {nats} of {row['n']} users")
+        nats = study.interval(row | {"mean": row["nats"]})
+        click.echo(f"{row['kind']:7} {row['name']}: {nats} of {row['n']} users")

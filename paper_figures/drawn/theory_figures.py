@@ -1,15 +1,23 @@
 """Figures of the theory, computed here: exact models, closed forms and a simulation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from paper_figures.measured import grouped, read
 from paper_figures.picture import Look, Picture
-from paper_figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PAGE, panels, styled
-from theory.bounds import gaussian_crossover, least_squares_risk, recall_ceiling, recall_floor
-from theory.exact import GaussianChain, OrderChannel, conditional_entropy
+from paper_figures.style import BLACK, BLUE, COLUMN, GREEN, GREY, ORANGE, PAGE, panels, styled
+from theory.bounds import fano_ceiling, gaussian_crossover, least_squares_risk, recall_floor
+from theory.exact import (
+    GaussianChain,
+    OrderChannel,
+    PermutationChannel,
+    bayes_recall,
+    conditional_entropy,
+    merge_rows,
+)
 from theory.verify.learning_checks import simulated_risk
 
 ITEMS, K = 9, 3
@@ -50,7 +58,7 @@ def bounds(results: Path) -> Picture:
     axes = panel.axes
     entropies = np.linspace(0.0, np.log(ITEMS), 241)
     floor = recall_floor(entropies, items=ITEMS, k=K)
-    ceiling = recall_ceiling(entropies, items=ITEMS, k=K)
+    ceiling = fano_ceiling(entropies, items=ITEMS, k=K)
     axes.fill_between(entropies, floor, ceiling, color="#e4e4e4", label="possible")
     panel.curve(entropies, ceiling, "ceiling", color=BLACK)
     panel.curve(entropies, floor, "floor", color=BLACK, linestyle="--")
@@ -136,6 +144,89 @@ def crossover(results: Path) -> Picture:
     axes.set_xlabel("training rows n")
     axes.set_ylabel("expected squared error")
     axes.legend(loc="upper right")
+    return picture
+
+
+@styled
+def models(results: Path) -> Picture:
+    """Best Recall@1 of what a reader sees, in three models where it is known exactly."""
+    kept = {"ordered": (BLUE, "D", "-"), "multiset": (GREEN, "s", "--"), "last": (ORANGE, "^", ":")}
+    picture, drawn = panels(2.1, 3, width=PAGE, sharey=True)
+    curves = (
+        ("order channel", "weight of order", WEIGHTS, _order_recall),
+        ("permutation channel", "share of wrong targets", (0.0, 0.2, 0.4, 0.6), _permuted_recall),
+        ("Gaussian chain", "correlation of the steps", (0.0, 0.3, 0.6, 0.9), _gaussian_recall),
+    )
+    for panel, (title, about, places, recall) in zip(drawn, curves, strict=True):
+        for view, (colour, mark, dash) in kept.items():
+            values = [recall(place, view) for place in places]
+            look: Look = {"color": colour, "marker": mark, "linestyle": dash}
+            panel.curve(places, values, VIEWS[view][2], **look)
+        panel.axes.set_title(title)
+        panel.axes.set_xlabel(about)
+    drawn[0].axes.set_ylabel("best Recall@1")
+    drawn[0].axes.set_ylim(0, 1.03)
+    drawn[0].axes.legend(loc="lower left")
+    return picture
+
+
+def _order_recall(weight: float, view: str) -> float:
+    seeds = [OrderChannel(3, 3, ITEMS, order_weight=weight, noise=0.1, seed=s) for s in range(8)]
+    return float(np.mean([model.recall(1, view) for model in seeds]))
+
+
+def _permuted_recall(noise: float, view: str) -> float:
+    model = PermutationChannel(symbols=5, noise=noise)
+    joint, last = model.joint(), model.sequences[:, -1]
+    seen = joint if view == "ordered" else merge_rows(joint, last if view == "last" else 0 * last)
+    return bayes_recall(seen, 1)
+
+
+def _gaussian_recall(rho: float, view: str) -> float:
+    chain = GaussianChain(weights=(0.25, -0.5, 0.75, 1.0), rho=rho, noise_variance=0.1)
+    return chain.recall(1, view, items=8, n=4000).value
+
+
+@styled
+def certificate(results: Path) -> Picture:
+    """What a finished run certifies about its chain, beside the observed lift and the ceiling."""
+    return certificate_of(read(results, "certificate.json"))
+
+
+def certificate_of(measured: Mapping[str, Any]) -> Picture:
+    """The same of what `python -m benchmarks certificate` measured."""
+    rows = measured["rows"]
+    picture, drawn = panels(2.4, len(rows), width=PAGE if len(rows) > 1 else COLUMN, sharey=True)
+    for panel, row in zip(drawn, rows, strict=True):
+        cells = [cell["cells"] for cell in row["cells"]]
+        upper, lower, table = (
+            [cell[name] for cell in row["cells"]]
+            for name in ("collapsed_upper", "recall_lower", "table_recall")
+        )
+        panel.curve(cells, lower, "the ordered chain has at least", color=BLUE)
+        panel.curve(cells, upper, "every reader of the cells has at most", color=GREEN, marker="s")
+        panel.curve(cells, table, "best table, measured", color=GREY, marker="o", linestyle="--")
+        paid = [least >= most for least, most in zip(lower, upper, strict=True)]
+        panel.axes.fill_between(cells, upper, lower, where=paid, color="#cfe3f3", zorder=0)
+        lift = [[row["collapsed_recall"] + row["lift"][end]] for end in ("low", "mean", "high")]
+        look: Look = {
+            "color": BLUE,
+            "marker": "D",
+            "label": "ordered chain, with its lift's interval",
+        }
+        panel.line(row["collapsed_recall"], "best collapsed reader", across=True, color=ORANGE)
+        panel.intervals([cells[-1]], (lift[0], lift[1], lift[2]), **look)
+        if "ceiling" in row:
+            panel.line(row["ceiling"], f"ceiling ({row['statement']})", across=True, color=BLACK)
+        panel.axes.set_xscale("log", base=4)
+        panel.axes.set_xticks(cells, [f"{count:,}" for count in cells])
+        panel.axes.minorticks_off()
+        panel.axes.set_title(f"{row['name']}, {row['users']:,} users")
+        panel.axes.set_xlabel("cells of the pooled chain and history")
+    drawn[0].axes.set_ylabel("Recall@10")
+    drawn[0].axes.set_ylim(0, None)
+    legend = drawn[0].axes.get_legend_handles_labels()
+    picture.figure.legend(*legend, loc="outside upper center", ncols=3, handlelength=1.6)
     return picture
 
 

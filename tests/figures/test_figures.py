@@ -29,7 +29,7 @@ from paper_figures.style import METHODS, method_name, save, style
 from scoter.evaluation.evaluator import load_user_metrics
 from scoter.evaluation.metrics import per_user
 from scoter.experiments import methods
-from theory.bounds import recall_ceiling, recall_floor
+from theory.bounds import fano_ceiling, recall_floor
 
 PICTURES = Path(__file__).parent / "pictures"
 STABLE = ("method", "bounds", "order")
@@ -336,7 +336,7 @@ def test_solvable_models_lie_between_their_bounds():
     for _, entropy, recall in points:
         floor, ceiling = (
             bound(entropy, items=theory_figures.ITEMS, k=theory_figures.K)
-            for bound in (recall_floor, recall_ceiling)
+            for bound in (recall_floor, fano_ceiling)
         )
         assert floor - 1e-9 <= recall <= ceiling + 1e-9
     offsets = np.concatenate(

@@ -21,12 +21,12 @@ def test_floor_is_the_lower_hull_found_by_linear_programming(items, k):
 def test_ceiling_inverts_the_fano_function_and_the_weak_form_is_looser(items, k):
     for error in np.linspace(0.01, 0.9, 9) * (1 - k / items):
         entropy = float(bounds.fano_entropy(error, items=items, k=k))
-        ceiling = bounds.recall_ceiling(entropy, items=items, k=k)
+        ceiling = bounds.fano_ceiling(entropy, items=items, k=k)
         assert ceiling == pytest.approx(1 - error, abs=1e-9)
         if items > 2 * k:
             assert bounds.recall_ceiling_weak(entropy, items=items, k=k) >= ceiling - 1e-12
-    assert bounds.recall_ceiling(np.log(k) / 2, items=items, k=k) == 1
-    assert bounds.recall_ceiling(np.log(items), items=items, k=k) == pytest.approx(
+    assert bounds.fano_ceiling(np.log(k) / 2, items=items, k=k) == 1
+    assert bounds.fano_ceiling(np.log(items), items=items, k=k) == pytest.approx(
         k / items, abs=1e-6
     )
 
@@ -38,7 +38,7 @@ def test_weak_form_would_be_false_without_its_premise():
         1.7,
     )  # M < 2k: the unguarded formula cuts off what the exact ceiling allows
     unguarded = 1 - (entropy - np.log(2) - np.log(k)) / np.log((items - k) / k)
-    assert unguarded < bounds.recall_ceiling(entropy, items=items, k=k)
+    assert unguarded < bounds.fano_ceiling(entropy, items=items, k=k)
     with pytest.raises(PremiseError, match="needs items > 2k = 8"):
         bounds.recall_ceiling_weak(entropy, items=items, k=k)
 
@@ -81,8 +81,8 @@ def test_crossovers():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bounds.recall_ceiling(1.0, items=5, k=5), r">= 1 and <= 4"),
-        (lambda: bounds.recall_ceiling(2.0, items=5, k=1), r"lies in \[0, 1.609"),
+        (lambda: bounds.fano_ceiling(1.0, items=5, k=5), r">= 1 and <= 4"),
+        (lambda: bounds.fano_ceiling(2.0, items=5, k=1), r"lies in \[0, 1.609"),
         (lambda: bounds.recall_floor(-0.1, items=5, k=1), ">= 0"),
         (lambda: bounds.recall_floor(float("nan"), items=5, k=1), ">= 0"),
         (lambda: bounds.recall_cap(1.2, 0.1), "baseline_recall = 1.2: lies in"),
@@ -99,6 +99,12 @@ def test_crossovers():
         (lambda: bounds.selection_optimism(0, 5), r"whole number >= 1"),
         (lambda: bounds.best_of_n_kl(0), r"whole number >= 1"),
         (lambda: bounds.noisy_verifier_gain(3, 1.5), r"lies in \[-1, 1\]"),
+        (
+            lambda: bounds.certify_cross_entropy(
+                np.full(9, -5.0), marginal_entropy=1.0, smallest_probability=0.1, items=9, k=1
+            ),
+            "log_losses = -5.0: a loss -log q is >= 0",
+        ),
         (
             lambda: bounds.certify_cross_entropy(
                 np.full(9, 5.0), marginal_entropy=1.0, smallest_probability=0.1, items=9, k=1

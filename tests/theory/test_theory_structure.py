@@ -3,16 +3,54 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from scipy.special import entr
 
 from theory import bounds
 from theory.bounds.list_rate import ListRate, RankingRate
 from theory.errors import PremiseError
-from theory.exact import OrderChannel, bayes_ndcg, bayes_recall
+from theory.exact import (
+    OrderChannel,
+    bayes_ndcg,
+    bayes_recall,
+    bottleneck_point,
+    merge_rows,
+)
 
 
 def zipf(items: int, exponent: float) -> np.ndarray:
     weights = np.arange(1, items + 1.0) ** -exponent
     return weights / weights.sum()
+
+
+def test_the_best_ceiling_is_taken_and_named():
+    little = bounds.recall_ceiling(k=3, information=0.088, popularity=zipf(12, 1))
+    assert little.statement == "T16"
+    assert little.ceilings == pytest.approx({"T16": 0.6778, "T5": 0.6949, "T7": 0.7885}, abs=5e-5)
+    for exponent, crossing in ((0.5, 0.059), (0.8, 0.079), (1.0, 0.082)):
+        p = zipf(12_101, exponent)
+        for nats, better in ((crossing - 0.001, "T7"), (crossing + 0.001, "T5")):
+            entropy = float(entr(p).sum()) - nats
+            found = bounds.recall_ceiling(
+                entropy, items=len(p), k=10, information=nats, baseline_recall=p[:10].sum()
+            )
+            assert found.statement == better
+            exact = bounds.recall_ceiling(k=10, information=nats, popularity=p)
+            assert exact.value < found.value
+            assert exact.ceilings == pytest.approx({"T16": exact.value, **found.ceilings})
+
+
+def test_exact_models_are_not_refused_for_their_rounding():
+    for seed in range(40):
+        model = OrderChannel(3, 3, 7, order_weight=0.25, noise=0.02, seed=seed)
+        fine, pooled = model.joint(), model.joint("multiset")
+        gained = max(model.order_information(), 0)
+        assert bounds.certified_information(bayes_recall(fine, 1), bayes_recall(pooled, 1)) >= 0
+        assert bounds.recall_cap(bayes_recall(pooled, 6), gained) >= bayes_recall(fine, 6) - 1e-9
+        assert bounds.strict_gain(fine, model.labels("multiset"), 2) >= 0
+        bounds.recall_ceiling(k=3, information=model.information(), popularity=fine.sum(0))
+        bounds.list_rate_floor(fine.sum(0), 3, model.information())
+        bounds.ndcg_from_recalls([bayes_recall(fine, k) for k in range(1, 8)])
+        bounds.pinsker_gain(model.order_information())
 
 
 @pytest.mark.parametrize(
@@ -125,6 +163,13 @@ def test_an_order_that_is_worth_nothing_is_never_certified():
         (lambda: bounds.list_rate_floor(zipf(5, 1), 2, 9.0), r"lies in \[0, 1.4"),
         (lambda: bounds.strict_gain(np.eye(2), np.zeros(2, int), 1), "sum to 1"),
         (lambda: bounds.strict_gain(np.eye(2) / 2, np.zeros(3, int), 1), "one label for each"),
+        (lambda: bounds.strict_gain(np.eye(2) / 2, np.array([0, -1]), 1), "numbers from 0"),
+        (lambda: merge_rows(np.eye(2) / 2, np.array([0, -1])), "labels = -1: numbers from 0"),
+        (lambda: bottleneck_point(np.eye(2)[:, :1], trade=1.0, letters=2, seed=0), "never occur"),
+        (lambda: bounds.recall_ceiling(k=2), "give conditional_entropy and items"),
+        (lambda: bounds.recall_ceiling(1.0, k=2), "needs items too"),
+        (lambda: bounds.recall_ceiling(k=2, baseline_recall=0.1), "needs information too"),
+        (lambda: bounds.recall_ceiling(1.0, k=2, popularity=zipf(5, 1)), "alone"),
         (lambda: bounds.reader_regret(-1.0), "divergence = -1.0"),
         (lambda: bounds.pair_gain_floor(0.5, 0.7, 0.1), "share = 0.7"),
         (lambda: bounds.recall_deviation(0), "users = 0"),
@@ -147,7 +192,7 @@ def test_a_failed_premise_is_named(call, message):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: bounds.recall_ceiling(1.0, items=5, k=1.5),
+        lambda: bounds.fano_ceiling(1.0, items=5, k=1.5),
         lambda: bounds.binary_entropy(1.5),
         lambda: bounds.certified_information(np.array([0.2, 0.3]), 0.1),
         lambda: bounds.recall_cap(float("nan"), 0.1),

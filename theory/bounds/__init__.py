@@ -28,14 +28,21 @@ from theory.bounds.finite_samples import (
     table_regret,
     table_regret_floor,
 )
-from theory.bounds.gain_cap import binary_kl, certified_information, pinsker_gain, recall_cap
+from theory.bounds.gain_cap import (
+    Ceiling,
+    binary_kl,
+    certified_information,
+    pinsker_gain,
+    recall_cap,
+    recall_ceiling,
+)
 from theory.bounds.generalisation import conditional_information_bound, rows_for_gap, xu_raginsky
 from theory.bounds.list_bounds import (
     binary_entropy,
+    fano_ceiling,
     fano_entropy,
     hellman_raviv_constant,
     list_envelope,
-    recall_ceiling,
     recall_ceiling_weak,
     recall_floor,
 )
@@ -59,9 +66,10 @@ from theory.bounds.strict_gain import (
 )
 
 __all__ = [  # noqa: RUF022
-    "CrossEntropyCertificate", "GainCertificate", "REGISTERED", "register_bound",
-    "binary_entropy", "binary_kl", "fano_entropy", "list_envelope", "hellman_raviv_constant",
-    "recall_ceiling", "recall_ceiling_weak", "recall_floor", "recall_cap", "pinsker_gain",
+    "Ceiling", "CrossEntropyCertificate", "GainCertificate", "REGISTERED", "register_bound",
+    "binary_entropy", "binary_kl", "fano_ceiling", "fano_entropy", "list_envelope",
+    "hellman_raviv_constant", "recall_ceiling", "recall_ceiling_weak", "recall_floor",
+    "recall_cap", "pinsker_gain",
     "list_rate", "list_rate_ceiling", "list_rate_floor", "ndcg_rate_ceiling", "ndcg_rate_floor",
     "ndcg_ceiling", "ndcg_floor", "ndcg_from_recalls", "ndcg_weights",
     "strict_gain", "ndcg_gain", "margin_gain_cap", "pair_gain_floor", "reader_regret",

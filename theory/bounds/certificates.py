@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from theory.arrays import Numbers
-from theory.bounds.finite_samples import clopper_pearson
+from theory.bounds.finite_samples import bernstein_width, clopper_pearson
 from theory.bounds.list_bounds import recall_floor
 from theory.bounds.list_rate import ListRate
-from theory.errors import number, require, whole
+from theory.errors import number, require, strictly, whole
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,14 @@ def certify_cross_entropy(
     least = number(0, 1, smallest_probability=smallest_probability)
     require(least > 0, "mix q with the uniform", smallest_probability=least)
     largest = -np.log(least)
-    inside = np.all((losses >= 0) & (losses <= largest + 1e-9))
+    require(np.all(losses >= 0), "a loss -log q is >= 0", log_losses=float(losses.min()))
     remedy = f"losses lie in [0, {largest:.4f}]: lower smallest_probability"
-    require(inside, remedy, log_losses=float(losses.max()))
+    require(np.all(losses <= largest + 1e-9), remedy, log_losses=float(losses.max()))
     marginal_entropy = number(0, float(np.log(items)), marginal_entropy=marginal_entropy)
-    require(0 < confidence < 1, "lies strictly between 0 and 1", confidence=confidence)
-    risk = np.log(4 / (1 - confidence))  # log(2 / (delta/2)), and log(1 / (delta/2)) <= it
-    n = losses.size
-    hoeffding = largest * np.sqrt((risk - np.log(2)) / (2 * n))
-    bernstein = np.sqrt(2 * losses.var(ddof=1) * risk / n) + 7 * largest * risk / (3 * (n - 1))
-    upper = float(losses.mean() + min(hoeffding, bernstein))
+    strictly(0, 1, confidence=confidence)
+    delta = 1 - confidence
+    hoeffding = largest * np.sqrt(np.log(2 / delta) / (2 * losses.size))
+    upper = float(losses.mean() + min(hoeffding, bernstein_width(losses, largest, delta)))
     return CrossEntropyCertificate(
         cross_entropy=float(losses.mean()),
         cross_entropy_upper=upper,
@@ -105,8 +103,8 @@ def certify_gain(
     """
     hits, counts = _checked_rows(hits, labels, targets, k)
     best = sum(float(-np.sort(-row)[:k].sum()) for row in counts) / len(hits)
+    strictly(0, 1, confidence=confidence)
     delta = 1 - confidence
-    require(0 < delta < 1, "lies strictly between 0 and 1", confidence=confidence)
     low = clopper_pearson(int(hits.sum()), len(hits), delta=delta / 2)[0]
     high = self_bounding_upper(best, len(hits), delta=delta / 2)
     return GainCertificate(float(hits.mean()), low, high, low - high, confidence)
@@ -131,9 +129,9 @@ def certify_information(
     True
     """
     hits, counts = _checked_rows(hits, labels, targets, k)
-    require(slope > 0, "a number > 0", slope=slope)
+    strictly(0, np.inf, slope=slope)
+    strictly(0, 1, confidence=confidence)
     delta, energy = 1 - confidence, 0.0
-    require(0 < delta < 1, "lies strictly between 0 and 1", confidence=confidence)
     for row in counts:
         size = int(row.sum())
         law = np.concatenate([row[row > 0] / size, np.zeros(k)])
@@ -156,20 +154,14 @@ def certify_scores(
     True
     """
     require(low < high, "needs low < high", low=low, high=high)
-    require(0 < confidence < 1, "lies strictly between 0 and 1", confidence=confidence)
-    pieces = []
+    strictly(0, 1, confidence=confidence)
     for name, scores in (("joint", joint), ("independent", independent)):
         inside = np.size(scores) >= 2 and np.min(scores) >= low and np.max(scores) <= high
         require(inside, f"give two scores or more, in [{low}, {high}]", **{name: np.shape(scores)})
-    risk = np.log(4 / (1 - confidence))
-    ratios = np.exp(np.asarray(independent, float))
-    widths = [(np.asarray(joint, float), high - low), (ratios, np.exp(high) - np.exp(low))]
-    for values, spread in widths:
-        n = len(values)
-        tail = 7 * spread * risk / (3 * (n - 1))
-        pieces.append(float(np.sqrt(2 * values.var(ddof=1) * risk / n) + tail))
-    mean = float(np.mean(joint)) - pieces[0]
-    return max(mean - float(np.log(ratios.mean() + pieces[1])), 0.0)
+    delta, own, ratios = 1 - confidence, np.asarray(joint, float), np.exp(independent)
+    mean = own.mean() - bernstein_width(own, high - low, delta)
+    most = ratios.mean() + bernstein_width(ratios, float(np.exp(high) - np.exp(low)), delta)
+    return max(float(mean - np.log(most)), 0.0)
 
 
 def self_bounding_upper(value: float, n: int, *, delta: float) -> float:

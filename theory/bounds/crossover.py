@@ -6,10 +6,11 @@ from theory.errors import number, require, whole
 
 
 def gaussian_crossover(structured_dims: int, collapsed_dims: int, information: float) -> float:
-    """n* of T10: ordinary least squares on all features beats the collapsed one iff n > n*.
+    """n* of T10: among n > d_Z + 1, least squares on all features wins iff n > n*.
 
-    Premises: (Z, Y) jointly Gaussian with zero mean, no intercept, Y scalar, T linear in Z and of
-    full rank, rows independent, information = I(Y;Z|T) > 0 in nats.
+    Below that the minimum-norm solution may win. Premises: (Z, Y) jointly Gaussian with zero mean,
+    no intercept, Y scalar, T linear in Z and of full rank, rows independent, information =
+    I(Y;Z|T) > 0 in nats.
 
     >>> round(gaussian_crossover(4, 1, 0.1444), 1)
     14.0

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.stats import beta, binom
 
 from theory.arrays import Numbers
-from theory.errors import number, require, whole
+from theory.errors import require, strictly, whole
 
 
 def recall_deviation(users: int, *, readers: int = 1, delta: float = 0.05) -> float:
@@ -14,7 +14,7 @@ def recall_deviation(users: int, *, readers: int = 1, delta: float = 0.05) -> fl
     0.0099
     """
     whole(1, users=users, readers=readers)
-    _check_delta(delta)
+    strictly(0, 1, delta=delta)
     return float(np.sqrt(np.log(2 * readers / delta) / (2 * users)))
 
 
@@ -26,7 +26,7 @@ def clopper_pearson(hits: int, users: int, *, delta: float) -> tuple[float, floa
     """
     whole(1, users=users)
     whole(0, users, hits=hits)
-    _check_delta(delta)
+    strictly(0, 1, delta=delta)
     low = float(beta.ppf(delta, hits, users - hits + 1)) if hits > 0 else 0.0
     high = float(beta.ppf(1 - delta, hits + 1, users - hits)) if hits < users else 1.0
     return low, high
@@ -52,8 +52,6 @@ def paired_recall_interval(
 def paired_ndcg_interval(differences: Numbers, *, delta: float = 0.05) -> tuple[float, float]:
     """Interval of a mean of independent differences in [-1, 1], w.p. 1 - delta (T20b).
 
-    Maurer and Pontil (arXiv 0907.3740, Theorem 4) on both sides.
-
     >>> low, high = paired_ndcg_interval(np.tile([0.0, 0.2], 5000))
     >>> 0.09 < low < 0.1 < high < 0.11
     True
@@ -61,10 +59,22 @@ def paired_ndcg_interval(differences: Numbers, *, delta: float = 0.05) -> tuple[
     d = np.asarray(differences, dtype=float)
     require(d.ndim == 1 and d.size >= 2, "give two differences or more", differences=d.shape)
     require(np.all(np.abs(d) <= 1), "lie in [-1, 1]", differences=float(np.abs(d).max()))
-    _check_delta(delta)
-    risk, n = np.log(4 / delta), d.size
-    width = float(np.sqrt(2 * d.var(ddof=1) * risk / n) + 14 * risk / (3 * (n - 1)))
+    strictly(0, 1, delta=delta)
+    width = bernstein_width(d, 2.0, delta)
     return float(d.mean()) - width, float(d.mean()) + width
+
+
+def bernstein_width(values: np.ndarray, spread: float, delta: float) -> float:
+    """How far a mean of values in a range of `spread` may be off to one side, w.p. 1 - delta / 2.
+
+    Maurer and Pontil (arXiv 0907.3740, Theorem 4).
+
+    >>> round(bernstein_width(np.tile([0.0, 1.0], 500), 1.0, 0.05), 4)
+    0.0571
+    """
+    risk, n = np.log(4 / delta), len(values)
+    tail = 7 * spread * risk / (3 * (n - 1))
+    return float(np.sqrt(2 * values.var(ddof=1) * risk / n) + tail)
 
 
 def linear_reader_deviation(users: int, items: int, dims: int, *, delta: float = 0.05) -> float:
@@ -73,10 +83,11 @@ def linear_reader_deviation(users: int, items: int, dims: int, *, delta: float =
     >>> round(linear_reader_deviation(22_363, 12_101, 8), 2)
     0.24
     """
-    whole(1, users=users, items=items - 1, dims=dims)
+    whole(1, users=users, dims=dims)
+    whole(2, items=items)
     require(users * (items - 1) >= dims, "needs users (items - 1) >= dims", dims=dims)
     growth = dims * np.log(2 * np.e * users * (items - 1) / dims)
-    _check_delta(delta)
+    strictly(0, 1, delta=delta)
     return float(np.sqrt(8 / users * (growth + np.log(4 / delta))))
 
 
@@ -88,7 +99,8 @@ def table_excess_floor(cells: int, items: int, n: int) -> float:
     >>> round(table_excess_floor(256, 8, 5000), 3)
     0.103
     """
-    whole(1, cells=cells, items=items - 1)
+    whole(1, cells=cells)
+    whole(2, items=items)
     whole(0, n=n)
     alpha = np.geomspace(0.2, 20, 81)
     floors = ((items - 1) / 2 - items / (12 * alpha)) / (n / cells + items * alpha)
@@ -103,7 +115,8 @@ def ordered_table_loses(ordered_cells: int, pooled_cells: int, items: int) -> fl
     >>> round(ordered_table_loses(256, 35, 8))
     1422
     """
-    whole(1, ordered_cells=ordered_cells, pooled_cells=pooled_cells, items=items - 1)
+    whole(1, ordered_cells=ordered_cells, pooled_cells=pooled_cells)
+    whole(2, items=items)
     more = ordered_cells - 3 * pooled_cells
     if more <= 0:
         return float("inf")
@@ -162,13 +175,8 @@ def sign_error(n: int, chance: float, eps: float) -> float:
     >>> sign_error(0, 0.5, 0.2), round(sign_error(1, 1.0, 0.2), 3)
     (0.5, 0.4)
     """
-    chance = number(0, 1, chance=chance)
     most = int(binom.ppf(1 - 1e-13, n, chance)) if n else 0
     coins = np.arange(most + 1)
     wrong = binom.cdf(np.ceil(coins / 2) - 1, coins, (1 + eps) / 2)
     tied = np.where(coins % 2 == 0, binom.pmf(coins // 2, coins, (1 + eps) / 2), 0)
     return float(binom.pmf(coins, n, chance) @ (wrong + tied / 2))
-
-
-def _check_delta(delta: float) -> None:
-    require(0 < delta < 1, "a probability of error lies strictly between 0 and 1", delta=delta)

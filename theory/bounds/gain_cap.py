@@ -1,12 +1,76 @@
-"""How much recall information can buy (T7), and what a lift certifies (C7a)."""
+"""How much recall information can buy (T5, T7, T16), and what a lift certifies (C7a)."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import rel_entr
+from scipy.special import entr, rel_entr
 
 from theory.arrays import Numbers
-from theory.errors import number, numbers, require
+from theory.bounds.list_bounds import fano_ceiling
+from theory.bounds.list_rate import ListRate
+from theory.errors import ROUNDING, number, numbers, require
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """The lowest ceiling that the premises allow."""
+
+    value: float
+    statement: str  # which statement of STATEMENTS.md gives it
+    ceilings: dict[str, float]  # what each statement gives whose premises are met
+
+
+def recall_ceiling(
+    conditional_entropy: float | None = None,
+    *,
+    k: int,
+    items: int | None = None,
+    information: float | None = None,
+    popularity: np.ndarray | None = None,
+    baseline_recall: float | None = None,
+) -> Ceiling:
+    """Highest recall@k of any decoder, by the best statement that the arguments allow.
+
+    Args:
+        conditional_entropy: H(Y|W) in nats, or a lower bound of it; with `items` gives T5.
+        information: I(Y;W) beside `popularity`, or I(Y;Z|T,X) beside `baseline_recall`, in nats.
+        popularity: P(Y = y) of every item, [items]; gives T16, and T5 and T7 to compare.
+        baseline_recall: the collapsed *Bayes* recall, or an upper bound of it; gives T7.
+
+    >>> zipf = 1 / np.arange(1, 13) / (1 / np.arange(1, 13)).sum()
+    >>> found = recall_ceiling(k=3, information=0.088, popularity=zipf)
+    >>> found.statement, {name: round(value, 4) for name, value in found.ceilings.items()}
+    ('T16', {'T16': 0.6778, 'T5': 0.6949, 'T7': 0.7885})
+    >>> recall_ceiling(8.0, items=12_101, k=10).statement
+    'T5'
+    """
+    found: dict[str, float] = {}
+    if popularity is not None:
+        alone = conditional_entropy is None and baseline_recall is None
+        require(
+            information is not None and alone,
+            "goes with information = I(Y;W) alone",
+            popularity=np.shape(popularity),
+        )
+        assert information is not None
+        rate = ListRate(popularity, k)
+        found["T16"] = rate.ceiling(information)
+        left = max(float(entr(rate.p).sum()) - information, 0.0)
+        found["T5"] = fano_ceiling(left, items=np.size(popularity), k=k)
+        found["T7"] = recall_cap(rate.least, information)
+    if conditional_entropy is not None:
+        require(items is not None, "needs items too", conditional_entropy=conditional_entropy)
+        assert items is not None
+        found["T5"] = fano_ceiling(conditional_entropy, items=items, k=k)
+    if baseline_recall is not None:
+        require(information is not None, "needs information too", baseline_recall=baseline_recall)
+        assert information is not None
+        found["T7"] = recall_cap(baseline_recall, information)
+    remedy = "give conditional_entropy and items, or information with one of the other two"
+    require(found, remedy, information=information)
+    best = min(found, key=found.__getitem__)
+    return Ceiling(found[best], best, found)
 
 
 def recall_cap(baseline_recall: Numbers, information: Numbers) -> Any:
@@ -37,8 +101,9 @@ def certified_information(recall: float, baseline_recall: float) -> float:
     """
     recall = number(0, 1, recall=recall)
     baseline_recall = number(0, 1, baseline_recall=baseline_recall)
-    require(recall >= baseline_recall, f"C7a needs a lift over {baseline_recall}", recall=recall)
-    return float(binary_kl(recall, baseline_recall))
+    lifted = recall >= baseline_recall - ROUNDING
+    require(lifted, f"C7a needs a lift over {baseline_recall}", recall=recall)
+    return float(binary_kl(max(recall, baseline_recall), baseline_recall))
 
 
 def pinsker_gain(information: float) -> float:

@@ -9,16 +9,16 @@ from theory.arrays import Numbers
 from theory.errors import numbers, require, whole
 
 
-def recall_ceiling(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
+def fano_ceiling(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
     """Highest recall@k of any decoder at this H(Y|W) in nats (T5, list Fano).
 
     Premises: 1 <= k < items and 0 <= H(Y|W) <= log items. H must be the entropy itself or a lower
     bound of it: a cross-entropy is an upper bound and certifies no ceiling (T9).
 
-    >>> round(float(recall_ceiling(8.0, items=12_101, k=10)), 3)
+    >>> round(float(fano_ceiling(8.0, items=12_101, k=10)), 3)
     0.281
     """
-    entropy = _checked_entropy(conditional_entropy, items, k)
+    entropy = numbers(0, float(np.log(items)), conditional_entropy=conditional_entropy)
     low, high = np.zeros_like(entropy), np.full_like(entropy, 1 - k / items)
     # g_k increases on [0, 1 - k/M]; the lower end keeps the ceiling valid under rounding
     for _ in range(80):
@@ -45,10 +45,11 @@ def recall_ceiling_weak(conditional_entropy: Numbers, *, items: int, k: int) -> 
     >>> round(float(recall_ceiling_weak(8.0, items=12_101, k=10)), 3)
     0.295
     """
+    whole(1, k=k)
     require(items > 2 * k, f"the weak form needs items > 2k = {2 * k}", items=items)
-    entropy = _checked_entropy(conditional_entropy, items, k)
+    entropy = numbers(0, float(np.log(items)), conditional_entropy=conditional_entropy)
     error = (entropy - np.log(2) - np.log(k)) / np.log((items - k) / k)
-    return _like(conditional_entropy, np.clip(1 - error, 0, 1))
+    return _like(conditional_entropy, np.minimum(1 - error, 1))
 
 
 def recall_floor(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
@@ -59,7 +60,6 @@ def recall_floor(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
     >>> round(float(recall_floor(8.0, items=12_101, k=10)), 4)
     0.0034
     """
-    whole(1, items - 1, k=k)
     entropy = numbers(0, np.inf, conditional_entropy=conditional_entropy)
     errors, entropies = list_envelope(items, k)
     return _like(conditional_entropy, 1 - np.interp(entropy, entropies, errors))
@@ -107,11 +107,6 @@ def binary_entropy(p: Numbers) -> Any:
 
     p = numbers(0, 1, p=p)
     return entr(p) + entr(1 - p)
-
-
-def _checked_entropy(value: Numbers, items: int, k: int) -> np.ndarray:
-    whole(1, items - 1, k=k)
-    return numbers(0, float(np.log(items)), conditional_entropy=value)
 
 
 def _turns_down(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:

@@ -4,7 +4,8 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.special import entr
 
-from theory.errors import number, require, whole
+from theory.bounds.list_rate import sorted_law
+from theory.errors import number, require
 
 _MOST_PREFIXES = 200
 
@@ -21,7 +22,7 @@ def list_rate_floor(popularity: np.ndarray, k: int, information: float) -> float
     >>> round(list_rate_floor(zipf, 3, 1.0), 4)
     0.6544
     """
-    p = _sorted(popularity, k)
+    p = sorted_law(popularity, k)
     sizes = np.arange(1, len(p) + 1)
     return _program(p, np.minimum(1.0, k / sizes), information)
 
@@ -33,18 +34,10 @@ def ndcg_rate_floor(popularity: np.ndarray, k: int, information: float) -> float
     >>> ndcg_rate_floor(zipf, 3, 1.0) < list_rate_floor(zipf, 3, 1.0)
     True
     """
-    p = _sorted(popularity, k)
+    p = sorted_law(popularity, k)
     sizes = np.arange(1, len(p) + 1)
     gains = (1 / np.log2(np.arange(1, k + 1) + 1)).cumsum()
     return _program(p, gains[np.minimum(sizes, k) - 1] / sizes, information)
-
-
-def _sorted(popularity: np.ndarray, k: int) -> np.ndarray:
-    p = np.asarray(popularity, dtype=float)
-    require(p.ndim == 1 and np.all(p >= 0), "probabilities [items] >= 0", popularity=p.shape)
-    require(abs(p.sum() - 1) < 1e-9, "probabilities sum to 1", popularity=float(p.sum()))
-    whole(1, len(p) - 1, k=k)
-    return -np.sort(-p)
 
 
 def _program(p: np.ndarray, cost: np.ndarray, information: float) -> float:

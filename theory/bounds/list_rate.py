@@ -48,15 +48,25 @@ def ndcg_rate_ceiling(popularity: np.ndarray, k: int, information: float) -> flo
     return RankingRate(popularity, k).ceiling(information)
 
 
+def sorted_law(popularity: np.ndarray, k: int) -> np.ndarray:
+    """The law of the items, the most popular first; refused where it or k is none.
+
+    >>> sorted_law(np.array([0.25, 0.75]), 1).tolist()
+    [0.75, 0.25]
+    """
+    p = np.asarray(popularity, dtype=float)
+    require(p.ndim == 1 and np.all(p >= 0), "probabilities [items] >= 0", popularity=p.shape)
+    require(abs(p.sum() - 1) < 1e-9, "probabilities sum to 1", popularity=float(p.sum()))
+    whole(1, len(p) - 1, k=k)
+    return -np.sort(-p)
+
+
 class _Rate(ABC):
     """The ceiling inf_s (I + F(s)) / s of a free energy F; any s gives a valid one."""
 
     def __init__(self, popularity: np.ndarray, k: int) -> None:
-        p = np.asarray(popularity, dtype=float)
-        require(p.ndim == 1 and np.all(p >= 0), "probabilities [items] >= 0", popularity=p.shape)
-        require(abs(p.sum() - 1) < 1e-9, "probabilities sum to 1", popularity=float(p.sum()))
-        whole(1, len(p) - 1, k=k)
-        self.p, self.k = -np.sort(-p[p > 0]), k
+        p = sorted_law(popularity, k)
+        self.p, self.k = p[p > 0], k
         self.mass = np.concatenate([[0], self.p.cumsum()])
 
     @abstractmethod

@@ -3,7 +3,7 @@
 import numpy as np
 
 from theory.arrays import Numbers
-from theory.bounds.list_bounds import recall_ceiling, recall_floor
+from theory.bounds.list_bounds import fano_ceiling, recall_floor
 from theory.errors import numbers, require, whole
 
 
@@ -38,7 +38,7 @@ def ndcg_ceiling(conditional_entropy: float, *, items: int, k: int) -> float:
     True
     """
     lists = range(1, k + 1)
-    ceilings = [recall_ceiling(conditional_entropy, items=items, k=size) for size in lists]
+    ceilings = [fano_ceiling(conditional_entropy, items=items, k=size) for size in lists]
     return float(ndcg_weights(k) @ ceilings)
 
 

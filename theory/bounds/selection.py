@@ -32,7 +32,7 @@ def selection_optimism_by_entropy(entropy: float, validation_rows: int) -> float
 
 
 def best_of_n_kl(n: int) -> float:
-    """log n - (n-1)/n: cap on KL(best of n || policy); attained iff ties have probability 0 (G3).
+    """log n - (n-1)/n: cap on KL(best of n || policy); equal iff n = 1 or no ties (G3).
 
     >>> round(best_of_n_kl(4), 4)
     0.6363

@@ -8,6 +8,7 @@ import numpy as np
 
 from theory.bounds.ndcg import ndcg_weights
 from theory.errors import number, require, whole
+from theory.exact.enumeration import merge_rows
 
 
 def strict_gain(joint: np.ndarray, labels: np.ndarray, k: int) -> float:
@@ -84,10 +85,8 @@ def _gains(joint: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
     require(joint.ndim == 2, "a joint is an array [z, y]", joint=joint.shape)
     require(np.all(joint >= 0), "probabilities are >= 0", joint=float(joint.min(initial=0)))
     require(abs(joint.sum() - 1) < 1e-9, "probabilities sum to 1", joint=float(joint.sum()))
-    require(len(labels) == len(joint), f"one label for each of {len(joint)}", labels=len(labels))
     whole(1, joint.shape[1], k=k)
-    collapsed = np.zeros((int(labels.max()) + 1, joint.shape[1]))
-    np.add.at(collapsed, labels, joint)
+    collapsed = merge_rows(joint, labels)
     order = np.argsort(-collapsed, axis=1, kind="stable")[labels, :k]
     best = -np.sort(-joint, axis=1)[:, :k]
     # Differences of prefix sums rank by rank, so that equal lists differ by exactly nothing.

@@ -21,13 +21,14 @@ def bottleneck_point(
     require(trade > 0, "the price of a nat of rate is positive", trade=trade)
     require(letters >= 1, "Z has at least one letter", letters=letters)
     p_x = joint.sum(1)
+    require(np.all(p_x > 0), "drop values of X that never occur", joint=float(p_x.min()))
     p_y_x = joint / p_x[:, None]
     channel = np.random.default_rng(seed).dirichlet(np.ones(letters), size=len(p_x))
     for _ in range(rounds):
         p_z = p_x @ channel
         p_y_z = (channel * p_x[:, None]).T @ p_y_x / np.maximum(p_z, 1e-300)[:, None]
-        ratio = np.log(np.maximum(p_y_x, 1e-300))[:, None] - np.log(np.maximum(p_y_z, 1e-300))[None]
-        logits = np.log(np.maximum(p_z, 1e-300)) - trade * (p_y_x[:, None] * ratio).sum(2)
+        fit = p_y_x @ np.log(np.maximum(p_y_z, 1e-300)).T  # KL(p(y|x) || p(y|z)) less what z leaves
+        logits = np.log(np.maximum(p_z, 1e-300)) + trade * fit
         channel = np.exp(logits - logits.max(1, keepdims=True))
         channel /= channel.sum(1, keepdims=True)
     both = channel * p_x[:, None]

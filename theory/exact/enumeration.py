@@ -58,7 +58,8 @@ def merge_rows(joint: np.ndarray, labels: np.ndarray) -> np.ndarray:
     >>> merge_rows(np.eye(2) / 2, np.array([0, 0])).tolist()
     [[0.5, 0.5]]
     """
-    require(len(labels) == len(joint), f"needs one label per row: {len(joint)}", labels=len(labels))
+    require(len(labels) == len(joint), f"one label for each of {len(joint)}", labels=len(labels))
+    require(np.min(labels) >= 0, "numbers from 0", labels=int(np.min(labels)))
     merged = np.zeros((int(np.max(labels)) + 1, joint.shape[1]))
     np.add.at(merged, labels, joint)
     return merged

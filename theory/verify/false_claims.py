@@ -78,7 +78,7 @@ def _no_recall(effort: Effort) -> list[Comparison]:
 
 def _looser_ceiling(effort: Effort) -> list[Comparison]:
     entropies = np.linspace(0, np.log(50), 200)
-    ceilings = bounds.recall_ceiling(entropies, items=50, k=5)
+    ceilings = bounds.fano_ceiling(entropies, items=50, k=5)
     floors = bounds.recall_floor(entropies, items=50, k=5)
     higher, lower = at_most(ceilings[1:], ceilings[:-1]), at_most(floors[1:], floors[:-1])
     return [higher, lower, at_most(ceilings[-1] + 0.5, ceilings[50])]
@@ -86,8 +86,8 @@ def _looser_ceiling(effort: Effort) -> list[Comparison]:
 
 def _vacuous_fano(effort: Effort) -> list[Comparison]:
     catalogue = {"items": 12_101, "k": 10}
-    ceiling, floor = bounds.recall_ceiling(8.0, **catalogue), bounds.recall_floor(8.0, **catalogue)
-    step = bounds.recall_ceiling(7.9, **catalogue) - ceiling
+    ceiling, floor = bounds.fano_ceiling(8.0, **catalogue), bounds.recall_floor(8.0, **catalogue)
+    step = bounds.fano_ceiling(7.9, **catalogue) - ceiling
     entropies = np.linspace(0, 8, 4001)
     needed = 8.0 - entropies[bounds.recall_floor(entropies, **catalogue) > ceiling].max()
     return [

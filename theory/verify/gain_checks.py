@@ -45,14 +45,10 @@ def _strict(effort: Effort) -> list[Comparison]:
         ndcg_gains.append(bounds.ndcg_gain(joint, labels, k))
         ndcg_truths.append(bayes_ndcg(joint, k) - bayes_ndcg(collapsed, k))
         verdicts.append((gains[-1] > 1e-11) == (not _has_common_list(joint, labels, k)))
-    ties = np.array([[0.3, 0.2, 0.0], [0.2, 0.3, 0.0]])
-    together = np.zeros(2, dtype=int)
     return [
         equal(gains, truths),
         equal(ndcg_gains, ndcg_truths),
         equal(verdicts, 1),
-        equal(bounds.strict_gain(ties, together, 2), 0),  # NDCG gains here and recall does not
-        equal(bounds.ndcg_gain(ties, together, 2), 0.1 * (1 - 1 / np.log2(3))),
     ]
 
 
@@ -81,14 +77,10 @@ def _size(effort: Effort) -> list[Comparison]:
         floors.append(bounds.pair_gain_floor(min(mass, 1.0), share, max(uncertainty, 0)))
     rare = np.array([[0.5051, 0.4849], [0.0049, 0.0051]])
     nats, gain = mutual_information(rare), bounds.strict_gain(rare, np.zeros(2, int), 1)
-    certain = np.array([[0.5, 0.0, 0.1], [0.0, 0.4, 0.0]])
     return [
         at_most(gains, caps),
         at_most(floors, gains),
         at_most(bounds.margin_gain_cap(nats, 0.02), 1.02 * gain),  # within 2 % of an example
-        equal(bounds.margin_gain_cap(0.02, 0.0), 0.1),
-        equal(bounds.pair_gain_floor(0.9, 4 / 9, 0.0), 0.4),
-        equal(bounds.strict_gain(certain, np.zeros(2, int), 1), 0.4),
     ]
 
 
@@ -107,13 +99,8 @@ def _regret(effort: Effort) -> list[Comparison]:
         caps.append(bounds.reader_regret(nats, reader_margin=reader, true_margin=true))
     near, true = np.array([0.501, 0.499]), np.array([0.4, 0.6])
     tight = float(rel_entr(true, near).sum())
-    halves = [
-        bounds.reader_regret(0.0002, **{name: 0.1}) for name in ("reader_margin", "true_margin")
-    ]
     return [
         at_most(np.maximum(regrets, 0), np.array(caps) + 1e-15),
-        equal(halves, [0.001, 0.004]),
-        equal(bounds.reader_regret(0.0002), 0.02),
         at_most(bounds.reader_regret(tight), 1.02 * 0.2),  # regret .2: sqrt(2 KL) nearly met
     ]
 
@@ -147,13 +134,16 @@ def _between(values: list[float], limits: list[tuple[float, float]]) -> list[Com
 
 
 def _rate(effort: Effort) -> list[Comparison]:
-    energies, truths, below, back, popular = [], [], [], [], []
+    energies, truths, below, back, popular, primal = [], [], [], [], [], []
     for p, k, s in _cases(effort, 36):
         lists = list(combinations(range(len(p)), k))
         gains = np.array([[float(item in items) for items in lists] for item in range(len(p))])
         rate = ListRate(p, k)
         energies.append(rate.free_energy(s))
         truths.append(_blahut_arimoto(np.sort(p)[::-1], gains, s))
+        included = rate.inclusion(s)
+        primal += [np.sort(p)[::-1] @ np.log1p(np.expm1(s) * included) - energies[-1]]
+        primal += [included.sum() - k, min(included.min(), 0), max(included.max() - 1, 0)]
         nats = 0.2 * float(entr(p).sum())
         reached = rate.ceiling(nats)
         back.append(rate.rate(reached) - nats if reached < 1 else 0.0)
@@ -163,6 +153,7 @@ def _rate(effort: Effort) -> list[Comparison]:
     return [
         *_between(energies, truths),
         equal(back, 0, 1e-8),
+        equal(primal, 0, 1e-9),
         equal(popular, 0),
         at_most(below, 0, 1e-9),
         _below_ceiling(effort, 46, bayes_recall, bounds.list_rate_ceiling),

@@ -39,14 +39,14 @@ def _ceiling(effort: Effort) -> list[Comparison]:
     for p, k in joint_batches(5, effort.joints):
         items, recalls = p.shape[2], batch_recall(p, k)
         entropies = np.maximum(batch_conditional_entropy(p), 0)
-        comparisons.append(at_most(recalls, bounds.recall_ceiling(entropies, items=items, k=k)))
+        comparisons.append(at_most(recalls, bounds.fano_ceiling(entropies, items=items, k=k)))
         if items > 2 * k:
             weak = bounds.recall_ceiling_weak(entropies, items=items, k=k)
             comparisons.append(at_most(recalls, weak))
     for items, k in ((5, 1), (12, 3), (100, 10), (12, 8)):  # the posterior that attains it
         for error in np.linspace(0.01, 0.95, 20) * (1 - k / items):
             p = np.repeat([(1 - error) / k, error / (items - k)], [k, items - k])
-            ceiling = bounds.recall_ceiling(entropy(p), items=items, k=k)
+            ceiling = bounds.fano_ceiling(entropy(p), items=items, k=k)
             comparisons.append(equal(ceiling, 1 - error))
     return comparisons
 

@@ -12,6 +12,7 @@ from theory.verify.gain_checks import gain_checks
 from theory.verify.learning_checks import learning_checks
 from theory.verify.recall_checks import recall_checks
 from theory.verify.sample_checks import sample_checks, unique_history_check
+from theory.verify.worked_values import worked_checks
 
 QUICK = Effort(joints=20_000, models=40, repetitions=1_000)
 DEFAULT = Effort(joints=20_000, models=200, repetitions=4_000)
@@ -31,13 +32,13 @@ class Result:
 
 
 def all_checks() -> list[Check]:
-    """T1 to T24 with their corollaries, G1 to G3, F1 to F11, and those of registered bounds.
+    """T1 to T24 with their corollaries, G1 to G3, F1 to F11, W1 and W2, and registered bounds.
 
     >>> [check.id for check in all_checks()][:5]
     ['T1', 'T2', 'C2a', 'C2b', 'T3']
     """
     ours = [*collapse_checks(), *recall_checks(), *learning_checks(), *gain_checks()]
-    ours += [*sample_checks(), *false_claim_checks(), unique_history_check()]
+    ours += [*sample_checks(), *false_claim_checks(), unique_history_check(), *worked_checks()]
     added = REGISTERED.items()
     return ours + [Check(name, b.statement, b.check) for name, b in added if b.check is not None]
 

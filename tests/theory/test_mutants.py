@@ -1,0 +1,38 @@
+"""The driver of `make mutants`: what it changes, and that its lists speak of the code as it is."""
+
+import json
+
+import numpy as np
+from mutants import RESULT, ROOT, equivalent, function_of, mutants_of
+
+from theory.bounds import best_of_n_kl
+
+
+def names_of(folder: str) -> set[str]:
+    paths = (ROOT / "theory" / folder).glob("[!_]*.py")
+    modules = (f"theory.{folder}.{path.stem}" for path in paths)
+    return {mutant.name for module in modules for mutant in mutants_of(module, compiled=False)}
+
+
+def test_a_mutant_is_the_function_with_one_node_changed():
+    made = {m.change: m for m in mutants_of("theory.bounds.selection")}
+    mutant = made["np.log(n) - (n - 1) / n -> np.log(n)"]
+    function = function_of(mutant.module, mutant.function)
+    own = function.__code__
+    try:
+        function.__code__ = mutant.code
+        assert best_of_n_kl(4) == np.log(4)
+    finally:
+        function.__code__ = own
+    assert best_of_n_kl(4) == np.log(4) - 0.75
+    for change in ("np.log(n) -> np.log2(n)", "(n - 1) / n -> n - 1", "n - 1 -> n + 1"):
+        assert change in made
+
+
+def test_every_listed_mutant_exists_and_nearly_all_others_were_caught():
+    known = names_of("bounds") | names_of("exact")
+    result = json.loads(RESULT.read_text())["bounds and exact"]
+    assert equivalent().keys() <= known
+    assert set(result["survivors"]) <= known
+    assert result["caught"] + result["survived"] + result["equivalent"] == len(known)
+    assert result["caught"] >= 0.95 * (result["caught"] + result["survived"])
