@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from theory.errors import require
+from theory.estimators.entropies import codes
 
 
 def paired_log_ratios(
@@ -18,8 +19,8 @@ def paired_log_ratios(
     """Held-out log q(y|x,c) - log q(y|c) of every row, and log q(y|x,c) itself.
 
     Families: multinomial logistic in the (one-hot or standardised) columns and in random Fourier
-    features of the continuous ones. Premises: y whole numbers of at least two values, rows
-    independent.
+    features of the continuous ones. Premises: y whole numbers [n] or [n, m] of at least two
+    values, rows independent.
 
     >>> rng = np.random.default_rng(0)
     >>> y = rng.integers(2, size=400)
@@ -27,10 +28,8 @@ def paired_log_ratios(
     >>> bool(0.02 < gains.mean() < 0.2)
     True
     """
-    y = np.asarray(y)
-    whole = y.ndim == 1 and y.dtype.kind in "iub"
-    require(whole, "give one whole number per row", y=(y.dtype, y.shape))
-    values, target = np.unique(y, return_inverse=True)
+    target = codes(y)
+    values = np.arange(target.max() + 1)
     require(len(values) >= 2, "a target needs two values or more", y=len(values))
     require(len(y) >= 10 * folds, f"{folds} folds need {10 * folds} rows", rows=len(y))
     rng = np.random.default_rng(seed)
