@@ -19,9 +19,10 @@ def automatic(x: np.ndarray, y: np.ndarray, *, seed: int) -> Answer:
     The three families are a Student or normal copula, KSG on normal scores (up to four columns in
     all), and a network beyond the normal copula (from 400 rows). What each leaves out makes it too
     low rather than too high, so the greatest is taken, but only where it exceeds the copula by 2.5
-    standard errors and .04 nats: the copula varies least. No bound, and no interval where the network is taken.
-    `families` in the notes has all values; "disagreement" warns where another family is more than
-    .1 nats below, or the joint law is not normal although the copula was taken as such.
+    standard errors and .04 nats: the copula varies least. No bound, and no interval where the
+    network is taken. `families` in the notes has all values. "disagreement" warns where no other
+    family comes within .1 nats (the copula does not count beside the network, which starts at it),
+    or where the joint law is not normal although the copula was taken as such.
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.standard_normal((300, 1))
@@ -52,8 +53,9 @@ def automatic(x: np.ndarray, y: np.ndarray, *, seed: int) -> Answer:
     chosen = found[name]
     values = {family: round(answer.value, 4) for family, answer in found.items()}
     notes |= {"chosen": name, "families": values, **start.notes}
-    others = [value for family, value in values.items() if family != name]
-    if others and chosen.value - max(others) > _APART:
+    above = {name, "copula"} if name == "network" else {name}
+    others = [value for family, value in values.items() if family not in above]
+    if chosen.value - max(others, default=-np.inf) > _APART:
         notes["disagreement"] = f"no other family comes within {_APART} nats: {values}"
     elif name == "copula" and start.notes["tail"] == "normal" and not _normal(np.c_[x, y]):
         notes["disagreement"] = "the joint law is not normal (Mardia): there may be more"
