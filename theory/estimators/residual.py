@@ -11,7 +11,7 @@ import numpy as np
 
 from theory.estimators.variational import _network, _train, infonce_terms
 
-_FOLDS, _WIDTH, _PRODUCTS = 5, 32, 8
+_FOLDS, _WIDTH, _PRODUCTS = 3, 32, 8
 _TRAINING = {"batch": 256, "rounds": 1500, "rate": 1e-3, "patience": 6}
 
 
