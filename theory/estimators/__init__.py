@@ -3,7 +3,14 @@
 from theory.estimators.answer import Answer
 from theory.estimators.gaussian import gaussian_information
 from theory.estimators.nearest_neighbour import ksg, mixed_ksg
-from theory.estimators.order import OrderTest, ShuffleContrast, order_test, shuffle_contrast
+from theory.estimators.order import (
+    IndependenceTest,
+    OrderTest,
+    ShuffleContrast,
+    independence_test,
+    order_test,
+    shuffle_contrast,
+)
 from theory.estimators.registry import (
     ESTIMATORS,
     Certificate,
@@ -18,11 +25,13 @@ __all__ = [
     "Answer",
     "Certificate",
     "Estimator",
+    "IndependenceTest",
     "MIResult",
     "OrderTest",
     "ShuffleContrast",
     "estimate",
     "gaussian_information",
+    "independence_test",
     "ksg",
     "mixed_ksg",
     "order_test",

@@ -17,13 +17,14 @@ class Answer:
     """A value in nats, and pointwise terms whose spread gives the interval.
 
     freedom: 2n times the mean of the plug-in estimate under independence, which is a chi-square of
-    as many degrees. error: the standard error, where terms depend on each other. interval: whether
-    there is one. notes: what the caller is to be told.
+    as many degrees. centre: of the interval, where not the value. error: the standard error, where
+    terms depend on each other. interval: whether there is one. notes: for the caller.
     """
 
     value: float
     terms: np.ndarray
     freedom: int = 0
+    centre: float | None = None
     error: float | None = None
     interval: bool = True
     notes: dict[str, object] = field(default_factory=dict)
@@ -59,7 +60,8 @@ def interval(answer: Answer, confidence: float) -> tuple[float, float] | None:
     >>> low, round(high, 4)
     (0.0, 0.0139)
     """
-    value, terms, z = answer.value, answer.terms, float(ndtri((1 + confidence) / 2))
+    value = answer.value if answer.centre is None else answer.centre
+    terms, z = answer.terms, float(ndtri((1 + confidence) / 2))
     if not answer.interval:
         return None
     n, squared = len(terms), float(np.var(terms, ddof=1)) / len(terms)

@@ -1,5 +1,7 @@
 """The default for numbers: copula, neighbours and a network, and whether they agree."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from theory.errors import PremiseError
@@ -59,7 +61,7 @@ def automatic(x: np.ndarray, y: np.ndarray, *, seed: int) -> Answer:
         notes["disagreement"] = f"no other family comes within {_APART} nats: {values}"
     elif name == "copula" and start.notes["tail"] == "normal" and not _normal(np.c_[x, y]):
         notes["disagreement"] = "the joint law is not normal (Mardia): there may be more"
-    return Answer(chosen.value, chosen.terms, chosen.freedom, chosen.error, chosen.interval, notes)
+    return replace(chosen, notes=notes)
 
 
 def _network(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, Answer]:

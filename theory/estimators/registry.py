@@ -2,14 +2,14 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
 import numpy as np
 from scipy.special import entr
 
-from theory.errors import require
+from theory.errors import PremiseError, require
 from theory.estimators import nearest_neighbour as near
 from theory.estimators.answer import Answer, checked, error_of_halves, interval, mean_of
 from theory.estimators.automatic import automatic
@@ -32,10 +32,10 @@ class MIResult:
 
     ci: approximate confidence interval; of the information where the certificate is "none", of the
     estimate's own mean where it is "lower" (so its lower end is what holds), and None where an
-    estimator claims none. It knows nothing of bias. certificate: "exact" (no error), "lower" or
-    "upper" (the expectation lies on that side of the truth), "none". diagnostics: the estimator's
-    name, rows, and what it flags. pointwise: terms of log p(y|x) / p(y), of the rows or of those
-    that the estimator judges.
+    estimator claims none. It knows of no bias but that of counts under independence. certificate:
+    "exact" (no error), "lower" or "upper" (the expectation lies on that side of the truth), "none".
+    diagnostics: the estimator's name, rows, and what it flags. pointwise: terms of log p(y|x) /
+    p(y), one for each row that the estimator judges.
     """
 
     value: float
@@ -145,8 +145,9 @@ def _counts(entropy: str) -> Run:
     def run(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Answer:
         value, terms = discrete_information(x, y, cond, entropy=entropy)
         table, once, freedom = occupied(x, y, cond)
-        if once < _SPARSE * len(x):
-            return Answer(value, terms, freedom=freedom)
+        if once < _SPARSE * len(x):  # the interval is about the plug-in less its bias under none
+            centre = float(terms.mean()) - freedom / (2 * len(x))
+            return Answer(value, terms, freedom=freedom, centre=centre)
         text = f"{once} of {len(x)} rows are alone in their cell of {table} seen"
         remedy = "counts say little: coarsen x or y"
         return Answer(value, terms, interval=False, notes={"sparse": f"{text}: {remedy}"})
@@ -206,9 +207,13 @@ def _neighbours(terms: Callable[..., np.ndarray], given: Callable[..., np.ndarra
 
 
 def _automatic(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Answer:
-    if cond is not None:  # of the two families only this one takes it
+    if cond is None:
+        return automatic(x, y, seed=seed)
+    try:  # of the families only this one takes it
         return _gaussian(normal_scores)(x, y, cond, seed)
-    return automatic(x, y, seed=seed)
+    except PremiseError as error:
+        notes: dict[str, object] = {"refused": f"copula: {error}", "chosen": "neighbours"}
+        return replace(ESTIMATORS["ksg_1"].run(x, y, cond, seed), notes=notes)
 
 
 _SPARSE = 0.2  # share of rows alone in their cell
