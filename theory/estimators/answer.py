@@ -35,19 +35,25 @@ def mean_of(terms: np.ndarray) -> Answer:
     return Answer(float(np.mean(terms)), terms)
 
 
-def error_of_halves(mean: Callable[..., float], *columns: np.ndarray, most: int = 1000) -> float:
-    """Standard error of an estimate, from its differences between halves of at most `most` rows.
+def of_neighbours(
+    terms: Callable[..., np.ndarray], *columns: np.ndarray, most: int = 1000, **options: object
+) -> Answer:
+    """The mean of terms of near neighbours, which depend on each other.
 
-    Terms of near neighbours depend on each other, so their spread is too small (Holmes and
-    Nemenman 2019). The variance is taken to fall with 1 / n.
+    So their spread is too small (Holmes and Nemenman 2019), and the standard error comes from
+    differences between halves of at most `most` rows, as its square falls with 1 / n.
     """
+    found, n = terms(*columns, **options), len(columns[0])
+    if n < 4 * (1 + int(str(options.get("neighbours", 4)))):
+        return mean_of(found)
     rng, squares = np.random.default_rng(0), []
     for _ in range(_SPLITS):
-        rows = rng.permutation(len(columns[0]))[:most]
+        rows = rng.permutation(n)[:most]
         halves = rows[::2], rows[1::2]
-        one, other = (mean(*(column[half] for column in columns)) for half in halves)
+        one, other = (terms(*(c[half] for c in columns), **options).mean() for half in halves)
         squares.append((one - other) ** 2 / 4)
-    return float(np.sqrt(np.mean(squares) * min(1.0, most / len(columns[0]))))
+    error = float(np.sqrt(np.mean(squares) * min(1.0, most / n)))
+    return Answer(float(found.mean()), found, error=error)
 
 
 def interval(answer: Answer, confidence: float) -> tuple[float, float] | None:

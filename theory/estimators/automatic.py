@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from theory.errors import PremiseError
-from theory.estimators.answer import Answer, error_of_halves
+from theory.estimators.answer import Answer, of_neighbours
 from theory.estimators.copula import student_copula
 from theory.estimators.gaussian import gaussian_information, normal_scores
 from theory.estimators.nearest_neighbour import ksg_terms
@@ -40,9 +40,7 @@ def automatic(x: np.ndarray, y: np.ndarray, *, seed: int) -> Answer:
     except PremiseError as error:  # as with copies of a column, where neighbours still work
         notes["refused"] = f"copula and network: {error}"
     if x.shape[1] + y.shape[1] <= _LOW or not found:
-        terms = ksg_terms(x, y)
-        error = error_of_halves(lambda *part: float(ksg_terms(*part).mean()), x, y)
-        found["neighbours"] = Answer(float(terms.mean()), terms, error=error)
+        found["neighbours"] = of_neighbours(ksg_terms, x, y)
     start = found.get("copula", found.get("neighbours"))
     assert start is not None
     surer = {

@@ -11,7 +11,7 @@ from scipy.special import entr
 
 from theory.errors import PremiseError, require
 from theory.estimators import nearest_neighbour as near
-from theory.estimators.answer import Answer, checked, error_of_halves, interval, mean_of
+from theory.estimators.answer import Answer, checked, interval, mean_of, of_neighbours
 from theory.estimators.automatic import automatic
 from theory.estimators.copula import student_copula
 from theory.estimators.entropies import ENTROPIES, codes, discrete_information, occupied
@@ -133,7 +133,8 @@ def estimate(
     diagnostics = {"estimator": name, "rows": n, **notes, **answer.notes}
     if answer.value > 0.8 * np.log(n):
         limit = f"log rows = {np.log(n):.3f} nats"
-        diagnostics["saturated"] = f"near {limit}: no estimate from {n} rows can vouch for more"
+        text = f"near {limit}: no estimate from {n} rows can vouch for more"
+        diagnostics.setdefault("saturated", text)
     certificate, ci = chosen.certificate if cond is None else "none", interval(answer, confidence)
     scale = float(np.log(2)) if unit == "bits" else 1.0
     ends = None if ci is None else (ci[0] / scale, ci[1] / scale)
@@ -195,12 +196,7 @@ def _neighbours(terms: Callable[..., np.ndarray], given: Callable[..., np.ndarra
     def run(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int, **options: object):
         of, columns = (terms, (x, y)) if cond is None else (given, (x, y, cond))
         assert of is not None  # `conditional` says which take `cond`
-        found = of(*columns, **options)
-        least = 2 * (1 + int(str(options.get("neighbours", 4))))
-        if len(x) < 2 * least:
-            return mean_of(found)
-        error = error_of_halves(lambda *part: float(of(*part, **options).mean()), *columns)
-        return Answer(float(found.mean()), found, error=error)
+        return of_neighbours(of, *columns, **options)
 
     run.options = {*inspect.signature(terms).parameters} - {"x", "y"}  # pyright: ignore
     return run

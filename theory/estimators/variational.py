@@ -73,6 +73,14 @@ def _judged(
         return smile_terms(test)
     if method == "infonce":
         return infonce_terms(test * max(_SCALES, key=lambda s: infonce_terms(s * check).mean()))
+    return calibrated_terms(check, test)
+
+
+def calibrated_terms(check: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """NWJ terms of the scores to test, after what the scores of other rows say of them.
+
+    These rows choose the highest score, the scale (0 says nothing) and the offset that do best.
+    """
     highest = float(np.diagonal(check).max())
     check, test = (np.minimum(scores, highest) for scores in (check, test))
     scale = max(_SCALES, key=lambda s: np.diagonal(s * check).mean() - _log_mean(s * check))
