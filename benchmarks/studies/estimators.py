@@ -100,13 +100,13 @@ def measure(
     wanted = [cell for cell in asked if not only or cell[2] in only]
     again = [pair for pair in repeats() if not only or pair[0][0] in only]
     done = set(map(key, made["rows"]))
-    counted = set(map(itemgetter("estimator", "law", "n"), made["repeats"]))
+    drawn = {(r["estimator"], r["law"], r["n"]): r["draws"] for r in made["repeats"]}
     jobs: list[tuple[str, Callable[[], Row]]] = [
         ("rows", partial(measure_cell, every[cell[0]], *cell))
         for cell in wanted
         if cell not in done
     ]
-    jobs += [("repeats", partial(measure_repeat, *p)) for p in again if p[0] not in counted]
+    jobs += [("repeats", partial(measure_repeat, *p)) for p in again if drawn.get(p[0], 0) < p[1]]
     missing = len(jobs)
     for kind, job in jobs:
         if time.process_time() - began > budget:

@@ -72,7 +72,7 @@ def interval(answer: Answer, confidence: float) -> tuple[float, float] | None:
         return None
     n, squared = len(terms), float(np.var(terms, ddof=1)) / len(terms)
     if answer.error is not None:
-        half = float(student.ppf((1 + confidence) / 2, _SPLITS - 3)) * answer.error
+        half = float(student.ppf((1 + confidence) / 2, _SPLITS - 1)) * answer.error
         return value - half, value + half
     if not answer.freedom:
         return value - z * float(np.sqrt(squared)), value + z * float(np.sqrt(squared))
