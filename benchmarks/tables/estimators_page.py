@@ -40,7 +40,7 @@ def page(measured: Mapping[str, Any]) -> Page:
     broken, bounds = broken_bounds(rows)
     beyond = f"{broken} have a lower end of the 95 % interval above the truth"
     notes = (f"Nats, n = {largest:,}. Of {bounds} estimates labelled lower, {beyond}.",)
-    return Page([errors, held] if repeats else [errors], notes)
+    return Page([errors, *([held] if repeats else []), notes])
 
 
 def _cells(mine: Rows) -> list[str]:

@@ -9,7 +9,7 @@ from scipy.stats import t as student
 
 from theory.errors import PremiseError, require
 
-_SPLITS = 8  # into halves
+_SPLITS, _MOST = 8, 1000  # how often rows are halved, and how many of them
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,23 @@ def mean_of(terms: np.ndarray) -> Answer:
 
 
 def of_neighbours(
-    terms: Callable[..., np.ndarray], *columns: np.ndarray, most: int = 1000, **options: object
+    terms: Callable[..., np.ndarray], *columns: np.ndarray, **options: object
 ) -> Answer:
     """The mean of terms of near neighbours, which depend on each other.
 
     So their spread is too small (Holmes and Nemenman 2019), and the standard error comes from
-    differences between halves of at most `most` rows, as its square falls with 1 / n.
+    differences between halves of at most 1,000 rows, as its square falls with 1 / n.
     """
     found, n = terms(*columns, **options), len(columns[0])
     if n < 4 * (1 + int(str(options.get("neighbours", 4)))):
         return mean_of(found)
     rng, squares = np.random.default_rng(0), []
     for _ in range(_SPLITS):
-        rows = rng.permutation(n)[:most]
+        rows = rng.permutation(n)[:_MOST]
         halves = rows[::2], rows[1::2]
         one, other = (terms(*(c[half] for c in columns), **options).mean() for half in halves)
         squares.append((one - other) ** 2 / 4)
-    error = float(np.sqrt(np.mean(squares) * min(1.0, most / n)))
+    error = float(np.sqrt(np.mean(squares) * min(1.0, _MOST / n)))
     return Answer(float(found.mean()), found, error=error)
 
 

@@ -55,7 +55,8 @@ def automatic(x: np.ndarray, y: np.ndarray, *, seed: int) -> Answer:
     notes |= {"chosen": name, "families": values, **start.notes}
     above = {name, "copula"} if name == "network" else {name}
     others = [value for family, value in values.items() if family not in above]
-    if chosen.value - max(others, default=-np.inf) > _APART:
+    compared = others or name == "network"
+    if compared and chosen.value - max(others, default=-np.inf) > _APART:
         notes["disagreement"] = f"no other family comes within {_APART} nats: {values}"
     elif name == "copula" and start.notes["tail"] == "normal" and not _normal(np.c_[x, y]):
         notes["disagreement"] = "the joint law is not normal (Mardia): there may be more"

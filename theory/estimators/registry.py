@@ -209,7 +209,7 @@ def _automatic(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int)
         return _gaussian(normal_scores)(x, y, cond, seed)
     except PremiseError as error:
         notes: dict[str, object] = {"refused": f"copula: {error}", "chosen": "neighbours"}
-        return replace(ESTIMATORS["ksg_1"].run(x, y, cond, seed), notes=notes)
+        return replace(of_neighbours(_given, x, y, cond), notes=notes)
 
 
 _SPARSE = 0.2  # share of rows alone in their cell
