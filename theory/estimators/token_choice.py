@@ -15,6 +15,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from theory.errors import require
+from theory.estimators.usable_information import feature_columns
 
 _RIDGES = (1000.0, 100.0, 10.0)
 _SCALES = (0.25, 0.5, 0.75, 1.0)
@@ -316,11 +317,9 @@ def token_log_ratios(
     levels = token_levels(tokens, target.reshape(-1), vectors, np.zeros(items))
     start = popularity_decoder(levels, np.arange(len(y)), seed=seed)
     start = start.extend(np.zeros((len(y), 1)))  # how often each is chosen
-    known = start if cond is None else start.extend(_wide(cond))
-    own = known.extend(_wide(x) if cond is None else np.c_[_wide(cond), _wide(x)])
+    known = start if cond is None else start.extend(feature_columns(cond))
+    own = known.extend(
+        feature_columns(x) if cond is None else np.c_[feature_columns(cond), feature_columns(x)]
+    )
     before, after = known.held_out.sum(0), own.held_out.sum(0)
     return after - before, after
-
-
-def _wide(values: np.ndarray) -> np.ndarray:
-    return np.asarray(values, dtype=float).reshape(len(values), -1)

@@ -34,8 +34,8 @@ def paired_log_ratios(
     require(len(y) >= 10 * folds, f"{folds} folds need {10 * folds} rows", rows=len(y))
     rng = np.random.default_rng(seed)
     fold = rng.permutation(len(y)) % folds
-    coarse = np.zeros((len(y), 0)) if cond is None else _columns(cond)
-    fine = np.concatenate([coarse, _columns(x)], axis=1)
+    coarse = np.zeros((len(y), 0)) if cond is None else feature_columns(cond)
+    fine = np.concatenate([coarse, feature_columns(x)], axis=1)
     coarse_map, fine_map = _expand(coarse, seed), _expand(fine, seed + 1)
     gains, own = np.zeros(len(y)), np.zeros(len(y))
     for held in range(folds):
@@ -85,7 +85,8 @@ def _fit(inputs: np.ndarray, offset: np.ndarray, target: np.ndarray, ridge: floa
     return minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x.reshape(shape)
 
 
-def _columns(values: np.ndarray) -> np.ndarray:
+def feature_columns(values: np.ndarray) -> np.ndarray:
+    """One column for each of up to 64 whole numbers, else the numbers standardised."""
     values = np.asarray(values).reshape(len(values), -1)
     if values.dtype.kind in "iub" and all(len(np.unique(column)) <= 64 for column in values.T):
         one_hot = [column[:, None] == np.unique(column) for column in values.T]
