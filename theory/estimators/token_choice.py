@@ -317,9 +317,10 @@ def token_log_ratios(
     levels = token_levels(tokens, target.reshape(-1), vectors, np.zeros(items))
     start = popularity_decoder(levels, np.arange(len(y)), seed=seed)
     start = start.extend(np.zeros((len(y), 1)))  # how often each is chosen
-    known = start if cond is None else start.extend(feature_columns(cond))
-    own = known.extend(
-        feature_columns(x) if cond is None else np.c_[feature_columns(cond), feature_columns(x)]
-    )
+    known, features = start, feature_columns(x)
+    if cond is not None:
+        known = start.extend(feature_columns(cond))
+        features = np.c_[feature_columns(cond), features]
+    own = known.extend(features)
     before, after = known.held_out.sum(0), own.held_out.sum(0)
     return after - before, after
