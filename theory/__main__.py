@@ -68,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     estimate.add_argument("file", metavar="FILE.npz", help=arrays)
     estimate.add_argument("--estimator", help="a name; chosen by the kinds of data when left out")
     estimate.add_argument("--seed", type=int, default=0)
+    estimate.add_argument("--unit", choices=["nats", "bits"], default="nats")
+    estimate.add_argument("--json", action="store_true", help="print one JSON object")
 
     laws = command("selfcheck", _selfcheck, "which laws of information each estimator obeys")
     laws.add_argument("--estimator", help="one name; all when left out")
@@ -119,8 +121,14 @@ def _estimate(options: argparse.Namespace) -> int:
 
     arrays = read_arrays(options.file, needed=("x", "y"), known=("x", "y", "cond"))
     x, y, cond = arrays["x"], arrays["y"], arrays.get("cond")
-    result = estimate(x, y, cond=cond, seed=options.seed, estimator=options.estimator)
-    print(json.dumps(asdict(result)))
+    name, unit = options.estimator, options.unit
+    result = estimate(x, y, cond=cond, seed=options.seed, estimator=name, unit=unit)
+    if not options.json:
+        print(result.sentence(conditional=cond is not None))
+        return 0
+    row = asdict(result)
+    del row["pointwise"]
+    print(json.dumps(row))
     return 0
 
 

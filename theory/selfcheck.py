@@ -22,12 +22,13 @@ _FEW = "256 cells of 400 rows: the bias of counts grows with the cells (H11b)"
 _SKEW = "at 400 rows a strongly skewed scale squeezes most neighbours together"
 _NET = "160 rows train the network and 200 judge it: what it learned too much costs tenths of a nat"
 _DROWNED = "twelve noise dimensions drown the 160 rows that train a network"
+_READ = "its worth is what its decoders can read (F7)"
 _BIASED = ("barber_agakov", "js_nwj", "leave_one_out", "smile")
 _KSG = ("ksg_1", "ksg_2", "mixed_ksg")
 _FROM_COUNTS = ("plug_in", "miller_madow", "grassberger", "nsb")
 KNOWN_BREAKS = {
     **{(name, "additivity"): _FEW for name in _FROM_COUNTS},
-    ("usable_information", "bijection"): "its worth is what its decoders can read (F7)",
+    **{(name, "bijection"): _READ for name in ("usable_information", "token_choice")},
     **{(name, "bijection"): _SKEW for name in _KSG},
     **{(name, "data processing"): "noise dimensions hide the signal (F8)" for name in _KSG},
     **{(name, "data processing"): _DROWNED for name in VARIATIONAL},

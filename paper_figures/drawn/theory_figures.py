@@ -31,7 +31,7 @@ EDGE = 2.0
 MEAN_SIZE = f"mean size of the errors, each at most {EDGE:g} nats"
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SIZES = (8, 9, 10, 12, 16, 24, 48, 96)
-ESTIMATED = (2000, 5000)  # sample sizes of the estimators' errors
+ESTIMATED = (5000,)  # sample sizes of the estimators' errors
 CHAIN = GaussianChain(weights=(0.25, 0.5, 0.75, 1.0), rho=0.6)
 READERS = {"ordered": (BLUE, "D", "-", "four steps"), "mean": (GREEN, "s", "--", "their mean")}
 
@@ -244,7 +244,7 @@ def estimators(results: Path) -> Picture:
     }
     names = sorted({name for name, _ in errors_of}, key=lambda name: -_size(errors_of[name, 5000]))
     labels = [name.replace("_", " ") for name in names]
-    picture, drawn = panels(3.9, 2, width=PAGE, sharey=True)
+    picture, drawn = panels(3.9, len(ESTIMATED), width=PAGE, sharey=True)
     small: Look = {"linestyle": "", "marker": "|", "color": GREY, "markersize": 6}
     large: Look = {"linestyle": "", "marker": "D", "color": BLUE}
     for panel, n in zip(drawn, ESTIMATED, strict=True):

@@ -11,10 +11,17 @@ from scipy.stats import norm
 import theory
 from theory.__main__ import main
 from theory.errors import PremiseError
-from theory.estimators import ESTIMATORS, estimate, order_test, shuffle_contrast
+from theory.estimators import (
+    ESTIMATORS,
+    estimate,
+    independence_test,
+    ksg,
+    order_test,
+    shuffle_contrast,
+)
 from theory.estimators.entropies import ENTROPIES, nsb
 from theory.estimators.gaussian import gaussian_information
-from theory.estimators.nearest_neighbour import ksg, ksg_terms, mixed_ksg
+from theory.estimators.nearest_neighbour import ksg_terms, mixed_ksg
 from theory.estimators.usable_information import paired_log_ratios
 from theory.exact import GaussianChain, HiddenMarkovMixture, OrderChannel, mutual_information
 from theory.selfcheck import selfcheck
@@ -115,7 +122,7 @@ def test_gaussian_conditional_against_the_chain():
         steps[:, 1:], y, cond=mean, seed=0, estimator="gaussian"
     )  # three steps and the mean give the fourth
     assert found.ci[0] - 0.02 <= truth <= found.ci[1] + 0.02
-    assert estimate(steps, y, seed=0).value == pytest.approx(
+    assert estimate(steps, y, seed=0, estimator="student_copula").value == pytest.approx(
         chain.information("ordered").value, abs=0.06
     )
 
@@ -213,9 +220,12 @@ def test_command_line_estimates_a_file(tmp_path, capsys):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((300, 2))
     np.savez(tmp_path / "data.npz", x=x, y=x[:, 0] + rng.standard_normal(300))
-    assert main(["estimate", str(tmp_path / "data.npz")]) == 0
+    words = ["estimate", str(tmp_path / "data.npz"), "--estimator", "gaussian_copula"]
+    assert main(words) == 0
+    assert "nats by gaussian_copula on 300 rows, which is no bound." in capsys.readouterr().out
+    assert main([*words, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert set(report) == {"value", "ci", "certificate", "diagnostics"}
+    assert set(report) == {"value", "ci", "certificate", "diagnostics", "unit"}
     assert report["value"] == pytest.approx(0.3466, abs=0.12)
     np.savez(tmp_path / "half.npz", x=x)
     np.save(tmp_path / "one.npy", x)
@@ -238,7 +248,7 @@ def test_command_line_estimates_a_file(tmp_path, capsys):
         ({"x": np.zeros(5), "y": np.zeros(4)}, "needs the rows of x: 5"),
         ({"x": np.array([1.0, np.nan]), "y": np.zeros(2)}, "drop rows with nan"),
         ({"x": np.zeros(5, int), "y": np.zeros(5, int), "estimator": "magic"}, "choose one of"),
-        ({"x": np.zeros(5), "y": np.zeros(5), "estimator": "plug_in"}, "reads whole numbers"),
+        ({"x": np.arange(5.0), "y": np.zeros(5), "estimator": "plug_in"}, "reads whole numbers"),
         ({"x": np.zeros(5, int), "y": np.zeros(5, int), "estimator": "ksg_1"}, "reads floats"),
         ({"x": np.zeros(9), "y": np.zeros(9), "estimator": "ksg_1"}, "equal rows"),
         ({"x": np.zeros(9), "y": np.zeros(9), "estimator": "gaussian"}, "singular"),
@@ -364,3 +374,146 @@ def test_import_theory_lists_and_loads_what_there_is():
     assert {"bounds", "exact", "estimate", "verify"} <= set(dir(theory))
     assert theory.bounds.pinsker_gain(0.02) == pytest.approx(0.1)
     assert theory.exact.OrderChannel.__name__ == "OrderChannel"
+
+
+def correlated(n: int, dims: int, r: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.random.default_rng(seed).standard_normal((2, n, dims))
+    return x, r * x + np.sqrt(1 - r**2) * y
+
+
+@pytest.mark.parametrize("name", ["gaussian", "gaussian_copula", "student_copula"])
+def test_intervals_hold_the_truth_where_there_is_none_and_little(name):
+    for dims, r in ((1, 0.0), (2, 0.0), (1, 0.15)):
+        truth, held = -0.5 * dims * np.log1p(-(r**2)), 0
+        for seed in range(60):
+            low, high = estimate(*correlated(200, dims, r, seed), seed=0, estimator=name).ci or (
+                0,
+                0,
+            )
+            held += low <= truth <= high
+        assert held / 60 >= 0.95 - 3 * 0.028, (dims, r)
+
+
+def test_intervals_of_neighbours_and_counts_hold_independence():
+    held = {"ksg_1": 0, "plug_in": 0, "chao_shen": 0}
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        letters = rng.integers(4, size=(2, 400))
+        for name in held:
+            data = correlated(200, 1, 0.0, seed) if name == "ksg_1" else letters
+            low, high = estimate(*data, seed=0, estimator=name).ci or (0, 0)
+            held[name] += low <= 0 <= high
+    assert min(held.values()) >= 60 * (0.95 - 3 * 0.028), held
+
+
+def test_sparse_tables_are_shrunk_and_flagged():
+    x, y = np.random.default_rng(0).integers(200, size=(2, 500))
+    found = estimate(x, y, seed=0)
+    assert found.diagnostics["estimator"] == "shrinkage"
+    assert abs(found.value) < 0.05
+    assert "alone in their cell" in str(found.flags["sparse"])
+    assert found.ci is None
+    assert "sparse" in estimate(x, y, seed=0, estimator="plug_in").flags
+    assert estimate(x, x, seed=0).value == pytest.approx(np.log(200), abs=0.1)  # not sparse
+
+
+def test_labels_as_floats_are_labels_and_say_so():
+    rng = np.random.default_rng(0)
+    x = rng.integers(4, size=800)
+    y = np.where(rng.random(800) < 0.7, x, rng.integers(4, size=800))
+    as_floats, as_labels = (estimate(a, b, seed=0) for a, b in ((x * 1.0, y * 1.0), (x, y)))
+    assert as_floats.value == as_labels.value
+    assert "read as labels" in str(as_floats.flags["ties"])
+    rounded = estimate(x + 0.5, y * 0.1, seed=0)
+    assert rounded.diagnostics["estimator"] == "mixed_ksg"
+    assert "ties" in rounded.flags
+
+
+def test_the_default_reads_every_kind_of_data():
+    rng = np.random.default_rng(0)
+    whole, numbers = rng.integers(3, size=(200, 1)), rng.standard_normal((200, 1))
+    kinds = {"whole": whole, "numbers": numbers, "both": np.c_[numbers, numbers**2]}
+    for x in kinds.values():
+        for y in kinds.values():
+            for cond in (None, whole, rng.standard_normal(200)):
+                if cond is not whole or y is not whole:  # y given itself is a constant
+                    assert np.isfinite(estimate(x, y + 0, cond=cond, seed=0).value)
+    copies = estimate(np.c_[numbers, numbers], rng.standard_normal(200), seed=0)
+    assert "singular" in str(copies.diagnostics["refused"])
+
+
+def test_a_column_is_a_vector_of_one():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((300, 2)), rng.integers(3, size=300)
+    for name in ("usable_information", "ross", "token_choice"):
+        one, other = (estimate(x, t, seed=0, estimator=name) for t in (y, y[:, None]))
+        assert one.value == other.value
+
+
+def test_options_units_and_pointwise_terms():
+    x, y = correlated(300, 1, 0.6, 0)
+    found = estimate(x, y, seed=0, estimator="ksg_1", neighbours=10)
+    assert found.value == pytest.approx(ksg(x, y, neighbours=10), abs=1e-12)
+    bits = estimate(x, y, seed=0, estimator="ksg_1", neighbours=10, unit="bits")
+    assert bits.value == pytest.approx(found.value / np.log(2))
+    assert bits.unit == "bits"
+    assert found.pointwise.mean() == pytest.approx(found.value)
+    density = estimate(x, y, seed=0, estimator="gaussian").pointwise
+    truth = norm.logpdf(y, 0.6 * x, 0.8) - norm.logpdf(y)
+    assert np.corrcoef(density, truth[:, 0])[0, 1] > 0.99
+    with pytest.raises(PremiseError, match="neighbors = 3: is no option of ksg_1, which takes"):
+        estimate(x, y, seed=0, estimator="ksg_1", neighbors=3)
+
+
+def test_euclidean_neighbours_against_loops_and_in_many_dimensions():
+    x, y = correlated(60, 2, 0.5, 0)
+    slow, k = [], 3
+    for i in range(60):
+        dx, dy = np.linalg.norm(x - x[i], axis=1), np.linalg.norm(y - y[i], axis=1)
+        reach = np.sort(np.maximum(dx, dy))[k]
+        slow.append(digamma(k) + digamma(60) - digamma((dx < reach).sum()))
+        slow[-1] -= digamma((dy < reach).sum())
+    terms = ksg_terms(x, y, neighbours=k, metric="euclidean")
+    np.testing.assert_allclose(terms, slow, atol=1e-12)
+    wide = correlated(600, 12, 0.4, 1)  # truth 1.05: both fall below, Euclid less
+    assert ksg(*wide) < ksg(*wide, metric="euclidean") < 1.05
+
+
+def test_a_correction_for_oblique_neighbourhoods():
+    x, y = correlated(1000, 1, 0.9999, 0)
+    truth = -0.5 * np.log1p(-(0.9999**2))
+    plain, corrected = (ksg(x, y, neighbours=8, correction=c) for c in (None, 0.4))
+    assert abs(corrected - truth) < 0.75 * abs(plain - truth)
+    round_, same = (
+        ksg(*correlated(1000, 1, 0.0, 1), neighbours=8, correction=c) for c in (None, 0.1)
+    )
+    assert abs(same - round_) < 0.03
+    with pytest.raises(PremiseError, match="needs more than the 2 columns"):
+        ksg(x, y, neighbours=2, correction=0.3)
+
+
+def test_permutations_give_a_p_value():
+    x, y = correlated(100, 1, 0.5, 0)
+    assert independence_test(x, y, seed=0).p_value == 0.01
+    small = [
+        independence_test(*correlated(60, 1, 0.0, seed), seed=seed, permutations=19).p_value
+        for seed in range(100)
+    ]
+    assert np.mean(np.array(small) <= 0.05) <= 0.05 + 3 * 0.022
+    with pytest.raises(PremiseError, match="needs at least one"):
+        independence_test(x, y, seed=0, permutations=0)
+
+
+def test_the_default_takes_the_family_that_fits_and_says_when_they_differ():
+    rng = np.random.default_rng(0)
+    normal = estimate(*correlated(300, 3, 0.6, 0), seed=0)
+    assert normal.diagnostics["chosen"] == "copula"
+    assert not normal.flags
+    scale = np.sqrt(rng.chisquare(1.0, size=(300, 1)))
+    tails = estimate(*(v / scale for v in correlated(300, 2, 0.0, 1)), seed=0)
+    assert tails.value == pytest.approx(0.432, abs=0.12)
+    assert "Student" in str(tails.diagnostics["tail"])
+    x = rng.standard_normal((300, 1))
+    bent = estimate(x, x**2 + 0.5 * rng.standard_normal((300, 1)), seed=0)
+    assert bent.diagnostics["chosen"] != "copula"
+    assert bent.value == pytest.approx(0.803, abs=0.2)

@@ -3,15 +3,17 @@ their certificates."""
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 from scipy.stats import norm
 from sklearn.feature_selection import mutual_info_classif
 
 from theory.errors import PremiseError
-from theory.estimators import ESTIMATORS, estimate
+from theory.estimators import ESTIMATORS, estimate, residual
 from theory.estimators import variational as module
 from theory.estimators.nearest_neighbour import conditional_ksg_terms, ross_terms
 from theory.estimators.variational import (
     VARIATIONAL,
+    calibrated_terms,
     infonce_terms,
     nwj_terms,
     sandwich_terms,
@@ -57,6 +59,55 @@ def test_nwj_terms_are_the_mean_over_pairs():
 def test_infonce_saturates_at_the_log_of_its_batch():
     certain = np.where(np.eye(256, dtype=bool), 50.0, -50.0)
     np.testing.assert_allclose(infonce_terms(certain, batch=64), np.log(64))
+
+
+def test_one_block_of_infonce_has_a_spread_and_reaching_its_log_is_flagged(monkeypatch):
+    ratio, _ = true_scores(200)
+    terms = infonce_terms(ratio)
+    block = np.diagonal(ratio) - logsumexp(ratio, axis=1) + np.log(200)
+    assert terms.mean() == pytest.approx(block.mean(), abs=1e-12)
+    spread = [infonce_terms(true_scores(200, seed)[0]).mean() for seed in range(1, 60)]
+    assert terms.std() / np.sqrt(200) == pytest.approx(np.std(spread), rel=0.35)
+    near = np.full(400, 0.95 * np.log(200))
+    monkeypatch.setattr(module, "variational_terms", lambda *_, **__: near)
+    flags = estimate(np.arange(400.0), np.arange(400.0), seed=0, estimator="infonce").flags
+    assert "log of its block" in str(flags["saturated"])
+    monkeypatch.setattr(module, "variational_terms", lambda *_, **__: -near)
+    assert (
+        "negative"
+        in estimate(*np.random.default_rng(0).random((2, 400)), seed=0, estimator="nwj").flags
+    )
+
+
+def test_a_critic_of_any_scale_is_calibrated_on_other_rows():
+    (check, _), (test, _) = true_scores(300, 1), true_scores(300, 2)
+    for scale, offset in ((1, 0), (2, 30), (4, -9)):
+        found = calibrated_terms(scale * check + offset, scale * test + offset)
+        assert 0 <= found.mean() <= TRUTH + 4 * found.std() / np.sqrt(300)
+    assert nwj_terms(4 * test + 1).mean() < -1  # as it was
+    rng = np.random.default_rng(0)
+    noise = calibrated_terms(*(50 * rng.standard_normal((2, 300, 300))))
+    assert -0.05 < noise.mean() < 0.05
+
+
+def test_a_network_finds_what_a_normal_law_cannot_hold(monkeypatch):
+    monkeypatch.setitem(residual._TRAINING, "rounds", 150)
+    x, noise = np.random.default_rng(0).standard_normal((2, 400, 1))
+    both, normal = residual.residual_terms(x, x**2 + 0.5 * noise, seed=0)
+    assert both.mean() > normal.mean() + 0.2
+    assert abs(normal.mean()) < 0.1
+    apart = np.random.default_rng(1).standard_normal((2, 900, 3))
+    pairs = residual._canonical(*apart, np.arange(900))
+    assert not pairs.r.any()  # below the edge of what independent columns give
+
+
+def test_trained_estimates_without_a_certificate_claim_no_interval(monkeypatch):
+    monkeypatch.setattr(module, "_ROUNDS", 1)
+    x, y = np.random.default_rng(0).standard_normal((2, 120))
+    assert estimate(x, y, seed=0, estimator="smile").ci is None
+    found = estimate(x, y, seed=0, estimator="nwj")
+    assert found.ci is not None
+    assert len(found.pointwise) == 120  # every row is judged
 
 
 _SLOW = [

@@ -108,3 +108,24 @@ def discrete_information(
         value += sign * ENTROPIES[entropy](counts, cells)
         density -= sign * np.log(counts[place] / len(x))
     return value, density
+
+
+def occupied(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None) -> tuple[int, int, int]:
+    """Cells seen of the joint table, rows alone in theirs, and its degrees of freedom.
+
+    >>> occupied(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]), None)
+    (3, 2, 1)
+    """
+    c = np.zeros(len(x), dtype=int) if cond is None else codes(cond)
+    counts, sizes = np.unique(codes(np.c_[codes(x), codes(y), c]), return_counts=True)
+    seen = [len(np.unique(codes(np.c_[codes(side), c]))) for side in (x, y)]
+    strata = int(c.max()) + 1
+    freedom = (
+        sum(
+            (len(np.unique(codes(x)[c == k])) - 1) * (len(np.unique(codes(y)[c == k])) - 1)
+            for k in range(strata)
+        )
+        if strata > 1
+        else (seen[0] - 1) * (seen[1] - 1)
+    )
+    return len(counts), int((sizes == 1).sum()), freedom

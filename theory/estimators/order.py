@@ -1,5 +1,6 @@
-"""Is there order information (an exact test), and how much (the shuffle contrast, C2b)?"""
+"""Is there information, or order information (exact tests), and how much of the latter (C2b)?"""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ from scipy.special import gammaln
 
 from theory.errors import require
 from theory.estimators.entropies import ENTROPIES, codes
+from theory.estimators.nearest_neighbour import mixed_ksg
 
 
 @dataclass(frozen=True)
@@ -97,3 +99,35 @@ def _mean_log_arrangements(bags: np.ndarray) -> float:
     times = [np.unique(bag, return_counts=True)[1] for bag in distinct]
     spread = [gammaln(bags.shape[1] + 1) - gammaln(m + 1).sum() for m in times]
     return float(rows @ np.array(spread) / len(bags))
+
+
+@dataclass(frozen=True)
+class IndependenceTest:
+    """p_value is valid at any n; `statistic` is the estimate of the rows as they are."""
+
+    p_value: float
+    statistic: float
+
+
+def independence_test(
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    statistic: Callable[[np.ndarray, np.ndarray], float] | None = None,
+    seed: int,
+    permutations: int = 99,
+) -> IndependenceTest:
+    """Test of X independent of Y: the estimate against those with the rows of y permuted.
+
+    Premise: rows independent; `statistic` is any function of x and y, by default mixed KSG.
+
+    >>> x = np.random.default_rng(0).standard_normal(200)
+    >>> independence_test(x, x**2, seed=0).p_value
+    0.01
+    """
+    require(permutations >= 1, "needs at least one", permutations=permutations)
+    require(len(y) == len(x), f"needs one target per row: {len(x)}", y=len(y))
+    of, rng, y = statistic or mixed_ksg, np.random.default_rng(seed), np.asarray(y)
+    observed = float(of(x, y))
+    larger = sum(of(x, y[rng.permutation(len(y))]) >= observed for _ in range(permutations))
+    return IndependenceTest((1 + int(larger)) / (1 + permutations), observed)

@@ -1,39 +1,76 @@
 """All estimators by name, and the one call that picks and runs one."""
 
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
 import numpy as np
-from scipy.special import entr, ndtri
+from scipy.special import entr
 
 from theory.errors import PremiseError, require
 from theory.estimators import nearest_neighbour as near
-from theory.estimators.entropies import ENTROPIES, discrete_information
+from theory.estimators.answer import Answer, checked, interval, mean_of, of_neighbours
+from theory.estimators.automatic import automatic
+from theory.estimators.copula import student_copula
+from theory.estimators.entropies import ENTROPIES, codes, discrete_information, occupied
 from theory.estimators.gaussian import gaussian_information, normal_scores
+from theory.estimators.token_choice import token_log_ratios
 from theory.estimators.usable_information import paired_log_ratios
-from theory.estimators.variational import VARIATIONAL, variational_terms
+from theory.estimators.variational import VARIATIONAL, variational
 
 Certificate = Literal["exact", "lower", "upper", "none"]
 Kind = Literal["discrete", "continuous", "any"]
-Estimate = tuple[float, np.ndarray]
-Run = Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], Estimate]
+Unit = Literal["nats", "bits"]
+Run = Callable[..., Answer | tuple[float, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class MIResult:
-    """An estimate of I(X;Y|C) in nats.
+    """An estimate of I(X;Y|C).
 
-    ci: approximate confidence interval of the estimate's own mean over rows; it knows nothing of
-    bias. certificate: "exact" (no error), "lower" or "upper" (the expectation lies on that side of
-    the truth), "none". diagnostics: the estimator's name, rows, and what it flags.
+    ci: approximate confidence interval; of the information where the certificate is "none", of the
+    estimate's own mean where it is "lower" (so its lower end is what holds), and None where an
+    estimator claims none. It knows of no bias but that of counts under independence. certificate:
+    "exact" (no error), "lower" or "upper" (the expectation lies on that side of the truth), "none".
+    diagnostics: the estimator's name, rows, and what it flags. pointwise: terms of log p(y|x) /
+    p(y), one for each row that the estimator judges.
     """
 
     value: float
-    ci: tuple[float, float]
+    ci: tuple[float, float] | None
     certificate: Certificate
     diagnostics: dict[str, object] = field(default_factory=dict)
+    unit: Unit = "nats"
+    pointwise: np.ndarray = field(default_factory=lambda: np.zeros(0), compare=False, repr=False)
+
+    @property
+    def flags(self) -> dict[str, object]:
+        """What speaks against believing the value."""
+        return {key: text for key, text in self.diagnostics.items() if key in FLAGS}
+
+    def sentence(self, *, conditional: bool = False) -> str:
+        """The value with its unit, what it means, and a line for each flag.
+
+        >>> MIResult(0.25, (0.2, 0.3), "none", {"estimator": "nsb", "rows": 900}).sentence()
+        'I(X;Y) is about 0.250 [0.200, 0.300] nats by nsb on 900 rows, which is no bound.'
+        """
+        what = "I(X;Y|cond)" if conditional else "I(X;Y)"
+        ends = "without an interval" if self.ci is None else "[{:.3f}, {:.3f}]".format(*self.ci)
+        meaning = MEANING[self.certificate]
+        by = f"by {self.diagnostics['estimator']} on {self.diagnostics['rows']} rows, {meaning}."
+        flags = (f"{flag}: {text}" for flag, text in self.flags.items())
+        return "\n".join([f"{what} is about {self.value:.3f} {ends} {self.unit} {by}", *flags])
+
+
+MEANING = {
+    "exact": "without error",
+    "lower": "a lower bound in expectation",
+    "upper": "an upper bound in expectation",
+    "none": "which is no bound",
+}
+FLAGS = ("saturated", "sparse", "ties", "disagreement", "negative")
 
 
 @dataclass(frozen=True)
@@ -44,7 +81,7 @@ class Estimator:
     y_kind: Kind
     conditional: bool  # whether it takes `cond`
     symmetric: bool  # whether I(X;Y) and I(Y;X) are the same to it
-    run: Run  # from x, y, cond and seed: the value, and terms whose spread gives the interval
+    run: Run  # from x, y, cond, seed and options of its own
     certificate: Certificate = "none"  # of an estimate without `cond`
 
 
@@ -56,87 +93,146 @@ def estimate(
     seed: int,
     estimator: str | None = None,
     confidence: float = 0.95,
+    unit: Unit = "nats",
+    **options: object,
 ) -> MIResult:
-    """Estimate I(X;Y), or I(X;Y|cond), in nats from independent rows of x, y and cond.
+    """Estimate I(X;Y), or I(X;Y|cond), from independent rows of x, y and cond.
 
-    Without a name: Chao-Shen where all is whole numbers, usable information where only y is (a
-    vector), else Gaussian copula. Raises PremiseError where rows differ, values are not finite, or
-    the estimator cannot read the data.
+    Without a name: counts where all is whole numbers (Chao-Shen, shrinkage where the table is
+    sparse), usable information where only y is, `automatic` where all are numbers without ties,
+    else mixed KSG. Floats that hold few whole numbers are read as labels, and flagged. `options` go
+    to the estimator. Raises PremiseError where rows differ, values are not finite, or the estimator
+    cannot read the data.
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.integers(2, size=500)
-    >>> found = estimate(x, x, seed=0)
+    >>> found = estimate(x, x, seed=0, unit="bits")
     >>> round(found.value, 1), found.certificate, found.diagnostics["estimator"]
-    (0.7, 'none', 'chao_shen')
+    (1.0, 'none', 'chao_shen')
+    >>> y = rng.standard_normal(500)
+    >>> estimate(y, y**3, seed=0, estimator="ksg_1", neighbours=10).diagnostics["rows"]
+    500
     """
-    x, y = _checked(x, "x"), _checked(y, "y")
-    cond = None if cond is None else _checked(cond, "cond")
-    n = len(x)
-    for name, values in (("y", y), ("cond", x if cond is None else cond)):
-        require(len(values) == n, f"needs the rows of x: {n}", **{name: len(values)})
+    given = {"x": x, "y": y} | ({} if cond is None else {"cond": cond})
+    arrays = {key: _checked(values, key) for key, values in given.items()}
+    n = len(arrays["x"])
+    for key, values in arrays.items():
+        require(len(values) == n, f"needs the rows of x: {n}", **{key: len(values)})
     require(n >= 2, "needs at least two rows", x=n)
     require(0 < confidence < 1, "lies strictly between 0 and 1", confidence=confidence)
-    name = _choose(x, y, cond) if estimator is None else estimator
-    require(name in ESTIMATORS, f"choose one of {sorted(ESTIMATORS)}", estimator=name)
+    require(unit in ("nats", "bits"), "choose nats or bits", unit=unit)
+    known = estimator is None or estimator in ESTIMATORS
+    require(known, f"choose one of {sorted(ESTIMATORS)}", estimator=estimator)
+    notes = _read_labels(arrays, None if estimator is None else ESTIMATORS[estimator])
+    name = _choose(*arrays.values()) if estimator is None else estimator
     chosen = ESTIMATORS[name]
-    _check_kinds(name, chosen, x, y, cond)
-    diagnostics: dict[str, object] = {"estimator": name, "rows": n}
-    value, terms = _answer(name, chosen.run(x, y, cond, seed))
-    half = float(ndtri((1 + confidence) / 2)) * float(np.std(terms, ddof=1)) / np.sqrt(len(terms))
-    certificate = chosen.certificate if cond is None else "none"
-    if value > 0.8 * np.log(n):
-        limit = f"log rows = {np.log(n):.3f}"
-        diagnostics["saturated"] = f"near {limit}: no estimate from {n} rows can vouch for more"
-    interval = (float(value - half), float(value + half))
-    return MIResult(float(value), interval, certificate, diagnostics)
-
-
-def _mean(terms: np.ndarray) -> Estimate:
-    return float(terms.mean()), terms
+    _check_kinds(name, chosen, arrays["x"], arrays["y"], cond is not None)
+    _check_options(name, chosen.run, options)
+    run = chosen.run(arrays["x"], arrays["y"], arrays.get("cond"), seed, **options)
+    answer = checked(name, run)
+    diagnostics = {"estimator": name, "rows": n, **notes, **answer.notes}
+    if answer.value > 0.8 * np.log(n):
+        limit = f"log rows = {np.log(n):.3f} nats"
+        text = f"near {limit}: no estimate from {n} rows can vouch for more"
+        diagnostics.setdefault("saturated", text)
+    certificate, ci = chosen.certificate if cond is None else "none", interval(answer, confidence)
+    scale = float(np.log(2)) if unit == "bits" else 1.0
+    ends = None if ci is None else (ci[0] / scale, ci[1] / scale)
+    terms = answer.terms / scale
+    return MIResult(answer.value / scale, ends, certificate, diagnostics, unit, terms)
 
 
 def _counts(entropy: str) -> Run:
-    return lambda x, y, cond, seed: discrete_information(x, y, cond, entropy=entropy)
+    def run(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Answer:
+        value, terms = discrete_information(x, y, cond, entropy=entropy)
+        table, once, freedom = occupied(x, y, cond)
+        if once < _SPARSE * len(x):  # the interval is about the plug-in less its bias under none
+            centre = float(terms.mean()) - freedom / (2 * len(x))
+            return Answer(value, terms, freedom=freedom, centre=centre)
+        text = f"{once} of {len(x)} rows are alone in their cell of {table} seen"
+        remedy = "counts say little: coarsen x or y"
+        return Answer(value, terms, interval=False, notes={"sparse": f"{text}: {remedy}"})
+
+    return run
 
 
 def _learned(method: str) -> Run:
-    return lambda x, y, cond, seed: _mean(variational_terms(x, y, method=method, seed=seed))
+    return lambda x, y, cond, seed: variational(x, y, method=method, seed=seed)
 
 
-def _copula(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
-    scores = None if cond is None else normal_scores(cond)
-    return gaussian_information(normal_scores(x), normal_scores(y), scores)
+def _gaussian(
+    of: Callable[[np.ndarray], np.ndarray],
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], Answer]:
+    def run(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Answer:
+        value, terms = gaussian_information(of(x), of(y), None if cond is None else of(cond))
+        return Answer(value, terms, freedom=(x.size // len(x)) * (y.size // len(y)))
+
+    return run
 
 
-def _usable(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Estimate:
-    gains, own = paired_log_ratios(x, y, cond, seed=seed)
-    if cond is not None:
-        return _mean(gains)
-    # E of the plug-in H(Y) is <= H(Y), and a held-out cross-entropy is >= H(Y|X) in expectation: a
-    # lower bound (T9)
-    label = np.unique(y, return_inverse=True)[1]
+def _own(values: np.ndarray) -> np.ndarray:
+    return values
+
+
+def _lower(y: np.ndarray, own: np.ndarray) -> Answer:
+    """H(Y) less a held-out cross-entropy: in expectation at most I(X;Y) (T9).
+
+    E of the plug-in H(Y) is <= H(Y), and the cross-entropy is >= H(Y|X).
+    """
+    label = codes(y)
     share = np.bincount(label) / len(y)
-    return float(entr(share).sum() + own.mean()), own - np.log(share)[label]
+    return Answer(float(entr(share).sum() + own.mean()), own - np.log(share)[label])
 
 
-def _neighbours(terms: Callable[..., np.ndarray]) -> Run:
-    given = near.conditional_ksg_terms
-    return lambda x, y, cond, _: _mean(terms(x, y) if cond is None else given(x, y, cond))
+def _decoded(ratios: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Run:
+    def run(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Answer:
+        gains, own = ratios(x, y, cond, seed=seed)
+        return _lower(y, own) if cond is None else mean_of(gains)
+
+    return run
 
 
+def _neighbours(terms: Callable[..., np.ndarray], given: Callable[..., np.ndarray] | None) -> Run:
+    def run(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int, **options: object):
+        of, columns = (terms, (x, y)) if cond is None else (given, (x, y, cond))
+        assert of is not None  # `conditional` says which take `cond`
+        return of_neighbours(of, *columns, **options)
+
+    run.options = {*inspect.signature(terms).parameters} - {"x", "y"}  # pyright: ignore
+    return run
+
+
+def _automatic(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Answer:
+    if cond is None:
+        return automatic(x, y, seed=seed)
+    try:  # of the families only this one takes it
+        return _gaussian(normal_scores)(x, y, cond, seed)
+    except PremiseError as error:
+        notes: dict[str, object] = {"refused": f"copula: {error}", "chosen": "neighbours"}
+        return replace(of_neighbours(_given, x, y, cond), notes=notes)
+
+
+_SPARSE = 0.2  # share of rows alone in their cell
+_given = near.conditional_ksg_terms
 _ksg_2 = partial(near.ksg_terms, variant=2)
-
 _COUNTS: tuple[Kind, Kind] = ("discrete", "discrete")
 _FLOATS: tuple[Kind, Kind] = ("continuous", "continuous")
 ESTIMATORS: dict[str, Estimator] = {
     **{name: Estimator(*_COUNTS, True, True, _counts(name)) for name in ENTROPIES},
-    "ksg_1": Estimator(*_FLOATS, True, True, _neighbours(near.ksg_terms)),
-    "ksg_2": Estimator(*_FLOATS, False, True, _neighbours(_ksg_2)),
-    "mixed_ksg": Estimator("any", "any", True, True, _neighbours(near.mixed_ksg_terms)),
-    "ross": Estimator("continuous", "discrete", False, False, _neighbours(near.ross_terms)),
-    "gaussian": Estimator(*_FLOATS, True, True, lambda x, y, c, _: gaussian_information(x, y, c)),
-    "gaussian_copula": Estimator(*_FLOATS, True, True, _copula),
-    "usable_information": Estimator("any", "discrete", True, False, _usable, "lower"),
+    "ksg_1": Estimator(*_FLOATS, True, True, _neighbours(near.ksg_terms, _given)),
+    "ksg_2": Estimator(*_FLOATS, False, True, _neighbours(_ksg_2, None)),
+    "mixed_ksg": Estimator("any", "any", True, True, _neighbours(near.mixed_ksg_terms, _given)),
+    "ross": Estimator("continuous", "discrete", False, False, _neighbours(near.ross_terms, None)),
+    "gaussian": Estimator(*_FLOATS, True, True, _gaussian(_own)),
+    "gaussian_copula": Estimator(*_FLOATS, True, True, _gaussian(normal_scores)),
+    "student_copula": Estimator(
+        *_FLOATS, False, True, lambda x, y, cond, seed: student_copula(x, y)
+    ),
+    "automatic": Estimator(*_FLOATS, True, False, _automatic),
+    "usable_information": Estimator(
+        "any", "discrete", True, False, _decoded(paired_log_ratios), "lower"
+    ),
+    "token_choice": Estimator("any", "discrete", True, False, _decoded(token_log_ratios), "lower"),
     **{
         name: Estimator(*_FLOATS, False, False, _learned(name), "lower" if lower else "none")
         for name, lower in VARIATIONAL.items()
@@ -177,30 +273,53 @@ def register_estimator(
     return add
 
 
-def _answer(name: str, answer: object) -> Estimate:
-    """What an estimator gave, where it is a value and its terms."""
-    remedy = f"the estimator {name} must return a number and an array of two or more terms"
-    try:
-        value, terms = answer  # pyright: ignore[reportGeneralTypeIssues]
-        value, terms = float(value), np.asarray(terms, dtype=float)
-    except (TypeError, ValueError):
-        raise PremiseError(f"{answer!r}: {remedy}") from None
-    whole = terms.ndim == 1 and len(terms) > 1 and not np.isnan(terms).any()
-    require(whole and not np.isnan(value), remedy, value=value, terms=terms.shape)
-    return value, terms
-
-
-def _choose(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None) -> str:
+def _choose(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None = None) -> str:
     whole = [values.dtype.kind in "iub" for values in (x, y, *(() if cond is None else (cond,)))]
     if all(whole):
-        return "chao_shen"
+        sparse = occupied(x, y, cond)[1] >= _SPARSE * len(x)
+        return "shrinkage" if sparse else "chao_shen"
     if whole[1]:
         return "usable_information"
-    return "mixed_ksg" if any(whole) and cond is None else "gaussian_copula"
+    tied = any(_repeats(values) for values in (x, y))
+    return "mixed_ksg" if any(whole) or tied else "automatic"
+
+
+def _repeats(values: np.ndarray) -> bool:
+    """Whether a float column has as many equal values as rounding or a label would make."""
+    columns = values.reshape(len(values), -1).T
+    return any(len(np.unique(column)) < 0.9 * len(values) for column in columns)
+
+
+def _read_labels(arrays: dict[str, np.ndarray], asked: Estimator | None) -> dict[str, object]:
+    """Turn floats that hold few whole numbers into labels; what was turned, and other ties.
+
+    Where an estimator was asked for, only what it reads as labels.
+    """
+    notes: dict[str, object] = {}
+    for name, values in arrays.items():
+        if values.dtype.kind != "f":
+            continue
+        distinct = max(len(np.unique(column)) for column in values.reshape(len(values), -1).T)
+        few = distinct <= len(values) / 5 and bool((values == np.floor(values)).all())
+        kind = None if asked is None else {"x": asked.x_kind, "y": asked.y_kind}.get(name)
+        if few and (asked is None or kind == "discrete"):
+            arrays[name] = values.astype(np.int64)
+            notes["ties"] = f"{name} holds {distinct} whole numbers as floats: read as labels"
+        elif _repeats(values):
+            notes["ties"] = f"{name} has equal values: continuous estimators err with them"
+    return notes
+
+
+def _check_options(name: str, run: Run, options: dict[str, object]) -> None:
+    known = {*inspect.signature(run).parameters} - {"x", "y", "cond", "seed", "options"}
+    known |= getattr(run, "options", set())
+    for option, value in options.items():
+        remedy = f"is no option of {name}, which takes {sorted(known) or 'none'}"
+        require(option in known, remedy, **{option: value})
 
 
 def _check_kinds(
-    name: str, chosen: Estimator, x: np.ndarray, y: np.ndarray, cond: np.ndarray | None
+    name: str, chosen: Estimator, x: np.ndarray, y: np.ndarray, conditional: bool
 ) -> None:
     for argument, values, kind in (("x", x, chosen.x_kind), ("y", y, chosen.y_kind)):
         whole = values.dtype.kind in "iub"
@@ -210,7 +329,7 @@ def _check_kinds(
         require(fits, remedy, **{argument: values.dtype})
     able = sorted(name for name, known in ESTIMATORS.items() if known.conditional)
     remedy = f"with cond, choose one of {able}"
-    require(cond is None or chosen.conditional, remedy, estimator=name)
+    require(not conditional or chosen.conditional, remedy, estimator=name)
 
 
 def _checked(values: np.ndarray, name: str) -> np.ndarray:

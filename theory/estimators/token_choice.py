@@ -15,6 +15,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from theory.errors import require
+from theory.estimators.usable_information import feature_columns
 
 _RIDGES = (1000.0, 100.0, 10.0)
 _SCALES = (0.25, 0.5, 0.75, 1.0)
@@ -292,3 +293,34 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
         return logits
     shifted = logits - logits.max(1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+
+
+def token_log_ratios(
+    x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Held-out log q(y|x,c) - log q(y|c), and log q(y|x,c), of items y [n] or tokens y [n, m].
+
+    What a reader needs to know of an item beside its tokens is not given here, so the vectors of
+    items are random: whole ones of as many numbers as there are items, up to 64.
+
+    >>> x = np.random.default_rng(0).standard_normal((400, 1))
+    >>> gains, _ = token_log_ratios(x, (x[:, 0] > 0).astype(int), None, seed=0)
+    >>> bool(gains.mean() > 0.3)
+    True
+    """
+    tokens, target = np.unique(np.reshape(y, (len(y), -1)), axis=0, return_inverse=True)
+    items = len(tokens)
+    require(items >= 2, "a target needs two values or more", y=items)
+    vectors = np.eye(items)
+    if items > 64:
+        vectors = np.random.default_rng(seed).standard_normal((items, 64)) / 8
+    levels = token_levels(tokens, target.reshape(-1), vectors, np.zeros(items))
+    start = popularity_decoder(levels, np.arange(len(y)), seed=seed)
+    start = start.extend(np.zeros((len(y), 1)))  # how often each is chosen
+    known, features = start, feature_columns(x)
+    if cond is not None:
+        known = start.extend(feature_columns(cond))
+        features = np.c_[feature_columns(cond), features]
+    own = known.extend(features)
+    before, after = known.held_out.sum(0), own.held_out.sum(0)
+    return after - before, after

@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from theory.errors import require
+from theory.estimators.entropies import codes
 
 
 def paired_log_ratios(
@@ -18,8 +19,8 @@ def paired_log_ratios(
     """Held-out log q(y|x,c) - log q(y|c) of every row, and log q(y|x,c) itself.
 
     Families: multinomial logistic in the (one-hot or standardised) columns and in random Fourier
-    features of the continuous ones. Premises: y whole numbers of at least two values, rows
-    independent.
+    features of the continuous ones. Premises: y whole numbers [n] or [n, m] of at least two
+    values, rows independent.
 
     >>> rng = np.random.default_rng(0)
     >>> y = rng.integers(2, size=400)
@@ -27,16 +28,14 @@ def paired_log_ratios(
     >>> bool(0.02 < gains.mean() < 0.2)
     True
     """
-    y = np.asarray(y)
-    whole = y.ndim == 1 and y.dtype.kind in "iub"
-    require(whole, "give one whole number per row", y=(y.dtype, y.shape))
-    values, target = np.unique(y, return_inverse=True)
+    target = codes(y)
+    values = np.arange(target.max() + 1)
     require(len(values) >= 2, "a target needs two values or more", y=len(values))
     require(len(y) >= 10 * folds, f"{folds} folds need {10 * folds} rows", rows=len(y))
     rng = np.random.default_rng(seed)
     fold = rng.permutation(len(y)) % folds
-    coarse = np.zeros((len(y), 0)) if cond is None else _columns(cond)
-    fine = np.concatenate([coarse, _columns(x)], axis=1)
+    coarse = np.zeros((len(y), 0)) if cond is None else feature_columns(cond)
+    fine = np.concatenate([coarse, feature_columns(x)], axis=1)
     coarse_map, fine_map = _expand(coarse, seed), _expand(fine, seed + 1)
     gains, own = np.zeros(len(y)), np.zeros(len(y))
     for held in range(folds):
@@ -86,7 +85,8 @@ def _fit(inputs: np.ndarray, offset: np.ndarray, target: np.ndarray, ridge: floa
     return minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x.reshape(shape)
 
 
-def _columns(values: np.ndarray) -> np.ndarray:
+def feature_columns(values: np.ndarray) -> np.ndarray:
+    """One column for each of up to 64 whole numbers, else the numbers standardised."""
     values = np.asarray(values).reshape(len(values), -1)
     if values.dtype.kind in "iub" and all(len(np.unique(column)) <= 64 for column in values.T):
         one_hot = [column[:, None] == np.unique(column) for column in values.T]
