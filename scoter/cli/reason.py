@@ -29,6 +29,9 @@ class ReasonOptions(cli.ExperimentOptions):
     out: Path = option("The folder of chains; run again to continue", required=True)
     pattern: Path | None = option("A pattern.json of `scoter discover` [default: hand-written]")
     language_model: str = option(cli.LANGUAGE_MODELS, "catalog")
+    by: Literal["user", "item"] = option(
+        "Chains of users' prefixes, or of items, the most used first", "user"
+    )
     prefixes: str = option("every, or anchors[:K[:M]]: each K items, the first M", "every")
     users: int = option("A fixed sample of so many users [default: all]", 0, least=0)
     limit: int = option("Only the first so many chains [default: all]", 0, least=0)
@@ -72,7 +75,7 @@ def reason(dataset: str, options: ReasonOptions, **server: object) -> None:
     if options.export_batch is not None:
         from scoter.reasoning.writing.batch_files import export_batch
 
-        count = export_batch(job, replies, options.export_batch, asked.token_limit)
+        count = export_batch(job, replies, options.export_batch, asked)
         _report(options.as_json, {"exported": count, "file": str(options.export_batch)})
         return
     if options.import_batch is not None:
@@ -157,6 +160,7 @@ def _job(context: "Context", options: ReasonOptions, writing: "WritingConfig | N
         users=options.users,
         limit=options.limit,
         shard_rows=options.shard_rows,
+        by=options.by,
         texts=text_vectors(catalog, context.experiment.text, sentence_encoder(context)),
     )
 

@@ -27,7 +27,7 @@ _SMALL_SAMPLING = SamplingConfig(
     samples=3,
     prompt="brief",
     schema="ordered",
-    max_tokens=200,
+    max_tokens=0,
     recommendations=3,
     text_characters=60,
     history_characters=300,
@@ -43,7 +43,9 @@ def sized_for(experiment: Experiment, model: "ModelChoice | None") -> Experiment
     """
     if model is None:
         return experiment
+    sampling = replace(experiment.discover.sampling, max_tokens=0)
     sizes = replace(experiment.discover, users=50, fresh_users=50, rounds=1, max_steps=6)
+    sizes = replace(sizes, sampling=sampling)
     if model.small:
         sizes = replace(sizes, fresh_users=40, max_steps=4, max_clusters=6)
         sizes = replace(sizes, sampling=_SMALL_SAMPLING)
