@@ -8,7 +8,6 @@ import json
 from functools import lru_cache
 
 from scoter.errors import ConfigError
-from scoter.types import Json
 
 _CHARACTER = r'[^"\\\x00-\x1f] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4})'
 
@@ -24,7 +23,7 @@ def grammar_of(json_schema: str) -> str:
     return f"root ::= {_rule(schema, schema.get('$defs', {}))}\nchar ::= {_CHARACTER}"
 
 
-def _rule(schema: Json, known: Json) -> str:
+def _rule(schema: object, known: dict[str, object]) -> str:
     match schema:
         case {"$ref": str(place)}:
             return _rule(known[place.rpartition("/")[2]], known)
@@ -32,16 +31,16 @@ def _rule(schema: Json, known: Json) -> str:
             return _literal(json.dumps(value, ensure_ascii=False))
         case {"enum": list(values)}:
             return " | ".join(_literal(json.dumps(value, ensure_ascii=False)) for value in values)
-        case {"type": "string"}:
-            least, most = schema.get("minLength", 0), schema.get("maxLength", "")
+        case {"type": "string", **sizes}:
+            least, most = sizes.get("minLength", 0), sizes.get("maxLength", "")
             return f'"\\"" char{{{least},{most}}} "\\""'
         case {"type": "object", "properties": dict(properties)}:
             named = [(_literal(f"{json.dumps(name)}:"), properties[name]) for name in properties]
             return _listed("{", [f"{name} ({_rule(value, known)})" for name, value in named], "}")
         case {"type": "array", "prefixItems": list(items)}:
             return _listed("[", [f"({_rule(item, known)})" for item in items], "]")
-        case {"type": "array", "items": item}:
-            least, most = schema.get("minItems", 0), schema.get("maxItems")
+        case {"type": "array", "items": item, **sizes}:
+            least, most = sizes.get("minItems", 0), sizes.get("maxItems")
             more = f"{max(0, least - 1)},{'' if most is None else most - 1}"
             rule = f"({_rule(item, known)})"
             listed = f'{rule} ("," {rule}){{{more}}}'

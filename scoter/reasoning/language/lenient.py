@@ -28,7 +28,7 @@ def loosely(
     >>> loosely([], "**Likes:** soap\\nRecommendations:\\n1. a comb", ["likes"])
     [{'steps': [{'role': 'likes', 'text': 'soap'}], 'recommendations': ['a comb']}]
     """
-    read = [_of_object(tree) for tree in objects]
+    read = [_of_object(tree, roles) for tree in objects]
     read.append(_of_lines(answer.splitlines(), roles or ()))
     chains: list[object] = []
     for pairs, names in read:
@@ -42,18 +42,20 @@ def loosely(
     return chains
 
 
-def _of_object(tree: dict[str, object]) -> tuple[Pairs, list[str]]:
+def _of_object(tree: dict[str, object], roles: Sequence[str] | None) -> tuple[Pairs, list[str]]:
     steps = tree.get("steps", {name: tree[name] for name in tree if name != NAMES})
     if isinstance(steps, dict):
         steps = [{name: value} for name, value in steps.items()]
     listed = steps if isinstance(steps, list) else []
-    return [_pair(step) for step in listed], _names(tree.get(NAMES))
+    return [_pair(step, roles) for step in listed], _names(tree.get(NAMES))
 
 
-def _pair(step: object) -> tuple[str, str]:
+def _pair(step: object, roles: Sequence[str] | None) -> tuple[str, str]:
     match step:
         case str():
-            return _labelled(step)
+            label, text = _labelled(step)
+            known = roles is None or any(_abridged(label, role) for role in roles)
+            return (label, text) if known else ("", step)
         case {"role": str(role), "text": str(text)}:
             return role, text
         case dict() if len(step) == 1:
@@ -100,10 +102,14 @@ def _in_order(pairs: Pairs, roles: Sequence[str]) -> list[str] | None:
     if all(by_label.get(_plain(role)) for role in roles):
         return [by_label[_plain(role)] for role in roles]
     fits = len(pairs) == len(roles) and all(
-        text and (not label or _plain(role).startswith(_plain(label)))
+        text and (not label or _abridged(label, role))
         for (label, text), role in zip(pairs, roles, strict=True)
     )
     return [text for _, text in pairs] if fits else None
+
+
+def _abridged(label: str, role: str) -> bool:
+    return bool(_plain(label)) and _plain(role).startswith(_plain(label))
 
 
 def _plain(label: str) -> str:
