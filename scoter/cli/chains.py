@@ -1,14 +1,15 @@
-"""`scoter chains check | show`: hold a table of chains against the data, and look at a user's."""
+"""`scoter chains check | show`, and `scoter pilot`: what is in chains, and what they are worth."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from scoter.cli import options as cli
-from scoter.cli.options import option, say
+from scoter.cli.options import interval, option, say
+from scoter.cli.reason import ReasonOptions, write
 from scoter.errors import DataError
 
 if TYPE_CHECKING:
@@ -94,3 +95,54 @@ def _data(options: cli.ExperimentOptions, dataset: str) -> "tuple[Split, Catalog
     context = Context(chosen, options.open_store(), options.seed, say)
     _, catalog, split = open_data(prepare(context, options.data))
     return split, catalog
+
+
+@dataclass(frozen=True)
+class PilotOptions(ReasonOptions):
+    """How large a pilot is, and what gain is worth its price."""
+
+    out: Path = option("The folder of chains, or a table of chains to measure", required=True)
+    items: int = option("The most used items that are written", 800)
+    readers: int = option("Held-in users that are read, at most", 4000)
+    worth: float = option("The least gain of NDCG@10 that is worth the job", 0.001)
+    threads: int | None = option("Processor threads [default: $OMP_NUM_THREADS or all]")
+
+
+@click.command(cls=cli.ServerCommand)
+@click.argument("dataset")
+@cli.takes(PilotOptions)
+def pilot(dataset: str, options: PilotOptions, **server: object) -> None:
+    """Write the chains of the most used items, and measure what a whole job would be worth."""
+    from scoter.experiments import experiment
+    from scoter.stages.context import Context
+    from scoter.stages.data import prepare
+    from scoter.stages.pilot import measure_pilot
+
+    cli.use_threads(options.threads)
+    outcome: dict[str, object] = {}
+    if not options.out.is_file():
+        of_items = replace(options, by="item", limit=options.items)
+        outcome |= {"written": write(dataset, of_items, server)}
+        whole = replace(options, by="item", forecast=True, replies=options.out / "replies")
+        whole = replace(whole, out=options.out / "whole")
+        outcome |= {"the whole job": write(dataset, whole, server)["forecast"]}
+    chosen = options.changed(experiment(dataset, options.data))
+    context = Context(chosen, options.open_store(), options.seed, say)
+    data = prepare(context, options.data)
+    measured = measure_pilot(context, data, options.out, options.readers, options.worth)
+    if options.as_json:
+        click.echo(json.dumps(outcome | measured))
+        return
+    parts = ("nats", "recall", "ndcg")
+    for place in ("rows", "by last item"):
+        rows = [
+            {
+                "": row["what"],
+                "users": row["users"],
+                **{name: interval(row[name]) for name in parts},
+            }
+            for row in measured[place]
+        ]
+        cli.show_rows(rows, False)
+    click.echo("\n".join(f"{name}: {value}" for name, value in outcome.items()))
+    click.echo(measured["verdict"])

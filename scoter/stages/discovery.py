@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from scoter.config import Experiment, SamplingConfig, to_json
 from scoter.experiments import RANKED_PATTERN
+from scoter.reasoning.language.prompts import PROMPT_VERSION
 from scoter.recommenders.frozen import Frozen, frozen_method
 from scoter.recommenders.step_sources import spoken_items
 from scoter.seeding import derive_seed
@@ -77,7 +78,8 @@ def discover_pattern(
         (out / "points.json").write_text(mined.points_json())
         draw(json.loads(mined.points_json()), of, out / "picture.svg")
 
-    own = _recipe(context) if model is None else {"model": model.name}
+    asked = {"prompt": PROMPT_VERSION}
+    own = _recipe(context) if model is None else {"model": model.name, **asked}
     recipe = {"discover": json.loads(to_json(experiment.discover)), **own}
     return context.stage("discover", recipe, [data, text.provenance_key(experiment.text)], build)
 
