@@ -1,7 +1,7 @@
 """`scoter chains check | show`, and `scoter pilot`: what is in chains, and what they are worth."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from scoter.cli.reason import ReasonOptions, write
 from scoter.errors import DataError
 
 if TYPE_CHECKING:
+    from scoter.reasoning.discovery.pilot import Addition
     from scoter.types import Catalog, Split
 
 SOURCE = click.Path(exists=True, path_type=Path)
@@ -131,18 +132,15 @@ def pilot(dataset: str, options: PilotOptions, **server: object) -> None:
     data = prepare(context, options.data)
     measured = measure_pilot(context, data, options.out, options.readers, options.worth)
     if options.as_json:
-        click.echo(json.dumps(outcome | measured))
+        click.echo(json.dumps(outcome | asdict(measured)))
         return
-    parts = ("nats", "recall", "ndcg")
-    for place in ("rows", "by last item"):
-        rows = [
-            {
-                "": row["what"],
-                "users": row["users"],
-                **{name: interval(row[name]) for name in parts},
-            }
-            for row in measured[place]
-        ]
-        cli.show_rows(rows, False)
+    for additions in (measured.rows, measured.by_last_item):
+        cli.show_rows([_row(addition) for addition in additions], False)
     click.echo("\n".join(f"{name}: {value}" for name, value in outcome.items()))
-    click.echo(measured["verdict"])
+    click.echo(measured.verdict)
+
+
+def _row(addition: "Addition") -> dict[str, object]:
+    parts = {"nats": addition.nats, "Recall@10": addition.recall, "NDCG@10": addition.ndcg}
+    intervals = {name: interval(asdict(part)) for name, part in parts.items()}
+    return {"what": addition.what, "users": addition.users, **intervals}

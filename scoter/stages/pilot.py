@@ -1,7 +1,6 @@
 """What chains by item add on held-in users, over a recommender that is trained without them."""
 
-import json
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from scoter.reasoning.catalogue.reasoner import CatalogReasoner
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import look
 from scoter.reasoning.discovery.generate import without_targets
-from scoter.reasoning.discovery.pilot import Pilot, pilot_users, verdict
+from scoter.reasoning.discovery.pilot import Addition, Pilot, pilot_users, verdict
 from scoter.reasoning.discovery.validate import EmbeddedSteps, Trial, choices_of, named_items
 from scoter.reasoning.writing.reader import read_chains, source_key
 from scoter.recommenders.frozen import Frozen
@@ -19,12 +18,26 @@ from scoter.seeding import derive_seed
 from scoter.stages.context import Context, sentence_encoder
 from scoter.stages.data import open_data
 from scoter.storage.store import Artefact
-from scoter.types import Json, Step
+from scoter.types import Step
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a pilot found."""
+
+    chains: str  # the model that wrote them
+    content: str  # the hash of the folder or the table
+    recommender: str  # over which they are measured
+    users: int
+    listed: float  # the share of users whose target is among the reader's candidates
+    rows: list[Addition]
+    by_last_item: list[Addition]  # the first row, by how often the last item was seen
+    verdict: str
 
 
 def measure_pilot(
     context: Context, data: Artefact, source: Path, users: int, worth: float
-) -> dict[str, Json]:
+) -> Measured:
     """What the chains of a folder or a table add, and whether more of them are needed to know."""
     experiment, encode = context.experiment, sentence_encoder(context)
     config, text, k = experiment.discover, experiment.text, experiment.discover.top_k
@@ -53,13 +66,6 @@ def measure_pilot(
     seen = np.bincount(split.train.items, minlength=catalog.item_count)[view.recent[:, 0]]
     rows, bins = pilot.additions(k, seen)
     able = int((split.train.lengths >= 2).sum())
-    return {
-        "chains": table.model,
-        "content": source_key(source),
-        "recommender": config.recommender,
-        "users": len(sample),
-        "listed": float(choices.listed.mean()),
-        "rows": json.loads(json.dumps([asdict(row) for row in rows])),
-        "by last item": json.loads(json.dumps([asdict(row) for row in bins])),
-        "verdict": verdict(rows[0], worth, able),
-    }
+    listed, answer = float(choices.listed.mean()), verdict(rows[0], worth, able)
+    about = (table.model, source_key(source), config.recommender, len(sample), listed)
+    return Measured(*about, rows, bins, answer)

@@ -6,18 +6,19 @@ where it holds no chain of the asked form, and counts it as mended.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 NAMES = "recommendations"
 _BULLET = re.compile(r"^[\s>#*•\"-]*(?:\d+\s*[.):]\s*|step \d+\W+)?[\s*\"'`]*", re.IGNORECASE)
 _LABEL = re.compile(r"([^:]{1,80}?)[\s*\"'`]*:[\s*\"'`]*(.*)", re.DOTALL)
+_BETWEEN = re.compile(r'"[\]}\s]+,\s*"recommendations"\s*:')
 _ENDS = ' \t*"`,'
 Pairs = list[tuple[str, str]]
 """Labels and texts of steps in order; a step without a label has ''."""
 
 
 def loosely(
-    objects: Iterable[dict[str, object]], answer: str, roles: Sequence[str] | None
+    objects: Iterable[Mapping[str, object]], answer: str, roles: Sequence[str] | None
 ) -> list[object]:
     """What `answer`, or a JSON object in it, may mean: chains of the asked form, best first.
 
@@ -42,7 +43,16 @@ def loosely(
     return chains
 
 
-def _of_object(tree: dict[str, object], roles: Sequence[str] | None) -> tuple[Pairs, list[str]]:
+def with_brackets(answer: str) -> str:
+    """The same reply with the brackets that must stand between steps and recommendations.
+
+    >>> with_brackets('{"steps":[{"role":"a","text":"b"}]],"recommendations":["c"]}')
+    '{"steps":[{"role":"a","text":"b"}],"recommendations":["c"]}'
+    """
+    return _BETWEEN.sub('"}],"recommendations":', answer)
+
+
+def _of_object(tree: Mapping[str, object], roles: Sequence[str] | None) -> tuple[Pairs, list[str]]:
     steps = tree.get("steps", {name: tree[name] for name in tree if name != NAMES})
     if isinstance(steps, dict):
         steps = [{name: value} for name, value in steps.items()]
@@ -98,7 +108,7 @@ def _of_lines(lines: Sequence[str], roles: Sequence[str]) -> tuple[Pairs, list[s
 
 def _in_order(pairs: Pairs, roles: Sequence[str]) -> list[str] | None:
     """The texts of the roles: by label, or in order where the labels are absent or abridged."""
-    by_label = {_plain(label): text for label, text in pairs}
+    by_label = {_plain(label): text for label, text in reversed(pairs)}  # the first of a label
     if all(by_label.get(_plain(role)) for role in roles):
         return [by_label[_plain(role)] for role in roles]
     fits = len(pairs) == len(roles) and all(

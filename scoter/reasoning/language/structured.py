@@ -24,7 +24,7 @@ from scoter.reasoning.language.language_model import (
     answer_many,
     schema_text,
 )
-from scoter.reasoning.language.lenient import loosely
+from scoter.reasoning.language.lenient import loosely, with_brackets
 from scoter.reasoning.language.prompts import ask_again, clean
 from scoter.types import Json
 
@@ -174,8 +174,9 @@ def parse_chain(text: str, roles: Sequence[str] | None = None) -> ChainReply:
 
 def read_loosely(text: str, roles: Sequence[str] | None = None) -> ChainReply | None:
     """The chain that a reply gives in another form than was asked for; None where there is none."""
-    answer = without_thoughts(text)
-    for tree in loosely(json_objects(answer[:LONGEST_REPLY]), answer[:LONGEST_REPLY], roles):
+    answer = without_thoughts(text)[:LONGEST_REPLY]
+    objects = [*json_objects(answer), *json_objects(with_brackets(answer))]
+    for tree in loosely(objects, answer, roles):
         try:
             return ChainReply.model_validate(tree)
         except ValidationError:

@@ -36,6 +36,12 @@ FORMS = {
         [{"role": role, "text": text} for role, text in zip(ROLES, STEPS, strict=True)][::-1]
     ),
     "labels inside": tree([f"{role}: {text}" for role, text in zip(ROLES, STEPS, strict=True)]),
+    "a bracket too many": tree(
+        [{"role": role, "text": text} for role, text in zip(ROLES, STEPS, strict=True)]
+    ).replace("],", "]],"),
+    "a step again": tree(
+        [{"role": role, "text": text} for role, text in zip(ROLES * 2, STEPS * 2, strict=True)]
+    ),
     "names with prices": tree(STEPS, [{"name": name, "price": 3} for name in NAMES]),
     "labelled lines": f"Sure!\n1. **{ROLES[0]}**: {STEPS[0]}\n2. **Needs:** {STEPS[1]}\n\n"
     "Recommendations:\n- Comb\n- Brush, round\n",
