@@ -113,7 +113,7 @@ class AskingConfig:
     recommendations: Count = 5  # items that a reply names, at most
     temperature: NotNegative = 0.8  # of the sampler; 0 is greedy
     top_p: Annotated[float, Gt(0), Le(1)] = 0.95  # probability mass of nucleus sampling
-    max_tokens: Count = 512  # of a reply
+    max_tokens: Annotated[int, Ge(0)] = 512  # of a reply; 0: as many as its longest form needs
     retries: Annotated[int, Ge(0)] = 2  # how often an unusable reply is sent back
 
     def __post_init__(self) -> None:
@@ -160,7 +160,9 @@ class DiscoverConfig:
 class ChainsConfig:
     """Where chains come from."""
 
-    source: str = ""  # a folder that `scoter reason` wrote; empty: the catalogue reasoner writes
+    # a folder of `scoter reason`, or a table of chains; empty: the catalogue reasoner writes
+    source: str = ""
+    items: int = 3  # of chains by item: the last items of a prefix whose steps are read
 
 
 @typing.runtime_checkable
@@ -399,14 +401,16 @@ class Experiment:
 def to_json(config: "DataclassInstance | Mapping[str, object]") -> str:
     """Canonical JSON of a config: sorted keys, so that equal configs have equal text.
 
-    What protocol A was before there was another is written as it was then.
+    What protocol A was before there was another is written as it was then, and so are chains that
+    are not by item.
     """
-    tree = asdict(config, dict_factory=_without_protocol_a) if is_dataclass(config) else config
+    tree = asdict(config, dict_factory=_as_before) if is_dataclass(config) else config
     return json.dumps(tree, sort_keys=True)
 
 
-def _without_protocol_a(fields: list[tuple[str, object]]) -> dict[str, object]:
-    return {name: value for name, value in fields if (name, value) != ("protocol", "A")}
+def _as_before(fields: list[tuple[str, object]]) -> dict[str, object]:
+    later = (("protocol", "A"), ("items", ChainsConfig.items))
+    return {name: value for name, value in fields if (name, value) not in later}
 
 
 def from_json(text: str, kind: type[Config]) -> Config:

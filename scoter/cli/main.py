@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from scoter.cli.chains import chains, pilot
 from scoter.cli.checks import leakage, verify
 from scoter.cli.data import data
 from scoter.cli.discover import discover
@@ -33,7 +34,7 @@ def main(plugins: tuple[str, ...]) -> None:
 
 for command in (
     *(run, ls, config, runs, show, table, recommend, export),
-    *(data, discover, reason, leakage, verify),
+    *(data, discover, reason, chains, pilot, leakage, verify),
 ):
     main.add_command(command)
 

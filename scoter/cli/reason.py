@@ -29,11 +29,15 @@ class ReasonOptions(cli.ExperimentOptions):
     out: Path = option("The folder of chains; run again to continue", required=True)
     pattern: Path | None = option("A pattern.json of `scoter discover` [default: hand-written]")
     language_model: str = option(cli.LANGUAGE_MODELS, "catalog")
+    by: Literal["user", "item"] = option(
+        "Chains of users' prefixes, or of items, the most used first", "user"
+    )
     prefixes: str = option("every, or anchors[:K[:M]]: each K items, the first M", "every")
     users: int = option("A fixed sample of so many users [default: all]", 0, least=0)
     limit: int = option("Only the first so many chains [default: all]", 0, least=0)
     shard_rows: int = option("Chains in a file", 1024)
     write: tuple[str, ...] = option("How the model is asked; repeatable", (), metavar="A=B")
+    replies: Path | None = option("Where replies are kept, for several jobs [default: OUT/replies]")
     prices: tuple[float, float] | None = option("Per million tokens", metavar="PROMPT COMPLETION")
     forecast: bool = option("Only say what it will cost", False)
     retry_unanswered: bool = option("Ask again where no reply came", False)
@@ -49,6 +53,11 @@ class ReasonOptions(cli.ExperimentOptions):
 @cli.takes(ReasonOptions)
 def reason(dataset: str, options: ReasonOptions, **server: object) -> None:
     """Write the chains of a dataset's users (or of 'simulated') with a pattern, offline."""
+    _report(options.as_json, write(dataset, options, server))
+
+
+def write(dataset: str, options: ReasonOptions, server: dict[str, object]) -> dict[str, object]:
+    """Write the chains that the options name; what became of them."""
     from scoter.experiments import experiment
     from scoter.reasoning.language.registry import choose_language_model
     from scoter.reasoning.language.replies import RequestStore
@@ -63,18 +72,19 @@ def reason(dataset: str, options: ReasonOptions, **server: object) -> None:
     chosen_experiment = options.changed(experiment(dataset, options.data))
     context = Context(chosen_experiment, options.open_store(), options.seed, say)
     job = _job(context, options, _writing(options, choice))
-    folder, replies = ChainFolder(options.out), RequestStore(options.out / REPLIES)
+    folder = ChainFolder(options.out)
+    replies = RequestStore(options.replies or options.out / REPLIES)
     if options.forecast:
         shards = [shard for shard in range(job.shard_count) if not folder.shard(shard).exists()]
-        say(f"forecast: {_forecast(job, shards, replies, options)}")
-        return
+        said = _forecast(job, shards, replies, options)
+        say(f"forecast: {said}")
+        return {"forecast": said}
     folder.start(job.describe())
     if options.export_batch is not None:
         from scoter.reasoning.writing.batch_files import export_batch
 
-        count = export_batch(job, replies, options.export_batch, asked.token_limit)
-        _report(options.as_json, {"exported": count, "file": str(options.export_batch)})
-        return
+        count = export_batch(job, replies, options.export_batch, asked)
+        return {"exported": count, "file": str(options.export_batch)}
     if options.import_batch is not None:
         outcome = _imported(job, folder, replies, options.import_batch)
     else:
@@ -82,7 +92,7 @@ def reason(dataset: str, options: ReasonOptions, **server: object) -> None:
         say(f"forecast: {_forecast(job, shards, replies, options)}")
         chains = sum(len(job.places(shard)) for shard in shards)
         outcome = _written(job, folder, replies, choice, options, chains)
-    _report(options.as_json, {"chains": len(job), **outcome, "out": str(options.out)})
+    return {"chains": len(job), **outcome, "out": str(options.out)}
 
 
 def _imported(
@@ -157,6 +167,7 @@ def _job(context: "Context", options: ReasonOptions, writing: "WritingConfig | N
         users=options.users,
         limit=options.limit,
         shard_rows=options.shard_rows,
+        by=options.by,
         texts=text_vectors(catalog, context.experiment.text, sentence_encoder(context)),
     )
 

@@ -4,9 +4,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from scoter.config import DiscoverConfig, SemanticIdConfig, TextConfig
+from scoter.config import ChainsConfig, DiscoverConfig, SemanticIdConfig, TextConfig
 from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError, LanguageModelError
 from scoter.experiments import TIGER_IDS
@@ -80,7 +80,10 @@ def write_chains(
     language_model: "str | LanguageModel" = "catalog",
     server: "ServerConfig | None" = None,
     writing: "WritingConfig | None" = None,
+    by: Literal["user", "item"] = "user",
     prefixes: str = "every",
+    limit: int = 0,
+    items: int = ChainsConfig.items,
     folder: str | Path | None = None,
     text: TextConfig = TextConfig(),
 ) -> Chains:
@@ -91,8 +94,11 @@ def write_chains(
             server's model, as `scoter reason --language-model` takes them; or a model of your own.
         server: where and how a server is asked.
         writing: how the model is asked; it also names the model.
+        by: a chain for each prefix of a user, or for each item, of which every prefix reads those
+            of its last `items` items; see `load_chains`. Only language models write by item.
         prefixes: `every`, or `anchors:K:M` for every K-th item, the first M; any other prefix reads
             the latest chain before it. Only for language models.
+        limit: write only the first so many chains; by item, those of the most used items.
         folder: where chains and replies are kept, so that an interrupted writing goes on.
 
     Raises:
@@ -113,10 +119,10 @@ def write_chains(
         table = write_table(dataset.split, dataset.catalog, pattern, seed, texts=texts)
         return Chains.of(table, dataset, text)
     opened, usual = _opened(language_model, server)
-    policy = PrefixPolicy.parse(prefixes)
+    which = (PrefixPolicy.parse(prefixes), by, limit)
     with nullcontext(str(folder)) if folder is not None else TemporaryDirectory() as place:
-        _write(dataset, pattern, writing or usual, policy, opened, Path(place))
-        return load_chains(place, dataset, text=text)
+        _write(dataset, pattern, writing or usual, which, opened, Path(place))
+        return load_chains(place, dataset, items=items, text=text)
 
 
 def _opened(
@@ -139,7 +145,7 @@ def _write(
     dataset: Dataset,
     pattern: ReasoningPattern,
     writing: "WritingConfig",
-    policy: PrefixPolicy,
+    which: tuple[PrefixPolicy, Literal["user", "item"], int],
     opened: "AbstractContextManager[LanguageModel]",
     place: Path,
 ) -> None:
@@ -148,8 +154,8 @@ def _write(
     from scoter.reasoning.writing.folder import REPLIES, ChainFolder
     from scoter.reasoning.writing.job import ChainJob
 
-    split, catalog, identity = dataset.split, dataset.catalog, dataset.identity
-    job, folder = ChainJob(split, catalog, pattern, identity, policy, writing), ChainFolder(place)
+    about, (policy, by, limit) = (dataset.split, dataset.catalog, pattern, dataset.identity), which
+    job, folder = ChainJob(*about, policy, writing, limit=limit, by=by), ChainFolder(place)
     with opened as model:
         ended = run_job(job, folder, RequestStore(place / REPLIES).recording(model))
     if ended["rejected"] + ended["unanswered"] == len(job):
@@ -159,14 +165,23 @@ def _write(
         raise LanguageModelError(f"{none}; {count:,} times because {reason}")
 
 
-def load_chains(folder: str | Path, dataset: Dataset, *, text: TextConfig = TextConfig()) -> Chains:
-    """Chains that `scoter reason` or `write_chains` wrote into a folder, for their dataset.
+def load_chains(
+    source: str | Path,
+    dataset: Dataset,
+    *,
+    items: int = ChainsConfig.items,
+    text: TextConfig = TextConfig(),
+) -> Chains:
+    """Chains of a folder of `scoter reason`, or of a table that others wrote, for their dataset.
+
+    Args:
+        items: of chains by item, how many of a prefix's last items are read: the newest item's
+            steps first. An item without a chain is as many missing steps.
 
     Raises:
         DataError: there are no finished chains, or they were written from other data.
     """
-    from scoter.reasoning.writing.folder import ChainFolder
-    from scoter.reasoning.writing.reader import read_folder
+    from scoter.reasoning.writing.reader import read_chains
 
-    table = read_folder(ChainFolder(Path(folder)), dataset.split, dataset.catalog)
+    table = read_chains(Path(source), dataset.split, dataset.catalog, items)
     return Chains.of(table, dataset, text)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from scoter.config import Experiment, SamplingConfig, to_json
 from scoter.experiments import RANKED_PATTERN
+from scoter.reasoning.language.prompts import PROMPT_VERSION
 from scoter.recommenders.frozen import Frozen, frozen_method
 from scoter.recommenders.step_sources import spoken_items
 from scoter.seeding import derive_seed
@@ -28,7 +29,7 @@ _SMALL_SAMPLING = SamplingConfig(
     samples=3,
     prompt="brief",
     schema="ordered",
-    max_tokens=200,
+    max_tokens=0,
     recommendations=3,
     text_characters=60,
     history_characters=300,
@@ -44,7 +45,9 @@ def sized_for(experiment: Experiment, model: "ModelChoice | None") -> Experiment
     """
     if model is None:
         return experiment
+    sampling = replace(experiment.discover.sampling, max_tokens=0)
     sizes = replace(experiment.discover, users=50, fresh_users=50, rounds=1, max_steps=6)
+    sizes = replace(sizes, sampling=sampling)
     if model.small:
         sizes = replace(sizes, fresh_users=40, max_steps=4, max_clusters=6)
         sizes = replace(sizes, sampling=_SMALL_SAMPLING)
@@ -76,7 +79,8 @@ def discover_pattern(
         (out / POINTS_FILE).write_text(mined.points_json())
         draw(json.loads(mined.points_json()), of, out / "picture.svg")
 
-    own = _recipe(context) if model is None else {"model": model.name}
+    asked = {"prompt": PROMPT_VERSION}
+    own = _recipe(context) if model is None else {"model": model.name, **asked}
     recipe = {"discover": json.loads(to_json(experiment.discover)), **own}
     return context.stage("discover", recipe, [data, text.provenance_key(experiment.text)], build)
 

@@ -89,28 +89,30 @@ def write_chains(context: Context, data: Artefact, pattern: Artefact) -> Artefac
 
 
 def stored_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]:
-    """The pattern and the chains of a folder of `scoter reason`; the key holds its content.
+    """The pattern and the chains of a folder or a table; the key holds its content.
 
     A relative `chains.source` is looked up in the working folder, then in the store.
     """
-    from scoter.reasoning.writing.folder import ChainFolder
-    from scoter.reasoning.writing.reader import folder_pattern, read_folder
+    from scoter.reasoning.writing import reader
 
-    source = context.experiment.chains.source
+    source, items = context.experiment.chains.source, context.experiment.chains.items
     if context.experiment.pattern:
         remedy = "leave the experiment's pattern empty"
         raise ConfigError(f"chains.source = {source!r} has a pattern; {remedy}")
     here = Path(source)
-    folder = ChainFolder(here if here.is_absolute() or here.exists() else context.store.root / here)
-    content, origin = folder.content_key(), "of stored chains, not mined here"
-    pattern = _unmined(context, "chains", folder_pattern(folder), origin)
+    path = here if here.is_absolute() or here.exists() else context.store.root / here
+    content, origin = reader.source_key(path), "of stored chains, not mined here"
+    pattern = _unmined(context, "chains", reader.read_pattern(path, items), origin)
 
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(data)
-        _save(context, read_folder(folder, split, catalog), out)
+        _save(context, reader.read_chains(path, split, catalog, items), out)
 
     encoder = sentence_vectors.provenance_key(context.experiment.text)
-    return pattern, context.stage("chains", {"source": content}, [data, encoder], build)
+    recipe = {"source": content}
+    if reader.describe(path).by == "item":
+        recipe = {"source": content, "items": items}
+    return pattern, context.stage("chains", recipe, [data, encoder], build)
 
 
 def open_pattern(artefact: Artefact) -> ReasoningPattern:

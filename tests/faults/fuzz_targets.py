@@ -238,7 +238,7 @@ def _chains(folder: Path) -> list[Target]:
     from scoter.reasoning.writing.engine import run_job
     from scoter.reasoning.writing.folder import FINISHED, JOB, ChainFolder
     from scoter.reasoning.writing.job import ChainJob
-    from scoter.reasoning.writing.reader import read_folder
+    from scoter.reasoning.writing.reader import read_chains
 
     shop = simulate(SimulatedConfig(users=8, min_length=6), 0)
     split, catalog = leave_one_out(shop.log), shop.catalog
@@ -255,7 +255,7 @@ def _chains(folder: Path) -> list[Target]:
             if name != FINISHED:
                 place.finish(1)  # hashes that fit, as a forger would write them
             place.content_key()
-            read_folder(place, split, catalog)
+            read_chains(place.path, split, catalog)
 
         return read
 

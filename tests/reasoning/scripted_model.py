@@ -49,10 +49,12 @@ class ScriptedModel:
             raise KeyboardInterrupt
         self.asked.append(request)
         text = self._reply(request)
-        return Completion(text, "stop", len(request.messages[0].content) // 4, len(text) // 4, text)
+        return Completion(
+            text, "stop", len(request.messages[-1].content) // 4, len(text) // 4, text
+        )
 
     def _reply(self, request: CompletionRequest) -> str:
-        prompt = request.messages[0].content
+        prompt = request.messages[-1].content
         chance = random.Random(request.key)
         if HISTORY_OPENS not in prompt:
             first = re.search(r"^1\. (.*)$", prompt, re.MULTILINE)

@@ -223,8 +223,8 @@ class Successor:
 
     def complete(self, request: CompletionRequest) -> Completion:
         self.asked += 1
-        prompt = request.messages[0].content
-        title = json.loads(prompt.split(f"\n{HISTORY_CLOSES}\n")[0].splitlines()[-1])
+        prompt = request.messages[-1].content
+        title = json.loads(prompt.split(f"\n{HISTORY_CLOSES}")[0].splitlines()[-1])
         steps = [{"role": step.label(), "text": f"It was {title}."} for step in PATTERN.steps]
         text = json.dumps({"steps": steps, "recommendations": [title]})
         return Completion(text, "stop", 10, 10, text)

@@ -96,6 +96,17 @@ class FoldedReasons:
                         item[name] = part
         return found
 
+    def values(
+        self, view: View, items: Int[np.ndarray, "rows k"]
+    ) -> dict[str, Float32[np.ndarray, "rows k"]]:
+        """Each reason of each item, by name."""
+        found = {name: np.zeros(items.shape, np.float32) for name in self.names}
+        for fold, chosen in self._by_fold(view):
+            for rows in np.split(chosen, np.arange(ROWS, len(chosen), ROWS)):
+                for name, values in self.of(fold).each(view.recent[rows, :LAGS]):
+                    found[name][rows] = np.take_along_axis(values, items[rows], axis=1)
+        return found
+
     def kinds(self, view: View, count: int) -> Int[np.ndarray, "rows count"]:
         """The `count` categories that most outdo their usual share after the last item's."""
         found = np.full((len(view), count), -1, np.int64)

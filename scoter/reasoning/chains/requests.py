@@ -4,8 +4,11 @@ Equal configs, patterns and histories give equal requests, so a stored reply is 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import Annotated
+
+from annotated_types import Ge
 
 from scoter.config import AskingConfig, Count
 from scoter.errors import ConfigError
@@ -14,8 +17,11 @@ from scoter.reasoning.language.language_model import CompletionRequest, Message,
 from scoter.reasoning.language.structured import chain_schema
 from scoter.types import Json, ReasoningPattern, Step
 
-BRIEF_PROMPT_VERSION = "lm-brief-1"
+BRIEF_PROMPT_VERSION = "lm-brief-2"
 RECOMMENDATION = "recommendation"
+ROLE_CHARACTERS = 50  # of a role, with the signs around it
+CHARACTERS_PER_TOKEN = 3  # fewer than the four of usual English, so that no reply is cut
+FRAME = 32  # tokens around steps and recommendations
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,7 @@ class WritingConfig(AskingConfig):
     model: str  # the model's name, as its server knows it
     step_characters: Count = 300  # of a step's sentence
     name_characters: Count = 200  # of an item's name
+    max_tokens: Annotated[int, Ge(0)] = field(default=0, kw_only=True)
     seed: int = 0
     sample: int = 0  # numbers a further chain for the same history
 
@@ -41,14 +48,21 @@ class WritingConfig(AskingConfig):
         """What the chains name as their prompt's version."""
         return BRIEF_PROMPT_VERSION if self.prompt == "brief" else prompts.PROMPT_VERSION
 
-    def request(self, prompt: str, json_schema: str) -> CompletionRequest:
-        """The request with that prompt; its reply keeps to the schema, unless `schema` is none."""
+    def request(
+        self, prompt: str, json_schema: str, steps: int, example: tuple[Message, ...] = ()
+    ) -> CompletionRequest:
+        """The request with that prompt, after the turns of an example, for at most so many steps.
+
+        The reply keeps to the schema, unless `schema` is none.
+        """
+        longest = steps * (self.step_characters + ROLE_CHARACTERS)
+        longest += self.recommendations * self.name_characters
         return CompletionRequest(
-            messages=(Message("user", prompt),),
+            messages=(*example, Message("user", prompt)),
             model=self.model,
             temperature=self.temperature,
             top_p=self.top_p,
-            max_tokens=self.max_tokens,
+            max_tokens=self.max_tokens or longest // CHARACTERS_PER_TOKEN + FRAME,
             seed=self.seed,
             sample=self.sample,
             json_schema="" if self.schema == "none" else json_schema,
@@ -67,7 +81,6 @@ def small_model(model: str, seed: int = 0) -> WritingConfig:
         name_characters=45,
         recommendations=1,
         temperature=0.7,
-        max_tokens=160,
         seed=seed,
         retries=1,
     )
@@ -101,27 +114,23 @@ def chain_request(
 
     >>> pattern = ReasoningPattern((Step("likes"),))
     >>> request = chain_request(["Soap"], pattern, small_model("some-model"))
-    >>> print(request.messages[0].content)  # doctest: +ELLIPSIS
+    >>> print(request.messages[-1].content)  # doctest: +ELLIPSIS
+    Reply with JSON on one line: a short sentence for each of the steps "likes", then 1 ...
     A shopper bought, oldest first:
     "Soap"
-    Reply with JSON on one line: a short sentence for each of the steps "likes", then 1 ...
     """
     steps = asked_steps(pattern)
-    if config.prompt == "brief":
-        prompt = _brief(titles, steps, config)
+    roles = tuple(step.label() for step in steps)
+    if config.prompt == "full":
+        prompt = partial(
+            prompts.render, instruction="", config=config, pattern=ReasoningPattern(steps)
+        )
     else:
-        prompt = prompts.render(titles, "", config, ReasoningPattern(steps))
-    return config.request(prompt, _schema(tuple(step.label() for step in steps), config))
-
-
-def _brief(titles: Sequence[str], steps: Sequence[Step], config: WritingConfig) -> str:
-    named = ", ".join(prompts.quote(step.label(), 80) for step in steps)
-    reply = (
-        f"Reply with JSON on one line: a short sentence for each of the steps {named}, then "
-        f"{config.recommendations} products to buy next."
-    )
-    history = prompts.history_lines(titles, config)
-    return "\n".join(["A shopper bought, oldest first:", *history, reply])
+        named = ", ".join(prompts.quote(role, 80) for role in roles)
+        wanted = f" a short sentence for each of the steps {named}, then"
+        prompt = partial(prompts.brief, wanted=wanted, config=config)
+    example = prompts.example_turns(prompt, roles, config.recommendations)
+    return config.request(prompt(titles), _schema(roles, config), len(roles), example)
 
 
 @lru_cache(maxsize=16)

@@ -169,7 +169,7 @@ def template_request(
     )
     role: Json = {"type": "string", "minLength": 1, "maxLength": _ROLE_CHARACTERS}
     schema = lm.schema_text(closed_object({"steps": array_of(role, most)}))
-    request = replace(writing, sample=0).request("\n".join([before, *shown, after]), schema)
+    request = replace(writing, sample=0).request("\n".join([before, *shown, after]), schema, most)
     return replace(request, temperature=0.0, top_p=1.0)
 
 

@@ -7,6 +7,7 @@ samples with one reply.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 from scoter.config import AskingConfig, DiscoverConfig
 from scoter.protocols import LanguageModel
@@ -14,7 +15,14 @@ from scoter.reasoning.chains.requests import RECOMMENDATION, WritingConfig, chai
 from scoter.reasoning.discovery.progress import Progress, silent
 from scoter.reasoning.language import structured
 from scoter.reasoning.language.language_model import Answer, CompletionRequest
-from scoter.reasoning.language.prompts import INSTRUCTIONS, history_lines, quote, render
+from scoter.reasoning.language.prompts import (
+    EXAMPLE_STEPS,
+    INSTRUCTIONS,
+    brief,
+    example_turns,
+    quote,
+    render,
+)
 from scoter.types import ReasoningPattern, Step
 
 STEP_BY_STEP = "Let's think step by step."
@@ -94,19 +102,20 @@ class ChainSampler:
     def _request(
         self, titles: Sequence[str], instruction: str, sample: int, free: bool = True
     ) -> CompletionRequest:
-        writing, most = replace(self.writing, sample=sample), self.config.max_steps - 1
+        writing = replace(self.writing, sample=sample)
+        most = self.config.max_steps - 1 if free else 0
+        asked = partial(render if writing.prompt == "full" else brief, config=writing)
         if writing.prompt == "full":
             pattern = None if free else ReasoningPattern(())
-            prompt = render(titles, instruction, writing, pattern, most)
+            prompt = partial(asked, instruction=instruction, pattern=pattern, max_steps=most)
         else:
             few = f"2 to {most}" if most > 2 else f"{most}"
             steps = f" {few} steps, each with a role and a short sentence, then" if free else ""
-            names = f"{writing.recommendations} products to buy next."
-            history = ["A shopper bought, oldest first:", *history_lines(titles, writing)]
-            lines = [*history, instruction, f"Reply with JSON on one line:{steps} {names}"]
-            prompt = "\n".join(line for line in lines if line)
-        roles, lengths = None if free else (), (writing.recommendations, writing.step_characters)
-        return writing.request(prompt, structured.chain_schema(roles, most, *lengths))
+            prompt = partial(asked, wanted=steps, instruction=instruction)
+        lengths = (most, writing.recommendations, writing.step_characters)
+        schema = structured.chain_schema(None if free else (), *lengths)
+        example = example_turns(prompt, [*EXAMPLE_STEPS][:most], writing.recommendations)
+        return writing.request(prompt(titles), schema, most, example)
 
     def _ask(
         self,

@@ -20,7 +20,7 @@ that user's score.
 Limit: a small reader orders patterns; the recommender that reads them in training is larger.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -109,9 +109,16 @@ def ndcg(ranks: Int[np.ndarray, "..."], k: int) -> Float[np.ndarray, "..."]:
 class EmbeddedSteps:
     """The embedding of any step for fixed prefixes; a sentence of several steps is encoded once."""
 
-    def __init__(self, reasoner: CatalogReasoner, view: View, encode: Encode) -> None:
+    def __init__(
+        self,
+        reasoner: CatalogReasoner,
+        view: View,
+        encode: Encode,
+        known: Mapping[str, Float[np.ndarray, "users dim"]] | None = None,
+    ) -> None:
+        """`known` are the embeddings of steps that somebody else wrote, by label."""
         self.reasoner, self.view, self.encode = reasoner, view, encode
-        self._known: dict[str, Float[np.ndarray, "users dim"]] = {}
+        self._known: dict[str, Float[np.ndarray, "users dim"]] = {**(known or {})}
 
     def prepare(self, steps: Sequence[Step]) -> None:
         """Write all of these steps and encode their sentences in one call of the encoder."""
@@ -217,9 +224,15 @@ class Trial:
         columns = [self.choices.log_p]
         for step in pattern.steps:
             columns += self._of_step(step)
+        told = [step for step in pattern.steps if not names_one(step)]
+        return self.places(self.scores(columns, told))
+
+    def scores(
+        self, columns: Sequence[Column], told: Sequence[Step]
+    ) -> Float[np.ndarray, "users width"]:
+        """The reader's score of each choice, from columns and what the steps `told` predict."""
         features = np.stack(columns, axis=2)
         absent = np.where(self.choices.items >= 0, 0.0, -np.inf)
-        told = [step for step in pattern.steps if not names_one(step)]
         scores = np.zeros(self.choices.items.shape, np.float32)
         for number, (fit, judge) in enumerate((self._halves, self._halves[::-1])):
             both = features
@@ -229,9 +242,10 @@ class Trial:
             able = fit[self.choices.listed[fit]]
             weights = conditional_logit(both[able], absent[able]).astype(np.float32)
             scores[judge] = both[judge] @ weights
-        return self._places(scores + absent)
+        return scores + absent
 
-    def _places(self, scores: Float[np.ndarray, "users width"]) -> Int[np.ndarray, " users"]:
+    def places(self, scores: Float[np.ndarray, "users width"]) -> Int[np.ndarray, " users"]:
+        """The rank of each user's target by these scores."""
         own, items = scores[:, :1], self.choices.items
         tied = (scores == own) & (items < items[:, :1]) & (items >= 0)
         places = 1 + (scores > own).sum(axis=1) + tied.sum(axis=1)

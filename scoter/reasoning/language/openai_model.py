@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from scoter.errors import BudgetError, ConfigError, LanguageModelError, ReplyError
+from scoter.reasoning.language.grammar import grammar_of
 from scoter.reasoning.language.language_model import Completion, CompletionRequest
 from scoter.reasoning.language.metering import Meter, Pace, Usage, closed_error
-from scoter.reasoning.language.server import ServerConfig, TokenLimit
+from scoter.reasoning.language.server import ServerConfig
 from scoter.reasoning.language.server_reply import TryAgain, error_message, read_body, retry_after
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 LARGEST_BODY = 16 * 2**20
 ALIKE = 5
+_OWN_WORDS = ("grammar", "structured_outputs")  # that servers add to OpenAI's
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _WITHOUT_SCHEMA = "Use --write schema=none, for discover --set discover.sampling.schema=none"
 _REMEDIES = {  # by a word of a refusal
@@ -105,15 +107,17 @@ class OpenAIModel:
 
         chat = self._client.chat.completions.with_streaming_response
         deadline = time.monotonic() + self.config.timeout
+        body = chat_arguments(request, self.config)
+        more = {name: body.pop(name) for name in _OWN_WORDS if name in body}
         try:
-            with chat.create(**chat_arguments(request, self.config.token_limit)) as response:
-                body = bytearray()
+            with chat.create(**body, extra_body=more) as response:
+                read = bytearray()
                 for piece in response.iter_bytes():
-                    body += piece
+                    read += piece
                     if time.monotonic() > deadline:
                         late = f"the reply had not ended after {self.config.timeout:g} s"
                         raise TryAgain("timeout", late)
-                    if len(body) > LARGEST_BODY:
+                    if len(read) > LARGEST_BODY:
                         raise TryAgain("malformed", f"the reply exceeds {LARGEST_BODY} bytes")
         except openai.APIStatusError as error:
             raise self._refused(error, request) from None
@@ -126,7 +130,7 @@ class OpenAIModel:
             if self._closed.is_set():  # the client was closed just before it sent
                 raise closed_error() from None
             raise
-        return self._read(bytes(body), request)
+        return self._read(bytes(read), request)
 
     def _read(self, raw: bytes, request: CompletionRequest) -> Completion:
         body = read_body(raw)
@@ -197,7 +201,7 @@ class OpenAIModel:
 
 
 def chat_arguments(
-    request: CompletionRequest, token_limit: TokenLimit = "max_tokens"
+    request: CompletionRequest, server: ServerConfig = ServerConfig()
 ) -> dict[str, Any]:
     """The body of the chat-completions call for a request."""
     arguments: dict[str, Any] = {
@@ -206,8 +210,12 @@ def chat_arguments(
         "temperature": request.temperature,
         "top_p": request.top_p,
         "seed": request.sampler_seed,
-        token_limit: request.max_tokens,
+        server.token_limit: request.max_tokens,
     }
+    if request.json_schema and server.guided != "response_format":
+        grammar = grammar_of(request.json_schema)
+        vllm = {"structured_outputs": {"grammar": grammar}}
+        return {**arguments, **({"grammar": grammar} if server.guided == "llama.cpp" else vllm)}
     if request.json_schema:
         schema = {"name": "reply", "strict": True, "schema": json.loads(request.json_schema)}
         arguments["response_format"] = {"type": "json_schema", "json_schema": schema}

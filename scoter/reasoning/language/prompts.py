@@ -10,15 +10,16 @@ chat templates know no system turn.
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import cycle
 
 from scoter.config import AskingConfig
-from scoter.reasoning.language.language_model import CompletionRequest, Message
+from scoter.reasoning.language.language_model import CompletionRequest, Message, schema_text
 from scoter.storage.sentence_vectors import NOTHING_KNOWN
-from scoter.types import ReasoningPattern
+from scoter.types import Json, ReasoningPattern
 
-PROMPT_VERSION = "lm-1"
+PROMPT_VERSION = "lm-2"
 HISTORY_OPENS, HISTORY_CLOSES = "[history]", "[end of history]"
 
 # Discovery gives sample m of a user instruction m, in turn, so that the chains differ.
@@ -46,6 +47,23 @@ _ONE_OBJECT = "Reply with one JSON object and nothing else."
 _STEPS_FORM = (
     '"steps" lists the steps: "role" says in a few words what the step looks at, "text" in one '
     'sentence what it concludes for this shopper. "recommendations" comes after them and lists'
+)
+# A filled example of another trade, so that what is copied from it shows. It comes before each
+# question, as turns of its own, which a server reads once.
+EXAMPLE_TITLES = ("Trail running shoes, waterproof", "Merino hiking socks, 3 pairs")
+EXAMPLE_STEPS = {
+    "what was bought": "Shoes for wet trails, then warm socks for hiking.",
+    "what it is for": "Long walks outdoors in cold and rainy weather.",
+    "who buys": "Somebody who hikes often and pays for good material.",
+    "what is missing": "Nothing yet keeps off the rain or carries water.",
+    "what comes next": "Rain clothes first, then a pack for longer tours.",
+}
+_EXAMPLE_NAMES = (
+    "Light rain jacket",
+    "Hiking backpack 25 litres",
+    "Folding trekking poles",
+    "Insulated water bottle",
+    "Waterproof map case",
 )
 _TURN_WORDS = re.compile(r"\[(?=/?\w+\])")
 
@@ -100,6 +118,7 @@ def render(
 ) -> str:
     """The prompt for one history, `titles` oldest first.
 
+    What all prompts share comes first, since a server reads a known beginning once.
     With a `pattern` the chain must have exactly its steps; a pattern without steps asks for
     recommendations alone. Without one the model chooses up to `max_steps` steps.
     """
@@ -110,13 +129,32 @@ def render(
     names = f"the names of {config.recommendations} products to buy next, the best one first."
     parts = [
         f"{_DIRECT_TASK if direct else _TASK}\n{_RULES}",
-        f"({left_out} earlier purchases are left out.)" if left_out else "",
-        "\n".join([HISTORY_OPENS, *lines, HISTORY_CLOSES]),
-        instruction,
         "" if direct else _steps_wanted(pattern, max_steps),
         f"{_ONE_OBJECT} {form} {names}",
+        instruction,
+        f"({left_out} earlier purchases are left out.)" if left_out else "",
+        "\n".join([HISTORY_OPENS, *lines, HISTORY_CLOSES]),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def brief(titles: Sequence[str], wanted: str, config: AskingConfig, instruction: str = "") -> str:
+    """The same question without explanations, for small models; `wanted` asks for the steps."""
+    names = f"{config.recommendations} products to buy next."
+    lines = [f"Reply with JSON on one line:{wanted} {names}", instruction]
+    lines += ["A shopper bought, oldest first:", *history_lines(titles, config)]
+    return "\n".join(line for line in lines if line)
+
+
+def example_turns(
+    prompt: Callable[[Sequence[str]], str], roles: Sequence[str], recommendations: int
+) -> tuple[Message, Message]:
+    """The filled example: the question about other titles, and a reply of just the asked form."""
+    texts = cycle(EXAMPLE_STEPS.values())
+    steps = [{"role": role, "text": text} for role, text in zip(roles, texts, strict=False)]
+    named: dict[str, Json] = {"recommendations": [*_EXAMPLE_NAMES[:recommendations]]}
+    reply = schema_text({"steps": steps, **named} if roles else named)
+    return Message("user", prompt(EXAMPLE_TITLES)), Message("assistant", reply)
 
 
 def ask_again(request: CompletionRequest, reply: str, error: str) -> CompletionRequest:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from scoter.errors import ConfigError, closest
 from scoter.plugins import Plugins
 from scoter.protocols import LanguageModel
-from scoter.reasoning.language.local_server import LOCAL_MODEL, local_server
+from scoter.reasoning.language.local_server import LOCAL_MODEL, local_server, model_name
 from scoter.reasoning.language.openai_model import OpenAIModel
 from scoter.reasoning.language.replies import RequestStore, StoredModel
 from scoter.reasoning.language.server import ServerConfig
@@ -40,13 +40,13 @@ class ModelChoice:
     @property
     def name(self) -> str:
         if self.way == "local":
-            return LOCAL_MODEL
+            return model_name(self.rest) if self.rest else LOCAL_MODEL
         return self.rest if self.way == "server" else f"{self.way}:{self.rest}".rstrip(":")
 
     @property
     def small(self) -> bool:
         """Whether this is the packaged model, too small for long prompts."""
-        return self.way == "local"
+        return self.way == "local" and not self.rest
 
     @contextmanager
     def open(self) -> Iterator[LanguageModel]:
@@ -72,8 +72,8 @@ def choose_language_model(
 ) -> ModelChoice | None:
     """The language model that `--language-model` names; None for `catalog`, the symbolic reasoner.
 
-    `local` and `NAME:REST` are entries of `LANGUAGE_MODELS`; any other text is the name of a model
-    at `server.base_url`, which only `offline` may be empty.
+    `local`, `local:FILE` and `NAME:REST` are entries of `LANGUAGE_MODELS`; any other text is the
+    name of a model at `server.base_url`, which only `offline` may be empty.
     """
     if text in ("catalog", "local") and server.base_url:
         remedy = "leave it out, or name the server's model"
@@ -83,7 +83,7 @@ def choose_language_model(
         return None
     way, _, rest = text.partition(":")
     known = LANGUAGE_MODELS.names()
-    if way not in known or (way == "local" and rest):
+    if way not in known or (way == "local" and rest and server.base_url):
         way, rest = "server", text
     if way == "server" and not (server.base_url or offline):
         ways = ", ".join(name for name in known if name != "server")
@@ -100,10 +100,10 @@ def server_model(_name: str, server: ServerConfig) -> OpenAIModel:
 
 
 @contextmanager
-def local_model(_rest: str, server: ServerConfig) -> Iterator[OpenAIModel]:
-    """The packaged SmolLM2, whose server takes one request at a time."""
-    with (
-        local_server() as address,
-        OpenAIModel(replace(server, base_url=address, concurrency=1)) as model,
-    ):
-        yield model
+def local_model(file: str, server: ServerConfig) -> Iterator[OpenAIModel]:
+    """The model in a GGUF file; without one the packaged SmolLM2, one request at a time."""
+    slots = server.concurrency if file else 1
+    with local_server(file, server.threads, slots) as address:
+        here = replace(server, base_url=address, concurrency=slots, guided="llama.cpp")
+        with OpenAIModel(here) as model:
+            yield model

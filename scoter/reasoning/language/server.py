@@ -6,6 +6,7 @@ from typing import Literal, TypeVar
 from scoter.errors import ConfigError
 
 TokenLimit = Literal["max_tokens", "max_completion_tokens"]
+Guided = Literal["response_format", "llama.cpp", "vllm"]
 Value = TypeVar("Value")
 
 
@@ -24,7 +25,8 @@ class ServerConfig:
 
     base_url: str = option("", "The OpenAI-compatible server, such as http://127.0.0.1:8000/v1")
     key_variable: str | None = option(None, "The environment variable that holds the server's key")
-    concurrency: int = option(4, "Calls at once")
+    concurrency: int = option(4, "Calls at once; of local:FILE.gguf as many parallel slots")
+    threads: int = option(1, "Processor threads of local:FILE.gguf")
     requests_per_minute: float | None = option(None, "Start no more calls in a minute, evenly")
     timeout: float = option(120.0, "Seconds until a call is given up")
     attempts: int = option(6, "How often a call is tried")
@@ -37,10 +39,15 @@ class ServerConfig:
         "max_tokens",
         "The server's name for the longest reply; newer OpenAI models want the second",
     )
+    guided: Guided = option(
+        "response_format",
+        "How a reply is held to its schema: as hosted servers do, or by a grammar of llama.cpp or "
+        "vLLM that leaves no room for white space",
+    )
 
     def __post_init__(self) -> None:
-        numbers = ("concurrency", "requests_per_minute", "timeout", "attempts", "first_pause")
-        for name in (*numbers, "longest_wait", "token_budget"):
+        numbers = ("concurrency", "threads", "requests_per_minute", "timeout", "attempts")
+        for name in (*numbers, "first_pause", "longest_wait", "token_budget"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} = {value}; it must be above 0")

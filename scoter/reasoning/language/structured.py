@@ -1,7 +1,8 @@
 """Chains out of replies: tolerant of what surrounds the JSON object, strict about the object.
 
-An unusable reply is sent back with the reason, a bounded number of times, then rejected and
-counted. Every reply stays with its outcome, used or not.
+A chain in another form is read as `lenient.py` says, and counts as mended. Any other unusable reply
+is sent back with the reason, a bounded number of times, then rejected and counted. Every reply
+stays with its outcome, used or not.
 """
 
 import json
@@ -23,6 +24,7 @@ from scoter.reasoning.language.language_model import (
     answer_many,
     schema_text,
 )
+from scoter.reasoning.language.lenient import loosely, with_brackets
 from scoter.reasoning.language.prompts import ask_again, clean
 from scoter.types import Json
 
@@ -170,6 +172,18 @@ def parse_chain(text: str, roles: Sequence[str] | None = None) -> ChainReply:
     raise Unusable(first_problem or _NO_OBJECT)
 
 
+def read_loosely(text: str, roles: Sequence[str] | None = None) -> ChainReply | None:
+    """The chain that a reply gives in another form than was asked for; None where there is none."""
+    answer = without_thoughts(text)[:LONGEST_REPLY]
+    objects = [*json_objects(answer), *json_objects(with_brackets(answer))]
+    for tree in loosely(objects, answer, roles):
+        try:
+            return ChainReply.model_validate(tree)
+        except ValidationError:
+            continue
+    return None
+
+
 @dataclass(frozen=True)
 class ChainOutcome:
     """What became of one request for a chain."""
@@ -185,7 +199,10 @@ def ask_for_chain(
     roles: Sequence[str] | None = None,
     retries: int = 2,
 ) -> ChainOutcome:
-    """Ask for a chain; an unusable reply is sent back with the reason, at most `retries` times."""
+    """Ask for a chain; an unusable reply is sent back with the reason, at most `retries` times.
+
+    A reply in another form is not sent back; the reason why it is not as asked for is kept.
+    """
     if retries < 0:
         raise ConfigError(f"retries = {retries}; it must be 0 or more")
     replies, problems, asked = [], [], request
@@ -197,6 +214,8 @@ def ask_for_chain(
         except Unusable as error:
             cut = " (it was cut at max_tokens)" if reply.finish_reason == "length" else ""
             problems.append(f"{error}{cut}")
+            if (chain := read_loosely(reply.text, roles)) is not None:
+                return ChainOutcome(chain, tuple(replies), tuple(problems))
             asked = ask_again(request, reply.text, problems[-1])
     return ChainOutcome(None, tuple(replies), tuple(problems))
 
@@ -218,7 +237,7 @@ class ChainCounts:
 
     requests: int
     at_once: int  # the first reply held a valid chain
-    mended: int  # a later reply did, after one was sent back
+    mended: int  # a reply held one in another form, or a later one did after one was sent back
     rejected: int  # no reply did
     unanswered: int  # no reply came
     replies: int  # that came, used or not

@@ -21,7 +21,7 @@ from scoter.errors import DataError, ReplyError
 from scoter.reasoning.language.language_model import Completion, CompletionRequest
 from scoter.reasoning.language.openai_model import chat_arguments
 from scoter.reasoning.language.replies import RequestStore
-from scoter.reasoning.language.server import TokenLimit
+from scoter.reasoning.language.server import ServerConfig
 from scoter.reasoning.language.server_reply import Body, TryAgain, error_message, read_body
 from scoter.reasoning.language.structured import ask_for_chain
 from scoter.reasoning.writing.job import ChainJob
@@ -74,7 +74,7 @@ class ImportCounts:
 
 
 def export_batch(
-    job: ChainJob, store: RequestStore, path: Path, token_limit: TokenLimit = "max_tokens"
+    job: ChainJob, store: RequestStore, path: Path, server: ServerConfig = ServerConfig()
 ) -> int:
     """Write the job's pending requests, each once, and return how many there are."""
     seen: set[bytes] = set()
@@ -83,7 +83,7 @@ def export_batch(
             digest = bytes.fromhex(request.key)
             if digest not in seen:
                 seen.add(digest)
-                body = chat_arguments(request, token_limit)
+                body = chat_arguments(request, server)
                 line = {"custom_id": request.key, "method": "POST", "url": ADDRESS, "body": body}
                 file.write(json.dumps(line) + "\n")
     return len(seen)

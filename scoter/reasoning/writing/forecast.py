@@ -61,8 +61,8 @@ def forecast(
     characters = (sum(len(turn.content) for turn in request.messages) for request in asked)
     prompt = sum(count // CHARACTERS_PER_TOKEN + 1 for count in characters)
     lengths = [reply.completion_tokens for reply in replies if reply is not None]
-    longest = 0 if job.writing is None else job.writing.max_tokens
-    length = float(np.mean(lengths)) if lengths else float(longest)
+    longest = [request.max_tokens for request in asked] or [0]
+    length = float(np.mean(lengths or longest))
     share = len(places) / max(1, len(sample))
     return Forecast(
         chains=len(places),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -51,6 +52,11 @@ class VisibleItems:
         held_out = [int(self._valid[user])] if self._valid[user] >= 0 else []
         return [*self._train.sequence(user).tolist(), *held_out]
 
+    def fits(self, user: int, prefix_length: int, digest: str) -> bool:
+        """Whether that is the digest of the user's first `prefix_length` items."""
+        digests = self.digests(user)
+        return 1 <= prefix_length <= len(digests) and digests[prefix_length - 1] == digest
+
     def digests(self, user: int) -> list[str]:
         """`history_digests` of the items; those of the user asked for last are kept."""
         if user != self._last[0]:
@@ -60,7 +66,10 @@ class VisibleItems:
 
 @dataclass(frozen=True, eq=False)
 class ChainJob:
-    """The chains of some users' prefixes."""
+    """The chains of some users' prefixes, or of items: what follows from having just bought one.
+
+    Chains by item are rows whose user is the item, and whose history is that item alone.
+    """
 
     split: Split
     catalog: Catalog
@@ -74,15 +83,31 @@ class ChainJob:
     limit: int = 0  # write only the first so many chains; 0 means all
     shard_rows: int = 1024  # chains in a shard, and the most that memory holds
     texts: Texts | None = None  # makes the vectors of item texts, for steps that rank by reasons
+    by: Literal["user", "item"] = "user"
 
     def __post_init__(self) -> None:
         if self.shard_rows < 1 or self.limit < 0:
             wanted = "shard_rows must be 1 or more, limit 0 or more"
             raise ConfigError(f"shard_rows = {self.shard_rows}, limit = {self.limit}; {wanted}")
+        if self.by == "item" and (self.writing is None or self.users or self.policy != EVERY):
+            given = f"by = 'item' with users = {self.users} and prefixes = {self.policy}"
+            wanted = "it needs a language model, all users and every prefix"
+            raise ConfigError(f"{given}: {wanted}; choose how many items by limit")
+        if self.by == "item" and any("lag" in step.parameters for step in self.pattern.steps):
+            labels = ", ".join(step.label() for step in self.pattern.steps)
+            remedy = "an item's steps get their lags when they are read; leave it out"
+            raise ConfigError(f"the pattern {labels} has a step with a lag; {remedy}")
 
     @cached_property
     def rows(self) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
-        """User and prefix length of every chain, in the order in which they are written."""
+        """User and prefix length of every chain, in the order in which they are written.
+
+        By item, those first that are most often in the training log.
+        """
+        if self.by == "item":
+            used = np.bincount(self.split.train.items, minlength=self.catalog.item_count)
+            items = np.argsort(-used, kind="stable")[: self.limit or None]
+            return items, np.ones_like(items)
         seed = derive_seed(self.seed, "reason users")
         chosen = sample_of_users(self.split.train.user_count, self.users, seed)
         users, prefix_lengths = self.policy.rows(self.split, chosen)
@@ -118,6 +143,7 @@ class ChainJob:
     def describe(self) -> dict[str, Json]:
         pattern = self.pattern if self.writing is None else written_pattern(self.pattern)
         return {
+            **({"by": self.by} if self.by == "item" else {}),
             "format": FORMAT,
             "dataset": self.identity,
             "pattern": pattern.to_json(),
@@ -151,8 +177,11 @@ class ChainJob:
         if self.writing is None:
             remedy = "name one with --language-model"
             raise ConfigError(f"the catalogue reasoner asks no language model; {remedy}")
-        user, prefix_length = (int(column[place]) for column in self.rows)
-        titles = [self._names[item] for item in self._visible.of(user)[:prefix_length]]
+        owner, prefix_length = (int(column[place]) for column in self.rows)
+        if self.by == "item":
+            titles = [described(self.catalog, owner, self._names[owner])]
+        else:
+            titles = [self._names[item] for item in self._visible.of(owner)[:prefix_length]]
         return chain_request(titles, self.pattern, self.writing)
 
     def catalog_rows(self, shard: int) -> list[ChainRow]:
@@ -186,16 +215,35 @@ class ChainJob:
 
     def _blank_row(self, place: int) -> ChainRow:
         """The row as far as it does not depend on who writes it."""
-        user, prefix_length = (int(column[place]) for column in self.rows)
+        owner, prefix_length = (int(column[place]) for column in self.rows)
+        of_item = self.by == "item"
+        key = (self.catalog.keys if of_item else self.split.train.user_keys)[owner]
+        digests = history_digests([key]) if of_item else self._visible.digests(owner)
         return ChainRow(
-            user=user,
-            user_key=self.split.train.user_keys[user],
+            user=owner,
+            user_key=key,
             prefix_length=prefix_length,
-            history=self._visible.digests(user)[prefix_length - 1],
+            history=digests[prefix_length - 1],
             sample=0 if self.writing is None else self.writing.sample,
             model=self.model,
             prompt_version=self.prompt_version,
         )
+
+
+def described(catalog: Catalog, item: int, name: str) -> str:
+    """An item's name, with its brand and its two finest categories where it has them.
+
+    >>> shop = Catalog(("k1",), {"brand": ("Aster",), "categories": (("Beauty", "Bath", "Soap"),)})
+    >>> described(shop, 0, "Rose bar")
+    'Rose bar by Aster (Bath, Soap)'
+    """
+    brand, categories = (
+        catalog.columns[column][item] if catalog.has(column) else ()
+        for column in ("brand", "categories")
+    )
+    maker = f" by {brand}" if brand and str(brand).lower() not in name.lower() else ""
+    finest = ", ".join(categories[-2:]) if isinstance(categories, tuple) else ""
+    return f"{name}{maker} ({finest})" if finest else f"{name}{maker}"
 
 
 def recommended_name(sentence: str) -> str:

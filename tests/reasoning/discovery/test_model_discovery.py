@@ -98,7 +98,7 @@ def test_calls_and_replies_are_counted(found):
     )
     assert counts["mended"] > 0
     assert counts["prompt_tokens"] == sum(
-        len(request.messages[0].content) // 4 for request in model.asked
+        len(request.messages[-1].content) // 4 for request in model.asked
     )
     assert counts["grounded_share"] == 1
     assert discovery.calls.choosing == 40 * 4 + 1
@@ -160,11 +160,11 @@ def test_a_round_starts_from_what_was_mined_and_best_of_n_gets_as_many_chains():
     seeded = [
         request
         for request in model.asked
-        if "These steps served other shoppers" in request.messages[0].content
+        if "These steps served other shoppers" in request.messages[-1].content
     ]
     assert 0.3 * 80 < len(seeded) < 0.7 * 80
     assert all(
-        '"last thing bought", "what goes with it"' in request.messages[0].content
+        '"last thing bought", "what goes with it"' in request.messages[-1].content
         for request in seeded
     )
     assert discovery.calls.choosing == 2 * 40 * 2 + 2

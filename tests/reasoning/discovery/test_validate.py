@@ -126,7 +126,7 @@ def trial(plan_shop, encode):
 def test_places_equal_a_sort_with_ties_to_the_lower_number(trial):
     rng, choices = np.random.default_rng(0), trial[0].choices
     scores = rng.integers(-2, 3, size=choices.items.shape).astype(float)  # many equal scores
-    found = trial[0]._places(np.where(choices.items >= 0, scores, -np.inf))
+    found = trial[0].places(np.where(choices.items >= 0, scores, -np.inf))
     for row in range(0, len(found), 11):
         items = choices.items[row]
         order = np.lexsort((items, -np.where(items >= 0, scores[row], -np.inf)))

@@ -130,7 +130,8 @@ def test_a_server_that_does_not_start_says_why(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(
-        "scoter.reasoning.language.local_server._weights", lambda: tmp_path / "no such file.gguf"
+        "scoter.reasoning.language.local_server._weights",
+        lambda file: tmp_path / "no such file.gguf",
     )
     with (
         pytest.raises(LanguageModelError, match="did not start within 60 s"),

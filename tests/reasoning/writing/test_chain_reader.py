@@ -13,7 +13,7 @@ from scoter.reasoning.chains.table import hand_written_pattern, write_chains
 from scoter.reasoning.writing.engine import run_job
 from scoter.reasoning.writing.folder import ChainFolder
 from scoter.reasoning.writing.job import ChainJob
-from scoter.reasoning.writing.reader import read_folder
+from scoter.reasoning.writing.reader import read_chains
 from scoter.types import ReasoningPattern, Step, Targets
 
 
@@ -36,7 +36,7 @@ def test_a_folder_of_every_prefix_is_what_is_written_in_memory(recommends, rando
     pattern = pattern if recommends else ReasoningPattern(pattern.steps[:-1])
     run_job(job_of(split, catalog, pattern=pattern, fold_seed=3), ChainFolder(tmp_path), None)
     read, written = (
-        read_folder(ChainFolder(tmp_path), split, catalog),
+        read_chains(tmp_path, split, catalog),
         write_chains(split, catalog, pattern, seed=3),
     )
     assert read.starts.tolist() == written.starts.tolist()
@@ -49,7 +49,7 @@ def test_a_folder_of_every_prefix_is_what_is_written_in_memory(recommends, rando
 def test_a_prefix_reads_the_latest_anchor_that_is_not_later(random_shop, tmp_path):
     split, catalog = random_shop
     run_job(job_of(split, catalog, "anchors:4:3"), ChainFolder(tmp_path), None)
-    read = read_folder(ChainFolder(tmp_path), split, catalog)
+    read = read_chains(tmp_path, split, catalog)
     every = write_chains(split, catalog, hand_written_pattern(catalog), seed=0)
     none = ((),) * len(read.pattern)
     for user in range(split.train.user_count):
@@ -65,7 +65,7 @@ def test_before_the_first_anchor_a_fusion_sees_nothing(random_shop, encode, tmp_
 
     split, catalog = random_shop
     run_job(job_of(split, catalog, "anchors:4"), ChainFolder(tmp_path), None)
-    table = read_folder(ChainFolder(tmp_path), split, catalog)
+    table = read_chains(tmp_path, split, catalog)
     user = int(np.argmax(split.train.lengths))
     steps, mask = StepReader(table.embed(encode(table.sentences), "words")).read(
         torch.full((2,), user), torch.tensor([3, 4])
@@ -90,7 +90,7 @@ def test_nobody_reads_what_was_written_from_later_items(random_shop, tmp_path):
     for name, one in (("one", split), ("other", other)):
         pattern = ReasoningPattern((Step("history_summary", {"count": 20}),))
         run_job(job_of(one, catalog, "anchors:3", pattern), ChainFolder(tmp_path / name), None)
-        tables.append(read_folder(ChainFolder(tmp_path / name), one, catalog))
+        tables.append(read_chains(tmp_path / name, one, catalog))
     for length in range(1, int(split.train.lengths[user]) + 1):
         same = tables[0].chain(user, length).steps == tables[1].chain(user, length).steps
         assert same == (length < place)
@@ -101,17 +101,17 @@ def test_chains_of_other_data_are_refused(random_shop, tmp_path):
     run_job(job_of(split, catalog), ChainFolder(tmp_path), None)
     moved = dataclasses.replace(split.train, items=np.roll(split.train.items, 1))
     with pytest.raises(DataError, match="was not written from that user's first items here"):
-        read_folder(ChainFolder(tmp_path), dataclasses.replace(split, train=moved), catalog)
+        read_chains(tmp_path, dataclasses.replace(split, train=moved), catalog)
     renamed = dataclasses.replace(
         split.train, user_keys=tuple(f"other {key}" for key in split.train.user_keys)
     )
-    with pytest.raises(DataError, match="holds no chain of any of these 60 users"):
-        read_folder(ChainFolder(tmp_path), dataclasses.replace(split, train=renamed), catalog)
+    with pytest.raises(DataError, match="holds no chain of any user of these data"):
+        read_chains(tmp_path, dataclasses.replace(split, train=renamed), catalog)
     none = Targets(np.zeros(0, np.int64), np.zeros(0, np.int64))
     with pytest.raises(
         DataError, match="at prefix length"
     ):  # one that saw an item which is not there now
-        read_folder(ChainFolder(tmp_path), dataclasses.replace(split, valid=none), catalog)
+        read_chains(tmp_path, dataclasses.replace(split, valid=none), catalog)
 
 
 def test_the_content_key_is_of_the_content(random_shop, tmp_path):

@@ -1,0 +1,146 @@
+"""`scoter chains check | show`, and `scoter pilot`: what is in chains, and what they are worth."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scoter.cli import options as cli
+from scoter.cli.options import interval, option, say
+from scoter.cli.reason import ReasonOptions, write
+from scoter.errors import DataError
+
+if TYPE_CHECKING:
+    from scoter.reasoning.discovery.pilot import Addition
+    from scoter.types import Catalog, Split
+
+SOURCE = click.Path(exists=True, path_type=Path)
+DATASET = "Of these users and items"
+
+
+@dataclass(frozen=True)
+class ShowOptions(cli.ExperimentOptions):
+    """Whose chains are shown."""
+
+    dataset: str = option(DATASET, required=True)
+    source: Path = option("A folder of `scoter reason`, or a table of chains", required=True)
+    prefix: int | None = option("After so many items [default: all but the test target]")
+    items: int = option("Of chains by item, the last items that are read", 3)
+
+
+@dataclass(frozen=True)
+class CheckOptions(cli.ExperimentOptions):
+    """What a table of chains is checked against."""
+
+    dataset: str = option(DATASET, required=True)
+
+
+@click.group()
+def chains() -> None:
+    """Chains that were written: check a table of them, show a user's."""
+
+
+@chains.command("check")
+@click.argument("file", type=SOURCE)
+@cli.takes(CheckOptions)
+def check_table(file: Path, options: CheckOptions) -> None:
+    """Whether every row of a table of chains can be used; status 1 where one cannot."""
+    from scoter.reasoning.writing import exchange
+
+    split, catalog = _data(options, options.dataset)
+    about, checked = exchange.about(file), exchange.check(file, split, catalog)
+    total = {"item": catalog.item_count, "user": split.train.user_count}[str(about["by"])]
+    outcome = {
+        **about,
+        "usable": len(checked.rows),
+        "of the dataset's": total,
+        "unknown": checked.unknown,
+        "refused": len(checked.refused),
+    }
+    lines = (f"{name}: {value}" for name, value in outcome.items())
+    click.echo(json.dumps(outcome) if options.as_json else "\n".join(lines))
+    if checked.refused:
+        first = "; ".join(checked.refused[:3])
+        raise DataError(f"{len(checked.refused):,} rows of {file} cannot be used: {first}")
+
+
+@chains.command("show")
+@click.argument("user")
+@cli.takes(ShowOptions)
+def show_chain(user: str, options: ShowOptions) -> None:
+    """The chain that a user gets, step by step."""
+    from scoter.reasoning.writing.reader import read_chains
+
+    split, catalog = _data(options, options.dataset)
+    if user not in split.train.user_keys:
+        raise DataError(f"{options.dataset} has no user {user!r}; name one by its key")
+    number = split.train.user_keys.index(user)
+    table = read_chains(options.source, split, catalog, options.items)
+    latest = int(table.starts[number + 1] - table.starts[number])
+    chain = table.chain(number, options.prefix or latest)
+    rows = [
+        {"step": step.label(), "text": " ".join(texts) or "(missing)"}
+        for step, texts in zip(chain.pattern.steps, chain.steps, strict=True)
+    ]
+    cli.show_rows(rows, options.as_json)
+
+
+def _data(options: cli.ExperimentOptions, dataset: str) -> "tuple[Split, Catalog]":
+    from scoter.experiments import experiment
+    from scoter.stages.context import Context
+    from scoter.stages.data import open_data, prepare
+
+    chosen = options.changed(experiment(dataset, options.data))
+    context = Context(chosen, options.open_store(), options.seed, say)
+    _, catalog, split = open_data(prepare(context, options.data))
+    return split, catalog
+
+
+@dataclass(frozen=True)
+class PilotOptions(ReasonOptions):
+    """How large a pilot is, and what gain is worth its price."""
+
+    out: Path = option("The folder of chains, or a table of chains to measure", required=True)
+    items: int = option("The most used items that are written", 800)
+    readers: int = option("Held-in users that are read, at most", 4000)
+    worth: float = option("The least gain of NDCG@10 that is worth the job", 0.001)
+    threads: int | None = option("Processor threads [default: $OMP_NUM_THREADS or all]")
+
+
+@click.command(cls=cli.ServerCommand)
+@click.argument("dataset")
+@cli.takes(PilotOptions)
+def pilot(dataset: str, options: PilotOptions, **server: object) -> None:
+    """Write the chains of the most used items, and measure what a whole job would be worth."""
+    from scoter.experiments import experiment
+    from scoter.stages.context import Context
+    from scoter.stages.data import prepare
+    from scoter.stages.pilot import measure_pilot
+
+    cli.use_threads(options.threads)
+    outcome: dict[str, object] = {}
+    if not options.out.is_file():
+        of_items = replace(options, by="item", limit=options.items)
+        outcome |= {"written": write(dataset, of_items, server)}
+        whole = replace(options, by="item", forecast=True, replies=options.out / "replies")
+        whole = replace(whole, out=options.out / "whole")
+        outcome |= {"the whole job": write(dataset, whole, server)["forecast"]}
+    chosen = options.changed(experiment(dataset, options.data))
+    context = Context(chosen, options.open_store(), options.seed, say)
+    data = prepare(context, options.data)
+    measured = measure_pilot(context, data, options.out, options.readers, options.worth)
+    if options.as_json:
+        click.echo(json.dumps(outcome | asdict(measured)))
+        return
+    for additions in (measured.rows, measured.by_last_item):
+        cli.show_rows([_row(addition) for addition in additions], False)
+    click.echo("\n".join(f"{name}: {value}" for name, value in outcome.items()))
+    click.echo(measured.verdict)
+
+
+def _row(addition: "Addition") -> dict[str, object]:
+    parts = {"nats": addition.nats, "Recall@10": addition.recall, "NDCG@10": addition.ndcg}
+    intervals = {name: interval(asdict(part)) for name, part in parts.items()}
+    return {"what": addition.what, "users": addition.users, **intervals}
