@@ -87,8 +87,8 @@ def summarise(context: Context, inputs: Inputs, made: Mapping[str, Made]) -> Art
             "artefacts": _keys(inputs, made),
         }
         (out / RUN_FILE).write_text(json.dumps(outcome, indent=1))
-        if inputs.pattern is not None and (points := inputs.pattern.file(POINTS_FILE)).exists():
-            copyfile(points, out / POINTS_FILE)
+        if inputs.pattern is not None and POINTS_FILE in inputs.pattern.manifest()["files"]:
+            copyfile(inputs.pattern.file(POINTS_FILE), out / POINTS_FILE)
 
     trained = [method.trained for method in made.values()]
     ranked = [method.ranked for method in made.values()]
