@@ -19,7 +19,7 @@ from scoter.errors import ScoterError
 STUDIES = {
     path.stem.replace("_", "-"): f"benchmarks.studies.{path.stem}"
     for path in (Path(__file__).parent / "studies").glob("*.py")
-    if path.stem not in ("__init__", "study")
+    if path.stem not in ("__init__", "study", "battery")
 } | {"chains": "benchmarks.scale.chains", "stages": "benchmarks.scale.stages"}
 """Name of a command -> the module that holds it, and whose docstring is its help."""
 

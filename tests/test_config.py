@@ -62,7 +62,7 @@ def test_every_committed_config_is_read_under_its_old_names() -> None:
         if tree["model"]["kind"] == "own":
             continue
         method, fusion = from_json(text, MethodConfig), tree["fusion"]
-        mixed = fusion is not None and fusion["kind"] == "scores"
+        mixed = fusion is not None and fusion.get("kind") == "scores"
         assert method.mixed_scores is mixed
         assert (method.fusion is None) is (fusion is None or mixed)
         if method.fusion is not None:
