@@ -12,7 +12,6 @@ import click
 from scoter.cli import options as cli
 from scoter.cli.options import interval, option, say
 from scoter.errors import ConfigError
-from scoter.storage.run_files import POINTS_FILE
 
 Report: TypeAlias = Mapping  # a `pattern.json`, or a part of one
 
@@ -136,6 +135,7 @@ def _cost(counts: Report, prices: tuple[float, float]) -> float:
 
 def _place_picture(folder: Path, report: Report, path: Path) -> None:
     from scoter.reasoning.discovery.picture import draw
+    from scoter.storage.run_files import POINTS_FILE
     from scoter.storage.writing import replacing
 
     if path.suffix not in (".svg", ".png", ".pdf"):
