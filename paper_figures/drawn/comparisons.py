@@ -51,9 +51,12 @@ def lift(results: Path) -> Picture:
             if not row.get("difference ndcg@10", 0):  # missing, or of another recipe than TIGER's
                 continue
             scale = row["lift ndcg@10"] / row["difference ndcg@10"]
-            ends = [[row[f"{key} ndcg@10"] * scale] for key in ("low", "difference", "high")]
+            low, mean, high = (
+                [row[f"{key} ndcg@10"] * scale] for key in ("low", "difference", "high")
+            )
             look: Look = {"color": METHODS[method][1], "marker": METHODS[method][2]}
-            panel.intervals([place], ends, [names[place]], across=True, linestyle="none", **look)
+            look["linestyle"] = "none"
+            panel.intervals([place], (low, mean, high), [names[place]], across=True, **look)
         panel.axes.axvline(0, color=BLACK, linewidth=0.6)
         panel.axes.set_title(dataset_name(dataset))
     if not any(panel.series for panel in drawn):

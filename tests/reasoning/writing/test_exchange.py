@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -131,3 +132,15 @@ def test_every_arm_bears_a_fifth_of_the_items_unwritten(tmp_path: Path) -> None:
     given = ["chains", "check", str(source), "--dataset", "simulated", "--store", flags[11]]
     done = CliRunner().invoke(main, [*given, *flags[:2], "--json"])
     assert (done.exit_code, json.loads(done.stdout)["usable"]) == (0, len(rows))
+
+
+def test_the_writer_of_the_page_makes_a_table_that_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "chains.md").read_text()
+    (code,) = re.findall(r"^```python\n(import pyarrow.*?)^```", page, flags=re.S | re.M)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/chains.md", "exec"), {})
+    data = load_dataset("simulated", users=50)
+    checked = exchange.check(tmp_path / "chains.parquet", data.split, data.catalog)
+    assert (len(checked.rows), checked.unknown, checked.refused) == (2, 0, [])
