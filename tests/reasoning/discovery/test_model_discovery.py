@@ -291,7 +291,8 @@ def test_a_real_model_is_discovered_with(tmp_path: Path):
     assert tree["provenance"]["model"] == LOCAL_MODEL
     assert "proves the plumbing only" in tree["note"]
     assert counts["requests"] == 4 * 2 + 6 * 4 == counts["replies"]
-    assert counts["calls"] == counts["replies"] + counts["template_replies"]
+    reused = counts["replies"] + counts["template_replies"] - counts["calls"]
+    assert reused in (0, 4)  # a rival with the mined pattern asks its four users nothing anew
     assert counts["valid_share"] > 0.3
     assert counts["cost"] == pytest.approx(
         (0.1 * counts["prompt_tokens"] + 0.4 * counts["completion_tokens"]) / 1e6
