@@ -63,6 +63,9 @@ paper-full: setup ## everything from raw data: the suite's cells until none is m
 	$(BIN)/python -m benchmarks run
 	$(MAKE) paper
 
+reproduce: setup ## one committed row again, ROW=dataset/method/seed, beside its tolerance (docs/reproduce.md)
+	$(BIN)/python -m benchmarks reproduce $(ROW)
+
 notebooks: setup ## check every printed digit of the notebooks against committed results
 	$(BIN)/python -m paper_figures.notebooks --check
 	$(BIN)/python -m pytest $(PARALLEL) loadfile --nbval notebooks
@@ -88,4 +91,4 @@ docs: setup ## the API reference, from docstrings, in artifacts/docs; its links 
 clean: ## remove the environment (artefacts stay)
 	rm -rf .venv
 
-.PHONY: help setup quickstart lint test test-language-model test-slow mutants tables paper paper-full notebooks notebooks-smoke wheel-check lowest-check audit report docs clean
+.PHONY: help setup quickstart lint test test-language-model test-slow mutants tables paper paper-full reproduce notebooks notebooks-smoke wheel-check lowest-check audit report docs clean

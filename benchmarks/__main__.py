@@ -143,6 +143,41 @@ def run(
 
 
 @main.command()
+@click.argument("row", required=False, metavar="DATASET/METHOD/SEED")
+@click.option("--draw", type=click.IntRange(1), help="Run nothing; draw rows of docs/results.md.")
+@study.option("--out", type=study.PATH, default=Path("artifacts/reproduced"), help="Folder.")
+@study.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where.")
+@study.data_option
+@study.store_option
+@study.results_option
+def reproduce(
+    row: str | None,
+    draw: int | None,
+    out: Path,
+    device: str,
+    data: Path | None,
+    store: Path | None,
+    results: Path,
+) -> None:
+    """Run a committed row by its own recipe; status 1 where a metric is not within its tolerance.
+
+    Seed 0 draws, so that nobody chooses the rows.
+    """
+    from benchmarks import reproduce
+    from scoter.cli.options import say, use_threads
+    from scoter.storage.store import Store
+
+    if draw or not row:
+        click.echo("\n".join(reproduce.drawn(draw or 3)))
+        return
+    use_threads(None)
+    options: dict[str, Any] = {"store": Store(store), "data_dir": data, "device": device}
+    found = reproduce.reproduce(row, out, results, say=say, **options)
+    click.echo(reproduce.report(found).text())
+    raise SystemExit(0 if found["within"] else 1)
+
+
+@main.command()
 @click.option("--dataset", help="One dataset [default: all that have results].")
 @study.option("--format", "form", type=click.Choice(FORMS), default="text")
 @study.results_option
