@@ -7,7 +7,6 @@ metric before and again, its tolerance, and where it ran. `benchmarks/results/re
 import json
 import random
 import re
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,8 @@ from scoter.errors import DataError
 from scoter.report.page import cpu_time
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
-FOLDER, OTHER_DEVICES = "reruns", "other_devices.parquet"
-SOURCES = f"main.parquet, {OTHER_DEVICES}, {FOLDER}/"
+FOLDER, OTHER_DEVICES, TIMES = "reruns", "other_devices.parquet", "times.json"
+SOURCES = f"main.parquet, {OTHER_DEVICES}, {FOLDER}/, {TIMES}"
 SHOPS = {"simulated-lambda-1": "simulated-controls", "simulated-lambda-0": "simulated-unordered"}
 PRINTED = 1e-4  # one unit of the last digit that tables print
 KINDS = {
@@ -55,26 +54,18 @@ def drawn(count: int, seed: int = 0) -> list[str]:
     return random.Random(seed).sample(sorted(shown()), count)
 
 
-def reproduce(name: str, out: Path, results: Path = RESULTS, **options: Any) -> Row:
-    """Run a committed row again, compare, and write what was found to `out`.
+def record(row: Row, folder: Path, cost: Row, out: Path, results: Path = RESULTS) -> Row:
+    """Compare a row with the folder of its rerun, and write what was found to `out`.
 
-    `options` are those of `scoter.pipeline.run`.
+    `cost` has the `cpu_hours` and `peak_mib` of the rerun.
     """
-    from scoter import pipeline
-    from scoter.models.training.memory import peak_mib
-
-    row = committed(name, results)
-    began = time.process_time()
-    folder = pipeline.run(experiment_of_row(row), seed=row["seed"], **options).path
-    spent = (time.process_time() - began) / 3600
     run = json.loads((folder / "run.json").read_text())
     made = run["methods"][row["method"]]
-    machinery = {part: made[part] for part in ("device", "precision") if part in made}
-    versions = json.dumps({**run["versions"], **machinery}, sort_keys=True)
+    noted = {part: made[part] for part in ("device", "precision") if part in made}
+    versions = json.dumps({**run["versions"], **noted}, sort_keys=True)
     again = {"metrics": made["metrics"]["test"], "epochs": made["epochs"], "versions": versions}
-    again |= {"commit": run["commit"], "cpu_hours": spent, "peak_mib": peak_mib()}
-    found = compared(row, again, tolerances(results))
-    study.write(out / f"{name.replace('/', '-')}.json", found)
+    found = compared(row, {**again, "commit": run["commit"], **cost}, tolerances(results))
+    study.write(out / f"{row['name'].replace('/', '-')}.json", found)
     return found
 
 
@@ -144,7 +135,7 @@ def tolerances(results: Path = RESULTS) -> dict[str, dict[str, float]]:
     The reproducibility limit of ISO 5725: the 95 % quantile of Student's t, times the square root
     of two, times the standard deviation of runs of one recipe. What was only counted has none.
     """
-    limits = {"counted": dict.fromkeys(METRICS, 0.0)}
+    limits: dict[str, dict[str, float]] = {"counted": dict.fromkeys(map(str, METRICS), 0.0)}
     for kind in ("trained", "device", "simulated"):
         found = {metric: scatter(results, kind, metric) for metric in METRICS}
         limits[kind] = {
@@ -194,15 +185,8 @@ def merged(results: Path = RESULTS, others: bool = False) -> list[Row]:
 
 def report(found: Row) -> Table:
     """What a rerun found, for people."""
-    rows = [
-        [
-            metric,
-            *(f"{each[side]:.5f}" for side in ("before", "again", "tolerance")),
-            "yes" if each["within"] else "NO",
-        ]
-        for metric, each in found["metrics"].items()
-    ]
-    return Table(["metric", "committed", "again", "tolerance", "within"], rows)
+    rows = [{"metric": metric, **each} for metric, each in found["metrics"].items()]
+    return Table.of([{**row, "within": "yes" if row["within"] else "NO"} for row in rows])
 
 
 def pages(results: Path = RESULTS) -> dict[str, Page]:
@@ -211,12 +195,14 @@ def pages(results: Path = RESULTS) -> dict[str, Page]:
     kept = [study.read(path, {}) for path in sorted((results / FOLDER).glob("*.json"))]
     again = {found["name"]: found["again"] for found in kept}
     costs = [_cost(rows[name], again.get(name, {})) for name in shown(results=results)]
-    tables = {
-        "tolerances": (["kind", "runs beyond one", *METRICS], _limits(results), "lrrrrr"),
-        "costs": (["command", "trained on", "CPU time", "memory", "commit"], costs, "llrrl"),
-        "reruns": (["row", "before", "again", *METRICS], list(map(_rerun, kept)), "lllrrrr"),
+    heads = ("command", "trained on", "CPU time", "memory", "commit")
+    compared = ("row", "before", "again", *METRICS)
+    return {
+        "tolerances": Page([Table(("kind", "runs beyond one", *METRICS), _limits(results))]),
+        "costs": Page([Table(heads, costs, "llrrl")]),
+        "times": Page([Table.of(_times(results))]),
+        "reruns": Page([Table(compared, list(map(_rerun, kept)), "lllrrrr")]),
     }
-    return {name: Page([Table(*table)]) for name, table in tables.items()}
 
 
 def _limits(results: Path) -> list[list[str]]:
@@ -226,6 +212,20 @@ def _limits(results: Path) -> list[list[str]]:
         cells = [f"{100 * limit:.1f} %" for limit in limits.values()]
         lines.append([f"*{kind}*: {KINDS[kind]}", str(freedom), *cells])
     return lines
+
+
+def _times(results: Path) -> list[dict[str, object]]:
+    return [
+        {
+            "command": f"`{command}`",
+            "CPU time": cpu_time(took["cpu_seconds"]),
+            "wall time": cpu_time(took["wall_seconds"]),
+            "MiB": round(took["peak_mib"]),
+            "cores": took["cores"],
+            "commit": f"`{took['commit'][:8]}`",
+        }
+        for command, took in study.read(results / TIMES, {}).items()
+    ]
 
 
 def _cost(row: Row, again: Row) -> list[str]:
