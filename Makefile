@@ -88,13 +88,17 @@ audit: setup ## known vulnerabilities of the installed packages; needs a network
 report: setup ## the whole suite as one HTML file, from committed results
 	$(BIN)/python -m benchmarks report --out suite.html
 
-docs: setup ## the API reference, from docstrings, in artifacts/docs; its links are checked
-	$(PIP) --constraint constraints.txt --editable '.[docs]'
+docs: setup ## the documentation site, in artifacts/docs; warnings are errors, and its links are checked
+	$(UV) --constraint constraints.txt --extra docs -r pyproject.toml
 	rm -rf artifacts/docs
-	$(BIN)/python docs/build_api.py artifacts/docs scoter theory
-	$(BIN)/linkchecker --no-status --no-warnings artifacts/docs/index.html
+	$(BIN)/sphinx-build -q -n -W --keep-going -c docs . artifacts/docs
+	$(BIN)/python docs/check_site.py artifacts/docs
+
+lab: setup ## install JupyterLab and open the notebooks in it
+	$(UV) --constraint constraints.txt --extra lab -r pyproject.toml
+	$(BIN)/jupyter lab --notebook-dir notebooks
 
 clean: ## remove the environment (artefacts stay)
 	rm -rf .venv
 
-.PHONY: help setup quickstart lint test test-language-model test-slow mutants tables paper paper-full reproduce notebooks notebooks-smoke lock release-check lowest-check audit report docs clean
+.PHONY: help setup quickstart lint test test-language-model test-slow mutants tables paper paper-full reproduce notebooks notebooks-smoke lock release-check lowest-check audit report docs lab clean

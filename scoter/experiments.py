@@ -1,6 +1,6 @@
 """Named experiments: a function returns a whole frozen config, and variants derive by `replace`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -176,7 +176,7 @@ def quickstart() -> config.Experiment:
 
 
 def _chosen(
-    arms: dict[str, config.MethodConfig], names: tuple[str, ...]
+    arms: dict[str, config.MethodConfig], names: Sequence[str]
 ) -> dict[str, config.MethodConfig]:
     return {name: arms[name] for name in names}
 
@@ -269,6 +269,19 @@ def benchmark(dataset: str, method: str) -> config.Experiment:
         discover=DISCOVERY,
         pattern_from=PATTERN_CONTROLS.get(method, "mined"),
     )
+
+
+def with_methods(base: config.Experiment, names: list[str]) -> config.Experiment:
+    """The experiment with these methods, their model and training as its `scoter` has them."""
+    arm = base.methods.get("scoter")
+    if arm is None or arm.fusion is None or not isinstance(arm.model, config.TigerConfig):
+        raise ConfigError(f"{base.name} has no scoter to compare with; name its dataset alone")
+    known = methods(arm.training, arm.model, grounded=arm.fusion.grounded)
+    for name in names:
+        if name not in known:
+            remedy = f"choose from {', '.join(known)}{closest(name, known)}"
+            raise ConfigError(f"there is no method {name!r}; {remedy}")
+    return replace(base, methods=_chosen(known, names))
 
 
 def ablation(dataset: str, name: str) -> config.Experiment:

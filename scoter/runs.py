@@ -36,13 +36,13 @@ class Run(FinishedRun):
 
     @property
     def differences(self) -> pd.DataFrame:
-        """Paired differences with 95 % intervals: `better`, `worse`, `metric`, `mean`, `low`,
-        `high`, one row per pair of methods and metric."""
+        """Paired differences with 95 % intervals, one row per pair of methods and metric; columns
+        `better`, `worse`, `metric`, `mean`, `low`, `high`."""
         return pd.DataFrame(self.outcome["differences"])
 
     @property
     def per_user(self) -> pd.DataFrame:
-        """One row per method and user: the rank of the held-out item (0: a miss), each metric."""
+        """The rank of the held-out item (0 for a miss) and each metric, per method and user."""
         frames = {name: result.per_user for name, result in self.evaluations.items()}
         return pd.concat(frames, names=["method"]).reset_index("method").reset_index(drop=True)
 

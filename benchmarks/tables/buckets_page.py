@@ -30,7 +30,7 @@ def page(labels: Mapping[str, Mapping[str, Any]]) -> Page:
         valid = " and ".join(f"{metric} {value:.4f}" for metric, value in measured["valid"].items())
         dataset = measured["dataset"]
         parts += [
-            f"### {label}",
+            f"## {label}",
             f"{dataset[0].upper()}{dataset[1:]}, seed {measured['seed']}, measured at commit "
             f"`{measured['commit'][:12]}`; on validation, {valid}.",
             _groups(measured),

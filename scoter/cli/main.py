@@ -12,6 +12,7 @@ from scoter.cli.discover import discover
 from scoter.cli.experiments import config, ls, run
 from scoter.cli.options import Commands
 from scoter.cli.reason import reason
+from scoter.cli.reproduce import reproduce
 from scoter.cli.runs import runs, show, table
 from scoter.cli.serving import export, recommend
 from scoter.plugins import VARIABLE, load_plugins
@@ -34,7 +35,7 @@ def main(plugins: tuple[str, ...]) -> None:
 
 for command in (
     *(run, ls, config, runs, show, table, recommend, export),
-    *(data, discover, reason, chains, pilot, leakage, verify),
+    *(data, discover, reason, reproduce, chains, pilot, leakage, verify),
 ):
     main.add_command(command)
 

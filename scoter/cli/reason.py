@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # at run time these bring numpy along, and help would be slow
     from scoter.reasoning.language.metering import Prices
     from scoter.reasoning.language.registry import ModelChoice
     from scoter.reasoning.language.replies import RequestStore
+    from scoter.reasoning.language.server import ServerConfig
     from scoter.reasoning.writing.folder import ChainFolder
     from scoter.reasoning.writing.job import ChainJob
     from scoter.stages.context import Context
@@ -43,7 +44,7 @@ class ReasonOptions(cli.ExperimentOptions):
     retry_unanswered: bool = option("Ask again where no reply came", False)
     export_batch: Path | None = option("Only write the pending requests as this batch file")
     import_batch: Path | None = option("Read replies from this batch file, and write the chains")
-    engine: Literal["local", "ray"] = option("Where chains are written", "local")
+    engine: Literal["local", "ray"] = option("Who asks: this process, or a Ray cluster", "local")
     workers: int = option("Ray workers", 2)
     ray_address: str | None = option("A running Ray cluster [default: start one here]")
 
@@ -58,17 +59,25 @@ def reason(dataset: str, options: ReasonOptions, **server: object) -> None:
 
 def write(dataset: str, options: ReasonOptions, server: dict[str, object]) -> dict[str, object]:
     """Write the chains that the options name; what became of them."""
-    from scoter.experiments import experiment
     from scoter.reasoning.language.registry import choose_language_model
-    from scoter.reasoning.language.replies import RequestStore
     from scoter.reasoning.language.server import ServerConfig
-    from scoter.reasoning.writing.engine import missing_shards
-    from scoter.reasoning.writing.folder import REPLIES, ChainFolder
-    from scoter.stages.context import Context
 
     offline = bool(options.forecast or options.export_batch or options.import_batch)
     asked = cli.chosen(ServerConfig, server)
     choice = choose_language_model(options.language_model, asked, offline=offline)
+    return write_with(dataset, options, asked, choice)
+
+
+def write_with(
+    dataset: str, options: ReasonOptions, asked: "ServerConfig", choice: "ModelChoice | None"
+) -> dict[str, object]:
+    """The same with a model that was chosen, and perhaps opened, already."""
+    from scoter.experiments import experiment
+    from scoter.reasoning.language.replies import RequestStore
+    from scoter.reasoning.writing.engine import missing_shards
+    from scoter.reasoning.writing.folder import REPLIES, ChainFolder
+    from scoter.stages.context import Context
+
     chosen_experiment = options.changed(experiment(dataset, options.data))
     context = Context(chosen_experiment, options.open_store(), options.seed, say)
     job = _job(context, options, _writing(options, choice))
@@ -120,10 +129,11 @@ def _written(
 
     retry = options.retry_unanswered
     if options.engine == "ray":
-        from scoter.reasoning.writing.ray_engine import run_job_on_ray
+        from scoter.reasoning.writing.batch_files import StoredReplies
+        from scoter.reasoning.writing.ray_engine import answer_on_ray
 
-        where = (choice, options.workers, options.ray_address)
-        ended = run_job_on_ray(job, folder, *where, retry, Progress(chains, say))
+        answer_on_ray(job, replies, choice, options.workers, options.ray_address)
+        ended = run_job(job, folder, StoredReplies(replies), True, Progress(chains, say))
         _check_ended(folder, ended)
         return {"outcomes": ended}
     if choice is None:
@@ -144,7 +154,7 @@ def _written(
 def _job(context: "Context", options: ReasonOptions, writing: "WritingConfig | None") -> "ChainJob":
     """The job that the options name, on prepared data."""
     from scoter.reasoning.chains.prefixes import PrefixPolicy
-    from scoter.reasoning.chains.table import hand_written_pattern
+    from scoter.reasoning.chains.table import ITEM_PATTERN, hand_written_pattern
     from scoter.reasoning.writing.job import ChainJob
     from scoter.recommenders.network import text_vectors
     from scoter.seeding import derive_seed
@@ -153,12 +163,16 @@ def _job(context: "Context", options: ReasonOptions, writing: "WritingConfig | N
 
     data = prepare(context, options.data)
     _, catalog, split = open_data(data)
-    if options.pattern is None:
-        say("no --pattern: the hand-written one is used")
+    if options.pattern is not None:
+        pattern = pattern_of(options.pattern)
+    else:
+        pattern = ITEM_PATTERN if options.by == "item" else hand_written_pattern(catalog)
+        steps = ", ".join(step.label() for step in pattern.steps)
+        say(f"no --pattern: a hand-written one is used ({steps})")
     return ChainJob(
         split,
         catalog,
-        hand_written_pattern(catalog) if options.pattern is None else pattern_of(options.pattern),
+        pattern,
         identity=data.key,
         policy=PrefixPolicy.parse(options.prefixes),
         writing=writing,

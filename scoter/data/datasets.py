@@ -73,8 +73,8 @@ class Dataset:
 
     @cached_property
     def split(self) -> Split:
-        """Leave-one-out: the last item of each user is for test, the one before for validation
-        (protocol A) or training (B)."""
+        """The last item of each user for test, the one before for validation (protocol A) or
+        training (B), the rest for training."""
         return self.fixed_split or leave_one_out(self.log, self.protocol)
 
     @cached_property
@@ -94,7 +94,7 @@ class Dataset:
 
     @property
     def items(self) -> pd.DataFrame:
-        """One row an item: its key and what the catalogue says."""
+        """The key of each item and what the catalogue says, one row an item."""
         return pd.DataFrame({"item": self.catalog.keys, **self.catalog.columns})
 
     @property

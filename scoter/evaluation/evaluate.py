@@ -36,7 +36,7 @@ class Evaluation:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """One row a metric: its mean over users, with a 95 % bootstrap interval."""
+        """The mean of each metric over users, with a 95 % bootstrap interval."""
         rows = {}
         for metric in METRICS:
             seed = derive_seed(self.seed, "mean", metric)
@@ -45,7 +45,7 @@ class Evaluation:
 
     @property
     def per_user(self) -> pd.DataFrame:
-        """One row a user: the rank of the held-out item (0: not in the list) and each metric."""
+        """The rank of each user's held-out item, 0 where the list lacks it, and each metric."""
         columns = {metric: per_user(self.ranks, metric) for metric in METRICS}
         return pd.DataFrame({"user": self.keys, "rank": self.ranks.ranks, **columns})
 

@@ -161,8 +161,8 @@ class StructuredFusion(nn.Module):
     ) -> ChainMemory:
         """`encode(distinct[place], mask, named)`, with each distinct embedding projected once.
 
-        The projection W of a standardised step, W (v / |v| - c_k) / s_k, is computed as (W v) / |v|
-        / s_k - W c_k / s_k: whatever is done for each step has the width of the recommender.
+        The projection W of a standardised step, `W (v / |v| - c_k) / s_k`, is computed as
+        `(W v) / |v| / s_k - W c_k / s_k`: what is done for each step has the recommender's width.
         """
         mask = self.kept(mask)
         inverse = 1 / self.scale[:, None]
@@ -212,6 +212,8 @@ class StructuredFusion(nn.Module):
         self.votes.rates.copy_((hits + 0.5) / ((named >= 0).sum(dim=0) + 1))
 
     def forward(self, hidden: Hidden, memory: ChainMemory, layer: int) -> Hidden:
+        """Hidden states [rows, queries, dim] that have read their chains in this layer."""
+
         def read(states: Tensor, place: int) -> Tensor:
             return self.layers[place](states, memory, layer)
 

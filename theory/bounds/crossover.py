@@ -58,7 +58,7 @@ def table_guarantee(cells: int, items: int, information: float) -> int:
 def table_crossover(
     structured_cells: int, collapsed_cells: int, items: int, information: float
 ) -> float:
-    """The heuristic n* of H11b, (|Z|-|T|)(M-1) / (2 I). Not a bound.
+    """The heuristic n* of H11b, `(|Z|-|T|)(M-1) / (2 I)`. Not a bound.
 
     Premise: n* of at least ten rows a cell. Below, cells are under-sampled and the prior decides,
     not this rate.

@@ -8,7 +8,7 @@ from theory.errors import require, strictly, whole
 
 
 def recall_deviation(users: int, *, readers: int = 1, delta: float = 0.05) -> float:
-    """Largest |measured - true| recall of `readers` fixed beforehand, w.p. 1 - delta (T20a).
+    """Largest `|measured - true|` recall of `readers` fixed beforehand, w.p. 1 - delta (T20a).
 
     >>> round(recall_deviation(22_363, readers=2), 4)
     0.0099

@@ -6,7 +6,7 @@ from theory.errors import number, require, whole
 
 
 def xu_raginsky(information: float, n: int, *, sub_gaussian: float = 0.5) -> float:
-    """|E gap| <= sqrt(2 s^2 I(W;S_n) / n) (arXiv 1705.07809, Theorem 1).
+    """`|E gap| <= sqrt(2 s^2 I(W;S_n) / n)` (arXiv 1705.07809, Theorem 1).
 
     Premises: n independent rows; for every w the loss of a row is s-sub-Gaussian (s = 1/2 for a
     loss in [0, 1]).
@@ -21,7 +21,7 @@ def xu_raginsky(information: float, n: int, *, sub_gaussian: float = 0.5) -> flo
 
 
 def conditional_information_bound(conditional_information: float, n: int) -> float:
-    """|E gap| <= sqrt(2 CMI / n) for a loss in [0, 1] (arXiv 2001.09122); CMI <= n log 2.
+    """`|E gap| <= sqrt(2 CMI / n)` for a loss in [0, 1] (arXiv 2001.09122); CMI <= n log 2.
 
     >>> round(conditional_information_bound(0.02, 400), 3)
     0.01

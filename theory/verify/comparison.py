@@ -41,7 +41,7 @@ def at_most(smaller: Any, larger: Any, tolerance: float = TOLERANCE) -> Comparis
 
 
 def equal(left: Any, right: Any, tolerance: float = TOLERANCE) -> Comparison:
-    """left = right, as |left - right| <= tolerance."""
+    """left = right, as `|left - right| <= tolerance`."""
     gap = np.abs(np.asarray(left, float) - np.asarray(right, float))
     return Comparison(gap, np.full_like(gap, tolerance), 0.0)
 

@@ -103,6 +103,12 @@ def write_rows(
     return list(known), numbers[numbers >= 0], np.concatenate([[0], np.cumsum(counts)])
 
 
+# What a person would ask about an item: what it is for, who buys it, with what, what comes next.
+ITEM_PATTERN = ReasoningPattern(
+    tuple(map(Step, ("use", "shopper", "pairs", "next", "recommendation")))
+)
+
+
 def hand_written_pattern(catalog: Catalog) -> ReasoningPattern:
     """A pattern that a person would write down, with the roles that this catalogue can fill."""
     described = catalog.has("categories")

@@ -52,7 +52,7 @@ class OpenAIModel:
 
     def __init__(self, config: ServerConfig) -> None:
         self.config, self.concurrency = config, config.concurrency
-        self._key = _key_from(config.key_variable)
+        self._key = key_from(config.key_variable)
         self._client, self._broken = _client(config, self._key)
         self._slots = threading.BoundedSemaphore(config.concurrency)
         self._closed = threading.Event()
@@ -250,7 +250,7 @@ def _client(config: ServerConfig, key: str) -> "tuple[openai.OpenAI, type[Except
     return client, httpx2.HTTPError
 
 
-def _key_from(variable: str | None) -> str:
+def key_from(variable: str | None) -> str:
     key = os.environ.get(variable or "", "").strip()
     if variable is not None and not key:
         problem = "that environment variable is empty; put the server's key there"

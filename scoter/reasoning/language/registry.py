@@ -36,6 +36,7 @@ class ModelChoice:
     way: str  # its name in LANGUAGE_MODELS
     rest: str  # what follows the name and a colon; for a server the model's name
     server: ServerConfig
+    opened: LanguageModel | None = None  # a model that is open already
 
     @property
     def name(self) -> str:
@@ -50,6 +51,9 @@ class ModelChoice:
 
     @contextmanager
     def open(self) -> Iterator[LanguageModel]:
+        if self.opened is not None:  # whoever opened it closes it
+            yield self.opened
+            return
         made = LANGUAGE_MODELS.get(self.way)(self.rest, self.server)
         with made if isinstance(made, AbstractContextManager) else nullcontext(made) as model:
             if not isinstance(model, LanguageModel):
@@ -57,6 +61,12 @@ class ModelChoice:
                 remedy = "its factory must give an object with both"
                 raise ConfigError(f"the language model {self.name!r} {given}; {remedy}")
             yield model
+
+    @contextmanager
+    def kept_open(self) -> Iterator["ModelChoice"]:
+        """The same choice for several jobs, which share one open model and its budget."""
+        with self.open() as model:
+            yield replace(self, opened=model)
 
     @contextmanager
     def recording(self, store: RequestStore) -> Iterator[StoredModel]:

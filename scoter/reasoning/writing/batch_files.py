@@ -77,16 +77,23 @@ def export_batch(
     job: ChainJob, store: RequestStore, path: Path, server: ServerConfig = ServerConfig()
 ) -> int:
     """Write the job's pending requests, each once, and return how many there are."""
-    seen: set[bytes] = set()
+    count = 0
     with replacing(path) as partial, partial.open("w") as file:
-        for request in _pending(job, store):
-            digest = bytes.fromhex(request.key)
-            if digest not in seen:
-                seen.add(digest)
-                body = chat_arguments(request, server)
-                line = {"custom_id": request.key, "method": "POST", "url": ADDRESS, "body": body}
-                file.write(json.dumps(line) + "\n")
-    return len(seen)
+        for count, request in enumerate(pending_requests(job, store), 1):  # noqa: B007
+            body = chat_arguments(request, server)
+            line = {"custom_id": request.key, "method": "POST", "url": ADDRESS, "body": body}
+            file.write(json.dumps(line) + "\n")
+    return count
+
+
+def pending_requests(job: ChainJob, store: RequestStore) -> Iterator[CompletionRequest]:
+    """What the job would ask next, given the stored replies, each question once."""
+    seen: set[bytes] = set()
+    for request in _pending(job, store):
+        digest = bytes.fromhex(request.key)
+        if digest not in seen:
+            seen.add(digest)
+            yield request
 
 
 def import_batch(job: ChainJob, store: RequestStore, path: Path) -> ImportCounts:

@@ -1,60 +1,124 @@
-"""The same job on several machines: Ray Data hands out shards, and each worker writes its own.
+"""The job's questions asked on a cluster, by the HTTP processor of `ray.data.llm`.
 
-The folder must be one that all machines see. A worker keeps its replies there too, in a file of its
-own, so a killed job goes on from them. Ray gives the shards of a worker that died to another one;
-a shard that is written twice is published by one rename each time, with the same bytes.
+Each round asks what the job would ask next: first every chain's question, then those whose reply
+has to be asked for again. Replies are kept in the store as they come, so a killed job goes on from
+them, and a question that a lost worker asked twice counts once. Chains are then written here from
+the stored replies, as they are after `--import-batch`.
 """
 
+import json
 import logging
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
+from itertools import islice
 
-from scoter import errors
-from scoter.errors import ConfigError, ScoterError
-from scoter.protocols import LanguageModel
+from scoter.errors import BudgetError, ConfigError, LanguageModelError
+from scoter.reasoning.language.language_model import CompletionRequest
+from scoter.reasoning.language.openai_model import OpenAIModel, chat_arguments, key_from
 from scoter.reasoning.language.registry import ModelChoice
 from scoter.reasoning.language.replies import RequestStore
-from scoter.reasoning.writing.engine import Watch, missing_shards, write_shards
-from scoter.reasoning.writing.folder import REPLIES, ChainFolder
+from scoter.reasoning.language.server import ServerConfig
+from scoter.reasoning.language.server_reply import TryAgain, read_body
+from scoter.reasoning.writing.batch_files import pending_requests
 from scoter.reasoning.writing.job import ChainJob
 
+ROUND = 10_000  # questions that are in memory at once
 
-def run_job_on_ray(
+
+def answer_on_ray(
     job: ChainJob,
-    folder: ChainFolder,
+    store: RequestStore,
     choice: ModelChoice | None,
     workers: int,
     address: str | None = None,
-    retry_unanswered: bool = False,
-    watch: Watch = lambda outcome: None,
-) -> dict[str, int]:
-    """`run_job` with `workers` Ray actors, which share the token budget and the rate limit evenly.
+) -> None:
+    """Ask everything that the job asks, with `workers` Ray actors, and keep the replies in `store`.
 
     `address` is that of a running Ray cluster; None starts one on this machine.
+
+    Raises:
+        ConfigError: Ray is absent, or the model is not one of an OpenAI-compatible server.
+        BudgetError: the server's `token_budget` is spent. The replies so far are kept; those of
+            calls under way are not.
+        LanguageModelError: a round brought no reply at all.
     """
-    if find_spec("ray") is None:
+    if find_spec("ray") is None or find_spec("aiohttp") is None:
         remedy = "pip install 'scoter[ray]', or use --engine local"
-        raise ConfigError(f"the engine ray needs the package ray, which is absent; {remedy}")
-    if workers < 1:
-        raise ConfigError(f"workers = {workers}; it must be 1 or more")
-    folder.start(job.describe())
-    shards = missing_shards(job, folder, retry_unanswered)
-    writer = (job, str(folder.path.absolute()), _share(choice, workers))
-    failures = _write(writer, shards, workers, address, watch) if shards else []
-    for name, message in failures:
-        raise getattr(errors, name, ScoterError)(message)
-    return folder.finish(job.shard_count)
+        raise ConfigError(f"the engine ray needs ray and aiohttp, which are absent; {remedy}")
+    if choice is None:
+        raise ConfigError("the engine ray asks a server; the catalogue reasoner writes by itself")
+    with choice.open() as model, _cluster(workers, address):
+        if not isinstance(model, OpenAIModel):
+            raise ConfigError(
+                f"the engine ray asks OpenAI-compatible servers; {choice.name} is none"
+            )
+        spent, before, failure = 0, -1, "Ray's log has the cause"
+        while len(store) > before and (asked := _next(job, store)):
+            before = len(store)
+            for key, reply in _replies(asked, model.config, workers):
+                try:
+                    completion = read_body(reply).completion(reply, asked[key])
+                except TryAgain as error:
+                    failure = str(error)
+                    continue
+                store.put(asked[key], completion)
+                spent += completion.prompt_tokens + completion.completion_tokens
+                _check_budget(spent, model.config.token_budget)
+        if not len(store):
+            raise LanguageModelError(f"no question was answered: {failure}")
 
 
-def _write(
-    writer: tuple[ChainJob, str, ModelChoice | None],
-    shards: Sequence[int],
-    workers: int,
-    address: str | None,
-    watch: Watch,
-) -> list[tuple[str, str]]:
+def _next(job: ChainJob, store: RequestStore) -> dict[str, CompletionRequest]:
+    return {request.key: request for request in islice(pending_requests(job, store), ROUND)}
+
+
+def _replies(
+    asked: dict[str, CompletionRequest], server: ServerConfig, workers: int
+) -> Iterator[tuple[str, bytes]]:
+    """Each question's key and the body of its reply, in any order, as they come."""
+    import aiohttp  # pyright: ignore[reportMissingImports]
+    import ray.data  # pyright: ignore[reportMissingImports]
+    from ray.data.llm import (  # pyright: ignore[reportMissingImports]
+        HttpRequestProcessorConfig,
+        build_processor,
+    )
+
+    key, rate = key_from(server.key_variable), server.requests_per_minute
+    limit = aiohttp.ClientTimeout(total=server.timeout)
+    config = HttpRequestProcessorConfig(
+        url=f"{server.base_url.rstrip('/')}/chat/completions",
+        headers={"Authorization": f"Bearer {key}"} if key else None,
+        batch_size=server.concurrency,
+        concurrency=workers,
+        qps=None if rate is None else max(1, round(rate / 60 / workers)),
+        max_retries=server.attempts - 1,
+        base_retry_wait_time_in_s=server.first_pause,
+        session_factory=partial(aiohttp.ClientSession, timeout=limit),
+    )
+    rows = [
+        {"key": key, "body": json.dumps(chat_arguments(request, server))}
+        for key, request in asked.items()
+    ]
+    processor = build_processor(
+        config,
+        preprocess=lambda row: {"key": row["key"], "payload": json.loads(row["body"])},
+        postprocess=lambda row: {"key": row["key"], "reply": json.dumps(row["http_response"])},
+    )
+    blocks = -(-len(rows) // server.concurrency)  # small: one that fails is asked again whole
+    for row in processor(ray.data.from_items(rows, override_num_blocks=blocks)).iter_rows():
+        yield row["key"], row["reply"].encode()
+
+
+def _check_budget(spent: int, budget: int | None) -> None:
+    if budget is not None and spent >= budget:
+        remedy = "replies are kept: raise the budget and run again to go on"
+        raise BudgetError(f"token_budget = {budget} is spent ({spent} tokens used); {remedy}")
+
+
+@contextmanager
+def _cluster(workers: int, address: str | None) -> Iterator[None]:
     import ray  # pyright: ignore[reportMissingImports]
     import ray.data  # pyright: ignore[reportMissingImports]
 
@@ -63,59 +127,10 @@ def _write(
         here = {"num_cpus": workers, "include_dashboard": False}
         where = here if address is None else {"address": address}
         ray.init(log_to_driver=False, logging_level=logging.WARNING, **where)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False  # the job itself says how far it is
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    failures = []
+    ray.data.DataContext.get_current().max_errored_blocks = -1  # asked again in the next round
     try:
-        tasks = [{"shard": shard} for shard in shards]
-        written = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
-            ShardWriter,
-            fn_constructor_args=writer,
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=workers),
-        )
-        for row in written.iter_rows():
-            for outcome in row["outcomes"].split():
-                watch(outcome)
-            if row["error"]:
-                failures.append((row["error"], row["message"]))
+        yield
     finally:
         if started:
             ray.shutdown()
-    return failures
-
-
-class ShardWriter:
-    """A Ray actor: opens its language model once, then writes the shards that it is given."""
-
-    def __init__(self, job: ChainJob, folder: str, choice: ModelChoice | None) -> None:
-        self.job, self.folder, self.choice = job, ChainFolder(folder), choice
-        self.open = ExitStack()
-        self.model: LanguageModel | None = None
-
-    def __call__(self, batch: dict[str, Sequence[int]]) -> dict[str, list[str]]:
-        """Write the shards of a batch; how their chains ended, and the error that stopped it."""
-        outcomes: list[str] = []
-        kind = message = ""
-        try:
-            if self.choice is not None and self.model is None:
-                store = RequestStore(self.folder.path / REPLIES)
-                self.model = self.open.enter_context(self.choice.recording(store))
-            shards = [int(shard) for shard in batch["shard"]]
-            write_shards(self.job, self.folder, self.model, shards, outcomes.append)
-        except ScoterError as error:
-            kind, message = type(error).__name__, str(error)
-        return {"outcomes": [" ".join(outcomes)], "error": [kind], "message": [message]}
-
-
-def _share(choice: ModelChoice | None, workers: int) -> ModelChoice | None:
-    if choice is None:
-        return None
-    budget, rate = choice.server.token_budget, choice.server.requests_per_minute
-    server = replace(
-        choice.server,
-        token_budget=None if budget is None else max(1, budget // workers),
-        requests_per_minute=None if rate is None else rate / workers,
-    )
-    return replace(choice, server=server)

@@ -15,21 +15,21 @@ from scoter.reasoning.language.server import ServerConfig
 from scoter.reasoning.language.structured import chain_schema
 from scoter.types import ReasoningPattern, Step
 
-TOKENS = re.compile(r'"((?:[^"\\]|\\.)*)"|(\[(?:[^\]\\]|\\.)*\])|(char)|([(){}|?,]|\d+)|\s+')
+TOKENS = re.compile(r'"((?:[^"\\]|\\.)*)"|(\[(?:[^\]\\]|\\.)*\])|([a-z]+\d*)|([(){}|?,]|\d+)|\s+')
 NAMED = ReasoningPattern((Step("recent_item", {"lag": 1}), Step('the "need"')))
 
 
 def as_regex(grammar: str) -> re.Pattern[str]:
-    root, char = (line.partition(" ::= ")[2] for line in grammar.splitlines())
+    rules = dict(line.split(" ::= ") for line in grammar.splitlines())
 
     def translated(rule: str) -> str:
         parts = []
         for literal, group, name, sign in TOKENS.findall(rule):
             text = re.escape(json.loads(f'"{literal}"')) if literal else group or sign
-            parts.append(f"(?:{translated(char)})" if name else text)
+            parts.append(f"(?:{translated(rules[name])})" if name else text)
         return "".join(parts)
 
-    return re.compile(translated(root))
+    return re.compile(translated(rules["root"]))
 
 
 @given(st.lists(st.text(min_size=1, max_size=20), min_size=4, max_size=4), st.integers(0, 1))
