@@ -4,7 +4,6 @@ import re
 import tomllib
 from pathlib import Path
 
-import pytest
 import yaml
 
 import scoter
@@ -12,7 +11,6 @@ import scoter
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = tomllib.loads((ROOT / "uv.lock").read_text())
-PAGES = ("ARTIFACT.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md")
 LOCKED: dict[str, set[str]] = {}
 for package in LOCK["package"]:
     LOCKED.setdefault(package["name"], set()).add(package["version"])
@@ -88,15 +86,6 @@ def test_the_lock_for_pip_is_the_same_and_has_hashes() -> None:
         name, version = re.match(r"([\w.-]+)==([^ ;]+)", entry).groups()
         assert version in LOCKED[name], "run: make lock"
         assert "--hash=sha256:" in entry
-
-
-@pytest.mark.parametrize("page", [*PAGES, "docs/claims.md", "docs/assumptions.md"])
-def test_links_lead_to_files(page: str) -> None:
-    path = ROOT / page
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text())
-    assert links or page == "CODE_OF_CONDUCT.md"
-    missing = [link for link in links if not (path.parent / link).exists()]
-    assert not missing
 
 
 def test_public_checks_call_the_same_script_and_the_container_the_two_commands() -> None:
