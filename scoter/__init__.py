@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scoter.transfer.fusion import StructuredFusion
     from scoter.types import ReasoningPattern, Step
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 # Batches come in many shapes, and oneDNN keeps 1,024 compiled kernels unless told otherwise: after
 # three times forty batches of Beauty that is 2.1 GiB instead of 1.3. Read when torch compiles its
