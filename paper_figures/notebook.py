@@ -1,14 +1,13 @@
-"""What a notebook of the paper uses: its one switch, figures with their numbers, and a store."""
+"""What a notebook uses beside the data: its one switch, its look, and a folder for artefacts."""
 
 import os
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from paper_figures.figures import FIGURES, draw
-from paper_figures.measured import RESULTS, NotMeasuredError
-from paper_figures.style import save
+import pandas as pd
+
+from paper_figures.style import RC
 from scoter.errors import ConfigError
 
 SIZES = ("results", "smoke", "laptop", "paper")
@@ -24,44 +23,35 @@ def chosen_size(size: str) -> str:
     return size
 
 
-def show(name: str, results: Path = RESULTS) -> Any:
-    """Print a figure's caption and numbers, and return its picture; None if not measured."""
-    from IPython.display import Image
+def set_look() -> None:
+    """Figures as in the paper, at the width of a notebook; tables with four digits."""
+    import matplotlib.pyplot as plt
 
-    try:
-        picture = draw(name, results)
-    except NotMeasuredError as reason:
-        print(reason)
-        return None
-    print("\n".join(filter(None, (FIGURES[name].caption, picture.numbers()))))
-    with tempfile.TemporaryDirectory() as folder:
-        (path,) = save(picture.figure, Path(folder), name, ("png",))
-        width = int(110 * picture.figure.get_figwidth())
-        return Image(data=path.read_bytes(), width=width, alt=FIGURES[name].caption)
+    wide: dict[Any, Any] = {
+        "figure.figsize": (7, 2.8),
+        "figure.dpi": 110,
+        "figure.constrained_layout.use": True,
+    }
+    plt.switch_backend(plt.get_backend())  # from here on a cell may end in a Figure
+    plt.rcParams.update({**RC, **wide})
+    pd.set_option("display.width", 96, "display.max_rows", 200)
+    pd.set_option("display.float_format", lambda value: f"{round(value, 4) + 0.0:.4f}")
 
 
-def table(
-    rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None, digits: int = 4
-) -> None:
-    """Print rows as a plain table, numbers with so many digits after the point.
+def whiskers(rows: pd.DataFrame) -> list[Any]:
+    """How far intervals reach from the columns `mean` to `low` and `high`: matplotlib's `xerr`.
 
-    >>> table([{"items": 3, "recall": 0.51239, "gain": -0.0}])  # doctest: +NORMALIZE_WHITESPACE
-    items recall   gain
-        3 0.5124 0.0000
+    >>> rows = pd.DataFrame({"low": [1.0], "mean": [2.0], "high": [4.0]})
+    >>> [ends.tolist() for ends in whiskers(rows)]
+    [[1.0], [2.0]]
     """
-    import pandas as pd
-
-    frame = pd.DataFrame(list(rows), columns=list(columns) if columns else None)
-    form = f"{{:.{digits}f}}".format
-    print(frame.to_string(index=False, float_format=lambda v: form(v + 0.0), na_rep=""))
+    return [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
 
 
-def scratch_store() -> Any:
-    """A store of artefacts in a folder that ends with the process."""
-    from scoter.storage.store import Store
-
+def scratch_store() -> Path:
+    """A folder for artefacts that ends with the process."""
     _FOLDERS.append(tempfile.TemporaryDirectory(prefix="scoter-notebook-"))
-    return Store(Path(_FOLDERS[-1].name))
+    return Path(_FOLDERS[-1].name)
 
 
 _FOLDERS: list[tempfile.TemporaryDirectory[str]] = []

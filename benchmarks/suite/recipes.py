@@ -80,6 +80,7 @@ def stored_recipe(config: Config) -> dict[str, Any]:
     config = cast(dict[str, Any], renamed(config))
     parts = {"method": {name: config.get(name) for name in ("model", "training", "fusion")}}
     parts["method"]["mixed_scores"] = mixes_scores(config)
+    parts["method"]["mixed_with"] = config.get("mixed_with", MethodConfig.mixed_with)
     model = config.get("model", {})
     if reads_chains(config) and model.get("kind") == "tiger" and model.get("layers", 1) > 1:
         # "every-layer" is all there was before there was a choice
@@ -143,7 +144,8 @@ def _brief(value: object) -> object:
 
 
 def _without_use_of_chains(config: Config, with_origin: bool) -> dict[str, Any]:
-    parts = stored_recipe({**config, "fusion": None, "mixed_scores": False})
+    unmixed = {"mixed_scores": False, "mixed_with": MethodConfig.mixed_with}
+    parts = stored_recipe({**config, "fusion": None, **unmixed})
     origin = origin_of_chains(config) if with_origin else {}
     return parts | {name: part for name, part in origin.items() if name != "pattern_from"}
 

@@ -132,9 +132,10 @@ class StructuredFusion(nn.Module):
         self, source: StepSource, users: Int[Tensor, " rows"], lengths: Int[Tensor, " rows"]
     ) -> ChainMemory:
         """The encoded chains of these users' prefixes; repeated steps are projected once."""
-        if not self.shares_steps:
-            return self.encode(*source.read(users, lengths))
         named = source.named(users, lengths) if self.has_votes else None
+        if not self.shares_steps:
+            votes = () if named is None else (named,)  # collapsed chains have no steps to vote
+            return self.encode(*source.read(users, lengths), *votes)
         return self.encode_shared(*source.read_shared(users, lengths), named)
 
     def encode(

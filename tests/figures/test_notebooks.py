@@ -1,6 +1,7 @@
 """Notebooks are fit to be committed, and a digit that is wrong in a results file is noticed."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,15 +10,72 @@ from pathlib import Path
 import pytest
 
 from paper_figures.notebook import SIZES, VARIABLE, chosen_size
-from paper_figures.notebooks import FOLDER, complaints, sanitised
+from paper_figures.notebooks import FOLDER, complaints, run_again, sanitised
 from scoter.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
+EVERY = pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
+@EVERY
 def test_committed_notebooks_are_clean_and_have_run(path):
     assert complaints(path) == []
+
+
+def cells(path: Path) -> list[dict]:
+    return json.loads(path.read_text())["cells"]
+
+
+def shown(path: Path) -> list[str]:
+    """What each cell of a notebook prints or shows, as text."""
+    texts = []
+    for cell in cells(path):
+        parts = [
+            output.get("text") or output["data"]["text/plain"] for output in cell.get("outputs", [])
+        ]
+        texts.append("\n".join("".join(part) for part in parts))
+    return texts
+
+
+@EVERY
+def test_a_notebook_asks_answers_and_shows(path):
+    text = "\n".join("".join(cell["source"]) for cell in cells(path))
+    assert text.index("**Question.**") < text.index("**Answer.**")
+    first = next(cell for cell in cells(path) if cell["cell_type"] == "code")
+    assert first["metadata"] == {"tags": ["parameters"]}
+    assert re.search(r"^SIZE = \"results\"", "".join(first["source"]), re.M)
+    kinds = [
+        kind for cell in cells(path) for o in cell.get("outputs", []) for kind in o.get("data", ())
+    ]
+    assert {"image/png", "text/html"} <= set(kinds)
+    assert max(len(line) for text in shown(path) for line in text.splitlines()) <= 100
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "of_dataset", "of_seed"),
+    [
+        ("01_data", "yelp", "coverage = ", "a history"),
+        ("09_information_in_real_chains", "beauty-shuffled-ties", "by_step =", "chao_shen"),
+    ],
+)
+def test_edited_parameters_reach_the_results(tmp_path, name, dataset, of_dataset, of_seed):
+    path = tmp_path / f"{name}.ipynb"
+    text = (FOLDER / path.name).read_text()
+    for old, new in (
+        ('DATASET = \\"beauty\\"', f'DATASET = \\"{dataset}\\"'),
+        ("SEED = 0", "SEED = 3"),
+    ):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    path.write_text(text)
+    run_again(path)
+    sources = ["".join(cell["source"]) for cell in cells(path)]
+    for part in (of_dataset, of_seed):
+        (number,) = (number for number, source in enumerate(sources) if part in source)
+        before, after = (shown(folder / path.name)[number] for folder in (FOLDER, tmp_path))
+        assert before
+        assert after
+        assert before != after
 
 
 def test_what_must_not_be_committed_is_named(tmp_path):

@@ -1,5 +1,6 @@
 """The fast forms of encoding and reading beside their definitions, in values and in gradients."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,25 @@ def test_votes_are_products_of_queries_and_keys() -> None:
 def test_only_arms_without_an_encoding_of_their_own_share_steps() -> None:
     assert trained_fusion().shares_steps
     assert not BagFusion(STEPS, WIDTH, DIM, layers=1, heads=HEADS).shares_steps
+
+
+class Backwards(StructuredFusion):
+    """An encoding of one's own, as in docs/plug-ins.md."""
+
+    def encode(self, steps: Tensor, mask: Tensor, named: Tensor | None = None) -> Any:
+        named = None if named is None else named.flip(1)
+        return super().encode(steps.flip(1), mask.flip(1), named)
+
+
+def test_an_encoding_of_ones_own_is_told_what_steps_name_where_they_vote() -> None:
+    reader = StepReader(replace(some_chains(), named=np.array([3, -1, 5, 7, 9])))
+    users, lengths = torch.arange(ROWS // 3), torch.full((ROWS // 3,), 2)
+    named = reader.named(users, lengths)
+    assert (named >= 0).any()
+    for votes, wanted in ((True, named.flip(1)), (False, None)):
+        fusion = Backwards(STEPS, WIDTH, DIM, layers=1, heads=HEADS, votes=votes).eval()
+        found = fusion.read(reader, users, lengths).named
+        assert found is wanted if wanted is None else torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize("options", [{}, {"roles": [0, 0, 1, 1]}])

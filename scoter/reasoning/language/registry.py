@@ -12,6 +12,8 @@ from scoter.reasoning.language.openai_model import OpenAIModel
 from scoter.reasoning.language.replies import RequestStore, StoredModel
 from scoter.reasoning.language.server import ServerConfig
 
+_LOCAL_PATIENCE = 900.0  # seconds for a call: on a busy machine nobody else answers sooner
+
 Factory = Callable[[str, ServerConfig], LanguageModel | AbstractContextManager[LanguageModel]]
 
 LANGUAGE_MODELS: Plugins[Factory] = Plugins(
@@ -114,6 +116,8 @@ def local_model(file: str, server: ServerConfig) -> Iterator[OpenAIModel]:
     """The model in a GGUF file; without one the packaged SmolLM2, one request at a time."""
     slots = server.concurrency if file else 1
     with local_server(file, server.threads, slots) as address:
-        here = replace(server, base_url=address, concurrency=slots, guided="llama.cpp")
+        seconds = max(server.timeout, _LOCAL_PATIENCE)
+        found = {"base_url": address, "concurrency": slots, "timeout": seconds}
+        here = replace(server, guided="llama.cpp", **found)
         with OpenAIModel(here) as model:
             yield model

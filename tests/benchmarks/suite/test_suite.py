@@ -38,7 +38,14 @@ from benchmarks.suite.recipes import differences, equal_budget, recipe_of, store
 from scoter.config import to_json
 from scoter.data.prepared import load_prepared
 from scoter.errors import ConfigError, DataError, ScoterError
-from scoter.experiments import ABLATIONS, CONTROLS, RANKED_PATTERN, experiment
+from scoter.experiments import (
+    ABLATIONS,
+    CONTROLS,
+    MIXED_REASONS,
+    MIXED_SCORES,
+    RANKED_PATTERN,
+    experiment,
+)
 from scoter.reasoning.catalogue.reasoner import lacking
 from scoter.storage.store import git_commit
 
@@ -515,3 +522,11 @@ def test_the_ablation_ends_one_change_before_tiger():
     steps = [differences(new, old) for old, new in pairwise(recipes)]
     assert [len(lines) for lines in steps] == [1] * len(ABLATIONS)
     assert steps[-1] == ["method.model.dropout was 0.1, now 0.2"]
+
+
+@pytest.mark.parametrize("method", [MIXED_SCORES, MIXED_REASONS])
+def test_what_a_run_keeps_of_a_mix_is_the_recipe_of_its_cell(method: str) -> None:
+    cell = replace(TIGER, method=method)
+    config = json.loads(to_json(experiment_of(cell)))
+    kept = {**config["methods"][method], "semantic_ids": config["semantic_ids"]}
+    assert differences(recipe_of(cell), stored_recipe(kept)) == []
