@@ -105,7 +105,7 @@ def test_what_cannot_be_run_again_is_named() -> None:
         rerun.experiment_of_row(rerun.committed(name))
 
 
-def test_kept_reruns_are_of_committed_rows_and_within() -> None:
+def test_kept_reruns_say_whether_they_are_within() -> None:
     files = sorted((RESULTS / rerun.FOLDER).glob("*.json"))
     assert files
     for file in files:
