@@ -4,11 +4,11 @@ from typing import Any
 
 GOALS = {
     "train_ratio": (25, 40),
-    "train_ratio_same_precision": (12, 20),
-    "decode_ratio_20": (6, 10),
-    "decode_ratio_50": (8, 15),
-    "decode_ratio_20_vocabulary": (6, 10),
-    "decode_ratio_50_vocabulary": (8, 15),
+    "train_ratio_same_precision": (15, 20),
+    "decode_ratio_20": (8, 10),
+    "decode_ratio_50": (12, 15),
+    "decode_ratio_20_vocabulary": (8, 10),
+    "decode_ratio_50_vocabulary": (12, 15),
 }
 
 _HEAD = """\
