@@ -54,6 +54,13 @@ class ReproduceOptions(cli.TrainingOptions):
         source = str((self.out / "chains").resolve())
         return replace(arms, pattern=(), chains=replace(arms.chains, source=source))
 
+    def sized(self, dataset: str, model: "ModelChoice") -> "Experiment":
+        """The experiment in which the model's pattern is discovered."""
+        from scoter.experiments import experiment
+        from scoter.stages.discovery import sized_for
+
+        return self.changed(sized_for(experiment(dataset, self.data), model))
+
     def writing(self, pattern: Path | None) -> ReasonOptions:
         given = {**vars(self), "out": self.out / "chains", "pattern": pattern}
         return cli.chosen(ReasonOptions, given)
@@ -94,12 +101,10 @@ def reproduce(dataset: str, options: ReproduceOptions, **server: object) -> None
 
 def _say_forecast(dataset: str, options: ReproduceOptions, choice: "ModelChoice") -> None:
     """What is asked to find a pattern, and what to write chains with it."""
-    from scoter.experiments import experiment
     from scoter.reasoning.discovery.with_model import planned_chains
-    from scoter.stages.discovery import sized_for
 
     if options.pattern is None:
-        config = options.changed(sized_for(experiment(dataset, options.data), choice)).discover
+        config = options.sized(dataset, choice).discover
         say(f"to discover a pattern: {planned_chains(config):,} chains, less what is in the store")
         say("to write chains with it, counted with a pattern that stands for it:")
     ahead = replace(options.writing(options.pattern), forecast=True)
@@ -110,13 +115,11 @@ def _discover(
     dataset: str, options: ReproduceOptions, store: "Store", model: "ModelChoice"
 ) -> Path:
     """The model's pattern, copied beside its chains."""
-    from scoter.experiments import experiment
     from scoter.stages.context import Context
     from scoter.stages.data import prepare
-    from scoter.stages.discovery import discover_pattern, sized_for
+    from scoter.stages.discovery import discover_pattern
 
-    sized = options.changed(sized_for(experiment(dataset, options.data), model))
-    context = Context(sized, store, options.seed, say)
+    context = Context(options.sized(dataset, model), store, options.seed, say)
     mined = discover_pattern(context, prepare(context, options.data), model)
     options.out.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copy(mined.file("pattern.json"), options.out))

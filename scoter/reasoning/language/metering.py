@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from scoter.errors import LanguageModelError
+from scoter.errors import BudgetError, LanguageModelError
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,14 @@ class Metered(Protocol):
 
     @property
     def usage(self) -> Usage: ...
+
+
+def check_budget(spent: int, budget: int | None) -> None:
+    """A `BudgetError` where so many tokens, those of prompts and replies, are the whole budget."""
+    if budget is not None and spent >= budget:
+        remedy = "Stored replies are kept: raise the budget and run again to go on"
+        used = f"is spent ({spent} tokens used); no further call was made"
+        raise BudgetError(f"token_budget = {budget} {used}. {remedy}")
 
 
 class Meter:

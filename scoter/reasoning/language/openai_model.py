@@ -15,10 +15,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from scoter.errors import BudgetError, ConfigError, LanguageModelError, ReplyError
+from scoter.errors import ConfigError, LanguageModelError, ReplyError
 from scoter.reasoning.language.grammar import grammar_of
 from scoter.reasoning.language.language_model import Completion, CompletionRequest
-from scoter.reasoning.language.metering import Meter, Pace, Usage, closed_error
+from scoter.reasoning.language.metering import Meter, Pace, Usage, check_budget, closed_error
 from scoter.reasoning.language.server import ServerConfig
 from scoter.reasoning.language.server_reply import TryAgain, error_message, read_body, retry_after
 
@@ -87,7 +87,7 @@ class OpenAIModel:
         for attempt in range(self.config.attempts):
             if trouble:
                 self._pause(request, attempt, trouble[-1])
-            self._check_budget()
+            check_budget(self.usage.tokens, self.config.token_budget)
             self._pace.wait()
             with self._slots:
                 self._meter.count(attempts=1, retries=int(attempt > 0))
@@ -188,13 +188,6 @@ class OpenAIModel:
             return
         share = random.Random(f"{request.key}{attempt - 1}").uniform(0.5, 1.0)
         self._pace.sleep(share * min(longest, self.config.first_pause * 2 ** (attempt - 1)))
-
-    def _check_budget(self) -> None:
-        budget, spent = self.config.token_budget, self.usage.tokens
-        if budget is not None and spent >= budget:
-            remedy = "Stored replies are kept: raise the budget and run again to go on"
-            used = f"is spent ({spent} tokens used); no further call was made"
-            raise BudgetError(f"token_budget = {budget} {used}. {remedy}")
 
     def _hide(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text

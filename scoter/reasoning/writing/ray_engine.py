@@ -14,8 +14,9 @@ from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 
-from scoter.errors import BudgetError, ConfigError, LanguageModelError
+from scoter.errors import ConfigError, LanguageModelError
 from scoter.reasoning.language.language_model import CompletionRequest
+from scoter.reasoning.language.metering import check_budget
 from scoter.reasoning.language.openai_model import OpenAIModel, chat_arguments, key_from
 from scoter.reasoning.language.registry import ModelChoice
 from scoter.reasoning.language.replies import RequestStore
@@ -42,7 +43,7 @@ def answer_on_ray(
         ConfigError: Ray is absent, or the model is not one of an OpenAI-compatible server.
         BudgetError: the server's `token_budget` is spent. The replies so far are kept; those of
             calls under way are not.
-        LanguageModelError: a round brought no reply at all.
+        LanguageModelError: no question was answered at all.
     """
     if find_spec("ray") is None or find_spec("aiohttp") is None:
         remedy = "pip install 'scoter[ray]', or use --engine local"
@@ -65,7 +66,7 @@ def answer_on_ray(
                     continue
                 store.put(asked[key], completion)
                 spent += completion.prompt_tokens + completion.completion_tokens
-                _check_budget(spent, model.config.token_budget)
+                check_budget(spent, model.config.token_budget)
         if not len(store):
             raise LanguageModelError(f"no question was answered: {failure}")
 
@@ -109,12 +110,6 @@ def _replies(
     blocks = -(-len(rows) // server.concurrency)  # small: one that fails is asked again whole
     for row in processor(ray.data.from_items(rows, override_num_blocks=blocks)).iter_rows():
         yield row["key"], row["reply"].encode()
-
-
-def _check_budget(spent: int, budget: int | None) -> None:
-    if budget is not None and spent >= budget:
-        remedy = "replies are kept: raise the budget and run again to go on"
-        raise BudgetError(f"token_budget = {budget} is spent ({spent} tokens used); {remedy}")
 
 
 @contextmanager
