@@ -1,4 +1,4 @@
-"""Every figure by name: what draws it, from which results, and its caption.
+"""Every figure by name: what draws it, from which results, and what it shows.
 
 A figure is `results folder -> Picture`. One whose results file is absent is not measured yet, and
 nothing is drawn for it.
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from paper_figures.drawn.comparisons import controls, lift, shops
+from paper_figures.drawn.comparisons import arms, controls, lift, shops
 from paper_figures.drawn.diagram import method
 from paper_figures.drawn.efficiency import beams, growth, latency, speed, stages
 from paper_figures.drawn.reasoning import attention, clusters, discovery, prefixes, staleness
@@ -30,40 +30,158 @@ class Entry:
 
     draw: Callable[[Path], Picture]  # its name is the figure's
     sources: str  # files of the results, or code
-    caption: str
+    title: str  # what is drawn
+    finding: str  # what it shows
+
+    @property
+    def caption(self) -> str:
+        return f"{self.title} {self.finding}"
 
 
 _RANKS = "main.parquet, ranks"
 _THEORY = "theory/exact, theory/bounds"
-_DIAGRAM = "paper_figures/drawn/diagram.py"
-_CLUSTERS = "What one discovery on Beauty tried, by cluster and NDCG@10."
-_INFORMATION = "Usable information in real chains: by step, and over each form."
+_MINED = "patterns/beauty-s0.json"
 
 _ENTRIES = (
-    Entry(method, _DIAGRAM, "The method: patterns are mined offline, steps are read online."),
-    Entry(lift, _RANKS, "NDCG@10 over TIGER, paired by user, 95 % intervals."),
-    Entry(shops, _RANKS, "The simulated shop, where the best possible recall is known."),
-    Entry(controls, _RANKS, "SCoTER minus each control of structure."),
-    Entry(attention, "attention.json", "Gate and attention by step."),
-    Entry(clusters, "patterns/beauty-s0.json", _CLUSTERS),
+    Entry(
+        method,
+        "paper_figures/drawn/diagram.py",
+        "The method.",
+        "A pattern is mined and chains are written offline. Online only their steps are read, and "
+        "a step that names an item votes for it.",
+    ),
+    Entry(
+        lift,
+        _RANKS,
+        "NDCG@10 over TIGER, paired by user, 95 % intervals.",
+        "SCoTER is above TIGER and above the mean-pooled chain on every dataset. A logit of the "
+        "reasons that its steps state, without a neural network, is close to it or above it.",
+    ),
+    Entry(
+        shops,
+        _RANKS,
+        "The simulated shop, where the best possible recall is known.",
+        "Where order matters (left), ordered steps pass what any reader without order can reach. "
+        "Where it does not (right), the pooled chain is level with them.",
+    ),
+    Entry(
+        controls,
+        _RANKS,
+        "SCoTER minus ten controls of structure, a quarter of the epochs.",
+        "A chain of another user or of noise is worth nothing. Pooling or shuffling the steps and "
+        "taking away their votes cost most of the gain; the gate costs and brings little.",
+    ),
+    Entry(
+        arms,
+        _RANKS,
+        "SCoTER minus every control.",
+        "Of the single steps, only the one that names the likeliest item is missed much when it is "
+        "hidden.",
+    ),
+    Entry(
+        attention,
+        "attention.json",
+        "Gate and attention by step, mean over test users.",
+        "On Beauty, with the pattern written by hand, the two latest purchases are attended to "
+        "most and each ranked item about equally little; seeds agree.",
+    ),
+    Entry(
+        clusters,
+        _MINED,
+        "What one discovery on Beauty tried, by cluster and NDCG@10.",
+        "Patterns that are alike score alike, and the mined cluster holds the best of them.",
+    ),
     Entry(
         discovery,
-        "discovery.json, patterns/beauty-s0.json",
-        "The mined pattern against other ways to a pattern.",
+        f"discovery.json, {_MINED}",
+        "The mined pattern minus other ways to a pattern, at fresh users.",
+        "Mining is above patterns written by hand, drawn at random, of one step, and of a list "
+        "alone. Against the best pattern that was generated, the gain is small.",
     ),
-    Entry(staleness, "staleness.json", "Recall by the age of a chain."),
-    Entry(bounds, _THEORY, "Recall between floor and ceiling, solvable models."),
-    Entry(order, "theory/exact", "What order is worth in recall, against its information."),
-    Entry(models, "theory/exact", "What the order of steps is worth in three solvable models."),
-    Entry(certificate, "certificate.json", "What a finished run certifies, lift and ceiling."),
-    Entry(crossover, _THEORY, "Structured against pooled by training rows."),
-    Entry(speed, "speed.json", "Speed beside Hugging Face's T5."),
-    Entry(growth, "growth.json", "Growth with catalogue and history."),
-    Entry(stages, "stages.json", "Time and memory of each stage by the size of a simulated shop."),
-    Entry(beams, "exact.json", "The beam of the trained TIGER against its exact top ten."),
-    Entry(prefixes, "information.json", _INFORMATION),
-    Entry(estimators, "estimators.json", "Errors of the estimators where the truth is known."),
-    Entry(latency, "latency.json", "Latency of serving."),
+    Entry(
+        staleness,
+        "staleness.json",
+        "Targets among the ten items that a chain names, by the age of the chain.",
+        "Two purchases later a chain names about half as many, ten purchases later hardly any.",
+    ),
+    Entry(
+        bounds,
+        _THEORY,
+        "Best Recall@3 of solvable models between floor and ceiling.",
+        "Every model lies between the two bounds that its conditional entropy gives.",
+    ),
+    Entry(
+        order,
+        "theory/exact",
+        "What the order of steps is worth in recall, against its information.",
+        "The gain stays below its bound, and information alone does not bring it: up to a weight "
+        "of a half, order is informative and worth nothing.",
+    ),
+    Entry(
+        models,
+        "theory/exact",
+        "What the order of steps is worth in three solvable models.",
+        "Order pays where the target depends on it more than on the set of steps, and less the "
+        "noisier the targets or the more alike the steps.",
+    ),
+    Entry(
+        certificate,
+        "certificate.json",
+        "What a finished run certifies, with lift and ceiling.",
+        "With few cells, users suffice to certify that ordered steps are above every reader of the "
+        "pooled chain. With many cells, too few users are left in each, and nothing is certified.",
+    ),
+    Entry(
+        crossover,
+        _THEORY,
+        "Error of a structured and of a pooled reader by training rows.",
+        "Below the crossing the pooled reader is better, as it has less to learn.",
+    ),
+    Entry(
+        speed,
+        "speed.json",
+        "Speed beside Hugging Face's T5, at equal results.",
+        "Training and constrained decoding are several times to many times as fast.",
+    ),
+    Entry(
+        growth,
+        "growth.json",
+        "Growth with catalogue and history.",
+        "From ten thousand to a million items, decoding takes hardly longer.",
+    ),
+    Entry(
+        stages,
+        "stages.json",
+        "Time and memory of each stage by the size of a simulated shop.",
+        "No stage grows clearly faster than the data.",
+    ),
+    Entry(
+        beams,
+        "exact.json",
+        "The beam of the trained TIGER against its exact top ten.",
+        "Twenty beams find nearly all of the ten best items, at a small part of the time that "
+        "scoring every item takes.",
+    ),
+    Entry(
+        prefixes,
+        "information.json",
+        "Usable information in real chains: by step, and over each reduced form.",
+        "The likeliest item and the two latest purchases add most. Every reduced form of the chain "
+        "says less than its ordered steps.",
+    ),
+    Entry(
+        estimators,
+        "estimators.json",
+        "Errors of the estimators of mutual information where the truth is known.",
+        "None says much too much. Those by nearest neighbours say too little where there is much "
+        "to say.",
+    ),
+    Entry(
+        latency,
+        "latency.json",
+        "Latency of an answer.",
+        "SCoTER takes a few per cent longer than TIGER.",
+    ),
 )
 FIGURES = {entry.draw.__name__: entry for entry in _ENTRIES}
 

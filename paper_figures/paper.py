@@ -5,6 +5,7 @@ Nothing is fetched. At the end each file is listed with its sources.
 
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import fill
 
 import click
 
@@ -17,8 +18,8 @@ from paper_figures.style import save
 from paper_figures.suite_report import write_suite_report
 
 OUT = ROOT / "artifacts" / "paper"
-_PICTURES = ("method", "lift", "models", "crossover", "certificate")
-DRAWN = {f"docs/{name}.svg": name for name in _PICTURES}  # documents' pictures, and their figures
+DRAWN = {f"docs/figures/{name}.svg": name for name in FIGURES}  # documents' pictures
+GALLERY = "docs/figures.md"
 _PATH = click.Path(path_type=Path)
 _ENDINGS = {"markdown": "md", "latex": "tex", "csv": "csv", "sources": "sources.csv"}
 
@@ -48,10 +49,21 @@ def _documents(root: Path, results: Path) -> Iterator[tuple[str, str]]:
     for page in pages(root):
         renew(page, results)
         yield str(page), ", ".join(KINDS[kind].sources for kind in kinds(page))
+    (root / GALLERY).write_text(gallery(), encoding="utf-8")
+    yield str(root / GALLERY), "paper_figures/figures.py"
     for picture, name in DRAWN.items():
         path = root / picture
         save(draw(name, results).figure, path.parent, path.stem, ("svg",))
         yield str(path), FIGURES[name].sources
+
+
+def gallery() -> str:
+    """The page of all figures with their captions."""
+    parts = ["# Figures", "Made by `make paper` from committed results; not to be edited by hand."]
+    for name, entry in FIGURES.items():
+        parts += [f"## {name}", f"![{entry.title}](figures/{name}.svg)"]
+        parts.append(fill(f"**{entry.title}** {entry.finding} From {entry.sources}.", 100))
+    return "\n\n".join(parts) + "\n"
 
 
 def _figures(out: Path, results: Path) -> Iterator[tuple[str, str]]:
@@ -62,6 +74,9 @@ def _figures(out: Path, results: Path) -> Iterator[tuple[str, str]]:
             yield f"(no figure {name})", f"not measured yet: {entry.sources}"
             continue
         yield from ((str(path), entry.sources) for path in save(figure, out, name))
+        caption = out / f"{name}.tex"
+        caption.write_text(entry.caption.replace("%", r"\%"), encoding="utf-8")
+        yield str(caption), "paper_figures/figures.py"
 
 
 @click.command()

@@ -16,24 +16,27 @@ from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from benchmarks.claims import claims, verdict
 from benchmarks.studies import reliability
 from benchmarks.suite.cells import suite
 from benchmarks.suite.collect import load_rows
 from benchmarks.suite.plan import plan
-from benchmarks.tables import leakage_page, sensitivity_page
+from benchmarks.tables import discovery_page, leakage_page, sensitivity_page
 from benchmarks.tables.comparisons import METRICS, compare
 from benchmarks.tables.notes import notes
 from benchmarks.tables.table import Page, Table
 from benchmarks.tables.tables import cpu_hours, datasets, main_table, mean_over_users, sources
 from paper_figures.figures import FIGURES, draw
 from paper_figures.measured import RESULTS, NotMeasuredError
-from paper_figures.style import dataset_name, style
+from paper_figures.style import dataset_name, method_name, style
+from scoter.errors import DataError
 from scoter.evaluation.significance import Estimate
-from scoter.report.charts import whiskers
+from scoter.report.charts import colour, whiskers
 from scoter.report.page import cpu_time, write_page
 from scoter.report.run_report import compared, shoppers
 
 PLOTTED = "recall@10"
+FIRST = "lift"  # the figure that stands in the summary
 SCALE = 1.4 * 4 / 3  # pixels to a point; a screen is read from further away than paper
 _NOISE = re.compile(
     r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->|\s+(?=\n)", re.DOTALL
@@ -49,6 +52,7 @@ def write_suite_report(
     histories, so without it the report shows no users.
     """
     rows, names = load_rows(results), datasets(results)
+    figures = sorted(FIGURES, key=lambda name: name != FIRST)
     methods = {(row["dataset"], row["method"]) for row in rows}
     texts = {name: path.read_text(encoding="utf-8") for name, path in (explored or {}).items()}
     explorers = {name: shoppers(json.loads(text)) for name, text in texts.items()}
@@ -65,16 +69,27 @@ def write_suite_report(
             ("CPU-hours", f"{cpu_hours(results):.1f}"),
             ("commits", len({row["commit"] for row in rows})),
         ],
-        figures=[_figure(results, name) for name in FIGURES],
+        headline=discovery_page.adds_pages(results)["headline"].parts[0],
+        claims=list(_claims(results)),
+        figures=[_figure(results, name) for name in figures],
         pages=list(_pages(results)),
         cells=_cells(results),
         explorers=explorers,
     )
 
 
+def _claims(results: Path) -> Iterator[tuple[str, str]]:
+    for each in claims("readme"):
+        try:
+            found = _plain(verdict(each, results))
+        except DataError:  # the folder holds other results than the committed ones
+            found = "not measured here"
+        yield _plain(each["said"]), found
+
+
 def _dataset(results: Path, dataset: str) -> dict[str, Any]:
     rows = []
-    for number, row in enumerate(main_table(results, dataset).to_dict("records")):
+    for row in main_table(results, dataset).to_dict("records"):
         measured = row["source"] == "measured"
         cells = {metric: _cell(results, dataset, row, metric, measured) for metric in METRICS}
         costs = [("seeds", "{:.0f}"), (f"deviation {PLOTTED}", "{:.4f}"), ("epochs", "{:.0f}")]
@@ -82,14 +97,16 @@ def _dataset(results: Path, dataset: str) -> dict[str, Any]:
         more = [("", "") if np.isnan(cost) else (form.format(cost), cost) for cost, form in shown]
         spent = cpu_time(3600 * row["cpu_hours"])
         more.append((spent, row["cpu_hours"] if spent else ""))
-        colour = number % 8 if measured else None
-        rows.append({"name": row["method"], "colour": colour, "cells": cells, "more": more})
+        name = row["method"]
+        rows.append({"name": name, "colour": colour(name) if measured else None})
+        rows[-1] |= {"about": method_name(name), "cells": cells, "more": more}
     intervals = [row["cells"][PLOTTED] for row in rows]
     known = [end if end is not None and np.isfinite(end.low) else None for end in intervals]
     made = sources(results, dataset).to_dict("records")
     return {
         "key": dataset,
         "name": dataset_name(dataset),
+        "main": dataset in discovery_page.DATASETS,
         "methods": {"rows": rows, "whiskers": whiskers(known, 200)},
         "differences": _differences(results, dataset),
         "notes": notes(results, dataset),
@@ -121,7 +138,8 @@ def _differences(results: Path, dataset: str) -> list[dict[str, Any]]:
 
 def _figure(results: Path, name: str) -> dict[str, Any]:
     entry = FIGURES[name]
-    about = {"name": name, "caption": entry.caption, "sources": entry.sources}
+    about = {"name": name, "title": entry.title, "caption": entry.caption}
+    about["sources"] = entry.sources
     try:
         picture = draw(name, results)
     except NotMeasuredError as reason:
@@ -175,7 +193,7 @@ def _parts(page: Page) -> Iterator[dict[str, Any]]:
 
 
 def _plain(text: str) -> str:
-    return text.replace("`", "").replace("**", "")
+    return text.replace("`", "").replace("*", "")
 
 
 def _cells(results: Path) -> list[tuple[Any, ...]]:

@@ -1,5 +1,6 @@
 """Figures of comparisons: lift over TIGER, shops with a known truth, controls of structure."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ from benchmarks.tables.comparisons import difference
 from benchmarks.tables.tables import ORDER, main_table, mean_over_users
 from benchmarks.tables.tables import datasets as measured_datasets
 from paper_figures.measured import NotMeasuredError
-from paper_figures.picture import Look, Picture
+from paper_figures.picture import Ends, Look, Picture
 from paper_figures.style import (
     BLACK,
     BLUE,
     COLUMN,
     GREY,
     METHODS,
+    ORANGE,
     PAGE,
     dataset_name,
     method_name,
@@ -32,6 +34,12 @@ COMPARED = (
     *("control-mixed-scores", "control-mixed-reasons", "scoter", "sasrec-ce-scoter"),
 )
 SHOPS = ("simulated-lambda-1", "simulated-lambda-0")
+QUESTIONS = {
+    "does the chain help?": ("tiger", "control-other-user", "control-noise"),
+    "do its steps, in order?": ("tiger-meanpool", "control-bag", "control-shuffled"),
+    "what carries the gain?": ("control-no-votes", "control-item-text", "control-no-gate"),
+    "more than counts?": ("control-mixed-scores",),
+}
 ARMS = [name for name in METHODS if name.startswith(("control-", "tiger"))]
 
 
@@ -101,21 +109,57 @@ def shops(results: Path) -> Picture:
 
 @styled
 def controls(results: Path) -> Picture:
-    """SCoTER minus each control in Recall@10, paired by user, with 95 % intervals.
+    """SCoTER minus ten controls in Recall@10, by the question that each answers, largest first.
+
+    The tables with most controls are drawn, in one panel; `arms` has every control of every table.
+    """
+    tables = list(_fullest(results).items())[:2]
+    first = tables[0][1]
+    rows: list[str] = []  # a question, and the controls that answer it
+    for question, arms in QUESTIONS.items():
+        known = sorted(first.keys() & set(arms), key=lambda arm: -first[arm].mean)
+        rows += [question, *known] if known else []
+    picture, (panel,) = panels(0.75 + 0.19 * len(rows))
+    looks: list[Look] = [{"color": BLUE, "marker": "D"}, {"color": ORANGE, "marker": "o"}]
+    for number, ((dataset, known), look) in enumerate(zip(tables, looks, strict=False)):
+        shown = [arm for arm in rows if arm in known]
+        at = [rows.index(arm) + 0.3 * number - 0.15 * (len(tables) - 1) for arm in shown]
+        look |= {"linestyle": "none", "label": dataset_name(dataset)}
+        ends = _ends([known[arm] for arm in shown])
+        panel.intervals(at, ends, [method_name(arm) for arm in shown], across=True, **look)
+    panel.rows([method_name(row) for row in rows])
+    for label, row in zip(panel.axes.get_yticklabels(), rows, strict=True):
+        label.set_fontstyle("italic" if row in QUESTIONS else "normal")
+    panel.axes.axvline(0, color=BLACK, linewidth=0.6)
+    panel.axes.set_xlabel("Recall@10, SCoTER minus arm")
+    picture.figure.legend(loc="outside upper center")
+    return picture
+
+
+@styled
+def arms(results: Path) -> Picture:
+    """SCoTER minus each control in Recall@10, paired by user, with 95 % intervals, largest first.
 
     Tables with at least half as many controls as the fullest have panels of their own; the others
     share a last panel. Simulated shops are drawn by `shops`, and here only where there is nothing
     else.
     """
-    drawn = _controls(results)
-    height = 0.75 + 0.17 * max(len(arms) for arms in drawn.values())
+    tables, fullest = _controls(results), _fullest(results)
+    drawn = {dataset_name(dataset): _named(known) for dataset, known in fullest.items()}
+    others = {
+        f"{dataset_name(dataset)}: {name}": gap
+        for dataset, known in tables.items()
+        if dataset not in fullest
+        for name, gap in _named(known).items()
+    }
+    drawn |= {"other tables": others} if others else {}
+    height = 0.75 + 0.17 * max(len(known) for known in drawn.values())
     picture, made = panels(height, len(drawn), width=COLUMN * len(drawn), sharex=True)
     look: Look = {"color": BLUE, "marker": "D", "linestyle": "none"}
-    for panel, (title, arms) in zip(made, drawn.items(), strict=True):
-        gaps = arms.values()
-        ends = ([gap.low for gap in gaps], [gap.mean for gap in gaps], [gap.high for gap in gaps])
-        panel.intervals(range(len(arms)), ends, list(arms), across=True, **look)
-        panel.rows(list(arms))
+    for panel, (title, known) in zip(made, drawn.items(), strict=True):
+        names = list(known)
+        panel.intervals(range(len(names)), _ends(known.values()), names, across=True, **look)
+        panel.rows(names)
         panel.axes.axvline(0, color=BLACK, linewidth=0.6)
         panel.axes.set_title(title)
         panel.axes.set_xlabel("Recall@10, SCoTER minus arm")
@@ -123,7 +167,7 @@ def controls(results: Path) -> Picture:
 
 
 def _controls(results: Path) -> dict[str, dict[str, Estimate]]:
-    """The title of each panel, with the differences to its arms by name."""
+    """The differences to the arms of each table that has a control."""
     tables: dict[str, dict[str, Estimate]] = {}
     for dataset in measured_datasets(results):
         gaps = {name: difference(results, dataset, "scoter", name, "recall@10") for name in ARMS}
@@ -132,17 +176,24 @@ def _controls(results: Path) -> dict[str, dict[str, Estimate]]:
             tables[dataset] = known
     if not tables:
         raise NotMeasuredError("no control of structure was trained beside SCoTER")
-    tables = {dataset: arms for dataset, arms in tables.items() if dataset not in SHOPS} or tables
+    return {dataset: known for dataset, known in tables.items() if dataset not in SHOPS} or tables
+
+
+def _fullest(results: Path) -> dict[str, dict[str, Estimate]]:
+    """Those with at least half as many arms as the fullest."""
+    tables = _controls(results)
     most = max(map(len, tables.values()))
-    drawn: dict[str, dict[str, Estimate]] = {}
-    others: dict[str, Estimate] = {}
-    for dataset, arms in tables.items():
-        title, named = dataset_name(dataset), {method_name(arm): gap for arm, gap in arms.items()}
-        if 2 * len(arms) >= most:
-            drawn[title] = named
-        else:
-            others |= {f"{title}: {name}": gap for name, gap in named.items()}
-    return drawn | ({"other tables": others} if others else {})
+    return {dataset: known for dataset, known in tables.items() if 2 * len(known) >= most}
+
+
+def _named(known: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    largest = sorted(known.items(), key=lambda pair: -pair[1].mean)
+    return {method_name(arm): gap for arm, gap in largest}
+
+
+def _ends(gaps: Iterable[Estimate]) -> Ends:
+    low, mean, high = zip(*((gap.low, gap.mean, gap.high) for gap in gaps), strict=True)
+    return low, mean, high
 
 
 def best_possible(results: Path, dataset: str, k: int = 10) -> tuple[float, float]:

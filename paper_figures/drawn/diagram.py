@@ -1,4 +1,5 @@
-"""The method in one diagram: how a pattern is found offline, and how its chains are read online."""
+"""The method in one diagram: how a pattern is found and chains are written offline, and how a
+recommender reads them online."""
 
 import itertools
 from pathlib import Path
@@ -9,59 +10,79 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from paper_figures.picture import Picture
 from paper_figures.style import BLACK, GREY, PAGE, panels, styled
 
-BOXES = {
-    "shoppers": (0.0, 2.2, "shoppers' histories,\nitem texts", "#f0f0f0"),
-    "generate": (2.5, 2.2, "Generate\nmany patterns", "#dbe9f6"),
-    "validate": (5.0, 2.2, "Validate\nrecall, held in", "#dbe9f6"),
-    "mine": (7.5, 2.2, "Mine\nthe best cluster", "#dbe9f6"),
-    "pattern": (10.0, 2.2, "pattern:\nK ordered steps", "#cfe0d4"),
-    "prefix": (0.0, 0.0, "prefix of\none shopper", "#f0f0f0"),
-    "backbone": (2.5, 0.0, "recommender\n(TIGER, SASRec)", "#fbe3c4"),
-    "fusion": (5.0, 0.0, "gated reading\nof the steps", "#fbe3c4"),
-    "items": (7.5, 0.0, "next items", "#f0f0f0"),
-    "chain": (10.0, 0.0, "chain: one text\nper step, in order", "#cfe0d4"),
+DATA, OFFLINE, ONLINE, CHAIN = "#f0f0f0", "#dbe9f6", "#fbe3c4", "#cfe0d4"  # differ in lightness too
+ROWS = {
+    2.0: (
+        ("shoppers' histories,\nitem texts", DATA),
+        ("Generate\nmany patterns", OFFLINE),
+        ("Validate\nby what steps add", OFFLINE),
+        ("Mine\nthe best cluster", OFFLINE),
+        ("pattern:\nK ordered steps", CHAIN),
+        ("chain: one text\nper step", CHAIN),
+    ),
+    0.0: (
+        ("prefix of\none shopper", DATA),
+        ("semantic IDs\n(RQ-VAE codes)", ONLINE),
+        ("recommender\n(TIGER, SASRec)", ONLINE),
+        ("gate: reads the\nsteps in order", ONLINE),
+        ("votes of steps for\nitems they name", ONLINE),
+        ("constrained\nbeam: next items", DATA),
+    ),
 }
-"""Left edge, bottom edge, words, fill. Fills differ in lightness too."""
+"""The boxes of the offline and of the online row by their bottom edge: words and fill."""
 
-ROWS = (
-    ("shoppers", "generate", "validate", "mine", "pattern"),
-    ("prefix", "backbone", "fusion", "items"),
-)
-_WIDTH, _HEIGHT = 1.9, 0.95
-_SMALL = {"fontsize": 6.5, "color": GREY}
+EXAMPLE = {
+    "1  likely next": "Similar shoppers also want Mario Badescu Drying Lotion - 1 oz. …",
+    "3  bought together": "Often bought together with these: Mario Badescu Whitening Mask. …",
+    "4  rank 1": "The recommendation, very sure, is NARS Lip Liner Pencil, Jungle Red.",
+    "5  rank 2": "The recommendation, sure, is NARS Cream Blush, Lokoum.",
+}
+"""Steps of one chain: Beauty, pattern of seed 0, a sample of 2,000 users, user 244, 3 items."""
+
+_WIDTH, _HEIGHT, _APART = 1.72, 0.95, 2.05
+_SMALL = {"fontsize": 7, "color": GREY}
 
 
 @styled
 def method(results: Path) -> Picture:
-    """Boxes and arrows; nothing measured is drawn, so `results` is not read."""
-    picture, (panel,) = panels(2.0, width=PAGE)
+    """Boxes, arrows and one real chain; nothing measured is drawn, so `results` is not read."""
+    picture, (panel,) = panels(2.55, width=PAGE)
     axes = panel.axes
-    axes.set_xlim(-0.1, 12.0)
-    axes.set_ylim(-1.25, 4.2)
+    axes.set_xlim(-0.05, 12.05)
+    axes.set_ylim(-3.2, 3.75)
     axes.axis("off")
-    for left, bottom, words, fill in BOXES.values():
-        rounded = "round,pad=0,rounding_size=0.12"
-        look = {"boxstyle": rounded, "fc": fill, "ec": BLACK, "lw": 0.7}
-        axes.add_patch(FancyBboxPatch((left, bottom), _WIDTH, _HEIGHT, **look))
-        centre = (left + _WIDTH / 2, bottom + _HEIGHT / 2)
-        axes.text(*centre, words, ha="center", va="center", fontsize=7)
-    for row in ROWS:
-        for start, end in itertools.pairwise(row):
-            middle = BOXES[start][1] + _HEIGHT / 2
-            _arrow(axes, (BOXES[start][0] + _WIDTH, middle), (BOXES[end][0], middle))
-    _arrow(axes, (10.95, 2.2), (10.95, _HEIGHT))
-    written = "written offline for each prefix,\nfrom that prefix alone"
-    axes.text(10.95 - 0.15, (2.2 + _HEIGHT) / 2, written, ha="right", va="center", **_SMALL)
-    _arrow(axes, (8.45, 2.2 + _HEIGHT), (3.45, 2.2 + _HEIGHT), bend=0.14)
-    further = "further rounds vary what was mined"
-    axes.text(5.95, 4.2, further, ha="center", va="top", **_SMALL)
-    _arrow(axes, (10.95, 0.0), (5.95, 0.0), bend=-0.16)
-    read = "embeddings of the steps, order kept"
-    axes.text(8.45, -1.22, read, ha="center", va="bottom", **_SMALL)
-    axes.text(-0.05, 1.93, "once, offline", va="top", **_SMALL)
-    axes.text(-0.05, 1.1, "online: no language model", va="bottom", **_SMALL)
-    axes.axhline(1.6, color=GREY, linewidth=0.6, linestyle=(0, (4, 3)), xmax=0.66)
+    for bottom, boxes in ROWS.items():
+        for place, (words, fill) in enumerate(boxes):
+            rounded = "round,pad=0,rounding_size=0.12"
+            look = {"boxstyle": rounded, "fc": fill, "ec": BLACK, "lw": 0.7}
+            axes.add_patch(FancyBboxPatch((_APART * place, bottom), _WIDTH, _HEIGHT, **look))
+            centre = (_APART * place + _WIDTH / 2, bottom + _HEIGHT / 2)
+            axes.text(*centre, words, ha="center", va="center", fontsize=7)
+        for left, right in itertools.pairwise(range(len(boxes))):
+            middle = bottom + _HEIGHT / 2
+            _arrow(axes, (_APART * left + _WIDTH, middle), (_APART * right, middle))
+    _arrow(axes, (_middle(3), 2.0 + _HEIGHT), (_middle(1), 2.0 + _HEIGHT), bend=0.12)
+    axes.text(
+        _middle(2), 3.72, "further rounds vary what was mined", ha="center", va="top", **_SMALL
+    )
+    for place in (3, 4):
+        _arrow(axes, (_middle(5) - 0.2, 2.0), (_middle(place), _HEIGHT))
+    axes.text(12.0, 1.45, "embeddings,\norder kept", ha="right", va="center", **_SMALL)
+    axes.axhline(1.48, color=GREY, linewidth=0.6, linestyle=(0, (4, 3)), xmax=0.55)
+    axes.text(0, 1.56, "offline, once; chains for each prefix from that prefix alone", **_SMALL)
+    axes.text(0, 1.4, "online: no language model", va="top", **_SMALL)
+    axes.text(
+        0, -0.42, "Four steps of a chain of Beauty, after three purchases:", va="top", **_SMALL
+    )
+    for place, (step, words) in enumerate(EXAMPLE.items()):
+        height = -1.0 - 0.56 * place
+        axes.text(0.1, height, step, va="top", fontsize=7)
+        axes.text(_APART + 0.1, height, words, va="top", fontsize=7, style="italic")
     return picture
+
+
+def _middle(place: int) -> float:
+    return _APART * place + _WIDTH / 2
 
 
 def _arrow(

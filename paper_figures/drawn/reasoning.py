@@ -134,7 +134,7 @@ def prefixes(results: Path) -> Picture:
     measured = read(results, "information.json")
     titles = {
         "prefix": f"{dataset_name(measured['dataset'])}: a step, over those before",
-        "over": "the ordered chain, over its",
+        "over": "the ordered chain, over a reduced form",
     }
     picture, drawn = panels(2.6, 2, width=PAGE)
     look: Look = {"color": METHODS["scoter"][1], "marker": "D", "linestyle": "none"}

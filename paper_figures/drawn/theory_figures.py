@@ -27,11 +27,9 @@ VIEWS = {
     "multiset": (GREEN, "s", "multiset of steps"),
     "last": (ORANGE, "^", "last step"),
 }
-EDGE = 2.0
-MEAN_SIZE = f"mean size of the errors, each at most {EDGE:g} nats"
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SIZES = (8, 9, 10, 12, 16, 24, 48, 96)
-ESTIMATED = (5000,)  # sample sizes of the estimators' errors
+ESTIMATED = 5000  # the sample size of the estimators' errors
 CHAIN = GaussianChain(weights=(0.25, 0.5, 0.75, 1.0), rho=0.6)
 READERS = {"ordered": (BLUE, "D", "-", "four steps"), "mean": (GREEN, "s", "--", "their mean")}
 
@@ -232,36 +230,22 @@ def certificate_of(measured: Mapping[str, Any]) -> Picture:
 
 @styled
 def estimators(results: Path) -> Picture:
-    """Error of every estimator on each law (small marks) and the mean size of its errors (large).
-
-    Right of the line an estimate is too high; errors beyond two nats are drawn at the edge.
-    """
+    """Error of every estimator on each law, below zero where it says too little, and their size."""
     rows = [row for row in read(results, "estimators.json")["rows"] if "value" in row]
-    errors_of = {
-        (name, n): [row["error"] for row in mine if row["n"] == n]
+    errors = {
+        name.replace("_", " "): [row["error"] for row in mine if row["n"] == ESTIMATED]
         for name, mine in grouped(rows, "estimator").items()
-        for n in ESTIMATED
     }
-    names = sorted({name for name, _ in errors_of}, key=lambda name: -_size(errors_of[name, 5000]))
-    labels = [name.replace("_", " ") for name in names]
-    picture, drawn = panels(3.9, len(ESTIMATED), width=PAGE, sharey=True)
-    small: Look = {"linestyle": "", "marker": "|", "color": GREY, "markersize": 6}
-    large: Look = {"linestyle": "", "marker": "D", "color": BLUE}
-    for panel, n in zip(drawn, ESTIMATED, strict=True):
-        panel.axes.axvline(0, color=GREY, linewidth=0.7)
-        for place, name in enumerate(names):
-            errors = np.clip(errors_of[name, n], -EDGE, EDGE)
-            panel.axes.plot(errors, [place] * len(errors), **small)
-        means = [_size(errors_of[name, n]) for name in names]
-        panel.curve(means, range(len(names)), MEAN_SIZE, labels, across=True, **large)
-        panel.axes.set_xlim(-1.08 * EDGE, 1.08 * EDGE)
-        panel.axes.set_yticks(range(len(names)), labels)
-        panel.axes.set_xlabel("error, nats")
-        panel.axes.set_title(f"n = {n:,}")
-    marks = [drawn[0].axes.lines[1], drawn[0].axes.lines[-1]]
-    picture.figure.legend(marks, ["one law", MEAN_SIZE], loc="outside upper right", ncols=2)
+    sizes = {name: float(np.mean(np.abs(mine))) for name, mine in errors.items()}
+    names = sorted(sizes, key=lambda name: sizes[name])
+    picture, (each, mean) = panels(3.4, 2, width=PAGE, sharey=True)
+    for place, name in enumerate(names):
+        each.axes.plot(errors[name], [place] * len(errors[name]), "|", color=GREY, markersize=6)
+    each.axes.axvline(0, color=BLACK, linewidth=0.6)
+    each.axes.set_xlabel(f"error on each law, n = {ESTIMATED:,}, nats")
+    values, look = [sizes[name] for name in names], {"linestyle": "", "marker": "D", "color": BLUE}
+    mean.curve(values, range(len(names)), "", names, across=True, **look)
+    mean.axes.set_xlim(left=0)
+    mean.axes.set_xlabel("mean size of its errors, nats")
+    mean.rows(names)
     return picture
-
-
-def _size(errors: Sequence[float]) -> float:
-    return float(np.mean([min(abs(error), EDGE) for error in errors]))

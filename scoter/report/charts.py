@@ -10,6 +10,20 @@ from scoter.report.page import Number, number
 Tick = tuple[float, str]
 Series = tuple[int, str, list[tuple[float, float]]]  # colour, name, points
 
+_COLOURS = {
+    **{"tiger": 7, "tiger-meanpool": 3, "scoter": 2, "sasrec-ce": 1, "sasrec-ce-scoter": 5},
+    **{"gru4rec": 4, "gru4rec-scoter": 4, "sasrec-bce": 6},
+}
+
+
+def colour(method: str) -> int:
+    """The number of a method's colour in the style sheet, on every page the same; others are grey.
+
+    >>> colour("tiger"), colour("popularity")
+    (7, 0)
+    """
+    return _COLOURS.get(method, 0)
+
 
 @dataclass(frozen=True)
 class Whiskers:

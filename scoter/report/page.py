@@ -30,6 +30,7 @@ def render(template: str, folder: Path = PAGES, **values: object) -> str:
     environment.loader, environment.lstrip_blocks = FileSystemLoader([folder, PAGES]), True
     environment.filters |= {"number": number, "plain": plain, "thousands": thousands}
     environment.filters |= {"signed": "{:+.4f}".format, "cpu_time": cpu_time}
+    environment.filters["metric_name"] = metric_name
     script = (PAGES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {
@@ -66,6 +67,15 @@ def plain(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(plain(part) for part in value)
     return number(value) if isinstance(value, float) else str(value)
+
+
+def metric_name(key: str) -> str:
+    """A metric as papers write it.
+
+    >>> metric_name("recall@10"), metric_name("ndcg@5")
+    ('Recall@10', 'NDCG@5')
+    """
+    return key.replace("recall", "Recall").replace("ndcg", "NDCG")
 
 
 def number(value: Number) -> str:

@@ -3,14 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics
 from scoter.evaluation.metrics import per_user
 from scoter.evaluation.significance import Estimate, bootstrap_mean
-from scoter.report.charts import Bars, bars, line_chart, verdict, whiskers
+from scoter.report.charts import Bars, bars, colour, line_chart, verdict, whiskers
 from scoter.report.page import Number, flat, write_page
-from scoter.report.pattern import described
+from scoter.report.pattern import described, in_words
 from scoter.storage.run_files import NEEDED, Difference, MethodOutcome, RunOutcome
 from scoter.storage.untrusted import parse_json
 
@@ -58,7 +59,8 @@ def write_report(
 def shoppers(entries: Sequence[Mapping]) -> list[dict[str, object]]:
     """Users of an explorer (`scoter.serving.explorer`), or of a run's few examples.
 
-    `found_by` names the methods that recommended what came next.
+    `found_by` names the methods that recommended what came next; the first user whom only a method
+    with a chain served `opens` the page.
 
     >>> listed = [{"title": "soap", "score": -1.0}, {"title": "comb", "score": -2.0}]
     >>> entry = {"user": "u7", "history": ["gel"], "steps": [], "truth": "comb"}
@@ -66,10 +68,16 @@ def shoppers(entries: Sequence[Mapping]) -> list[dict[str, object]]:
     >>> user["found_by"], [item["truth"] for item in user["recommendations"]["tiger"]]
     (['tiger'], [False, True])
     """
-    return [_shopper(entry) for entry in entries]
+    users = [_shopper(entry) for entry in entries]
+    helped = [user for user in users if user["found_by"] and all(map(_reads, user["found_by"]))]
+    return [{**user, "opens": user is next(iter(helped), users[0])} for user in users]
 
 
-def _shopper(entry: Mapping) -> dict[str, object]:
+def _reads(method: str) -> bool:
+    return "scoter" in method
+
+
+def _shopper(entry: Mapping) -> dict[str, Any]:
     plain, truth = {"contributions": None}, entry["truth"]
     lists = {
         method: [{"truth": item["title"] == truth, **plain, **item} for item in items]
@@ -77,23 +85,27 @@ def _shopper(entry: Mapping) -> dict[str, object]:
     }
     read = {name: _scaled(part, lists[name]) for name, part in entry.get("read", {}).items()}
     found_by = [name for name, items in lists.items() if any(item["truth"] for item in items)]
-    return {**entry, "recommendations": lists, "read": read, "found_by": found_by}
+    steps = [{**step, "role": in_words(step["role"])} for step in entry["steps"]]
+    return {**entry, "steps": steps, "recommendations": lists, "read": read, "found_by": found_by}
 
 
 def _scaled(read: Mapping, items: Sequence[Mapping]) -> dict[str, object]:
-    """The same with `largest`, the contribution that the longest bar stands for."""
+    """The same in words, with `largest`, the contribution that the longest bar stands for."""
     values = [value for item in items for value in item["contributions"] or ()]
     sizes = [abs(value) for value in (*values, *(read["truth"] or ()))]
-    return {**read, "largest": max([1e-9, *sizes])}
+    attention = {in_words(label): value for label, value in read["attention"].items()}
+    steps = [in_words(label) for label in read["steps"]]
+    return {**read, "attention": attention, "steps": steps, "largest": max([1e-9, *sizes])}
 
 
 def _methods(run: RunOutcome, folder: Path) -> dict[str, object]:
     """One row per method: its metrics with intervals and its cost; and where its whiskers go."""
     rows = []
-    for index, (name, made) in enumerate(run["methods"].items()):
+    for name, made in run["methods"].items():
         ranks = load_user_metrics(folder / "ranks" / f"{name}-test.parquet")
         cells = {metric: bootstrap_mean(per_user(ranks, metric), seed=0) for metric in METRICS}
-        rows.append({"name": name, "colour": index % 8, "cells": cells, "more": [], "made": made})
+        rows.append({"name": name, "colour": colour(name), "about": "", "made": made})
+        rows[-1] |= {"cells": cells, "more": []}
     return {"rows": rows, "whiskers": whiskers([row["cells"]["recall@10"] for row in rows], 200)}
 
 
@@ -117,7 +129,7 @@ def compared(metric: str, differences: Sequence[Mapping]) -> dict[str, object]:
 
 def _curves(methods: Mapping[str, MethodOutcome]) -> dict[str, object]:
     """One chart of the validation metric; a loss chart per method, as losses differ in unit."""
-    named = [(index % 8, name, made["curve"]) for index, (name, made) in enumerate(methods.items())]
+    named = [(colour(name), name, made["curve"]) for name, made in methods.items()]
     validation = [(colour, name, _points(curve, PLOTTED)) for colour, name, curve in named]
     losses = [(colour, name, _points(curve, "loss")) for colour, name, curve in named]
     shown = [series for series in validation if series[2]]
@@ -136,7 +148,7 @@ def _points(curve: Sequence[Mapping[str, Number | None]], key: str) -> list[tupl
 def _attention(path: Path) -> dict[str, Bars]:
     """The mean attention on each step (the empty slot last) and the mean gate of each layer."""
     read = _read_json(path)
-    steps, roles = list(read["attention_mean"]), [str(role) for role in read["roles"]]
+    steps, roles = list(read["attention_mean"]), [in_words(str(role)) for role in read["roles"]]
     if len(steps) == len(roles) + 1:
         roles = [*roles, "nothing"]
     if len(steps) != len(roles):

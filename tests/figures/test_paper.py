@@ -10,7 +10,7 @@ import pytest
 from benchmarks.documents import ROOT, pages
 from benchmarks.tables.tables import datasets
 from paper_figures.figures import FIGURES
-from paper_figures.paper import DRAWN, make
+from paper_figures.paper import DRAWN, GALLERY, gallery, make
 
 TEX = ROOT / "paper_figures" / "paper.tex"
 
@@ -19,7 +19,7 @@ TEX = ROOT / "paper_figures" / "paper.tex"
 def made(tmp_path_factory):
     """A copy of the documents, and what was made from them."""
     folder = tmp_path_factory.mktemp("paper")
-    for path in [*pages(), *(ROOT / picture for picture in DRAWN)]:
+    for path in [*pages(), *(ROOT / made for made in (*DRAWN, GALLERY))]:
         copy = folder / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
@@ -47,8 +47,13 @@ def test_every_figure_and_table_is_there_or_said_to_be_missing(made):
 def test_committed_documents_hold_what_the_results_say(made):
     folder, files = made
     assert {path.relative_to(ROOT).as_posix() for path in pages()} <= {path for path, _ in files}
-    for path in [*pages(), *(ROOT / picture for picture in DRAWN)]:
+    for path in [*pages(), *(ROOT / made for made in (*DRAWN, GALLERY))]:
         assert (folder / path.relative_to(ROOT)).read_text() == path.read_text()
+
+
+def test_the_page_of_figures_is_made_from_the_captions():
+    assert (ROOT / GALLERY).read_text() == gallery()
+    assert all((ROOT / picture).exists() for picture in DRAWN)
 
 
 def test_the_paper_names_every_figure():

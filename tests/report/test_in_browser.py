@@ -121,7 +121,7 @@ def test_a_table_is_sorted_by_keyboard_and_says_so(visit):
     assert falling == sorted(falling, reverse=True)
     assert len(set(falling)) > 3
     assert head.get_attribute("aria-sort") == "descending"
-    assert page.locator("#said").text_content() == "Sorted by recall@10, descending"
+    assert page.locator("#said").text_content() == "Sorted by Recall@10, descending"
     page.keyboard.press("Space")
     assert table.evaluate(values) == falling[::-1]
     assert head.get_attribute("aria-sort") == "ascending"
@@ -132,8 +132,33 @@ def test_a_table_is_sorted_by_keyboard_and_says_so(visit):
     assert head.get_attribute("aria-sort") is None
 
 
+def test_a_table_is_downloaded_as_csv_with_its_intervals_and_its_order(visit):
+    page = visit("run")
+    table = page.locator("table").first
+    table.locator("thead button").nth(3).click()  # sorted by Recall@10
+    with page.expect_download() as expected:
+        table.locator(".csv").click()
+    assert expected.value.suggested_filename == "test-users-means-with-95-intervals.csv"
+    head, *rows = csv.reader(expected.value.path().read_text().splitlines())
+    assert head == ["method", "Recall@5", "NDCG@5", "Recall@10", "NDCG@10"]
+    assert [row[0] for row in rows] == table.locator("tbody th").all_text_contents()
+    assert all(re.fullmatch(r"0\.\d{4} \[0\.\d{4}, 0\.\d{4}\]", row[3]) for row in rows)
+
+
+def test_sections_stay_in_view_and_the_suite_is_short(visit):
+    page = visit("suite", viewport={"width": 1400, "height": 900})
+    assert page.evaluate("document.documentElement.scrollHeight") < 10_000
+    page.evaluate("scrollTo(0, 3000)")
+    assert page.locator("nav").bounding_box()["y"] == 0
+    page.locator("nav a", has_text="Figures").click()
+    assert (
+        page.locator("#figures").bounding_box()["y"] >= page.locator("nav").bounding_box()["height"]
+    )
+
+
 def test_cells_without_a_number_stay_last(visit):
     page = visit("suite")
+    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
     table = page.locator("table", has=page.locator("tbody td:nth-child(7):empty")).first
     for _ in range(2):
         table.locator("thead button").nth(5).press("Enter")  # seeds; published rows have none

@@ -17,7 +17,8 @@ from scoter.evaluation.metrics import per_user
 from scoter.evaluation.significance import bootstrap_mean
 from scoter.report.charts import bars
 from scoter.report.page import PAGES, cpu_time
-from scoter.report.run_report import write_report
+from scoter.report.pattern import in_words
+from scoter.report.run_report import shoppers, write_report
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_every_number_of_the_run_stands_in_the_page(make_fake_run):
         "0.0710",
     ):
         assert text in page.text
-    assert "recent_item(lag=1)" in page.texts
+    assert "recent item: 1 purchase ago" in page.texts
     assert "symbolic stand-in for a language model" in page.text
 
 
@@ -272,7 +273,7 @@ def test_each_contribution_stands_in_the_page_with_its_step_and_its_sign(make_fa
     path = write_fake_explorer(folder)
     raw, page = report(folder, path)
     assert raw.count('class="sortable contributions"') == 2
-    for step in ROLES:
+    for step in map(in_words, ROLES):
         assert raw.count(f'<th scope="col" class="n step">{step}</th>') == 2
     for entry in json.loads(path.read_text()):
         read = entry["read"]["scoter"]
@@ -291,6 +292,18 @@ def test_each_contribution_stands_in_the_page_with_its_step_and_its_sign(make_fa
     assert re.search(r'<td class="n" data-value="17">17</td><th scope="row"><mark>', raw)
     path.write_text(path.read_text().replace('"rank": 17', '"rank": null'))
     assert '<td class="n" data-value="1000000">deeper</td>' in report(folder, path)[0]
+
+
+def test_the_page_opens_on_a_user_whom_only_a_chain_served():
+    items = [{"title": "soap", "score": -1.0}]
+
+    def user(name, *found_by):
+        lists = {arm: items if arm in found_by else [] for arm in ("tiger", "scoter")}
+        return {"user": name, "steps": [], "truth": "soap", "recommendations": lists}
+
+    users = [user("a"), user("b", "tiger", "scoter"), user("c", "scoter"), user("d", "scoter")]
+    assert [one["user"] for one in shoppers(users) if one["opens"]] == ["c"]
+    assert [one["user"] for one in shoppers(users[:2]) if one["opens"]] == ["a"]
 
 
 def test_a_pattern_is_told_in_words_and_its_clusters_and_rivals_are_tables(make_fake_run):

@@ -63,7 +63,7 @@ def test_a_figure_that_nobody_has_measured_is_named(small, tmp_path):
     shutil.copytree(RESULTS, tmp_path / "results", ignore=shutil.ignore_patterns("latency.json"))
     write_suite_report(tmp_path / "suite.html", tmp_path / "results")
     raw, page = read(tmp_path / "suite.html")
-    assert "Not drawn: Latency of serving." in page.text
+    assert "Not drawn: Latency of an answer." in page.text
     assert "figure-latency-" not in raw
 
 

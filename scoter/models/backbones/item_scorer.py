@@ -8,14 +8,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from scoter.models.backbones.backbone import Backbone, C, ItemSpace
+from scoter.models.backbones.log_prob import log_prob
 from scoter.models.decoding.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.decoding.votes import add_votes_everywhere
 from scoter.models.step_reader import ChainMemory, read_chains
 from scoter.models.training.batches import HistoryBatch, ItemBatch
 from scoter.protocols import StepSource
 from scoter.types import Histories, Rankings
-
-IGNORED = -100  # torch's own number for a label that does not count
 
 
 class ItemScorer(Backbone[C]):
@@ -132,14 +131,15 @@ class ItemScorer(Backbone[C]):
         label_smoothing: float,
     ) -> Float[Tensor, ""]:
         """Mean over the targets, in nats, over the whole catalogue."""
-        logits = nn.functional.linear(hidden, self.items.weight[:-1]).float()
-        items = batch.targets
-        if memory is None or memory.named is None:
-            # What is no target is told to torch as a label that it leaves out of the mean.
-            labels = torch.where(batch.is_target[batch.places], items, IGNORED)
-            return nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-        log_probs = torch.log_softmax(logits, -1)
-        own = log_probs.gather(1, items[:, None])
-        voted = self.voted(own[:, 0], hidden, memory, items)
+        vectors, items = self.items.weight[:-1], batch.targets
+        own = log_prob(hidden, vectors, items)
+        voted = own
+        if memory is not None and memory.named is not None:
+            voted = self.voted(own, hidden, memory, items)
         loss = (label_smoothing - 1) * batch.mean(voted)
-        return loss - label_smoothing * batch.mean(log_probs.mean(1)) if label_smoothing else loss
+        if not label_smoothing:
+            return loss
+        every = own + ((vectors.mean(0) - vectors[items]) * hidden).sum(
+            1
+        )  # mean log p of all items
+        return loss - label_smoothing * batch.mean(every)

@@ -2,7 +2,8 @@
 document.documentElement.classList.add("scripted");
 const say = (text) => { document.getElementById("said").textContent = text; };
 
-// Tables: a button in the head of each column sorts the rows; empty cells stay last.
+// Tables: a button in the head of each column sorts the rows; empty cells stay last. Another one
+// downloads the table as CSV.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   [...table.tHead.rows[0].cells].forEach((head, column) => {
@@ -13,6 +14,26 @@ for (const table of document.querySelectorAll("table.sortable")) {
     head.append(button);
     button.addEventListener("click", () => sortBy(table, body, head, column));
   });
+  const name = table.caption.textContent.trim(), button = document.createElement("button");
+  button.type = "button";
+  button.className = "csv";
+  button.textContent = "CSV";
+  button.title = "Download this table as CSV";
+  button.addEventListener("click", () => download(table, name));
+  table.caption.append(button);
+}
+
+function download(table, name) {
+  const kept = [...table.tHead.rows[0].cells].map((head) => !head.classList.contains("fixed"));
+  const words = (node) => [...node.childNodes].map((child) => child.textContent.trim()).filter(Boolean).join(" ");
+  const line = (row) => [...row.cells].filter((_, i) => kept[i]).map((cell) => `"${words(cell).replaceAll('"', '""')}"`).join(",");
+  const text = [table.tHead.rows[0], ...table.tBodies[0].rows].map(line).join("\r\n") + "\r\n";
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  link.download = `${name.toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 60)}.csv`;
+  link.click();
+  URL.revokeObjectURL(link.href);
+  say(`${link.download} downloaded`);
 }
 
 function sortBy(table, body, head, column) {
@@ -73,5 +94,6 @@ for (const explorer of document.querySelectorAll(".explorer")) {
   explorer.querySelector(".next").addEventListener("click", () => step(1));
   addEventListener("hashchange", linked);
   narrow();
+  show((users.find((user) => "opens" in user.dataset) ?? users[0]).id);
   linked();
 }
