@@ -1,7 +1,9 @@
 """Both reports in a headless Chromium: nothing goes wrong, nothing is fetched, everything works by
 keyboard and on a phone."""
 
+import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from functools import cache
