@@ -3,6 +3,7 @@
 Nothing is fetched. At the end each file is listed with its sources.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import fill
@@ -10,16 +11,19 @@ from textwrap import fill
 import click
 
 from benchmarks.documents import KINDS, ROOT, kinds, pages, renew
+from benchmarks.tables.comparisons import COMPARED
 from benchmarks.tables.render import render
-from benchmarks.tables.tables import datasets
+from benchmarks.tables.tables import datasets, mean_over_users
 from paper_figures.figures import FIGURES, draw
 from paper_figures.measured import RESULTS, NotMeasuredError
 from paper_figures.style import save
 from paper_figures.suite_report import write_suite_report
+from scoter.experiments import quickstart
 
 OUT = ROOT / "artifacts" / "paper"
 DRAWN = {f"docs/figures/{name}.svg": name for name in FIGURES}  # documents' pictures
 GALLERY = "docs/figures.md"
+BESIDE_QUICKSTART = "scoter/cli/whole_beauty.json"
 _PATH = click.Path(path_type=Path)
 _ENDINGS = {"markdown": "md", "latex": "tex", "csv": "csv", "sources": "sources.csv"}
 
@@ -51,6 +55,8 @@ def _documents(root: Path, results: Path) -> Iterator[tuple[str, str]]:
         yield str(page), ", ".join(KINDS[kind].sources for kind in kinds(page))
     (root / GALLERY).write_text(gallery(), encoding="utf-8")
     yield str(root / GALLERY), "paper_figures/figures.py"
+    (root / BESIDE_QUICKSTART).write_text(beside_quickstart(results), encoding="utf-8")
+    yield str(root / BESIDE_QUICKSTART), "main.parquet, ranks"
     for picture, name in DRAWN.items():
         path = root / picture
         save(draw(name, results).figure, path.parent, path.stem, ("svg",))
@@ -64,6 +70,20 @@ def gallery() -> str:
         parts += [f"## {name}", f"![{entry.title}](figures/{name}.svg)"]
         parts.append(fill(f"**{entry.title}** {entry.finding} From {entry.sources}.", 100))
     return "\n\n".join(parts) + "\n"
+
+
+def beside_quickstart(results: Path = RESULTS) -> str:
+    """The quickstart's methods on all of Beauty, which it prints below its own small table."""
+    methods = {
+        name: {metric: _mean(results, name, metric) for metric in COMPARED}
+        for name in quickstart().methods
+    }
+    return json.dumps(methods, indent=1) + "\n"
+
+
+def _mean(results: Path, method: str, metric: str) -> float | None:
+    found = mean_over_users(results, "beauty", method, metric)
+    return None if found is None else round(found.mean, 4)
 
 
 def _figures(out: Path, results: Path) -> Iterator[tuple[str, str]]:

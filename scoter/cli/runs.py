@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scoter.cli.lesson import lesson
 from scoter.cli.options import StoreOptions, interval, option, say, show_rows, takes, use_threads
 from scoter.errors import ScoterError, StoreError, closest
 from scoter.progress import parts
@@ -102,6 +103,8 @@ def print_run(run: "FinishedRun", as_json: bool) -> None:
         if row["metric"] in ("recall@10", "ndcg@10"):
             pair = f"{row['better']} - {row['worse']}"
             click.echo(f"{pair:42} {row['metric']:10} {interval(row)}")
+    if lines := lesson(run):
+        click.echo("\n" + "\n".join(lines))
 
 
 def write_run_report(run: "FinishedRun", out: Path) -> None:
