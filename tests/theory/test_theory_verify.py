@@ -65,7 +65,7 @@ def test_ids_are_those_of_the_statements():
 @pytest.fixture(scope="module")
 def compared():
     """Every check by its id, and what it compares, made once."""
-    return {c.id: (c, c.run(SMALL)) for c in all_checks()}
+    return {c.id: (c, list(c.run(SMALL))) for c in all_checks()}
 
 
 def with_result(statement: Check, comparisons: list[Comparison]) -> Check:

@@ -1,29 +1,21 @@
-"""T1 to T3: identities of collapse, order and steps."""
+"""T1 to T3: identities of collapse, order and steps (parts 1 and 2)."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 
 from theory import exact
 from theory.estimators.entropies import codes
-from theory.verify.comparison import Check, Comparison, Effort, at_most, equal
+from theory.verify.comparison import Checks, Comparison, Effort, at_most, equal
 from theory.verify.random_joints import random_joint
 
-
-def collapse_checks() -> list[Check]:
-    """The checks of parts 1 and 2."""
-    return [
-        Check("T1", "I(Y;Z|X) = I(Y;T|X) + L(T); L is the log-loss gap", _collapse),
-        Check("T2", "I(Y;Z|X) - I(Y;S|X) = I(Y;Pi|S,X) <= E log(K!/prod m!)", _order_and_pool),
-        Check("C2a", "a fresh uniform shuffle keeps exactly I(Y;S)", _shuffle),
-        Check("C2b", "the shuffle contrast is O + D0", _contrast),
-        Check("T3", "the chain rule over steps; prefixes never lose", _steps),
-    ]
+CHECKS = Checks()
 
 
-def _collapse(effort: Effort) -> list[Comparison]:
+@CHECKS.of("T1", "I(Y;Z|X) = I(Y;T|X) + L(T); L is the log-loss gap")
+def _collapse(effort: Effort) -> Iterator[Comparison]:
     rng = np.random.default_rng(1)
-    totals, parts, divergences, losses, gaps = [], [], [], [], []
     for _ in range(effort.models):
         x, z, y, t = 3, 5, 4, 3
         p = random_joint(rng, x, z, y)
@@ -33,19 +25,16 @@ def _collapse(effort: Effort) -> list[Comparison]:
             noisy = np.eye(t)[rng.integers(t, size=z)]
         full = p[:, :, None, :] * noisy[None, :, :, None]  # [x, z, t, y]
         collapsed = full.sum(1)
-        totals.append(exact.conditional_mutual_information(p))
         kept = exact.conditional_mutual_information(collapsed)
         lost = exact.conditional_mutual_information(full.transpose(0, 2, 1, 3).reshape(x * t, z, y))
-        parts.append(kept + lost)
-        losses.append(lost)
+        yield equal(exact.conditional_mutual_information(p), kept + lost)
         with np.errstate(invalid="ignore"):  # a value of T that never occurs
             fine = np.log(p / p.sum(2, keepdims=True))[:, :, None]
             ratio = fine - np.log(collapsed / collapsed.sum(2, keepdims=True))[:, None]
-        divergences.append(float((full * np.where(full > 0, ratio, 0)).sum()))
+        yield equal((full * np.where(full > 0, ratio, 0)).sum(), lost)
         entropies = [exact.conditional_entropy(joint.reshape(-1, y)) for joint in (collapsed, p)]
-        gaps.append(entropies[0] - entropies[1])
-    equalities = [equal(totals, parts), equal(divergences, losses), equal(gaps, losses)]
-    return [*equalities, at_most(0, losses)]
+        yield equal(entropies[0] - entropies[1], lost)
+        yield at_most(0, lost)
 
 
 def order_models(count: int) -> list[exact.OrderChannel]:
@@ -55,50 +44,49 @@ def order_models(count: int) -> list[exact.OrderChannel]:
     return [exact.OrderChannel(*sizes[i % 4], *dials[i], seed=i) for i in range(count)]
 
 
-def _order_and_pool(effort: Effort) -> list[Comparison]:
-    order, direct, caps, whole, parts = [], [], [], [], []
+@CHECKS.of("T2", "I(Y;Z|X) - I(Y;S|X) = I(Y;Pi|S,X) <= E log(K!/prod m!)")
+def _order_and_pool(effort: Effort) -> Iterator[Comparison]:
     for model in order_models(effort.models // 4):
         joint, multisets, sums = model.joint(), model.labels("multiset"), model.labels("sum")
-        order.append(model.order_information())
-        direct.append(_given(joint, multisets, np.arange(len(joint))))
-        caps.append(model.arrangement_entropy_cap())
-        whole.append(_given(joint, sums, np.arange(len(joint))))
-        parts.append(order[-1] + _given(joint, sums, multisets))
+        order, rows = model.order_information(), np.arange(len(joint))
+        yield equal(order, _given(joint, multisets, rows))
+        yield equal(_given(joint, sums, rows), order + _given(joint, sums, multisets))
+        yield at_most(order, model.arrangement_entropy_cap())
+        yield at_most(0, order)
     sure = exact.PermutationChannel(symbols=5, noise=0.2)
-    closed = equal(exact.mutual_information(sure.joint()), sure.information())
-    inequalities = [at_most(order, caps), at_most(0, order)]
-    return [equal(order, direct), equal(whole, parts), *inequalities, closed]
+    yield equal(exact.mutual_information(sure.joint()), sure.information())
 
 
-def _shuffle(effort: Effort) -> list[Comparison]:
-    models = order_models(effort.models // 4)
-    shuffled, bags = ([m.information(view) for m in models] for view in ("shuffled", "multiset"))
-    return [equal(shuffled, bags)]
-
-
-def _contrast(effort: Effort) -> list[Comparison]:
-    biased, order, own = [], [], []
+@CHECKS.of("C2a", "a fresh uniform shuffle keeps exactly I(Y;S)")
+def _shuffle(effort: Effort) -> Iterator[Comparison]:
     for model in order_models(effort.models // 4):
-        joint, multisets = model.joint(), model.labels("multiset")
-        shuffled = model.joint("shuffled")
-        biased.append(_divergence(joint, shuffled))
-        own.append(_divergence(joint.sum(1), shuffled.sum(1)))
-        order.append(_given(joint, multisets, np.arange(len(joint))))
-    return [equal(np.array(biased) - own, order), at_most(order, biased)]
+        yield equal(model.information("shuffled"), model.information("multiset"))
 
 
-def _steps(effort: Effort) -> list[Comparison]:
-    comparisons = []
+@CHECKS.of("C2b", "the shuffle contrast is O + D0")
+def _contrast(effort: Effort) -> Iterator[Comparison]:
+    for model in order_models(effort.models // 4):
+        joint, shuffled = model.joint(), model.joint("shuffled")
+        biased, own = _divergence(joint, shuffled), _divergence(joint.sum(1), shuffled.sum(1))
+        order = _given(joint, model.labels("multiset"), np.arange(len(joint)))
+        yield equal(biased - own, order)
+        yield at_most(order, biased)
+
+
+@CHECKS.of("T3", "the chain rule over steps; prefixes never lose")
+def _steps(effort: Effort) -> Iterator[Comparison]:
     for model in order_models(effort.models // 4):
         joint, z = model.joint(), model.sequences
         prefixes = [codes(z[:, :k]) for k in range(1, model.steps + 1)]
         none = np.zeros(len(z), dtype=int)
         terms = [_given(joint, before, after) for before, after in pairwise([none, *prefixes])]
-        comparisons += [equal(np.sum(terms), model.information()), at_most(0, terms)]
+        yield equal(np.sum(terms), model.information())
+        yield at_most(0, terms)
     bits = np.array([[a, b] for a in range(2) for b in range(2)])
     synergy = np.eye(2)[bits.sum(1) % 2] / 4  # Y = exclusive or: no step alone informs
-    alone = [_given(synergy, np.zeros(4, dtype=int), bits[:, k]) for k in range(2)]
-    return [*comparisons, equal(alone, 0), equal(exact.mutual_information(synergy), np.log(2))]
+    for k in range(2):
+        yield equal(_given(synergy, np.zeros(4, dtype=int), bits[:, k]), 0)
+    yield equal(exact.mutual_information(synergy), np.log(2))
 
 
 def _given(joint: np.ndarray, condition: np.ndarray, word: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """What a check yields: comparisons of values, so that a test can reverse one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,10 +64,26 @@ class Effort:
     repetitions: int
 
 
+Compare = Callable[[Effort], Iterable[Comparison]]
+
+
 @dataclass(frozen=True)
 class Check:
     """One statement of STATEMENTS.md and the comparisons that would refute it."""
 
     id: str
     statement: str
-    run: Callable[[Effort], list[Comparison]]
+    run: Compare
+
+
+class Checks(list[Check]):
+    """The checks of one part of STATEMENTS.md."""
+
+    def of(self, id: str, statement: str) -> Callable[[Compare], Compare]:
+        """A decorator that adds the check of a statement."""
+
+        def add(run: Compare) -> Compare:
+            self.append(Check(id, statement, run))
+            return run
+
+        return add

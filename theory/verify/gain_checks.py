@@ -1,6 +1,6 @@
-"""T13 to T19: the strict gain and the exact range of recall, against search over all lists."""
+"""T13 to T19: strict gain and exact range of recall, against search over all lists (part 6)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import combinations, permutations
 
 import numpy as np
@@ -10,26 +10,15 @@ from scipy.special import entr, rel_entr
 from theory import bounds
 from theory.bounds.list_rate import ListRate, RankingRate
 from theory.exact import bayes_ndcg, bayes_recall, merge_rows, mutual_information
-from theory.verify.comparison import Check, Comparison, Effort, at_most, equal
+from theory.verify.comparison import Checks, Comparison, Effort, at_most, equal
 from theory.verify.random_joints import random_joint
 
-
-def gain_checks() -> list[Check]:
-    """The checks of part 6."""
-    return [
-        Check("T13", "R_k(Z) - R_k(T) = E[V_k(p_Z) - p_Z(L_T)]; > 0 iff no common list", _strict),
-        Check("T14", "G <= I/(2m), <= sqrt(I/2); pairs give a floor", _size),
-        Check("T15", "regret <= min(sqrt(2KL), KL/(2m_q), 2KL/m_p)", _regret),
-        Check("T16", "max recall at I is inf_s (I + F(s))/s", _rate),
-        Check("T17", "I >= d(r||Q_k) - KL(p||Q) for every law Q; T5 and T7 are two", _references),
-        Check("T18", "max NDCG at I is inf_s (I + F^N(s))/s", _ranking_rate),
-        Check("T19", "min recall at I is a linear program", _floor),
-    ]
+CHECKS = Checks()
 
 
-def _strict(effort: Effort) -> list[Comparison]:
+@CHECKS.of("T13", "R_k(Z) - R_k(T) = E[V_k(p_Z) - p_Z(L_T)]; > 0 iff no common list")
+def _strict(effort: Effort) -> Iterator[Comparison]:
     rng = np.random.default_rng(33)
-    gains, truths, ndcg_gains, ndcg_truths, verdicts = [], [], [], [], []
     for case in range(effort.models):
         items = int(rng.integers(2, 6))
         k = int(rng.integers(1, items + 1))
@@ -40,16 +29,10 @@ def _strict(effort: Effort) -> list[Comparison]:
             joint /= joint.sum()
         labels = np.unique(labels, return_inverse=True)[1]
         collapsed = merge_rows(joint, labels)
-        gains.append(bounds.strict_gain(joint, labels, k))
-        truths.append(bayes_recall(joint, k) - bayes_recall(collapsed, k))
-        ndcg_gains.append(bounds.ndcg_gain(joint, labels, k))
-        ndcg_truths.append(bayes_ndcg(joint, k) - bayes_ndcg(collapsed, k))
-        verdicts.append((gains[-1] > 1e-11) == (not _has_common_list(joint, labels, k)))
-    return [
-        equal(gains, truths),
-        equal(ndcg_gains, ndcg_truths),
-        equal(verdicts, 1),
-    ]
+        gain, ndcg_gain = (f(joint, labels, k) for f in (bounds.strict_gain, bounds.ndcg_gain))
+        yield equal(gain, bayes_recall(joint, k) - bayes_recall(collapsed, k))
+        yield equal(ndcg_gain, bayes_ndcg(joint, k) - bayes_ndcg(collapsed, k))
+        yield equal(gain > 1e-11, not _has_common_list(joint, labels, k))
 
 
 def _has_common_list(joint: np.ndarray, labels: np.ndarray, k: int) -> bool:
@@ -60,59 +43,52 @@ def _has_common_list(joint: np.ndarray, labels: np.ndarray, k: int) -> bool:
     return all(optimal[labels == label].all(0).any() for label in np.unique(labels))
 
 
-def _size(effort: Effort) -> list[Comparison]:
-    rng, gains, caps, floors = np.random.default_rng(34), [], [], []
+@CHECKS.of("T14", "G <= I/(2m), <= sqrt(I/2); pairs give a floor")
+def _size(effort: Effort) -> Iterator[Comparison]:
+    rng = np.random.default_rng(34)
     for _ in range(effort.models):
-        joint = random_joint(rng, 4, 5)
-        k, together = int(rng.integers(1, 5)), np.zeros(4, dtype=int)
-        gains.append(bounds.strict_gain(joint, together, k))
+        joint, k = random_joint(rng, 4, 5), int(rng.integers(1, 5))
+        gain = bounds.strict_gain(joint, np.zeros(4, dtype=int), k)
         order = np.argsort(-joint.sum(0))
         p = joint.sum(0)[order]
         margin = min(p[k - 1] - p[k], 1.0)
-        caps.append(bounds.margin_gain_cap(mutual_information(joint), margin))
+        yield at_most(gain, bounds.margin_gain_cap(mutual_information(joint), margin))
         pair = joint[:, order[k - 1 : k + 1]]
         mass, seen = pair.sum(), pair.sum(1) > 0
         uncertainty = entr(pair[seen] / mass).sum() - entr(pair[seen].sum(1) / mass).sum()
         share = min(pair[:, 1].sum() / mass, 0.5)
-        floors.append(bounds.pair_gain_floor(min(mass, 1.0), share, max(uncertainty, 0)))
+        yield at_most(bounds.pair_gain_floor(min(mass, 1.0), share, max(uncertainty, 0)), gain)
     rare = np.array([[0.5051, 0.4849], [0.0049, 0.0051]])
     nats, gain = mutual_information(rare), bounds.strict_gain(rare, np.zeros(2, int), 1)
-    return [
-        at_most(gains, caps),
-        at_most(floors, gains),
-        at_most(bounds.margin_gain_cap(nats, 0.02), 1.02 * gain),  # within 2 % of an example
-    ]
+    yield at_most(bounds.margin_gain_cap(nats, 0.02), 1.02 * gain)  # within 2 % of an example
 
 
-def _regret(effort: Effort) -> list[Comparison]:
-    rng, regrets, caps = np.random.default_rng(35), [], []
+@CHECKS.of("T15", "regret <= min(sqrt(2KL), KL/(2m_q), 2KL/m_p)")
+def _regret(effort: Effort) -> Iterator[Comparison]:
+    rng = np.random.default_rng(35)
     for _ in range(effort.models * 5):
         items = int(rng.integers(2, 6))
         p, q = rng.dirichlet(np.full(items, 2.0), size=2)
         q = p + rng.random() ** 3 * (q - p)
         k = int(rng.integers(1, items))
         chosen = np.argsort(-q)[:k]
-        regrets.append(-np.sort(-p)[:k].sum() - p[chosen].sum())
+        regret = max(-np.sort(-p)[:k].sum() - p[chosen].sum(), 0)
         margins = [-np.diff(-np.sort(-law))[k - 1] for law in (q, p)]
         reader, true = (float(abs(margin)) for margin in margins)
         nats = float(rel_entr(p, q).sum())
-        caps.append(bounds.reader_regret(nats, reader_margin=reader, true_margin=true))
+        cap = bounds.reader_regret(nats, reader_margin=reader, true_margin=true)
+        yield at_most(regret, cap + 1e-15)
     near, true = np.array([0.501, 0.499]), np.array([0.4, 0.6])
     tight = float(rel_entr(true, near).sum())
-    return [
-        at_most(np.maximum(regrets, 0), np.array(caps) + 1e-15),
-        at_most(bounds.reader_regret(tight), 1.02 * 0.2),  # regret .2: sqrt(2 KL) nearly met
-    ]
+    yield at_most(bounds.reader_regret(tight), 1.02 * 0.2)  # regret .2: sqrt(2 KL) nearly met
 
 
-def _cases(effort: Effort, seed: int) -> list[tuple[np.ndarray, int, float]]:
+def _cases(effort: Effort, seed: int) -> Iterator[tuple[np.ndarray, int, float]]:
     rng = np.random.default_rng(seed)
-    cases = []
     for _ in range(max(6, effort.models // 40)):
         items = int(rng.integers(3, 6))
         law, k = rng.dirichlet(np.full(items, 2.0)), int(rng.integers(1, items))
-        cases.append((law, k, float(np.exp(rng.uniform(-2, 2)))))
-    return cases
+        yield law, k, float(np.exp(rng.uniform(-2, 2)))
 
 
 def _blahut_arimoto(p: np.ndarray, gains: np.ndarray, s: float) -> tuple[float, float]:
@@ -128,38 +104,30 @@ def _blahut_arimoto(p: np.ndarray, gains: np.ndarray, s: float) -> tuple[float, 
     return value, value + float(np.log(step.max()))
 
 
-def _between(values: list[float], limits: list[tuple[float, float]]) -> list[Comparison]:
-    low, high = np.array(limits).T
-    return [at_most(low, values, 1e-9), at_most(values, high, 1e-9), at_most(high - low, 1e-5)]
+def _between(value: float, low: float, high: float) -> list[Comparison]:
+    return [at_most(low, value, 1e-9), at_most(value, high, 1e-9), at_most(high - low, 1e-5)]
 
 
-def _rate(effort: Effort) -> list[Comparison]:
-    energies, truths, below, back, popular, primal = [], [], [], [], [], []
+@CHECKS.of("T16", "max recall at I is inf_s (I + F(s))/s")
+def _rate(effort: Effort) -> Iterator[Comparison]:
     for p, k, s in _cases(effort, 36):
         lists = list(combinations(range(len(p)), k))
         gains = np.array([[float(item in items) for items in lists] for item in range(len(p))])
-        rate = ListRate(p, k)
-        energies.append(rate.free_energy(s))
-        truths.append(_blahut_arimoto(np.sort(p)[::-1], gains, s))
-        included = rate.inclusion(s)
-        primal += [np.sort(p)[::-1] @ np.log1p(np.expm1(s) * included) - energies[-1]]
-        primal += [included.sum() - k, min(included.min(), 0), max(included.max() - 1, 0)]
+        rate, law, most = ListRate(p, k), np.sort(p)[::-1], np.sort(p)[-k:].sum()
+        energy, included = rate.free_energy(s), rate.inclusion(s)
+        yield from _between(energy, *_blahut_arimoto(law, gains, s))
+        yield equal(law @ np.log1p(np.expm1(s) * included), energy, 1e-9)
+        outside = [included.sum() - k, min(included.min(), 0), max(included.max() - 1, 0)]
+        yield equal(outside, 0, 1e-9)
         nats = 0.2 * float(entr(p).sum())
         reached = rate.ceiling(nats)
-        back.append(rate.rate(reached) - nats if reached < 1 else 0.0)
-        popular.append(rate.ceiling(0.0) - np.sort(p)[-k:].sum())
-        below.append(reached - bounds.recall_cap(float(min(np.sort(p)[-k:].sum(), 1)), nats))
+        yield equal(rate.rate(reached) if reached < 1 else nats, nats, 1e-8)
+        yield equal(rate.ceiling(0.0), most)
+        yield at_most(reached, bounds.recall_cap(float(min(most, 1)), nats), 1e-9)
     zipf = 1 / np.arange(1, 13) / (1 / np.arange(1, 13)).sum()
-    return [
-        *_between(energies, truths),
-        equal(back, 0, 1e-8),
-        equal(primal, 0, 1e-9),
-        equal(popular, 0),
-        at_most(below, 0, 1e-9),
-        _below_ceiling(effort, 46, bayes_recall, bounds.list_rate_ceiling),
-        equal(bounds.list_rate_ceiling(zipf, 3, 0.088), 0.677756, 1e-6),
-        equal(bounds.list_rate(zipf, 3, 0.677756), 0.088, 1e-6),
-    ]
+    yield from _below_ceiling(effort, 46, bayes_recall, bounds.list_rate_ceiling)
+    yield equal(bounds.list_rate_ceiling(zipf, 3, 0.088), 0.677756, 1e-6)
+    yield equal(bounds.list_rate(zipf, 3, 0.677756), 0.088, 1e-6)
 
 
 def _below_ceiling(
@@ -167,18 +135,18 @@ def _below_ceiling(
     seed: int,
     bayes: Callable[[np.ndarray, int], float],
     ceiling: Callable[[np.ndarray, int, float], float],
-) -> Comparison:
+) -> Iterator[Comparison]:
     """What the best lists of random joints reach, below the ceiling at their information."""
-    rng, reached, ceilings = np.random.default_rng(seed), [], []
+    rng = np.random.default_rng(seed)
     for _ in range(effort.models // 10):
         joint, k = random_joint(rng, 5, 6), int(rng.integers(1, 6))
-        reached.append(bayes(joint, k))
-        ceilings.append(ceiling(joint.sum(0), k, max(mutual_information(joint), 0)))
-    return at_most(reached, ceilings, 1e-10)
+        nats = max(mutual_information(joint), 0)
+        yield at_most(bayes(joint, k), ceiling(joint.sum(0), k, nats), 1e-10)
 
 
-def _references(effort: Effort) -> list[Comparison]:
-    rng, needed, referred, attained, best = np.random.default_rng(37), [], [], [], []
+@CHECKS.of("T17", "I >= d(r||Q_k) - KL(p||Q) for every law Q; T5 and T7 are two")
+def _references(effort: Effort) -> Iterator[Comparison]:
+    rng = np.random.default_rng(37)
     for p, k, s in _cases(effort, 37):
         p = np.sort(p)[::-1]
         rate, c = ListRate(p, k), np.expm1(s)
@@ -186,27 +154,20 @@ def _references(effort: Effort) -> list[Comparison]:
         listed = np.exp(s) * inclusion / (1 + c * inclusion)  # P(y in L | y) at the optimum
         recall = float(min(p @ listed, 1.0))
         optimal = p / (1 + c * inclusion)
-        laws = [
-            np.full(len(p), 1 / len(p)),
-            p,
-            rng.dirichlet(np.ones(len(p))),
-            optimal / optimal.sum(),
-        ]
-        values = []
-        for law in laws:
-            top = float(min(np.sort(law)[-k:].sum(), 1.0))
-            values.append(
-                bounds.binary_kl(recall, top) - rel_entr(p, law).sum() if recall >= top else 0
-            )
-        needed += [rate.rate(recall)] * 3
-        referred += values[:3]
-        attained.append(values[3])
-        best.append(rate.rate(recall))
-    return [at_most(referred, needed, 1e-8), equal(attained, best, 1e-8)]
+        needed = rate.rate(recall)
+        for law in (np.full(len(p), 1 / len(p)), p, rng.dirichlet(np.ones(len(p)))):
+            yield at_most(_referred(p, recall, law, k), needed, 1e-8)
+        yield equal(_referred(p, recall, optimal / optimal.sum(), k), needed, 1e-8)
 
 
-def _ranking_rate(effort: Effort) -> list[Comparison]:
-    energies, truths, nested = [], [], []
+def _referred(p: np.ndarray, recall: float, law: np.ndarray, k: int) -> float:
+    """d(r || Q_k) - KL(p || Q) of a law Q whose list does not reach the recall, else 0."""
+    top = float(min(np.sort(law)[-k:].sum(), 1.0))
+    return float(bounds.binary_kl(recall, top) - rel_entr(p, law).sum()) if recall >= top else 0.0
+
+
+@CHECKS.of("T18", "max NDCG at I is inf_s (I + F^N(s))/s")
+def _ranking_rate(effort: Effort) -> Iterator[Comparison]:
     for p, k, s in _cases(effort, 38):
         rankings = list(permutations(range(len(p)), k))
         discounts = 1 / np.log2(np.arange(1, k + 1) + 1)
@@ -217,16 +178,16 @@ def _ranking_rate(effort: Effort) -> list[Comparison]:
             ]
         )
         rate = RankingRate(p, k)
-        energies.append(rate.free_energy(s))
-        truths.append(_blahut_arimoto(np.sort(p)[::-1], gains, s))
+        yield from _between(rate.free_energy(s), *_blahut_arimoto(np.sort(p)[::-1], gains, s))
         recalls = [ListRate(p, size).ceiling(0.1) for size in range(1, k + 1)]
-        nested.append(rate.ceiling(0.1) - bounds.ndcg_from_recalls(np.maximum.accumulate(recalls)))
-    reached = _below_ceiling(effort, 48, bayes_ndcg, bounds.ndcg_rate_ceiling)
-    return [*_between(energies, truths), at_most(nested, 0, 1e-9), reached]
+        nested = bounds.ndcg_from_recalls(np.maximum.accumulate(recalls))
+        yield at_most(rate.ceiling(0.1), nested, 1e-9)
+    yield from _below_ceiling(effort, 48, bayes_ndcg, bounds.ndcg_rate_ceiling)
 
 
-def _floor(effort: Effort) -> list[Comparison]:
-    rng, floors, truths, reached, least = np.random.default_rng(39), [], [], [], []
+@CHECKS.of("T19", "min recall at I is a linear program")
+def _floor(effort: Effort) -> Iterator[Comparison]:
+    rng = np.random.default_rng(39)
     for _ in range(max(6, effort.models // 40)):
         items = int(rng.integers(3, 6))
         p, k = rng.dirichlet(np.ones(items)), int(rng.integers(1, items))
@@ -241,14 +202,9 @@ def _floor(effort: Effort) -> list[Comparison]:
             (bounds.ndcg_rate_floor, discounts[np.minimum(sizes, k) - 1] / sizes),
         ):
             program = linprog(cost, np.log(sizes)[None], [entropy - nats], uniform, p)
-            floors.append(floor(p, k, nats))
-            truths.append(float(program.fun))
+            yield equal(floor(p, k, nats), program.fun, 1e-9)
     for _ in range(effort.models // 10):
         joint, k = random_joint(rng, 5, 6), int(rng.integers(1, 6))
         nats = min(max(mutual_information(joint), 0), float(entr(joint.sum(0)).sum()))
-        reached += [bayes_recall(joint, k), bayes_ndcg(joint, k)]
-        least += [
-            floor(joint.sum(0), k, nats)
-            for floor in (bounds.list_rate_floor, bounds.ndcg_rate_floor)
-        ]
-    return [equal(floors, truths, 1e-9), at_most(least, reached, 1e-9)]
+        yield at_most(bounds.list_rate_floor(joint.sum(0), k, nats), bayes_recall(joint, k), 1e-9)
+        yield at_most(bounds.ndcg_rate_floor(joint.sum(0), k, nats), bayes_ndcg(joint, k), 1e-9)

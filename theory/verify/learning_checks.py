@@ -1,5 +1,6 @@
-"""T10 to T12 and G1 to G3: finite samples, search and choice."""
+"""T10 to T12 and G1 to G3: finite samples, search and choice (parts 4 and 5)."""
 
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -8,21 +9,10 @@ from scipy.special import entr
 from scipy.stats import binom
 
 from theory import bounds, exact
-from theory.verify.comparison import Check, Comparison, Effort, at_most, equal, within_errors
+from theory.verify.comparison import Checks, Comparison, Effort, at_most, equal, within_errors
 from theory.verify.random_joints import random_joint
 
-
-def learning_checks() -> list[Check]:
-    """The checks of parts 4 and 5."""
-    return [
-        Check("T10", "least squares: structured wins iff n > n*", _gaussian_crossover),
-        Check("T11", "E excess of the add-one table <= |Z|(M-1)/(n+1)", _table),
-        Check("H11b", "heuristic: excess and plug-in inflation near d/(2n)", _heuristic),
-        Check("T12", "|E gap| <= sqrt(I(W;S)/(2n)), <= sqrt(2 CMI/n)", _generalisation),
-        Check("G1", "I(Y;Z^p|X~) <= min(R, I(Y;X|X~)); concave in R", _bottleneck),
-        Check("G2", "winner's curse and regret <= sqrt(log N/(2 n_v))", _selection),
-        Check("G3", "KL(best of n) <= log n - (n-1)/n; gains", _best_of_n),
-    ]
+CHECKS = Checks()
 
 
 def crossover_case() -> tuple[exact.GaussianChain, float, float, float]:
@@ -48,24 +38,24 @@ def simulated_risk(
     return float(errors.mean()), float(errors.std(ddof=1) / np.sqrt(repetitions))
 
 
-def _gaussian_crossover(effort: Effort) -> list[Comparison]:
+@CHECKS.of("T10", "least squares: structured wins iff n > n*")
+def _gaussian_crossover(effort: Effort) -> Iterator[Comparison]:
     chain, fine, coarse, crossing = crossover_case()
     below, above = int(crossing), int(crossing) + 1
     risk = bounds.least_squares_risk
-    comparisons = [at_most(risk(above, 4, fine), risk(above, 1, coarse))]
-    comparisons.append(at_most(risk(below, 1, coarse), risk(below, 4, fine)))
+    yield at_most(risk(above, 4, fine), risk(above, 1, coarse))
+    yield at_most(risk(below, 1, coarse), risk(below, 4, fine))
     readers = (("ordered", 4, fine), ("mean", 1, coarse))
     for n, (view, dims, variance) in product((below, above), readers):
         measured, error = simulated_risk(chain, n, view, effort.repetitions, seed=n)
-        comparisons.append(within_errors(measured, risk(n, dims, variance), error))
+        yield within_errors(measured, risk(n, dims, variance), error)
     rng = np.random.default_rng(10)
     for _ in range(effort.models):  # the closed form is the root of the two risks
         d_z, gap = int(rng.integers(2, 50)), float(rng.uniform(0.001, 1))
         d_t = int(rng.integers(1, d_z))
         root = bounds.gaussian_crossover(d_z, d_t, gap)
         ratio = (root - d_t - 1) / (root - d_z - 1)
-        comparisons.append(equal(np.log(ratio), 2 * gap, 1e-9))
-    return comparisons
+        yield equal(np.log(ratio), 2 * gap, 1e-9)
 
 
 def exact_table_excess(p: np.ndarray, n: int) -> float:
@@ -79,37 +69,38 @@ def exact_table_excess(p: np.ndarray, n: int) -> float:
     return float((own + p * (cell[:, None] - entry)).sum())
 
 
-def _table(effort: Effort) -> list[Comparison]:
-    rng, excess, cap = np.random.default_rng(11), [], []
+@CHECKS.of("T11", "E excess of the add-one table <= |Z|(M-1)/(n+1)")
+def _table(effort: Effort) -> Iterator[Comparison]:
+    rng = np.random.default_rng(11)
     for _ in range(effort.models // 2):
         cells, items, n = int(rng.integers(1, 7)), int(rng.integers(2, 6)), int(rng.integers(0, 60))
-        excess.append(exact_table_excess(random_joint(rng, cells, items), n))
-        cap.append(bounds.table_excess(cells, items, n))
+        excess = exact_table_excess(random_joint(rng, cells, items), n)
+        yield at_most(excess, bounds.table_excess(cells, items, n))
+        yield at_most(0, excess)
     p = np.array([[0.4, 0.1], [0.1, 0.4]])
     enough = bounds.table_guarantee(2, 2, exact.mutual_information(p))
-    promised = at_most(exact_table_excess(p, enough), exact.mutual_information(p))
-    return [at_most(excess, cap), at_most(0, excess), promised]
+    yield at_most(exact_table_excess(p, enough), exact.mutual_information(p))
 
 
-def _heuristic(effort: Effort) -> list[Comparison]:
+@CHECKS.of("H11b", "heuristic: excess and plug-in inflation near d/(2n)")
+def _heuristic(effort: Effort) -> Iterator[Comparison]:
     rng, n = np.random.default_rng(12), 4000
     p = 0.5 * random_joint(rng, 4, 3) + 0.5 / 12
     half_dims = 4 * 2 / (2 * n)
     counts = np.arange(n + 1)
     inflation = [_plug_in_entropy(q, n, counts) for q in (p.sum(1), p.sum(0), p.reshape(-1))]
     plug_in = inflation[0] + inflation[1] - inflation[2]
-    return [
-        at_most(abs(exact_table_excess(p, n) / half_dims - 1), 0.1),
-        at_most(abs((plug_in - exact.mutual_information(p)) / (3 * 2 / (2 * n)) - 1), 0.1),
-    ]
+    yield at_most(abs(exact_table_excess(p, n) / half_dims - 1), 0.1)
+    yield at_most(abs((plug_in - exact.mutual_information(p)) / (3 * 2 / (2 * n)) - 1), 0.1)
 
 
 def _plug_in_entropy(q: np.ndarray, n: int, counts: np.ndarray) -> float:
     return float((binom.pmf(counts, n, q[:, None]) * entr(counts / n)).sum())
 
 
-def _generalisation(effort: Effort) -> list[Comparison]:
-    rng, gaps, caps, conditional_gaps, conditional_caps = np.random.default_rng(13), [], [], [], []
+@CHECKS.of("T12", "|E gap| <= sqrt(I(W;S)/(2n)), <= sqrt(2 CMI/n)")
+def _generalisation(effort: Effort) -> Iterator[Comparison]:
+    rng = np.random.default_rng(13)
     samples = np.array(list(product(range(3), repeat=3)))
     # n = 2 slots of two candidates
     pairs = np.array(list(product(range(3), repeat=4))).reshape(-1, 2, 2)
@@ -119,8 +110,8 @@ def _generalisation(effort: Effort) -> list[Comparison]:
         weight = p[samples].prod(1)
         learner = _gibbs(loss[:, samples].mean(2).T, heat)
         gap = (weight[:, None] * learner * ((loss @ p)[None] - loss[:, samples].mean(2).T)).sum()
-        gaps.append(abs(gap))
-        caps.append(bounds.xu_raginsky(exact.mutual_information(weight[:, None] * learner), 3))
+        nats = exact.mutual_information(weight[:, None] * learner)
+        yield at_most(abs(gap), bounds.xu_raginsky(nats, 3))
         prior = p[pairs].prod((1, 2))
         cube, ghost = np.zeros((len(pairs), 4, 4)), 0.0
         for m, mask in enumerate(masks):
@@ -129,10 +120,8 @@ def _generalisation(effort: Effort) -> list[Comparison]:
             cube[:, m] = prior[:, None] / 4 * picked
             worse = loss[:, test].mean(2).T - loss[:, train].mean(2).T
             ghost += float((cube[:, m] * worse).sum())
-        conditional_gaps.append(abs(ghost))
         nats = max(exact.conditional_mutual_information(cube), 0)
-        conditional_caps.append(bounds.conditional_information_bound(nats, 2))
-    return [at_most(gaps, caps), at_most(conditional_gaps, conditional_caps)]
+        yield at_most(abs(ghost), bounds.conditional_information_bound(nats, 2))
 
 
 def _gibbs(risk: np.ndarray, heat: float) -> np.ndarray:
@@ -140,67 +129,63 @@ def _gibbs(risk: np.ndarray, heat: float) -> np.ndarray:
     return p / p.sum(1, keepdims=True)
 
 
-def _bottleneck(effort: Effort) -> list[Comparison]:
-    rng, comparisons = np.random.default_rng(14), []
+@CHECKS.of("G1", "I(Y;Z^p|X~) <= min(R, I(Y;X|X~)); concave in R")
+def _bottleneck(effort: Effort) -> Iterator[Comparison]:
+    rng = np.random.default_rng(14)
     for seed in range(max(3, effort.models // 40)):
         p = random_joint(rng, 6, 4) * 0.9 + 0.1 / 24
         options = {"letters": 3, "seed": seed, "rounds": 100}
         points = [exact.bottleneck_point(p, trade=trade, **options) for trade in (1.5, 6.0)]
         for rate, kept, _ in points:
-            comparisons.append(at_most(kept, min(rate, exact.mutual_information(p))))
+            yield at_most(kept, min(rate, exact.mutual_information(p)))
         # the coin is part of the letter
         shared = np.concatenate([0.3 * points[0][2], 0.7 * points[1][2]], axis=1)
         both = shared * p.sum(1)[:, None]
         kept = exact.mutual_information(both.T @ (p / p.sum(1, keepdims=True)))
-        comparisons.append(equal(kept, 0.3 * points[0][1] + 0.7 * points[1][1]))
-        comparisons.append(
-            equal(exact.mutual_information(both), 0.3 * points[0][0] + 0.7 * points[1][0])
-        )
+        yield equal(kept, 0.3 * points[0][1] + 0.7 * points[1][1])
+        yield equal(exact.mutual_information(both), 0.3 * points[0][0] + 0.7 * points[1][0])
         given = p.reshape(2, 3, 4)  # X~ = x // 3
         channel = points[1][2].reshape(2, 3, 3)
         letters = np.einsum("cxy,cxz->czy", given, channel)
         rate = exact.conditional_mutual_information(given.sum(2)[..., None] * channel)
         most = min(rate, exact.conditional_mutual_information(given))
-        comparisons.append(at_most(exact.conditional_mutual_information(letters), most))
-    return comparisons
+        yield at_most(exact.conditional_mutual_information(letters), most)
 
 
-def _selection(effort: Effort) -> list[Comparison]:
-    rng, curse, regret, cap, entropy_cap = np.random.default_rng(15), [], [], [], []
+@CHECKS.of("G2", "winner's curse and regret <= sqrt(log N/(2 n_v))")
+def _selection(effort: Effort) -> Iterator[Comparison]:
+    rng = np.random.default_rng(15)
     for _ in range(effort.models // 4):
         rows, arms = int(rng.integers(1, 8)), int(rng.integers(2, 4))
         means = rng.random(arms) if rng.random() < 0.5 else np.full(arms, 0.5)
         scores = np.array(list(product(range(rows + 1), repeat=arms)))
         weight = binom.pmf(scores, rows, means).prod(1)
         picked = scores.argmax(1)
-        best = scores.max(1) / rows
-        curse.append(float(weight @ (best - means[picked])))
-        regret.append(float(means.max() - weight @ means[picked]))
-        cap.append(bounds.selection_optimism(arms, rows))
-        chosen = np.bincount(picked, weights=weight, minlength=arms)
-        entropy_cap.append(bounds.selection_optimism_by_entropy(float(entr(chosen).sum()), rows))
-    return [at_most(curse, cap), at_most(regret, cap), at_most(curse, entropy_cap)]
+        curse = weight @ (scores.max(1) / rows - means[picked])
+        cap = bounds.selection_optimism(arms, rows)
+        yield at_most(curse, cap)
+        yield at_most(means.max() - weight @ means[picked], cap)
+        entropy = float(entr(np.bincount(picked, weights=weight, minlength=arms)).sum())
+        yield at_most(curse, bounds.selection_optimism_by_entropy(entropy, rows))
 
 
-def _best_of_n(effort: Effort) -> list[Comparison]:
-    rng, divergence, cap, sure, gain, gain_cap = np.random.default_rng(16), [], [], [], [], []
+@CHECKS.of("G3", "KL(best of n) <= log n - (n-1)/n; gains")
+def _best_of_n(effort: Effort) -> Iterator[Comparison]:
+    rng = np.random.default_rng(16)
     for _ in range(effort.models):
         levels, n = int(rng.integers(2, 21)), int(rng.integers(1, 17))
         p = rng.dirichlet(np.ones(levels))
         upper = np.minimum(p.cumsum(), 1)
         best = np.diff(np.concatenate([[0], upper]) ** n)
-        divergence.append(float((best * np.log(np.where(best > 0, best / p, 1))).sum()))
-        cap.append(bounds.best_of_n_kl(n))
-        sure.append(-np.log(p[-1]))
-        score = np.linspace(0, 1, levels)
-        gain.append(float((best - p) @ score))
-        gain_cap.append(bounds.best_of_n_gain(n, sub_gaussian=0.5))
-    comparisons = [at_most(divergence, cap), at_most(divergence, sure), at_most(gain, gain_cap)]
+        divergence = (best * np.log(np.where(best > 0, best / p, 1))).sum()
+        yield at_most(divergence, bounds.best_of_n_kl(n))
+        yield at_most(divergence, -np.log(p[-1]))
+        gain = (best - p) @ np.linspace(0, 1, levels)
+        yield at_most(gain, bounds.best_of_n_gain(n, sub_gaussian=0.5))
     for n in (2, 4, 8, 16):
         integral = -quad(lambda u, n=n: entr(n * u ** (n - 1)), 0, 1)[0]
-        comparisons.append(equal(integral, bounds.best_of_n_kl(n), 1e-8))
+        yield equal(integral, bounds.best_of_n_kl(n), 1e-8)
         verifier = rng.standard_normal((effort.repetitions * 4, n))
         true = 0.6 * verifier.max(1) + 0.8 * rng.standard_normal(len(verifier))
         error = true.std(ddof=1) / np.sqrt(len(true))
-        comparisons.append(within_errors(true.mean(), bounds.noisy_verifier_gain(n, 0.6), error))
-    return comparisons
+        yield within_errors(true.mean(), bounds.noisy_verifier_gain(n, 0.6), error)

@@ -1,12 +1,13 @@
-"""T4 to T9: recall and NDCG against information, on random joints and extremals."""
+"""T4 to T9: recall and NDCG against information, on random joints and extremals (part 3)."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 
 from theory import bounds
 from theory.exact import bayes_ndcg, bayes_recall, conditional_entropy, entropy
-from theory.verify.comparison import Check, Comparison, Effort, at_most, equal
+from theory.verify.comparison import Checks, Comparison, Effort, at_most, equal
 from theory.verify.random_joints import (
     batch_conditional_entropy,
     batch_recall,
@@ -15,78 +16,61 @@ from theory.verify.random_joints import (
     random_joint,
 )
 
-
-def recall_checks() -> list[Check]:
-    """The checks of part 3."""
-    return [
-        Check("T4", "R_k(Z) >= R_k(T)", _decisions),
-        Check("T5", "R_k <= C_k(H(Y|W)), attained", _ceiling),
-        Check("T6", "R_k >= F_k(H(Y|W)), attained", _floor),
-        Check("T7", "d(R_k(Z) || R_k(T)) <= I(Y;Z|T)", _cap),
-        Check("C7a", "a lift certifies I(Y;Z|T) >= d(r || R_T)", _lift),
-        Check("T8", "NDCG is a non-negative sum of recalls", _ndcg),
-        Check("T9", "a cross-entropy certifies I >= H(Y) - CE, and no difference", _cross_entropy),
-    ]
+CHECKS = Checks()
 
 
-def _decisions(effort: Effort) -> list[Comparison]:
-    batches = joint_batches(4, effort.joints)
-    return [at_most(batch_recall(merge_pairs(p), k), batch_recall(p, k)) for p, k in batches]
+@CHECKS.of("T4", "R_k(Z) >= R_k(T)")
+def _decisions(effort: Effort) -> Iterator[Comparison]:
+    for p, k in joint_batches(4, effort.joints):
+        yield at_most(batch_recall(merge_pairs(p), k), batch_recall(p, k))
 
 
-def _ceiling(effort: Effort) -> list[Comparison]:
-    comparisons = []
+@CHECKS.of("T5", "R_k <= C_k(H(Y|W)), attained")
+def _ceiling(effort: Effort) -> Iterator[Comparison]:
     for p, k in joint_batches(5, effort.joints):
         items, recalls = p.shape[2], batch_recall(p, k)
         entropies = np.maximum(batch_conditional_entropy(p), 0)
-        comparisons.append(at_most(recalls, bounds.fano_ceiling(entropies, items=items, k=k)))
+        yield at_most(recalls, bounds.fano_ceiling(entropies, items=items, k=k))
         if items > 2 * k:
-            weak = bounds.recall_ceiling_weak(entropies, items=items, k=k)
-            comparisons.append(at_most(recalls, weak))
+            yield at_most(recalls, bounds.recall_ceiling_weak(entropies, items=items, k=k))
     for items, k in ((5, 1), (12, 3), (100, 10), (12, 8)):  # the posterior that attains it
         for error in np.linspace(0.01, 0.95, 20) * (1 - k / items):
             p = np.repeat([(1 - error) / k, error / (items - k)], [k, items - k])
-            ceiling = bounds.fano_ceiling(entropy(p), items=items, k=k)
-            comparisons.append(equal(ceiling, 1 - error))
-    return comparisons
+            yield equal(bounds.fano_ceiling(entropy(p), items=items, k=k), 1 - error)
 
 
-def _floor(effort: Effort) -> list[Comparison]:
-    comparisons = []
+@CHECKS.of("T6", "R_k >= F_k(H(Y|W)), attained")
+def _floor(effort: Effort) -> Iterator[Comparison]:
     for p, k in joint_batches(6, effort.joints):
         items, recalls = p.shape[2], batch_recall(p, k)
         entropies = np.maximum(batch_conditional_entropy(p), 0)
-        comparisons.append(at_most(bounds.recall_floor(entropies, items=items, k=k), recalls))
-        constant = bounds.hellman_raviv_constant(k, items=items)
-        comparisons.append(at_most(1 - recalls, constant * entropies))
+        yield at_most(bounds.recall_floor(entropies, items=items, k=k), recalls)
+        yield at_most(1 - recalls, bounds.hellman_raviv_constant(k, items=items) * entropies)
     for items, k in ((5, 1), (12, 3), (100, 10)):  # time-sharing between two vertices attains it
         errors, _ = bounds.list_envelope(items, k)
         for left, right in pairwise(errors):
             small, large = round(k / (1 - left)) if left > 0 else 1, round(k / (1 - right))
             shared = np.stack([0.3 * _uniform(small, items), 0.7 * _uniform(large, items)])
             floor = bounds.recall_floor(conditional_entropy(shared), items=items, k=k)
-            comparisons.append(equal(floor, bayes_recall(shared, k)))
-    return comparisons
+            yield equal(floor, bayes_recall(shared, k))
 
 
-def _cap(effort: Effort) -> list[Comparison]:
-    comparisons = []
+@CHECKS.of("T7", "d(R_k(Z) || R_k(T)) <= I(Y;Z|T)")
+def _cap(effort: Effort) -> Iterator[Comparison]:
     for p, k in joint_batches(7, effort.joints):
         collapsed = merge_pairs(p)
         lost = batch_conditional_entropy(collapsed) - batch_conditional_entropy(p)
         information = np.maximum(lost, 0)
         fine, coarse = batch_recall(p, k), batch_recall(collapsed, k)
         gain = np.maximum(fine, coarse)  # equal up to rounding where nothing is gained
-        comparisons += [
-            at_most(bounds.binary_kl(gain, coarse), information),
-            at_most(gain, bounds.recall_cap(coarse, information), 1e-9),
-            at_most(gain - coarse, np.sqrt(information / 2), 1e-9),
-        ]
-    return comparisons
+        yield at_most(bounds.binary_kl(gain, coarse), information)
+        yield at_most(gain, bounds.recall_cap(coarse, information), 1e-9)
+        yield at_most(gain - coarse, np.sqrt(information / 2), 1e-9)
 
 
-def _lift(effort: Effort) -> list[Comparison]:
-    rng, certified, truth = np.random.default_rng(77), [], []
+@CHECKS.of("C7a", "a lift certifies I(Y;Z|T) >= d(r || R_T)")
+def _lift(effort: Effort) -> Iterator[Comparison]:
+    rng = np.random.default_rng(77)
     for p, k in joint_batches(77, effort.joints // 10):
         collapsed = merge_pairs(p)
         information = batch_conditional_entropy(collapsed) - batch_conditional_entropy(p)
@@ -96,43 +80,38 @@ def _lift(effort: Effort) -> list[Comparison]:
         reached = np.minimum(noisy.sum((1, 2)), 1.0)  # any decoder of Z, not the best one
         for r, base, nats in zip(reached, coarse, information, strict=True):
             if r >= base:
-                certified.append(bounds.certified_information(float(r), float(base)))
-                truth.append(nats)
-    example = bounds.certified_information(0.0648 * 1.0375, 0.0648)
-    return [at_most(certified, truth), equal(example, 4.8e-5, 1e-6)]
+                yield at_most(bounds.certified_information(float(r), float(base)), nats)
+    yield equal(bounds.certified_information(0.0648 * 1.0375, 0.0648), 4.8e-5, 1e-6)
 
 
-def _ndcg(effort: Effort) -> list[Comparison]:
-    rng, direct, summed, low, high = np.random.default_rng(8), [], [], [], []
+@CHECKS.of("T8", "NDCG is a non-negative sum of recalls")
+def _ndcg(effort: Effort) -> Iterator[Comparison]:
+    rng = np.random.default_rng(8)
     for _ in range(effort.models):
         p, k = random_joint(rng, 4, 9), int(rng.integers(1, 9))
         recalls = np.minimum([bayes_recall(p, r) for r in range(1, k + 1)], 1.0)
-        direct.append(bayes_ndcg(p, k))
-        summed.append(bounds.ndcg_from_recalls(recalls))
+        ndcg = bayes_ndcg(p, k)
+        yield equal(ndcg, bounds.ndcg_from_recalls(recalls))
         below = np.minimum.accumulate((recalls * rng.random(k))[::-1])[::-1]
         above = np.maximum.accumulate(recalls + (1 - recalls) * rng.random(k))
-        low.append(bounds.ndcg_from_recalls(below))
-        high.append(bounds.ndcg_from_recalls(above))
-    return [equal(direct, summed), at_most(low, direct), at_most(direct, high)]
+        yield at_most(bounds.ndcg_from_recalls(below), ndcg)
+        yield at_most(ndcg, bounds.ndcg_from_recalls(above))
 
 
-def _cross_entropy(effort: Effort) -> list[Comparison]:
-    rng, entropies, losses, claimed, truth = np.random.default_rng(9), [], [], [], []
-    differences, gaps = [], []
+@CHECKS.of("T9", "a cross-entropy certifies I >= H(Y) - CE, and no difference")
+def _cross_entropy(effort: Effort) -> Iterator[Comparison]:
+    rng, bias = np.random.default_rng(9), []
     for _ in range(effort.models):
         p = random_joint(rng, 6, 5)
         q, q_collapsed = rng.dirichlet(np.ones(5), size=6), rng.dirichlet(np.ones(5), size=3)
         loss, conditional = float(-(p * np.log(q)).sum()), conditional_entropy(p)
-        entropies.append(conditional)
-        losses.append(loss)
-        claimed.append(entropy(p.sum(0)) - loss)
-        truth.append(entropy(p.sum(0)) - conditional)
+        yield at_most(conditional, loss)
+        yield at_most(entropy(p.sum(0)) - loss, entropy(p.sum(0)) - conditional)
         collapsed = merge_pairs(p[None])[0]
-        differences.append(float(-(collapsed * np.log(q_collapsed)).sum()) - loss)
-        gaps.append(conditional_entropy(collapsed) - conditional)
-    bias = np.array(differences) - gaps
-    both_signs = [at_most(bias.min(), -0.01), at_most(0.01, bias.max())]
-    return [at_most(entropies, losses), at_most(claimed, truth), *both_signs]
+        difference = float(-(collapsed * np.log(q_collapsed)).sum()) - loss
+        bias.append(difference - (conditional_entropy(collapsed) - conditional))
+    yield at_most(min(bias), -0.01)
+    yield at_most(0.01, max(bias))
 
 
 def _uniform(size: int, items: int) -> np.ndarray:

@@ -5,15 +5,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from theory.bounds import REGISTERED
-from theory.verify.collapse_checks import collapse_checks
+from theory.verify import (
+    collapse_checks,
+    false_claims,
+    gain_checks,
+    learning_checks,
+    recall_checks,
+    sample_checks,
+    worked_values,
+)
 from theory.verify.comparison import Check, Effort
-from theory.verify.false_claims import false_claim_checks
-from theory.verify.gain_checks import gain_checks
-from theory.verify.learning_checks import learning_checks
-from theory.verify.recall_checks import recall_checks
-from theory.verify.sample_checks import sample_checks, unique_history_check
-from theory.verify.worked_values import worked_checks
 
+PARTS = (
+    *(collapse_checks, recall_checks, learning_checks, gain_checks, sample_checks),
+    *(false_claims, worked_values),
+)
 QUICK = Effort(joints=20_000, models=40, repetitions=1_000)
 DEFAULT = Effort(joints=20_000, models=200, repetitions=4_000)
 FULL = Effort(joints=200_000, models=1_000, repetitions=20_000)
@@ -37,8 +43,7 @@ def all_checks() -> list[Check]:
     >>> [check.id for check in all_checks()][:5]
     ['T1', 'T2', 'C2a', 'C2b', 'T3']
     """
-    ours = [*collapse_checks(), *recall_checks(), *learning_checks(), *gain_checks()]
-    ours += [*sample_checks(), *false_claim_checks(), unique_history_check(), *worked_checks()]
+    ours = [check for part in PARTS for check in part.CHECKS]
     added = REGISTERED.items()
     return ours + [Check(name, b.statement, b.check) for name, b in added if b.check is not None]
 
@@ -52,7 +57,7 @@ def run(effort: Effort = DEFAULT, checks: Iterable[Check] | None = None) -> Iter
 def check(statement: Check, effort: Effort) -> Result:
     """Run one check."""
     start = time.perf_counter()
-    comparisons = statement.run(effort)
+    comparisons = list(statement.run(effort))
     slack = min(comparison.slack + comparison.tolerance for comparison in comparisons)
     return Result(
         id=statement.id,

@@ -11,18 +11,11 @@ import numpy as np
 from theory import bounds, exact
 from theory.errors import PremiseError
 from theory.exact.measured import ranks_of
-from theory.verify.comparison import Check, Comparison, Effort, at_most, equal
+from theory.verify.comparison import Checks, Comparison, Effort, at_most, equal
 
 PAGE = Path(__file__).parents[1] / "WORKED.md"
 Function = Callable[..., object]
-
-
-def worked_checks() -> list[Check]:
-    """The checks of WORKED.md."""
-    return [
-        Check("W1", "every bound has its worked values", _values),
-        Check("W2", "every bound refuses what is outside its premises", _refusals),
-    ]
+CHECKS = Checks()
 
 
 def known_bounds() -> dict[str, Function]:
@@ -101,14 +94,16 @@ def row_holds(name: str, given: list[str], value: str) -> Comparison:
     return equal(found, truth, 1e-9 * max(1.0, float(np.abs(truth).max())))
 
 
-def _values(effort: Effort) -> list[Comparison]:
-    held = [row_holds(*row) for row in rows() if not row[2].startswith("refused")]
-    called = {name for name, _, value in rows() if not value.startswith("refused")}
-    return [*held, equal(len(known_bounds().keys() - bounds.REGISTERED - called), 0)]
+@CHECKS.of("W1", "every bound has its worked values")
+def _values(effort: Effort) -> Iterator[Comparison]:
+    called = [row for row in rows() if not row[2].startswith("refused")]
+    yield from (row_holds(*row) for row in called)
+    yield equal(len(known_bounds().keys() - bounds.REGISTERED - {row[0] for row in called}), 0)
 
 
-def _refusals(effort: Effort) -> list[Comparison]:
-    return [row_holds(*row) for row in rows() if row[2].startswith("refused")]
+@CHECKS.of("W2", "every bound refuses what is outside its premises")
+def _refusals(effort: Effort) -> Iterator[Comparison]:
+    return (row_holds(*row) for row in rows() if row[2].startswith("refused"))
 
 
 def _numbers(value: object) -> Iterator[float]:
