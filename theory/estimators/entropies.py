@@ -118,14 +118,8 @@ def occupied(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None) -> tuple[int
     """
     c = np.zeros(len(x), dtype=int) if cond is None else codes(cond)
     counts, sizes = np.unique(codes(np.c_[codes(x), codes(y), c]), return_counts=True)
-    seen = [len(np.unique(codes(np.c_[codes(side), c]))) for side in (x, y)]
-    strata = int(c.max()) + 1
-    freedom = (
-        sum(
-            (len(np.unique(codes(x)[c == k])) - 1) * (len(np.unique(codes(y)[c == k])) - 1)
-            for k in range(strata)
-        )
-        if strata > 1
-        else (seen[0] - 1) * (seen[1] - 1)
-    )
+    freedom = 0
+    for stratum in range(int(c.max()) + 1):
+        rows, columns = (len(np.unique(codes(side)[c == stratum])) for side in (x, y))
+        freedom += (rows - 1) * (columns - 1)
     return len(counts), int((sizes == 1).sum()), freedom
