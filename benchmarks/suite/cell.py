@@ -52,13 +52,9 @@ def run_cell(cell: Cell, data: Path | None, store: Store, say: Say, device: str 
     return run_own(cell.own, context, prepare(context, data)).path
 
 
-def _stop(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
     for received in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(received, _stop)
+        signal.signal(received, signal.default_int_handler)
     try:
         main(sys.argv[1])
     except ScoterError as error:

@@ -42,8 +42,6 @@ METHODS_B = (
     *("tiger", "sasrec-ce", "scoter", "sasrec-ce-scoter"),
     *("reasons-logit", "transition-graph", "item-knn", "ease", "popularity"),
 )
-# The share of the usual epochs of every method of a dataset, to save time; tables say so.
-SHARES: dict[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -98,11 +96,7 @@ def suite() -> list[Cell]:
     first, *others = SEEDS
     groups = [(name, first, methods) for methods in (HEADLINE, BASELINES) for name in DATASETS]
     groups += [(name, seed, (*HEADLINE, *BASELINES)) for name in DATASETS for seed in others]
-    usual = [
-        Cell(dataset, method, seed, Budget(share=SHARES.get(dataset, 1.0)))
-        for dataset, seed, methods in groups
-        for method in methods
-    ]
+    usual = [Cell(dataset, method, seed) for dataset, seed, methods in groups for method in methods]
     usual += [Cell("beauty", method, seed) for seed in SEEDS for method in PATTERN_CONTROLS]
     controls = [
         Cell(dataset, method, first, QUARTER)
@@ -117,11 +111,7 @@ def suite() -> list[Cell]:
         if int(method.partition("without-step-")[2] or 0) <= steps
     ]
     controls += [Cell("beauty", method, first, QUARTER) for method in ABLATIONS]
-    in_b = [
-        Cell(dataset, method, first, Budget(share=SHARES.get(dataset, 1.0)), protocol="B")
-        for dataset in IN_B
-        for method in METHODS_B
-    ]
+    in_b = [Cell(dataset, method, first, protocol="B") for dataset in IN_B for method in METHODS_B]
     return usual + controls + in_b
 
 

@@ -7,7 +7,6 @@ method again replaces its rows.
 
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -25,6 +24,7 @@ from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
 from scoter.evaluation.metrics import per_user
 from scoter.storage.run_files import POINTS_FILE, RUN_FILE, run_at
+from scoter.storage.writing import replacing
 from scoter.types import UserMetrics
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -39,8 +39,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_@.+-]*")
 _CLEAN_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-def collect(run: Path | str | Sequence[Row], results: Path | str = RESULTS) -> pd.DataFrame:
-    """Put a run (its folder, or rows with `COLUMNS` and no ranks) into `results`; return its rows.
+def collect(run: Path | str, results: Path | str = RESULTS) -> pd.DataFrame:
+    """Put the folder of a finished run into `results`, and return its rows.
 
     Rows and ranks of the same dataset, method and seed are replaced. `config` and `versions` are
     JSON text; `cpu_hours` and `peak_mib` (MiB) are those of training, NaN where there is none.
@@ -49,27 +49,25 @@ def collect(run: Path | str | Sequence[Row], results: Path | str = RESULTS) -> p
         DataError: a dirty or unknown commit, no seed, a run that failed or was made from a sample
             of the users, or a metric that differs from the run's ranks. Nothing is written then.
     """
-    folder = Path(run) if isinstance(run, Path | str) else None
-    rows = _rows_of_run(Path(run)) if isinstance(run, Path | str) else list(run)
+    folder, out = Path(run), Path(results)
+    rows = _rows_of_run(folder)
     _check_rows(rows)
     groups = {_group(row) for row in rows}
-    ranks = {name: _ranks_of_run(folder, name, rows) for _, name, _ in groups} if folder else {}
-    out = Path(results)
+    ranks = {name: _ranks_of_run(folder, name, rows) for _, name, _ in groups}
     (out / "ranks").mkdir(parents=True, exist_ok=True)
     with FileLock(out / "main.lock"):
         for dataset, method, seed in groups:
             for split in SPLITS:
                 path = ranks_path(out, dataset, method, seed, split)
                 path.unlink(missing_ok=True)
-                if split in ranks.get(method, {}):
+                if split in ranks[method]:
                     save_user_metrics(ranks[method][split], path)
         before = load_rows(out) if (out / "main.parquet").exists() else []
         kept = [row for row in before if _group(row) not in groups]
-        if folder is not None:
-            _keep_mined(folder, groups, out)
+        _keep_mined(folder, groups, out)
         merged = sorted([*kept, *rows], key=lambda row: tuple(row[name] for name in KEY))
-        _frame(merged).to_parquet(out / "main.partial", index=False, compression="zstd")
-        os.replace(out / "main.partial", out / "main.parquet")
+        with replacing(out / "main.parquet") as partial:
+            _frame(merged).to_parquet(partial, index=False, compression="zstd")
     return _frame(rows)
 
 
@@ -236,11 +234,7 @@ def _shop_name(run: Row) -> str | None:
 
 
 def _check_rows(rows: Sequence[Row]) -> None:
-    seen = set()
     for row in rows:
-        if absent := [name for name in COLUMNS if name not in row]:
-            needed = ", ".join(COLUMNS)
-            raise DataError(f"a row has no {', '.join(absent)}; a row needs all of: {needed}")
         check_commit(row["commit"])
         if not isinstance(row["seed"], int) or isinstance(row["seed"], bool):
             where = f"seed = {row['seed']!r} in run {row['run']!r}"
@@ -252,10 +246,6 @@ def _check_rows(rows: Sequence[Row]) -> None:
         if not isinstance(row["value"], int | float) or not math.isfinite(row["value"]):
             what = f"its {row['split']} {row['metric']} is {row['value']}"
             raise DataError(f"{row['method']} failed on {row['dataset']}: {what}; run again")
-        key = tuple(row[name] for name in KEY)
-        if key in seen:
-            raise DataError(f"there are two rows for {key}; pass each metric once")
-        seen.add(key)
 
 
 def _ranks_of_run(folder: Path, method: str, rows: Sequence[Row]) -> dict[str, UserMetrics]:

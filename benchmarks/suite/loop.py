@@ -153,11 +153,7 @@ def claimed(cell: Cell, store: Path | None) -> Iterator[bool]:
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
     """A request to end (SIGTERM) is treated as Ctrl-C, so that no child is left behind."""
-
-    def stop(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:

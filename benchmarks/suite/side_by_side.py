@@ -7,7 +7,7 @@ starts them, waits, and ends them together.
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import click
@@ -37,7 +37,8 @@ def side_by_side(
             for each in loops:
                 while each.poll() is None:
                     look()
-                    _wait(each, SECONDS_BETWEEN_LOOKS)
+                    with suppress(subprocess.TimeoutExpired):
+                        each.wait(SECONDS_BETWEEN_LOOKS)
         finally:
             for each in loops:
                 each.terminate()
@@ -54,10 +55,3 @@ def arguments_of(context: click.Context, **changed: object) -> list[str]:
         values = given if isinstance(given, tuple) else (given,)
         words += [f"{option.opts[0]}={value}" for value in values if value not in (None, "", False)]
     return words
-
-
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return

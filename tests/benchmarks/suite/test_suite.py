@@ -23,7 +23,6 @@ from benchmarks.suite.cells import (
     DATASETS,
     QUARTER,
     SEEDS,
-    SHARES,
     Budget,
     Cell,
     cells_for,
@@ -100,8 +99,7 @@ def test_the_most_valuable_cells_come_first_and_none_comes_twice():
         *("popularity", "gru4rec", "sasrec-bce", "sasrec-ce", "sasrec-ce-scoter"),
     }
     assert [cell.dataset for cell in cells[56:84]] == ["beauty"] * 28
-    assert all(cell.budget == Budget(share=SHARES.get(cell.dataset, 1.0)) for cell in cells[:180])
-    assert "beauty" not in SHARES
+    assert all(cell.budget == Budget() for cell in cells[:180])
     assert {cell.budget for cell in cells[180:-27]} == {QUARTER}
     assert {cell.table for cell in cells[180:-27]} == {f"{dataset}-quarter" for dataset in DATASETS}
     assert names[-27:-24] == ["beauty-b/tiger/0", "beauty-b/sasrec-ce/0", "beauty-b/scoter/0"]
