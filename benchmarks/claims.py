@@ -95,8 +95,7 @@ def _differences(claim: Claim, results: Path) -> list[tuple[str, bool]]:
             limit = each.get("percent", 0) / 100 * beside.mean
             margins = {"above": gap.low, "at most": limit - gap.high}
             margins["level"] = min(limit - gap.high, gap.low + limit)
-            text = f"{dataset} {metric}, {each['left']} - {right}: "
-            text += interval(gap.mean, gap.low, gap.high)
+            text = f"{dataset} {metric}, {each['left']} - {right}: {interval(gap)}"
             margin = margins[each["expect"]]
             found.append((margin / beside.mean, text, margin > 0))
     return [(text, passed) for _, text, passed in sorted(found)]
@@ -113,7 +112,7 @@ def _values(claim: Claim, results: Path) -> list[tuple[str, bool]]:
             value = value[part]
         shown = f"{value:.4g}" if isinstance(value, float) else value
         if isinstance(value, dict):  # a difference with its interval, of which the low end counts
-            shown, value = study.interval(value), value["low"]
+            shown, value = interval(value), value["low"]
         wanted = [(word, each[word]) for word in ("equals", "least", "most") if word in each]
         passed = {"equals": value == each.get("equals", value)}
         passed["least"] = value >= each.get("least", value)

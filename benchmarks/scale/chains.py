@@ -5,18 +5,15 @@ language model's time is in this) for the first so many prefixes of a dataset. `
 holds one row per size.
 """
 
-import json
-import subprocess
-import sys
-import tempfile
+import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 
 from benchmarks.studies import study
 from benchmarks.suite.collect import RESULTS
-from scoter.errors import DataError
 from scoter.storage.store import git_commit
 
 SIZES = (10_000, 100_000)
@@ -26,20 +23,18 @@ def main(
     sizes: tuple[int, ...] = SIZES, dataset: str = "beauty", results: Path = RESULTS
 ) -> dict[str, Any]:
     """Measure every size, write `results/chains.json` and return what stands in it."""
-    rows = [_in_a_process(dataset, size) for size in sizes]
+    rows = [study.in_a_process(write, dataset, size) for size in sizes]
     about = {"dataset": dataset, "commit": git_commit(), "reasoner": study.REASONER}
     result = {**about, "rows": rows}
     study.write(results / "chains.json", result)
     return result
 
 
-def write(dataset: str, chains: int, out: Path) -> dict[str, Any]:
+def write(dataset: str, chains: int) -> dict[str, Any]:
     """Write the chains and measure this process: it must be a fresh one, since a peak never falls.
 
     `data_peak_mib` is the peak before the first chain: the data, and the packages.
     """
-    import time
-
     from scoter.config import DataConfig
     from scoter.data.datasets import open_dataset
     from scoter.data.split import leave_one_out
@@ -55,28 +50,19 @@ def write(dataset: str, chains: int, out: Path) -> dict[str, Any]:
     folds = derive_seed(0, "folds")
     job = ChainJob(split, shop.catalog, pattern, shop.identity, fold_seed=folds, limit=chains)
     before, began, cpu = peak_mib(), time.perf_counter(), time.process_time()
-    written = sum(run_job(job, ChainFolder(out), None).values())
-    seconds = time.perf_counter() - began
-    size = sum(path.stat().st_size for path in out.glob("chains-*.parquet"))
+    with TemporaryDirectory() as folder:
+        written = sum(run_job(job, ChainFolder(Path(folder)), None).values())
+        seconds, spent = time.perf_counter() - began, time.process_time() - cpu
+        size = sum(path.stat().st_size for path in Path(folder).glob("chains-*.parquet"))
     return {
         "chains": written,
         "seconds": seconds,
-        "cpu_seconds": time.process_time() - cpu,
+        "cpu_seconds": spent,
         "chains_per_second": written / seconds,
         "data_peak_mib": before,
         "peak_mib": peak_mib(),
         "bytes_per_chain": size / written,
     }
-
-
-def _in_a_process(dataset: str, chains: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmarks.scale.chains", dataset, str(chains), folder]
-        done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        why = done.stderr.strip()[-300:]
-        raise DataError(f"writing {chains} chains of {dataset} failed: {why}")
-    return json.loads(done.stdout)
 
 
 @click.command()
@@ -88,7 +74,3 @@ def command(sizes: tuple[int, ...], dataset: str, results: Path) -> None:
     text += "{peak_mib:.0f} MiB ({data_peak_mib:.0f} before the first chain)"
     for row in main(sizes, dataset, results)["rows"]:
         click.echo(text.format(**row))
-
-
-if __name__ == "__main__":
-    print(json.dumps(write(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))))

@@ -5,8 +5,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -24,7 +22,6 @@ from scoter.errors import ScoterError
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the JSON to this file.")
 @click.option("--cornac-python", envvar="SCOTER_BENCH_CORNAC_PYTHON", help="One with Cornac 3.")
 @click.option("--rectools-python", envvar="SCOTER_BENCH_RECTOOLS_PYTHON", help="One with RecTools.")
-@click.option("--memory-of", type=click.Choice(["ours", "theirs"]), hidden=True)
 @click.pass_context
 def main(
     context: click.Context,
@@ -35,7 +32,6 @@ def main(
     out: Path | None,
     cornac_python: str | None,
     rectools_python: str | None,
-    memory_of: str | None,
 ) -> None:
     """Measure training, decoding, memory and the distance to the arithmetic limit, in turn.
 
@@ -49,12 +45,9 @@ def main(
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from benchmarks.speed import report, suite
 
-    if memory_of is not None:
-        click.echo(json.dumps(suite.peak(memory_of)))
-        return
     pythons = {"cornac": cornac_python, "rectools": rectools_python}
     settings = suite.Settings(quick, threads, repeats or (3 if quick else 5), pythons)
-    result = suite.measure(settings, lambda side: _memory(side, threads))
+    result = suite.measure(settings, lambda side: study.in_a_process(suite.peak, side))
     text = json.dumps(result, indent=1)
     if out is not None:
         out.write_text(text + "\n")
@@ -97,14 +90,6 @@ def gpu(
     if at_once and left > 0:
         with stopped_by_signals():
             training.train_cells(settings, only, at_once, left / 60, out, click.echo)
-
-
-def _memory(side: str, threads: int) -> dict[str, float]:
-    # In a fresh process, because a process never gives its peak back.
-    command = [sys.executable, "-m", "benchmarks.speed", "--memory-of", side]
-    command += ["--threads", str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ is sent; it times its own work.
 """
 
 import json
-import os
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,66 +51,50 @@ class PeerError(Exception):
     """The other process is not there, ended, or printed something else than an answer."""
 
 
-class Peer:
-    """A running peer. Use as a context."""
-
-    def __init__(self, name: str, python: str, task: Row) -> None:
-        self.name, self.folder = name, tempfile.TemporaryDirectory()
-        given = Path(self.folder.name) / "task.json"
+@contextmanager
+def running(name: str, python: str, task: Row) -> Iterator["Peer"]:
+    """A peer that this Python runs, until the block ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, log = Path(folder) / "task.json", Path(folder) / "stderr.txt"
         given.write_text(json.dumps(task))
-        self.log = given.with_name("stderr.txt").open("w+")  # closed by __exit__
         # -I: the folder of the script is not searched for modules.
-        script = str(Path(__file__).with_name("peer.py"))
-        self.process = subprocess.Popen(
-            [python, "-I", script, name, str(given)],
-            text=True,
-            cwd=self.folder.name,
-            env=os.environ.copy(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-        )
-        self.versions: dict[str, str] = {}
+        command = [python, "-I", str(Path(__file__).with_name("peer.py")), name, str(given)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": folder}
+        with log.open("w") as errors, subprocess.Popen(command, stderr=errors, **pipes) as process:
+            try:
+                yield Peer(name, process, log)
+            finally:
+                try:
+                    process.communicate(timeout=20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
 
-    def __enter__(self) -> "Peer":
-        try:
-            self.versions = self._answer()
-        except PeerError:
-            self.__exit__()
-            raise
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
-        self.log.close()
-        self.folder.cleanup()
+class Peer:
+    """The other process: what it is asked to do, and what it answers."""
+
+    def __init__(self, name: str, process: subprocess.Popen[str], log: Path) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.name, self.log, self.asked, self.answers = name, log, process.stdin, process.stdout
+        self.versions = self._answer()
 
     def do(self, what: str, **arguments: int) -> Contender:
         """The peer's `what`, once a repeat."""
 
         def work(repeat: int) -> Sample:
-            assert self.process.stdin is not None
-            self.process.stdin.write(json.dumps({"do": what, "repeat": repeat, **arguments}) + "\n")
-            self.process.stdin.flush()
+            print(
+                json.dumps({"do": what, "repeat": repeat, **arguments}), file=self.asked, flush=True
+            )
             return Sample(**self._answer())
 
         return work
 
     def _answer(self) -> Row:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        for line in self.answers:
             if line.startswith(MARK):
                 return json.loads(line.removeprefix(MARK))
-        self.log.seek(0)
-        last = [line.strip() for line in self.log.read().splitlines() if line.strip()][-1:]
+        last = self.log.read_text().strip().splitlines()[-1:]
         raise PeerError(f"{self.name} ended early ({' '.join(last) or 'it printed no reason'})")
 
 
@@ -123,7 +107,7 @@ def _cornac(work: Work, python: str, repeats: int) -> list[Row]:
     sequences = [work.log.sequence(user).tolist() for user in users.tolist()]
     task = {"sequences": sequences, "items": len(work.ids.codes), "sizes": sizes}
     rows: list[Row] = []
-    with Peer("cornac", python, task) as peer:
+    with running("cornac", python, task) as peer:
         version = f"Cornac {peer.versions['cornac']} TIGER"
         against, ours = version + ", as it trains: padded to 20 items", build(work.ids)
         turns = {"ours": OurTraining(work, ours, "fp32", 4), "theirs": peer.do("train")}
@@ -147,7 +131,7 @@ def _rectools(work: Work, python: str, repeats: int, users: int = 1000) -> list[
     sizes |= {"loss": "softmax", "lr": CONFIG.learning_rate, "batch_size": 128}
     sequences = [log.sequence(user).tolist() for user in range(log.user_count)]
     train, rank = _our_sasrec(log, len(items))
-    with Peer("rectools", python, {"sequences": sequences, "sizes": sizes}) as peer:
+    with running("rectools", python, {"sequences": sequences, "sizes": sizes}) as peer:
         version = f"RecTools {peer.versions['rectools']} SASRec"
         trained = alternate({"ours": train, "theirs": peer.do("train")}, repeats)
         ranked = alternate({"ours": rank, "theirs": peer.do("rank")}, repeats)

@@ -6,7 +6,8 @@ figures need no store.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ import numpy as np
 from benchmarks.studies import study
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS, dataset_of
+from benchmarks.tables.table import interval
 from scoter.errors import DataError
 from scoter.evaluation.significance import bootstrap_mean
 from scoter.storage.run_files import RUN_FILE, run_at
@@ -31,13 +33,14 @@ def measure(runs: Sequence[Path], results: Path = RESULTS) -> list[Row]:
     path = Path(results) / FILE
     rows = study.read(path, {"rows": []})["rows"]
     for run in runs:
-        rows = study.merged(rows, _rows_of(run), ("dataset", "method", "seed"), ("kind", "place"))
+        made = list(_rows_of(run))
+        rows = study.merged(rows, made, ("dataset", "method", "seed"), ("kind", "place"))
     about = {"unit": "share of 1", "interval": "95 % bootstrap over test users"}
     study.write(path, {**about, "rows": rows})
     return rows
 
 
-def _rows_of(folder: Path) -> list[Row]:
+def _rows_of(folder: Path) -> Iterator[Row]:
     from safetensors.numpy import load_file
 
     artefact = run_at(folder)
@@ -48,7 +51,6 @@ def _rows_of(folder: Path) -> list[Row]:
     if not paths:
         raise DataError(f"{folder}: no method of it reads chains, so it has no attention")
     about = {"dataset": dataset_of(run), "seed": run["seed"], "commit": run["commit"]}
-    rows = []
     for path in paths:
         slots = json.loads(path.with_suffix(".json").read_text())["roles"]
         values = load_file(path)
@@ -56,11 +58,9 @@ def _rows_of(folder: Path) -> list[Row]:
         for place, slot in enumerate(slots):
             columns.append(("attention", slot, place, values["attention"][:, place]))
         for kind, slot, place, column in columns:
-            mean = bootstrap_mean(column.astype(np.float64), seed=0)
             row = {**about, "run": artefact.key, "method": path.stem, "kind": kind, "slot": slot}
-            row |= {"place": place, "mean": mean.mean, "low": mean.low, "high": mean.high}
-            rows.append({**row, "users": len(column)})
-    return rows
+            mean = asdict(bootstrap_mean(column.astype(np.float64), seed=0))
+            yield {**row, "place": place, **mean, "users": len(column)}
 
 
 @click.command()
@@ -69,4 +69,4 @@ def _rows_of(folder: Path) -> list[Row]:
 def command(runs: tuple[Path, ...], results: Path) -> None:
     for row in measure(runs, results):
         slot = "{dataset}, {method}, seed {seed}, {kind} {slot}".format(**row)
-        click.echo(slot + ": {mean:.4f} [{low:.4f}, {high:.4f}]".format(**row))
+        click.echo(f"{slot}: {interval(row, '')}")

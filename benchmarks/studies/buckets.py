@@ -22,7 +22,7 @@ from jaxtyping import Bool, Int
 from benchmarks.studies import study
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
-from benchmarks.tables.buckets_page import FILE, spoken
+from benchmarks.tables.buckets_page import FILE, page
 from scoter.evaluation.evaluator import Evaluator, load_user_metrics
 from scoter.evaluation.metrics import per_user
 from scoter.evaluation.significance import paired_bootstrap
@@ -176,19 +176,6 @@ def _ranges(
     return {label: (low <= values) & (values <= high) for label, (low, high) in named.items()}
 
 
-def as_text(measured: Row) -> str:
-    arm, lines = measured["arm"], []
-    for row in measured["groups"]:
-        where = f"{row['kind']}, {row['group']} ({row['users']:,} users)"
-        means = f"{row['tiger']:.4f} -> {row[arm]:.4f}"
-        lines.append(f"{where:52} {row['metric']:10} {means}  {study.interval(row)}")
-    for row in measured["ages"]:
-        where = f"{spoken(row['age'])} ({row['users']:,} users)"
-        values = f"{row['metric']:10} {row['value']:.4f}  {study.interval(row)} to fresh"
-        lines.append(f"{where:52} {values}")
-    return "\n".join(lines)
-
-
 @click.command()
 @study.runs_argument
 @study.arm_option
@@ -196,4 +183,5 @@ def as_text(measured: Row) -> str:
 @click.option("--label", default="", help="Name to keep it under [default: the arm].")
 @study.results_option
 def command(runs: tuple[Path, ...], arm: str, users: int, label: str, results: Path) -> None:
-    click.echo(as_text(measure(runs, arm, users, results=results, label=label)))
+    measured = measure(runs, arm, users, results=results, label=label)
+    click.echo(page({label or arm: measured}).markdown())

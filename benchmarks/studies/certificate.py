@@ -41,6 +41,7 @@ from benchmarks.studies.information import (
 )
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import ranks_path
+from benchmarks.tables.table import interval
 from scoter.errors import ConfigError
 from scoter.storage.store import git_commit
 
@@ -222,9 +223,9 @@ def command(
                 "  {cells:5} cells: gain over every reader >= {gain_lower:+.4f}, nats >= "
                 "{nats_lower:.4f}; the table reaches {table_recall:.4f}".format(**cell)
             )
-        click.echo(f"  lift over the best collapsed reader: {study.interval(row['lift'])}")
+        click.echo(f"  lift over the best collapsed reader: {interval(row['lift'])}")
         if "ceiling" in row:
-            beyond = study.interval(row["beyond"] | {"mean": row["beyond"]["nats"]})
+            beyond = interval(row["beyond"] | {"mean": row["beyond"]["nats"]})
             ceiling = f"ceiling {row['ceiling']:.4f} by {row['statement']}"
             click.echo(f"  beyond its pool {beyond} nats; {ceiling}")
     if picture:

@@ -9,21 +9,19 @@ use no calls to choose. Over several seeds an interval is Student's.
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
-import numpy as np
 
 from benchmarks.studies import study
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
+from benchmarks.tables.table import interval
 from scoter.config import DiscoverConfig, Experiment
 from scoter.errors import ConfigError
-from scoter.reasoning.discovery.report import Discovery
-from scoter.reasoning.discovery.validate import Encode
 from scoter.seeding import derive_seed
-from scoter.types import Catalog, ReasoningPattern, Split, Step
+from scoter.types import ReasoningPattern, Step
 
 FILE, MODEL_FILE = "discovery.json", "discovery-smollm2.json"
 
@@ -77,55 +75,25 @@ def shop() -> Experiment:
     return simulated(order=1.0)
 
 
-@dataclass(frozen=True, eq=False)
-class DiscoveryInputs:
-    """What discovery reads of an experiment's data."""
-
-    split: Split
-    catalog: Catalog
-    encode: Encode  # sentences to vectors
-    experiment: Experiment
-    item_vectors: np.ndarray  # [items, dim], of the items' texts
-    best_recall: float | None  # the largest recall that is possible on a simulated shop
-
-    @classmethod
-    def of(cls, chosen: Experiment, seed: int) -> "DiscoveryInputs":
-        """Prepare the data of an experiment, or read it from the store."""
-        from scoter.data.simulated import simulate
-        from scoter.semantic_ids.vectors import text_fields
-        from scoter.stages.context import Context, sentence_encoder
-        from scoter.stages.data import open_data, prepare
-        from scoter.storage.sentence_vectors import item_texts
-        from scoter.storage.store import Store
-
-        context = Context(chosen, Store(), seed, lambda line: None)
-        _, catalog, split = open_data(prepare(context, None))
-        encode, shop = sentence_encoder(context), chosen.data.simulated
-        vectors = encode(item_texts(catalog, text_fields(catalog, chosen.text.fields)))
-        best = None if shop is None else simulate(shop, seed).best_recall(chosen.discover.top_k)
-        return cls(split, catalog, encode, chosen, vectors, best)
-
-    def discover(self, config: DiscoverConfig, seed: int) -> Discovery:
-        """Mine a pattern with the random draws of this seed."""
-        from scoter.reasoning.discovery.mine import discover
-        from scoter.recommenders.frozen import Frozen
-
-        draws, ids = derive_seed(seed, "discover"), self.experiment.semantic_ids
-        train = Frozen(config, self.catalog, ids, self.experiment.text, self.encode, seed)
-        inputs = (self.split, self.catalog, config, self.encode, self.item_vectors)
-        return discover(*inputs, draws, train)
-
-
 def one_seed(chosen: Experiment, seed: int) -> Row:
-    """One discovery, and for the simulated shop whether it found what was planted."""
+    """One discovery on the shop of a seed, and whether it found what was planted there."""
+    from scoter.data.simulated import simulate
     from scoter.reasoning.discovery.generate import labels
+    from scoter.reasoning.discovery.mine import discover
+    from scoter.recommenders.frozen import Frozen
+    from scoter.recommenders.step_sources import spoken_items
+    from scoter.stages.context import Context, sentence_encoder
+    from scoter.stages.data import open_data, prepare
+    from scoter.storage.store import Store
 
-    given = DiscoveryInputs.of(chosen, seed)
-    mined = given.discover(chosen.discover, seed)
-    planted: Row = {}
-    if chosen.data.simulated is not None:
-        planted["recovered"] = recovered(mined.pattern, chosen.data.simulated.plan_length)
-        planted["best_possible_recall"] = given.best_recall
+    context, planted = Context(chosen, Store(), seed, lambda line: None), chosen.data.simulated
+    assert planted is not None
+    _, catalog, split = open_data(prepare(context, None))
+    config, encode = chosen.discover, sentence_encoder(context)
+    vectors = encode(spoken_items(catalog, chosen.text.fields))
+    train = Frozen(config, catalog, chosen.semantic_ids, chosen.text, encode, seed)
+    inputs = (split, catalog, config, encode, vectors)
+    mined = discover(*inputs, derive_seed(seed, "discover"), train)
     return {
         "seed": seed,
         "pattern": list(labels(mined.pattern)),
@@ -134,7 +102,8 @@ def one_seed(chosen: Experiment, seed: int) -> Row:
         "ndcg": asdict(mined.ndcg),
         "optimism": asdict(mined.optimism),
         "calls": asdict(mined.calls),
-        **planted,
+        "recovered": recovered(mined.pattern, planted.plan_length),
+        "best_possible_recall": simulate(planted, seed).best_recall(config.top_k),
         "rivals": {name: asdict(rival) for name, rival in mined.rivals.items()},
     }
 
@@ -160,11 +129,9 @@ def summarise(rows: Sequence[Row]) -> Row:
         name: over_seeds([row["rivals"][name]["ndcg_gain"] for row in rows])
         for name in rows[0]["rivals"]
     }
-    summary: Row = {"recall": sum(row["recall"]["mean"] for row in rows) / len(rows)}
-    summary["gains"] = gains
-    if "recovered" in rows[0]:
-        summary["recovered"] = sum(row["recovered"] for row in rows)
-    return summary
+    recall = sum(row["recall"]["mean"] for row in rows) / len(rows)
+    found = sum(row["recovered"] for row in rows)
+    return {"recall": recall, "gains": gains, "recovered": found}
 
 
 def over_seeds(gains: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -205,17 +172,15 @@ def as_text(outcome: Row) -> str:
     summary, rows, count = outcome["summary"], outcome["rows"], outcome["seeds"]
     lines = [f"simulated, {count} seeds, {outcome['reasoner']}, commit {outcome['commit'][:10]}"]
     for row in rows:
-        mark = {None: "", True: "recovered  ", False: "MISSED     "}[row.get("recovered")]
-        recall, pattern = row["recall"]["mean"], " > ".join(row["pattern"])
-        lines.append(f"seed {row['seed']}: {mark}recall {recall:.4f}  {pattern}")
-    if "recovered" in summary:
-        lines.append(f"planted pattern recovered in {summary['recovered']} of {count} seeds")
+        mark, pattern = "recovered" if row["recovered"] else "MISSED   ", " > ".join(row["pattern"])
+        lines.append(f"seed {row['seed']}: {mark}  recall {row['recall']['mean']:.4f}  {pattern}")
+    lines.append(f"planted pattern recovered in {summary['recovered']} of {count} seeds")
     heads = ("mean gain in NDCG, 95 % interval", "seeds above zero", "calls")
     lines.append("{:24}{:>38} {:>18} {:>22}".format("mined minus", *heads))
     for name, gain in summary["gains"].items():
         used = "{choosing:,} + {fresh:,}".format(**rows[0]["rivals"][name]["calls"])
         above = gain["seeds_with_low_above_zero"]
-        lines.append(f"{name:24}{study.interval(gain):>38} {above:>18} {used:>22}")
+        lines.append(f"{name:24}{interval(gain):>38} {above:>18} {used:>22}")
     calls = "mined: {choosing:,} calls to choose, {fresh:,} at fresh shoppers"
     return "\n".join([*lines, calls.format(**rows[0]["calls"])])
 

@@ -26,6 +26,7 @@ from jaxtyping import Float, Int
 from benchmarks.studies import study
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
+from benchmarks.tables.table import interval
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
 from scoter.storage.store import git_commit
@@ -228,5 +229,5 @@ def flat(steps: np.ndarray) -> np.ndarray:
 @study.results_option
 def command(run: Path, users: int, seed: int, results: Path) -> None:
     for row in measure(run, users, seed, results)["rows"]:
-        nats = study.interval(row | {"mean": row["nats"]})
+        nats = interval(row | {"mean": row["nats"]})
         click.echo(f"{row['kind']:7} {row['name']}: {nats} of {row['n']} users")

@@ -25,6 +25,7 @@ from benchmarks.studies import study
 from benchmarks.studies.discovery import MODEL_FILE
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
+from benchmarks.tables.table import interval
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
 
@@ -135,25 +136,22 @@ def one_seed(seed: int, attention: float) -> Row:
     """Train both arms (or read them from the store), and simulate the test."""
     from scoter.data.simulated import simulate
     from scoter.experiments import experiment
+    from scoter.pipeline import make_inputs
     from scoter.stages.context import Context
-    from scoter.stages.data import embed_items, make_semantic_ids, open_data, prepare
+    from scoter.stages.data import open_data
     from scoter.stages.models import rank, train
-    from scoter.stages.networks import Inputs, open_rankings
-    from scoter.stages.reasoning import pattern_and_chains
+    from scoter.stages.networks import open_rankings
     from scoter.storage.store import Store, git_commit
 
     chosen = experiment("simulated-smoke")
     context = Context(chosen, Store(), seed, lambda line: None)
-    data = prepare(context, None)
-    ids = make_semantic_ids(context, embed_items(context, data))
-    _, steps = pattern_and_chains(context, data)
-    inputs, lists = Inputs(data, ids, steps), {}
+    inputs, lists = make_inputs(context), {}
     for name in ARMS:
         method = chosen.methods[name]
         trained = train(context, name, method, inputs)
         rankings = open_rankings(rank(context, method, trained, inputs), "test")
         lists[name] = rankings.items[:, :SHOWN]
-    _, catalog, split = open_data(data)
+    _, catalog, split = open_data(inputs.data)
     if chosen.data.simulated is None:
         raise ConfigError("the experiment simulated-smoke holds no simulated shop")
     shop, histories = simulate(chosen.data.simulated, seed), split.histories("test")
@@ -228,7 +226,7 @@ def as_text(outcome: Row) -> str:
             for kind in ("split", "paired"):
                 gain, relative = row[kind][name], ", lift {mean:+.1%} [{low:+.1%}, {high:+.1%}]"
                 lift = relative.format(**gain["lift"]) if gain["lift"] else ""
-                lines.append(f"  {kind:>21} {study.interval(gain)}{lift}")
+                lines.append(f"  {kind:>21} {interval(gain)}{lift}")
     cost = outcome["online_language_model"]
     lines.append(
         "a chain online for each visit: {prompt_tokens_per_chain:.0f} + "

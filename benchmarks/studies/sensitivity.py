@@ -140,23 +140,23 @@ def ties(log: InteractionLog, catalog: Catalog, dataset: str, given: TieDraws) -
     """
     if log.times is None:
         return None
-    methods = {"popularity": MethodConfig(config.PopularityConfig())}
-    if given.sasrec_epochs:
-        epochs = given.sasrec_epochs
-        budget = config.TrainingConfig(epochs=epochs, evaluate_every=epochs)
-        methods["sasrec-ce"] = MethodConfig(config.SasrecConfig(loss="ce"), budget)
-    before = leave_one_out(log).test.items
-    rows = []
+    from scoter.models.backbones.popularity import Popularity
+
+    before, rows = leave_one_out(log).test.items, []
     for draw in (None, *range(given.draws)):
         shuffled = log if draw is None else shuffle_ties(log, draw)
-        moved = float(np.mean(leave_one_out(shuffled).test.items != before))
-        order = Order(dataset, shuffled, catalog, draw)
-        for name, method in methods.items():
+        split = leave_one_out(shuffled)
+        moved = float(np.mean(split.test.items != before))
+        popular = Popularity(split.train, catalog.item_count)
+        ranked = {part: popular.recommend(split.histories(part), 20) for part in SPLITS}
+        rankings = {"popularity": ranked}
+        if given.sasrec_epochs:
+            rankings["sasrec-ce"] = _sasrec(dataset, shuffled, catalog, draw, given)
+        for name, by_part in rankings.items():
             row: Row = {"draw": draw, "method": name, "other_targets": moved}
-            for part, ranked in _rankings(order, name, method, given).items():
-                measured = Evaluator().evaluate(ranked, leave_one_out(shuffled).targets(part))
+            for part, found in by_part.items():
                 prefix = "valid " if part == "valid" else ""
-                means = mean_metrics(measured, METRICS)
+                means = mean_metrics(Evaluator().evaluate(found, split.targets(part)), METRICS)
                 row |= {prefix + metric: value for metric, value in means.items()}
             rows.append(row)
     neighbours = np.diff(np.repeat(np.arange(log.user_count), log.lengths)) == 0
@@ -165,40 +165,24 @@ def ties(log: InteractionLog, catalog: Catalog, dataset: str, given: TieDraws) -
     return {"share_of_tied_steps": share, "epochs": given.sasrec_epochs, "rows": rows}
 
 
-@dataclass(frozen=True, eq=False)
-class Order:
-    """A dataset with its interactions in one order."""
-
-    dataset: str
-    log: InteractionLog
-    catalog: Catalog
-    draw: int | None  # None: as prepared
-
-
-def _rankings(
-    order: Order, name: str, method: MethodConfig, given: TieDraws
+def _sasrec(
+    dataset: str, log: InteractionLog, catalog: Catalog, draw: int | None, given: TieDraws
 ) -> dict[Part, Rankings]:
+    """What SASRec ranks once it is trained on the interactions in this order."""
     from scoter.data.prepared import save_prepared
-    from scoter.models.backbones.popularity import Popularity
-    from scoter.stages import data as stages
+    from scoter.pipeline import make_inputs
     from scoter.stages import models, networks
     from scoter.stages.context import Context
 
-    if method.model.kind == "popularity":
-        split = leave_one_out(order.log)
-        model = Popularity(split.train, order.catalog.item_count)
-        return {part: model.recommend(split.histories(part), 20) for part in SPLITS}
-    drawn = "" if order.draw is None else f"-ties-{order.draw}"
-    data = DataConfig(order.dataset + drawn)
-    experiment = config.Experiment(f"{order.dataset}-ties", data, {name: method})
+    epochs = given.sasrec_epochs
+    budget = config.TrainingConfig(epochs=epochs, evaluate_every=epochs)
+    name, method = "sasrec-ce", MethodConfig(config.SasrecConfig(loss="ce"), budget)
+    data = DataConfig(dataset if draw is None else f"{dataset}-ties-{draw}")
+    experiment = config.Experiment(f"{dataset}-ties", data, {name: method})
     context = Context(experiment, Store(given.store), 0, given.say)
-    if order.draw is None:
-        prepared = stages.prepare(context, given.data)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            save_prepared(order.log, order.catalog, Path(folder))
-            prepared = stages.prepare(context, Path(folder))
-    inputs = networks.Inputs(prepared)
+    with tempfile.TemporaryDirectory() as folder:
+        save_prepared(log, catalog, Path(folder))
+        inputs = make_inputs(context, given.data if draw is None else Path(folder))
     ranked = models.rank(context, method, models.train(context, name, method, inputs), inputs)
     return {part: networks.open_rankings(ranked, part) for part in SPLITS}
 

@@ -18,6 +18,7 @@ import numpy as np
 from benchmarks.studies import study
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
+from benchmarks.tables.table import interval
 from scoter.errors import ConfigError
 from scoter.reasoning.discovery.validate import wilson
 from scoter.seeding import derive_seed
@@ -121,7 +122,6 @@ def ages_read(split: Split, distance: int) -> Row:
 @study.results_option
 def command(dataset: str, users: int, seed: int, results: Path) -> None:
     for row in measure(dataset, users, seed, results)["rows"]:
-        recall = "recall@10 {mean:.4f} [{low:.4f}, {high:.4f}] of {users} users"
-        name, lost = list(row.items())[-1]
-        recall = recall.format(**row["recall"])
-        click.echo(f"age {row['age']:2}: {recall}, {name} {study.interval(lost)}")
+        recall, (name, lost) = row["recall"], list(row.items())[-1]
+        shown = f"recall@10 {interval(recall, '')} of {recall['users']} users"
+        click.echo(f"age {row['age']:2}: {shown}, {name} {interval(lost)}")

@@ -1,11 +1,13 @@
-"""What the studies share: options of their commands, files of results, and intervals as text."""
+"""What the studies share: options of their commands, and files of results."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -14,6 +16,7 @@ from scoter.storage.writing import replacing
 
 Row = dict[str, Any]  # an object of a results file, as JSON holds it
 Option = Callable[[Callable[..., None]], Callable[..., None]]
+Made = TypeVar("Made")
 
 PATH = click.Path(path_type=Path)
 REASONER = "catalog-reasoner (symbolic)"  # who writes the chains of the studies that need new ones
@@ -36,6 +39,12 @@ runs_argument = click.argument("runs", nargs=-1, required=True, type=PATH)
 def users_option(default: int, least: int = 1) -> Option:
     """`--users`: the most users that a study measures."""
     return option("--users", type=click.IntRange(least), default=default, help="Most to measure.")
+
+
+def in_a_process(work: Callable[..., Made], *given: object) -> Made:
+    """What `work(*given)` returns in a fresh process, as a process never gives its peak back."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(work, *given).result()
 
 
 def read(path: Path, otherwise: Any) -> Any:
@@ -66,13 +75,3 @@ def merged(
     replaced = [itemgetter(*key)(row) for row in made]
     kept = [row for row in rows if itemgetter(*key)(row) not in replaced]
     return sorted([*kept, *made], key=itemgetter(*key, *order))
-
-
-def interval(estimate: Mapping[str, Any], digits: int = 4) -> str:
-    """A difference with its interval.
-
-    >>> interval({"mean": 0.5, "low": 0.25, "high": 1.0}, digits=2)
-    '+0.50 [+0.25, +1.00]'
-    """
-    mean, low, high = (f"{estimate[name]:+.{digits}f}" for name in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]"

@@ -44,23 +44,15 @@ def _groups(measured: Mapping[str, Any]) -> Table:
     for row in measured["groups"]:
         where = "all" if row["kind"] == "all" else f"{row['kind']}: {row['group']}"
         means = [f"{row[method]:.4f}" for method in ("tiger", measured["arm"])]
-        rows.append([where, f"{row['users']:,}", row["metric"], *means, _interval(row)])
+        rows.append([where, f"{row['users']:,}", row["metric"], *means, interval(row)])
     return Table(_GROUPS, rows, "lrlrrr")
 
 
 def _ages(measured: Mapping[str, Any]) -> Table:
     rows = []
     for row in measured["ages"]:
-        differs = "" if row["age"] == "0" else _interval(row)
+        differs = "" if row["age"] == "0" else interval(row)
         value = f"{row['value']:.4f}"
-        rows.append([spoken(row["age"]), f"{row['users']:,}", row["metric"], value, differs])
+        age = _AGES_SPOKEN.get(row["age"], f"{row['age']} purchases old")
+        rows.append([age, f"{row['users']:,}", row["metric"], value, differs])
     return Table(_AGES, rows, "lrlrr")
-
-
-def spoken(age: str) -> str:
-    """An age of a chain in words."""
-    return _AGES_SPOKEN.get(age, f"{age} purchases old")
-
-
-def _interval(row: Mapping[str, Any]) -> str:
-    return interval(row["mean"], row["low"], row["high"])

@@ -62,7 +62,7 @@ def page(results: Path | str = RESULTS, dataset: str = "beauty-quarter") -> Page
         added = "" if pd.isna(row["added"]) else f"{int(row['added']):,}"
         values = [f"{row[metric]:.4f}" for metric in COMPARED]
         gaps = [row[name] for name in PAIRS]
-        ends = ["" if gap is None else interval(gap.mean, gap.low, gap.high) for gap in gaps]
+        ends = ["" if gap is None else interval(gap) for gap in gaps]
         cells.append([row["method"], added, *values, *ends])
     heads = [name.replace("recall@", "R@").replace("ndcg@", "N@") for name in PAIRS]
     methods = set(frame["method"])
@@ -85,8 +85,7 @@ def ablation_pages(results: Path | str = RESULTS) -> dict[str, Page]:
             comparisons.paired(Path(results), dataset, method, before, metric, [0])
             for metric in COMPARED
         ]
-        gaps = [both[0] if both else None for both in found]
-        ends = [interval(gap.mean, gap.low, gap.high) if gap else "" for gap in gaps]
+        ends = [interval(both[0]) if both else "" for both in found]
         cells.append([method, change, *(f"{mean:.4f}" for mean in means), *ends])
         before = method
     heads = ["row", "change", "R@10", "N@10", "R@10 - row before", "N@10 - row before"]

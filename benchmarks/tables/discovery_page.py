@@ -34,7 +34,7 @@ def page(results: Path, dataset: str) -> Page:
 def _of_seed(mined: Mapping[str, Any]) -> list[Table | str]:
     pattern, about = mined["pattern"], mined["provenance"]
     steps = [
-        [str(number), in_words(step), _gain(added), f"{vote:.2f}"]
+        [str(number), in_words(step), interval(added), f"{vote:.2f}"]
         for number, (step, added, vote) in enumerate(
             zip(pattern["steps"], pattern["added"], pattern["votes"], strict=True), 1
         )
@@ -43,13 +43,13 @@ def _of_seed(mined: Mapping[str, Any]) -> list[Table | str]:
     facts = (
         f"Seed {seed_of(mined)}, commit `{mined['commit'][:12]}`: {len(steps)} steps, distilled by "
         f"{pattern['distilled_by']}, support {pattern['support']:.2f}. At {about['fresh_users']:,} "
-        f"fresh users ndcg@{k} is {_mean(pattern['ndcg'])}, of {about['recommender']} alone "
-        f"{_mean(over['ndcg'])}."
+        f"fresh users ndcg@{k} is {interval(pattern['ndcg'], '')}, of {about['recommender']} alone "
+        f"{interval(over['ndcg'], '')}."
     )
-    rivals = [
-        [name, str(len(rival["steps"])), _mean(rival["ndcg"]), _gain(rival["ndcg_gain_of_mined"])]
-        for name, rival in mined["rivals"].items()
-    ]
+    rivals = []
+    for name, rival in mined["rivals"].items():
+        ends = interval(rival["ndcg"], ""), interval(rival["ndcg_gain_of_mined"])
+        rivals.append([name, str(len(rival["steps"])), *ends])
     return [
         facts,
         Table(["step", "what it says", f"adds to ndcg@{k}", "votes"], steps),
@@ -83,14 +83,6 @@ def seed_of(mined: Mapping[str, Any]) -> int:
     return mined["run_seed"]
 
 
-def _gain(row: Mapping[str, float]) -> str:
-    return interval(row["mean"], row["low"], row["high"])
-
-
-def _mean(row: Mapping[str, float]) -> str:
-    return "{mean:.4f} [{low:.4f}, {high:.4f}]".format_map(row)
-
-
 def adds_pages(results: Path) -> dict[str, Page]:
     """Tables of all datasets: what a `recommender` adds to reasons, and the `headline`."""
     heads = ["reasons", "TIGER", "both mixed", "SCoTER"]
@@ -113,7 +105,7 @@ def _beside(
         found = [difference(results, dataset, *pair, metric) for pair in gains.values()]
         if means[0] is not None:
             values = ["" if mean is None else f"{mean.mean:.4f}" for mean in means]
-            values += [interval(gap.mean, gap.low, gap.high) if gap else "" for gap in found]
+            values += [interval(gap) if gap else "" for gap in found]
             shown = metric.replace("recall", "Recall").replace("ndcg", "NDCG")
             rows.append([dataset.title(), shown, *values])
     return Table(["dataset", "metric", *methods, *gains], rows)

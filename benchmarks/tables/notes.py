@@ -84,8 +84,7 @@ def _by_hand(rows: Rows) -> list[str]:
 
 def _headline(family: Sequence[Comparison], arm: str, baseline: str) -> str | None:
     parts = [
-        f"{each.metric} {interval(gap.mean, gap.low, gap.high)}{'*' if each.marked else ''} "
-        f"({each.lift:+.1f} %)"
+        f"{each.metric} {interval(gap)}{'*' if each.marked else ''} ({each.lift:+.1f} %)"
         for each in family
         if (each.method, each.baseline) == (arm, baseline) and (gap := each.difference) is not None
     ]

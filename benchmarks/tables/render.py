@@ -57,7 +57,8 @@ def _compared(row: Mapping[str, float], metric: str) -> str:
     lift = _number(row[f"lift {metric}"], "({:+.1f} %)")
     if pd.isna(row[f"difference {metric}"]):
         return lift
-    ends = interval(*(row[f"{kind} {metric}"] for kind in ("difference", "low", "high")))
+    kinds = {"mean": "difference", "low": "low", "high": "high"}
+    ends = interval({end: row[f"{kind} {metric}"] for end, kind in kinds.items()})
     return f"{ends}{'*' if row[f'corrected p {metric}'] < LEVEL else ''} {lift}"
 
 

@@ -44,10 +44,9 @@ def page(measured: Mapping[str, Any]) -> Page:
 def _drop(rows: list[Mapping[str, Any]]) -> Table:
     cells = []
     for row in rows:
-        change = interval(*(row["difference"][end] for end in ("mean", "low", "high")))
         relative = f"{100 * (row['test'] / row['valid'] - 1):+.1f} %" if row["valid"] else ""
         means = [f"{row[part]:.4f}" for part in ("valid", "test")]
-        cells.append([row["method"], row["metric"], *means, change, relative])
+        cells.append([row["method"], row["metric"], *means, interval(row["difference"]), relative])
     return Table(_DROP, cells, "llrrrr")
 
 
@@ -61,9 +60,8 @@ def _buckets(rows: list[Mapping[str, Any]], kind: str) -> Table:
     shown = [edge for edge in edges if edge in users]
     names = {edge: ("no", "yes")[edge[0]] if kind == "repeat" else _range(*edge) for edge in shown}
     cells = [
-        [method, *("{mean:.4f} [{low:.4f}, {high:.4f}]".format(**found) for found in row)]
+        [method, *(interval(chosen[method, edge]["recall@10"], "") for edge in shown)]
         for method in methods
-        for row in [[chosen[method, edge]["recall@10"] for edge in shown]]
     ]
     heads = [f"{names[edge]} ({users[edge]:,} users)" for edge in shown]
     return Table([f"Recall@10 by {what}", *heads], cells)

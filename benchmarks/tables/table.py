@@ -1,8 +1,10 @@
 """Pages of tables, with words in Markdown between them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from scoter.evaluation.significance import Estimate
 from scoter.report.table import Table
 
 Notes = tuple[str, ...]  # items of a list below a table
@@ -19,13 +21,15 @@ class Page:
         return "\n\n".join(map(_markdown, self.parts)) + "\n"
 
 
-def interval(mean: float, low: float, high: float) -> str:
-    """A difference with the ends of its interval.
+def interval(difference: Estimate | Mapping[str, Any], sign: str = "+") -> str:
+    """A difference, or with the sign "" a mean, and the ends of its interval.
 
-    >>> interval(0.01, -0.002, 0.03)
+    >>> interval({"mean": 0.01, "low": -0.002, "high": 0.03})
     '+0.0100 [-0.0020, +0.0300]'
     """
-    return f"{float(mean):+.4f} [{float(low):+.4f}, {float(high):+.4f}]"
+    known = difference if isinstance(difference, Mapping) else vars(difference)
+    mean, low, high = (f"{known[end]:{sign}.4f}" for end in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
 
 
 def _markdown(part: Table | Notes | str) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.documents import renewed
-from benchmarks.studies.buckets import age_rows, as_text, by_length, by_popularity, measure, older
+from benchmarks.studies.buckets import age_rows, by_length, by_popularity, measure, older
 from benchmarks.tables.buckets_page import page as page_of
 from scoter.stages.finished import find_methods
 from scoter.storage.store import Artefact, Store
@@ -62,7 +62,7 @@ def test_the_measurement_agrees_with_the_run(
         )
         assert total == pytest.approx(rows["recall@10"]["scoter"])
     assert [row["mean"] for row in found["ages"] if row["age"] == "0"] == [0, 0]
-    assert "5 purchases old (10 users)" in as_text(found)
+    assert "| 5 purchases old | 10 |" in page_of({"scoter": found}).markdown()
     again = measure([finished[1].path], users=10, results=tmp_path, label="otherwise")
     kept = json.loads((tmp_path / "buckets.json").read_text())
     assert list(kept) == ["scoter", "otherwise"]

@@ -234,7 +234,7 @@ def test_a_tiny_run_has_every_number_and_a_table(monkeypatch: pytest.MonkeyPatch
             1, 32, 1, 8, our_users=6, their_users=2, their_calls=1, larger_batch=2, checked_users=2
         ),
     )
-    monkeypatch.setattr(command, "_memory", lambda side, threads: {"peak_mib": 123.0})
+    monkeypatch.setattr(command.study, "in_a_process", lambda *_: {"peak_mib": 123.0})
     asked = ["--quick", "--json", "--repeats", "3"]
     printed = CliRunner().invoke(command.main, asked, catch_exceptions=False).stdout
     result = json.loads(printed)

@@ -80,7 +80,7 @@ def test_a_second_call_goes_on_from_the_seeds_that_are_there(
         if ran == [5, 6, 7]:
             raise KeyboardInterrupt
         rivals = {"random": {"ndcg_gain": gain}}
-        return {"seed": seed, "recall": {"mean": seed}, "rivals": rivals}
+        return {"seed": seed, "recall": {"mean": seed}, "recovered": True, "rivals": rivals}
 
     monkeypatch.setattr(discovery, "one_seed", one_seed)
     config = DiscoverConfig(patterns=8)
