@@ -109,7 +109,10 @@ def measure(settings: Settings, memory: Callable[[str], dict[str, float]]) -> Ro
         _decoding(so_far, beams)
     # Measured before and after, because a busy neighbour lowers it and nothing raises it.
     peaks = {name: max(before, peak_flops(DTYPES[name])) for name, before in peaks.items()}
-    rows = [row | _limit(row, peaks[row["precision"]]) for row in so_far.rows]
+    rows = so_far.rows
+    for row in rows:
+        limit = peaks[row["precision"]] / 1e9 / row["gflop_needed"]
+        row |= {"limit_per_cpu_second": limit, "share_of_limit": row["per_cpu_second"] / limit}
     peak = {side: memory(side) for side in (["ours"] if quick else ["ours", "theirs"])}
     if quick:
         rows += [{"task": name, "skipped": "not run with --quick"} for name in settings.pythons]
@@ -139,9 +142,8 @@ def _training(so_far: Measured) -> None:
     ours: dict[str, OurTraining] = {}
     theirs: dict[str, ReferenceTraining] = {}
     for name in dict.fromkeys([native, "fp32"]):
-        few, budget = amount.our_batches, amount.our_budget
-        ours[f"ours {name}"] = OurTraining(work, build(work.ids), name, few, budget)
-    for name in dict.fromkeys([native, "fp32"]):
+        few, size = amount.our_batches, amount.our_budget
+        ours[f"ours {name}"] = OurTraining(work, build(work.ids), name, few, size)
         few, size = amount.their_batches, amount.their_rows
         theirs[f"theirs {name}"] = ReferenceTraining(work, model, name, few, size)
     if not so_far.settings.quick:
@@ -155,17 +157,14 @@ def _training(so_far: Measured) -> None:
         row: Row = {"task": "training", "unit": "targets", "name": TRAINED[side], "side": side}
         row |= {"precision": precision, **summary(turns)}
         if contender in theirs:
-            row |= _padding(theirs[contender], so_far.vocabulary)
+            padded_to = theirs[contender].padded_to
+            items = sum(padded_to) / len(padded_to) / LEVELS
+            as_run = sliding_flops(SIZE, so_far.vocabulary, LEVELS, round(items)) / 1e9
+            row |= {"padded_to_tokens": items * LEVELS, "gflop_as_run": as_run}
         so_far.rows.append(row | {"gflop_needed": needed})
     for name, precision in {"train_ratio": "fp32", "train_ratio_same_precision": native}.items():
         so_far.add_ratio(name, samples[f"ours {native}"], samples[f"theirs {precision}"])
         so_far.ratios[f"{name}_precisions"] = [native, precision]
-
-
-def _padding(run: ReferenceTraining, vocabulary: int) -> Row:
-    items = sum(run.padded_to) / len(run.padded_to) / LEVELS
-    as_run = sliding_flops(SIZE, vocabulary, LEVELS, round(items)) / 1e9
-    return {"padded_to_tokens": items * LEVELS, "gflop_as_run": as_run}
 
 
 def _decoding(so_far: Measured, beams: int) -> None:
@@ -233,8 +232,3 @@ def peak(side: str) -> dict[str, float]:
         trained, decoding = peak_mib(), ReferenceDecoding(work, model, 50, 8)
     decoding(0)
     return {"loaded_mib": loaded, "training_mib": trained, "peak_mib": peak_mib()}
-
-
-def _limit(row: Row, peak: float) -> dict[str, float]:
-    limit = peak / 1e9 / row["gflop_needed"]
-    return {"limit_per_cpu_second": limit, "share_of_limit": row["per_cpu_second"] / limit}

@@ -27,7 +27,6 @@ class Law:
     y_kind: str
     truth: float  # mutual information in nats
     sample: Sampler  # draws n pairs
-    truth_error: float = 0.0  # standard error of the truth, in nats
 
     def mapped(self, of_x: Map, of_y: Map | None = None) -> "Law":
         """The image under one-to-one maps; one map alone serves both."""

@@ -13,7 +13,6 @@ several ways; `docs/cold-and-stale.md` shows them.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -26,13 +25,14 @@ from benchmarks.tables.buckets_page import FILE, page
 from scoter.evaluation.evaluator import Evaluator, load_user_metrics
 from scoter.evaluation.metrics import per_user
 from scoter.evaluation.significance import paired_bootstrap
+from scoter.models.quantised_steps import NoSteps
+from scoter.models.step_reader import Redirected
+from scoter.protocols import StepSource
 from scoter.seeding import derive_seed
 from scoter.stages.finished import FinishedMethod, find_methods
+from scoter.stages.reasoning import open_steps
 from scoter.storage.store import git_commit
 from scoter.types import Split, Targets, UserMetrics
-
-if TYPE_CHECKING:
-    from scoter.protocols import StepSource
 
 METRICS = ("recall@10", "ndcg@10")
 AGES = (0, 1, 2, 5)
@@ -115,8 +115,6 @@ def age_rows(method: FinishedMethod, users: int, tiger: FinishedMethod) -> list[
 
 
 def _metrics_by_age(method: FinishedMethod, chosen: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-    from scoter.models.quantised_steps import NoSteps
-
     model, reader, table = method.trained()
     assert reader is not None
     assert table is not None
@@ -132,10 +130,8 @@ def _metrics_by_age(method: FinishedMethod, chosen: np.ndarray) -> dict[str, dic
     return by_age
 
 
-def older(reader: "StepSource", age: int) -> "StepSource":
+def older(reader: StepSource, age: int) -> StepSource:
     """A reader of the chains written `age` interactions ago; shorter histories have none."""
-    from scoter.models.step_reader import Redirected
-
     return Redirected(reader, lambda users, lengths: (users, lengths - age))
 
 
@@ -156,8 +152,6 @@ def _test_ranks(method: FinishedMethod) -> UserMetrics:
 
 
 def _groups(method: FinishedMethod) -> dict[str, dict[str, Members]]:
-    from scoter.stages.reasoning import open_steps
-
     split = method.run.split
     histories, table = split.histories("test"), open_steps(method.run.made_from("chains"))
     chains = table.chain_rows(histories.users, histories.lengths)

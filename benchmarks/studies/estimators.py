@@ -19,7 +19,7 @@ import numpy as np
 from scipy.integrate import quad
 
 from benchmarks.studies import study
-from benchmarks.studies.battery import Generator, Law, Pair, Sampler, pairs, tasks
+from benchmarks.studies.battery import Generator, Law, Pair, pairs, tasks
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from benchmarks.tables.estimators_page import FILE, page
@@ -43,7 +43,7 @@ def laws() -> dict[str, Law]:
     labelled = ("continuous", "discrete")
     return tasks() | {
         "labels to normal 1": Law(*labelled, _labels_truth(), _labels),
-        "labels to uniform": Law(*labelled, _overlap_truth(5, 2), _overlap(5, 2)),
+        "labels to uniform": Law(*labelled, _overlap_truth(5, 2), partial(_overlap, 5, 2)),
         "order channel, ordered": _channel("ordered"),
         "order channel, multiset": _channel("multiset"),
         "independent letters": Law("discrete", "discrete", 0.0, _letters),
@@ -201,12 +201,9 @@ def _labels_truth(shift: float = 1.0) -> float:
     return float(quad(integrand, -9, 11)[0])
 
 
-def _overlap(labels: int, width: int) -> Sampler:
-    def sample(n: int, rng: Generator) -> Pair:
-        y = rng.integers(labels, size=n)
-        return (y + width * rng.random(n))[:, None], y
-
-    return sample
+def _overlap(labels: int, width: int, n: int, rng: Generator) -> Pair:
+    y = rng.integers(labels, size=n)
+    return (y + width * rng.random(n))[:, None], y
 
 
 def _overlap_truth(labels: int, width: int) -> float:

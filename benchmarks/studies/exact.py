@@ -6,7 +6,7 @@ test users of a finished run. Measuring a method again replaces its rows.
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import click
 import numpy as np
@@ -15,13 +15,12 @@ from benchmarks.studies import study
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from scoter.errors import ConfigError
+from scoter.models.backbones.tiger import Tiger
+from scoter.models.decoding.exact import agreement, encoder_influence, log_likelihoods
+from scoter.protocols import StepSource
 from scoter.seeding import derive_seed
 from scoter.stages.finished import FinishedRun
 from scoter.storage.store import git_commit
-
-if TYPE_CHECKING:
-    from scoter.models.backbones.tiger import Tiger
-    from scoter.protocols import StepSource
 
 FILE = "exact.json"
 BEAMS = (10, 20, 50)
@@ -34,8 +33,6 @@ def measure(
 
     `scoter.models.decoding.exact` explains the columns; CPU-seconds are those of one user.
     """
-    from scoter.models.decoding.exact import agreement, encoder_influence, log_likelihoods
-
     finished = FinishedRun.at(run)
     tiger, reader = _trained_tiger(finished, method)
     histories = finished.split.histories("test")
@@ -45,10 +42,10 @@ def measure(
     scores = log_likelihoods(tiger, sampled, reader)
     exact_seconds = (time.process_time() - began) / len(sampled)
     outcome = finished.outcome
-    shared = {
-        **{"dataset": outcome["dataset"], "method": method, "seed": outcome["seed"]},
-        **{"run": finished.artefact.key, "commit": git_commit()},
-        **{"users": len(sampled), "sample_seed": seed},
+    shared: Row = {"dataset": outcome["dataset"], "method": method, "seed": outcome["seed"]}
+    shared |= {"run": finished.artefact.key, "commit": git_commit()}
+    shared |= {"users": len(sampled), "sample_seed": seed}
+    shared |= {
         "exact_cpu_seconds": exact_seconds,
         "encoder_influence": encoder_influence(tiger, sampled, reader),
         "encoder_influence_of_another": encoder_influence(tiger, sampled, reader, "another"),
@@ -65,14 +62,14 @@ def measure(
     return rows
 
 
-def _trained_tiger(run: FinishedRun, method: str) -> "tuple[Tiger, StepSource | None]":
+def _trained_tiger(run: FinishedRun, method: str) -> tuple[Tiger, StepSource | None]:
     methods = run.experiment.methods
     tigers = [name for name, config in methods.items() if config.model.kind == "tiger"]
     if method not in tigers:
         known = ", ".join(tigers) or "none"
         raise ConfigError(f"method = {method!r} is no TIGER of this run; choose from: {known}")
     model, reader, _ = run.method(method).trained()
-    return cast("Tiger", model), reader
+    return cast(Tiger, model), reader
 
 
 @click.command()

@@ -152,8 +152,7 @@ def one_seed(seed: int, attention: float) -> Row:
         rankings = open_rankings(rank(context, method, trained, inputs), "test")
         lists[name] = rankings.items[:, :SHOWN]
     _, catalog, split = open_data(inputs.data)
-    if chosen.data.simulated is None:
-        raise ConfigError("the experiment simulated-smoke holds no simulated shop")
+    assert chosen.data.simulated is not None
     shop, histories = simulate(chosen.data.simulated, seed), split.histories("test")
     last = [histories.sequence(row)[-shop.config.plan_length :] for row in range(len(histories))]
     chances = shop.item_probabilities(shop.item_brands[np.stack(last)])

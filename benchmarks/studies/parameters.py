@@ -6,19 +6,23 @@ torch.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import click
 import numpy as np
+from torch import nn
 
 from benchmarks.studies import study
 from benchmarks.suite.cells import CONTROLLED
 from benchmarks.tables.controls import FILE
 from scoter.config import TigerConfig
+from scoter.experiments import RANKED_PATTERN, methods
+from scoter.models.backbones.tiger import Tiger
+from scoter.reasoning.catalogue.reasoner import lacking
+from scoter.transfer.alignment import Alignment
+from scoter.transfer.build import build_fusion
+from scoter.transfer.grounded import FRAME_WIDTH, LEVEL_WIDTH
 from scoter.types import Catalog, ReasoningPattern, SemanticIds
-
-if TYPE_CHECKING:
-    from torch import nn
 
 WORDS = 384  # dimensions of a sentence vector
 
@@ -42,13 +46,6 @@ def count_parameters(dataset: str = "beauty") -> dict[str, int]:
     >>> counts["control-no-votes"] - counts["tiger-meanpool"]  # 13 more positions of 128
     1664
     """
-    from scoter.experiments import RANKED_PATTERN, methods
-    from scoter.models.backbones.tiger import Tiger
-    from scoter.reasoning.catalogue.reasoner import lacking
-    from scoter.transfer.alignment import Alignment
-    from scoter.transfer.build import build_fusion
-    from scoter.transfer.grounded import FRAME_WIDTH, LEVEL_WIDTH
-
     columns = {"title": ("Soap",), **({"categories": (("Bath",),)} if dataset != "toys" else {})}
     catalog = Catalog(("soap",), columns)
     pattern = ReasoningPattern(tuple(s for s in RANKED_PATTERN if lacking(s, catalog) is None))
@@ -66,13 +63,13 @@ def count_parameters(dataset: str = "beauty") -> dict[str, int]:
             continue
         width = WORDS + grounded_width * fusion.grounded
         module = build_fusion(fusion, pattern, width, tiger.dim, tiger.layers)
-        counts[name] = _size(cast("nn.Module", module))
+        counts[name] = _size(cast(nn.Module, module))
         if fusion.alignment:
             counts[name] += _size(Alignment(tiger.dim, fusion.alignment, fusion.temperature))
     return counts
 
 
-def _size(module: "nn.Module") -> int:
+def _size(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 

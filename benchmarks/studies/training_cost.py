@@ -8,20 +8,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import click
 import numpy as np
 
+from benchmarks.speed.timing import machine
 from benchmarks.studies import study
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from scoter.config import MethodConfig, TigerConfig
+from scoter.models.training.batches import ItemBatch, cut_windows, training_batches
+from scoter.models.training.loop import Descent
+from scoter.models.training.precision import resolve_precision
+from scoter.recommenders.fitting import total_loss
 from scoter.seeding import derive_seed
 from scoter.stages.finished import FinishedMethod, find_methods
-
-if TYPE_CHECKING:
-    from scoter.models.training.batches import ItemBatch
 
 FILE = "training_cost.json"
 STEPS, WARM_UP, DRAWS = 60, 3, 2000
@@ -31,8 +33,6 @@ steps_option = study.option("--steps", type=click.IntRange(1), default=STEPS, he
 
 def measure(run: Path, arm: str, steps: int = STEPS, results: Path = RESULTS) -> Row:
     """Time training steps of `arm` of a finished run; write `training_cost.json` and return it."""
-    from benchmarks.speed.timing import machine
-
     method = find_methods([run], (arm,))[arm]
     measured = {
         "dataset": method.run.outcome["dataset"],
@@ -46,9 +46,6 @@ def measure(run: Path, arm: str, steps: int = STEPS, results: Path = RESULTS) ->
 
 def step_costs(method: FinishedMethod, steps: int) -> Row:
     """CPU-seconds of training steps of the method, and of the same method without a chain."""
-    from scoter.models.training.batches import cut_windows, training_batches
-    from scoter.models.training.precision import resolve_precision
-
     split, config = method.run.split, method.config.training
     windows = cut_windows(split.train, cast(TigerConfig, method.config.model).max_items)
     order = derive_seed(0, "training")
@@ -94,10 +91,7 @@ def as_text(costs: Row) -> str:
     return f"{what}: {spread(costs['cost_ratio'])} times TIGER's processor time"
 
 
-def _stepper(method: FinishedMethod, config: MethodConfig) -> "Callable[[ItemBatch], float]":
-    from scoter.models.training.loop import Descent
-    from scoter.recommenders.fitting import total_loss
-
+def _stepper(method: FinishedMethod, config: MethodConfig) -> Callable[[ItemBatch], float]:
     model, reader, _ = method.untrained(config)
     model.train()
     descent = Descent(model, config.training, total_steps=1)

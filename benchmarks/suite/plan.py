@@ -66,7 +66,7 @@ def forecast(cell: Cell, rows: Sequence[Row], data: Path | None = None) -> float
     if method.mixed_scores or not method.model.dim:
         return 0.0  # mixed scores use a recommender that is trained already; counting takes minutes
     recipe = recipe_of(cell)
-    rates: list[list[float]] = [[], [], [], []]  # of the same recipe, method, kind and model
+    rates: list[list[float]] = [[], [], [], []]  # alike in recipe, else method, chains or model
     for row in rows:
         config, targets = json.loads(row["config"]), training_targets(row["dataset"])
         if gpu_of(row) or targets is None or not row["epochs"] or not np.isfinite(row["cpu_hours"]):
@@ -80,9 +80,7 @@ def forecast(cell: Cell, rows: Sequence[Row], data: Path | None = None) -> float
             (reads_chains(config) or mixes_scores(config)) == (method.fusion is not None),
             True,
         )
-        for known, applies in zip(rates, alike, strict=True):
-            if applies:
-                known.append(row["cpu_hours"] / row["epochs"] / targets)
+        rates[alike.index(True)].append(row["cpu_hours"] / row["epochs"] / targets)
     targets, best = training_targets(cell.dataset, data), next(filter(None, rates), None)
     if best is None or targets is None:
         return None

@@ -69,14 +69,8 @@ def nsb(counts: np.ndarray, cells: int) -> float:
     return float(weight @ mean / weight.sum())
 
 
-ENTROPIES: dict[str, Callable[[np.ndarray, int], float]] = {
-    "plug_in": plug_in,
-    "miller_madow": miller_madow,
-    "chao_shen": chao_shen,
-    "grassberger": grassberger,
-    "shrinkage": shrinkage,
-    "nsb": nsb,
-}
+_BY_COUNTS = (plug_in, miller_madow, chao_shen, grassberger, shrinkage, nsb)
+ENTROPIES: dict[str, Callable[[np.ndarray, int], float]] = {of.__name__: of for of in _BY_COUNTS}
 
 
 def codes(values: np.ndarray) -> np.ndarray:

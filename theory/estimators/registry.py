@@ -24,6 +24,9 @@ Certificate = Literal["exact", "lower", "upper", "none"]
 Kind = Literal["discrete", "continuous", "any"]
 Unit = Literal["nats", "bits"]
 Run = Callable[..., Answer | tuple[float, np.ndarray]]
+Cond = np.ndarray | None
+Map = Callable[[np.ndarray], np.ndarray]
+Ratios = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -142,32 +145,24 @@ def estimate(
     return MIResult(answer.value / scale, ends, certificate, diagnostics, unit, terms)
 
 
-def _counts(entropy: str) -> Run:
-    def run(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Answer:
-        value, terms = discrete_information(x, y, cond, entropy=entropy)
-        table, once, freedom = occupied(x, y, cond)
-        if once < _SPARSE * len(x):  # the interval is about the plug-in less its bias under none
-            centre = float(terms.mean()) - freedom / (2 * len(x))
-            return Answer(value, terms, freedom=freedom, centre=centre)
-        text = f"{once} of {len(x)} rows are alone in their cell of {table} seen"
-        remedy = "counts say little: coarsen x or y"
-        return Answer(value, terms, interval=False, notes={"sparse": f"{text}: {remedy}"})
-
-    return run
+def _counts(entropy: str, x: np.ndarray, y: np.ndarray, cond: Cond, seed: int) -> Answer:
+    value, terms = discrete_information(x, y, cond, entropy=entropy)
+    table, once, freedom = occupied(x, y, cond)
+    if once < _SPARSE * len(x):  # the interval is about the plug-in less its bias under none
+        centre = float(terms.mean()) - freedom / (2 * len(x))
+        return Answer(value, terms, freedom=freedom, centre=centre)
+    text = f"{once} of {len(x)} rows are alone in their cell of {table} seen"
+    remedy = "counts say little: coarsen x or y"
+    return Answer(value, terms, interval=False, notes={"sparse": f"{text}: {remedy}"})
 
 
-def _learned(method: str) -> Run:
-    return lambda x, y, cond, seed: variational(x, y, method=method, seed=seed)
+def _learned(method: str, x: np.ndarray, y: np.ndarray, cond: Cond, seed: int) -> Answer:
+    return variational(x, y, method=method, seed=seed)
 
 
-def _gaussian(
-    of: Callable[[np.ndarray], np.ndarray],
-) -> Callable[[np.ndarray, np.ndarray, np.ndarray | None, int], Answer]:
-    def run(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Answer:
-        value, terms = gaussian_information(of(x), of(y), None if cond is None else of(cond))
-        return Answer(value, terms, freedom=(x.size // len(x)) * (y.size // len(y)))
-
-    return run
+def _gaussian(of: Map, x: np.ndarray, y: np.ndarray, cond: Cond, seed: int) -> Answer:
+    value, terms = gaussian_information(of(x), of(y), None if cond is None else of(cond))
+    return Answer(value, terms, freedom=(x.size // len(x)) * (y.size // len(y)))
 
 
 def _lower(y: np.ndarray, own: np.ndarray) -> Answer:
@@ -180,16 +175,13 @@ def _lower(y: np.ndarray, own: np.ndarray) -> Answer:
     return Answer(float(entr(share).sum() + own.mean()), own - np.log(share)[label])
 
 
-def _decoded(ratios: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Run:
-    def run(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Answer:
-        gains, own = ratios(x, y, cond, seed=seed)
-        return _lower(y, own) if cond is None else mean_of(gains)
-
-    return run
+def _decoded(ratios: Ratios, x: np.ndarray, y: np.ndarray, cond: Cond, seed: int) -> Answer:
+    gains, own = ratios(x, y, cond, seed=seed)
+    return _lower(y, own) if cond is None else mean_of(gains)
 
 
 def _neighbours(terms: Callable[..., np.ndarray], given: Callable[..., np.ndarray] | None) -> Run:
-    def run(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int, **options: object):
+    def run(x: np.ndarray, y: np.ndarray, cond: Cond, seed: int, **options: object):
         of, columns = (terms, (x, y)) if cond is None else (given, (x, y, cond))
         assert of is not None  # `conditional` says which take `cond`
         return of_neighbours(of, *columns, **options)
@@ -198,11 +190,11 @@ def _neighbours(terms: Callable[..., np.ndarray], given: Callable[..., np.ndarra
     return run
 
 
-def _automatic(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, seed: int) -> Answer:
+def _automatic(x: np.ndarray, y: np.ndarray, cond: Cond, seed: int) -> Answer:
     if cond is None:
         return automatic(x, y, seed=seed)
     try:  # of the families only this one takes it
-        return _gaussian(normal_scores)(x, y, cond, seed)
+        return _gaussian(normal_scores, x, y, cond, seed)
     except PremiseError as error:
         notes: dict[str, object] = {"refused": f"copula: {error}", "chosen": "neighbours"}
         return replace(of_neighbours(_given, x, y, cond), notes=notes)
@@ -214,23 +206,27 @@ _ksg_2 = partial(near.ksg_terms, variant=2)
 _COUNTS: tuple[Kind, Kind] = ("discrete", "discrete")
 _FLOATS: tuple[Kind, Kind] = ("continuous", "continuous")
 ESTIMATORS: dict[str, Estimator] = {
-    **{name: Estimator(*_COUNTS, True, True, _counts(name)) for name in ENTROPIES},
+    **{name: Estimator(*_COUNTS, True, True, partial(_counts, name)) for name in ENTROPIES},
     "ksg_1": Estimator(*_FLOATS, True, True, _neighbours(near.ksg_terms, _given)),
     "ksg_2": Estimator(*_FLOATS, False, True, _neighbours(_ksg_2, None)),
     "mixed_ksg": Estimator("any", "any", True, True, _neighbours(near.mixed_ksg_terms, _given)),
     "ross": Estimator("continuous", "discrete", False, False, _neighbours(near.ross_terms, None)),
-    "gaussian": Estimator(*_FLOATS, True, True, _gaussian(np.asarray)),
-    "gaussian_copula": Estimator(*_FLOATS, True, True, _gaussian(normal_scores)),
+    "gaussian": Estimator(*_FLOATS, True, True, partial(_gaussian, np.asarray)),
+    "gaussian_copula": Estimator(*_FLOATS, True, True, partial(_gaussian, normal_scores)),
     "student_copula": Estimator(
         *_FLOATS, False, True, lambda x, y, cond, seed: student_copula(x, y)
     ),
     "automatic": Estimator(*_FLOATS, True, False, _automatic),
     "usable_information": Estimator(
-        "any", "discrete", True, False, _decoded(paired_log_ratios), "lower"
+        "any", "discrete", True, False, partial(_decoded, paired_log_ratios), "lower"
     ),
-    "token_choice": Estimator("any", "discrete", True, False, _decoded(token_log_ratios), "lower"),
+    "token_choice": Estimator(
+        "any", "discrete", True, False, partial(_decoded, token_log_ratios), "lower"
+    ),
     **{
-        name: Estimator(*_FLOATS, False, False, _learned(name), "lower" if lower else "none")
+        name: Estimator(
+            *_FLOATS, False, False, partial(_learned, name), "lower" if lower else "none"
+        )
         for name, lower in VARIATIONAL.items()
     },
 }
