@@ -3,6 +3,7 @@
 `claims.toml` lists the claims and explains what can be evidence.
 """
 
+import operator
 import tomllib
 from collections.abc import Mapping
 from itertools import product
@@ -28,6 +29,7 @@ _TOLERANCES = {
     "at most": "interval's upper end at most {percent} %",
 }
 
+_RULES = {"equals": operator.eq, "least": operator.ge, "most": operator.le}
 Claim = Mapping[str, Any]
 
 
@@ -113,10 +115,8 @@ def _values(claim: Claim, results: Path) -> list[tuple[str, bool]]:
         shown = f"{value:.4g}" if isinstance(value, float) else value
         if isinstance(value, dict):  # a difference with its interval, of which the low end counts
             shown, value = interval(value), value["low"]
-        wanted = [(word, each[word]) for word in ("equals", "least", "most") if word in each]
-        passed = {"equals": value == each.get("equals", value)}
-        passed["least"] = value >= each.get("least", value)
-        passed["most"] = value <= each.get("most", value)
-        rule = ", ".join(f"{word} {limit}" for word, limit in wanted)
-        found.append((f"{' / '.join(each['at'])} = {shown} ({rule})", all(passed.values())))
+        wanted = {word: each[word] for word in _RULES if word in each}
+        passed = all(_RULES[word](value, limit) for word, limit in wanted.items())
+        rule = ", ".join(f"{word} {limit}" for word, limit in wanted.items())
+        found.append((f"{' / '.join(each['at'])} = {shown} ({rule})", passed))
     return found

@@ -1,6 +1,11 @@
-"""The one error of theory: a premise of a statement that the arguments do not meet."""
+"""What arguments may be, and the one error of theory: a premise that they do not meet."""
+
+from collections.abc import Sequence
 
 import numpy as np
+
+Numbers = float | int | np.generic | np.ndarray | Sequence
+"""What the bounds accept where a number or many will do."""
 
 ROUNDING = 1e-9
 """A number this far outside its range is taken for rounding, and clipped."""

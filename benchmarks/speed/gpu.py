@@ -247,13 +247,11 @@ def train_cells(
 ) -> None:
     """Train cells of the suite side by side; `out/runs.zip` has the runs that are done."""
     store, kept = Store(settings.store), set[Path]()
+    given = {"device": settings.device, "store": store.root, "results": out / "results"}
+    given |= {"data": settings.data} if settings.data else {}
+    given["budget-minutes"] = f"{minutes:.2f}"
     words = [f"--only={pattern}" for pattern in only]
-    words += [
-        f"--device={settings.device}",
-        f"--store={store.root}",
-        f"--results={out / 'results'}",
-    ]
-    words += [f"--data={settings.data}"] if settings.data else []
+    words += [f"--{name}={value}" for name, value in given.items()]
 
     def keep() -> None:
         done = {path.parent for path in store.root.glob("run/*/manifest.json")}
@@ -264,4 +262,4 @@ def train_cells(
             say(f"{len(done)} runs are done")
             kept.update(done)
 
-    side_by_side(at_once, [*words, f"--budget-minutes={minutes:.2f}"], out / "logs", keep)
+    side_by_side(at_once, words, out / "logs", keep)

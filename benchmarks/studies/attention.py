@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+from safetensors.numpy import load_file
 
 from benchmarks.studies import study
 from benchmarks.studies.study import Row
@@ -41,8 +42,6 @@ def measure(runs: Sequence[Path], results: Path = RESULTS) -> list[Row]:
 
 
 def _rows_of(folder: Path) -> Iterator[Row]:
-    from safetensors.numpy import load_file
-
     artefact = run_at(folder)
     run = json.loads((folder / RUN_FILE).read_text())
     if run["commit"].endswith("+dirty"):

@@ -22,12 +22,12 @@ the lower of T7 over the collapsed recall and T16 over popularity. Both are esti
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 from warnings import catch_warnings
 
 import click
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.cluster.vq import kmeans2, vq
 
 from benchmarks.studies import study
 from benchmarks.studies.information import (
@@ -43,11 +43,18 @@ from benchmarks.studies.study import Row
 from benchmarks.suite.collect import ranks_path
 from benchmarks.tables.table import interval
 from scoter.errors import ConfigError
+from scoter.evaluation.evaluator import load_user_metrics
+from scoter.stages.finished import FinishedRun
 from scoter.storage.store import git_commit
-
-if TYPE_CHECKING:
-    from scoter.stages.finished import FinishedRun
-    from scoter.types import Part
+from scoter.types import Part
+from theory.bounds import (
+    certify_gain,
+    certify_information,
+    paired_recall_interval,
+    recall_ceiling,
+)
+from theory.estimators.token_choice import popularity_decoder, token_levels
+from theory.npz import read_arrays
 
 FILE = "certificate.json"
 CELLS = (1, 4, 16, 64, 256)
@@ -67,13 +74,11 @@ class Judged:
 
 
 def measure(
-    run: Path, method: str | None, collapsed: str, part: "Part", seed: int, results: Path
+    run: Path, method: str | None, collapsed: str, part: Part, seed: int, results: Path
 ) -> Row:
     """Judge a finished run, or a file of chains; a run's row is written to `certificate.json`."""
     if run.suffix == ".npz":
         return {"rows": [certified(judged, seed) for judged in _from_file(run)]}
-    from scoter.stages.finished import FinishedRun
-
     finished = FinishedRun.at(run)
     chains = open_chains(finished, len(finished.split.targets(part).items), seed, part)
     name = finished.method(method).name
@@ -90,8 +95,6 @@ def measure(
 
 def certified(judged: Judged, seed: int) -> Row:
     """What half of the users certify with each number of cells, and the lift there."""
-    from theory.bounds import certify_gain, certify_information, paired_recall_interval
-
     half = np.random.default_rng(seed).permutation(len(judged.hits)) < len(judged.hits) // 2
     hits, targets = judged.hits[~half], judged.targets[~half]
     confidence, rows, tables = 1 - RISK / len(CELLS), [], []
@@ -114,8 +117,6 @@ def certified(judged: Judged, seed: int) -> Row:
 
 def _cells(pool: np.ndarray, half: np.ndarray, cells: int, seed: int) -> np.ndarray:
     """The number of each user's cell; the cells' centres are those of the first half."""
-    from scipy.cluster.vq import kmeans2, vq
-
     if cells == 1:
         return np.zeros(len(pool), dtype=int)
     with catch_warnings(action="ignore"):  # a cell that nobody is in does no harm
@@ -133,8 +134,6 @@ def _counted(labels: np.ndarray, targets: np.ndarray, cells: int, items: int) ->
 
 
 def _from_file(path: Path) -> Iterator[Judged]:
-    from theory.npz import read_arrays
-
     needed = ("steps", "lists", "targets")
     arrays = read_arrays(path, needed=needed, known=(*needed, "seen"))
     steps, lists, targets = (arrays[name] for name in needed)
@@ -146,11 +145,11 @@ def _from_file(path: Path) -> Iterator[Judged]:
 
 
 def _of_run(
-    finished: "FinishedRun",
+    finished: FinishedRun,
     method: str,
     collapsed: str,
     chains: Chains,
-    part: "Part",
+    part: Part,
     results: Path,
 ) -> Iterator[tuple[Judged, Chains]]:
     """The whole chain under the trained method; the recommendation steps under their own order."""
@@ -168,8 +167,6 @@ def _of_run(
 
 
 def _hits(path: Path, users: np.ndarray) -> np.ndarray:
-    from scoter.evaluation.evaluator import load_user_metrics
-
     found = load_user_metrics(path)
     order = np.argsort(found.users)
     ranks = found.ranks[order][np.searchsorted(found.users[order], users)]
@@ -182,9 +179,6 @@ def _pooled(chains: Chains) -> np.ndarray:
 
 def _ceiling(chains: Chains, base: float, seed: int) -> Row:
     """The nats that a linear reader finds beyond pool and history, and the ceiling they give."""
-    from theory.bounds import recall_ceiling
-    from theory.estimators.token_choice import popularity_decoder, token_levels
-
     some = np.sort(np.random.default_rng([seed, 4]).permutation(len(chains.users))[:INFORMED])
     rows = ("steps", "named", "seen", "targets", "users")
     few = replace(chains, **{name: getattr(chains, name)[some] for name in rows})
@@ -213,7 +207,7 @@ def _ceiling(chains: Chains, base: float, seed: int) -> Row:
 @study.seed_option
 @study.results_option
 def command(
-    run: Path, method: str, collapsed: str, part: "Part", picture: Path, seed: int, results: Path
+    run: Path, method: str, collapsed: str, part: Part, picture: Path, seed: int, results: Path
 ) -> None:
     result = measure(run, method, collapsed, part, seed, results)
     for row in result["rows"]:

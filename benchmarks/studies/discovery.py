@@ -13,14 +13,22 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
+from scipy.stats import t
 
 from benchmarks.studies import study
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from benchmarks.tables.table import interval
 from scoter.config import DiscoverConfig, Experiment
+from scoter.data.simulated import simulate
 from scoter.errors import ConfigError
+from scoter.experiments import simulated
+from scoter.reasoning.discovery.generate import labels
+from scoter.reasoning.discovery.mine import discover
 from scoter.seeding import derive_seed
+from scoter.stages.context import VERSIONS, Context, sentence_encoder
+from scoter.stages.data import open_data, prepare
+from scoter.storage.store import Store, git_commit
 from scoter.types import ReasoningPattern, Step
 
 FILE, MODEL_FILE = "discovery.json", "discovery-smollm2.json"
@@ -37,12 +45,9 @@ def measure(
     Seeds that the file holds for the same configuration and version are not run again. Seeds from
     another `first_seed` than 0 are kept apart: the method was made while looking at the first ten.
     """
-    from scoter.stages.context import VERSIONS
-    from scoter.storage.store import git_commit
-
-    chosen = shop()
-    config = config or chosen.discover
-    chosen = replace(chosen, discover=config)
+    shop = simulated(order=1.0)  # whose data and text are used: all depends on the order
+    config = config or shop.discover
+    chosen = replace(shop, discover=config)
     name = f"simulated from seed {first_seed}" if first_seed else "simulated"
     about = {"reasoner": study.REASONER, "config": asdict(config), "version": VERSIONS["discover"]}
     rows = {row["seed"]: row for row in kept_rows(results / FILE, name, about)}
@@ -68,23 +73,10 @@ def kept_rows(path: Path, name: str, about: Row) -> list[Row]:
     return [{"commit": kept["commit"], **row} for row in kept["rows"]]
 
 
-def shop() -> Experiment:
-    """The experiment whose data and text are used: all depends on the order."""
-    from scoter.experiments import simulated
-
-    return simulated(order=1.0)
-
-
 def one_seed(chosen: Experiment, seed: int) -> Row:
     """One discovery on the shop of a seed, and whether it found what was planted there."""
-    from scoter.data.simulated import simulate
-    from scoter.reasoning.discovery.generate import labels
-    from scoter.reasoning.discovery.mine import discover
     from scoter.recommenders.frozen import Frozen
     from scoter.recommenders.step_sources import spoken_items
-    from scoter.stages.context import Context, sentence_encoder
-    from scoter.stages.data import open_data, prepare
-    from scoter.storage.store import Store
 
     context, planted = Context(chosen, Store(), seed, lambda line: None), chosen.data.simulated
     assert planted is not None
@@ -142,8 +134,6 @@ def over_seeds(gains: Sequence[Mapping[str, float]]) -> dict[str, float]:
     >>> round(mean["low"], 4), round(mean["mean"], 4), mean["seeds_with_low_above_zero"]
     (-0.9706, 0.3, 2)
     """
-    from scipy.stats import t
-
     means = [gain["mean"] for gain in gains]
     mean, above = sum(means) / len(means), sum(gain["low"] > 0 for gain in gains)
     low, high = gains[0]["low"], gains[0]["high"]

@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -28,13 +27,16 @@ from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from benchmarks.tables.table import interval
 from scoter.errors import ConfigError
+from scoter.reasoning.catalogue.facets import item_names
+from scoter.reasoning.chains.table import load_chains
 from scoter.seeding import derive_seed
+from scoter.stages.data import open_semantic_ids
+from scoter.stages.finished import FinishedRun
+from scoter.stages.reasoning import open_steps
+from scoter.storage.arrays import load_arrays
 from scoter.storage.store import git_commit
 from scoter.types import Part, StepEmbeddings
-
-if TYPE_CHECKING:
-    from scoter.stages.finished import FinishedRun
-    from theory.estimators.token_choice import Decoder
+from theory.estimators.token_choice import Decoder, popularity_decoder, token_levels
 
 FILE = "information.json"
 USERS = 12_000
@@ -63,8 +65,6 @@ class Chains:
 
 def measure(run: Path, users: int = USERS, seed: int = 0, results: Path = RESULTS) -> Row:
     """Measure the finished run in a folder; write `information.json` and return it."""
-    from scoter.stages.finished import FinishedRun
-
     began, finished = time.process_time(), FinishedRun.at(run)
     chains = open_chains(finished, users, seed)
     dataset, rows = finished.outcome["dataset"], list(rows_of(chains, seed))
@@ -79,16 +79,11 @@ def measure(run: Path, users: int = USERS, seed: int = 0, results: Path = RESULT
     return result
 
 
-def open_chains(finished: "FinishedRun", users: int, seed: int, part: Part = "valid") -> Chains:
+def open_chains(finished: FinishedRun, users: int, seed: int, part: Part = "valid") -> Chains:
     """The chains of at most so many users of a split that have one."""
     import torch
 
     from scoter.models.step_reader import StepReader
-    from scoter.reasoning.catalogue.facets import item_names
-    from scoter.reasoning.chains.table import load_chains
-    from scoter.stages.data import open_semantic_ids
-    from scoter.stages.reasoning import open_steps
-    from scoter.storage.arrays import load_arrays
 
     if not {"chains", "semantic-ids"} <= finished.outcome["artefacts"].keys():
         raise ConfigError(
@@ -144,8 +139,6 @@ def with_named_items(
 
 def rows_of(chains: Chains, seed: int) -> Iterator[Row]:
     """The rows of every kind."""
-    from theory.estimators.token_choice import popularity_decoder, token_levels
-
     levels = token_levels(chains.codes, chains.targets, chains.items, chains.counts)
     popular = popularity_decoder(levels, chains.users, seed=seed)
     base = popular.extend(chains.seen)
@@ -210,7 +203,7 @@ def principal_axes(values: np.ndarray, most: int) -> np.ndarray:
     return middle @ axes[:, kept] / np.sqrt(max(spread.max(), 1e-300))
 
 
-def nats_row(kind: str, name: str, after: "Decoder", before: "Decoder") -> Row:
+def nats_row(kind: str, name: str, after: Decoder, before: Decoder) -> Row:
     by_level = after.held_out - before.held_out
     gain = by_level.sum(0)
     half, mean = 1.959964 * float(gain.std(ddof=1)) / np.sqrt(len(gain)), float(gain.mean())

@@ -13,7 +13,12 @@ import click
 from benchmarks.studies import study
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS, dataset_of
+from scoter.config import DataConfig
+from scoter.data.datasets import open_dataset
+from scoter.data.describe import describe
+from scoter.data.split import leave_one_out
 from scoter.errors import DataError
+from scoter.experiments import REAL_DATASETS
 from scoter.storage.run_files import RUN_FILE, run_at
 
 FILE = "inputs.json"
@@ -39,12 +44,6 @@ def measure(runs: Sequence[Path] = (), results: Path = RESULTS) -> Row:
 
 
 def _described() -> list[Row]:
-    from scoter.config import DataConfig
-    from scoter.data.datasets import open_dataset
-    from scoter.data.describe import describe
-    from scoter.data.split import leave_one_out
-    from scoter.experiments import REAL_DATASETS
-
     rows = []
     for name in REAL_DATASETS:
         try:

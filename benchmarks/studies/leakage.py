@@ -20,7 +20,12 @@ from benchmarks.studies import study
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from benchmarks.tables.leakage_page import FILE, PARTS, pages
-from scoter.data.split import leave_one_out
+from scoter.config import DataConfig
+from scoter.data.datasets import open_dataset
+from scoter.data.split import leave_one_out, shuffle_ties
+from scoter.reasoning.chains.leakage import mention_table
+from scoter.reasoning.chains.table import hand_written_pattern, write_chains
+from scoter.seeding import derive_seed
 from scoter.storage.store import git_commit
 from scoter.types import InteractionLog, Split, Targets
 
@@ -39,13 +44,6 @@ def measure(
     `shuffled` first puts each user's interactions of one time in random order; `equal` measures
     each part on a split of its own. Either has a name of its own in the file.
     """
-    from scoter.config import DataConfig
-    from scoter.data.datasets import open_dataset
-    from scoter.data.split import shuffle_ties
-    from scoter.reasoning.chains.leakage import mention_table
-    from scoter.reasoning.chains.table import hand_written_pattern, write_chains
-    from scoter.seeding import derive_seed
-
     began = time.process_time()
     data = open_dataset(DataConfig(dataset))
     log = shuffle_ties(data.log, seed) if shuffled else data.log

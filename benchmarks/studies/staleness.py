@@ -19,9 +19,18 @@ from benchmarks.studies import study
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
 from benchmarks.tables.table import interval
+from scoter.config import DataConfig, TextConfig
+from scoter.data.datasets import open_dataset
+from scoter.data.split import leave_one_out
 from scoter.errors import ConfigError
+from scoter.evaluation.significance import paired_bootstrap
+from scoter.reasoning.catalogue.reasoner import CatalogReasoner
+from scoter.reasoning.catalogue.statistics import FoldedStatistics
+from scoter.reasoning.catalogue.view import look
+from scoter.reasoning.chains.prefixes import AnchorTable, PrefixPolicy
 from scoter.reasoning.discovery.validate import wilson
 from scoter.seeding import derive_seed
+from scoter.storage.sentence_vectors import encoder_of
 from scoter.storage.store import git_commit
 from scoter.types import Catalog, Split, Step
 
@@ -34,11 +43,7 @@ NAMED = Step("recommendation", {"by": "reasons", "count": DEPTH})
 
 def measure(dataset: str, users: int = 2000, seed: int = 0, results: Path = RESULTS) -> Row:
     """Measure a dataset; write `staleness.json` and return it."""
-    from scoter.config import DataConfig, TextConfig
-    from scoter.data.datasets import open_dataset
-    from scoter.data.split import leave_one_out
     from scoter.recommenders.network import text_vectors
-    from scoter.storage.sentence_vectors import encoder_of
 
     began, config = time.process_time(), TextConfig()
     data = open_dataset(DataConfig(dataset))
@@ -68,11 +73,6 @@ def recall_by_age(
     ages: Sequence[int] = AGES,
 ) -> list[Row]:
     """Recall@10 at each age with Wilson's interval, and its paired difference to the first age."""
-    from scoter.evaluation.significance import paired_bootstrap
-    from scoter.reasoning.catalogue.reasoner import CatalogReasoner
-    from scoter.reasoning.catalogue.statistics import FoldedStatistics
-    from scoter.reasoning.catalogue.view import look
-
     least = max(ages) + 2
     able = np.flatnonzero(split.train.lengths >= least)
     if len(able) < 8:
@@ -105,8 +105,6 @@ def ages_read(split: Split, distance: int) -> Row:
     >>> ages_read(Split(log, both, both), distance=3)
     {'distance': 3, 'chains': 1, 'share_without': 0.5, 'mean_age': 1.0}
     """
-    from scoter.reasoning.chains.prefixes import AnchorTable, PrefixPolicy
-
     users, prefix_lengths = PrefixPolicy(distance).rows(split, np.arange(split.train.user_count))
     read = split.train.lengths[split.valid.users]
     rows = AnchorTable(users, prefix_lengths).latest(split.valid.users, read)

@@ -15,7 +15,7 @@ from scoter.evaluation.answers import check_recommender, rankings_of
 from scoter.models.training.memory import peak_mib
 from scoter.protocols import Recommender
 from scoter.storage.store import Artefact, git_commit
-from scoter.types import Histories, Part, Rankings
+from scoter.types import Part, Rankings
 
 if TYPE_CHECKING:
     from scoter.stages.context import Context
@@ -59,7 +59,9 @@ def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
         rankings: dict[Part, Rankings] = {}
         for part in split.parts:
             histories = split.histories(part)
-            rankings[part] = _ranked(model, method, dataset, histories, unseen=in_b)
+            more = int(histories.lengths.max()) if in_b else 0
+            ranked = rankings_of(model, method, dataset, histories, DEPTH + more)
+            rankings[part] = ranked.unseen(histories, DEPTH) if in_b else ranked
         metrics = measure(rankings, split, out / "ranks", method)
         made = {
             "metrics": {part: mean_metrics(found) for part, found in metrics.items()},
@@ -86,12 +88,3 @@ def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
 
     key = {**config, "seed": context.seed, "depth": DEPTH}
     return context.store.stage("own-run", 3, key, [data], build)
-
-
-def _ranked(
-    model: Recommender, method: str, dataset: Dataset, histories: Histories, unseen: bool
-) -> Rankings:
-    if not unseen:
-        return rankings_of(model, method, dataset, histories, DEPTH)
-    deeper = DEPTH + int(histories.lengths.max())
-    return rankings_of(model, method, dataset, histories, deeper).unseen(histories, DEPTH)

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from theory.arrays import Numbers
 from theory.bounds.finite_samples import bernstein_width, clopper_pearson
 from theory.bounds.list_bounds import recall_floor
 from theory.bounds.list_rate import ListRate
-from theory.errors import number, require, strictly, whole
+from theory.errors import Numbers, number, require, strictly, whole
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 import numpy as np
 from scipy.stats import beta, binom
 
-from theory.arrays import Numbers
-from theory.errors import require, strictly, whole
+from theory.errors import Numbers, require, strictly, whole
 
 
 def recall_deviation(users: int, *, readers: int = 1, delta: float = 0.05) -> float:

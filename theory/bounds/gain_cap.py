@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 from scipy.special import entr, rel_entr
 
-from theory.arrays import Numbers
 from theory.bounds.list_bounds import fano_ceiling
 from theory.bounds.list_rate import ListRate
-from theory.errors import ROUNDING, number, numbers, require
+from theory.errors import ROUNDING, Numbers, number, numbers, require
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from theory.arrays import Numbers
-from theory.errors import numbers, require, whole
+from theory.errors import Numbers, numbers, require, whole
 
 
 def fano_ceiling(conditional_entropy: Numbers, *, items: int, k: int) -> Any:

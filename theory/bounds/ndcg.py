@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from theory.arrays import Numbers
 from theory.bounds.list_bounds import fano_ceiling, recall_floor
-from theory.errors import numbers, require, whole
+from theory.errors import Numbers, numbers, require, whole
 
 
 def ndcg_from_recalls(recalls: Numbers) -> float:
