@@ -83,9 +83,8 @@ class Peer:
         """The peer's `what`, once a repeat."""
 
         def work(repeat: int) -> Sample:
-            print(
-                json.dumps({"do": what, "repeat": repeat, **arguments}), file=self.asked, flush=True
-            )
+            request = json.dumps({"do": what, "repeat": repeat, **arguments})
+            print(request, file=self.asked, flush=True)
             return Sample(**self._answer())
 
         return work

@@ -10,7 +10,7 @@ alone, as for an unseen user. Intervals are bootstraps over users; the models ar
 several ways; `docs/cold-and-stale.md` shows them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def measure(
         **described(methods, arm),
         "valid": {metric: valid[metric] for metric in METRICS},
         "commit": git_commit(),
-        "groups": group_differences(methods, arm),
+        "groups": list(group_differences(methods, arm)),
         "ages": age_rows(methods[arm], users, methods["tiger"]),
     }
     study.put(results / FILE, label or arm, measured, sort_keys=False)
@@ -78,11 +78,10 @@ def described(methods: Mapping[str, FinishedMethod], arm: str) -> Row:
     }
 
 
-def group_differences(methods: Mapping[str, FinishedMethod], arm: str) -> list[Row]:
+def group_differences(methods: Mapping[str, FinishedMethod], arm: str) -> Iterator[Row]:
     """One row per group and metric: both means, and the paired difference with its interval."""
     ours, theirs = _test_ranks(methods[arm]), _test_ranks(methods["tiger"])
     groups = {"all": {"all": np.ones(len(ours.users), bool)}, **_groups(methods[arm])}
-    rows = []
     for kind, members in groups.items():
         for label, chosen in members.items():
             for metric in METRICS if chosen.any() else ():
@@ -90,8 +89,7 @@ def group_differences(methods: Mapping[str, FinishedMethod], arm: str) -> list[R
                 a, b = (per_user(ranks, metric)[chosen] for ranks in (ours, theirs))
                 row = {"kind": kind, "group": label, "users": int(chosen.sum()), "metric": metric}
                 row |= {arm: float(a.mean()), "tiger": float(b.mean())}
-                rows.append(row | asdict(paired_bootstrap(a, b, seed=draws)))
-    return rows
+                yield row | asdict(paired_bootstrap(a, b, seed=draws))
 
 
 def age_rows(method: FinishedMethod, users: int, tiger: FinishedMethod) -> list[Row]:

@@ -47,12 +47,7 @@ from scoter.evaluation.evaluator import load_user_metrics
 from scoter.stages.finished import FinishedRun
 from scoter.storage.store import git_commit
 from scoter.types import Part
-from theory.bounds import (
-    certify_gain,
-    certify_information,
-    paired_recall_interval,
-    recall_ceiling,
-)
+from theory.bounds import certify_gain, certify_information, paired_recall_interval, recall_ceiling
 from theory.estimators.token_choice import popularity_decoder, token_levels
 from theory.npz import read_arrays
 

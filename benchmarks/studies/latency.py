@@ -14,24 +14,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 from unittest.mock import patch
 
 import click
 import numpy as np
+import torch
 
 from benchmarks.studies import study, training_cost
 from benchmarks.studies.buckets import described
 from benchmarks.studies.study import Row
 from benchmarks.studies.training_cost import STEPS, ratio, step_costs, steps_option
 from benchmarks.suite.collect import RESULTS
+from scoter.reasoning.language.language_model import Completion, CompletionRequest
+from scoter.reasoning.language.openai_model import OpenAIModel
 from scoter.seeding import derive_seed
+from scoter.serving.bundle import export_run
+from scoter.serving.bundle_reader import open_bundle
 from scoter.stages.finished import find_methods
 from scoter.storage.store import git_commit
-
-if TYPE_CHECKING:
-    from scoter.reasoning.language.language_model import Completion, CompletionRequest
-    from scoter.reasoning.language.openai_model import OpenAIModel
 
 FILE = "latency.json"
 REQUESTS, WARM_UP, THREADS = 300, 30, (1, 2)
@@ -56,8 +57,6 @@ def measure(
     results: Path = RESULTS,
 ) -> Row:
     """Measure `arm` against `tiger` of the finished `runs`; write `latency.json` and return it."""
-    from scoter.serving.bundle import export_run
-
     methods = find_methods(runs, ("tiger", arm))
     with TemporaryDirectory() as folder:
         bundles = {name: Path(folder) / name for name in methods}
@@ -85,10 +84,6 @@ def measure(
 
 def latencies(bundles: Mapping[str, Path], arm: str, requests: int, threads: int) -> Row:
     """Median and 99th percentile of both bundles in milliseconds, and the ratio of the medians."""
-    import torch
-
-    from scoter.serving.bundle_reader import open_bundle
-
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     opened = {name: open_bundle(path) for name, path in bundles.items()}
@@ -116,12 +111,10 @@ def latencies(bundles: Mapping[str, Path], arm: str, requests: int, threads: int
 
 
 @contextmanager
-def _offline() -> "Iterator[list[CompletionRequest]]":
-    from scoter.reasoning.language.openai_model import OpenAIModel
-
+def _offline() -> Iterator[list[CompletionRequest]]:
     calls, complete = [], OpenAIModel.complete
 
-    def counted(model: "OpenAIModel", request: "CompletionRequest") -> "Completion":
+    def counted(model: OpenAIModel, request: CompletionRequest) -> Completion:
         calls.append(request)
         return complete(model, request)
 

@@ -22,11 +22,16 @@ from benchmarks.tables.sensitivity_page import BUCKETS, FILE, METRICS, page
 from scoter import config
 from scoter.config import DataConfig, MethodConfig
 from scoter.data.datasets import open_dataset
+from scoter.data.prepared import save_prepared
 from scoter.data.split import leave_one_out, shuffle_ties
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import Evaluator, load_user_metrics
 from scoter.evaluation.metrics import mean_metrics, per_user
 from scoter.evaluation.significance import bootstrap_mean, paired_bootstrap
+from scoter.models.backbones.popularity import Popularity
+from scoter.pipeline import make_inputs
+from scoter.stages import models, networks
+from scoter.stages.context import Context
 from scoter.storage.store import Store, git_commit
 from scoter.types import Catalog, InteractionLog, Part, Rankings, Split
 
@@ -140,16 +145,15 @@ def ties(log: InteractionLog, catalog: Catalog, dataset: str, given: TieDraws) -
     """
     if log.times is None:
         return None
-    from scoter.models.backbones.popularity import Popularity
-
     before, rows = leave_one_out(log).test.items, []
     for draw in (None, *range(given.draws)):
         shuffled = log if draw is None else shuffle_ties(log, draw)
         split = leave_one_out(shuffled)
         moved = float(np.mean(split.test.items != before))
         popular = Popularity(split.train, catalog.item_count)
-        ranked = {part: popular.recommend(split.histories(part), 20) for part in SPLITS}
-        rankings = {"popularity": ranked}
+        rankings: dict[str, dict[Part, Rankings]] = {
+            "popularity": {part: popular.recommend(split.histories(part), 20) for part in SPLITS}
+        }
         if given.sasrec_epochs:
             rankings["sasrec-ce"] = _sasrec(dataset, shuffled, catalog, draw, given)
         for name, by_part in rankings.items():
@@ -169,11 +173,6 @@ def _sasrec(
     dataset: str, log: InteractionLog, catalog: Catalog, draw: int | None, given: TieDraws
 ) -> dict[Part, Rankings]:
     """What SASRec ranks once it is trained on the interactions in this order."""
-    from scoter.data.prepared import save_prepared
-    from scoter.pipeline import make_inputs
-    from scoter.stages import models, networks
-    from scoter.stages.context import Context
-
     epochs = given.sasrec_epochs
     budget = config.TrainingConfig(epochs=epochs, evaluate_every=epochs)
     name, method = "sasrec-ce", MethodConfig(config.SasrecConfig(loss="ce"), budget)

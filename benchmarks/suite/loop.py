@@ -16,6 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from benchmarks.suite.cells import Cell
 from benchmarks.suite.collect import check_commit, collect
 from benchmarks.suite.plan import Planned, plan
@@ -134,20 +136,16 @@ def summary(planned: Sequence[Planned]) -> str:
 @contextmanager
 def claimed(cell: Cell, store: Path | None) -> Iterator[bool]:
     """Whether this process is the only one at a cell; held until the block ends."""
-    from filelock import FileLock, Timeout
-
     folder = Store(store).root / "partial"
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"cell-{cell.name.replace('/', '-')}.lock")
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         yield False
         return
-    try:
+    with held:
         yield True
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import importlib
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmarks.suite.cells import own_name
 from benchmarks.suite.recipes import own_config
@@ -12,13 +11,14 @@ from scoter.config import to_json
 from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError
 from scoter.evaluation.answers import check_recommender, rankings_of
+from scoter.evaluation.metrics import mean_metrics
 from scoter.models.training.memory import peak_mib
 from scoter.protocols import Recommender
+from scoter.stages.context import Context
+from scoter.stages.data import open_data
+from scoter.stages.summary import measure, versions
 from scoter.storage.store import Artefact, git_commit
 from scoter.types import Part, Rankings
-
-if TYPE_CHECKING:
-    from scoter.stages.context import Context
 
 DEPTH = 20
 
@@ -36,17 +36,13 @@ def load_own(own: str) -> Recommender:
     return model
 
 
-def run_own(own: str, context: "Context", data: Artefact) -> Artefact:
+def run_own(own: str, context: Context, data: Artefact) -> Artefact:
     """Fit and rank a user's method, and keep it as a finished run that `collect` takes.
 
     What it is fitted on is the same in both protocols: the log without test items, and a split that
     says which of these may choose its epochs. In B it is asked for more items than `DEPTH`, and
     those of the user's history are left out.
     """
-    from scoter.evaluation.metrics import mean_metrics
-    from scoter.stages.data import open_data
-    from scoter.stages.summary import measure, versions
-
     experiment, method, config = context.experiment, own_name(own), own_config(own)
 
     def build(out: Path, scratch: Path) -> None:
