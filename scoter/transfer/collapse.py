@@ -5,8 +5,8 @@ from functools import cache
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from scoter.errors import ConfigError
 from scoter.models.step_reader import ChainMemory
@@ -38,6 +38,28 @@ class MeanPoolFusion(StructuredFusion):
     @staticmethod
     def slot_labels(steps: list[str]) -> list[str]:
         return ["pooled chain"]
+
+    @property
+    def shares_steps(self) -> bool:
+        """Only a plain sum of the steps can be taken after they were projected."""
+        return type(self)._gather is MeanPoolFusion._gather
+
+    def encode_shared(
+        self,
+        distinct: Float[Tensor, "distinct step_dim"],
+        place: Int[Tensor, "rows steps"],
+        mask: Mask,
+        named: Int[Tensor, "rows steps"] | None = None,
+    ) -> ChainMemory:
+        """`encode(distinct[place], mask)`: the mean of projected steps, each projected once."""
+        mask = self.kept(mask)
+        shares = mask / (mask.sum(dim=1, keepdim=True).clamp(min=1) * self.scale)
+        weight = self.project.weight
+        projected = nn.functional.linear(directions(distinct), weight)[place]
+        centred = projected - nn.functional.linear(self.centre, weight)
+        pooled = (centred * shares[..., None]).sum(dim=1) + self.project.bias
+        slots = pooled[:, None] + self.position
+        return self._memory(slots, torch.any(mask, dim=1, keepdim=True))
 
     def encode(self, steps: Steps, mask: Mask) -> ChainMemory:
         """One slot, the mean of the steps that exist, whatever their order."""

@@ -12,7 +12,7 @@ from scoter.config import FusionConfig
 from scoter.models.dropout import Dropout
 from scoter.models.step_reader import StepReader, distinct_bags
 from scoter.transfer.build import build_fusion
-from scoter.transfer.collapse import BagFusion
+from scoter.transfer.collapse import BagFusion, MeanPoolFusion, TaggedPoolFusion
 from scoter.transfer.fusion import StructuredFusion
 from scoter.transfer.votes import Votes
 from scoter.types import ReasoningPattern, Step, StepEmbeddings
@@ -20,10 +20,12 @@ from scoter.types import ReasoningPattern, Step, StepEmbeddings
 ROWS, STEPS, WIDTH, DIM, HEADS = 30, 4, 6, 8, 2
 
 
-def trained_fusion(**options: object) -> StructuredFusion:
+def trained_fusion(
+    kind: type[StructuredFusion] = StructuredFusion, **options: Any
+) -> StructuredFusion:
     """A fusion whose statistics and biases are not those it starts with."""
     torch.manual_seed(0)
-    fusion = StructuredFusion(STEPS, WIDTH, DIM, layers=1, heads=HEADS, **options).eval()  # pyright: ignore[reportArgumentType]
+    fusion = kind(STEPS, WIDTH, DIM, layers=1, heads=HEADS, **options).eval()
     with torch.no_grad():
         for parameter in fusion.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -83,8 +85,12 @@ def test_encoding_is_the_projection_of_standardised_steps(options: dict[str, obj
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_chains_read_with_repetitions_shared_are_the_same_chains() -> None:
-    fusion, reader = trained_fusion(), StepReader(some_chains())
+@pytest.mark.parametrize("kind", [StructuredFusion, MeanPoolFusion])
+def test_chains_read_with_repetitions_shared_are_the_same_chains(
+    kind: type[StructuredFusion],
+) -> None:
+    keep = [True, False, True, True]
+    fusion, reader = trained_fusion(kind, keep=keep), StepReader(some_chains())
     users, lengths = (
         torch.arange(ROWS // 3).repeat_interleave(5),
         torch.arange(5).repeat(ROWS // 3),
@@ -99,6 +105,10 @@ def test_chains_read_with_repetitions_shared_are_the_same_chains() -> None:
     there = (one.bias == 0)[:, 0, 0]
     torch.testing.assert_close(one.slots[there], other.slots[there])
     assert torch.equal(one.bias, other.bias)
+    weights = torch.randn_like(one.slots[there])
+    ours, theirs = (gradients((m.slots[there] * weights).sum(), fusion) for m in (one, other))
+    for gradient, same in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(gradient, same, rtol=1e-4, atol=1e-4)
 
 
 def test_equal_bags_have_equal_numbers_and_no_others() -> None:
@@ -156,6 +166,8 @@ def test_votes_are_products_of_queries_and_keys() -> None:
 
 def test_only_arms_without_an_encoding_of_their_own_share_steps() -> None:
     assert trained_fusion().shares_steps
+    assert trained_fusion(MeanPoolFusion).shares_steps
+    assert not trained_fusion(TaggedPoolFusion).shares_steps
     assert not BagFusion(STEPS, WIDTH, DIM, layers=1, heads=HEADS).shares_steps
 
 
