@@ -14,7 +14,7 @@ from scoter.config import DataConfig, SimulatedConfig, to_json
 from scoter.data.prepared import fingerprint, load_prepared
 from scoter.data.simulated import simulate
 from scoter.data.sources import DATASETS, REGISTRY, SIMULATED, check_counts, locate
-from scoter.data.split import keep_events, leave_one_out, sample_users
+from scoter.data.split import leave_one_out, sample_users
 from scoter.data.table_files import Table
 from scoter.data.tables import Policies, from_tables
 from scoter.errors import ConfigError, DataError, closest
@@ -112,7 +112,7 @@ class Dataset:
         keep[self.log.offsets[1:][split.test.users] - 1] = False
         nobody = Targets(np.zeros(0, np.int64), np.zeros(0, np.int64))
         withheld = Split(split.train, split.valid, nobody)
-        return replace(self, log=keep_events(self.log, keep), fixed_split=withheld)
+        return replace(self, log=self.log.where(keep), fixed_split=withheld)
 
 
 def load_dataset(

@@ -20,7 +20,7 @@ from scoter.recommenders.fitted import Requests
 from scoter.recommenders.network import text_vectors
 from scoter.seeding import derive_seed
 from scoter.storage.sentence_vectors import encoder_of
-from scoter.types import ReasoningChain, ReasoningPattern, StepEmbeddings
+from scoter.types import ReasoningChain, ReasoningPattern, StepEmbeddings, entries_of
 
 Encode = Callable[[list[str]], Float32[np.ndarray, "sentences dim"]]
 
@@ -118,11 +118,8 @@ class Chains:
 
     def _view(self, asked: Requests, rows: Int[np.ndarray, " rows"]) -> View:
         """The newest items of some requests."""
-        chosen = asked.histories.select(rows)
-        places = chosen.lengths[:, None] - 1 - np.arange(MAX_ITEMS)
-        items = chosen.items[np.maximum(places, 0) + chosen.offsets[:-1, None]]
-        users = np.maximum(asked.users[rows], 0)
-        return View(users, chosen.lengths, np.where(places >= 0, items, -1))
+        chosen, users = asked.histories.select(rows), np.maximum(asked.users[rows], 0)
+        return View(users, chosen.lengths, chosen.newest(MAX_ITEMS))
 
     @cached_property
     def _reasoner(self) -> CatalogReasoner:
@@ -142,18 +139,6 @@ def step_bounds(
     bags = (rows[:, None] * steps + np.arange(steps)).ravel()
     low = offsets[bags].astype(np.int64)
     return low, (offsets[bags + 1] - low) * np.repeat(there, steps)
-
-
-def entries_of(
-    low: Int[np.ndarray, " bags"], counts: Int[np.ndarray, " bags"]
-) -> tuple[Int[np.ndarray, " entries"], Int[np.ndarray, " bags_plus_1"]]:
-    """The numbers of the entries that begin at `low`, `counts` of each, and their new offsets.
-
-    >>> entries_of(np.array([5, 0]), np.array([2, 1]))
-    (array([5, 6, 0]), array([0, 2, 3]))
-    """
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    return np.repeat(low - offsets[:-1], counts) + np.arange(offsets[-1]), offsets
 
 
 def step_texts(

@@ -60,7 +60,7 @@ def requests_of(
     if histories is None:
         log = dataset.log
         chosen = np.arange(log.user_count) if numbers is None else numbers
-        asked = Histories(np.arange(log.user_count), log.items, log.offsets).select(chosen)
+        asked = log.histories.select(chosen)
         who = log.user_keys if users is None else list(users)
     else:
         chosen = np.full(len(histories), -1) if numbers is None else numbers

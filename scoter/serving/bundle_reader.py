@@ -13,14 +13,14 @@ import numpy as np
 from scoter.config import MethodConfig, ModelConfig, from_json
 from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError, ScoterError, StoreError
-from scoter.recommenders.chains import entries_of, step_bounds, step_texts
+from scoter.recommenders.chains import step_bounds, step_texts
 from scoter.recommenders.estimators import with_options
 from scoter.recommenders.fitted import Fitted, Reading, Requests, requests_of
 from scoter.serving import bundle as written
 from scoter.storage.arrays import load_arrays
 from scoter.storage.store import MANIFEST, hash_file
 from scoter.storage.untrusted import parse_json, read_parquet
-from scoter.types import Catalog, InteractionLog, ReasoningPattern, SemanticIds, Step
+from scoter.types import Catalog, InteractionLog, ReasoningPattern, SemanticIds, Step, entries_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

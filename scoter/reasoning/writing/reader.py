@@ -26,7 +26,7 @@ from scoter.reasoning.writing import exchange
 from scoter.reasoning.writing.folder import JOB, ChainFolder
 from scoter.reasoning.writing.job import VisibleItems, recommending
 from scoter.storage.store import hash_file
-from scoter.types import Catalog, ReasoningPattern, Split, Step
+from scoter.types import Catalog, ReasoningPattern, Split, Step, entries_of
 
 Rows = list[tuple[int, int, list[list[str]]]]
 """User and prefix length, or item and 1, and the sentences of each step."""
@@ -150,6 +150,5 @@ def _expand(
     begins = np.cumsum(sizes) - sizes
     taken = (np.maximum(source, 0)[:, None] * steps + np.arange(steps)).ravel()
     counts = sizes[taken] * np.repeat(source >= 0, steps)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    take = np.repeat(begins[taken] - offsets[:-1], counts) + np.arange(offsets[-1])
+    take, offsets = entries_of(begins[taken], counts)
     return flat[take], offsets
