@@ -27,8 +27,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from scoter.errors import ConfigError
-from scoter.models.dropout import Dropout
-from scoter.models.layers import module_list
+from scoter.models.layers import Dropout, module_list
 from scoter.models.step_reader import ChainMemory
 from scoter.protocols import StepSource
 from scoter.transfer.reading import CausalSteps, GatedAttention

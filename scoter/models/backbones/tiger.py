@@ -23,14 +23,13 @@ from scoter.config import TigerConfig
 from scoter.errors import ConfigError
 from scoter.models.backbones.backbone import Backbone, ItemSpace
 from scoter.models.decoding.beam import Choice, TrieTensors, beam_search
+from scoter.models.decoding.exact import rescore
 from scoter.models.decoding.folded import Folded
 from scoter.models.decoding.ranking import AfterBatch, ignore, rank_in_batches
-from scoter.models.decoding.rescoring import rescore
 from scoter.models.decoding.tiger_decoder import BeamDecoder
 from scoter.models.decoding.trie import build_trie
 from scoter.models.decoding.votes import elect
-from scoter.models.dropout import Dropout
-from scoter.models.layers import Attention, FeedForward, RelativeBias, RMSNorm, module_list
+from scoter.models.layers import Attention, Dropout, FeedForward, RelativeBias, RMSNorm, module_list
 from scoter.models.step_reader import ChainMemory, read_chains
 from scoter.models.training.batches import HistoryBatch, ItemBatch
 from scoter.models.training.precision import device_of
@@ -200,8 +199,13 @@ class Tiger(Backbone[TigerConfig]):
         return slice(None) if whole else slice(first, first + self.codebook_sizes[level])
 
     def choice(self, items: Int[Tensor, "B L"]) -> Choice:
-        """How codes are chosen after these histories."""
-        return Choice(self.config.softmax == "trie", items, self.repeat_logits)
+        """How codes are chosen after these histories.
+
+        A branch that leads to one item alone, which the history holds, has ten times the level's
+        parameter added to its logit: it so moves ten times as fast; else it would come too late.
+        """
+        again = None if self.repeat is None else 10 * self.repeat
+        return Choice(self.config.softmax == "trie", items, again)
 
     def rescore(
         self,
@@ -211,15 +215,6 @@ class Tiger(Backbone[TigerConfig]):
     ) -> Float[np.ndarray, "histories k"]:
         """log P(item | history) in nats of given items; -inf where an item is -1."""
         return rescore(self, histories, items, steps)
-
-    @property
-    def repeat_logits(self) -> Float[Tensor, " C"] | None:
-        """By level, what is added to the logit of a branch that leads to one item alone, where the
-        history holds it.
-
-        Ten times its parameter, which so moves ten times as fast; else it would come too late.
-        """
-        return None if self.repeat is None else 10 * self.repeat
 
     def encode(self, tokens: Int[Tensor, "B L C"]) -> Float[Tensor, "B LC D"]:
         """Hidden states of all tokens; those of an item depend on it and on earlier items only."""

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from scoter.config import DiscoverConfig
 from scoter.errors import ConfigError
+from scoter.progress import Progress, silent
 from scoter.reasoning.catalogue.reasoner import CatalogReasoner, offered_steps, ranked_steps
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import look
@@ -29,7 +30,6 @@ from scoter.reasoning.discovery.generate import (
     vary,
     without_targets,
 )
-from scoter.reasoning.discovery.progress import Progress, silent
 from scoter.reasoning.discovery.validate import (
     EmbeddedSteps,
     Encode,
