@@ -10,7 +10,7 @@ from typing import TypeAlias
 import click
 
 from scoter.cli import options as cli
-from scoter.cli.options import interval, option, say
+from scoter.cli.options import interval, option
 from scoter.errors import ConfigError
 
 Report: TypeAlias = Mapping  # a `pattern.json`, or a part of one
@@ -38,15 +38,12 @@ def discover(dataset: str, options: DiscoverOptions, **server: object) -> None:
     from scoter.experiments import experiment
     from scoter.reasoning.language.registry import choose_language_model
     from scoter.reasoning.language.server import ServerConfig
-    from scoter.stages.context import Context
-    from scoter.stages.data import prepare
     from scoter.stages.discovery import discover_pattern, sized_for
 
     cli.use_threads(options.threads)
     model = choose_language_model(options.language_model, cli.chosen(ServerConfig, server))
     sized = options.changed(sized_for(experiment(dataset, options.data), model))
-    context = Context(sized, options.open_store(), options.seed, say)
-    artefact = discover_pattern(context, prepare(context, options.data), model)
+    artefact = discover_pattern(*options.prepared(sized), model)
     report = json.loads(artefact.file("pattern.json").read_text())
     if options.prices is not None and report["counts"] is not None:
         report["counts"]["cost"] = _cost(report["counts"], options.prices)
