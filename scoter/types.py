@@ -164,6 +164,9 @@ class Targets(Frozen):
         return len(self.users)
 
 
+NOBODY = Targets(np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Leave-one-out: a user's last item is the test target, the one before the validation target.

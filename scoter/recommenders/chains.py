@@ -13,7 +13,6 @@ from scoter.config import TextConfig
 from scoter.data.datasets import Dataset
 from scoter.errors import DataError
 from scoter.reasoning.catalogue.reasoner import MODEL, CatalogReasoner
-from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import MAX_ITEMS, View
 from scoter.reasoning.chains.table import ChainTable, write_rows
 from scoter.recommenders.fitted import Requests
@@ -87,7 +86,9 @@ class Chains:
         sentences, vectors, indices = table.sentences, self.vectors, table.indices
         if self.model == MODEL and not there.all():
             missing = np.flatnonzero(~there)
-            fresh, new, offsets = self._write(asked, missing)
+            # The symbolic reasoner counts on the training log, as for the stored chains.
+            view = self._view(asked, missing)
+            fresh, new, offsets = write_rows(self._reasoner, view, self.pattern)
             encode = self.encoder or encoder_of(self.text)
             at = (missing[:, None] * steps + np.arange(steps)).ravel()
             low[at], counts[at] = offsets[:-1] + len(indices), np.diff(offsets)
@@ -110,12 +111,6 @@ class Chains:
         view = self._view(asked, np.arange(len(items)))
         return self._reasoner.reasons.parts(view, np.maximum(items, 0))
 
-    def _write(
-        self, asked: Requests, rows: Int[np.ndarray, " rows"]
-    ) -> tuple[list[str], Int[np.ndarray, " entries"], Int[np.ndarray, " bags_plus_1"]]:
-        """Chains of some requests by the symbolic reasoner, with the training log's statistics."""
-        return write_rows(self._reasoner, self._view(asked, rows), self.pattern)
-
     def _view(self, asked: Requests, rows: Int[np.ndarray, " rows"]) -> View:
         """The newest items of some requests."""
         chosen, users = asked.histories.select(rows), np.maximum(asked.users[rows], 0)
@@ -123,10 +118,10 @@ class Chains:
 
     @cached_property
     def _reasoner(self) -> CatalogReasoner:
-        catalog, seed = self.dataset.catalog, derive_seed(self.dataset.seed, "folds")
-        statistics = FoldedStatistics(self.dataset.split.train, catalog.item_count, seed)
+        log, catalog = self.dataset.split.train, self.dataset.catalog
         texts = text_vectors(catalog, self.text, self.encoder or encoder_of(self.text))
-        return CatalogReasoner(catalog, statistics, texts, self.table.weights)
+        seed = derive_seed(self.dataset.seed, "folds")
+        return CatalogReasoner.of(log, catalog, seed, texts, self.table.weights)
 
 
 def step_bounds(

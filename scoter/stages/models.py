@@ -183,11 +183,9 @@ def reason_scores(
 ) -> dict[Part, csr_array]:
     """The shares of the `LISTED` best items by all reasons, as steps rank them."""
     from scoter.reasoning.catalogue.reasoner import CatalogReasoner
-    from scoter.reasoning.catalogue.statistics import FoldedStatistics
     from scoter.reasoning.catalogue.view import look
 
-    statistics = FoldedStatistics(split.train, catalog.item_count, seed)
-    reasons, scores = CatalogReasoner(catalog, statistics, texts).reasons, {}
+    reasons, scores = CatalogReasoner.of(split.train, catalog, seed, texts).reasons, {}
     for part, asked in histories.items():
         items, shares = reasons.best(look(split, asked.users, asked.lengths), ALL, LISTED)
         rows = np.repeat(np.arange(len(items)), items.shape[1])

@@ -239,14 +239,15 @@ class Tiger(Backbone[TigerConfig]):
         # The targets are the row's last ones. Target t (0-based here) is item t + 1 of the row: it
         # may read items 0..t.
         target = torch.arange(length - targets, length).repeat_interleave(codes)
-        before = torch.where(item[None, :] <= target[:, None], 0.0, _BLOCKED)
+        before = torch.where(item[None, :] <= target[:, None], 0.0, _BLOCKED)[None, None]
         order = torch.arange(codes)
         causal = torch.where(order[:, None] >= order[None, :], 0.0, _BLOCKED)
         causal = self.decoder.relative_bias(codes) + causal
         x = self.dropout(self.embedding(tokens)).flatten(0, 1)  # BT C D
         for number, layer in enumerate(self.decoder.layers):
             x = layer.self_attend(x, causal).view(rows, targets * codes, -1)
-            x = layer.cross_attend(x, layer.cross.keys_values(memory), before)
+            read = layer.cross(layer.cross_norm(x), layer.cross.keys_values(memory), before)
+            x = layer.dropout.add(x, read)
             x = x.view(rows * targets, codes, -1)
             if self.fusion is not None and chain is not None:
                 x = self.fusion(x, chain, number)
@@ -314,14 +315,6 @@ class Layer(nn.Module):
         normed = self.self_norm(x)
         keys_values = self.self_attention.keys_values(normed)
         return self.dropout.add(x, self.self_attention(normed, keys_values, bias))
-
-    def cross_attend(
-        self,
-        x: Float[Tensor, "N Q D"],
-        keys_values: tuple[Tensor, Tensor],
-        bias: Float[Tensor, "Q S"],
-    ) -> Float[Tensor, "N Q D"]:
-        return self.dropout.add(x, self.cross(self.cross_norm(x), keys_values, bias[None, None]))
 
     def feed_forward(self, x: Float[Tensor, "N Q D"]) -> Float[Tensor, "N Q D"]:
         return self.dropout.add(x, self.ff(self.ff_norm(x)))

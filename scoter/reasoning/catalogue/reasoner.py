@@ -27,7 +27,7 @@ from scoter.reasoning.catalogue.successors import (
     popular_in,
 )
 from scoter.reasoning.catalogue.view import View
-from scoter.types import Catalog, Step
+from scoter.types import Catalog, InteractionLog, Step
 
 MODEL = "catalog-reasoner (symbolic)"
 PROMPT_VERSION = "1"
@@ -124,6 +124,18 @@ class CatalogReasoner:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "facets", read_facets(self.catalog))
+
+    @classmethod
+    def of(
+        cls,
+        log: InteractionLog,
+        catalog: Catalog,
+        seed: int,
+        texts: Texts | None = None,
+        weights: Weights | None = None,
+    ) -> "CatalogReasoner":
+        """One that counts on a training log; `seed` draws the groups of its users."""
+        return cls(catalog, FoldedStatistics(log, catalog.item_count, seed), texts, weights)
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         kept = (self.catalog, self.statistics, self.texts, self.weights)

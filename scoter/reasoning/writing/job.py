@@ -18,7 +18,6 @@ from scoter.reasoning.catalogue.reasoner import (
     CatalogReasoner,
     Texts,
 )
-from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import look
 from scoter.reasoning.chains.prefixes import PrefixPolicy, sample_of_users
 from scoter.reasoning.chains.requests import (
@@ -160,9 +159,7 @@ class ChainJob:
 
     @cached_property
     def _reasoner(self) -> CatalogReasoner:
-        items = self.catalog.item_count
-        statistics = FoldedStatistics(self.split.train, items, self.fold_seed)
-        return CatalogReasoner(self.catalog, statistics, self.texts)
+        return CatalogReasoner.of(self.split.train, self.catalog, self.fold_seed, self.texts)
 
     @cached_property
     def _visible(self) -> VisibleItems:
