@@ -36,6 +36,7 @@ def discover(dataset: str, options: DiscoverOptions, **server: object) -> None:
     discover.sampling.samples set its size.
     """
     from scoter.experiments import experiment
+    from scoter.reasoning.language.metering import Usage
     from scoter.reasoning.language.registry import choose_language_model
     from scoter.reasoning.language.server import ServerConfig
     from scoter.stages.discovery import discover_pattern, sized_for
@@ -46,7 +47,8 @@ def discover(dataset: str, options: DiscoverOptions, **server: object) -> None:
     artefact = discover_pattern(*options.prepared(sized), model)
     report = json.loads(artefact.file("pattern.json").read_text())
     if options.prices is not None and report["counts"] is not None:
-        report["counts"]["cost"] = _cost(report["counts"], options.prices)
+        tokens = {name: report["counts"][name] for name in ("prompt_tokens", "completion_tokens")}
+        report["counts"]["cost"] = Usage(**tokens).cost(options.prices)
     if options.picture is not None:
         _place_picture(artefact.path, report, options.picture)
     if options.as_json:
@@ -121,13 +123,6 @@ def _calls(calls: Report) -> str:
 
 def _mean(row: Report) -> str:
     return f"{row['mean']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"
-
-
-def _cost(counts: Report, prices: tuple[float, float]) -> float:
-    from scoter.reasoning.language.metering import Prices, Usage
-
-    tokens = {name: counts[name] for name in ("prompt_tokens", "completion_tokens")}
-    return Usage(**tokens).cost(Prices(*prices))
 
 
 def _place_picture(folder: Path, report: Report, path: Path) -> None:

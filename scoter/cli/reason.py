@@ -12,7 +12,6 @@ from scoter.errors import ConfigError, DataError, LanguageModelError
 
 if TYPE_CHECKING:  # at run time these bring numpy along, and help would be slow
     from scoter.reasoning.chains.requests import WritingConfig
-    from scoter.reasoning.language.metering import Prices
     from scoter.reasoning.language.registry import ModelChoice
     from scoter.reasoning.language.replies import RequestStore
     from scoter.reasoning.language.server import ServerConfig
@@ -132,7 +131,7 @@ def _written(
     if choice is None:
         return {"outcomes": run_job(job, folder, None, retry, Progress(chains, say))}
     with choice.recording(replies) as model:
-        progress = Progress(chains, say, lambda: model.usage, _prices(options))
+        progress = Progress(chains, say, lambda: model.usage, options.prices)
         try:
             ended = run_job(job, folder, model, retry, progress)
         except LanguageModelError:
@@ -206,12 +205,6 @@ def _writing(options: ReasonOptions, choice: "ModelChoice | None") -> "WritingCo
     return with_overrides(plain, options.write)
 
 
-def _prices(options: ReasonOptions) -> "Prices | None":
-    from scoter.reasoning.language.metering import Prices
-
-    return None if options.prices is None else Prices(*options.prices)
-
-
 def _forecast(
     job: "ChainJob", shards: list[int], replies: "RequestStore", options: ReasonOptions
 ) -> str:
@@ -220,4 +213,4 @@ def _forecast(
     if job.writing is None:
         chains = sum(len(job.places(shard)) for shard in shards)
         return f"{chains:,} chains of the catalogue reasoner, no calls"
-    return str(forecast(job, shards, replies, _prices(options)))
+    return str(forecast(job, shards, replies, options.prices))
