@@ -9,14 +9,11 @@ Shape legend: N rows, Q queries, S memory slots, D model width, H heads, E head 
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar, cast, runtime_checkable
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-
-Part = TypeVar("Part", bound=nn.Module, covariant=True)
 
 BUCKETS, MAX_DISTANCE = 32, 128  # of relative positions, as in T5
 
@@ -204,19 +201,3 @@ class RelativeBias(nn.Module):
         ratio = torch.log(away.clamp(min=1).float() / exact) / math.log(MAX_DISTANCE / exact)
         far = (exact + (ratio * (buckets - exact)).long()).clamp(max=buckets - 1)
         return offset + torch.where(away < exact, away, far)
-
-
-@runtime_checkable
-class Modules(Protocol[Part]):
-    """An `nn.ModuleList` whose elements type checkers know."""
-
-    def __iter__(self) -> Iterator[Part]: ...
-
-    def __getitem__(self, place: int) -> Part: ...
-
-    def __len__(self) -> int: ...
-
-
-def module_list(modules: Iterable[Part]) -> Modules[Part]:
-    """An `nn.ModuleList` of these modules."""
-    return cast("Modules[Part]", nn.ModuleList(modules))

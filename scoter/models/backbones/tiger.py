@@ -12,7 +12,8 @@ trie of existing IDs.
 Shape legend: B rows, L items in a row, T = L - 1 targets, C codes per item, D width, V vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from scoter.models.decoding.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.decoding.tiger_decoder import BeamDecoder
 from scoter.models.decoding.trie import build_trie
 from scoter.models.decoding.votes import elect
-from scoter.models.layers import Attention, Dropout, FeedForward, RelativeBias, RMSNorm, module_list
+from scoter.models.layers import Attention, Dropout, FeedForward, RelativeBias, RMSNorm
 from scoter.models.step_reader import ChainMemory, read_chains
 from scoter.models.training.batches import HistoryBatch, ItemBatch
 from scoter.models.training.precision import device_of
@@ -290,7 +291,8 @@ class Stack(nn.Module):
 
     def __init__(self, config: TigerConfig, decoder: bool) -> None:
         super().__init__()
-        self.layers = module_list(Layer(config, decoder) for _ in range(config.layers))
+        layers = nn.ModuleList(Layer(config, decoder) for _ in range(config.layers))
+        self.layers = cast("Sequence[Layer]", layers)
         self.relative_bias = RelativeBias(config.heads, bidirectional=not decoder)
         self.norm = RMSNorm(config.dim)
 

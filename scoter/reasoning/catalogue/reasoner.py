@@ -301,8 +301,8 @@ def _by_reason(
             f"there is no reason {reason!r} without texts; pass texts to the reasoner"
         )
     rank = int(parameters["rank"])
-    best, _ = reasoner.reasons.best(view, reason, int(parameters["count"]) + rank - 1)
-    return best[:, rank - 1 :]
+    count = int(parameters["count"]) + rank - 1
+    return reasoner.reasons.best(view, reason, count)[0][:, rank - 1 :]
 
 
 def _following(reasoner: CatalogReasoner, view: View, _: Facet, parameters: Parameters) -> Codes:

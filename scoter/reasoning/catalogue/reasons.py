@@ -60,7 +60,7 @@ class Reasons:
         if texts is not None:
             self._texts = _unit((texts - texts.mean(axis=0)).astype(np.float32))
         after = [pairs_apart(log, self.item_count, gap, kept) for gap in range(1, FAR + 1)]
-        self._after = [shares(table).sqrt() for table in after[:3]]
+        self._after = [shares(table).power(0.5) for table in after[:3]]
         self._soon = shares(reduce(add, (0.8**gap * table for gap, table in enumerate(after))))
         self._together = cosines(both)
         facets = read_facets(catalog)

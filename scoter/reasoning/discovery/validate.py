@@ -324,7 +324,7 @@ def _mean_of_sentences(numbers: Int[np.ndarray, "users width"], vectors: Vectors
 
 
 def _centred(vectors: Vectors) -> Vectors:
-    present = vectors.any(axis=1)
+    present = np.asarray(vectors.any(axis=1))
     if not present.any():
         return vectors
     centred = np.where(present[:, None], vectors - vectors[present].mean(axis=0), 0)

@@ -96,7 +96,7 @@ class _Panel:
 
     def grounded(self, arm: Arm) -> tuple[int, int]:
         names = [name for each in arm.chains for name in each.chain.recommendations]
-        return len(names), int((self.grounding.ground(names).items >= 0).sum())
+        return len(names), int((self.grounding.ground(names) >= 0).sum())
 
 
 @dataclass(frozen=True, eq=False)
