@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -134,19 +133,3 @@ def step_bounds(
     bags = (rows[:, None] * steps + np.arange(steps)).ravel()
     low = offsets[bags].astype(np.int64)
     return low, (offsets[bags + 1] - low) * np.repeat(there, steps)
-
-
-def step_texts(
-    sentences: list[str],
-    indices: Int[np.ndarray, " entries"],
-    offsets: Int[np.ndarray, " bags_plus_1"],
-    steps: int,
-    row: int,
-) -> list[list[str]]:
-    """The sentences of each step of the chain of that row.
-
-    >>> step_texts(["a", "b"], np.array([1, 0, 1]), np.array([0, 1, 1, 2, 3]), steps=2, row=1)
-    [['a'], ['b']]
-    """
-    bounds = offsets[row * steps : (row + 1) * steps + 1]
-    return [[sentences[number] for number in indices[low:high]] for low, high in pairwise(bounds)]

@@ -28,7 +28,7 @@ from scoter.errors import ConfigError, StoreError
 from scoter.experiments import TIGER_IDS, methods
 from scoter.plugins import BACKBONES
 from scoter.recommenders import saved
-from scoter.recommenders.chains import Chains, step_texts
+from scoter.recommenders.chains import Chains
 from scoter.recommenders.fitted import Fitted, Reading, Requests
 from scoter.recommenders.saved import Parts
 from scoter.recommenders.step_sources import Sources, steps_as_read
@@ -150,11 +150,8 @@ class Estimator(Fitted):
         if self.pattern is None:
             return None
         steps, sentences = self.steps_of(asked)
-
-        def texts(row: int) -> list[list[str]]:
-            return step_texts(sentences, steps.indices, steps.offsets, steps.step_count, row)
-
-        return Reading(newest_reader(StepReader(steps)), texts)
+        said = (sentences, steps.indices, steps.offsets, steps.step_count)
+        return Reading(newest_reader(StepReader(steps)), *said)
 
     def reasons_of(
         self, asked: Requests, items: Int[np.ndarray, "rows k"]
