@@ -113,16 +113,16 @@ def write_chains(
     >>> scoter.write_chains(shop, pattern).chain("shopper-0", 1).steps
     (('The shopper chose ...',),)
     """
-    from scoter.reasoning.language.replies import RequestStore
-    from scoter.reasoning.writing.engine import check_ended, run_job
-    from scoter.reasoning.writing.folder import REPLIES, ChainFolder
-    from scoter.reasoning.writing.job import ChainJob
-
     if language_model == "catalog":
         seed = derive_seed(dataset.seed, "folds")
         texts = text_vectors(dataset.catalog, text, encoder_of(text))
         table = write_table(dataset.split, dataset.catalog, pattern, seed, texts=texts)
         return Chains.of(table, dataset, text)
+    from scoter.reasoning.language.replies import RequestStore
+    from scoter.reasoning.writing.engine import check_ended, run_job
+    from scoter.reasoning.writing.folder import REPLIES, ChainFolder
+    from scoter.reasoning.writing.job import ChainJob
+
     opened, usual = _opened(language_model, server)
     about = (dataset.split, dataset.catalog, pattern, dataset.identity)
     job = ChainJob(*about, PrefixPolicy.parse(prefixes), writing or usual, limit=limit, by=by)
