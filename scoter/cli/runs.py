@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # at run time it brings numpy along, and help would be slow
     from scoter.storage.run_files import MethodOutcome
     from scoter.storage.store import Store
 
-COLUMNS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 HEADLINE = "recall@10"
 
 
@@ -150,8 +149,9 @@ def _readable(store: "Store") -> "Iterator[FinishedRun]":
 
 
 def _row(label: str, made: "MethodOutcome") -> dict[str, object]:
+    from scoter.evaluation.metrics import SHOWN
     from scoter.report.page import cpu_time
 
-    values = {column: made["metrics"]["test"][column] for column in COLUMNS}
+    values = {column: made["metrics"]["test"][column] for column in SHOWN}
     spent = cpu_time(made.get("cpu_seconds"))
     return {"method": label, **values, "epochs": made["epochs"], "CPU time": spent}

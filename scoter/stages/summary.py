@@ -23,7 +23,6 @@ from scoter.storage.run_files import POINTS_FILE, RUN_FILE, Difference, MethodOu
 from scoter.storage.store import Artefact, Store, git_commit
 from scoter.types import Catalog, Part, Rankings, Split, UserMetrics
 
-COMPARED = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 EXAMPLE_USERS = 6
 NEWEST = 20  # newest items of a history that an example shows
 
@@ -173,13 +172,13 @@ def _method(
 
 def differences(metrics: Mapping[str, UserMetrics], seed: int) -> list[Difference]:
     """Paired bootstrap intervals of every later method minus every earlier one."""
-    from scoter.evaluation.metrics import per_user
+    from scoter.evaluation.metrics import SHOWN, per_user
     from scoter.evaluation.significance import paired_bootstrap
 
     names = list(metrics)
     pairs = [(better, worse) for index, better in enumerate(names) for worse in names[:index]]
     rows: list[Difference] = []
-    for metric in COMPARED:
+    for metric in SHOWN:
         values = {name: per_user(metrics[name], metric) for name in names}
         for better, worse in pairs:
             drawn = derive_seed(seed, "bootstrap", better, worse, metric)
