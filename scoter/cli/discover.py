@@ -37,12 +37,10 @@ def discover(dataset: str, options: DiscoverOptions, **server: object) -> None:
     """
     from scoter.experiments import experiment
     from scoter.reasoning.language.metering import Usage
-    from scoter.reasoning.language.registry import choose_language_model
-    from scoter.reasoning.language.server import ServerConfig
     from scoter.stages.discovery import discover_pattern, sized_for
 
     cli.use_threads(options.threads)
-    model = choose_language_model(options.language_model, cli.chosen(ServerConfig, server))
+    model = cli.named_model(options.language_model, server)
     sized = options.changed(sized_for(experiment(dataset, options.data), model))
     artefact = discover_pattern(*options.prepared(sized), model)
     report = json.loads(artefact.file("pattern.json").read_text())

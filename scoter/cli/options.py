@@ -18,6 +18,7 @@ from scoter.progress import on_stderr
 
 if TYPE_CHECKING:  # at run time these bring numpy along, and help would be slow
     from scoter.config import Experiment
+    from scoter.reasoning.language.registry import ModelChoice
     from scoter.stages.context import Context
     from scoter.stages.finished import FinishedRun
     from scoter.storage.store import Artefact, Store
@@ -157,6 +158,16 @@ class ServerCommand(click.Command):
 
         server = [click.Option(names, **about) for names, about in _options(ServerConfig)]
         return [*super().get_params(ctx), *server]
+
+
+def named_model(
+    text: str, server: Mapping[str, object], offline: bool = False
+) -> "ModelChoice | None":
+    """The language model that `--language-model` names, with the options of its server."""
+    from scoter.reasoning.language.registry import choose_language_model
+    from scoter.reasoning.language.server import ServerConfig
+
+    return choose_language_model(text, chosen(ServerConfig, server), offline=offline)
 
 
 def _fields(kind: type) -> "tuple[Field[object], ...]":

@@ -14,7 +14,6 @@ if TYPE_CHECKING:  # at run time these bring numpy along, and help would be slow
     from scoter.reasoning.chains.requests import WritingConfig
     from scoter.reasoning.language.registry import ModelChoice
     from scoter.reasoning.language.replies import RequestStore
-    from scoter.reasoning.language.server import ServerConfig
     from scoter.reasoning.writing.folder import ChainFolder
     from scoter.reasoning.writing.job import ChainJob
     from scoter.types import ReasoningPattern
@@ -56,17 +55,13 @@ def reason(dataset: str, options: ReasonOptions, **server: object) -> None:
 
 def write(dataset: str, options: ReasonOptions, server: dict[str, object]) -> dict[str, object]:
     """Write the chains that the options name; what became of them."""
-    from scoter.reasoning.language.registry import choose_language_model
-    from scoter.reasoning.language.server import ServerConfig
-
     offline = bool(options.forecast or options.export_batch or options.import_batch)
-    asked = cli.chosen(ServerConfig, server)
-    choice = choose_language_model(options.language_model, asked, offline=offline)
-    return write_with(dataset, options, asked, choice)
+    choice = cli.named_model(options.language_model, server, offline)
+    return write_with(dataset, options, choice)
 
 
 def write_with(
-    dataset: str, options: ReasonOptions, asked: "ServerConfig", choice: "ModelChoice | None"
+    dataset: str, options: ReasonOptions, choice: "ModelChoice | None"
 ) -> dict[str, object]:
     """The same with a model that was chosen, and perhaps opened, already."""
     from scoter.reasoning.language.replies import RequestStore
@@ -81,10 +76,10 @@ def write_with(
         say(f"forecast: {said}")
         return {"forecast": said}
     folder.start(job.describe())
-    if options.export_batch is not None:
+    if options.export_batch is not None and choice is not None:
         from scoter.reasoning.writing.batch_files import export_batch
 
-        count = export_batch(job, replies, options.export_batch, asked)
+        count = export_batch(job, replies, options.export_batch, choice.server)
         return {"exported": count, "file": str(options.export_batch)}
     if options.import_batch is not None:
         outcome = _imported(job, folder, replies, options.import_batch)

@@ -73,12 +73,8 @@ def reproduce(dataset: str, options: ReproduceOptions, **server: object) -> None
     Run it again to continue: replies, chains and trainings are kept. Calls and tokens are forecast
     before the first call, and --token-budget holds for all of them together.
     """
-    from scoter.reasoning.language.registry import choose_language_model
-    from scoter.reasoning.language.server import ServerConfig
-
     cli.use_threads(options.threads)
-    asked = cli.chosen(ServerConfig, server)
-    choice = choose_language_model(options.language_model, asked, offline=options.forecast)
+    choice = cli.named_model(options.language_model, server, options.forecast)
     if choice is None:
         remedy = f"`scoter run {dataset}` reproduces with the catalogue reasoner"
         raise ConfigError(f"--language-model {options.language_model} is no model; {remedy}")
@@ -88,7 +84,7 @@ def reproduce(dataset: str, options: ReproduceOptions, **server: object) -> None
         return
     with choice.kept_open() as opened:
         pattern = options.pattern or _discover(dataset, options, opened)
-        written = write_with(dataset, options.writing(pattern), asked, opened)
+        written = write_with(dataset, options.writing(pattern), opened)
     run = _train(arms, options)
     told = {"language model": choice.name, "pattern": str(pattern), **written, "run": run.name}
     (options.out / "reproduce.json").write_text(json.dumps(told, indent=1))
@@ -106,7 +102,7 @@ def _say_forecast(dataset: str, options: ReproduceOptions, choice: "ModelChoice"
         say(f"to discover a pattern: {planned_chains(config):,} chains, less what is in the store")
         say("to write chains with it, counted with a pattern that stands for it:")
     ahead = replace(options.writing(options.pattern), forecast=True)
-    write_with(dataset, ahead, choice.server, choice)
+    write_with(dataset, ahead, choice)
 
 
 def _discover(dataset: str, options: ReproduceOptions, model: "ModelChoice") -> Path:
