@@ -3,12 +3,13 @@
 import json
 import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
+from pydantic import PlainValidator, ValidationError
 
 from scoter.errors import ConfigError, closest
 from scoter.plugins import BACKBONES, FUSIONS
@@ -16,9 +17,7 @@ from scoter.types import EvaluationProtocol, Step
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-    from pydantic import GetCoreSchemaHandler, TypeAdapter
-    from pydantic_core import CoreSchema
-
+    from pydantic import TypeAdapter
 else:
 
     @typing.runtime_checkable
@@ -274,20 +273,6 @@ _MODELS |= {"transitions": TransitionsConfig, "item-knn": ItemKnnConfig}
 _MODELS |= {"ease": EaseConfig, "reasons": ReasonsConfig}
 
 
-@dataclass(frozen=True)
-class _ReadBy:
-    """Has pydantic read a field with a function of its JSON."""
-
-    read: Callable[[object], object]
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: "GetCoreSchemaHandler"
-    ) -> "CoreSchema":
-        from pydantic_core import core_schema
-
-        return core_schema.no_info_plain_validator_function(self.read)
-
-
 def _model(tree: object) -> ModelConfig:
     """A model's config, read with the class of its kind: ours, or a plug-in's."""
     kind = tree.get("kind") if isinstance(tree, dict) else None
@@ -329,7 +314,7 @@ class FusionConfig:
 
     # Module: what becomes of the steps.
     # the ordered steps, a control, or a registered fusion
-    module: Annotated[str, _ReadBy(_fusion_name)] = "structured"
+    module: Annotated[str, PlainValidator(_fusion_name)] = "structured"
     heads: Count = 4  # attention heads; must divide the recommender's width
     encoder: Literal["position", "causal"] = "position"  # causal: roles and attention among steps
     gate: bool = True  # a gate decides how much enters; false: all that is read
@@ -370,7 +355,7 @@ class TrainingConfig:
 class MethodConfig:
     """A recommender, how it is trained, and how it reads chains."""
 
-    model: Annotated[ModelConfig, _ReadBy(_model)]  # the backbone
+    model: Annotated[ModelConfig, PlainValidator(_model)]  # the backbone
     training: TrainingConfig = TrainingConfig()
     fusion: FusionConfig | None = None  # None: no chain is read
     mixed_scores: bool = False  # mix the model's scores with what is counted when ranking
@@ -387,7 +372,7 @@ class Experiment:
     name: str
     data: DataConfig
     # by name, in the order of the tables
-    methods: Mapping[Annotated[str, _ReadBy(_method_name)], MethodConfig]
+    methods: Mapping[Annotated[str, PlainValidator(_method_name)], MethodConfig]
     text: TextConfig = TextConfig()
     semantic_ids: SemanticIdConfig = SemanticIdConfig()
     discover: DiscoverConfig = DiscoverConfig()
@@ -419,8 +404,6 @@ def from_json(text: str, kind: type[Config]) -> Config:
     >>> from_json('{"name": "beauty", "max_users": 100}', DataConfig)
     DataConfig(name='beauty', max_users=100, simulated=None, protocol='A')
     """
-    from pydantic import ValidationError
-
     try:
         return _reader(kind).validate_json(_with_new_names(text, kind))
     except ValidationError as error:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from scoter import config
 from scoter.data.sources import DATASETS, prepared_names
@@ -30,27 +31,35 @@ PATTERN_CONTROLS: dict[str, config.PatternFrom] = {
     "control-single-step": "single-step",
     "control-zero-shot": "zero-shot",
 }
+# So many training examples read no chain, so that a missing one is no disaster.
+LEFT_OUT = 0.3
+
+
+def _reads(module: str = "structured", **fields: Any) -> config.FusionConfig:
+    return config.FusionConfig(module, chain_dropout=LEFT_OUT, **fields)
+
+
 # What each can and cannot show stands in docs/controls.md.
-_CONTROLS: dict[str, config.FusionConfig | None] = {
-    "control-tagged-pool": config.FusionConfig("tagged-pool"),
-    "control-concatenation": config.FusionConfig("concatenation"),
-    "control-last-step": config.FusionConfig(last_only=True),
-    "control-bag": config.FusionConfig("bag"),
-    "control-shuffled": config.FusionConfig("shuffled"),
-    "control-other-user": config.FusionConfig(source="other-user"),
-    "control-noise": config.FusionConfig("noise"),
-    "control-no-gate": config.FusionConfig(gate=False),
-    NO_VOTES: config.FusionConfig(),
-    "control-every-layer": config.FusionConfig(placement="every-layer"),
-    "control-causal-steps": config.FusionConfig(encoder="causal"),
-    "control-infonce": config.FusionConfig(alignment=0.1),
-    "control-meanpool-infonce": config.FusionConfig("meanpool", alignment=0.1),
-    "control-item-text": config.FusionConfig(source="item-text"),
-    "control-features": config.FusionConfig(source="features"),
+_FUSIONS: dict[str, config.FusionConfig | None] = {
+    "control-tagged-pool": _reads("tagged-pool"),
+    "control-concatenation": _reads("concatenation"),
+    "control-last-step": _reads(last_only=True),
+    "control-bag": _reads("bag"),
+    "control-shuffled": _reads("shuffled"),
+    "control-other-user": _reads(source="other-user"),
+    "control-noise": _reads("noise"),
+    "control-no-gate": _reads(gate=False),
+    NO_VOTES: _reads(),
+    "control-every-layer": _reads(placement="every-layer"),
+    "control-causal-steps": _reads(encoder="causal"),
+    "control-infonce": _reads(alignment=0.1),
+    "control-meanpool-infonce": _reads("meanpool", alignment=0.1),
+    "control-item-text": _reads(source="item-text"),
+    "control-features": _reads(source="features"),
     MIXED_SCORES: None,
     MIXED_REASONS: None,
-    **{name: config.FusionConfig() for name in PATTERN_CONTROLS},
-    **{f"control-without-step-{step}": config.FusionConfig(without=step) for step in range(1, 15)},
+    **{name: _reads() for name in PATTERN_CONTROLS},
+    **{f"control-without-step-{step}": _reads(without=step) for step in range(1, 15)},
 }
 # From the paper's recipe to ours: what each row changes of the row before it. After the last one
 # comes `tiger`, which also drops a fifth of the values.
@@ -65,15 +74,6 @@ ABLATIONS = {
     "tiger-codebooks": "methods.*.model.embedding_start=codebooks",
     "tiger-repeats": "methods.*.model.repeat_bias=true",
 }
-# So many training examples read no chain, so that a missing one is no disaster.
-LEFT_OUT = 0.3
-
-
-def _left_out(fusion: config.FusionConfig | None) -> config.FusionConfig | None:
-    return fusion and replace(fusion, chain_dropout=LEFT_OUT)
-
-
-_FUSIONS = {name: _left_out(fusion) for name, fusion in _CONTROLS.items()}
 CONTROLS = tuple(_FUSIONS)
 
 
@@ -116,8 +116,7 @@ def methods(
     Where `grounded`, chains are read with the semantic IDs of the items that they name, and ordered
     steps that name an item vote for it, beside the recommender's own training.
     """
-    chains, gru = _left_out(config.FusionConfig("structured")), config.Gru4RecConfig()
-    pooled = _left_out(config.FusionConfig("meanpool"))
+    chains, pooled, gru = _reads(), _reads("meanpool"), config.Gru4RecConfig()
     bce, ce = (config.SasrecConfig(loss=loss, dropout=0.5) for loss in ("bce", "ce"))
     arms = {
         "popularity": config.MethodConfig(config.PopularityConfig()),

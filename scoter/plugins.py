@@ -171,8 +171,8 @@ FUSIONS: "Plugins[type[Fusion]]" = Plugins(
         "tagged-pool": "scoter.transfer.collapse:TaggedPoolFusion",
         "concatenation": "scoter.transfer.collapse:ConcatenationFusion",
         "bag": "scoter.transfer.collapse:BagFusion",
-        "shuffled": "scoter.transfer.randomise:ShuffledFusion",
-        "noise": "scoter.transfer.randomise:NoiseFusion",
+        "shuffled": "scoter.transfer.collapse:ShuffledFusion",
+        "noise": "scoter.transfer.collapse:NoiseFusion",
     },
     ("ordered", "slot_labels", "read", "vote", "has_votes", "set_statistics", "start_recording"),
 )

@@ -6,17 +6,15 @@ prefix length p means the user's first p items and nothing after.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from pydantic import TypeAdapter, ValidationError
 
 from scoter.errors import DataError
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 Part = Literal["valid", "test"]
 EvaluationProtocol = Literal["A", "B"]
@@ -26,18 +24,47 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 Cell = str | tuple[str, ...] | float
 
 
-def _freeze(instance: "DataclassInstance") -> None:
-    """Give a frozen dataclass read-only copies of its arrays; a caller's array is never shared."""
-    for spec in fields(instance):
-        value = getattr(instance, spec.name)
-        if isinstance(value, np.ndarray):
-            value = value.copy() if value.flags.writeable else value
-            value.setflags(write=False)
-            object.__setattr__(instance, spec.name, value)
+class Frozen:
+    """A dataclass that has read-only copies of its arrays; a caller's array is never shared."""
+
+    def __post_init__(self) -> None:
+        for name, value in list(vars(self).items()):
+            if isinstance(value, np.ndarray):
+                value = value.copy() if value.flags.writeable else value
+                value.setflags(write=False)
+                object.__setattr__(self, name, value)
+
+
+class Ragged(Frozen):
+    """Rows of any length, one after the other: row r is `items[offsets[r]:offsets[r + 1]]`."""
+
+    items: Int[np.ndarray, " entries"]
+    offsets: Int[np.ndarray, " rows_plus_1"]
+
+    @property
+    def lengths(self) -> Int[np.ndarray, " rows"]:
+        """Number of items of each row: of a history, the prefix length of its chain."""
+        return np.diff(self.offsets)
+
+    def sequence(self, row: int) -> Int[np.ndarray, " length"]:
+        """The items of one row, oldest first."""
+        return self.items[self.offsets[row] : self.offsets[row + 1]]
+
+
+def entries_of(
+    low: Int[np.ndarray, " rows"], counts: Int[np.ndarray, " rows"]
+) -> tuple[Int[np.ndarray, " entries"], Int[np.ndarray, " rows_plus_1"]]:
+    """The numbers of the entries that begin at `low`, `counts` of each, and their new offsets.
+
+    >>> entries_of(np.array([5, 0]), np.array([2, 1]))
+    (array([5, 6, 0]), array([0, 2, 3]))
+    """
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    return np.repeat(low - offsets[:-1], counts) + np.arange(offsets[-1]), offsets
 
 
 @dataclass(frozen=True, eq=False)
-class InteractionLog:
+class InteractionLog(Ragged):
     """Every user's items, oldest first."""
 
     items: Int[np.ndarray, " events"]
@@ -46,7 +73,7 @@ class InteractionLog:
     times: Int[np.ndarray, " events"] | None = None  # seconds since 1970; None where unknown
 
     def __post_init__(self) -> None:
-        _freeze(self)
+        super().__post_init__()
         if len(self.offsets) != len(self.user_keys) + 1 or int(self.offsets[-1]) != len(self.items):
             given = f"offsets (last value {self.offsets[-1]}, {len(self.offsets)} entries)"
             events = f"{len(self.items)} events of {len(self.user_keys)} users"
@@ -57,13 +84,15 @@ class InteractionLog:
         return len(self.user_keys)
 
     @property
-    def lengths(self) -> Int[np.ndarray, " users"]:
-        """Number of events of each user."""
-        return np.diff(self.offsets)
+    def histories(self) -> "Histories":
+        """Everything that each user has."""
+        return Histories(np.arange(self.user_count), self.items, self.offsets)
 
-    def sequence(self, user: int) -> Int[np.ndarray, " length"]:
-        """The items of one user, oldest first."""
-        return self.items[self.offsets[user] : self.offsets[user + 1]]
+    def where(self, keep: Bool[np.ndarray, " events"]) -> "InteractionLog":
+        """The log of the events where `keep` is true, with all its users."""
+        offsets = np.concatenate([[0], np.cumsum(keep)])[self.offsets]
+        times = None if self.times is None else self.times[keep]
+        return InteractionLog(self.items[keep], offsets, self.user_keys, times)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,47 +131,40 @@ def _holds_something(cell: Cell) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Histories:
+class Histories(Ragged):
     """What a recommender may look at: one row per request, and no target anywhere."""
 
     users: Int[np.ndarray, " rows"]
     items: Int[np.ndarray, " events"]
     offsets: Int[np.ndarray, " rows_plus_1"]
 
-    def __post_init__(self) -> None:
-        _freeze(self)
-
     def __len__(self) -> int:
         return len(self.users)
 
-    @property
-    def lengths(self) -> Int[np.ndarray, " rows"]:
-        """Number of items in each history: the prefix length of its chain."""
-        return np.diff(self.offsets)
-
-    def sequence(self, row: int) -> Int[np.ndarray, " length"]:
-        return self.items[self.offsets[row] : self.offsets[row + 1]]
-
     def select(self, rows: Int[np.ndarray, " chosen"]) -> "Histories":
         """The histories of some rows, in the order given."""
-        lengths = self.lengths[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        take = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Histories(self.users[rows], self.items[take], offsets)
+        take, offsets = entries_of(self.offsets[rows], self.lengths[rows])
+        return Histories(self.users[rows], self.items[take], offsets.astype(np.int64))
+
+    def newest(self, count: int) -> Int[np.ndarray, "rows count"]:
+        """The last `count` items of each history, the newest first; -1 where there is none."""
+        places = self.offsets[1:, None] - 1 - np.arange(count)
+        there = places >= self.offsets[:-1, None]
+        return np.where(there, self.items[np.maximum(places, 0)], -1)
 
 
 @dataclass(frozen=True, eq=False)
-class Targets:
+class Targets(Frozen):
     """The held-out next item of each row; aligned with the `Histories` of the same part."""
 
     users: Int[np.ndarray, " rows"]
     items: Int[np.ndarray, " rows"]
 
-    def __post_init__(self) -> None:
-        _freeze(self)
-
     def __len__(self) -> int:
         return len(self.users)
+
+
+NOBODY = Targets(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,18 +179,21 @@ class Split:
     valid: Targets
     test: Targets
 
-    def histories(self, part: Part) -> Histories:
-        """What may be seen before the target: training items; for test, the validation item too."""
+    @cached_property
+    def visible(self) -> Histories:
+        """What each user's chains may be written from: training items, then the validation item."""
         users = np.arange(self.train.user_count)
-        seen = Histories(users, self.train.items, self.train.offsets)
-        if part == "valid":
-            return seen.select(self.valid.users)
-        ends = self.train.offsets[1:]
         has_valid = np.isin(users, self.valid.users)
         validation = self.valid.items[np.argsort(self.valid.users)]
-        items = np.insert(self.train.items, ends[has_valid], validation)
+        items = np.insert(self.train.items, self.train.offsets[1:][has_valid], validation)
         offsets = np.concatenate([[0], np.cumsum(self.train.lengths + has_valid)])
-        return Histories(users, items, offsets).select(self.test.users)
+        return Histories(users, items, offsets)
+
+    def histories(self, part: Part) -> Histories:
+        """What may be seen before the target: training items; for test, the validation item too."""
+        if part == "valid":
+            return self.train.histories.select(self.valid.users)
+        return self.visible.select(self.test.users)
 
     def targets(self, part: Part) -> Targets:
         return self.valid if part == "valid" else self.test
@@ -181,7 +206,7 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
-class SemanticIds:
+class SemanticIds(Frozen):
     """One unique tuple of codes per item, coarse to fine, with the collision level if there is one.
 
     `codebooks[l, c]` is the vector behind code c of level l; a collision level has none.
@@ -192,7 +217,7 @@ class SemanticIds:
     codebooks: Float[np.ndarray, "quantised size dim"] | None = None  # None where unknown
 
     def __post_init__(self) -> None:
-        _freeze(self)
+        super().__post_init__()
         if self.codes.ndim != 2 or self.codes.shape[1] != len(self.codebook_sizes):
             levels = len(self.codebook_sizes)
             raise DataError(f"codes of shape {self.codes.shape} do not have {levels} levels")
@@ -261,7 +286,7 @@ class ReasoningChain:
 
 
 @dataclass(frozen=True, eq=False)
-class StepEmbeddings:
+class StepEmbeddings(Frozen):
     """Ordered step embeddings of every (user, prefix), kept as unique sentences and who uses them.
 
     The embedding of a step is the mean of its sentences' vectors. Chain c, step k uses the
@@ -279,7 +304,7 @@ class StepEmbeddings:
     named: Int[np.ndarray, " sentences"] | None = None  # the item that each names, -1: none
 
     def __post_init__(self) -> None:
-        _freeze(self)
+        super().__post_init__()
         if len(self.offsets) != int(self.starts[-1]) * len(self.pattern) + 1:
             chains = f"{self.starts[-1]} chains of {len(self.pattern)} steps"
             raise DataError(f"{len(self.offsets)} offsets do not describe {chains}")
@@ -314,15 +339,12 @@ class StepEmbeddings:
 
 
 @dataclass(frozen=True, eq=False)
-class Rankings:
+class Rankings(Frozen):
     """The best items for each row, best first."""
 
     users: Int[np.ndarray, " rows"]
     items: Int[np.ndarray, "rows k"]  # -1: no further valid item exists
     scores: Float[np.ndarray, "rows k"]  # in nats
-
-    def __post_init__(self) -> None:
-        _freeze(self)
 
     def unseen(self, histories: Histories, k: int) -> "Rankings":
         """The `k` best of each row that its history does not hold; -1 where there are fewer.
@@ -345,7 +367,7 @@ class Rankings:
 
 
 @dataclass(frozen=True, eq=False)
-class UserMetrics:
+class UserMetrics(Frozen):
     """The rank of each user's target among the items returned."""
 
     users: Int[np.ndarray, " rows"]
@@ -354,6 +376,3 @@ class UserMetrics:
     # The items before the target (in all the list, if it is a miss) that the user has not had yet;
     # -1: the user has had the target. None where it was not counted.
     unseen_before: Int[np.ndarray, " rows"] | None = None
-
-    def __post_init__(self) -> None:
-        _freeze(self)

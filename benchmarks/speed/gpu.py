@@ -28,7 +28,7 @@ from scoter.config import Experiment
 from scoter.errors import ConfigError
 from scoter.experiments import benchmark, methods, simulated_smoke
 from scoter.models.backbones import tiger
-from scoter.models.dropout import Dropout
+from scoter.models.layers import Dropout
 from scoter.models.step_reader import FixedStepReader, StepReader
 from scoter.models.training.batches import ItemBatch, cut_windows, training_batches
 from scoter.models.training.fixed_steps import FixedSteps

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scoter.cli import options as cli
-from scoter.cli.options import interval, option, say
+from scoter.cli.options import interval, option
 from scoter.cli.reason import ReasonOptions, write
 from scoter.errors import DataError
 
@@ -59,8 +59,7 @@ def check_table(file: Path, options: CheckOptions) -> None:
         "unknown": checked.unknown,
         "refused": len(checked.refused),
     }
-    lines = (f"{name}: {value}" for name, value in outcome.items())
-    click.echo(json.dumps(outcome) if options.as_json else "\n".join(lines))
+    cli.show_values(outcome, options.as_json)
     if checked.refused:
         first = "; ".join(checked.refused[:3])
         raise DataError(f"{len(checked.refused):,} rows of {file} cannot be used: {first}")
@@ -88,25 +87,20 @@ def show_chain(user: str, options: ShowOptions) -> None:
 
 
 def _data(options: cli.ExperimentOptions, dataset: str) -> "tuple[Split, Catalog]":
-    from scoter.experiments import experiment
-    from scoter.stages.context import Context
-    from scoter.stages.data import open_data, prepare
+    from scoter.stages.data import open_data
 
-    chosen = options.changed(experiment(dataset, options.data))
-    context = Context(chosen, options.open_store(), options.seed, say)
-    _, catalog, split = open_data(prepare(context, options.data))
+    _, catalog, split = open_data(options.prepared(options.named(dataset))[1])
     return split, catalog
 
 
 @dataclass(frozen=True)
-class PilotOptions(ReasonOptions):
+class PilotOptions(ReasonOptions, cli.TrainingOptions):
     """How large a pilot is, and what gain is worth its price."""
 
     out: Path = option("The folder of chains, or a table of chains to measure", required=True)
     items: int = option("The most used items that are written", 800)
     readers: int = option("Held-in users that are read, at most", 4000)
     worth: float = option("The least gain of NDCG@10 that is worth the job", 0.001)
-    threads: int | None = option("Processor threads [default: $OMP_NUM_THREADS or all]")
 
 
 @click.command(cls=cli.ServerCommand)
@@ -114,9 +108,6 @@ class PilotOptions(ReasonOptions):
 @cli.takes(PilotOptions)
 def pilot(dataset: str, options: PilotOptions, **server: object) -> None:
     """Write the chains of the most used items, and measure what a whole job would be worth."""
-    from scoter.experiments import experiment
-    from scoter.stages.context import Context
-    from scoter.stages.data import prepare
     from scoter.stages.pilot import measure_pilot
 
     cli.use_threads(options.threads)
@@ -127,9 +118,7 @@ def pilot(dataset: str, options: PilotOptions, **server: object) -> None:
         whole = replace(options, by="item", forecast=True, replies=options.out / "replies")
         whole = replace(whole, out=options.out / "whole")
         outcome |= {"the whole job": write(dataset, whole, server)["forecast"]}
-    chosen = options.changed(experiment(dataset, options.data))
-    context = Context(chosen, options.open_store(), options.seed, say)
-    data = prepare(context, options.data)
+    context, data = options.prepared(options.named(dataset))
     measured = measure_pilot(context, data, options.out, options.readers, options.worth)
     if options.as_json:
         click.echo(json.dumps(outcome | asdict(measured)))

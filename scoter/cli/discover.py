@@ -10,7 +10,7 @@ from typing import TypeAlias
 import click
 
 from scoter.cli import options as cli
-from scoter.cli.options import interval, option, say
+from scoter.cli.options import interval, option
 from scoter.errors import ConfigError
 
 Report: TypeAlias = Mapping  # a `pattern.json`, or a part of one
@@ -36,20 +36,17 @@ def discover(dataset: str, options: DiscoverOptions, **server: object) -> None:
     discover.sampling.samples set its size.
     """
     from scoter.experiments import experiment
-    from scoter.reasoning.language.registry import choose_language_model
-    from scoter.reasoning.language.server import ServerConfig
-    from scoter.stages.context import Context
-    from scoter.stages.data import prepare
+    from scoter.reasoning.language.metering import Usage
     from scoter.stages.discovery import discover_pattern, sized_for
 
     cli.use_threads(options.threads)
-    model = choose_language_model(options.language_model, cli.chosen(ServerConfig, server))
+    model = cli.named_model(options.language_model, server)
     sized = options.changed(sized_for(experiment(dataset, options.data), model))
-    context = Context(sized, options.open_store(), options.seed, say)
-    artefact = discover_pattern(context, prepare(context, options.data), model)
+    artefact = discover_pattern(*options.prepared(sized), model)
     report = json.loads(artefact.file("pattern.json").read_text())
     if options.prices is not None and report["counts"] is not None:
-        report["counts"]["cost"] = _cost(report["counts"], options.prices)
+        tokens = {name: report["counts"][name] for name in ("prompt_tokens", "completion_tokens")}
+        report["counts"]["cost"] = Usage(**tokens).cost(options.prices)
     if options.picture is not None:
         _place_picture(artefact.path, report, options.picture)
     if options.as_json:
@@ -124,13 +121,6 @@ def _calls(calls: Report) -> str:
 
 def _mean(row: Report) -> str:
     return f"{row['mean']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"
-
-
-def _cost(counts: Report, prices: tuple[float, float]) -> float:
-    from scoter.reasoning.language.metering import Prices, Usage
-
-    tokens = {name: counts[name] for name in ("prompt_tokens", "completion_tokens")}
-    return Usage(**tokens).cost(Prices(*prices))
 
 
 def _place_picture(folder: Path, report: Report, path: Path) -> None:

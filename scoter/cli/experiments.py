@@ -67,9 +67,8 @@ def config(name: str, options: cli.ExperimentOptions) -> None:
     A `*` in a path stands for every method: they agree there.
     """
     from scoter.cli.settings import settings, shared
-    from scoter.experiments import experiment
 
-    chosen = options.changed(experiment(name, options.data))
+    chosen = options.named(name)
     rows = [row for row in settings(chosen) if row["path"] != "name"]
     if options.as_json:
         show_rows(rows, True)

@@ -18,8 +18,10 @@ from scoter.progress import on_stderr
 
 if TYPE_CHECKING:  # at run time these bring numpy along, and help would be slow
     from scoter.config import Experiment
+    from scoter.reasoning.language.registry import ModelChoice
+    from scoter.stages.context import Context
     from scoter.stages.finished import FinishedRun
-    from scoter.storage.store import Store
+    from scoter.storage.store import Artefact, Store
 
 Options = TypeVar("Options")  # a dataclass of options
 
@@ -61,11 +63,25 @@ class ExperimentOptions(StoreOptions):
         "Change a value that `scoter config` shows; repeatable", (), flag="--set", metavar="A.B=C"
     )
 
+    def named(self, name: str) -> "Experiment":
+        """The experiment of that name, or of a dataset, with the values that `--set` gives."""
+        from scoter.experiments import experiment
+
+        return self.changed(experiment(name, self.data))
+
     def changed(self, experiment: "Experiment") -> "Experiment":
         """The experiment with the values that `--set` gives."""
         from scoter.config import with_overrides
 
         return with_overrides(experiment, self.overrides)
+
+    def prepared(self, experiment: "Experiment") -> "tuple[Context, Artefact]":
+        """What stages share, and the prepared data of an experiment."""
+        from scoter.stages.context import Context
+        from scoter.stages.data import prepare
+
+        context = Context(experiment, self.open_store(), self.seed, say)
+        return context, prepare(context, self.data)
 
 
 @dataclass(frozen=True)
@@ -144,6 +160,16 @@ class ServerCommand(click.Command):
         return [*super().get_params(ctx), *server]
 
 
+def named_model(
+    text: str, server: Mapping[str, object], offline: bool = False
+) -> "ModelChoice | None":
+    """The language model that `--language-model` names, with the options of its server."""
+    from scoter.reasoning.language.registry import choose_language_model
+    from scoter.reasoning.language.server import ServerConfig
+
+    return choose_language_model(text, chosen(ServerConfig, server), offline=offline)
+
+
 def _fields(kind: type) -> "tuple[Field[object], ...]":
     return fields(kind)
 
@@ -197,6 +223,12 @@ def show_rows(rows: Sequence[Mapping[str, object]], as_json: bool, empty: str = 
         click.echo(json.dumps(rows))
     else:
         click.echo(Table.of(rows).text() if rows else empty)
+
+
+def show_values(values: Mapping[str, object], as_json: bool) -> None:
+    """Print named values as JSON, or a line each."""
+    lines = (f"{name}: {value}" for name, value in values.items())
+    click.echo(json.dumps(values) if as_json else "\n".join(lines))
 
 
 def interval(row: Mapping[str, object]) -> str:

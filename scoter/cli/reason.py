@@ -1,6 +1,5 @@
 """`scoter reason`: write chains offline, into a folder that experiments read as `chains.source`."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,17 +8,14 @@ import click
 
 from scoter.cli import options as cli
 from scoter.cli.options import option, say
-from scoter.errors import ConfigError, LanguageModelError
+from scoter.errors import ConfigError, DataError, LanguageModelError
 
 if TYPE_CHECKING:  # at run time these bring numpy along, and help would be slow
     from scoter.reasoning.chains.requests import WritingConfig
-    from scoter.reasoning.language.metering import Prices
     from scoter.reasoning.language.registry import ModelChoice
     from scoter.reasoning.language.replies import RequestStore
-    from scoter.reasoning.language.server import ServerConfig
     from scoter.reasoning.writing.folder import ChainFolder
     from scoter.reasoning.writing.job import ChainJob
-    from scoter.stages.context import Context
     from scoter.types import ReasoningPattern
 
 
@@ -54,45 +50,36 @@ class ReasonOptions(cli.ExperimentOptions):
 @cli.takes(ReasonOptions)
 def reason(dataset: str, options: ReasonOptions, **server: object) -> None:
     """Write the chains of a dataset's users (or of 'simulated') with a pattern, offline."""
-    _report(options.as_json, write(dataset, options, server))
+    cli.show_values(write(dataset, options, server), options.as_json)
 
 
 def write(dataset: str, options: ReasonOptions, server: dict[str, object]) -> dict[str, object]:
     """Write the chains that the options name; what became of them."""
-    from scoter.reasoning.language.registry import choose_language_model
-    from scoter.reasoning.language.server import ServerConfig
-
     offline = bool(options.forecast or options.export_batch or options.import_batch)
-    asked = cli.chosen(ServerConfig, server)
-    choice = choose_language_model(options.language_model, asked, offline=offline)
-    return write_with(dataset, options, asked, choice)
+    choice = cli.named_model(options.language_model, server, offline)
+    return write_with(dataset, options, choice)
 
 
 def write_with(
-    dataset: str, options: ReasonOptions, asked: "ServerConfig", choice: "ModelChoice | None"
+    dataset: str, options: ReasonOptions, choice: "ModelChoice | None"
 ) -> dict[str, object]:
     """The same with a model that was chosen, and perhaps opened, already."""
-    from scoter.experiments import experiment
     from scoter.reasoning.language.replies import RequestStore
     from scoter.reasoning.writing.engine import missing_shards
     from scoter.reasoning.writing.folder import REPLIES, ChainFolder
-    from scoter.stages.context import Context
 
-    chosen_experiment = options.changed(experiment(dataset, options.data))
-    context = Context(chosen_experiment, options.open_store(), options.seed, say)
-    job = _job(context, options, _writing(options, choice))
+    job = _job(dataset, options, _writing(options, choice))
     folder = ChainFolder(options.out)
     replies = RequestStore(options.replies or options.out / REPLIES)
     if options.forecast:
-        shards = [shard for shard in range(job.shard_count) if not folder.shard(shard).exists()]
-        said = _forecast(job, shards, replies, options)
+        said = _forecast(job, missing_shards(job, folder), replies, options)
         say(f"forecast: {said}")
         return {"forecast": said}
     folder.start(job.describe())
-    if options.export_batch is not None:
+    if options.export_batch is not None and choice is not None:
         from scoter.reasoning.writing.batch_files import export_batch
 
-        count = export_batch(job, replies, options.export_batch, asked)
+        count = export_batch(job, replies, options.export_batch, choice.server)
         return {"exported": count, "file": str(options.export_batch)}
     if options.import_batch is not None:
         outcome = _imported(job, folder, replies, options.import_batch)
@@ -124,7 +111,7 @@ def _written(
     options: ReasonOptions,
     chains: int,
 ) -> dict[str, object]:
-    from scoter.reasoning.writing.engine import run_job
+    from scoter.reasoning.writing.engine import check_ended, run_job
     from scoter.reasoning.writing.forecast import Progress
 
     retry = options.retry_unanswered
@@ -134,12 +121,12 @@ def _written(
 
         answer_on_ray(job, replies, choice, options.workers, options.ray_address)
         ended = run_job(job, folder, StoredReplies(replies), True, Progress(chains, say))
-        _check_ended(folder, ended)
+        check_ended(folder, ended, say)
         return {"outcomes": ended}
     if choice is None:
         return {"outcomes": run_job(job, folder, None, retry, Progress(chains, say))}
     with choice.recording(replies) as model:
-        progress = Progress(chains, say, lambda: model.usage, _prices(options))
+        progress = Progress(chains, say, lambda: model.usage, options.prices)
         try:
             ended = run_job(job, folder, model, retry, progress)
         except LanguageModelError:
@@ -147,11 +134,11 @@ def _written(
             raise
         finally:
             say(f"used: {model.usage}")
-        _check_ended(folder, ended)
+        check_ended(folder, ended, say)
         return {"outcomes": ended, "usage": vars(model.usage)}
 
 
-def _job(context: "Context", options: ReasonOptions, writing: "WritingConfig | None") -> "ChainJob":
+def _job(dataset: str, options: ReasonOptions, writing: "WritingConfig | None") -> "ChainJob":
     """The job that the options name, on prepared data."""
     from scoter.reasoning.chains.prefixes import PrefixPolicy
     from scoter.reasoning.chains.table import ITEM_PATTERN, hand_written_pattern
@@ -159,9 +146,9 @@ def _job(context: "Context", options: ReasonOptions, writing: "WritingConfig | N
     from scoter.recommenders.network import text_vectors
     from scoter.seeding import derive_seed
     from scoter.stages.context import sentence_encoder
-    from scoter.stages.data import open_data, prepare
+    from scoter.stages.data import open_data
 
-    data = prepare(context, options.data)
+    context, data = options.prepared(options.named(dataset))
     _, catalog, split = open_data(data)
     if options.pattern is not None:
         pattern = pattern_of(options.pattern)
@@ -188,12 +175,11 @@ def _job(context: "Context", options: ReasonOptions, writing: "WritingConfig | N
 
 def pattern_of(path: Path) -> "ReasoningPattern":
     """The pattern in a file that `scoter discover` wrote, or somebody by hand."""
-    from scoter.storage.untrusted import parse_json
-    from scoter.types import ReasoningPattern
+    from scoter.reasoning.discovery.report import pattern_from_json
 
     try:
-        return ReasoningPattern.from_json(parse_json(path.read_bytes())["pattern"]["steps"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return pattern_from_json(path.read_bytes())
+    except (OSError, DataError) as error:
         remedy = "pass a pattern.json of `scoter discover`"
         raise ConfigError(f"--pattern {path} cannot be read ({error}); {remedy}") from None
 
@@ -214,12 +200,6 @@ def _writing(options: ReasonOptions, choice: "ModelChoice | None") -> "WritingCo
     return with_overrides(plain, options.write)
 
 
-def _prices(options: ReasonOptions) -> "Prices | None":
-    from scoter.reasoning.language.metering import Prices
-
-    return None if options.prices is None else Prices(*options.prices)
-
-
 def _forecast(
     job: "ChainJob", shards: list[int], replies: "RequestStore", options: ReasonOptions
 ) -> str:
@@ -228,22 +208,4 @@ def _forecast(
     if job.writing is None:
         chains = sum(len(job.places(shard)) for shard in shards)
         return f"{chains:,} chains of the catalogue reasoner, no calls"
-    return str(forecast(job, shards, replies, _prices(options)))
-
-
-def _check_ended(folder: "ChainFolder", ended: dict[str, int]) -> None:
-    """Say why chains are missing; where all are, that is an error, and the job is not finished."""
-    lost, total = ended["rejected"] + ended["unanswered"], sum(ended.values())
-    if not lost:
-        return
-    (reason, count), *_ = folder.reasons().most_common(1)
-    line = f"{lost:,} of {total:,} chains could not be written; {count:,} times because {reason}"
-    if lost == total:
-        folder.reopen()
-        raise LanguageModelError(line)
-    say(line)
-
-
-def _report(as_json: bool, outcome: dict[str, object]) -> None:
-    lines = (f"{name}: {value}" for name, value in outcome.items())
-    click.echo(json.dumps(outcome) if as_json else "\n".join(lines))
+    return str(forecast(job, shards, replies, options.prices))

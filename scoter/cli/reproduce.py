@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # at run time these bring numpy along, and help would be slow
     from scoter.config import Experiment
     from scoter.reasoning.language.registry import ModelChoice
     from scoter.stages.finished import FinishedRun
-    from scoter.storage.store import Store
 
 ARMS = "tiger,tiger-meanpool,control-other-user,scoter"
 
@@ -45,12 +44,11 @@ class ReproduceOptions(cli.TrainingOptions):
     methods: str = option("The arms of the table", ARMS, metavar="A,B")
     device: Literal["cpu", "cuda"] = option("Where models are trained", "cpu")
 
-    def experiment(self, dataset: str) -> "Experiment":
+    def arms(self, dataset: str) -> "Experiment":
         """The arms of the table, with the chains of this folder."""
-        from scoter.experiments import experiment, with_methods
+        from scoter.experiments import with_methods
 
-        named = self.changed(experiment(dataset, self.data))
-        arms = with_methods(named, [name.strip() for name in self.methods.split(",")])
+        arms = with_methods(self.named(dataset), [name.strip() for name in self.methods.split(",")])
         source = str((self.out / "chains").resolve())
         return replace(arms, pattern=(), chains=replace(arms.chains, source=source))
 
@@ -75,23 +73,19 @@ def reproduce(dataset: str, options: ReproduceOptions, **server: object) -> None
     Run it again to continue: replies, chains and trainings are kept. Calls and tokens are forecast
     before the first call, and --token-budget holds for all of them together.
     """
-    from scoter.reasoning.language.registry import choose_language_model
-    from scoter.reasoning.language.server import ServerConfig
-
     cli.use_threads(options.threads)
-    asked = cli.chosen(ServerConfig, server)
-    choice = choose_language_model(options.language_model, asked, offline=options.forecast)
+    choice = cli.named_model(options.language_model, server, options.forecast)
     if choice is None:
         remedy = f"`scoter run {dataset}` reproduces with the catalogue reasoner"
         raise ConfigError(f"--language-model {options.language_model} is no model; {remedy}")
-    arms, store = options.experiment(dataset), options.open_store()
+    arms = options.arms(dataset)
     _say_forecast(dataset, options, choice)
     if options.forecast:
         return
     with choice.kept_open() as opened:
-        pattern = options.pattern or _discover(dataset, options, store, opened)
-        written = write_with(dataset, options.writing(pattern), asked, opened)
-    run = _train(arms, options, store)
+        pattern = options.pattern or _discover(dataset, options, opened)
+        written = write_with(dataset, options.writing(pattern), opened)
+    run = _train(arms, options)
     told = {"language model": choice.name, "pattern": str(pattern), **written, "run": run.name}
     (options.out / "reproduce.json").write_text(json.dumps(told, indent=1))
     print_run(run, options.as_json)
@@ -108,27 +102,23 @@ def _say_forecast(dataset: str, options: ReproduceOptions, choice: "ModelChoice"
         say(f"to discover a pattern: {planned_chains(config):,} chains, less what is in the store")
         say("to write chains with it, counted with a pattern that stands for it:")
     ahead = replace(options.writing(options.pattern), forecast=True)
-    write_with(dataset, ahead, choice.server, choice)
+    write_with(dataset, ahead, choice)
 
 
-def _discover(
-    dataset: str, options: ReproduceOptions, store: "Store", model: "ModelChoice"
-) -> Path:
+def _discover(dataset: str, options: ReproduceOptions, model: "ModelChoice") -> Path:
     """The model's pattern, copied beside its chains."""
-    from scoter.stages.context import Context
-    from scoter.stages.data import prepare
     from scoter.stages.discovery import discover_pattern
 
-    context = Context(options.sized(dataset, model), store, options.seed, say)
-    mined = discover_pattern(context, prepare(context, options.data), model)
+    mined = discover_pattern(*options.prepared(options.sized(dataset, model)), model)
     options.out.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copy(mined.file("pattern.json"), options.out))
 
 
-def _train(arms: "Experiment", options: ReproduceOptions, store: "Store") -> "FinishedRun":
+def _train(arms: "Experiment", options: ReproduceOptions) -> "FinishedRun":
     from scoter import pipeline
     from scoter.stages.finished import FinishedRun
 
+    store = options.open_store()
     where = {"store": store, "data_dir": options.data, "device": options.device}
     run = FinishedRun(store, pipeline.run(arms, seed=options.seed, say=say, **where))
     write_run_report(run, options.out / "report.html")

@@ -1,7 +1,7 @@
 """`scoter runs | show | table`: the finished runs of a store, and their tables and reports."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # at run time it brings numpy along, and help would be slow
     from scoter.storage.run_files import MethodOutcome
     from scoter.storage.store import Store
 
-COLUMNS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 HEADLINE = "recall@10"
 
 
@@ -109,24 +108,18 @@ def print_run(run: "FinishedRun", as_json: bool) -> None:
 
 def write_run_report(run: "FinishedRun", out: Path) -> None:
     """The run's report, with the explorer and the discovery's picture where the store has them."""
-    with parts("report", 3) as begin:
-        _write_run_report(run, out, begin)
-    say(f"report: {out}")
-
-
-def _write_run_report(run: "FinishedRun", out: Path, begin: "Callable[[str], None]") -> None:
-    begin("loading")
-    from scoter.report.run_report import write_report
-    from scoter.serving.explorer import explore
-    from scoter.storage.store import Store
-
     picture = explored = None
-    if (run.outcome.get("pattern") or {}).get("picture_of"):  # a pattern that was given has none
-        try:
-            picture = run.made_from("discover").file("picture.svg")
-        except StoreError as error:
-            say(f"the report lacks the picture of the discovery: {error}")
-    with TemporaryDirectory() as folder:
+    with parts("report", 3) as begin, TemporaryDirectory() as folder:
+        begin("loading")
+        from scoter.report.run_report import write_report
+        from scoter.serving.explorer import explore
+        from scoter.storage.store import Store
+
+        if (run.outcome.get("pattern") or {}).get("picture_of"):  # one that was given has none
+            try:
+                picture = run.made_from("discover").file("picture.svg")
+            except StoreError as error:
+                say(f"the report lacks the picture of the discovery: {error}")
         begin("explaining some users' lists")
         problem = None
         for into in (run.store, Store(folder)):  # the second is for a store that cannot be written
@@ -139,6 +132,7 @@ def _write_run_report(run: "FinishedRun", out: Path, begin: "Callable[[str], Non
             say(f"the report shows the run's own few examples, without contributions: {problem}")
         begin("writing the page")
         write_report(run.artefact.folder(), out, explored, picture)
+    say(f"report: {out}")
 
 
 def _readable(store: "Store") -> "Iterator[FinishedRun]":
@@ -155,8 +149,9 @@ def _readable(store: "Store") -> "Iterator[FinishedRun]":
 
 
 def _row(label: str, made: "MethodOutcome") -> dict[str, object]:
+    from scoter.evaluation.metrics import SHOWN
     from scoter.report.page import cpu_time
 
-    values = {column: made["metrics"]["test"][column] for column in COLUMNS}
+    values = {column: made["metrics"]["test"][column] for column in SHOWN}
     spent = cpu_time(made.get("cpu_seconds"))
     return {"method": label, **values, "epochs": made["epochs"], "CPU time": spent}

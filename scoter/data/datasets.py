@@ -14,11 +14,11 @@ from scoter.config import DataConfig, SimulatedConfig, to_json
 from scoter.data.prepared import fingerprint, load_prepared
 from scoter.data.simulated import simulate
 from scoter.data.sources import DATASETS, REGISTRY, SIMULATED, check_counts, locate
-from scoter.data.split import keep_events, leave_one_out, sample_users
+from scoter.data.split import leave_one_out, sample_users
 from scoter.data.table_files import Table
 from scoter.data.tables import Policies, from_tables
 from scoter.errors import ConfigError, DataError, closest
-from scoter.types import Catalog, EvaluationProtocol, InteractionLog, Split, Targets
+from scoter.types import NOBODY, Catalog, EvaluationProtocol, InteractionLog, Split
 
 register_dataset = DATASETS.register
 """`@register_dataset("mine")` makes a function without arguments the dataset of that name. It gives
@@ -110,9 +110,8 @@ class Dataset:
         split = self.split
         keep = np.ones(len(self.log.items), bool)
         keep[self.log.offsets[1:][split.test.users] - 1] = False
-        nobody = Targets(np.zeros(0, np.int64), np.zeros(0, np.int64))
-        withheld = Split(split.train, split.valid, nobody)
-        return replace(self, log=keep_events(self.log, keep), fixed_split=withheld)
+        withheld = Split(split.train, split.valid, NOBODY)
+        return replace(self, log=self.log.where(keep), fixed_split=withheld)
 
 
 def load_dataset(

@@ -26,7 +26,7 @@ from scoter.config import SimulatedConfig
 from scoter.data.shop_words import BRANDS, PRODUCTS, STYLES
 from scoter.errors import ConfigError
 from scoter.seeding import derive_seed
-from scoter.types import Catalog, InteractionLog
+from scoter.types import Catalog, Frozen, InteractionLog
 
 Plans = Int[np.ndarray, "rows steps"]
 Items = Int[np.ndarray, " items"]
@@ -38,7 +38,7 @@ _MOST_PLANS = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class SimulatedShop:
+class SimulatedShop(Frozen):
     """A log, its catalogue, and the truth behind them; brands and categories are numbers."""
 
     config: SimulatedConfig
@@ -49,11 +49,6 @@ class SimulatedShop:
     weights: Float[np.ndarray, " items"]  # probability of an item within its cell
     brand_numbers: Hidden  # the hidden number of each brand
     categories_by_number: Hidden  # the category of each hidden number
-
-    def __post_init__(self) -> None:
-        for value in vars(self).values():
-            if isinstance(value, np.ndarray):
-                value.setflags(write=False)
 
     def category_probabilities(self, plans: Plans) -> Float[np.ndarray, "rows brands"]:
         """P(next category | the brands of the last K purchases, oldest first)."""

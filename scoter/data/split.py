@@ -42,14 +42,7 @@ def leave_one_out(log: InteractionLog, protocol: EvaluationProtocol = "A") -> Sp
     if protocol == "B":
         users, ends = users[:0], ends[:0]
     keep[ends - 2] = False
-    return Split(keep_events(log, keep), Targets(users, log.items[ends - 2]), test)
-
-
-def keep_events(log: InteractionLog, keep: np.ndarray) -> InteractionLog:
-    """The log of the events where `keep` is true, with all its users."""
-    offsets = np.concatenate([[0], np.cumsum(keep)])[log.offsets]
-    times = None if log.times is None else log.times[keep]
-    return InteractionLog(log.items[keep], offsets, log.user_keys, times)
+    return Split(log.where(keep), Targets(users, log.items[ends - 2]), test)
 
 
 def check_trainable(split: Split) -> None:
@@ -70,7 +63,7 @@ def sample_users(
         return log, catalog
     rng = np.random.default_rng(derive_seed(seed, "sample users"))
     users = np.sort(rng.choice(log.user_count, count, replace=False))
-    kept = keep_events(log, np.isin(np.repeat(np.arange(log.user_count), log.lengths), users))
+    kept = log.where(np.isin(np.repeat(np.arange(log.user_count), log.lengths), users))
     items, numbers = np.unique(kept.items, return_inverse=True)
     offsets = np.concatenate([[0], np.cumsum(log.lengths[users])])
     keys = tuple(log.user_keys[user] for user in users)

@@ -9,7 +9,7 @@ import pandas as pd
 from scoter.errors import ConfigError, DataError
 from scoter.evaluation.answers import check_recommender, rankings_of
 from scoter.evaluation.evaluator import Evaluator
-from scoter.evaluation.metrics import per_user
+from scoter.evaluation.metrics import SHOWN, per_user
 from scoter.evaluation.significance import Estimate, bootstrap_mean, paired_bootstrap
 from scoter.protocols import ReadsChains
 from scoter.seeding import derive_seed
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from scoter.recommenders.chains import Chains
 
     Models = Mapping[str, Recommender]
-METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 DEPTH = 20
 
 
@@ -38,7 +37,7 @@ class Evaluation:
     def metrics(self) -> pd.DataFrame:
         """The mean of each metric over users, with a 95 % bootstrap interval."""
         rows = {}
-        for metric in METRICS:
+        for metric in SHOWN:
             seed = derive_seed(self.seed, "mean", metric)
             rows[metric] = bootstrap_mean(per_user(self.ranks, metric), seed=seed)
         return _by_metric(rows)
@@ -46,7 +45,7 @@ class Evaluation:
     @property
     def per_user(self) -> pd.DataFrame:
         """The rank of each user's held-out item, 0 where the list lacks it, and each metric."""
-        columns = {metric: per_user(self.ranks, metric) for metric in METRICS}
+        columns = {metric: per_user(self.ranks, metric) for metric in SHOWN}
         return pd.DataFrame({"user": self.keys, "rank": self.ranks.ranks, **columns})
 
     def minus(self, other: "Evaluation") -> pd.DataFrame:
@@ -59,7 +58,7 @@ class Evaluation:
             differ = f"{self.name!r} and {other.name!r} were evaluated on other users"
             raise DataError(f"{differ}; evaluate both on one part of one dataset")
         rows = {}
-        for metric in METRICS:
+        for metric in SHOWN:
             seed = derive_seed(self.seed, "bootstrap", self.name, other.name, metric)
             ours, theirs = per_user(self.ranks, metric), per_user(other.ranks, metric)
             rows[metric] = paired_bootstrap(ours, theirs, seed=seed)

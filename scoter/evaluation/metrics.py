@@ -20,6 +20,7 @@ from scoter.types import UserMetrics
 
 CUTOFFS = (5, 10, 20)
 METRICS = (*(f"{kind}@{k}" for k in CUTOFFS for kind in ("recall", "ndcg")), "mrr")
+SHOWN = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")  # in tables and reports
 UNSEEN = tuple(f"{kind}@{k}/unseen" for k in CUTOFFS for kind in ("recall", "ndcg", "undecided"))
 
 

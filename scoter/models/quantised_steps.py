@@ -12,6 +12,7 @@ from torch import Tensor
 
 from scoter.errors import ConfigError
 from scoter.models.step_reader import NOT_GROUNDED, Dense, Rows, Unshared, distinct_bags
+from scoter.types import entries_of
 
 StepType = Literal["fp16", "int8"]
 
@@ -67,12 +68,12 @@ class QuantisedSteps(Unshared):
     def means(self, bags: Int[np.ndarray, " bags"]) -> Float[np.ndarray, "bags dim"]:
         """The mean vector of each bag, a step of a user; zeros where it has no sentence."""
         low, counts = self._bags(bags)
-        before = np.cumsum(counts) - counts
-        values = self.rows(self.indices[np.repeat(low - before, counts) + np.arange(counts.sum())])
+        take, before = entries_of(low, counts)
+        values = self.rows(self.indices[take])
         means, there = np.zeros((len(counts), self.vectors.shape[1]), np.float32), counts > 0
         if there.any():
             sizes = counts[there, None].astype(np.float32)
-            means[there] = np.add.reduceat(values, before[there]) / sizes
+            means[there] = np.add.reduceat(values, before[:-1][there]) / sizes
         return means
 
     def kinds(

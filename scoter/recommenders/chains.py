@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -13,14 +12,13 @@ from scoter.config import TextConfig
 from scoter.data.datasets import Dataset
 from scoter.errors import DataError
 from scoter.reasoning.catalogue.reasoner import MODEL, CatalogReasoner
-from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import MAX_ITEMS, View
 from scoter.reasoning.chains.table import ChainTable, write_rows
 from scoter.recommenders.fitted import Requests
 from scoter.recommenders.network import text_vectors
 from scoter.seeding import derive_seed
 from scoter.storage.sentence_vectors import encoder_of
-from scoter.types import ReasoningChain, ReasoningPattern, StepEmbeddings
+from scoter.types import ReasoningChain, ReasoningPattern, StepEmbeddings, entries_of
 
 Encode = Callable[[list[str]], Float32[np.ndarray, "sentences dim"]]
 
@@ -87,7 +85,9 @@ class Chains:
         sentences, vectors, indices = table.sentences, self.vectors, table.indices
         if self.model == MODEL and not there.all():
             missing = np.flatnonzero(~there)
-            fresh, new, offsets = self._write(asked, missing)
+            # The symbolic reasoner counts on the training log, as for the stored chains.
+            view = self._view(asked, missing)
+            fresh, new, offsets = write_rows(self._reasoner, view, self.pattern)
             encode = self.encoder or encoder_of(self.text)
             at = (missing[:, None] * steps + np.arange(steps)).ravel()
             low[at], counts[at] = offsets[:-1] + len(indices), np.diff(offsets)
@@ -110,26 +110,17 @@ class Chains:
         view = self._view(asked, np.arange(len(items)))
         return self._reasoner.reasons.parts(view, np.maximum(items, 0))
 
-    def _write(
-        self, asked: Requests, rows: Int[np.ndarray, " rows"]
-    ) -> tuple[list[str], Int[np.ndarray, " entries"], Int[np.ndarray, " bags_plus_1"]]:
-        """Chains of some requests by the symbolic reasoner, with the training log's statistics."""
-        return write_rows(self._reasoner, self._view(asked, rows), self.pattern)
-
     def _view(self, asked: Requests, rows: Int[np.ndarray, " rows"]) -> View:
         """The newest items of some requests."""
-        chosen = asked.histories.select(rows)
-        places = chosen.lengths[:, None] - 1 - np.arange(MAX_ITEMS)
-        items = chosen.items[np.maximum(places, 0) + chosen.offsets[:-1, None]]
-        users = np.maximum(asked.users[rows], 0)
-        return View(users, chosen.lengths, np.where(places >= 0, items, -1))
+        chosen, users = asked.histories.select(rows), np.maximum(asked.users[rows], 0)
+        return View(users, chosen.lengths, chosen.newest(MAX_ITEMS))
 
     @cached_property
     def _reasoner(self) -> CatalogReasoner:
-        catalog, seed = self.dataset.catalog, derive_seed(self.dataset.seed, "folds")
-        statistics = FoldedStatistics(self.dataset.split.train, catalog.item_count, seed)
+        log, catalog = self.dataset.split.train, self.dataset.catalog
         texts = text_vectors(catalog, self.text, self.encoder or encoder_of(self.text))
-        return CatalogReasoner(catalog, statistics, texts, self.table.weights)
+        seed = derive_seed(self.dataset.seed, "folds")
+        return CatalogReasoner.of(log, catalog, seed, texts, self.table.weights)
 
 
 def step_bounds(
@@ -142,31 +133,3 @@ def step_bounds(
     bags = (rows[:, None] * steps + np.arange(steps)).ravel()
     low = offsets[bags].astype(np.int64)
     return low, (offsets[bags + 1] - low) * np.repeat(there, steps)
-
-
-def entries_of(
-    low: Int[np.ndarray, " bags"], counts: Int[np.ndarray, " bags"]
-) -> tuple[Int[np.ndarray, " entries"], Int[np.ndarray, " bags_plus_1"]]:
-    """The numbers of the entries that begin at `low`, `counts` of each, and their new offsets.
-
-    >>> entries_of(np.array([5, 0]), np.array([2, 1]))
-    (array([5, 6, 0]), array([0, 2, 3]))
-    """
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    return np.repeat(low - offsets[:-1], counts) + np.arange(offsets[-1]), offsets
-
-
-def step_texts(
-    sentences: list[str],
-    indices: Int[np.ndarray, " entries"],
-    offsets: Int[np.ndarray, " bags_plus_1"],
-    steps: int,
-    row: int,
-) -> list[list[str]]:
-    """The sentences of each step of the chain of that row.
-
-    >>> step_texts(["a", "b"], np.array([1, 0, 1]), np.array([0, 1, 1, 2, 3]), steps=2, row=1)
-    [['a'], ['b']]
-    """
-    bounds = offsets[row * steps : (row + 1) * steps + 1]
-    return [[sentences[number] for number in indices[low:high]] for low, high in pairwise(bounds)]

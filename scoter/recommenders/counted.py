@@ -14,6 +14,7 @@ from scoter.models.backbones.backbone import Backbone, C, ItemSpace
 from scoter.models.decoding.ranking import AfterBatch, ignore
 from scoter.protocols import StepSource
 from scoter.reasoning.catalogue.reasons import (
+    LAGS,
     ROWS,
     Reasons,
     Recent,
@@ -22,7 +23,6 @@ from scoter.reasoning.catalogue.reasons import (
     bought_by_both,
     cosines,
     fit_weights,
-    last_items,
     pairs_apart,
     seen,
     shares,
@@ -90,9 +90,9 @@ class Counted(Backbone[C]):
         return found
 
     def _batches(self, histories: Histories) -> Iterator[tuple[np.ndarray, Scores]]:
-        log = InteractionLog(histories.items, histories.offsets, tuple(map(str, histories.users)))
+        newest = histories.newest(LAGS)
         for rows in np.split(np.arange(len(histories)), np.arange(ROWS, len(histories), ROWS)):
-            yield rows, self.scores(last_items(log, rows))
+            yield rows, self.scores(newest[rows])
 
 
 class TransitionGraph(Counted[TransitionsConfig]):

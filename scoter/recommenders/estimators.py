@@ -28,15 +28,13 @@ from scoter.errors import ConfigError, StoreError
 from scoter.experiments import TIGER_IDS, methods
 from scoter.plugins import BACKBONES
 from scoter.recommenders import saved
-from scoter.recommenders.chains import Chains, step_texts
+from scoter.recommenders.chains import Chains
 from scoter.recommenders.fitted import Fitted, Reading, Requests
 from scoter.recommenders.saved import Parts
 from scoter.recommenders.step_sources import Sources, steps_as_read
-from scoter.seeding import derive_seed
-from scoter.semantic_ids.vectors import item_vectors, text_fields
 from scoter.storage.sentence_vectors import encoder_of
 from scoter.transfer.grounded import sentence_widths
-from scoter.types import SemanticIds, StepEmbeddings
+from scoter.types import StepEmbeddings
 
 if TYPE_CHECKING:
     from scoter.models.training.loop import TrainingLog
@@ -98,12 +96,17 @@ class Estimator(Fitted):
             ConfigError: chains are missing, or are given to a recommender that reads none.
             DataError: the chains are of another dataset, or there is nothing to train on.
         """
+        from scoter.recommenders.network import needs_semantic_ids
+        from scoter.semantic_ids.build import ids_of_items
+
         self._check(dataset, chains)
         if epochs is not None:
             self.config = with_options(self.config, {"epochs": epochs})
         with _running(threads):
-            ids = self._semantic_ids(dataset)
-            settings = (self.config, self.semantic_ids, self.text)
+            settings, ids = (self.config, self.semantic_ids, self.text), None
+            if needs_semantic_ids(self.config):
+                space = (dataset.split.train, dataset.catalog, self.semantic_ids)
+                ids = ids_of_items(*space, self.text.fields, encoder_of(self.text))
             table = self.open(Parts(*settings, dataset, seed, ids, chains), device)
             if self.network.trains:
                 self._train(table, progress, checkpoints)
@@ -147,11 +150,8 @@ class Estimator(Fitted):
         if self.pattern is None:
             return None
         steps, sentences = self.steps_of(asked)
-
-        def texts(row: int) -> list[list[str]]:
-            return step_texts(sentences, steps.indices, steps.offsets, steps.step_count, row)
-
-        return Reading(newest_reader(StepReader(steps)), texts)
+        said = (sentences, steps.indices, steps.offsets, steps.step_count)
+        return Reading(newest_reader(StepReader(steps)), *said)
 
     def reasons_of(
         self, asked: Requests, items: Int[np.ndarray, "rows k"]
@@ -203,18 +203,6 @@ class Estimator(Fitted):
             chains.check(dataset)
         if BACKBONES.get(self.config.model.kind).trains:
             check_trainable(dataset.split)
-
-    def _semantic_ids(self, dataset: Dataset) -> SemanticIds | None:
-        """The semantic IDs of the dataset's items, where the network or the chains need them."""
-        from scoter.recommenders.network import needs_semantic_ids
-        from scoter.semantic_ids.build import build_semantic_ids
-
-        if not needs_semantic_ids(self.config):
-            return None
-        catalog, config, encode = dataset.catalog, self.semantic_ids, encoder_of(self.text)
-        fields = text_fields(catalog, self.text.fields)
-        vectors = item_vectors(dataset.split.train, catalog, config, fields, encode)
-        return build_semantic_ids(vectors, config, derive_seed(0, "ids"))[0]
 
     def _train(
         self, table: StepEmbeddings | None, progress: bool, checkpoints: str | Path | None

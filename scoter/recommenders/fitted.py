@@ -1,8 +1,9 @@
 """What answers for users and histories, and what it is asked: by an estimator, run or bundle."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,7 +61,7 @@ def requests_of(
     if histories is None:
         log = dataset.log
         chosen = np.arange(log.user_count) if numbers is None else numbers
-        asked = Histories(np.arange(log.user_count), log.items, log.offsets).select(chosen)
+        asked = log.histories.select(chosen)
         who = log.user_keys if users is None else list(users)
     else:
         chosen = np.full(len(histories), -1) if numbers is None else numbers
@@ -93,7 +94,18 @@ class Reading:
     """The chains of some requests: request r reads the chain of user r, whatever its length."""
 
     steps: "StepSource"
-    texts: Callable[[int], list[list[str]]]  # the sentences of each step of a request's chain
+    sentences: list[str] | None  # None where they were not kept
+    indices: Int[np.ndarray, " entries"]  # numbers of the sentences, step by step
+    offsets: Int[np.ndarray, " bags_plus_1"]  # where the entries of each step begin
+    step_count: int
+
+    def texts(self, row: int) -> list[list[str]]:
+        """The sentences of each step of a request's chain."""
+        sentences = self.sentences
+        assert sentences is not None
+        bounds = self.offsets[row * self.step_count : (row + 1) * self.step_count + 1]
+        used = [self.indices[low:high] for low, high in pairwise(bounds)]
+        return [[sentences[number] for number in numbers] for numbers in used]
 
 
 class Fitted:

@@ -9,8 +9,6 @@ from scoter.config import DiscoverConfig, MethodConfig, SemanticIdConfig, TextCo
 from scoter.errors import ConfigError
 from scoter.experiments import methods
 from scoter.recommenders.network import build_model, needs_semantic_ids, text_vectors
-from scoter.seeding import derive_seed
-from scoter.semantic_ids.vectors import item_vectors, text_fields
 from scoter.types import Catalog, Split
 
 if TYPE_CHECKING:
@@ -45,13 +43,11 @@ class Frozen:
 
     def __call__(self, split: Split) -> "Backbone":
         from scoter.recommenders.fitting import Training, fit_network
-        from scoter.semantic_ids.build import build_semantic_ids
+        from scoter.semantic_ids.build import ids_of_items
 
         method, catalog, ids = frozen_method(self.config), self.catalog, None
         if needs_semantic_ids(method):
-            fields = text_fields(catalog, self.text.fields)
-            vectors = item_vectors(split.train, catalog, self.ids, fields, self.encode)
-            ids = build_semantic_ids(vectors, self.ids, derive_seed(0, "ids"))[0]
+            ids = ids_of_items(split.train, catalog, self.ids, self.text.fields, self.encode)
         texts = text_vectors(catalog, self.text, self.encode)
         model = build_model(method, split, catalog, ids, None, self.seed, texts=texts)
         if model.trains:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from scoter.config import ChainsConfig, DiscoverConfig, SemanticIdConfig, TextConfig
 from scoter.data.datasets import Dataset
-from scoter.errors import ConfigError, LanguageModelError
+from scoter.errors import ConfigError
 from scoter.experiments import TIGER_IDS
 from scoter.progress import on_stderr
 from scoter.reasoning.chains.prefixes import PrefixPolicy
@@ -50,9 +50,9 @@ def discover(
     Raises:
         ConfigError: too few users, patterns or clusters for `config`.
     """
+    from scoter.progress import ProgressBars, silent
     from scoter.reasoning.discovery.mine import discover as mine
     from scoter.reasoning.discovery.mine import planned_patterns
-    from scoter.reasoning.discovery.progress import ProgressBars, silent
 
     config = _that_fits(dataset) if config is None else config
     encode, catalog = encoder_of(text), dataset.catalog
@@ -118,10 +118,19 @@ def write_chains(
         texts = text_vectors(dataset.catalog, text, encoder_of(text))
         table = write_table(dataset.split, dataset.catalog, pattern, seed, texts=texts)
         return Chains.of(table, dataset, text)
+    from scoter.reasoning.language.replies import RequestStore
+    from scoter.reasoning.writing.engine import check_ended, run_job
+    from scoter.reasoning.writing.folder import REPLIES, ChainFolder
+    from scoter.reasoning.writing.job import ChainJob
+
     opened, usual = _opened(language_model, server)
-    which = (PrefixPolicy.parse(prefixes), by, limit)
+    about = (dataset.split, dataset.catalog, pattern, dataset.identity)
+    job = ChainJob(*about, PrefixPolicy.parse(prefixes), writing or usual, limit=limit, by=by)
     with nullcontext(str(folder)) if folder is not None else TemporaryDirectory() as place:
-        _write(dataset, pattern, writing or usual, which, opened, Path(place))
+        chains = ChainFolder(place)
+        with opened as model:
+            ended = run_job(job, chains, RequestStore(Path(place, REPLIES)).recording(model))
+        check_ended(chains, ended, lambda line: None)
         return load_chains(place, dataset, items=items, text=text)
 
 
@@ -139,30 +148,6 @@ def _opened(
         raise ConfigError(f"language_model = {language_model!r} names none; leave it out")
     usual = small_model(choice.name) if choice.small else WritingConfig(choice.name)
     return choice.open(), usual
-
-
-def _write(
-    dataset: Dataset,
-    pattern: ReasoningPattern,
-    writing: "WritingConfig",
-    which: tuple[PrefixPolicy, Literal["user", "item"], int],
-    opened: "AbstractContextManager[LanguageModel]",
-    place: Path,
-) -> None:
-    from scoter.reasoning.language.replies import RequestStore
-    from scoter.reasoning.writing.engine import run_job
-    from scoter.reasoning.writing.folder import REPLIES, ChainFolder
-    from scoter.reasoning.writing.job import ChainJob
-
-    about, (policy, by, limit) = (dataset.split, dataset.catalog, pattern, dataset.identity), which
-    job, folder = ChainJob(*about, policy, writing, limit=limit, by=by), ChainFolder(place)
-    with opened as model:
-        ended = run_job(job, folder, RequestStore(place / REPLIES).recording(model))
-    if ended["rejected"] + ended["unanswered"] == len(job):
-        (reason, count), *_ = folder.reasons().most_common(1)
-        folder.reopen()
-        none = f"none of {len(job):,} chains could be written"
-        raise LanguageModelError(f"{none}; {count:,} times because {reason}")
 
 
 def load_chains(

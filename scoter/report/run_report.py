@@ -7,7 +7,7 @@ from typing import Any
 
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics
-from scoter.evaluation.metrics import per_user
+from scoter.evaluation.metrics import SHOWN, per_user
 from scoter.evaluation.significance import Estimate, bootstrap_mean
 from scoter.report.charts import Bars, bars, colour, line_chart, verdict, whiskers
 from scoter.report.page import Number, flat, write_page
@@ -15,7 +15,6 @@ from scoter.report.pattern import described, in_words
 from scoter.storage.run_files import NEEDED, Difference, MethodOutcome, RunOutcome
 from scoter.storage.untrusted import parse_json
 
-METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 PLOTTED = "ndcg@10"
 OPEN = ("recall@10", "ndcg@10")
 
@@ -42,7 +41,7 @@ def write_report(
         out,
         "run.html",
         run=run,
-        metrics=METRICS,
+        metrics=SHOWN,
         methods=_methods(run, run_folder),
         differences=_differences(run["differences"]),
         curves=_curves(run["methods"]),
@@ -103,7 +102,7 @@ def _methods(run: RunOutcome, folder: Path) -> dict[str, object]:
     rows = []
     for name, made in run["methods"].items():
         ranks = load_user_metrics(folder / "ranks" / f"{name}-test.parquet")
-        cells = {metric: bootstrap_mean(per_user(ranks, metric), seed=0) for metric in METRICS}
+        cells = {metric: bootstrap_mean(per_user(ranks, metric), seed=0) for metric in SHOWN}
         rows.append({"name": name, "colour": colour(name), "about": "", "made": made})
         rows[-1] |= {"cells": cells, "more": []}
     return {"rows": rows, "whiskers": whiskers([row["cells"]["recall@10"] for row in rows], 200)}

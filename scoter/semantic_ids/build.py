@@ -1,9 +1,11 @@
 """Semantic IDs from item vectors, by either method of quantisation."""
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from math import ceil
 
 import numpy as np
+from jaxtyping import Float32
 
 from scoter.config import SemanticIdConfig
 from scoter.errors import DataError
@@ -11,9 +13,22 @@ from scoter.seeding import derive_seed
 from scoter.semantic_ids.assign import Quantised, Vectors, add_collision_level, reassign_last_level
 from scoter.semantic_ids.diagnostics import check_collapse, check_spread, diagnose, group_sizes
 from scoter.semantic_ids.rqkmeans import fit_rqkmeans
-from scoter.types import SemanticIds
+from scoter.semantic_ids.vectors import item_vectors, text_fields
+from scoter.types import Catalog, InteractionLog, SemanticIds
 
 ITEMS_PER_CODE = 8
+
+
+def ids_of_items(
+    train: InteractionLog,
+    catalog: Catalog,
+    config: SemanticIdConfig,
+    columns: tuple[str, ...],
+    encode: Callable[[list[str]], Float32[np.ndarray, "sentences dim"]],
+) -> SemanticIds:
+    """The semantic IDs of a catalogue's items, from a training log and the texts in `columns`."""
+    vectors = item_vectors(train, catalog, config, text_fields(catalog, columns), encode)
+    return build_semantic_ids(vectors, config, derive_seed(0, "ids"))[0]
 
 
 def build_semantic_ids(
@@ -40,7 +55,12 @@ def build_semantic_ids(
     size = codebook_size_for(len(vectors), config) if len(distinct) > 1 else 1
     is_cut = size < config.codebook_size
     config = replace(config, codebook_size=size)
-    quantised = _quantise(vectors, config, seed)
+    if config.method == "rqkmeans":
+        quantised = fit_rqkmeans(vectors, config, derive_seed(seed, "rqkmeans"))
+    else:
+        from scoter.semantic_ids.rqvae import fit_rqvae  # loads torch
+
+        quantised = fit_rqvae(vectors, config, derive_seed(seed, "rqvae"))
     sizes = (size,) * config.levels
     # k-means cannot fail in training, and most items of a small catalogue may rightly share a cell.
     if config.method == "rqvae" or not is_cut:
@@ -49,14 +69,6 @@ def build_semantic_ids(
     report = {"method": config.method, "codebook_size": size, "distinct_vectors": len(distinct)}
     report |= {"collisions": collisions, "codebook_sizes": ids.codebook_sizes}
     return ids, {**report, **asdict(diagnose(quantised.codes, sizes))}
-
-
-def _quantise(vectors: Vectors, config: SemanticIdConfig, seed: int) -> Quantised:
-    if config.method == "rqkmeans":
-        return fit_rqkmeans(vectors, config, derive_seed(seed, "rqkmeans"))
-    from scoter.semantic_ids.rqvae import fit_rqvae  # loads torch
-
-    return fit_rqvae(vectors, config, derive_seed(seed, "rqvae"))
 
 
 def _unique(quantised: Quantised, config: SemanticIdConfig, seed: int) -> tuple[SemanticIds, str]:

@@ -32,7 +32,6 @@ from scoter.stages.finished import FinishedRun
 from scoter.storage.arrays import save_arrays
 from scoter.storage.store import MANIFEST, Artefact, Store, git_commit, hash_file
 from scoter.storage.writing import write_parquet, writing
-from scoter.types import SemanticIds
 
 FORMAT = {"format": "scoter bundle", "version": 1}
 MODEL, WEIGHTS, IDS = "model.json", "weights.safetensors", "semantic_ids.safetensors"
@@ -95,6 +94,7 @@ def export_run(
 def _write(
     folder: Path, about: dict[str, object], model: Estimator, kind: StepType, texts: bool
 ) -> None:
+    from scoter.models.decoding.trie import build_trie
     from scoter.models.training.loop import save_weights
 
     log, catalog, ids = model.dataset.log, model.dataset.catalog, model.fitted_parts.ids
@@ -102,7 +102,9 @@ def _write(
     save_weights(model.network, folder / WEIGHTS)
     if ids is not None and model.network.needs_ids:
         about["codebook_sizes"] = list(ids.codebook_sizes)
-        _save_ids(folder / IDS, ids)
+        trie = build_trie(ids)
+        tables = {f"trie_{name}": getattr(trie, name) for name in TRIE}
+        save_arrays(folder / IDS, codes=ids.codes.astype(np.int32), **tables)
     write_parquet(pa.table({"key": catalog.keys, "title": model.item_names}), folder / ITEMS)
     write_parquet(pa.table({"key": log.user_keys}), folder / USERS)
     items, offsets = log.items.astype(np.int32), log.offsets.astype(np.int64)
@@ -111,14 +113,6 @@ def _write(
         about |= {"pattern": model.pattern.to_json(), "step_type": kind}
         about["step_dim"] = _save_chains(folder, model, kind, texts)
     (folder / MODEL).write_text(json.dumps(about, indent=1))
-
-
-def _save_ids(path: Path, ids: SemanticIds) -> None:
-    from scoter.models.decoding.trie import build_trie
-
-    trie = build_trie(ids)
-    tables = {f"trie_{name}": getattr(trie, name) for name in TRIE}
-    save_arrays(path, codes=ids.codes.astype(np.int32), **tables)
 
 
 def _save_chains(folder: Path, model: Estimator, kind: StepType, texts: bool) -> int:

@@ -13,14 +13,14 @@ import numpy as np
 from scoter.config import MethodConfig, ModelConfig, from_json
 from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError, ScoterError, StoreError
-from scoter.recommenders.chains import entries_of, step_bounds, step_texts
+from scoter.recommenders.chains import step_bounds
 from scoter.recommenders.estimators import with_options
 from scoter.recommenders.fitted import Fitted, Reading, Requests, requests_of
 from scoter.serving import bundle as written
 from scoter.storage.arrays import load_arrays
 from scoter.storage.store import MANIFEST, hash_file
 from scoter.storage.untrusted import parse_json, read_parquet
-from scoter.types import Catalog, InteractionLog, ReasoningPattern, SemanticIds, Step
+from scoter.types import Catalog, InteractionLog, ReasoningPattern, SemanticIds, Step, entries_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -98,14 +98,7 @@ class Bundle(Fitted):
         take, offsets = entries_of(low, counts)
         table = (steps.vectors, steps.scale, steps.indices[take], offsets)
         chosen = QuantisedSteps(*table, steps.step_count, steps.items)
-
-        def texts(row: int) -> list[list[str]]:
-            if self.sentences is None:
-                lacks = f"{self.dataset.origin} has no {written.SENTENCES} to explain with"
-                raise ConfigError(f"{lacks}; export it again without --no-texts")
-            return step_texts(self.sentences, chosen.indices, offsets, chosen.step_count, row)
-
-        return Reading(chosen, texts)
+        return Reading(chosen, self.sentences, chosen.indices, offsets, chosen.step_count)
 
     @cached_property
     def _single(self) -> "SingleRequests":

@@ -109,6 +109,9 @@ def explained(model: Fitted, asked: Requests, count: int) -> list[Answer]:
     if pattern is None or fusion is None or reading is None:
         unread = f"{model.name!r} reads no chain, so no step explains it"
         raise ConfigError(f"{unread}; choose a --method with a fusion")
+    if reading.sentences is None:
+        lacks = f"{model.dataset.origin} has no sentences.parquet to explain with"
+        raise ConfigError(f"{lacks}; export it again without --no-texts")
     rankings, read = rank_with_readings(network, asked.histories, count, reading.steps)
     variants = len(pattern) + 1
     parts = contributions(network, asked.histories, rankings.items, reading.steps, variants)

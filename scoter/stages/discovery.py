@@ -97,9 +97,9 @@ def _recipe(context: Context) -> dict[str, object]:
 
 def _with_reasoner(context: Context, data: Artefact, scratch: Path) -> "Discovery":
     """Mine with the catalogue reasoner, over a recommender that is trained for it."""
+    from scoter.progress import ProgressBars
     from scoter.reasoning.catalogue.reasoner import lacking
     from scoter.reasoning.discovery.mine import discover, planned_patterns
-    from scoter.reasoning.discovery.progress import ProgressBars
 
     experiment, encode = context.experiment, sentence_encoder(context)
     config, text, ids = experiment.discover, experiment.text, experiment.semantic_ids
@@ -114,7 +114,7 @@ def _with_reasoner(context: Context, data: Artefact, scratch: Path) -> "Discover
 
 
 def _with_model(context: Context, data: Artefact, model: "ModelChoice") -> "Discovery":
-    from scoter.reasoning.discovery.progress import ProgressBars
+    from scoter.progress import ProgressBars
     from scoter.reasoning.discovery.with_model import discover_with_model, planned_chains
     from scoter.reasoning.language.replies import RequestStore
 

@@ -183,11 +183,9 @@ def reason_scores(
 ) -> dict[Part, csr_array]:
     """The shares of the `LISTED` best items by all reasons, as steps rank them."""
     from scoter.reasoning.catalogue.reasoner import CatalogReasoner
-    from scoter.reasoning.catalogue.statistics import FoldedStatistics
     from scoter.reasoning.catalogue.view import look
 
-    statistics = FoldedStatistics(split.train, catalog.item_count, seed)
-    reasons, scores = CatalogReasoner(catalog, statistics, texts).reasons, {}
+    reasons, scores = CatalogReasoner.of(split.train, catalog, seed, texts).reasons, {}
     for part, asked in histories.items():
         items, shares = reasons.best(look(split, asked.users, asked.lengths), ALL, LISTED)
         rows = np.repeat(np.arange(len(items)), items.shape[1])
@@ -220,9 +218,10 @@ def best_share(
 def transition_scores(split: Split, item_count: int, histories: Histories, seed: int) -> csr_array:
     """One row of scores per history: what other users take next after its last items."""
     from scoter.reasoning.catalogue.statistics import FoldedStatistics
+    from scoter.reasoning.catalogue.successors import visible
 
     statistics = FoldedStatistics(split.train, item_count, seed)
-    rows = _recent(histories, item_count)
+    rows = visible(histories.newest(WINDOW), item_count, LAG_DECAY)
     folds = statistics.user_folds[histories.users]
     order, parts = [], []
     for fold in np.unique(folds):
@@ -230,13 +229,3 @@ def transition_scores(split: Split, item_count: int, histories: Histories, seed:
         order.append(chosen)
         parts.append(csr_array(rows[chosen] @ statistics.transitions[fold]))
     return csr_array(csr_array(vstack(parts))[np.argsort(np.concatenate(order))])
-
-
-def _recent(histories: Histories, item_count: int) -> csr_array:
-    """The weights of each history's last items [histories, items]."""
-    lags = np.arange(WINDOW)
-    places = histories.offsets[1:, None] - 1 - lags
-    there = places >= histories.offsets[:-1, None]
-    row, lag = np.nonzero(there)
-    shape = (len(histories), item_count)
-    return csr_array((LAG_DECAY**lag, (row, histories.items[places[there]])), shape=shape)

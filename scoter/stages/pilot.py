@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from scoter.reasoning.catalogue.reasoner import CatalogReasoner
-from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import look
 from scoter.reasoning.discovery.generate import without_targets
 from scoter.reasoning.discovery.pilot import Addition, Pilot, pilot_users, verdict
@@ -51,8 +50,8 @@ def measure_pilot(
     recommender, histories = frozen(held_in), held_in.histories("valid")
     own = histories.select(np.searchsorted(histories.users, sample.users))
     vectors = np.asarray(encode(spoken_items(catalog, text.fields)), np.float32)
-    statistics = FoldedStatistics(split.train, catalog.item_count, derive_seed(seed, "folds"))
-    reasoner = CatalogReasoner(catalog, statistics, lambda: vectors)
+    folds = derive_seed(seed, "folds")
+    reasoner = CatalogReasoner.of(split.train, catalog, folds, lambda: vectors)
     view = look(split, sample.users, sample.prefix_lengths)
     spoken = chains.dense(chains.chain_rows(sample.users, sample.prefix_lengths))[0]
     told = chains.pattern.steps

@@ -11,7 +11,7 @@ from typing import NotRequired, TypedDict
 
 import numpy as np
 
-from scoter.config import FusionConfig, to_json
+from scoter.config import to_json
 from scoter.reasoning.catalogue.facets import item_names
 from scoter.seeding import derive_seed
 from scoter.stages.context import Context
@@ -21,9 +21,8 @@ from scoter.stages.reasoning import open_pattern, open_steps, open_table
 from scoter.storage.arrays import load_arrays, save_arrays
 from scoter.storage.run_files import POINTS_FILE, RUN_FILE, Difference, MethodOutcome, outcome_of
 from scoter.storage.store import Artefact, Store, git_commit
-from scoter.types import Catalog, Part, Rankings, ReasoningPattern, Split, UserMetrics
+from scoter.types import Catalog, Part, Rankings, Split, UserMetrics
 
-COMPARED = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 EXAMPLE_USERS = 6
 NEWEST = 20  # newest items of a history that an example shows
 
@@ -173,13 +172,13 @@ def _method(
 
 def differences(metrics: Mapping[str, UserMetrics], seed: int) -> list[Difference]:
     """Paired bootstrap intervals of every later method minus every earlier one."""
-    from scoter.evaluation.metrics import per_user
+    from scoter.evaluation.metrics import SHOWN, per_user
     from scoter.evaluation.significance import paired_bootstrap
 
     names = list(metrics)
     pairs = [(better, worse) for index, better in enumerate(names) for worse in names[:index]]
     rows: list[Difference] = []
-    for metric in COMPARED:
+    for metric in SHOWN:
         values = {name: per_user(metrics[name], metric) for name in names}
         for better, worse in pairs:
             drawn = derive_seed(seed, "bootstrap", better, worse, metric)
@@ -194,12 +193,15 @@ def _save_readings(
     context: Context, inputs: Inputs, made: Mapping[str, Made], folder: Path
 ) -> None:
     from scoter.transfer.build import slot_labels
+    from scoter.transfer.grounded import one_step_per_sentence
 
     for name, method in context.experiment.methods.items():
         if method.mixed_scores:
             _save_attention(folder, name, ["transition scores"], made[name].ranked)
         elif method.fusion is not None and inputs.pattern is not None:
-            read = _slot_pattern(method.fusion, open_pattern(inputs.pattern), inputs.steps)
+            read = open_pattern(inputs.pattern)
+            if method.fusion.slots == "sentence" and inputs.steps is not None:
+                read = one_step_per_sentence(open_steps(inputs.steps)).pattern
             _save_attention(folder, name, slot_labels(method.fusion, read), made[name].ranked)
 
 
@@ -214,17 +216,6 @@ def _save_attention(folder: Path, name: str, slots: Sequence[str], ranked: Artef
     (folder / f"{name}.json").write_text(json.dumps(means, indent=1))
     halved = {key: array.astype(np.float16) for key, array in readings.items()}
     save_arrays(folder / f"{name}.safetensors", **halved)
-
-
-def _slot_pattern(
-    fusion: FusionConfig, pattern: ReasoningPattern, steps: Artefact | None
-) -> ReasoningPattern:
-    """The steps as the fusion sees them: the pattern's, or one for each sentence of a step."""
-    from scoter.transfer.grounded import one_step_per_sentence
-
-    if fusion.slots == "step" or steps is None:
-        return pattern
-    return one_step_per_sentence(open_steps(steps)).pattern
 
 
 def evenly(total: int, count: int) -> list[int]:

@@ -103,9 +103,9 @@ def encode(sentences: Sequence[str], config: TextConfig, cache: Path, keep: bool
     return vectors[inverse]
 
 
-def encoder_of(config: TextConfig, cache: Path | None = None) -> Callable[[list[str]], Vectors]:
-    """`encode` with its configuration and its cache, by default the store's."""
-    folder = Store().root / "sentences" if cache is None else cache
+def encoder_of(config: TextConfig) -> Callable[[list[str]], Vectors]:
+    """`encode` with its configuration and the store's cache."""
+    folder = Store().root / "sentences"
     return lambda sentences: encode(sentences, config, folder)
 
 

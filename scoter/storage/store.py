@@ -90,7 +90,7 @@ class Artefact:
             if needed - set(manifest) or not isinstance(manifest["files"], dict):
                 raise ValueError("it is no manifest")
             recipe = {name: manifest[name] for name in Recipe.__annotations__}
-            if _hash_json(recipe) != manifest["key"]:
+            if hash_json(recipe) != manifest["key"]:
                 raise ValueError("its recipe is not that of its key")
             if manifest.get("digest") not in (None, _digest(manifest)):
                 raise ValueError("it was altered since it was written")
@@ -203,7 +203,13 @@ class Store:
                 problems += self.verify(Artefact(folder, folder.parent.name, ""))
                 note([folder])
         left = set(self.root.glob("*/*")) - set(folders)
-        bare = [path for path in sorted(left) if _looks_like_a_key(path)]
+        bare = [
+            path
+            for path in sorted(left)
+            if re.fullmatch(r"[0-9a-f]{16}", path.name)
+            and path.is_dir()
+            and path.parent.name not in _NO_STAGES
+        ]
         return len(folders), problems + [f"{path / MANIFEST}: missing" for path in bare]
 
     def _folders(self, stage: str | None = None) -> list[Path]:
@@ -267,7 +273,7 @@ def _identity(stage: str, version: int, config: Config, inputs: Inputs) -> tuple
     names = [part if isinstance(part, str) else part.key for part in inputs]
     plain = json.loads(to_json(config))
     recipe: Recipe = {"stage": stage, "version": version, "config": plain, "inputs": names}
-    return recipe, _hash_json(recipe)
+    return recipe, hash_json(recipe)
 
 
 def _publish(out: Path, final: Path, recipe: Recipe, key: str) -> None:
@@ -290,10 +296,11 @@ def _files(folder: Path) -> set[str]:
 
 
 def _digest(manifest: Mapping[str, object]) -> str:
-    return _hash_json({name: value for name, value in manifest.items() if name != "digest"})
+    return hash_json({name: value for name, value in manifest.items() if name != "digest"})
 
 
-def _hash_json(value: object) -> str:
+def hash_json(value: object) -> str:
+    """sha256 of a value's JSON with sorted keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
@@ -317,11 +324,6 @@ def _altered(path: Path, wanted: str) -> list[str]:
         return [] if hash_file(path) == wanted else [f"{path}: altered since it was written"]
     except OSError as error:
         return [f"{path}: cannot be read ({error.strerror or error})"]
-
-
-def _looks_like_a_key(path: Path) -> bool:
-    named = re.fullmatch(r"[0-9a-f]{16}", path.name) is not None
-    return named and path.is_dir() and path.parent.name not in _NO_STAGES
 
 
 @contextmanager

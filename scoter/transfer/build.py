@@ -1,7 +1,5 @@
 """From a `FusionConfig` to the module that it names."""
 
-from collections.abc import Sequence
-
 from scoter.config import FusionConfig
 from scoter.errors import ConfigError
 from scoter.plugins import FUSIONS
@@ -32,7 +30,10 @@ def build_fusion(
     places = layers if config.placement == "every-layer" else 1
     ordered = {}
     if module.ordered:
-        roles = role_numbers(pattern) if config.encoder == "causal" else None
+        roles = None
+        if config.encoder == "causal":  # steps of one role share its number
+            names = [step.role for step in pattern.steps]
+            roles = [list(dict.fromkeys(names)).index(name) for name in names]
         ordered = {"roles": roles, "votes": config.votes}
     fusion = module(
         len(pattern), step_dim, dim, places, config.heads, gate=config.gate, keep=keep, **ordered
@@ -60,12 +61,6 @@ def kept_steps(config: FusionConfig, count: int) -> list[bool]:
             f"no step of {count}; use one"
         )
     return keep
-
-
-def role_numbers(pattern: ReasoningPattern) -> Sequence[int]:
-    """A number for each step's role; steps of one role share it, whatever their parameters."""
-    names = list(dict.fromkeys(step.role for step in pattern.steps))
-    return [names.index(step.role) for step in pattern.steps]
 
 
 def slot_labels(config: FusionConfig, pattern: ReasoningPattern) -> list[str]:

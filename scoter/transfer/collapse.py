@@ -1,4 +1,8 @@
-"""Controls that collapse the structure or break its link to the user, and keep everything else."""
+"""Controls that take one thing from a chain, its structure, order, content or user, and no more.
+
+What is drawn at random whenever a chain is read comes from torch's generator, in training and in
+evaluation, so that a run repeats bit for bit.
+"""
 
 from dataclasses import replace
 from functools import cache
@@ -18,7 +22,7 @@ from scoter.transfer.fusion import (
     mean_of_present,
     scale_of,
 )
-from scoter.types import StepEmbeddings
+from scoter.types import StepEmbeddings, entries_of
 
 
 class MeanPoolFusion(StructuredFusion):
@@ -146,6 +150,46 @@ class BagFusion(StructuredFusion):
         self.scale.copy_(scale_of(((flat - centre) ** 2).mean(dim=-1), there).expand_as(self.scale))
 
 
+class ShuffledFusion(BagFusion):
+    """The structured arm, positions and all, on steps in a fresh random order for every example.
+
+    A fresh uniform order makes the chain worth exactly what its multiset is worth (C2a of
+    theory/STATEMENTS.md). A fixed order would lose nothing, and shuffling a finished model would
+    measure a shift of distribution. The statistics are those of the bag, since those of a position
+    would tell where a step came from.
+    """
+
+    @staticmethod
+    def slot_labels(steps: list[str]) -> list[str]:
+        return [f"any step, place {place}" for place in range(1, len(steps) + 1)]
+
+    def encode(self, steps: Steps, mask: Mask) -> ChainMemory:
+        """As the structured arm, after a permutation of each row's steps, missing ones included."""
+        mask = self.kept(mask)
+        order = torch.rand(mask.shape).argsort(dim=1)
+        steps = steps.gather(1, order[..., None].expand_as(steps))
+        slots = self.project(self.standardise(steps, mask)) + self.position
+        return self._memory(slots, mask.gather(1, order))
+
+
+class NoiseFusion(StructuredFusion):
+    """The structured arm on noise: each step is a random vector of the step's own length."""
+
+    ordered = False
+
+    def encode(self, steps: Steps, mask: Mask) -> ChainMemory:
+        return super().encode(noise_like(steps), mask)
+
+    def set_statistics(self, steps: Steps, mask: Mask) -> None:
+        """Those of noise, whose mean is zero and whose size is one."""
+
+
+def noise_like(steps: Steps) -> Steps:
+    """A random direction, uniform on the sphere, for each step; the norm alone is kept."""
+    unit = torch.nn.functional.normalize(torch.randn_like(steps), dim=-1)
+    return unit * steps.norm(dim=-1, keepdim=True)
+
+
 def other_users_chains(steps: StepEmbeddings, seed: int) -> StepEmbeddings:
     """The same chains with other users: every (user, prefix) gets the chain of another user.
 
@@ -171,6 +215,5 @@ def other_users_chains(steps: StepEmbeddings, seed: int) -> StepEmbeddings:
     source = steps.starts[donor] + rng.integers(0, most)
     bags = (source[:, None] * steps.step_count + np.arange(steps.step_count)).ravel()
     counts = steps.offsets[bags + 1] - steps.offsets[bags]
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    take = np.repeat(steps.offsets[bags] - offsets[:-1], counts) + np.arange(offsets[-1])
+    take, offsets = entries_of(steps.offsets[bags], counts)
     return replace(steps, indices=steps.indices[take], offsets=offsets)

@@ -20,15 +20,14 @@ A model that reads in several layers, or generates one code at a time, encodes e
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from scoter.errors import ConfigError
-from scoter.models.dropout import Dropout
-from scoter.models.layers import module_list
+from scoter.models.layers import Dropout
 from scoter.models.step_reader import ChainMemory
 from scoter.protocols import StepSource
 from scoter.transfer.reading import CausalSteps, GatedAttention
@@ -95,7 +94,8 @@ class StructuredFusion(nn.Module):
         self.null = nn.Parameter(torch.randn(1, 1, dim) * dim**-0.5)
         self.norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
-        self.layers = module_list(GatedAttention(dim, heads, gate) for _ in range(layers))
+        reading = nn.ModuleList(GatedAttention(dim, heads, gate) for _ in range(layers))
+        self.layers = cast("Sequence[GatedAttention]", reading)
         # Made last, so that the weights of everything else do not depend on them.
         self.order = CausalSteps(roles, dim, heads, dropout) if roles is not None else None
         self.votes = Votes(steps, dim) if votes else None

@@ -57,12 +57,33 @@ class PreparedFusion:
 
         return chain_of
 
+    @torch.no_grad()
+    @torch.autocast("cpu", enabled=False)
     def of_table(self, table: QuantisedSteps) -> "Callable[[int, int], PreparedChain]":
-        """The same for a shipped table, whose chains are all made ready now where they can be."""
+        """The same for a shipped table, whose chains are all made ready now where slots are steps,
+        whatever the prefix length."""
         if self.own is None:
             return self.of_source(table)
-        chain_of = self.chains(table)
-        return lambda user, length: chain_of(user)
+        bags, kind, there = table.kinds()
+        places = torch.from_numpy(bags % table.step_count)
+        made = []
+        for start in range(0, len(bags), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            made.append(self._slots(torch.from_numpy(table.means(bags[chunk])), places[chunk]))
+        slots = torch.cat([*made, self.null[None]]).numpy()
+        # Which slot each step of a user has, -1 where it is missing; the null's is last.
+        slot_of = np.full((len(kind), table.step_count + 1), len(slots) - 1)
+        slot_of[:, :-1] = np.where(there & self.fusion.keep.numpy(), kind, -1)
+        users = torch.arange(len(kind))
+        named = None if self.votes is None else table.named(users, users).numpy()
+
+        def chain_of(user: int, _length: int) -> PreparedChain:
+            rows = slot_of[user]
+            present = (rows >= 0).nonzero()[0]
+            rows = slots[rows[present]]
+            return PreparedChain(self, rows, present[:-1], None if named is None else named[user])
+
+        return chain_of
 
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)
@@ -77,31 +98,6 @@ class PreparedFusion:
         slots = memory.slots[0, memory.bias[0, 0, 0] == 0].float().numpy()
         present = np.flatnonzero((mask & self.fusion.keep).numpy())
         return PreparedChain(self, slots, present, None if named is None else named.numpy())
-
-    @torch.no_grad()
-    @torch.autocast("cpu", enabled=False)
-    def chains(self, table: QuantisedSteps) -> "Callable[[int], PreparedChain]":
-        """user -> the chain of a table; only where slots are steps (`own` is not None)."""
-        bags, kind, there = table.kinds()
-        places = torch.from_numpy(bags % table.step_count)
-        made = []
-        for start in range(0, len(bags), CHUNK):
-            chunk = slice(start, start + CHUNK)
-            made.append(self._slots(torch.from_numpy(table.means(bags[chunk])), places[chunk]))
-        slots = torch.cat([*made, self.null[None]]).numpy()
-        # Which slot each step of a user has, -1 where it is missing; the null's is last.
-        slot_of = np.full((len(kind), table.step_count + 1), len(slots) - 1)
-        slot_of[:, :-1] = np.where(there & self.fusion.keep.numpy(), kind, -1)
-        users = torch.arange(len(kind))
-        named = None if self.votes is None else table.named(users, users).numpy()
-
-        def chain_of(user: int) -> PreparedChain:
-            rows = slot_of[user]
-            present = (rows >= 0).nonzero()[0]
-            rows = slots[rows[present]]
-            return PreparedChain(self, rows, present[:-1], None if named is None else named[user])
-
-        return chain_of
 
     def _slots(
         self, means: Float[Tensor, "rows step_dim"], places: Int[Tensor, " rows"]

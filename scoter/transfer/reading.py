@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from scoter.models.dropout import Dropout
+from scoter.models.layers import Dropout
 from scoter.models.step_reader import ChainMemory
 
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scoter.models.dropout import Dropout
-from scoter.models.layers import FeedForward, RMSNorm
+from scoter.models.layers import Dropout, FeedForward, RMSNorm
 
 
 def gradients(function, *inputs: Tensor) -> list[Tensor]:

@@ -14,9 +14,9 @@ from scoter.errors import ConfigError
 from scoter.experiments import CONTROLS, methods
 from scoter.plugins import FUSIONS
 from scoter.transfer.build import build_fusion, slot_labels
+from scoter.transfer.collapse import noise_like
 from scoter.transfer.fusion import StructuredFusion
 from scoter.transfer.mixing import mix_scores
-from scoter.transfer.randomise import noise_like
 from scoter.transfer.substitutes import item_texts_as_steps, statements_as_features
 from scoter.types import Rankings, ReasoningPattern, Step, StepEmbeddings
 

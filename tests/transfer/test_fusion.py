@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from scoter.config import FusionConfig
-from scoter.models.dropout import Dropout
+from scoter.models.layers import Dropout
 from scoter.models.step_reader import StepReader, distinct_bags
 from scoter.transfer.build import build_fusion
 from scoter.transfer.collapse import BagFusion, MeanPoolFusion, TaggedPoolFusion

@@ -81,12 +81,12 @@ def test_a_tables_chains_are_made_ready_as_one_by_one(config: FusionConfig, kind
     fusion = trained(config)
     with torch.inference_mode():
         prepared = PreparedFusion(fusion)
-        chains = prepared.chains(table)
+        chains = prepared.of_table(table)
         for user in range(5):
             asked = torch.tensor([user]), torch.tensor([1])
             values, mask = table.read(*asked)
             ready, made = (
-                chains(user),
+                chains(user, 1),
                 prepared.chain(
                     values[0], mask[0], table.named(*asked)[0] if config.votes else None
                 ),

@@ -31,7 +31,7 @@ class SingleRequests:
 
     Args:
         chain_of: (user, prefix length) -> the user's chain; None where none is read. See
-            `scoter.transfer.prepared.prepared_chains`.
+            `scoter.transfer.prepared.PreparedFusion`.
     """
 
     def __init__(
@@ -40,13 +40,11 @@ class SingleRequests:
         self.model, self.chain_of, self.folded = model.eval(), chain_of, Folded(model)
 
     def best(
-        self, history: Int[Tensor, " length"], k: int, user: int = 0, beams: int = 0
+        self, history: Int[Tensor, " length"], k: int, user: int = 0
     ) -> tuple[Int[Tensor, " found"], Float[Tensor, " found"]]:
         """(items, scores) of the `k` best after `history`, whose last `max_items` count.
 
-        Args:
-            user: whose chain is read.
-            beams: width of the search, at least `k`; 0 for the config's.
+        The chain that is read is that of `user`.
         """
         model = self.model
         items = history[None, -model.config.max_items :]
@@ -55,7 +53,7 @@ class SingleRequests:
             memory = self.folded.encode(items)
             lengths = torch.tensor([items.shape[1]])
             decoder = BeamDecoder(model, self.folded, memory, lengths, read=chain)
-            found, scores = model.search(decoder, items, max(k, beams or model.config.beams))
+            found, scores = model.search(decoder, items, max(k, model.config.beams))
             if chain is not None:
                 return chain.elect(found[0], scores[0], decoder.state[0, 0], k)
         return found[0, :k], scores[0, :k]

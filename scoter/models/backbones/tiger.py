@@ -12,7 +12,8 @@ trie of existing IDs.
 Shape legend: B rows, L items in a row, T = L - 1 targets, C codes per item, D width, V vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -23,14 +24,13 @@ from scoter.config import TigerConfig
 from scoter.errors import ConfigError
 from scoter.models.backbones.backbone import Backbone, ItemSpace
 from scoter.models.decoding.beam import Choice, TrieTensors, beam_search
+from scoter.models.decoding.exact import rescore
 from scoter.models.decoding.folded import Folded
 from scoter.models.decoding.ranking import AfterBatch, ignore, rank_in_batches
-from scoter.models.decoding.rescoring import rescore
 from scoter.models.decoding.tiger_decoder import BeamDecoder
 from scoter.models.decoding.trie import build_trie
 from scoter.models.decoding.votes import elect
-from scoter.models.dropout import Dropout
-from scoter.models.layers import Attention, FeedForward, RelativeBias, RMSNorm, module_list
+from scoter.models.layers import Attention, Dropout, FeedForward, RelativeBias, RMSNorm
 from scoter.models.step_reader import ChainMemory, read_chains
 from scoter.models.training.batches import HistoryBatch, ItemBatch
 from scoter.models.training.precision import device_of
@@ -200,8 +200,13 @@ class Tiger(Backbone[TigerConfig]):
         return slice(None) if whole else slice(first, first + self.codebook_sizes[level])
 
     def choice(self, items: Int[Tensor, "B L"]) -> Choice:
-        """How codes are chosen after these histories."""
-        return Choice(self.config.softmax == "trie", items, self.repeat_logits)
+        """How codes are chosen after these histories.
+
+        A branch that leads to one item alone, which the history holds, has ten times the level's
+        parameter added to its logit: it so moves ten times as fast; else it would come too late.
+        """
+        again = None if self.repeat is None else 10 * self.repeat
+        return Choice(self.config.softmax == "trie", items, again)
 
     def rescore(
         self,
@@ -211,15 +216,6 @@ class Tiger(Backbone[TigerConfig]):
     ) -> Float[np.ndarray, "histories k"]:
         """log P(item | history) in nats of given items; -inf where an item is -1."""
         return rescore(self, histories, items, steps)
-
-    @property
-    def repeat_logits(self) -> Float[Tensor, " C"] | None:
-        """By level, what is added to the logit of a branch that leads to one item alone, where the
-        history holds it.
-
-        Ten times its parameter, which so moves ten times as fast; else it would come too late.
-        """
-        return None if self.repeat is None else 10 * self.repeat
 
     def encode(self, tokens: Int[Tensor, "B L C"]) -> Float[Tensor, "B LC D"]:
         """Hidden states of all tokens; those of an item depend on it and on earlier items only."""
@@ -244,14 +240,15 @@ class Tiger(Backbone[TigerConfig]):
         # The targets are the row's last ones. Target t (0-based here) is item t + 1 of the row: it
         # may read items 0..t.
         target = torch.arange(length - targets, length).repeat_interleave(codes)
-        before = torch.where(item[None, :] <= target[:, None], 0.0, _BLOCKED)
+        before = torch.where(item[None, :] <= target[:, None], 0.0, _BLOCKED)[None, None]
         order = torch.arange(codes)
         causal = torch.where(order[:, None] >= order[None, :], 0.0, _BLOCKED)
         causal = self.decoder.relative_bias(codes) + causal
         x = self.dropout(self.embedding(tokens)).flatten(0, 1)  # BT C D
         for number, layer in enumerate(self.decoder.layers):
             x = layer.self_attend(x, causal).view(rows, targets * codes, -1)
-            x = layer.cross_attend(x, layer.cross.keys_values(memory), before)
+            read = layer.cross(layer.cross_norm(x), layer.cross.keys_values(memory), before)
+            x = layer.dropout.add(x, read)
             x = x.view(rows * targets, codes, -1)
             if self.fusion is not None and chain is not None:
                 x = self.fusion(x, chain, number)
@@ -294,7 +291,8 @@ class Stack(nn.Module):
 
     def __init__(self, config: TigerConfig, decoder: bool) -> None:
         super().__init__()
-        self.layers = module_list(Layer(config, decoder) for _ in range(config.layers))
+        layers = nn.ModuleList(Layer(config, decoder) for _ in range(config.layers))
+        self.layers = cast("Sequence[Layer]", layers)
         self.relative_bias = RelativeBias(config.heads, bidirectional=not decoder)
         self.norm = RMSNorm(config.dim)
 
@@ -319,14 +317,6 @@ class Layer(nn.Module):
         normed = self.self_norm(x)
         keys_values = self.self_attention.keys_values(normed)
         return self.dropout.add(x, self.self_attention(normed, keys_values, bias))
-
-    def cross_attend(
-        self,
-        x: Float[Tensor, "N Q D"],
-        keys_values: tuple[Tensor, Tensor],
-        bias: Float[Tensor, "Q S"],
-    ) -> Float[Tensor, "N Q D"]:
-        return self.dropout.add(x, self.cross(self.cross_norm(x), keys_values, bias[None, None]))
 
     def feed_forward(self, x: Float[Tensor, "N Q D"]) -> Float[Tensor, "N Q D"]:
         return self.dropout.add(x, self.ff(self.ff_norm(x)))

@@ -1,7 +1,7 @@
-"""The log-likelihood of every item of the catalogue, and how near a beam search comes to it.
+"""Exact scores without a beam: of given items, or of every item of the catalogue.
 
-Items share the codes they begin with, so the decoder sees each node of the trie once per user. The
-trie is walked depth first, in pieces of its levels, which bounds memory for any catalogue.
+Items share the codes they begin with, so for the whole catalogue the decoder sees each node of the
+trie once per user. The trie is walked depth first, in pieces of its levels, which bounds memory.
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -15,13 +15,33 @@ from scoter.errors import ConfigError
 from scoter.models.decoding.folded import Folded
 from scoter.models.decoding.ranking import evaluating
 from scoter.models.decoding.tiger_decoder import BeamDecoder
-from scoter.models.decoding.votes import add_votes_everywhere
+from scoter.models.decoding.votes import add_votes, add_votes_everywhere
 from scoter.models.training.batches import history_batches
 from scoter.protocols import StepSource
 from scoter.types import Histories
 
 if TYPE_CHECKING:
     from scoter.models.backbones.tiger import Tiger
+
+
+def rescore(
+    model: "Tiger",
+    histories: Histories,
+    items: Int[np.ndarray, "histories k"],
+    steps: StepSource | None = None,
+    rows: int = 32,
+) -> Float[np.ndarray, "histories k"]:
+    """log P(item | history) in nats of each row's `items`; -inf where an item is -1."""
+    scores = np.empty(items.shape, np.float32)
+    with evaluating(model):
+        folded = Folded(model)
+        for asked in history_batches(histories, model.config.max_items, rows):
+            decoder = BeamDecoder.start(model, folded, asked, steps)
+            wanted = torch.from_numpy(np.maximum(items[asked.rows], 0).astype(np.int64))
+            spelt, votes = _spell(decoder, asked.items, wanted), decoder.votes
+            spelt = spelt if votes is None else add_votes(spelt, *votes, wanted)
+            scores[asked.rows] = spelt.numpy()
+    return np.where(items >= 0, scores, -np.inf).astype(np.float32)
 
 
 def log_likelihoods(
@@ -140,3 +160,19 @@ class _Walk:
         for part in torch.arange(len(children)).tensor_split(pieces):
             branch = decoder.select(parents[part].expand(rows, -1))
             self.below(branch, children[part], totals[:, part], level + 1)
+
+
+def _spell(
+    decoder: BeamDecoder, history: Int[Tensor, "rows length"], items: Int[Tensor, "rows k"]
+) -> Float[Tensor, "rows k"]:
+    """Sum over levels of the log share of each item's own code."""
+    trie, choice, width = decoder.model.trie, decoder.model.choice(history), items.shape[1]
+    total = torch.zeros(items.shape)
+    for level in range(decoder.model.levels):
+        nodes, own = trie.path[items, level], trie.down[items, level]
+        if level:  # every item continues the start token, then itself
+            decoder = decoder.select(torch.arange(width).expand(len(items), -1) * (level > 1))
+        logits = decoder.advance(trie.token[nodes if level else nodes[:, :1]]).float()
+        _, shares = trie.shares(nodes, logits.expand(-1, width, -1), choice, level)
+        total += shares.gather(2, (own - trie.first_child[nodes])[..., None])[..., 0]
+    return total

@@ -95,13 +95,11 @@ class DataParallel(Workers):
     def from_first(self, value: float) -> float:
         from accelerate.utils import broadcast  # pyright: ignore[reportMissingImports]
 
-        return float(broadcast(self._tensor(value)))
+        device = self.accelerator.device
+        return float(broadcast(torch.tensor(value, dtype=torch.float64, device=device)))
 
     def wait(self) -> None:
         self.accelerator.wait_for_everyone()
-
-    def _tensor(self, value: float) -> Tensor:
-        return torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
 
 
 class _Loss(nn.Module):

@@ -88,12 +88,13 @@ class FoldedReasons:
     def parts(self, view: View, items: Int[np.ndarray, "rows k"]) -> list[list[dict[str, float]]]:
         """What each reason adds to the score of each item: its weight times its value, in nats."""
         found: list[list[dict[str, float]]] = [[{} for _ in row] for row in items]
-        for fold, rows in self._by_fold(view):
-            for name, values in self.of(fold).each(view.recent[rows, :LAGS]):
-                added = self.weights[fold][name] * np.take_along_axis(values, items[rows], axis=1)
-                for row, parts in zip(rows, added.tolist(), strict=True):
-                    for item, part in zip(found[row], parts, strict=True):
-                        item[name] = part
+        folds = self.statistics.user_folds[view.users]
+        for name, values in self.values(view, items).items():
+            weights = np.array([weights[name] for weights in self.weights], np.float32)
+            added = (weights[folds, None] * values).tolist()
+            for row, parts in zip(found, added, strict=True):
+                for item, part in zip(row, parts, strict=True):
+                    item[name] = part
         return found
 
     def values(
@@ -117,10 +118,8 @@ class FoldedReasons:
 
     def _best(self, view: View, by: str, count: int) -> Listed:
         count = min(count, self.catalog.item_count)
-        items, shares = (
-            np.full((len(view), count), -1, np.int32),
-            np.zeros((len(view), count), "f4"),
-        )
+        shape = (len(view), count)
+        items, shares = np.full(shape, -1, np.int32), np.zeros(shape, np.float32)
         for fold, chosen in self._by_fold(view):
             reasons = self.of(fold)
             for rows in np.split(chosen, np.arange(ROWS, len(chosen), ROWS)):

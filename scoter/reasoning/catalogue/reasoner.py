@@ -9,7 +9,7 @@ sentence that held its position would keep the order even in a mean pool.)
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from weakref import WeakKeyDictionary
 
@@ -27,7 +27,7 @@ from scoter.reasoning.catalogue.successors import (
     popular_in,
 )
 from scoter.reasoning.catalogue.view import View
-from scoter.types import Catalog, Step
+from scoter.types import Catalog, InteractionLog, Step
 
 MODEL = "catalog-reasoner (symbolic)"
 PROMPT_VERSION = "1"
@@ -124,6 +124,18 @@ class CatalogReasoner:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "facets", read_facets(self.catalog))
+
+    @classmethod
+    def of(
+        cls,
+        log: InteractionLog,
+        catalog: Catalog,
+        seed: int,
+        texts: Texts | None = None,
+        weights: Weights | None = None,
+    ) -> "CatalogReasoner":
+        """One that counts on a training log; `seed` draws the groups of its users."""
+        return cls(catalog, FoldedStatistics(log, catalog.item_count, seed), texts, weights)
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         kept = (self.catalog, self.statistics, self.texts, self.weights)
@@ -235,12 +247,10 @@ def _item_at_lag(_: CatalogReasoner, view: View, facet: Facet, parameters: Param
     return facet.known(view.recent[:, lag - 1 : lag])
 
 
-def _commonest(_: CatalogReasoner, view: View, facet: Facet, parameters: Parameters) -> Codes:
-    return commonest(facet.known(view.recent), int(parameters.get("count", 1)))
-
-
-def _repeated(_: CatalogReasoner, view: View, facet: Facet, parameters: Parameters) -> Codes:
-    return commonest(facet.known(view.recent), 1, least=2)
+def _commonest(
+    _: CatalogReasoner, view: View, facet: Facet, parameters: Parameters, least: int = 1
+) -> Codes:
+    return commonest(facet.known(view.recent), int(parameters.get("count", 1)), least)
 
 
 def _likely(reasoner: CatalogReasoner, view: View, facet: Facet, parameters: Parameters) -> Codes:
@@ -283,28 +293,24 @@ def _said(
     return np.where(best >= 0, degree * len(facet.labels) + best, -1)
 
 
-def _together(reasoner: CatalogReasoner, view: View, _: Facet, parameters: Parameters) -> Codes:
-    return _by_reason(reasoner, view, "bought together", parameters)
-
-
-def _nearest(reasoner: CatalogReasoner, view: View, _: Facet, parameters: Parameters) -> Codes:
-    return _by_reason(reasoner, view, "near in words", parameters)
-
-
-def _by_reason(reasoner: CatalogReasoner, view: View, reason: str, parameters: Parameters) -> Codes:
+def _by_reason(
+    reasoner: CatalogReasoner, view: View, _: Facet, parameters: Parameters, reason: str
+) -> Codes:
     if reason not in reasoner.reasons.names:
         raise ConfigError(
             f"there is no reason {reason!r} without texts; pass texts to the reasoner"
         )
     rank = int(parameters["rank"])
-    best, _ = reasoner.reasons.best(view, reason, int(parameters["count"]) + rank - 1)
-    return best[:, rank - 1 :]
+    count = int(parameters["count"]) + rank - 1
+    return reasoner.reasons.best(view, reason, count)[0][:, rank - 1 :]
 
 
 def _following(reasoner: CatalogReasoner, view: View, _: Facet, parameters: Parameters) -> Codes:
     return reasoner.reasons.kinds(view, int(parameters["count"]))
 
 
+_together = partial(_by_reason, reason="bought together")
+_nearest = partial(_by_reason, reason="near in words")
 _FIELDS = ("item", "brand", "category")
 _PREFERENCES = {"level": ("category", "department"), "count": (2, 1, 3)}
 _NEXT = {"what": ("category", "brand", "item"), "count": (3, 1, 5), "window": (3, 1)}
@@ -320,7 +326,7 @@ _ROLES = (
     # The commonest categories of the visible history.
     Role("long_term_preference", PREFERS, "level", _commonest, _PREFERENCES),
     # The commonest brand, where it was chosen twice.
-    Role("brand_loyalty", LOYAL, "brand", _repeated),
+    Role("brand_loyalty", LOYAL, "brand", partial(_commonest, least=2)),
     # The commonest price band of the visible history.
     Role("price_band", PAYS, "price", _commonest),
     # What other users' next items most often are, after the last `window` items.

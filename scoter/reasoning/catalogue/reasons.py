@@ -56,9 +56,11 @@ class Reasons:
         there = slice(None) if kept is None else np.repeat(kept, log.lengths)
         counts = np.bincount(log.items[there], minlength=self.item_count)
         self._popularity = np.log1p(counts).astype(np.float32)
-        self._texts = None if texts is None else _directions(texts)
+        self._texts: Float32[np.ndarray, "items dim"] | None = None
+        if texts is not None:
+            self._texts = _unit((texts - texts.mean(axis=0)).astype(np.float32))
         after = [pairs_apart(log, self.item_count, gap, kept) for gap in range(1, FAR + 1)]
-        self._after = [_root(shares(table)) for table in after[:3]]
+        self._after = [shares(table).power(0.5) for table in after[:3]]
         self._soon = shares(reduce(add, (0.8**gap * table for gap, table in enumerate(after))))
         self._together = cosines(both)
         facets = read_facets(catalog)
@@ -67,8 +69,8 @@ class Reasons:
             "follows": partial(self._follows, 0),
             "follows two later": partial(self._follows, 1),
             "follows three later": partial(self._follows, 2),
-            "follows soon": self._follows_soon,
-            "bought together": self._bought_together,
+            "follows soon": partial(self._summed, self._soon, 3, 0.5),
+            "bought together": partial(self._summed, self._together, None, 0.7),
             "popular": lambda recent: np.tile(self._popularity, (len(recent), 1)),
             "never bought": lambda recent: np.tile(self._popularity == 0, (len(recent), 1)),
         }
@@ -116,11 +118,8 @@ class Reasons:
     def _follows(self, lag: int, recent: Recent) -> Scores:
         return summed(weighted(recent[:, lag : lag + 1], self.item_count), self._after[lag])
 
-    def _follows_soon(self, recent: Recent) -> Scores:
-        return np.sqrt(summed(weighted(recent[:, :3], self.item_count, 0.5), self._soon))
-
-    def _bought_together(self, recent: Recent) -> Scores:
-        return np.sqrt(summed(weighted(recent, self.item_count, 0.7), self._together))
+    def _summed(self, table: csr_array, lags: int | None, decay: float, recent: Recent) -> Scores:
+        return np.sqrt(summed(weighted(recent[:, :lags], self.item_count, decay), table))
 
     def _near_in_words(self, recent: Recent) -> Scores:
         assert self._texts is not None
@@ -197,6 +196,7 @@ def sample_choices(
     rng = np.random.default_rng(derive_seed(seed, "reasons"))
     drawn = rng.permutation(np.flatnonzero(log.lengths >= 2))[:users]
     folds = rng.integers(FOLDS, size=log.user_count) if folds is None else folds
+    newest = log.histories.newest(LAGS + 1)  # the target first
     features, offsets, owners, names = [], [], [], ()
     for fold in range(int(folds.max(initial=0)) + 1):
         chosen = drawn[folds[drawn] == fold]
@@ -207,7 +207,7 @@ def sample_choices(
         owners.append(np.full(len(chosen), fold))
         for rows in np.split(chosen, np.arange(ROWS, len(chosen), ROWS)):
             if len(rows):
-                sample = _choices(reasons, last_items(log, rows, 1), _last(log, rows), rng)
+                sample = _choices(reasons, newest[rows, 1:], newest[rows, 0], rng)
                 features.append(sample[0])
                 offsets.append(sample[1])
     if not owners:
@@ -215,13 +215,6 @@ def sample_choices(
         return Choices(empty, np.zeros((0, 1, len(empty)), np.float32), np.zeros((0, 1)), folds[:0])
     parts = (features, offsets, owners)
     return Choices(names, *(np.concatenate(part) for part in parts))
-
-
-def last_items(log: InteractionLog, users: Int[np.ndarray, " rows"], without: int = 0) -> Recent:
-    """The newest `LAGS` items of some users, the newest first, `without` the last ones."""
-    places = log.offsets[1:][users][:, None] - 1 - without - np.arange(LAGS)
-    there = places >= log.offsets[:-1][users][:, None]
-    return np.where(there, log.items[np.maximum(places, 0)], -1)
 
 
 def conditional_logit(
@@ -298,10 +291,6 @@ def _choices(
     return np.stack(found, axis=2), offsets
 
 
-def _last(log: InteractionLog, users: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
-    return log.items[log.offsets[1:][users] - 1]
-
-
 def weighted(codes: Int[np.ndarray, "rows lags"], count: int, decay: float = 1.0) -> csr_array:
     """`visible`, in single precision."""
     return csr_array(visible(codes, count, decay), dtype=np.float32)
@@ -310,11 +299,6 @@ def weighted(codes: Int[np.ndarray, "rows lags"], count: int, decay: float = 1.0
 def summed(rows: csr_array, table: csr_array) -> Scores:
     """Each row's weighted sum of the rows of a table."""
     return csr_array(rows @ table).toarray()
-
-
-def _root(table: csr_array) -> csr_array:
-    table.data = np.sqrt(table.data)
-    return table
 
 
 def seen(recent: Recent, item_count: int) -> Scores:
@@ -380,10 +364,6 @@ def _following_kinds(
     lift = np.zeros((size + 1, size + 1), np.float32)
     lift[:size, :size] = np.log(shares / np.maximum(usual, 1e-9) + 1e-3)
     return lift
-
-
-def _directions(texts: Float[np.ndarray, "items dim"]) -> Float32[np.ndarray, "items dim"]:
-    return _unit((texts - texts.mean(axis=0)).astype(np.float32))
 
 
 def _unit(vectors: Float32[np.ndarray, "rows dim"]) -> Float32[np.ndarray, "rows dim"]:

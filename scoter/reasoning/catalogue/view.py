@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from scoter.types import Split
+from scoter.types import Split, entries_of
 
 MAX_ITEMS = 20
 Rows = Int[np.ndarray, " rows"]
@@ -35,19 +35,14 @@ def look(split: Split, users: Rows, prefix_lengths: Rows, max_items: int = MAX_I
     >>> look(split, ann, np.array([4]), 4).recent.tolist()
     [[5, 9, 8, 7]]
     """
-    valid = np.full(split.train.user_count, -1, np.int64)
-    valid[split.valid.users] = split.valid.items
-    positions = prefix_lengths[:, None] - 1 - np.arange(max_items)
-    lengths = split.train.lengths[users][:, None]
-    inside = np.clip(positions, 0, np.maximum(lengths - 1, 0)) + split.train.offsets[users][:, None]
-    items = split.train.items[np.minimum(inside, len(split.train.items) - 1)]
-    items = np.where(positions >= lengths, valid[users][:, None], items)
-    return View(users, prefix_lengths, np.where(positions >= 0, items, -1))
+    seen, positions = split.visible, prefix_lengths[:, None] - 1 - np.arange(max_items)
+    there = (positions >= 0) & (positions < seen.lengths[users][:, None])
+    places = np.where(there, seen.offsets[users][:, None] + positions, 0)
+    return View(users, prefix_lengths, np.where(there, seen.items[places], -1))
 
 
 def every_prefix(split: Split) -> tuple[Rows, Rows, Int[np.ndarray, " users_plus_1"]]:
     """Users, prefix lengths and starts of all chains of a split, as `StepEmbeddings` has them."""
-    counts = split.train.lengths + np.isin(np.arange(split.train.user_count), split.valid.users)
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    users = np.repeat(np.arange(split.train.user_count), counts)
-    return users, np.arange(len(users)) - starts[users] + 1, starts
+    counts = split.visible.lengths
+    prefix_lengths, starts = entries_of(np.ones_like(counts), counts)
+    return np.repeat(np.arange(len(counts)), counts), prefix_lengths, starts

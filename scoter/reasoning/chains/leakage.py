@@ -74,7 +74,7 @@ def mention_table(
 
 
 def _check(table: ChainTable, split: Split) -> None:
-    counts = split.train.lengths + np.isin(np.arange(split.train.user_count), split.valid.users)
+    counts = split.visible.lengths
     if not np.array_equal(np.diff(table.starts), counts):
         covered = f"the chains cover {len(table.starts) - 1} users and {table.starts[-1]} prefixes"
         known = f"the split has {split.train.user_count} users and {counts.sum()} prefixes"
@@ -95,8 +95,7 @@ def _targets(
     held_out = split.valid if part == "valid" else split.test
     items = np.full(len(lengths), -1, np.int64)
     items[held_out.users] = held_out.items
-    has_valid = np.isin(np.arange(len(lengths)), split.valid.users)
-    prefixes = lengths + (has_valid if part == "test" else 0)
+    prefixes = split.visible.lengths if part == "test" else lengths
     users = order[(items[order] >= 0) & (prefixes[order] >= 1)][:sample]
     return users, prefixes[users], items[users]
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from scoter.errors import ConfigError
-from scoter.types import Split
+from scoter.types import Split, entries_of
 
 DISTANCE = 5
 Rows = Int[np.ndarray, " rows"]
@@ -49,11 +49,9 @@ class PrefixPolicy:
 
         The longest prefix holds all training items, and the validation item where there is one.
         """
-        longest = split.train.lengths[users] + np.isin(users, split.valid.users)
-        counts = longest // self.distance
+        counts = split.visible.lengths[users] // self.distance
         counts = np.minimum(counts, self.most) if self.most else counts
-        starts = np.cumsum(counts) - counts
-        order = np.arange(int(counts.sum())) - np.repeat(starts, counts) + 1
+        order, _ = entries_of(np.ones_like(counts), counts)
         return np.repeat(users, counts), order * self.distance
 
 

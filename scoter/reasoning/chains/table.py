@@ -17,7 +17,6 @@ from scoter.reasoning.catalogue.reasoner import (
     Texts,
     check_step,
 )
-from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import MAX_ITEMS, View, every_prefix, look
 from scoter.storage.untrusted import read_parquet
 from scoter.storage.writing import write_parquet
@@ -81,8 +80,7 @@ def write_chains(
     """
     users, prefix_lengths, starts = every_prefix(split)
     view = look(split, users, prefix_lengths, max_items)
-    statistics = FoldedStatistics(split.train, catalog.item_count, seed)
-    reasoner = CatalogReasoner(catalog, statistics, texts)
+    reasoner = CatalogReasoner.of(split.train, catalog, seed, texts)
     sentences, indices, offsets = write_rows(reasoner, view, pattern)
     weights = reasoner.fitted_weights
     return ChainTable(sentences, indices, offsets, starts, pattern, weights=weights)

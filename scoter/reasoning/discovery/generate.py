@@ -17,7 +17,7 @@ from scoter.config import DiscoverConfig
 from scoter.errors import ConfigError
 from scoter.reasoning.catalogue.reasoner import ROLES, offered_steps, ranked_steps
 from scoter.seeding import derive_seed
-from scoter.types import Catalog, InteractionLog, ReasoningPattern, Split, Step, Targets
+from scoter.types import NOBODY, Catalog, ReasoningPattern, Split, Step, Targets
 
 TRAIL_LENGTHS = (2, 3, 4)
 LADDERS = (3, 5, 10, 20)
@@ -67,10 +67,10 @@ def without_targets(split: Split, samples: Sequence[HeldIn]) -> Split:
 
     It has no test targets, so nothing can be learned from them.
 
+    >>> from scoter.types import InteractionLog
     >>> log = InteractionLog(np.array([7, 8, 9]), np.array([0, 3]), ("ann",))
-    >>> nobody = Targets(np.zeros(0, int), np.zeros(0, int))
     >>> held = HeldIn(np.array([0]), np.array([2]), np.array([9]))
-    >>> without_targets(Split(log, nobody, nobody), [held]).train.items.tolist()
+    >>> without_targets(Split(log, NOBODY, NOBODY), [held]).train.items.tolist()
     [7, 8]
     """
     users = np.concatenate([sample.users for sample in samples])
@@ -78,11 +78,7 @@ def without_targets(split: Split, samples: Sequence[HeldIn]) -> Split:
     log, order = split.train, np.argsort(users)
     keep = np.ones(len(log.items), bool)
     keep[log.offsets[1:][users] - 1] = False
-    offsets = np.concatenate([[0], np.cumsum(keep)])[log.offsets]
-    times = None if log.times is None else log.times[keep]
-    shorter = InteractionLog(log.items[keep], offsets, log.user_keys, times)
-    nobody = Targets(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    return Split(shorter, Targets(users[order], targets[order]), nobody)
+    return Split(log.where(keep), Targets(users[order], targets[order]), NOBODY)
 
 
 def generate(catalog: Catalog, config: DiscoverConfig, seed: int) -> tuple[ReasoningPattern, ...]:

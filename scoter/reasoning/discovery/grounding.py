@@ -10,7 +10,6 @@ meant if its score reaches `least`; otherwise the name is *ungrounded*, and neve
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -29,14 +28,6 @@ the nearest one."""
 Chains = Int[np.ndarray, " chains"]
 Ranked = Int[np.ndarray, "chains k"]
 _BATCH = 256
-
-
-@dataclass(frozen=True, eq=False)
-class Grounded:
-    """The item meant by each name."""
-
-    items: Int[np.ndarray, " names"]  # -1 where none is meant
-    scores: Float[np.ndarray, " names"]  # of the best item, meant or not
 
 
 def target_ranks(ranked: Ranked, targets: Chains) -> Chains:
@@ -58,7 +49,7 @@ class Grounding:
     >>> shop = ["Lumi red lipstick", "Aster rose soap"]
     >>> blind = lambda texts: np.zeros((len(texts), 2))
     >>> grounding = Grounding(shop, np.eye(2, dtype=np.float32), blind, lexical=1.0)
-    >>> grounding.ground(["red lipstick by Lumi", "rose soap", "garden hose"]).items.tolist()
+    >>> grounding.ground(["red lipstick by Lumi", "rose soap", "garden hose"]).tolist()
     [0, 1, -1]
     """
 
@@ -83,25 +74,23 @@ class Grounding:
         self._names = self._grams.fit_transform(list(names)).T.tocsr()
         self._vectors = _unit(np.asarray(item_vectors, np.float32))
 
-    def ground(self, names: Sequence[str]) -> Grounded:
-        """The item meant by each name; among equal scores the lower item number."""
+    def ground(self, names: Sequence[str]) -> Int[np.ndarray, " names"]:
+        """The item meant by each name, -1 for none; among equal scores the lower item number."""
         distinct = sorted(set(names))
-        items, scores = np.zeros(len(distinct), np.int64), np.zeros(len(distinct), np.float32)
+        items = np.full(len(distinct), -1, np.int64)
         for start in range(0, len(distinct), _BATCH):
             batch = slice(start, start + _BATCH)
             table = self._scores(distinct[batch])
-            items[batch], scores[batch] = table.argmax(axis=1), table.max(axis=1)
-        items[scores < self.least] = -1
+            items[batch] = np.where(table.max(axis=1) < self.least, -1, table.argmax(axis=1))
         places = {name: place for place, name in enumerate(distinct)}
-        rows = np.array([places[name] for name in names], np.int64)
-        return Grounded(items[rows], scores[rows])
+        return items[np.array([places[name] for name in names], np.int64)]
 
     def rank(self, recommendations: Sequence[Sequence[str]], k: int) -> Ranked:
         """Each chain's first `k` distinct items in its order, padded with -1.
 
         A name that is ungrounded, or means an item that an earlier one meant, takes no place.
         """
-        named = self.ground([name for names in recommendations for name in names]).items
+        named = self.ground([name for names in recommendations for name in names])
         ranked = np.full((len(recommendations), k), -1, np.int64)
         ends = np.cumsum([len(names) for names in recommendations])
         for row, items in enumerate(np.split(named, ends)[:-1]):

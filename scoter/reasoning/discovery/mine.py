@@ -13,8 +13,8 @@ from jaxtyping import Float
 
 from scoter.config import DiscoverConfig
 from scoter.errors import ConfigError
+from scoter.progress import Progress, silent
 from scoter.reasoning.catalogue.reasoner import CatalogReasoner, offered_steps, ranked_steps
-from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import look
 from scoter.reasoning.chains.table import hand_written_pattern
 from scoter.reasoning.discovery import report
@@ -29,7 +29,6 @@ from scoter.reasoning.discovery.generate import (
     vary,
     without_targets,
 )
-from scoter.reasoning.discovery.progress import Progress, silent
 from scoter.reasoning.discovery.validate import (
     EmbeddedSteps,
     Encode,
@@ -85,8 +84,8 @@ def discover(
     drawn = generate(catalog, replace(config, patterns=most), seed)
     held_in = without_targets(split, samples)
     recommender, histories = train(held_in), held_in.histories("valid")
-    statistics = FoldedStatistics(split.train, catalog.item_count, derive_seed(seed, "folds"))
-    reasoner = CatalogReasoner(catalog, statistics, lambda: item_vectors)
+    folds = derive_seed(seed, "folds")
+    reasoner = CatalogReasoner.of(split.train, catalog, folds, lambda: item_vectors)
     trials = []
     for sample in samples:
         view = look(split, sample.users, sample.prefix_lengths)

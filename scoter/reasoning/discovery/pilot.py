@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import log_softmax
 
-from scoter.reasoning.catalogue.view import View
 from scoter.reasoning.discovery.generate import HeldIn
 from scoter.reasoning.discovery.validate import Z_95, Column, Recall, Trial, ndcg
 from scoter.seeding import derive_seed
@@ -63,7 +62,8 @@ class Pilot:
     def scores(self) -> dict[str, Float[np.ndarray, "users width"]]:
         """The reader's scores of the candidates, by what it may use."""
         choices, view = self.trial.choices, self.trial.steps.view
-        values = self._reasons(view)
+        # Each reason of each candidate, counted without the user's fold.
+        values = self.trial.steps.reasoner.reasons.values(view, np.maximum(choices.items, 0))
         counts = [choices.log_p, *(values[name] for name in values if not name.startswith(WORDS))]
         words = [values[name] for name in values if name.startswith(WORDS)]
         spoken = [self._cosines(step) for step in self.told]
@@ -75,11 +75,6 @@ class Pilot:
             "counts + chain": read([*counts, *spoken], self.told),
             "all": read([*counts, *words, *spoken], [*self.texts, *self.told]),
         }
-
-    def _reasons(self, view: View) -> dict[str, Column]:
-        """Each reason of each candidate, counted without the user's fold."""
-        items = np.maximum(self.trial.choices.items, 0)
-        return self.trial.steps.reasoner.reasons.values(view, items)
 
     def _cosines(self, step: Step) -> Column:
         said, items = self.trial.steps.of_step(step), self.trial.item_vectors

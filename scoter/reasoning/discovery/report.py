@@ -11,6 +11,7 @@ from scoter.errors import DataError
 from scoter.reasoning.catalogue.reasoner import MODEL, PROMPT_VERSION
 from scoter.reasoning.discovery.clusters import mean_over_users, on_a_plane
 from scoter.reasoning.discovery.validate import Recall, agresti_min, ndcg, wilson
+from scoter.storage.untrusted import parse_json
 from scoter.types import Json, ReasoningPattern
 
 TARGET = "each shopper's last training item, from the training items before it"
@@ -171,14 +172,14 @@ def draw_points(
     return tuple(Point(x, y, at, gain, " > ".join(name)) for (x, y), at, gain, name in rows)
 
 
-def pattern_from_json(text: str) -> ReasoningPattern:
+def pattern_from_json(text: str | bytes) -> ReasoningPattern:
     """The pattern in the text of a `pattern.json`, or in a shorter one that a person wrote.
 
     >>> pattern_from_json('{"pattern": {"steps": [{"role": "recommendation"}]}}').steps
     (Step(role='recommendation', parameters={}),)
     """
     try:
-        return ReasoningPattern.from_json(json.loads(text)["pattern"]["steps"])
+        return ReasoningPattern.from_json(parse_json(text)["pattern"]["steps"])
     except (ValueError, KeyError, TypeError) as error:
         cause = f"this is no pattern file ({type(error).__name__}: {error}); it should read"
         form = '{"pattern": {"steps": [{"role": ..., "parameters": {...}}, ...]}}'

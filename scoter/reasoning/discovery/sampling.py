@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 
 from scoter.config import AskingConfig, DiscoverConfig
+from scoter.progress import Progress, silent
 from scoter.protocols import LanguageModel
 from scoter.reasoning.chains.requests import RECOMMENDATION, WritingConfig, chain_request
-from scoter.reasoning.discovery.progress import Progress, silent
 from scoter.reasoning.language import structured
 from scoter.reasoning.language.language_model import Answer, CompletionRequest
 from scoter.reasoning.language.prompts import (

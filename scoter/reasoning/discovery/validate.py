@@ -30,6 +30,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 
+from scoter.progress import Progress, silent
 from scoter.reasoning.catalogue.reasoner import (
     ROLES,
     CatalogReasoner,
@@ -39,7 +40,6 @@ from scoter.reasoning.catalogue.reasoner import (
 from scoter.reasoning.catalogue.reasons import conditional_logit
 from scoter.reasoning.catalogue.view import View
 from scoter.reasoning.discovery.generate import LADDERS, HeldIn, labels
-from scoter.reasoning.discovery.progress import Progress, silent
 from scoter.seeding import derive_seed
 from scoter.types import Histories, Rankings, ReasoningPattern, Step
 
@@ -299,7 +299,7 @@ class Trial:
     def _near(self, step: Step, half: int, landmarks: Some) -> Float[np.ndarray, "_ _"]:
         """Cosines of what a step says to each user with what it says to the landmarks."""
         if (step.label(), half) not in self._cosines:
-            said = _centred_step(self.steps.of_step(step))
+            said = _centred(self.steps.of_step(step).astype(np.float32))
             self._cosines[step.label(), half] = (said @ said[landmarks].T).astype(np.float16)
         return self._cosines[step.label(), half].astype(np.float32)
 
@@ -323,12 +323,8 @@ def _mean_of_sentences(numbers: Int[np.ndarray, "users width"], vectors: Vectors
     return (share.astype(np.float32) @ vectors).astype(np.float32)
 
 
-def _centred_step(vectors: Vectors) -> Vectors:
-    vectors = vectors.astype(np.float32)
-    return _centred(vectors, present=np.asarray(vectors.any(axis=1)))
-
-
-def _centred(vectors: Vectors, present: Bool[np.ndarray, " rows"]) -> Vectors:
+def _centred(vectors: Vectors) -> Vectors:
+    present = np.asarray(vectors.any(axis=1))
     if not present.any():
         return vectors
     centred = np.where(present[:, None], vectors - vectors[present].mean(axis=0), 0)

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 
 from scoter.config import DiscoverConfig
 from scoter.errors import ConfigError, LanguageModelError
+from scoter.progress import Progress, silent
 from scoter.protocols import LanguageModel
 from scoter.reasoning.catalogue.facets import item_names
 from scoter.reasoning.catalogue.view import look
@@ -22,7 +23,6 @@ from scoter.reasoning.discovery import chain_mining as mining
 from scoter.reasoning.discovery import report, sampling
 from scoter.reasoning.discovery.generate import HeldIn, hold_in, labels
 from scoter.reasoning.discovery.grounding import Grounding, target_ranks
-from scoter.reasoning.discovery.progress import Progress, silent
 from scoter.reasoning.discovery.sampling import Arm, ChainSampler, SampledChain, outline
 from scoter.reasoning.discovery.validate import Encode, ndcg, wilson
 from scoter.reasoning.language.prompts import INSTRUCTIONS
@@ -96,7 +96,7 @@ class _Panel:
 
     def grounded(self, arm: Arm) -> tuple[int, int]:
         names = [name for each in arm.chains for name in each.chain.recommendations]
-        return len(names), int((self.grounding.ground(names).items >= 0).sum())
+        return len(names), int((self.grounding.ground(names) >= 0).sum())
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,13 +9,8 @@ from typing import Protocol, runtime_checkable
 
 from scoter.errors import BudgetError, LanguageModelError
 
-
-@dataclass(frozen=True)
-class Prices:
-    """What a million tokens cost, in any currency."""
-
-    prompt: float  # a million tokens of prompts, 0 or more
-    completion: float  # a million tokens of replies, 0 or more
+Prices = tuple[float, float]
+"""What a million tokens of prompts and one of replies cost, in any currency."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +47,8 @@ class Usage:
         return f"{text}; failed calls: {', '.join(causes)}" if causes else text
 
     def cost(self, prices: Prices) -> float:
-        prompt, completion = self.prompt_tokens, self.completion_tokens
-        return (prompt * prices.prompt + completion * prices.completion) / 1e6
+        prompt, completion = prices
+        return (self.prompt_tokens * prompt + self.completion_tokens * completion) / 1e6
 
 
 @runtime_checkable

@@ -88,12 +88,16 @@ def export_batch(
 
 def pending_requests(job: ChainJob, store: RequestStore) -> Iterator[CompletionRequest]:
     """What the job would ask next, given the stored replies, each question once."""
-    seen: set[bytes] = set()
-    for request in _pending(job, store):
-        digest = bytes.fromhex(request.key)
-        if digest not in seen:
-            seen.add(digest)
-            yield request
+    assert job.writing is not None
+    replies, seen = StoredReplies(store), set[bytes]()
+    for place in range(len(job)):
+        try:
+            ask_for_chain(replies, job.request(place), job.roles, job.writing.retries)
+        except NoReplyYet as asked:
+            digest = bytes.fromhex(asked.request.key)
+            if digest not in seen:
+                seen.add(digest)
+                yield asked.request
 
 
 def import_batch(job: ChainJob, store: RequestStore, path: Path) -> ImportCounts:
@@ -184,17 +188,16 @@ def _keep(
     before = -1
     while counts.imported != before:
         before = counts.imported
-        missing: set[str] = set()
-        for request in _pending(job, store):
+        counts.missing = 0
+        for request in pending_requests(job, store):
             start = places.pop(request.key, None)
             if start is None:
-                missing.add(request.key)
+                counts.missing += 1
                 continue
             file.seek(start)
             raw, body = _Line.model_validate(parse_json(file.readline())).reply()
             store.put(request, body.completion(raw, request))
             counts.imported += 1
-        counts.missing = len(missing)
     counts.unknown = len(places)
 
 
@@ -209,14 +212,3 @@ def _seekable(path: Path) -> Iterator[IO[bytes]]:
             shutil.copyfileobj(file, plain)
             plain.seek(0)
             yield plain
-
-
-def _pending(job: ChainJob, store: RequestStore) -> Iterator[CompletionRequest]:
-    """The next unanswered request of every chain that has one, in the order of the chains."""
-    assert job.writing is not None
-    replies = StoredReplies(store)
-    for place in range(len(job)):
-        try:
-            ask_for_chain(replies, job.request(place), job.roles, job.writing.retries)
-        except NoReplyYet as asked:
-            yield asked.request

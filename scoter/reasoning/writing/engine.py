@@ -5,6 +5,7 @@ A shard is written once its last row is there, so memory does not grow with the 
 
 from collections.abc import Callable, Sequence
 
+from scoter.errors import LanguageModelError
 from scoter.protocols import LanguageModel
 from scoter.reasoning.language.structured import ask_for_chains
 from scoter.reasoning.writing.folder import ChainFolder, ChainRow
@@ -42,24 +43,35 @@ def run_job(
         ConfigError: the folder holds chains of another job.
     """
     folder.start(job.describe())
-    write_shards(job, folder, model, missing_shards(job, folder, retry_unanswered), watch)
-    return folder.finish(job.shard_count)
-
-
-def write_shards(
-    job: ChainJob,
-    folder: ChainFolder,
-    model: LanguageModel | None,
-    shards: Sequence[int],
-    watch: Watch = lambda outcome: None,
-) -> None:
+    shards = missing_shards(job, folder, retry_unanswered)
     if model is None:
         for shard in shards:
             rows = job.catalog_rows(shard)
             folder.write(shard, rows)
             for row in rows:
                 watch(row.outcome)
+    else:
+        _ask(job, folder, model, shards, watch)
+    return folder.finish(job.shard_count)
+
+
+def check_ended(folder: ChainFolder, ended: dict[str, int], say: Callable[[str], None]) -> None:
+    """Say why chains are missing; where all are, that is an error, and the job is not finished."""
+    lost, total = ended["rejected"] + ended["unanswered"], sum(ended.values())
+    if not lost:
         return
+    (reason, count), *_ = folder.reasons().most_common(1)
+    line = f"{lost:,} of {total:,} chains could not be written; {count:,} times because {reason}"
+    if lost == total:
+        folder.reopen()
+        raise LanguageModelError(line)
+    say(line)
+
+
+def _ask(
+    job: ChainJob, folder: ChainFolder, model: LanguageModel, shards: Sequence[int], watch: Watch
+) -> None:
+    """Write the shards of chains that a language model is asked for."""
     assert job.writing is not None, "a language model needs a job that says how it is asked"
     places = [place for shard in shards for place in job.places(shard)]
     requests = (job.request(place) for place in places)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from scoter.errors import ConfigError, DataError
-from scoter.storage.store import hash_file
+from scoter.storage.store import hash_file, hash_json
 from scoter.storage.untrusted import parse_json, read_parquet
 from scoter.storage.writing import replacing
 from scoter.types import Json
@@ -126,9 +126,9 @@ class ChainFolder:
         counts = sum((self.outcomes(number) for number in range(shards)), Counter[str]())
         outcomes = {outcome: counts[outcome] for outcome in OUTCOMES}
         hashes = {path.name: hash_file(path) for path in map(self.shard, range(shards))}
-        content = _digest([self.job(), hashes])
+        content = hash_json([self.job(), hashes])
         finished = {"content": content, "outcomes": outcomes, "shards": hashes}
-        sealed = {**finished, "digest": _digest(finished)}
+        sealed = {**finished, "digest": hash_json(finished)}
         _write(self.path / FINISHED, json.dumps(sealed, indent=1, sort_keys=True).encode())
         return outcomes
 
@@ -140,7 +140,7 @@ class ChainFolder:
             raise DataError(f"{self.path} holds no finished chains; {remedy}")
         try:
             finished = _Finished.model_validate(parse_json(path.read_bytes()))
-            if finished.digest not in (None, _digest(finished.model_dump(exclude={"digest"}))):
+            if finished.digest not in (None, hash_json(finished.model_dump(exclude={"digest"}))):
                 raise ValueError("it was altered since it was written")
         except (OSError, ValueError) as error:
             remedy = "delete it and run `scoter reason` again"
@@ -150,7 +150,7 @@ class ChainFolder:
             if name not in there or hash_file(self.path / name) != finished.shards.get(name):
                 problem = "was altered since it was written, or is not of this job"
                 raise DataError(f"{self.path / name} {problem}; delete it and write it again")
-        if finished.content != _digest([self.job(), finished.shards]):
+        if finished.content != hash_json([self.job(), finished.shards]):
             altered = f"{self.path / JOB} or {path}"
             raise DataError(f"{altered} was altered since then; write the chains again")
         return finished.content
@@ -167,10 +167,6 @@ class _Finished(BaseModel):
     outcomes: dict[str, int]
     shards: dict[str, str]
     digest: str | None = None  # old folders have none
-
-
-def _digest(tree: object) -> str:
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
 def _read(path: Path) -> pa.Table:

@@ -18,7 +18,6 @@ from scoter.reasoning.catalogue.reasoner import (
     CatalogReasoner,
     Texts,
 )
-from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import look
 from scoter.reasoning.chains.prefixes import PrefixPolicy, sample_of_users
 from scoter.reasoning.chains.requests import (
@@ -40,17 +39,11 @@ EVERY = PrefixPolicy()
 
 
 class VisibleItems:
-    """The items of each user that a chain may be written from: training, then validation."""
+    """Digests of the items that each user's chains may be written from."""
 
     def __init__(self, split: Split, catalog: Catalog) -> None:
-        self._train, self._keys = split.train, catalog.keys
-        self._valid = np.full(split.train.user_count, -1, np.int64)
-        self._valid[split.valid.users] = split.valid.items
+        self._items, self._keys = split.visible, catalog.keys
         self._last: tuple[int, list[str]] = (-1, [])
-
-    def of(self, user: int) -> list[int]:
-        held_out = [int(self._valid[user])] if self._valid[user] >= 0 else []
-        return [*self._train.sequence(user).tolist(), *held_out]
 
     def fits(self, user: int, prefix_length: int, digest: str) -> bool:
         """Whether that is the digest of the user's first `prefix_length` items."""
@@ -60,7 +53,8 @@ class VisibleItems:
     def digests(self, user: int) -> list[str]:
         """`history_digests` of the items; those of the user asked for last are kept."""
         if user != self._last[0]:
-            self._last = (user, history_digests([self._keys[item] for item in self.of(user)]))
+            keys = [self._keys[item] for item in self._items.sequence(user)]
+            self._last = (user, history_digests(keys))
         return self._last[1]
 
 
@@ -165,9 +159,7 @@ class ChainJob:
 
     @cached_property
     def _reasoner(self) -> CatalogReasoner:
-        items = self.catalog.item_count
-        statistics = FoldedStatistics(self.split.train, items, self.fold_seed)
-        return CatalogReasoner(self.catalog, statistics, self.texts)
+        return CatalogReasoner.of(self.split.train, self.catalog, self.fold_seed, self.texts)
 
     @cached_property
     def _visible(self) -> VisibleItems:
@@ -181,7 +173,8 @@ class ChainJob:
         if self.by == "item":
             titles = [described(self.catalog, owner, self._names[owner])]
         else:
-            titles = [self._names[item] for item in self._visible.of(owner)[:prefix_length]]
+            items = self.split.visible.sequence(owner)[:prefix_length]
+            titles = [self._names[item] for item in items]
         return chain_request(titles, self.pattern, self.writing)
 
     def catalog_rows(self, shard: int) -> list[ChainRow]:

@@ -26,10 +26,7 @@ from scoter.reasoning.writing import exchange
 from scoter.reasoning.writing.folder import JOB, ChainFolder
 from scoter.reasoning.writing.job import VisibleItems, recommending
 from scoter.storage.store import hash_file
-from scoter.types import Catalog, ReasoningPattern, Split, Step
-
-Rows = list[tuple[int, int, list[list[str]]]]
-"""User and prefix length, or item and 1, and the sentences of each step."""
+from scoter.types import Catalog, ReasoningPattern, Split, Step, entries_of
 
 
 class Written(BaseModel):
@@ -80,7 +77,10 @@ def read_chains(source: Path, split: Split, catalog: Catalog, items: int = 3) ->
         items: of chains by item, how many of a prefix's last items are read.
     """
     written, pattern = describe(source), read_pattern(source, items)
-    rows = _rows(source, written, split, catalog)
+    if source.is_file():
+        rows = exchange.read(source, split, catalog).rows
+    else:
+        rows = list(_checked_rows(ChainFolder(source), written, split, catalog))
     if not rows:
         problem = f"holds no chain of any {written.by} of these data"
         raise DataError(f"{source} {problem}; write some for them")
@@ -105,21 +105,15 @@ def read_chains(source: Path, split: Split, catalog: Catalog, items: int = 3) ->
     return ChainTable(list(known), indices, offsets, starts, *about)
 
 
-def _rows(source: Path, written: Written, split: Split, catalog: Catalog) -> Rows:
-    if source.is_file():
-        return exchange.read(source, split, catalog).rows
-    pattern = ReasoningPattern(written.pattern)
-    return list(_checked_rows(ChainFolder(source), written.by, split, catalog, pattern))
-
-
 def _checked_rows(
-    folder: ChainFolder, by: str, split: Split, catalog: Catalog, pattern: ReasoningPattern
+    folder: ChainFolder, written: Written, split: Split, catalog: Catalog
 ) -> Iterator[tuple[int, int, list[list[str]]]]:
-    """User, prefix length and the sentences of each step, of the valid chains of users here."""
+    """The valid chains of users or items here: which, prefix length, sentences of each step."""
+    by, pattern = written.by, written.pattern
     keys = catalog.keys if by == "item" else split.train.user_keys
     numbers = {key: number for number, key in enumerate(keys)}
     visible = VisibleItems(split, catalog)
-    recommends = pattern.steps[-1].role == RECOMMENDATION
+    recommends = pattern[-1].role == RECOMMENDATION
     for table in folder.tables():
         for row in table.to_pylist():
             owner = numbers.get(row["user_key"])
@@ -150,6 +144,5 @@ def _expand(
     begins = np.cumsum(sizes) - sizes
     taken = (np.maximum(source, 0)[:, None] * steps + np.arange(steps)).ravel()
     counts = sizes[taken] * np.repeat(source >= 0, steps)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    take = np.repeat(begins[taken] - offsets[:-1], counts) + np.arange(offsets[-1])
+    take, offsets = entries_of(begins[taken], counts)
     return flat[take], offsets

@@ -27,9 +27,14 @@ from scoter.models.training import fixed_steps
 from scoter.models.training.batches import ItemBatch, cut_windows, training_batches
 from scoter.models.training.fixed_steps import FixedSteps, Frame
 from scoter.models.training.loop import Descent
-from scoter.transfer.collapse import ConcatenationFusion, MeanPoolFusion, TaggedPoolFusion
+from scoter.transfer.collapse import (
+    ConcatenationFusion,
+    MeanPoolFusion,
+    NoiseFusion,
+    ShuffledFusion,
+    TaggedPoolFusion,
+)
 from scoter.transfer.fusion import StructuredFusion
-from scoter.transfer.randomise import NoiseFusion, ShuffledFusion
 from scoter.types import InteractionLog, StepEmbeddings
 
 CPU = torch.device("cpu")

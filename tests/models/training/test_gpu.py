@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scoter.config import Gru4RecConfig, TrainingConfig
 from scoter.models.backbones.gru4rec import GRU4Rec
-from scoter.models.dropout import Dropout
+from scoter.models.layers import Dropout
 from scoter.models.step_reader import FixedStepReader, StepReader
 from scoter.models.training import loop as training
 from scoter.models.training.batches import ItemBatch, cut_windows, training_batches

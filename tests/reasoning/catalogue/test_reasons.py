@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from scoter.reasoning.catalogue.reasons import (
+    LAGS,
     Reasons,
     best_items,
     conditional_logit,
     fit_weights,
-    last_items,
 )
 from scoter.types import Catalog, InteractionLog
 
@@ -146,5 +146,5 @@ def test_weights_find_the_reason_that_rules() -> None:
     again = fit_weights(log, catalog, None, seed=0)
     assert weights == again
     assert max(weights, key=lambda name: weights[name]) in ("follows", "follows soon")
-    scores = Reasons(log, catalog).scores(last_items(log, np.arange(50)), weights)
+    scores = Reasons(log, catalog).scores(log.histories.newest(LAGS)[:50], weights)
     assert (scores.argmax(axis=1) == (walks[:50, -1] + 1) % items).all()

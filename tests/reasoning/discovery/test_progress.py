@@ -7,8 +7,8 @@ import pytest
 
 from scoter.config import DiscoverConfig
 from scoter.models.backbones.popularity import Popularity
+from scoter.progress import ProgressBars
 from scoter.reasoning.discovery.mine import discover, planned_patterns
-from scoter.reasoning.discovery.progress import ProgressBars
 from scoter.types import Catalog, Split
 
 CONFIG = DiscoverConfig(

@@ -15,7 +15,6 @@ from scripted_server import COMPLETION_TOKENS, PROMPT_TOKENS, ScriptedServer, co
 
 from scoter.errors import BudgetError, ConfigError, LanguageModelError, ReplyError
 from scoter.reasoning.language.language_model import CompletionRequest, Message
-from scoter.reasoning.language.metering import Prices
 from scoter.reasoning.language.openai_model import ALIKE, OpenAIModel
 from scoter.reasoning.language.server import ServerConfig
 from scoter.reasoning.language.server_reply import TryAgain, read_body, retry_after
@@ -296,9 +295,7 @@ def test_the_token_budget_stops_cleanly(concurrency: int) -> None:
         assert 4 <= len(kept) <= 4 + concurrency - 1
         assert len(kept) == sum(server.attempts.values()) == model.usage.replies
         assert model.usage.tokens == each * len(kept)
-        assert model.usage.cost(Prices(prompt=1e6, completion=2e6)) == len(kept) * (
-            PROMPT_TOKENS + 2 * COMPLETION_TOKENS
-        )
+        assert model.usage.cost((1e6, 2e6)) == len(kept) * (PROMPT_TOKENS + 2 * COMPLETION_TOKENS)
 
 
 def test_the_request_rate_is_kept() -> None:

@@ -1,6 +1,6 @@
 """A running job's forecast goes by what it took of late."""
 
-from scoter.reasoning.language.metering import Prices, Usage
+from scoter.reasoning.language.metering import Usage
 from scoter.reasoning.writing import forecast as chain_forecast
 from scoter.reasoning.writing.forecast import Progress
 
@@ -10,9 +10,7 @@ def test_a_start_from_stored_replies_does_not_promise_a_fast_end(monkeypatch):
     monkeypatch.setattr(chain_forecast.time, "monotonic", lambda: now)
     said = []
     usage = lambda: Usage(attempts=calls, prompt_tokens=100 * calls, completion_tokens=10 * calls)  # noqa: E731
-    progress = Progress(
-        1000, said.append, usage, Prices(prompt=10_000.0, completion=0.0), interval=10.0
-    )
+    progress = Progress(1000, said.append, usage, (10_000.0, 0.0), interval=10.0)
     for _ in range(500):  # stored: 0.01 s each
         now += 0.01
         progress("valid")

@@ -76,7 +76,8 @@ def test_a_table_by_user_and_a_row_that_saw_more(random_shop, tmp_path: Path) ->
     assert table.chain(4, 1).steps == ((), (), ())
     assert table.chain(4, 2).steps[0] == (f"use of {split.train.user_keys[4]}",)
     user = int(split.test.users[0])
-    every = [catalog.keys[item] for item in [*visible.of(user), int(split.test.items[0])]]
+    seen = [*split.visible.sequence(user), int(split.test.items[0])]
+    every = [catalog.keys[item] for item in seen]
     late = {"user": split.train.user_keys[user], "prefix": len(every)}
     late = {**late, "history": history_digests(every)[-1]}
     for wrong in (late, {**late, "prefix": len(every) - 1}):
