@@ -281,6 +281,9 @@ class SCoTER(Estimator):
             known = {} if self.config.fusion is None else vars(self.config.fusion)
             given = vars(fusion) if isinstance(fusion, FusionConfig) else {**known, **fusion}
             read = from_json(to_json(dict(given)), FusionConfig)
+            if read.source != "own":
+                told = f"fusion source = {read.source!r} is for measuring only"
+                raise ConfigError(f"{told}; `scoter run` measures it, a recommender reads 'own'")
             self.config = replace(self.config, fusion=read)
 
 
