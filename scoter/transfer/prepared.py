@@ -41,7 +41,7 @@ class PreparedFusion:
         # What the slot of a step has whatever it says, and how much of what it says; None where a
         # fusion has slots of its own.
         self.own: Tensor | None = None
-        if fusion.shares_steps and fusion.order is None:
+        if fusion.shares_steps and fusion.ordered and fusion.order is None:
             self.own = fusion.project(-fusion.centre / fusion.scale[:, None]) + fusion.position
             self.gain = fusion.centre.shape[1] ** 0.5 / fusion.scale
             self.null = fusion.norm(fusion.null[0])[0]

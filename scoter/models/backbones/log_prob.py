@@ -26,7 +26,8 @@ def log_prob(
     >>> log_prob(torch.zeros(1, 2), torch.ones(4, 2), torch.tensor([3])).exp()
     tensor([0.2500])
     """
-    if states.device.type == "cpu" and torch.is_grad_enabled():
+    plain = type(states) is Tensor  # what stands for one, such as a wrapper, goes torch's own way
+    if plain and states.device.type == "cpu" and torch.is_grad_enabled():
         return _LogProb.apply(states, vectors, items)
     logits = nn.functional.linear(states, vectors)
     logits = logits.to(_wide(logits.dtype))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.__main__ import main
 from benchmarks.documents import ROOT
 from benchmarks.studies import certificate
 from scoter.errors import ConfigError
@@ -29,7 +30,7 @@ def test_what_is_certified_is_below_the_truth_and_nothing_over_a_pool_that_keeps
     chains, tmp_path
 ):
     picture = tmp_path / "mine.svg"
-    shown = CliRunner().invoke(certificate.command, [str(chains), "--picture", str(picture)])
+    shown = CliRunner().invoke(main, ["certificate", str(chains), "--picture", str(picture)])
     assert shown.exit_code == 0, shown.output
     assert "mine, 2,000 users: Recall@10" in shown.output
     assert "every reader" in shown.output
