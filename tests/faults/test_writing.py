@@ -108,7 +108,7 @@ def test_every_output_of_a_command_has_the_message(
     write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scoter.report.page.render", lambda *arguments, **values: "page")
-    monkeypatch.setattr(batch_files, "_pending", lambda job, store: iter(()))
+    monkeypatch.setattr(batch_files, "pending_requests", lambda job, store: iter(()))
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=rf"file/out.* cannot be written .*{REMEDY}"):
         write(tmp_path / "file" / "out")
