@@ -45,8 +45,8 @@ class MeanPoolFusion(StructuredFusion):
 
     @property
     def shares_steps(self) -> bool:
-        """Only a plain sum of the steps can be taken after they were projected."""
-        return type(self)._gather is MeanPoolFusion._gather
+        """Only a plain mean of the steps can be taken after they were projected."""
+        return type(self) is MeanPoolFusion
 
     def encode_shared(
         self,

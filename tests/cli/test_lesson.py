@@ -4,8 +4,12 @@ import json
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from scoter.cli.lesson import WHOLE, lesson
+from scoter.config import with_overrides
 from scoter.data.simulated import simulate
+from scoter.errors import ConfigError
 from scoter.experiments import experiment
 
 
@@ -21,6 +25,17 @@ def test_the_simulated_shop_tells_its_exact_ceilings() -> None:
     text = " ".join(lesson(run("simulated-smoke", seed=3)))
     assert f"{shop.best_recall(10):.3f}, and {shop.best_recall_unordered(10):.3f}" in text
     assert shop.best_recall(10) > shop.best_recall_unordered(10)
+
+
+def test_a_shop_with_too_many_plans_for_its_ceiling_prints_none() -> None:
+    big = run("simulated-smoke")
+    big.experiment = with_overrides(
+        big.experiment,
+        ["data.simulated.brands=16", "data.simulated.plan_length=6", "data.simulated.min_length=8"],
+    )
+    with pytest.raises(ConfigError, match="plans"):
+        simulate(big.experiment.data.simulated, 0).best_recall(10)
+    assert lesson(big) == []
 
 
 def test_the_quickstart_stands_beside_the_whole_benchmark() -> None:
