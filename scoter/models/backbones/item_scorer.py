@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from scoter.models.backbones.backbone import Backbone, C, ItemSpace
-from scoter.models.backbones.log_prob import log_prob
+from scoter.models.backbones.log_prob import forget, log_prob
 from scoter.models.decoding.ranking import AfterBatch, ignore, rank_in_batches
 from scoter.models.decoding.votes import add_votes_everywhere
 from scoter.models.step_reader import ChainMemory, read_chains
@@ -66,6 +66,7 @@ class ItemScorer(Backbone[C]):
         batch_rows: int = 512,
     ) -> Rankings:
         """The `k` best items of the whole catalogue after each history."""
+        forget()  # what answers keeps no memory of training
 
         def best(asked: HistoryBatch) -> tuple[Tensor, Tensor]:
             logits, votes = self._scores(asked, steps)

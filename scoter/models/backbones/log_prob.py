@@ -34,6 +34,11 @@ def log_prob(
     return torch.log_softmax(logits, -1).gather(1, items[:, None])[:, 0]
 
 
+def forget() -> None:
+    """Give the shared buffers back, as between the steps of training and an evaluation."""
+    _free.clear()
+
+
 class _LogProb(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, vectors: Tensor, items: Tensor) -> Tensor:

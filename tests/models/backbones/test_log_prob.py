@@ -1,12 +1,16 @@
 """log p with a shared buffer is torch's own, with torch's own gradients, and one
 backward pass."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from scoter.config import SasrecConfig
 from scoter.models.backbones import log_prob as module
 from scoter.models.backbones.log_prob import log_prob
+from scoter.models.backbones.sasrec import SASRec
+from scoter.types import Histories
 
 
 def case(rows=37, items=501, width=8, dtype=torch.float64):
@@ -81,4 +85,12 @@ def test_nothing_is_kept_where_no_gradient_is_asked_for():
     with torch.no_grad():
         found = log_prob(*case())
     assert torch.allclose(found, by_torch(*case()), atol=1e-6)
+    assert module._free == []
+
+
+def test_a_model_that_answers_keeps_no_buffer():
+    log_prob(*case()).sum().backward()
+    assert module._free
+    asked = Histories(np.arange(1), np.array([3]), np.array([0, 1]))
+    SASRec(SasrecConfig(dim=8, layers=1), 8).recommend(asked, 2)
     assert module._free == []
