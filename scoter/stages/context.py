@@ -24,10 +24,10 @@ VERSIONS = {
     "prepare": 1,
     "items": 2,
     "semantic-ids": 3,
-    "discover": 5,
-    "chains": 3,
+    "discover": 6,
+    "chains": 4,
     "train": 2,
-    "rank": 2,
+    "rank": 3,
     "run": 4,
     "explorer": 1,
 }

@@ -28,6 +28,7 @@ LAGS = 20  # newest items of a history that count
 FAR = 5  # interactions after an item that count as its successors
 PRIOR = 5.0  # interactions that a share of successors is smoothed with
 NEAREST = 6  # newest items whose texts are compared one by one
+RETURN_PRIOR = 10.0  # buyers that a share of those who come back is smoothed with
 KIND_PRIOR = 20.0  # interactions that a share of following categories is smoothed with
 FOLDS, FITTED, NEGATIVES = 10, 6000, 200  # of the fit: groups of users, users, items beside each
 ROWS = 256  # histories at a time
@@ -85,6 +86,14 @@ class Reasons:
             self._by_name["share of the brand"] = partial(self._share, self._brand)
         self._by_name["bought before"] = lambda recent: seen(recent, self.item_count)
         self._by_name["bought last"] = lambda recent: seen(recent[:, :1], self.item_count)
+        times = times_bought(log, self.item_count)
+        if (times.data > 1).any():  # users of this log come back to items
+            self._returns = _return_rates(times if kept is None else times[kept])
+            self._by_name["bought lately or often"] = self._activation
+            self._by_name["comes back to items"] = self._comes_back
+            self._by_name["others come back to it"] = lambda recent: (
+                seen(recent, self.item_count) * self._returns
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -146,6 +155,20 @@ class Reasons:
         sums = weighted(values, len(facet.labels), 0.8).toarray()
         shares = np.sqrt(sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-9))
         return np.where(facet.codes >= 0, shares[:, facet.codes], 0)
+
+    def _activation(self, recent: Recent) -> Scores:
+        """The base-level activation of what the history has (Anderson and Schooler 1991)."""
+        rows, lags = np.nonzero(recent >= 0)
+        strength = ((1.0 + lags) ** -0.5, (rows, recent[rows, lags]))
+        table = csr_array(strength, shape=(len(recent), self.item_count), dtype=np.float32)
+        table.data = np.log(table.data)
+        return table.toarray()
+
+    def _comes_back(self, recent: Recent) -> Scores:
+        """The log of the share of the history that was not new then, at what the history has."""
+        had = seen(recent, self.item_count)
+        count, distinct = (recent >= 0).sum(axis=1), had.sum(axis=1)
+        return had * np.log((count - distinct + 0.2) / (count + 2))[:, None].astype(np.float32)
 
 
 def fit_weights(
@@ -336,12 +359,21 @@ def bought_by_both(
     >>> bought_by_both(log, item_count=2).toarray().tolist()
     [[2.0, 1.0], [1.0, 1.0]]
     """
-    owners = np.repeat(np.arange(log.user_count), log.lengths)
-    there = np.arange(len(owners)) if kept is None else np.flatnonzero(kept[owners])
-    shape, ones = (log.user_count, item_count), np.ones(len(there), np.float32)
-    bought = csr_array((ones, (owners[there], log.items[there])), shape=shape)
-    bought.data[:] = 1
+    times = times_bought(log, item_count)
+    bought = csr_array((times if kept is None else times[kept]) > 0, dtype=np.float32)
     return csr_array(bought.T @ bought)
+
+
+def times_bought(log: InteractionLog, item_count: int) -> csr_array:
+    """How often each user has each item.
+
+    >>> log = InteractionLog(np.array([0, 1, 1, 0]), np.array([0, 3, 4]), ("a", "b"))
+    >>> times_bought(log, item_count=2).toarray().tolist()
+    [[1.0, 2.0], [1.0, 0.0]]
+    """
+    owners = np.repeat(np.arange(log.user_count), log.lengths)
+    ones = np.ones(len(owners), np.float32)
+    return csr_array((ones, (owners, log.items)), shape=(log.user_count, item_count))
 
 
 def cosines(both: csr_array) -> csr_array:
@@ -349,6 +381,14 @@ def cosines(both: csr_array) -> csr_array:
     scale = diags_array(1 / np.sqrt(np.maximum(both.diagonal(), 1)))
     others = both - diags_array(both.diagonal())
     return csr_array(scale @ others @ scale, dtype=np.float32)
+
+
+def _return_rates(times: csr_array) -> Float32[np.ndarray, " items"]:
+    """Log of how much oftener an item's buyers come back to it than buyers do on average."""
+    buyers = np.bincount(times.indices, minlength=times.shape[1])
+    returned = np.bincount(times.indices[times.data > 1], minlength=times.shape[1])
+    usual = max(returned.sum(), 1) / max(buyers.sum(), 1)
+    return np.log((returned / usual + RETURN_PRIOR) / (buyers + RETURN_PRIOR)).astype(np.float32)
 
 
 def _following_kinds(

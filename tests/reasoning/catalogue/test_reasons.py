@@ -148,3 +148,26 @@ def test_weights_find_the_reason_that_rules() -> None:
     assert max(weights, key=lambda name: weights[name]) in ("follows", "follows soon")
     scores = Reasons(log, catalog).scores(log.histories.newest(LAGS)[:50], weights)
     assert (scores.argmax(axis=1) == (walks[:50, -1] + 1) % items).all()
+
+
+def test_who_comes_back_to_what() -> None:
+    recent = np.full((2, 20), -1)
+    recent[0, :4], recent[1, :1] = (1, 2, 1, 0), 4
+    found = dict(Reasons(LOG, CATALOG, TEXTS).each(recent))
+    activation = np.zeros((2, 5))
+    activation[0, :3] = np.log([4**-0.5, 1 + 3**-0.5, 2**-0.5])
+    np.testing.assert_allclose(found["bought lately or often"], activation, atol=1e-6)
+    back = [[np.log(1.2 / 6)] * 3 + [0, 0], [0, 0, 0, 0, np.log(0.2 / 3)]]
+    np.testing.assert_allclose(found["comes back to items"], back, atol=1e-6)
+    buyers = np.array([sum(item in items for items in LISTS) for item in range(5)])
+    again = np.array([sum(items.count(item) > 1 for items in LISTS) for item in range(5)])
+    lift = np.log((again / (again.sum() / buyers.sum()) + 10) / (buyers + 10))
+    had = np.array(back) != 0
+    np.testing.assert_allclose(found["others come back to it"], had * lift, atol=1e-6)
+
+
+def test_nothing_is_said_of_coming_back_where_nobody_does() -> None:
+    once = InteractionLog(np.array([0, 1, 2, 3, 1]), np.array([0, 3, 5]), ("a", "b"))
+    assert Reasons(once, CATALOG, TEXTS).names[-1] == "bought last"
+    folds = Reasons(LOG, CATALOG, TEXTS, np.array([False, True, True, False])).names
+    assert "comes back to items" in folds  # every fold has the reasons of the whole log
