@@ -16,9 +16,10 @@ from theory.estimators.automatic import automatic
 from theory.estimators.copula import student_copula
 from theory.estimators.entropies import ENTROPIES, codes, discrete_information, occupied
 from theory.estimators.gaussian import gaussian_information, normal_scores
+from theory.estimators.learned import LEARNED, learned
 from theory.estimators.token_choice import token_log_ratios
 from theory.estimators.usable_information import paired_log_ratios
-from theory.estimators.variational import VARIATIONAL, variational
+from theory.estimators.variational import VARIATIONAL, variational, variational_terms
 
 Certificate = Literal["exact", "lower", "upper", "none"]
 Kind = Literal["discrete", "continuous", "any"]
@@ -156,8 +157,16 @@ def _counts(entropy: str, x: np.ndarray, y: np.ndarray, cond: Cond, seed: int) -
     return Answer(value, terms, interval=False, notes={"sparse": f"{text}: {remedy}"})
 
 
+def _variational(method: str, x: np.ndarray, y: np.ndarray, cond: Cond, seed: int) -> Answer:
+    if cond is None:
+        return variational(x, y, method=method, seed=seed)
+    both = np.c_[y, cond]  # I(X;Y|C) = I(X;Y,C) - I(X;C), as Mukherjee et al. (2020) classify
+    more, less = (variational_terms(x, of, method=method, seed=seed) for of in (both, cond))
+    return replace(mean_of(more - less), interval=False)
+
+
 def _learned(method: str, x: np.ndarray, y: np.ndarray, cond: Cond, seed: int) -> Answer:
-    return variational(x, y, method=method, seed=seed)
+    return learned(x, y, method=method, seed=seed)
 
 
 def _gaussian(of: Map, x: np.ndarray, y: np.ndarray, cond: Cond, seed: int) -> Answer:
@@ -225,10 +234,15 @@ ESTIMATORS: dict[str, Estimator] = {
     ),
     **{
         name: Estimator(
-            *_FLOATS, False, False, partial(_learned, name), "lower" if lower else "none"
+            *_FLOATS,
+            name == "smile",
+            False,
+            partial(_variational, name),
+            "lower" if lower else "none",
         )
         for name, lower in VARIATIONAL.items()
     },
+    **{name: Estimator(*_FLOATS, False, False, partial(_learned, name)) for name in LEARNED},
 }
 
 _OURS = frozenset(ESTIMATORS)

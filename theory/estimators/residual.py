@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from theory.estimators.variational import _network, _train, infonce_terms
+from theory.estimators.variational import infonce_terms, network, train_until
 
 _FOLDS, _WIDTH, _PRODUCTS = 3, 32, 8
 _TRAINING = {"batch": 256, "rounds": 900, "rate": 1e-3, "patience": 6}
@@ -73,7 +73,7 @@ def _added(
     normal = pairs.scores
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        left, right = (_network(side.shape[1], _PRODUCTS, _WIDTH) for side in (u, v))
+        left, right = (network(side.shape[1], _PRODUCTS, _WIDTH) for side in (u, v))
         torch.nn.init.zeros_(left[-1].weight)
         torch.nn.init.zeros_(left[-1].bias)
 
@@ -84,7 +84,7 @@ def _added(
             scores = added(rows) + torch.from_numpy(normal(rows).astype(np.float32))
             return (scores.logsumexp(0) + scores.logsumexp(1)).mean() / 2 - scores.diagonal().mean()
 
-        _train([left, right], loss, train, check, seed, **_TRAINING)
+        train_until([left, right], loss, train, check, seed, **_TRAINING)
         with torch.no_grad():
             return added(test).double().numpy()
 

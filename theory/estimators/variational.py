@@ -4,10 +4,11 @@ With the network frozen, a score is averaged over rows that it has not seen, so 
 `js_nwj`, `mine` and `infonce` is at most I(X;Y): "lower", in expectation; the interval has its
 stated confidence where the scores have no heavy tail. Scale, offset and highest score of a critic
 are chosen on a tenth of the rows on which it is not judged. Not bounds, and without an interval:
-`smile` clips; `barber_agakov` needs H(Y), which a fitted density only replaces; `club` and
-`leave_one_out` are upper bounds for the *true* p(y|x) (`sandwich_terms`), not for a learned one.
-torch is imported when training starts."""
+`smile` clips, and takes `cond`; `barber_agakov` needs H(Y), which a fitted density only replaces;
+`club` and `leave_one_out` are upper bounds for the *true* p(y|x) (`sandwich_terms`), not for a
+learned one. torch is imported when training starts."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,7 @@ def variational(x: np.ndarray, y: np.ndarray, *, method: str, seed: int) -> Answ
     return Answer(value, terms, interval=VARIATIONAL[method], notes=notes)
 
 
-def variational_terms(
-    x: np.ndarray, y: np.ndarray, *, method: str, seed: int, folds: int = 2
-) -> np.ndarray:
+def variational_terms(x: np.ndarray, y: np.ndarray, *, method: str, seed: int) -> np.ndarray:
     """Terms whose mean estimates I(X;Y) from x [n, dx], y [n, dy], one a row, cross-fitted.
 
     >>> rng = np.random.default_rng(0)
@@ -49,15 +48,20 @@ def variational_terms(
     """
     require(method in VARIATIONAL, f"choose one of {sorted(VARIATIONAL)}", method=method)
     x, y = (np.asarray(values, dtype=np.float32).reshape(len(values), -1) for values in (x, y))
-    require(len(x) >= 100, "a network needs at least 100 rows", rows=len(x))
-    parts = np.array_split(np.random.default_rng(seed).permutation(len(x)), folds)
     terms = np.zeros(len(x))
+    for parts, own_seed in turns(len(x), seed):
+        u, v = (normalised(values, parts[0]) for values in (x, y))
+        terms[parts[2]] = _judged(u, v, parts, method, own_seed)
+    return terms
+
+
+def turns(rows: int, seed: int, folds: int = 2) -> Iterator[tuple[list[np.ndarray], int]]:
+    """The rows that train, check and test in each turn, and its seed; each row is tested once."""
+    require(rows >= 100, "what learns needs at least 100 rows", rows=rows)
+    parts = np.array_split(np.random.default_rng(seed).permutation(rows), folds)
     for held, test in enumerate(parts):
         rest = np.concatenate([part for k, part in enumerate(parts) if k != held])
-        train, check = np.split(rest, [int(0.8 * len(rest))])
-        u, v = (_normalised(values, train) for values in (x, y))
-        terms[test] = _judged(u, v, [train, check, test], method, seed + 1000 * held)
-    return terms
+        yield [*np.split(rest, [int(0.8 * len(rest))]), test], seed + 1000 * held
 
 
 def _judged(
@@ -142,7 +146,7 @@ def sandwich_terms(log_conditional: np.ndarray, method: str = "club") -> np.ndar
     return own - (np.asarray(logsumexp(others, axis=0)) - np.log(n - 1))
 
 
-def _normalised(values: np.ndarray, train: np.ndarray) -> np.ndarray:
+def normalised(values: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Each column through the ranks of its training rows to normal quantiles.
 
     A strictly rising map but beyond the training rows' extremes, where it is flat: a lower bound
@@ -165,7 +169,7 @@ def _critic(
     train, check, test = parts
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        left, right = _network(x.shape[1], 32), _network(y.shape[1], 32)
+        left, right = network(x.shape[1], 32), network(y.shape[1], 32)
         tail = torch.nn.Linear(x.shape[1], y.shape[1], bias=False)  # bilinear, as Gaussians are
         torch.nn.init.zeros_(tail.weight)
 
@@ -185,7 +189,7 @@ def _critic(
                 return -(own.mean() - (pairs - 1).clamp(max=20).exp().mean())
             return -(own.mean() - pairs.logsumexp(0) + float(np.log(len(pairs))))
 
-        _train([left, right, tail], loss, train, check, seed)
+        train_until([left, right, tail], loss, train, check, seed)
         with torch.no_grad():
             return scores(check).double().numpy(), scores(test).double().numpy()
 
@@ -199,7 +203,7 @@ def _conditional(
     (train, check, test), dims = parts, y.shape[1]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        body, line = _network(x.shape[1], 2 * dims), torch.nn.Linear(x.shape[1], dims)
+        body, line = network(x.shape[1], 2 * dims), torch.nn.Linear(x.shape[1], dims)
 
         def law(rows: Any) -> tuple[Any, Any]:
             a = torch.from_numpy(x[rows])
@@ -211,7 +215,7 @@ def _conditional(
             z = (torch.from_numpy(y[rows]) - mean) * (-log_deviation).exp()
             return (z**2 / 2 + log_deviation).sum(1).mean()
 
-        _train([body, line], loss, train, check, seed)
+        train_until([body, line], loss, train, check, seed)
         with torch.no_grad():
             mean, log_deviation = (part.double().numpy() for part in law(test))
     held = y[test].astype(float)
@@ -226,14 +230,14 @@ def _conditional(
     return log_q, -form / 2 - np.linalg.slogdet(2 * np.pi * covariance)[1] / 2
 
 
-def _network(inputs: int, outputs: int, width: int = _WIDTH) -> Any:
+def network(inputs: int, outputs: int, width: int = _WIDTH) -> Any:
     from torch import nn
 
     first, second = nn.Linear(inputs, width), nn.Linear(width, width)
     return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Linear(width, outputs))
 
 
-def _train(
+def train_until(
     modules: list[Any],
     loss: Any,
     train: np.ndarray,
