@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import claims, rerun
 from benchmarks.scale import plan as scale_plan
-from benchmarks.studies import reliability
+from benchmarks.studies import pilot, reliability
 from benchmarks.suite.collect import RESULTS
 from benchmarks.tables import (
     buckets_page,
@@ -65,6 +65,7 @@ KINDS: dict[str, Kind] = {
     "adds": _named("main.parquet, ranks", discovery_page.adds_pages),
     "buckets": _named(buckets_page.FILE, buckets_page.pages),
     "estimators": _named(estimators_page.FILE, estimators_page.pages),
+    "pilot": _named(pilot.FILE, pilot.pages),
     "reliability": _named(reliability.FILE, reliability.pages),
     "claims": _named("claims.toml", claims.pages),
     "rerun": _named(rerun.SOURCES, rerun.pages),

@@ -8,7 +8,9 @@ Both are written as they are made, so that a run that was cut off goes on where 
 estimator refuses the data, the row holds the reason and no value.
 """
 
-import time
+import os
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from operator import itemgetter
@@ -27,12 +29,26 @@ from scoter.storage.store import git_commit
 from theory.errors import PremiseError
 from theory.estimators import ESTIMATORS, MIResult, estimate
 from theory.estimators.entropies import ENTROPIES
+from theory.estimators.learned import LEARNED
 from theory.estimators.variational import VARIATIONAL
 from theory.exact import OrderChannel, mutual_information
 
 SIZES = (5000,)
 COVERED = ("gaussian", "gaussian_copula", "student_copula", "ksg_1", "ksg_2", "mixed_ksg", "ross")
+SEEDS = (0, 1, 2)  # of estimators that learn
 PEERS = ("npeet", "scikit_learn")
+BMI = {
+    "bmi_cca": "CCAMutualInformationEstimator()",
+    "bmi_infonce": "InfoNCEEstimator(verbose=False)",
+    "bmi_ksg": "KSGEnsembleFirstEstimator(neighborhoods=(4,))",
+}
+_BMI = """\
+import sys
+import numpy as np
+from bmi import estimators
+given = np.load(sys.argv[1])
+print(float(estimators.{}.estimate(given["x"], given["y"])))
+"""
 
 Cell = tuple[str, int, str, int]  # law, rows, estimator, seed
 Repeat = tuple[str, str, int]  # estimator, law, rows
@@ -51,21 +67,27 @@ def laws() -> dict[str, Law]:
 
 
 def cells(sizes: Sequence[int] = SIZES) -> Iterator[Cell]:
-    """The cells whose estimator reads such data, the default first and networks last."""
-    slow, every = {*VARIATIONAL, "usable_information", "token_choice"}, laws()
+    """The cells whose estimator reads such data: the default first, what learns last and thrice."""
+    learn, every = {*VARIATIONAL, *LEARNED}, laws()
+    slow = learn | {"usable_information", "token_choice"}
     names = sorted(ESTIMATORS, key=lambda name: (name != "automatic", name in slow, name))
-    for name in names:
-        reads = ESTIMATORS[name]
-        for law, known in every.items():
-            if reads.x_kind in ("any", known.x_kind) and reads.y_kind in ("any", known.y_kind):
-                yield from ((law, n, name, 0) for n in sizes)
+    for seed in SEEDS:
+        for name in names:
+            reads = ESTIMATORS[name]
+            for law, known in every.items():
+                fits = reads.x_kind in ("any", known.x_kind) and reads.y_kind in (
+                    "any",
+                    known.y_kind,
+                )
+                if fits and (seed == 0 or name in learn):
+                    yield from ((law, n, name, seed) for n in sizes)
 
 
-def peer_cells(sizes: Sequence[int] = SIZES) -> Iterator[Cell]:
+def peer_cells(names: Sequence[str], sizes: Sequence[int] = SIZES) -> Iterator[Cell]:
     """The cells of other packages, on the same samples."""
-    for name in PEERS:
+    for name in names:
         for law in tasks():
-            if name == "npeet" or "1 x 1" in law or "noise" in law:
+            if name != "scikit_learn" or "1 x 1" in law or "noise" in law:
                 yield from ((law, n, name, 0) for n in sizes)
 
 
@@ -85,25 +107,27 @@ def measure(
     sizes: Sequence[int] = SIZES,
     only: Sequence[str] = (),
     peers: bool = False,
+    bmi_python: str = "",
 ) -> Row:
     """Measure what is missing for `budget` CPU-seconds; all of it, and how much is missing."""
-    path, began, every, commit = results / FILE, time.process_time(), laws(), git_commit()
+    path, began, every, commit = results / FILE, cpu_seconds(), laws(), git_commit()
     made = study.read(path, {"unit": "nats", "rows": [], "repeats": []})
     key = itemgetter("law", "n", "estimator", "seed")
-    asked = (*cells(sizes), *(peer_cells(sizes) if peers else ()))
+    others = (*(PEERS if peers else ()), *(BMI if bmi_python else ()))
+    asked = (*cells(sizes), *peer_cells(others, sizes))
     wanted = [cell for cell in asked if not only or cell[2] in only]
     again = [pair for pair in repeats() if not only or pair[0][0] in only]
     done = set(map(key, made["rows"]))
     drawn = {(r["estimator"], r["law"], r["n"]): r["draws"] for r in made["repeats"]}
     jobs: list[tuple[str, Callable[[], Row]]] = [
-        ("rows", partial(measure_cell, every[cell[0]], *cell))
+        ("rows", partial(measure_cell, every[cell[0]], *cell, bmi_python))
         for cell in wanted
         if cell not in done
     ]
     jobs += [("repeats", partial(measure_repeat, *p)) for p in again if drawn.get(p[0], 0) < p[1]]
     missing = len(jobs)
     for kind, job in jobs:
-        if time.process_time() - began > budget:
+        if cpu_seconds() - began > budget:
             break
         made[kind].append({**job(), "commit": commit})
         missing -= 1
@@ -111,17 +135,28 @@ def measure(
     return {**made, "missing": missing}
 
 
-def measure_cell(law: Law, name: str, n: int, estimator: str, seed: int) -> Row:
+def cpu_seconds() -> float:
+    """Of this process and of those that it has run."""
+    return sum(os.times()[:4])
+
+
+def measure_cell(
+    law: Law, name: str, n: int, estimator: str, seed: int, bmi_python: str = ""
+) -> Row:
     """Value, interval, certificate, error against the truth and CPU-seconds of one cell."""
     row: Row = {"law": name, "n": n, "estimator": estimator, "seed": seed, "truth": law.truth}
     x, y = law.sample(n, np.random.default_rng([seed, n]))
-    began = time.process_time()
+    began = cpu_seconds()
     try:
-        peer = estimator in PEERS
-        result = _peer(estimator, x, y) if peer else estimate(x, y, seed=seed, estimator=estimator)
+        if estimator in BMI:
+            result = _bmi(bmi_python, estimator, x, y)
+        elif estimator in PEERS:
+            result = _peer(estimator, x, y)
+        else:
+            result = estimate(x, y, seed=seed, estimator=estimator)
     except PremiseError as error:
         return {**row, "refused": str(error)}
-    spent = time.process_time() - began
+    spent = cpu_seconds() - began
     low, high = result.ci or (None, None)
     return {
         **row,
@@ -141,7 +176,7 @@ def measure_repeat(which: Repeat, draws: int) -> Row:
     """How often the interval has the truth within it, and above its lower end."""
     name, law, n = which
     known = _repeated(ESTIMATORS[name].x_kind, ESTIMATORS[name].y_kind, law)
-    began, within, below, widths = time.process_time(), 0, 0, []
+    began, within, below, widths = cpu_seconds(), 0, 0, []
     for draw in range(draws):
         x, y = known.sample(n, np.random.default_rng([draw, n, 99]))
         low, high = estimate(x, y, seed=draw, estimator=name).ci or (-np.inf, np.inf)
@@ -149,7 +184,7 @@ def measure_repeat(which: Repeat, draws: int) -> Row:
         below += low <= known.truth
         widths.append(high - low)
     row: Row = {"estimator": name, "law": law, "n": n, "draws": draws, "truth": known.truth}
-    spent = time.process_time() - began
+    spent = cpu_seconds() - began
     row |= {"within": within / draws, "lower_end_above": 1 - below / draws, "cpu_seconds": spent}
     return {**row, "certificate": ESTIMATORS[name].certificate, "width": float(np.median(widths))}
 
@@ -182,6 +217,16 @@ def _peer(name: str, x: np.ndarray, y: np.ndarray) -> MIResult:
 
         value = mutual_info_regression(x, y[:, 0], n_neighbors=4, random_state=0)[0]
     return MIResult(float(value), None, "none")
+
+
+def _bmi(python: str, name: str, x: np.ndarray, y: np.ndarray) -> MIResult:
+    """An estimate by bmi (Czyz et al. 2023), which needs an environment of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "given.npz")
+        np.savez(path, x=x, y=y)
+        command = [python, "-I", "-c", _BMI.format(BMI[name]), path]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return MIResult(float(said), None, "none")
 
 
 def _letters(n: int, rng: Generator) -> Pair:
@@ -228,9 +273,12 @@ def _channel(view: str) -> Law:
 @study.option("--budget", default=1500.0, help="CPU-seconds; the next call goes on from there.")
 @click.option("--estimator", "only", multiple=True, help="Only this one; repeatable.")
 @click.option("--peers", is_flag=True, help="Also NPEET (npeet-plus) and scikit-learn.")
+@click.option("--bmi-python", default="", help="Also bmi: a Python that has benchmark-mi.")
 @study.results_option
-def command(budget: float, only: tuple[str, ...], peers: bool, results: Path) -> None:
-    measured = measure(results, budget, only=only, peers=peers)
+def command(
+    budget: float, only: tuple[str, ...], peers: bool, bmi_python: str, results: Path
+) -> None:
+    measured = measure(results, budget, only=only, peers=peers, bmi_python=bmi_python)
     missing = measured["missing"]
     click.echo(page(measured).markdown(), nl=False)
     click.echo(f"{missing} cells are still to be measured" if missing else "every cell is measured")

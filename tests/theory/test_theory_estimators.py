@@ -19,8 +19,8 @@ from theory.estimators import (
     order_test,
     shuffle_contrast,
 )
+from theory.estimators.copula import gaussian_information
 from theory.estimators.entropies import ENTROPIES, nsb
-from theory.estimators.gaussian import gaussian_information
 from theory.estimators.nearest_neighbour import ksg_terms, mixed_ksg
 from theory.estimators.usable_information import paired_log_ratios
 from theory.exact import GaussianChain, HiddenMarkovMixture, OrderChannel, mutual_information

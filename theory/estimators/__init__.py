@@ -1,7 +1,7 @@
 """Estimators of information from samples, in nats, each with the certificate that it deserves."""
 
 from theory.estimators.answer import Answer
-from theory.estimators.gaussian import gaussian_information
+from theory.estimators.copula import gaussian_information
 from theory.estimators.nearest_neighbour import ksg, mixed_ksg
 from theory.estimators.order import (
     IndependenceTest,

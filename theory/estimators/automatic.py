@@ -6,8 +6,7 @@ import numpy as np
 
 from theory.errors import PremiseError
 from theory.estimators.answer import Answer, of_neighbours
-from theory.estimators.copula import student_copula
-from theory.estimators.gaussian import gaussian_information, normal_scores
+from theory.estimators.copula import gaussian_information, normal_scores, student_copula
 from theory.estimators.nearest_neighbour import ksg_terms
 from theory.estimators.residual import residual_terms
 

@@ -13,9 +13,8 @@ from theory.errors import PremiseError, require
 from theory.estimators import nearest_neighbour as near
 from theory.estimators.answer import Answer, checked, interval, mean_of, of_neighbours
 from theory.estimators.automatic import automatic
-from theory.estimators.copula import student_copula
+from theory.estimators.copula import gaussian_information, normal_scores, student_copula
 from theory.estimators.entropies import ENTROPIES, codes, discrete_information, occupied
-from theory.estimators.gaussian import gaussian_information, normal_scores
 from theory.estimators.learned import LEARNED, learned
 from theory.estimators.token_choice import token_log_ratios
 from theory.estimators.usable_information import paired_log_ratios

@@ -1,16 +1,24 @@
 """Known truths against other ways to them, and a benchmark that goes on where it stopped."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
 from benchmarks.studies.battery import Law, pairs, student, tasks
-from benchmarks.studies.estimators import cells, laws, measure, measure_cell, measure_repeat
+from benchmarks.studies.estimators import (
+    BMI,
+    cells,
+    laws,
+    measure,
+    measure_cell,
+    measure_repeat,
+    peer_cells,
+)
 from benchmarks.suite.collect import RESULTS
 from benchmarks.tables.estimators_page import broken_bounds, page
-from theory.estimators.copula import student_copula
-from theory.estimators.gaussian import gaussian_information, normal_scores
+from theory.estimators.copula import gaussian_information, normal_scores, student_copula
 from theory.estimators.nearest_neighbour import ksg, ross_terms
 
 
@@ -76,3 +84,21 @@ def test_the_committed_results_have_no_broken_bound():
     known = {(row["law"], row["n"], row["estimator"], row["seed"]) for row in made["rows"]}
     assert set(cells()) - known <= {cell for cell in cells() if cell[2] != "automatic"}
     assert broken_bounds(made["rows"])[0] == 0
+
+
+def test_what_learns_is_measured_with_three_seeds():
+    seeds = {name: {cell[3] for cell in cells() if cell[2] == name} for name in ("flow", "ksg_1")}
+    assert seeds == {"flow": {0, 1, 2}, "ksg_1": {0}}
+
+
+def test_another_environment_gets_the_same_sample(tmp_path):
+    python = tmp_path / "python"
+    asked = "import numpy, sys; print(numpy.load(sys.argv[1])['x'].sum())"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{asked}" "$4"\n')
+    python.chmod(0o755)
+    law = tasks()["normal 1 x 1"]
+    row = measure_cell(law, "normal 1 x 1", 200, "bmi_ksg", 0, str(python))
+    assert row["value"] == law.sample(200, np.random.default_rng([0, 200]))[0].sum()
+    assert (row["low"], row["certificate"]) == (None, "none")
+    bmi = {cell[2] for cell in peer_cells(BMI)}
+    assert bmi == set(BMI)
