@@ -50,13 +50,18 @@ class TieDraws:
     say: Say = print  # told of training's progress
 
 
-def measure(dataset: str, results: Path = RESULTS, given: TieDraws = TieDraws()) -> Row:
-    """Measure a dataset and put it beside the others in `sensitivity.json`."""
+def measure(
+    dataset: str, results: Path = RESULTS, given: TieDraws = TieDraws(), keep_ties: bool = False
+) -> Row:
+    """Measure a dataset, or all but its ties; put it beside the others in `sensitivity.json`."""
     opened = open_dataset(DataConfig(dataset), given.data)
     split = leave_one_out(opened.log)
     measured: Row = {"commit": git_commit(), "drop": drop(dataset, results)}
     measured["buckets"] = buckets(split, opened.catalog, dataset, results)
-    measured["ties"] = ties(opened.log, opened.catalog, dataset, given)
+    if keep_ties:
+        measured["ties"] = study.read(results / FILE, {})[dataset]["ties"]
+    else:
+        measured["ties"] = ties(opened.log, opened.catalog, dataset, given)
     study.put(results / FILE, dataset, measured)
     return measured
 
@@ -192,10 +197,17 @@ def _sasrec(
 @study.store_option
 @study.option("--draws", type=click.IntRange(2), default=5, help="Random orders of ties in time.")
 @study.option("--sasrec-epochs", "epochs", type=click.IntRange(0), default=0, help="Of each draw.")
+@click.option("--keep-ties", is_flag=True, help="Keep what was measured of ties.")
 @study.results_option
 def command(
-    dataset: str, data: Path | None, store: Path | None, draws: int, epochs: int, results: Path
+    dataset: str,
+    data: Path | None,
+    store: Path | None,
+    draws: int,
+    epochs: int,
+    keep_ties: bool,
+    results: Path,
 ) -> None:
     say = click.echo if epochs else lambda line: None
     given = TieDraws(draws, epochs, store, data, say)
-    click.echo(page(measure(dataset, results, given)).markdown())
+    click.echo(page(measure(dataset, results, given, keep_ties)).markdown())

@@ -1,14 +1,17 @@
 """Sensitivity against counting by hand."""
 
+import json
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from finished_run import write_run
 
-from benchmarks.studies.sensitivity import TieDraws, buckets, drop, ties
+from benchmarks.studies.sensitivity import TieDraws, buckets, drop, measure, ties
+from benchmarks.studies.study import put
 from benchmarks.suite.collect import collect
-from benchmarks.tables.sensitivity_page import POPULARITY, page
+from benchmarks.tables.sensitivity_page import FILE, POPULARITY, page
 from scoter.data.split import leave_one_out
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics
@@ -115,6 +118,16 @@ def test_the_drop_is_the_difference_of_the_collected_means(results):
             assert row["test"] == pytest.approx(np.mean(hits), abs=1e-12)
 
 
+def test_ties_are_kept_where_only_rows_are_new(results, monkeypatch):
+    log, catalog = a_log()
+    shop = SimpleNamespace(log=log, catalog=catalog)
+    monkeypatch.setattr("benchmarks.studies.sensitivity.open_dataset", lambda *_: shop)
+    put(results / FILE, "beauty", {"ties": {"as": "before"}})
+    measured = measure("beauty", results, keep_ties=True)
+    assert measured["ties"] == {"as": "before"}
+    assert json.loads((results / FILE).read_text())["beauty"]["drop"] == drop("beauty", results)
+
+
 def test_shuffled_ties_are_measured_on_the_shuffled_targets():
     log, catalog = a_log()
     found = ties(log, catalog, "shop", TieDraws(3))
@@ -153,7 +166,6 @@ def test_without_ties_nothing_moves_and_without_times_nothing_is_measured():
 @pytest.mark.slow
 def test_sasrec_is_trained_on_each_draw(tmp_path):
     log, catalog = a_log()
-    from scoter.data.prepared import save_prepared
 
     save_prepared(log, catalog, tmp_path / "shop")
     found = ties(log, catalog, "shop", TieDraws(2, 1, tmp_path / "store", tmp_path / "shop"))
