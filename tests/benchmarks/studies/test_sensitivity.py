@@ -166,6 +166,7 @@ def test_without_ties_nothing_moves_and_without_times_nothing_is_measured():
 @pytest.mark.slow
 def test_sasrec_is_trained_on_each_draw(tmp_path):
     log, catalog = a_log()
+    from scoter.data.prepared import save_prepared
 
     save_prepared(log, catalog, tmp_path / "shop")
     found = ties(log, catalog, "shop", TieDraws(2, 1, tmp_path / "store", tmp_path / "shop"))
