@@ -26,7 +26,7 @@ from benchmarks.tables.table import Page
 from scoter.errors import DataError
 
 ROOT = Path(__file__).parents[1]
-_OPENING = re.compile(r"<!-- ([a-z]+):([a-z0-9_-]+) -->")
+_OPENING = re.compile(r"<!-- ([a-z]+):([a-z0-9._-]+) -->")
 _CLOSING = re.compile(r"<!-- /([a-z]+) -->")
 _PART = re.compile(rf"({_OPENING.pattern}\n).*?(<!-- /\2 -->)", re.DOTALL)
 
