@@ -23,7 +23,7 @@ def markdown() -> list[Path]:
 def test_a_comment_is_a_marker_with_an_owner_or_is_read_by_a_test() -> None:
     for path in markdown():
         for comment in re.findall(r"<!--(.*?)-->", path.read_text(), re.DOTALL):
-            kind = re.fullmatch(r" (?:/([a-z]+)|([a-z]+):[a-z0-9_-]+) ", comment)
+            kind = re.fullmatch(r" (?:/([a-z]+)|([a-z]+):[a-z0-9._-]+) ", comment)
             owned = kind is not None and (kind[1] or kind[2]) in KINDS
             assert owned or comment.strip().startswith(READ_BY_TESTS), f"{path}: <!--{comment}-->"
 
