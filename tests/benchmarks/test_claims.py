@@ -37,7 +37,7 @@ def test_an_unknown_verdict_is_not_a_way_around_evidence() -> None:
 
 
 def difference(expect: str, **more: object) -> dict:
-    rows = {"left": "tiger", "right": ["scoter"], "datasets": ["beauty", "yelp"]}
+    rows = {"left": "tiger", "right": ["scoter"], "datasets": ["beauty", "toys"]}
     return {"said": "x", "difference": [{**rows, "expect": expect, **more}]}
 
 

@@ -191,8 +191,8 @@ def read_back(axes) -> list[tuple[float, ...]]:
     for bar in axes.containers:
         if isinstance(bar, ErrorbarContainer):
             along = 0 if bar.has_xerr else 1
-            for start, end in bar[2][0].get_segments():
-                drawn.append((start[1 - along], start[along], end[along]))
+            segments = filter(len, bar[2][0].get_segments())  # none where nothing is measured
+            drawn += [(start[1 - along], start[along], end[along]) for start, end in segments]
     for line in axes.lines:
         drawn += [tuple(point) for point in np.transpose(line.get_data()).astype(float)]
     for cloud in axes.collections:
