@@ -4,7 +4,6 @@ Names load when they are first used, so that `import scoter` takes milliseconds.
 """
 
 import importlib
-import os
 import warnings
 from typing import TYPE_CHECKING
 
@@ -23,11 +22,6 @@ if TYPE_CHECKING:
     from scoter.types import ReasoningPattern, Step
 
 __version__ = "1.0.0"
-
-# Batches come in many shapes, and oneDNN keeps 1,024 compiled kernels unless told otherwise: after
-# three times forty batches of Beauty that is 2.1 GiB instead of 1.3. Read when torch compiles its
-# first kernel.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 _MODULES = {
     "scoter.data.datasets": "load_dataset Dataset register_dataset",

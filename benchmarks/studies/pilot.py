@@ -22,11 +22,9 @@ from benchmarks.tables.table import Page, interval
 from scoter.experiments import experiment
 from scoter.reasoning.discovery.grounding import Grounding
 from scoter.reasoning.discovery.pilot import WORTH
-from scoter.recommenders.step_sources import spoken_items
 from scoter.report.table import Table
 from scoter.stages.context import Context, sentence_encoder
 from scoter.stages.data import open_data, prepare
-from scoter.stages.pilot import measure_pilot
 from scoter.storage.store import Store, git_commit
 from scoter.types import Catalog
 
@@ -39,6 +37,8 @@ def measure(
     table: Path, dataset: str, readers: int = READERS, seed: int = 0, results: Path = RESULTS
 ) -> Row:
     """Measure a table of chains; put it into `pilot.json` under the table's name and return it."""
+    from scoter.stages.pilot import measure_pilot
+
     began, context = time.process_time(), Context(experiment(dataset), Store(), seed, click.echo)
     data = prepare(context, None)
     measured = asdict(measure_pilot(context, data, table, readers, WORTH))
@@ -64,6 +64,8 @@ def roles(chains: pd.DataFrame) -> list[Row]:
 
 def grounded(chains: pd.DataFrame, catalog: Catalog, context: Context) -> Row:
     """The share of named products that mean an item, and of those the one that was asked about."""
+    from scoter.recommenders.step_sources import spoken_items
+
     names, encode = spoken_items(catalog, context.experiment.text.fields), sentence_encoder(context)
     meant = Grounding(names, encode(names), encode)
     places = {key: item for item, key in enumerate(catalog.keys)}
