@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import claims, rerun
 from benchmarks.scale import plan as scale_plan
-from benchmarks.studies import pilot, reliability
+from benchmarks.studies import reliability
 from benchmarks.suite.collect import RESULTS
 from benchmarks.tables import (
     buckets_page,
@@ -19,6 +19,7 @@ from benchmarks.tables import (
     discovery_page,
     estimators_page,
     leakage_page,
+    pilot_page,
     sensitivity_page,
 )
 from benchmarks.tables.render import render
@@ -65,7 +66,7 @@ KINDS: dict[str, Kind] = {
     "adds": _named("main.parquet, ranks", discovery_page.adds_pages),
     "buckets": _named(buckets_page.FILE, buckets_page.pages),
     "estimators": _named(estimators_page.FILE, estimators_page.pages),
-    "pilot": _named(pilot.FILE, pilot.pages),
+    "pilot": _named(pilot_page.FILE, pilot_page.pages),
     "reliability": _named(reliability.FILE, reliability.pages),
     "claims": _named("claims.toml", claims.pages),
     "rerun": _named(rerun.SOURCES, rerun.pages),

@@ -6,10 +6,8 @@ for how many of the products that they name the catalogue has an item (`Groundin
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -18,19 +16,16 @@ import pandas as pd
 from benchmarks.studies import study
 from benchmarks.studies.study import Row
 from benchmarks.suite.collect import RESULTS
-from benchmarks.tables.table import Page, interval
+from benchmarks.tables.pilot_page import FILE, page
 from scoter.experiments import experiment
 from scoter.reasoning.discovery.grounding import Grounding
 from scoter.reasoning.discovery.pilot import WORTH
-from scoter.report.table import Table
 from scoter.stages.context import Context, sentence_encoder
 from scoter.stages.data import open_data, prepare
 from scoter.storage.store import Store, git_commit
 from scoter.types import Catalog
 
-FILE = "pilot.json"
 READERS = 4000
-_COLUMNS = ("what is added", "users", "nats", "R@10", "N@10")
 
 
 def measure(
@@ -68,42 +63,13 @@ def grounded(chains: pd.DataFrame, catalog: Catalog, context: Context) -> Row:
 
     names, encode = spoken_items(catalog, context.experiment.text.fields), sentence_encoder(context)
     meant = Grounding(names, encode(names), encode)
-    places = {key: item for item, key in enumerate(catalog.keys)}
-    own = np.repeat(chains["key"].map(places), chains["recommendations"].str.len())
+    places = pd.Series(range(catalog.item_count), catalog.keys).reindex(
+        chains["key"], fill_value=-2
+    )
+    own = np.repeat(places.to_numpy(), chains["recommendations"].str.len())
     items = meant.ground([name for named in chains["recommendations"] for name in named])
     share, itself = (float(np.mean(part)) for part in (items >= 0, items == own))
     return {"names": len(items), "share": share, "the item itself": itself}
-
-
-def pages(results: Path = RESULTS) -> dict[str, Page]:
-    """The page of each table of chains, by its name."""
-    return {name: page(made) for name, made in study.read(results / FILE, {}).items()}
-
-
-def page(made: Row) -> Page:
-    """What the chains hold, then what they add."""
-    held = [
-        [row["role"], f"{row['chains']:,}", f"{row['words']:.1f}", f"{row['distinct']:.0%}"]
-        for row in made["roles"]
-    ]
-    added: list[Sequence[str]] = [_added(row) for row in (*made["rows"], *made["by_last_item"])]
-    names = made["grounded"]
-    notes = (
-        f"{made['chains_of_items']:,} of {made['items']:,} items have a chain. "
-        f"Of {names['names']:,} named products {names['share']:.0%} mean an item of the catalogue, "
-        f"{names['the item itself']:.0%} the item that was asked about.",
-        f"Held-in users of {made['dataset']} whose last item has a chain; over "
-        f"{made['recommender']}, 95 % intervals. Verdict: {made['verdict']}.",
-        f"Measured at commit `{made['commit'][:12]}`, seed {made['seed']}, "
-        f"{made['cpu_seconds'] / 60:.0f} CPU-minutes.",
-    )
-    columns = ("role", "chains", "words", "distinct texts")
-    return Page([Table(columns, held, "lrrr"), Table(_COLUMNS, added, "lrrrr"), notes])
-
-
-def _added(row: dict[str, Any]) -> list[str]:
-    parts = [interval(row[part]) for part in ("nats", "recall", "ndcg")]
-    return [row["what"], f"{row['users']:,}", *parts]
 
 
 @click.command()

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from benchmarks.studies.pilot import grounded, page, pages, roles
+from benchmarks.studies.pilot import grounded, roles
 from benchmarks.studies.study import put
+from benchmarks.tables.pilot_page import page, pages
 from scoter.types import Catalog
 
 CHAINS = pd.DataFrame(
