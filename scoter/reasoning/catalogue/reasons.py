@@ -385,7 +385,7 @@ def cosines(both: csr_array) -> csr_array:
 
 def _return_rates(times: csr_array) -> Float32[np.ndarray, " items"]:
     """Log of how much oftener an item's buyers come back to it than buyers do on average."""
-    buyers, returned = (np.asarray((times > few).sum(axis=0)).ravel() for few in (0, 1))
+    buyers, returned = (csr_array(times > few).sum(axis=0) for few in (0, 1))
     usual = max(returned.sum(), 1) / max(buyers.sum(), 1)
     return np.log((returned / usual + RETURN_PRIOR) / (buyers + RETURN_PRIOR)).astype(np.float32)
 
