@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import product
 from operator import itemgetter
 from pathlib import Path
 
@@ -50,6 +51,7 @@ given = np.load(sys.argv[1])
 print(float(estimators.{}.estimate(given["x"], given["y"])))
 """
 
+_PYTHON = click.Path(exists=True, dir_okay=False)
 Cell = tuple[str, int, str, int]  # law, rows, estimator, seed
 Repeat = tuple[str, str, int]  # estimator, law, rows
 
@@ -71,16 +73,11 @@ def cells(sizes: Sequence[int] = SIZES) -> Iterator[Cell]:
     learn, every = {*VARIATIONAL, *LEARNED}, laws()
     slow = learn | {"usable_information", "token_choice"}
     names = sorted(ESTIMATORS, key=lambda name: (name != "automatic", name in slow, name))
-    for seed in SEEDS:
-        for name in names:
-            reads = ESTIMATORS[name]
-            for law, known in every.items():
-                fits = reads.x_kind in ("any", known.x_kind) and reads.y_kind in (
-                    "any",
-                    known.y_kind,
-                )
-                if fits and (seed == 0 or name in learn):
-                    yield from ((law, n, name, seed) for n in sizes)
+    for seed, name in product(SEEDS, names):
+        reads = ESTIMATORS[name]
+        for law, known in every.items() if seed == 0 or name in learn else ():
+            if reads.x_kind in ("any", known.x_kind) and reads.y_kind in ("any", known.y_kind):
+                yield from ((law, n, name, seed) for n in sizes)
 
 
 def peer_cells(names: Sequence[str], sizes: Sequence[int] = SIZES) -> Iterator[Cell]:
@@ -273,7 +270,7 @@ def _channel(view: str) -> Law:
 @study.option("--budget", default=1500.0, help="CPU-seconds; the next call goes on from there.")
 @click.option("--estimator", "only", multiple=True, help="Only this one; repeatable.")
 @click.option("--peers", is_flag=True, help="Also NPEET (npeet-plus) and scikit-learn.")
-@click.option("--bmi-python", default="", help="Also bmi: a Python that has benchmark-mi.")
+@click.option("--bmi-python", type=_PYTHON, default="", help="Also bmi: a Python that has it.")
 @study.results_option
 def command(
     budget: float, only: tuple[str, ...], peers: bool, bmi_python: str, results: Path

@@ -58,17 +58,15 @@ def roles(chains: pd.DataFrame) -> list[Row]:
 
 
 def grounded(chains: pd.DataFrame, catalog: Catalog, context: Context) -> Row:
-    """The share of named products that mean an item, and of those the one that was asked about."""
+    """The shares of named products that mean an item, and that mean the one that was asked about."""
     from scoter.recommenders.step_sources import spoken_items
 
     names, encode = spoken_items(catalog, context.experiment.text.fields), sentence_encoder(context)
     meant = Grounding(names, encode(names), encode)
-    places = pd.Series(range(catalog.item_count), catalog.keys).reindex(
-        chains["key"], fill_value=-2
-    )
-    own = np.repeat(places.to_numpy(), chains["recommendations"].str.len())
+    places = pd.Index(catalog.keys).get_indexer(chains["key"])
+    own = np.repeat(places, chains["recommendations"].str.len())
     items = meant.ground([name for named in chains["recommendations"] for name in named])
-    share, itself = (float(np.mean(part)) for part in (items >= 0, items == own))
+    share, itself = (float(np.mean(part)) for part in (items >= 0, (items >= 0) & (items == own)))
     return {"names": len(items), "share": share, "the item itself": itself}
 
 

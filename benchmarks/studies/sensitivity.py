@@ -24,7 +24,7 @@ from scoter.config import DataConfig, MethodConfig
 from scoter.data.datasets import open_dataset
 from scoter.data.prepared import save_prepared
 from scoter.data.split import leave_one_out, shuffle_ties
-from scoter.errors import DataError
+from scoter.errors import ConfigError, DataError
 from scoter.evaluation.evaluator import Evaluator, load_user_metrics
 from scoter.evaluation.metrics import mean_metrics, per_user
 from scoter.evaluation.significance import bootstrap_mean, paired_bootstrap
@@ -59,7 +59,10 @@ def measure(
     measured: Row = {"commit": git_commit(), "drop": drop(dataset, results)}
     measured["buckets"] = buckets(split, opened.catalog, dataset, results)
     if keep_ties:
-        measured["ties"] = study.read(results / FILE, {})[dataset]["ties"]
+        known = study.read(results / FILE, {})
+        if dataset not in known:
+            raise ConfigError(f"{FILE} has no ties of {dataset} to keep; leave --keep-ties out")
+        measured["ties"] = known[dataset]["ties"]
     else:
         measured["ties"] = ties(opened.log, opened.catalog, dataset, given)
     study.put(results / FILE, dataset, measured)

@@ -26,7 +26,7 @@ VERSIONS = {
     "semantic-ids": 3,
     "discover": 6,
     "chains": 4,
-    "train": 2,
+    "train": 3,
     "rank": 3,
     "run": 4,
     "explorer": 1,
