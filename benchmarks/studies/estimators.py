@@ -270,12 +270,12 @@ def _channel(view: str) -> Law:
 @study.option("--budget", default=1500.0, help="CPU-seconds; the next call goes on from there.")
 @click.option("--estimator", "only", multiple=True, help="Only this one; repeatable.")
 @click.option("--peers", is_flag=True, help="Also NPEET (npeet-plus) and scikit-learn.")
-@click.option("--bmi-python", type=_PYTHON, default="", help="Also bmi: a Python that has it.")
+@click.option("--bmi-python", type=_PYTHON, help="Also bmi: a Python that has it.")
 @study.results_option
 def command(
-    budget: float, only: tuple[str, ...], peers: bool, bmi_python: str, results: Path
+    budget: float, only: tuple[str, ...], peers: bool, bmi_python: str | None, results: Path
 ) -> None:
-    measured = measure(results, budget, only=only, peers=peers, bmi_python=bmi_python)
+    measured = measure(results, budget, only=only, peers=peers, bmi_python=bmi_python or "")
     missing = measured["missing"]
     click.echo(page(measured).markdown(), nl=False)
     click.echo(f"{missing} cells are still to be measured" if missing else "every cell is measured")

@@ -58,7 +58,7 @@ def roles(chains: pd.DataFrame) -> list[Row]:
 
 
 def grounded(chains: pd.DataFrame, catalog: Catalog, context: Context) -> Row:
-    """The shares of named products that mean an item, and that mean the one that was asked about."""
+    """The shares of named products that mean an item, and that mean the one asked about."""
     from scoter.recommenders.step_sources import spoken_items
 
     names, encode = spoken_items(catalog, context.experiment.text.fields), sentence_encoder(context)
