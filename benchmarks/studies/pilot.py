@@ -63,7 +63,7 @@ def grounded(chains: pd.DataFrame, catalog: Catalog, context: Context) -> Row:
 
     names, encode = spoken_items(catalog, context.experiment.text.fields), sentence_encoder(context)
     meant = Grounding(names, encode(names), encode)
-    places = pd.Index(catalog.keys).get_indexer(chains["key"])
+    places = pd.Index(list(catalog.keys)).get_indexer(pd.Index(chains["key"]))
     own = np.repeat(places, chains["recommendations"].str.len())
     items = meant.ground([name for named in chains["recommendations"] for name in named])
     share, itself = (float(np.mean(part)) for part in (items >= 0, (items >= 0) & (items == own)))
