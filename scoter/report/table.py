@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+_NUMBER = re.compile(r"[-+(<±]*[.\d]")  # how a cell begins that holds one
+
 
 @dataclass(frozen=True)
 class Table:
@@ -20,7 +22,7 @@ class Table:
 
     columns: Sequence[str]  # one name per column
     rows: Sequence[Sequence[str]]  # one cell per column; "" where nothing is known
-    align: str = ""  # "l" or "r" per column; "": the first to the left, all others to the right
+    align: str = ""  # "l" or "r" per column; "": all but the first to the right that hold numbers
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, object]]) -> "Table":
@@ -39,7 +41,9 @@ class Table:
 
     @property
     def sides(self) -> str:
-        return self.align or "l" + "r" * (len(self.columns) - 1)
+        columns = list(zip(*self.rows, strict=True)) or [()] * len(self.columns)
+        numeric = [all(map(_NUMBER.match, filter(None, column))) for column in columns]
+        return self.align or "l" + "".join("lr"[right] for right in numeric[1:])
 
     def text(self, ruled: bool = False) -> str:
         """Columns padded with spaces; `ruled` draws a line below the head."""
