@@ -68,7 +68,8 @@ def gallery() -> str:
     parts = ["# Figures", "Made by `make paper` from committed results; not to be edited by hand."]
     for name, entry in FIGURES.items():
         parts += [f"## {name}", f"![{entry.title}](figures/{name}.svg)"]
-        parts.append(fill(f"**{entry.title}** {entry.finding} From {entry.sources}.", 100))
+        text = f"**{entry.title}** {entry.finding} From {entry.sources}."
+        parts.append(fill(text, 100, break_on_hyphens=False))
     return "\n\n".join(parts) + "\n"
 
 
