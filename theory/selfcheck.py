@@ -34,7 +34,7 @@ KNOWN_BREAKS = {
     **{(name, "data processing"): _DROWNED for name in VARIATIONAL},
     **{(name, "additivity"): _NET for name in (*_BIASED, "club")},
     **{(name, "independence"): _NET for name in _BIASED},
-    ("latent", "data processing"): _DROWNED,
+    **{(name, "data processing"): _DROWNED for name in ("latent", "flow", "denoiser")},
     ("latent", "additivity"): _NET,
     ("club", "convergence"): "an upper bound for the true conditional, and not a tight one",
     ("gaussian", "bijection"): "only linear maps leave normality alone",
