@@ -517,3 +517,11 @@ def test_the_default_takes_the_family_that_fits_and_says_when_they_differ():
     bent = estimate(x, x**2 + 0.5 * rng.standard_normal((300, 1)), seed=0)
     assert bent.diagnostics["chosen"] != "copula"
     assert bent.value == pytest.approx(0.803, abs=0.2)
+
+
+def test_one_value_tells_nothing_and_masked_rows_are_refused():
+    y = np.random.default_rng(0).standard_normal(300)
+    found = estimate(np.ones(300), y, seed=0)
+    assert (found.value, found.ci) == (0, (0, 0))
+    with pytest.raises(PremiseError, match="y = 'masked': drop masked rows"):
+        estimate(y, np.ma.masked_greater(y, 2), seed=0)

@@ -169,6 +169,8 @@ def mixed_ksg_terms(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4) -> np.
     n = len(x)
     require(len(y) == n, f"x and y need the same rows: {n}", y=len(y))
     require(1 <= neighbours < n, f"needs 1 <= neighbours < rows = {n}", neighbours=neighbours)
+    if any((side == side[0]).all() for side in (x, y)):
+        return np.zeros(n)  # one value tells nothing
     both = np.concatenate([x, y], axis=1)
     reach, local = _reach(both, neighbours)
     return digamma(local) + np.log(n) - digamma(_within(x, reach)) - digamma(_within(y, reach))

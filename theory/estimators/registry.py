@@ -338,6 +338,7 @@ def _check_kinds(
 
 
 def _checked(values: np.ndarray, name: str) -> np.ndarray:
+    require(not np.ma.is_masked(values), "drop masked rows", **{name: "masked"})
     values = np.asarray(values)
     require(values.ndim >= 1 and values.size > 0, "give one row per sample", **{name: values.shape})
     require(values.dtype.kind in "iubf", "give whole numbers or floats", **{name: values.dtype})

@@ -11,6 +11,7 @@ import numpy as np
 from theory import bounds, exact
 from theory.errors import PremiseError
 from theory.exact.measured import ranks_of
+from theory.verify import worked_estimates
 from theory.verify.comparison import Checks, Comparison, Effort, at_most, equal
 
 PAGE = Path(__file__).parents[1] / "WORKED.md"
@@ -57,8 +58,9 @@ def rows() -> Iterator[tuple[str, list[str], str]]:
 
 @cache
 def functions() -> dict[str, Function]:
-    """Bounds and functions of theory.exact by name, and METHOD of a model as MODEL.METHOD."""
+    """All by name: bounds, estimators, what theory.exact has, and METHOD of a MODEL.METHOD."""
     known = known_bounds() | {name: getattr(exact, name) for name in exact.__all__}
+    known |= worked_estimates.FUNCTIONS
     known["ranks_of"] = ranks_of
     models = [made for made in known.values() if isinstance(made, type) and is_dataclass(made)]
     for model in models:
@@ -94,11 +96,14 @@ def row_holds(name: str, given: list[str], value: str) -> Comparison:
     return equal(found, truth, 1e-9 * max(1.0, float(np.abs(truth).max())))
 
 
-@CHECKS.of("W1", "every bound has its worked values")
+@CHECKS.of("W1", "every bound, and every estimator that trains nothing, has its worked values")
 def _values(effort: Effort) -> Iterator[Comparison]:
     called = [row for row in rows() if not row[2].startswith("refused")]
     yield from (row_holds(*row) for row in called)
-    yield equal(len(known_bounds().keys() - bounds.REGISTERED - {row[0] for row in called}), 0)
+    texts = {text for name, given, _ in called if name == "estimate" for text in given}
+    estimators = {text.split('"')[1] for text in texts if text.startswith("estimator=")}
+    missing = known_bounds().keys() - bounds.REGISTERED - {row[0] for row in called}
+    yield equal(len(missing | (worked_estimates.COUNTED - estimators)), 0)
 
 
 @CHECKS.of("W2", "every bound refuses what is outside its premises")
