@@ -56,7 +56,7 @@ release-check: setup ## build wheel and sdist, look inside, run the wheel in an 
 lowest-check: setup ## the same with every declared dependency at its lowest version
 	$(BIN)/python tests/release_check.py --lowest
 
-mutants: setup ## every wrong constant, sign or term in theory/bounds and theory/exact: does verify notice?
+mutants: setup ## every wrong constant, sign or term of bounds, models and estimators: does verify notice?
 	$(BIN)/python tests/theory/mutants.py --write
 
 tables: setup ## every measured table of README, docs and theory, from committed results
