@@ -96,7 +96,7 @@ def row_holds(name: str, given: list[str], value: str) -> Comparison:
     return equal(found, truth, 1e-9 * max(1.0, float(np.abs(truth).max())))
 
 
-@CHECKS.of("W1", "every bound, and every estimator that trains nothing, has its worked values")
+@CHECKS.of("W1", "every bound and untrained estimator has its worked values")
 def _values(effort: Effort) -> Iterator[Comparison]:
     called = [row for row in rows() if not row[2].startswith("refused")]
     yield from (row_holds(*row) for row in called)
