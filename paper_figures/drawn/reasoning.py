@@ -21,6 +21,7 @@ from paper_figures.style import (
     panels,
     styled,
 )
+from scoter.report.pattern import in_brief
 
 MARKS = "Dos^vP*X<>"
 UNSEEN = "simulated from seed 20"  # shops on which nothing was chosen
@@ -54,7 +55,7 @@ def attention(results: Path) -> Picture:
 
 def _attention(panel: Panel, rows: Rows) -> None:
     slots = list(grouped(sorted(rows, key=lambda row: (row["kind"], row["place"])), "slot"))
-    names = [step_name(slot) for slot in slots]
+    names = in_brief(slots)
     seeds = sorted({row["seed"] for row in rows})
     width = 0.8 / len(seeds)
     for number, seed in enumerate(seeds):
@@ -142,7 +143,7 @@ def prefixes(results: Path) -> Picture:
         rows = [row for row in measured["rows"] if row["kind"] == kind]
         names = [row["name"] for row in rows]
         if kind == "prefix":
-            names = [step_name(name.partition(". ")[2]) for name in names]
+            names = in_brief([name.partition(". ")[2] for name in names])
         names = [name.replace(" (null)", "\n(a second fit)") for name in names]
         low, nats, high = columns(rows, "low", "nats", "high")
         panel.intervals(range(len(rows)), (low, nats, high), names, across=True, **look)
@@ -151,18 +152,3 @@ def prefixes(results: Path) -> Picture:
         panel.axes.set_xlabel(f"nats, {rows[0]['n']:,} shoppers")
         panel.axes.set_title(title)
     return picture
-
-
-def step_name(label: str) -> str:
-    """A step's label in fewer words.
-
-    >>> step_name("recent_item(field=brand, lag=2)"), step_name("nothing")
-    ('brand, 2 ago', 'nothing')
-    """
-    role, _, inside = label.partition("(")
-    values = dict(part.split("=") for part in inside.rstrip(")").split(", ")) if inside else {}
-    if role == "recommendation" and "rank" in values:
-        return f"item, rank {values['rank']}"
-    if role == "recent_item" and {"field", "lag"} <= set(values):
-        return f"{values['field']}, {values['lag']} ago"
-    return role.replace("_", " ")

@@ -242,10 +242,13 @@ def estimators(results: Path) -> Picture:
     for place, name in enumerate(names):
         each.axes.plot(errors[name], [place] * len(errors[name]), "|", color=GREY, markersize=6)
     each.axes.axvline(0, color=BLACK, linewidth=0.6)
-    each.axes.set_xlabel(f"error on each law, n = {ESTIMATED:,}, nats")
+    each.axes.set_xscale("symlog", linthresh=0.1)
+    each.axes.set_xticks([-10, -1, -0.1, 0, 0.1, 1, 10], ["-10", "-1", "-.1", "0", ".1", "1", "10"])
+    each.axes.set_xlabel(f"error on each law, n = {ESTIMATED:,}, nats (even within ±.1)")
     values, look = [sizes[name] for name in names], {"linestyle": "", "marker": "D", "color": BLUE}
     mean.curve(values, range(len(names)), "", names, across=True, **look)
-    mean.axes.set_xlim(left=0)
+    mean.axes.set_xscale("log")
+    mean.axes.set_xticks([0.01, 0.1, 1], [".01", ".1", "1"])
     mean.axes.set_xlabel("mean size of its errors, nats")
     mean.rows(names)
     return picture

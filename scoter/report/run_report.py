@@ -11,12 +11,13 @@ from scoter.evaluation.metrics import SHOWN, per_user
 from scoter.evaluation.significance import Estimate, bootstrap_mean
 from scoter.report.charts import Bars, bars, colour, line_chart, verdict, whiskers
 from scoter.report.page import Number, flat, write_page
-from scoter.report.pattern import described, in_words
+from scoter.report.pattern import described, in_brief
 from scoter.storage.run_files import NEEDED, Difference, MethodOutcome, RunOutcome
 from scoter.storage.untrusted import parse_json
 
 PLOTTED = "ndcg@10"
 OPEN = ("recall@10", "ndcg@10")
+SHOWN_STEPS = 10  # of a chain, where what each contributed stands side by side
 
 
 def write_report(
@@ -84,17 +85,35 @@ def _shopper(entry: Mapping) -> dict[str, Any]:
     }
     read = {name: _scaled(part, lists[name]) for name, part in entry.get("read", {}).items()}
     found_by = [name for name, items in lists.items() if any(item["truth"] for item in items)]
-    steps = [{**step, "role": in_words(step["role"])} for step in entry["steps"]]
+    names = in_brief([step["role"] for step in entry["steps"]])
+    steps = [{**step, "role": name} for step, name in zip(entry["steps"], names, strict=True)]
     return {**entry, "steps": steps, "recommendations": lists, "read": read, "found_by": found_by}
 
 
-def _scaled(read: Mapping, items: Sequence[Mapping]) -> dict[str, object]:
-    """The same in words, with `largest`, the contribution that the longest bar stands for."""
-    values = [value for item in items for value in item["contributions"] or ()]
-    sizes = [abs(value) for value in (*values, *(read["truth"] or ()))]
-    attention = {in_words(label): value for label, value in read["attention"].items()}
-    steps = [in_words(label) for label in read["steps"]]
-    return {**read, "attention": attention, "steps": steps, "largest": max([1e-9, *sizes])}
+def _scaled(read: Mapping, items: Sequence[dict[str, Any]]) -> dict[str, object]:
+    """The same in words, with the steps that changed most; `largest` is what the longest bar means.
+
+    The contributions of `items` are cut to these steps.
+    """
+    rows = [item["contributions"] for item in items if item["contributions"]]
+    rows += [read["truth"]] if read["truth"] else []
+    sizes = [max(map(abs, column)) for column in zip(*rows, strict=True)]
+    first = sorted(range(len(sizes)), key=lambda step: -sizes[step])[:SHOWN_STEPS]
+    for item in items:
+        item["contributions"] = _at(item["contributions"], sorted(first))
+    attention = zip(in_brief(list(read["attention"])), read["attention"].values(), strict=True)
+    return {
+        **read,
+        "truth": _at(read["truth"], sorted(first)),
+        "attention": sorted(attention, key=lambda pair: -pair[1])[:SHOWN_STEPS],
+        "steps": _at(in_brief(read["steps"]), sorted(first)),
+        "all": len(read["steps"]),
+        "largest": max([1e-9, *sizes]),
+    }
+
+
+def _at(values: Sequence[Any] | None, places: Sequence[int]) -> list[Any] | None:
+    return None if values is None else [values[place] for place in places]
 
 
 def _methods(run: RunOutcome, folder: Path) -> dict[str, object]:
@@ -147,7 +166,7 @@ def _points(curve: Sequence[Mapping[str, Number | None]], key: str) -> list[tupl
 def _attention(path: Path) -> dict[str, Bars]:
     """The mean attention on each step (the empty slot last) and the mean gate of each layer."""
     read = _read_json(path)
-    steps, roles = list(read["attention_mean"]), [in_words(str(role)) for role in read["roles"]]
+    steps, roles = list(read["attention_mean"]), in_brief([str(role) for role in read["roles"]])
     if len(steps) == len(roles) + 1:
         roles = [*roles, "nothing"]
     if len(steps) != len(roles):

@@ -17,7 +17,7 @@ from scoter.evaluation.metrics import per_user
 from scoter.evaluation.significance import bootstrap_mean
 from scoter.report.charts import bars
 from scoter.report.page import PAGES, cpu_time
-from scoter.report.pattern import in_words
+from scoter.report.pattern import in_brief
 from scoter.report.run_report import shoppers, write_report
 
 
@@ -69,7 +69,7 @@ def test_every_number_of_the_run_stands_in_the_page(make_fake_run):
         "0.0710",
     ):
         assert text in page.text
-    assert "recent item: 1 purchase ago" in page.texts
+    assert "recent item, 1 ago" in page.texts
     assert "symbolic stand-in for a language model" in page.text
 
 
@@ -273,7 +273,7 @@ def test_each_contribution_stands_in_the_page_with_its_step_and_its_sign(make_fa
     path = write_fake_explorer(folder)
     raw, page = report(folder, path)
     assert raw.count('class="sortable contributions"') == 2
-    for step in map(in_words, ROLES):
+    for step in in_brief(ROLES):
         assert raw.count(f'<th scope="col" class="n step">{step}</th>') == 2
     for entry in json.loads(path.read_text()):
         read = entry["read"]["scoter"]
@@ -294,6 +294,22 @@ def test_each_contribution_stands_in_the_page_with_its_step_and_its_sign(make_fa
     assert '<td class="n" data-value="1000000">deeper</td>' in report(folder, path)[0]
 
 
+def test_of_a_long_chain_the_steps_that_changed_most_are_shown():
+    labels = [f"recommendation(count=1, rank={rank})" for rank in range(1, 13)]
+    changes = [0.1 * rank for rank in range(12)]
+    items = [{"title": "soap", "score": -1.0, "contributions": [-change for change in changes]}]
+    read = {"steps": labels, "attention": dict(zip(labels, changes, strict=True)), "truth": changes}
+    entry = {"user": "u", "steps": [], "truth": "gel", "recommendations": {"scoter": items}}
+    (user,) = shoppers([{**entry, "read": {"scoter": {**read, "rank": None, "gate": 0.5}}}])
+    found = user["read"]["scoter"]
+    assert found["steps"] == [f"item, rank {rank}" for rank in range(3, 13)]
+    assert found["truth"] == changes[2:]
+    assert found["all"] == 12
+    assert found["largest"] == changes[-1]
+    assert user["recommendations"]["scoter"][0]["contributions"] == [-c for c in changes[2:]]
+    assert found["attention"][0] == ("item, rank 12", changes[-1])
+
+
 def test_the_page_opens_on_a_user_whom_only_a_chain_served():
     items = [{"title": "soap", "score": -1.0}]
 
@@ -307,12 +323,10 @@ def test_the_page_opens_on_a_user_whom_only_a_chain_served():
 
 
 def test_a_pattern_is_told_in_words_and_its_clusters_and_rivals_are_tables(make_fake_run):
-    raw, page = report(make_fake_run())
-    steps = re.findall(r"<li>(.*?)</li>", raw[raw.index('<h2 id="pattern">') :], re.DOTALL)
-    assert [re.sub(r"<.*?>", "", step) for step in steps[:2]] == [
-        "recent item: the brand, 1 purchase ago (100&nbsp;% of the votes)",
-        "recommendation: up to 5, after the last 3 items (51&nbsp;% of the votes)",
-    ]
+    _raw, page = report(make_fake_run())
+    said = page.text[page.text.index("What each step of a chain says, in order") :]
+    assert "1. recent item: the brand, 1 purchase ago 100%" in said
+    assert "2. recommendation: up to 5, after the last 3 items 51%" in said
     assert "recall@10 at fresh users 0.0710 [0.0630, 0.0790]" in page.text
     best = "recent item: the brand, 2 purchases ago \N{RIGHTWARDS ARROW} brand loyalty"
     for place, share in (("1 (chosen)", "38%"), ("2", "12%")):
@@ -334,7 +348,7 @@ def test_no_value_of_a_run_is_printed_as_code(make_fake_run):
     _, page = report(folder)
     words = page.text[page.text.rindex("Reasoning pattern") : page.text.rindex("How it was made")]
     assert "likely next" in words
-    assert "of the votes" not in words
+    assert "votes of its cluster" not in words
     assert "a 1, b 2, none" in words
     assert "counts / failed_attempts / timeout 2" in words
     assert not re.search(r"[{}]|\[[\[{'\"]|'\w+'|None|True|False", words)
