@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from scoter.report.page import flat, number
@@ -90,6 +91,21 @@ def in_brief(labels: Sequence[str]) -> list[str]:
     return [in_words(label) if short.count(name) > 1 else name for label, name in pairs]
 
 
+def _ladders(names: Sequence[str]) -> list[str]:
+    """Neighbours that differ in their rank alone, as one.
+
+    >>> _ladders(["brand, 2 ago", "item, rank 1", "item, rank 2", "item, rank 3"])
+    ['brand, 2 ago', 'item, ranks 1 to 3']
+    """
+    joined: list[str] = []
+    for of, group in groupby(names, key=lambda name: name.partition(", rank ")[0]):
+        alike = list(group)
+        ranks = [name.removeprefix(of).removeprefix(", rank ") for name in alike]
+        ladder = len(ranks) > 1 and all(ranks)
+        joined += [f"{of}, ranks {ranks[0]} to {ranks[-1]}"] if ladder else alike
+    return joined
+
+
 def _brief(label: str) -> str:
     role, values = _parts(label)
     if role == "recent_item" and "lag" in values:
@@ -132,7 +148,7 @@ def _phrase(role: str, parameters: Mapping[str, object]) -> str:
 
 
 def _cluster(place: int, cluster: Mapping) -> list[str]:
-    best = " \u2192 ".join(in_words(label) for label in cluster["patterns"][0])
+    best = " \u2192 ".join(_ladders(in_brief(cluster["patterns"][0])))
     name = f"{place} (chosen)" if place == 1 else str(place)
     estimates = [_estimate(cluster[key]) for key in ("recall", "ndcg")]
     return [name, best, f"{cluster['support']:.0%}", *estimates]

@@ -328,7 +328,7 @@ def test_a_pattern_is_told_in_words_and_its_clusters_and_rivals_are_tables(make_
     assert "1. recent item: the brand, 1 purchase ago 100%" in said
     assert "2. recommendation: up to 5, after the last 3 items 51%" in said
     assert "recall@10 at fresh users 0.0710 [0.0630, 0.0790]" in page.text
-    best = "recent item: the brand, 2 purchases ago \N{RIGHTWARDS ARROW} brand loyalty"
+    best = "brand, 2 ago \N{RIGHTWARDS ARROW} brand loyalty"
     for place, share in (("1 (chosen)", "38%"), ("2", "12%")):
         row = f"{place} {best} {share} 0.0700 [0.0500, 0.0900] 0.0300 [0.0200, 0.0400]"
         assert row in page.text
