@@ -1,6 +1,7 @@
 """A run's reasoning pattern, made ready for its template: steps in words, tables and a picture."""
 
 import base64
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -79,16 +80,16 @@ def _steps(pattern: Mapping, at: str) -> dict[str, object]:
 
 
 def in_brief(labels: Sequence[str]) -> list[str]:
-    """Labels of steps in few words, or in full where two would read alike.
+    """Labels of steps in few words, or in full where two different ones would read alike.
 
     >>> in_brief(["recent_item(field=brand, lag=2)", "recommendation(count=1, rank=3, window=3)"])
     ['brand, 2 ago', 'item, rank 3']
     >>> in_brief(["history_summary(count=5)", "history_summary(count=9)", "nothing"])
     ['history summary: the last 5 items', 'history summary: the last 9 items', 'nothing']
     """
-    short = [_brief(label) for label in labels]
-    pairs = zip(labels, short, strict=True)
-    return [in_words(label) if short.count(name) > 1 else name for label, name in pairs]
+    short = {label: _brief(label) for label in labels}
+    alike = Counter(short.values())
+    return [in_words(label) if alike[short[label]] > 1 else short[label] for label in labels]
 
 
 def _ladders(names: Sequence[str]) -> list[str]:
