@@ -342,7 +342,7 @@ def main() -> None:
             counts[mutant.module][state] += 1
             if state == "survived":
                 survivors.append(mutant.name)
-                print(f"survives: line {mutant.line}: {mutant.name}", flush=True)
+                print(f"survives: line {mutant.line}, {mutant.operator}: {mutant.name}", flush=True)
     total = sum(counts.values(), Counter())
     share = total["caught"] / max(total["caught"] + total["survived"], 1)
     print(f"{total['caught']} caught, {total['survived']} survived, {share:.1%} caught;", end=" ")
