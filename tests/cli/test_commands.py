@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -116,8 +117,10 @@ def every_command() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("command", every_command(), ids=" ".join)
-def test_every_command_has_short_help_and_json(command: list[str]) -> None:
-    assert "--json" in scoter(*command, "-h")
+def test_every_command_has_short_help_json_and_each_option_once(command: list[str]) -> None:
+    flags = re.findall(r"^ +(?:-\w, )?(--[\w-]+)", scoter(*command, "-h"), re.M)
+    assert "--json" in flags
+    assert len(flags) == len(set(flags))
 
 
 def test_a_plugin_is_imported_before_the_command_and_by_children(

@@ -115,7 +115,7 @@ def server_model(_name: str, server: ServerConfig) -> OpenAIModel:
 def local_model(file: str, server: ServerConfig) -> Iterator[OpenAIModel]:
     """The model in a GGUF file; without one the packaged SmolLM2, one request at a time."""
     slots = server.concurrency if file else 1
-    with local_server(file, server.threads, slots) as address:
+    with local_server(file, server.model_threads, slots) as address:
         seconds = max(server.timeout, _LOCAL_PATIENCE)
         found = {"base_url": address, "concurrency": slots, "timeout": seconds}
         here = replace(server, guided="llama.cpp", **found)

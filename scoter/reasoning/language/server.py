@@ -26,7 +26,7 @@ class ServerConfig:
     base_url: str = option("", "The OpenAI-compatible server, such as http://127.0.0.1:8000/v1")
     key_variable: str | None = option(None, "The environment variable that holds the server's key")
     concurrency: int = option(4, "Calls at once; of local:FILE.gguf as many parallel slots")
-    threads: int = option(1, "Processor threads of local:FILE.gguf")
+    model_threads: int = option(1, "Processor threads of local:FILE.gguf")
     requests_per_minute: float | None = option(None, "Start no more calls in a minute, evenly")
     timeout: float = option(120.0, "Seconds until a call is given up")
     attempts: int = option(6, "How often a call is tried")
@@ -46,7 +46,7 @@ class ServerConfig:
     )
 
     def __post_init__(self) -> None:
-        numbers = ("concurrency", "threads", "requests_per_minute", "timeout", "attempts")
+        numbers = ("concurrency", "model_threads", "requests_per_minute", "timeout", "attempts")
         for name in (*numbers, "first_pause", "longest_wait", "token_budget"):
             value = getattr(self, name)
             if value is not None and not value > 0:
