@@ -52,15 +52,32 @@ def read_facets(catalog: Catalog) -> dict[str, Facet]:
 def item_names(catalog: Catalog, length: int = NAME_LENGTH) -> list[str]:
     """Each item's title, or else its phrase, or else its key, at most `length` characters long.
 
-    >>> item_names(Catalog(("k1", "k2"), {"phrase": ("wooden train", "")}))
-    ['wooden train', 'k2']
+    Where several items would have one name, as the branches of a chain do, all but the first are
+    numbered, so that each can be named.
+
+    >>> item_names(Catalog(("k1", "k2", "k3"), {"phrase": ("wooden train", "", "wooden train")}))
+    ['wooden train', 'k2', 'wooden train (2)']
     """
     names = [""] * catalog.item_count
     for column in NAME_COLUMNS:
         cells = catalog.columns[column] if catalog.has(column) else names
         names = [name or str(cell) for name, cell in zip(names, cells, strict=True)]
     keyed = enumerate(zip(names, catalog.keys, strict=True))
-    return [shorten(name, length) or key or f"item {item}" for item, (name, key) in keyed]
+    return _told_apart(
+        [shorten(name, length) or key or f"item {item}" for item, (name, key) in keyed]
+    )
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    taken, bearers = set(names), Counter[str]()
+    for item, name in enumerate(names):
+        bearers[name] += 1
+        while bearers[name] > 1 and f"{name} ({bearers[name]})" in taken:
+            bearers[name] += 1
+        if bearers[name] > 1:
+            names[item] = f"{name} ({bearers[name]})"
+            taken.add(names[item])
+    return names
 
 
 def shorten(text: str, length: int = NAME_LENGTH) -> str:

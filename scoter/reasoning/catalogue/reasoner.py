@@ -30,7 +30,7 @@ from scoter.reasoning.catalogue.view import View
 from scoter.types import Catalog, InteractionLog, Step
 
 MODEL = "catalog-reasoner (symbolic)"
-PROMPT_VERSION = "1"
+PROMPT_VERSION = "2"  # of what it says of a history
 
 CHOSE = {
     "item": "The shopper chose {}.",

@@ -66,7 +66,8 @@ class Reasons:
         self._together = cosines(both)
         facets = read_facets(catalog)
         self._kind, self._brand = facets.get("category"), facets.get("brand")
-        self._by_name: dict[str, Callable[[Recent], Scores]] = {
+        # What speaks of items that the history does not have yet, and what of those that it has.
+        self._of_new: dict[str, Callable[[Recent], Scores]] = {
             "follows": partial(self._follows, 0),
             "follows two later": partial(self._follows, 1),
             "follows three later": partial(self._follows, 2),
@@ -76,37 +77,46 @@ class Reasons:
             "never bought": lambda recent: np.tile(self._popularity == 0, (len(recent), 1)),
         }
         if self._texts is not None:
-            self._by_name["near in words"] = self._near_in_words
-            self._by_name["near in words to one"] = self._near_to_one
+            self._of_new["near in words"] = self._near_in_words
+            self._of_new["near in words to one"] = self._near_to_one
         if self._kind is not None:
             self._following = _following_kinds(self._kind, after[0], counts)
-            self._by_name["kind that follows"] = partial(self._kind_follows, 0)
-            self._by_name["kind that follows the one before"] = partial(self._kind_follows, 1)
+            self._of_new["kind that follows"] = partial(self._kind_follows, 0)
+            self._of_new["kind that follows the one before"] = partial(self._kind_follows, 1)
         if self._brand is not None:
-            self._by_name["share of the brand"] = partial(self._share, self._brand)
-        self._by_name["bought before"] = lambda recent: seen(recent, self.item_count)
-        self._by_name["bought last"] = lambda recent: seen(recent[:, :1], self.item_count)
+            self._of_new["share of the brand"] = partial(self._share, self._brand)
+        self._of_had: dict[str, Callable[[Recent], Scores]] = {
+            "bought before": lambda recent: seen(recent, self.item_count),
+            "bought last": lambda recent: seen(recent[:, :1], self.item_count),
+        }
         times = times_bought(log, self.item_count)
         if (times.data > 1).any():  # users of this log come back to items
             self._returns = _return_rates(times if kept is None else times[kept])
-            self._by_name["bought lately or often"] = self._activation
-            self._by_name["comes back to items"] = self._comes_back
-            self._by_name["others come back to it"] = lambda recent: (
+            self._of_had["bought lately"] = lambda recent: self._lately(1.0, recent).toarray()
+            self._of_had["bought lately or often"] = self._activation
+            self._of_had["comes back to items"] = self._comes_back
+            self._of_had["others come back to it"] = lambda recent: (
                 seen(recent, self.item_count) * self._returns
             )
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(self._by_name)
+        return (*self._of_new, *self._of_had)
 
     def each(self, recent: Recent) -> Iterator[tuple[str, Scores]]:
-        """Every reason of every item after some histories, reason by reason."""
-        for name, reason in self._by_name.items():
-            yield name, reason(recent).astype(np.float32, copy=False)
+        """Every reason of every item after some histories, reason by reason.
+
+        Those that speak of new items are zero at what the history has, which is chosen for other
+        reasons: that others bought it together with the rest says nothing of its return.
+        """
+        new = 1 - seen(recent, self.item_count)
+        for name in self.names:
+            values = self.one(name, recent)
+            yield name, new * values if name in self._of_new else values
 
     def one(self, name: str, recent: Recent) -> Scores:
         """One reason of every item after some histories."""
-        return self._by_name[name](recent)
+        return (self._of_new | self._of_had)[name](recent).astype(np.float32, copy=False)
 
     def following_kinds(
         self, items: Int[np.ndarray, " rows"], count: int
@@ -120,8 +130,8 @@ class Reasons:
     def scores(self, recent: Recent, weights: Mapping[str, float]) -> Scores:
         """The weighted sum of the reasons of every item after some histories."""
         total = np.zeros((len(recent), self.item_count), np.float32)
-        for name, weight in weights.items():
-            total += np.float32(weight) * self._by_name[name](recent)
+        for name, values in self.each(recent):
+            total += np.float32(weights.get(name, 0)) * values
         return total
 
     def _follows(self, lag: int, recent: Recent) -> Scores:
@@ -156,11 +166,15 @@ class Reasons:
         shares = np.sqrt(sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-9))
         return np.where(facet.codes >= 0, shares[:, facet.codes], 0)
 
+    def _lately(self, decay: float, recent: Recent) -> csr_array:
+        """The sum of lag ** -decay over the purchases of what the history has."""
+        rows, lags = np.nonzero(recent >= 0)
+        strength = ((1.0 + lags) ** -decay, (rows, recent[rows, lags]))
+        return csr_array(strength, shape=(len(recent), self.item_count), dtype=np.float32)
+
     def _activation(self, recent: Recent) -> Scores:
         """The base-level activation of what the history has (Anderson and Schooler 1991)."""
-        rows, lags = np.nonzero(recent >= 0)
-        strength = ((1.0 + lags) ** -0.5, (rows, recent[rows, lags]))
-        table = csr_array(strength, shape=(len(recent), self.item_count), dtype=np.float32)
+        table = self._lately(0.5, recent)
         table.data = np.log(table.data)
         return table.toarray()
 
@@ -295,7 +309,7 @@ def conditional_logit(
 def _choices(
     reasons: Reasons, recent: Recent, targets: Int[np.ndarray, " rows"], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reasons of each row's target and of drawn items, and the offsets of the logit."""
+    """Reasons of each row's target, its history and drawn items, and the offsets of the logit."""
     values = dict(reasons.each(recent))
     rough = 10 * values["bought together"] + 3 * values["follows soon"] + values["popular"] / 3
     rough = np.exp(rough - rough.max(axis=1, keepdims=True))
@@ -306,11 +320,16 @@ def _choices(
     limits /= limits[:, -1:]
     points = rng.random((len(recent), NEGATIVES))
     drawn = np.stack([np.searchsorted(*row) for row in zip(limits, points, strict=True)])
-    items = np.concatenate([targets[:, None], drawn], axis=1)
-    offsets = -np.log(np.take_along_axis(chance, items, axis=1) * NEGATIVES).astype(np.float64)
-    offsets[:, 1:][drawn == targets[:, None]] = -np.inf
-    offsets[:, 0] = 0
-    found = [np.take_along_axis(value, items, axis=1) for value in values.values()]
+    # What the history has is never drawn but always there: few items, of which one may be likely.
+    again = np.sort(recent, axis=1)
+    again[:, 1:][again[:, 1:] == again[:, :-1]] = -1
+    items = np.concatenate([targets[:, None], again, drawn], axis=1)
+    expected = np.take_along_axis(chance, drawn, axis=1) * NEGATIVES
+    had = (drawn[:, :, None] == recent[:, None, :]).any(axis=2)
+    certain = np.zeros((len(recent), 1 + again.shape[1]))
+    offsets = np.concatenate([certain, np.where(had, -np.inf, -np.log(expected))], axis=1)
+    offsets[:, 1:][(items == targets[:, None])[:, 1:] | (items[:, 1:] < 0)] = -np.inf
+    found = [np.take_along_axis(value, np.maximum(items, 0), axis=1) for value in values.values()]
     return np.stack(found, axis=2), offsets
 
 

@@ -32,7 +32,8 @@ HISTORIES = [[1, 2, 0], [4]]
 
 @pytest.fixture(scope="module")
 def reasons() -> dict[str, np.ndarray]:
-    return dict(Reasons(LOG, CATALOG, TEXTS).each(RECENT))
+    counted = Reasons(LOG, CATALOG, TEXTS)
+    return {name: counted.one(name, RECENT) for name in counted.names}
 
 
 def _share(gap: int) -> np.ndarray:
@@ -96,6 +97,17 @@ def test_kinds_and_brands(reasons: dict[str, np.ndarray]) -> None:
     assert reasons["bought last"][0].tolist() == [0, 1, 0, 0, 0]
 
 
+def test_reasons_for_new_items_say_nothing_of_what_the_history_has(
+    reasons: dict[str, np.ndarray],
+) -> None:
+    had = np.array([[item in history for item in range(5)] for history in HISTORIES])
+    of_had = ("bought", "comes back", "others come back")
+    for name, values in Reasons(LOG, CATALOG, TEXTS).each(RECENT):
+        ours = name.startswith(of_had) and name != "bought together"
+        assert (np.where(had, 0, values) == 0).all() if ours else (values[had] == 0).all(), name
+        np.testing.assert_array_equal(values, np.where(had == ours, reasons[name], 0), name)
+
+
 def test_users_who_are_left_out_are_not_counted() -> None:
     fewer = InteractionLog(LOG.items[:7], LOG.offsets[:3], ("a", "b"))
     kept = np.array([True, True, False, False])
@@ -106,7 +118,8 @@ def test_users_who_are_left_out_are_not_counted() -> None:
 
 def test_the_weighted_sum_ranks(reasons: dict[str, np.ndarray]) -> None:
     weights = {name: 0.1 * place for place, name in enumerate(reasons)}
-    total = sum(weights[name] * value for name, value in reasons.items())
+    each = Reasons(LOG, CATALOG, TEXTS).each(RECENT)
+    total = sum(weights[name] * value for name, value in each)
     scores = Reasons(LOG, CATALOG, TEXTS).scores(RECENT, weights)
     np.testing.assert_allclose(scores, total, rtol=1e-5, atol=1e-6)
     items, shares = best_items(scores, 3)
@@ -150,6 +163,21 @@ def test_weights_find_the_reason_that_rules() -> None:
     assert (scores.argmax(axis=1) == (walks[:50, -1] + 1) % items).all()
 
 
+def test_weights_say_how_often_shoppers_come_back() -> None:
+    """Half of all choices are the last item again, the others one of 300 at random."""
+    rng, items, users = np.random.default_rng(4), 300, 3000
+    walks = rng.integers(items, size=(users, 6))
+    again = rng.random(users) < 0.5
+    walks[:, 5] = np.where(again, walks[:, 4], walks[:, 5])
+    log = InteractionLog(walks.ravel(), np.arange(users + 1) * 6, tuple(map(str, range(users))))
+    catalog = Catalog(tuple(map(str, range(items))), {})
+    weights = fit_weights(log, catalog, None, seed=0)
+    chosen = Reasons(log, catalog).scores(log.histories.newest(LAGS)[:, 1:], weights)
+    chances = np.exp(chosen - chosen.max(axis=1, keepdims=True))
+    last = chances[np.arange(users), walks[:, 4]] / chances.sum(axis=1)
+    assert last.mean() == pytest.approx(0.5, abs=0.03)
+
+
 def test_who_comes_back_to_what() -> None:
     recent = np.full((2, 20), -1)
     recent[0, :4], recent[1, :1] = (1, 2, 1, 0), 4
@@ -157,6 +185,8 @@ def test_who_comes_back_to_what() -> None:
     activation = np.zeros((2, 5))
     activation[0, :3] = np.log([4**-0.5, 1 + 3**-0.5, 2**-0.5])
     np.testing.assert_allclose(found["bought lately or often"], activation, atol=1e-6)
+    lately = [[1 / 4, 1 + 1 / 3, 1 / 2, 0, 0], [0, 0, 0, 0, 1]]
+    np.testing.assert_allclose(found["bought lately"], lately, atol=1e-6)
     back = [[np.log(1.2 / 6)] * 3 + [0, 0], [0, 0, 0, 0, np.log(0.2 / 3)]]
     np.testing.assert_allclose(found["comes back to items"], back, atol=1e-6)
     buyers = np.array([sum(item in items for items in LISTS) for item in range(5)])
