@@ -176,6 +176,7 @@ def rerun(
     use_threads(None)
     before = rerun.committed(row, results)
     options: dict[str, Any] = {"store": Store(store), "data_dir": data, "device": device}
+    rerun.check_reasons(before)
     chosen, began = rerun.experiment_of_row(before), time.process_time()
     folder = pipeline.run(chosen, seed=before["seed"], say=say, **options).path
     cost = {"cpu_hours": (time.process_time() - began) / 3600, "peak_mib": peak_mib()}

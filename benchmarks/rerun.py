@@ -22,7 +22,7 @@ from benchmarks.suite.recipes import stored_recipe
 from benchmarks.tables.comparisons import METRICS
 from benchmarks.tables.table import Page, Table
 from benchmarks.tables.tables import place_of
-from scoter.config import Experiment, from_json, to_json
+from scoter.config import REASONS, Experiment, from_json, to_json
 from scoter.errors import DataError
 from scoter.report.page import cpu_time
 
@@ -94,9 +94,17 @@ def experiment_of_row(row: Row) -> Experiment:
         cells = [cell for cell in suite() if cell.table == dataset]
         usual = experiment_of(next((c for c in cells if c.method == row["method"]), cells[0]))
     recipe = stored_recipe(config)
+    recipe.pop("reasons", None)  # `check_reasons` compares it
     methods = {row["method"]: recipe.pop("method")}
     tree = {**json.loads(to_json(usual)), **recipe, "methods": methods}
     return from_json(json.dumps({**tree, "note": config.get("note", "")}), Experiment)
+
+
+def check_reasons(row: Row) -> None:
+    """Refuse a row whose reasons are not today's, as today's code cannot make it again."""
+    if stored_recipe(json.loads(row["config"])).get("reasons", REASONS) != REASONS:
+        older = f"ROW={row['name']} was made with other reasons than today's"
+        raise DataError(f"{older}; check out {row['commit'][:12]} to make it again")
 
 
 def compared(row: Row, again: Row, allowed: Mapping[str, Mapping[str, float]]) -> Row:

@@ -214,6 +214,10 @@ class EaseConfig:
     dim = max_items = 0
 
 
+# Of what the reasons are: the first version let all of them speak of what the history has.
+REASONS = 2
+
+
 @_frozen
 class ReasonsConfig:
     """The conditional logit of counted reasons."""

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from benchmarks.suite.cells import table_of
 from benchmarks.suite.recipes import origin_of_chains, reads_chains
-from scoter.config import SimulatedConfig
+from scoter.config import REASONS, SimulatedConfig
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
 from scoter.evaluation.metrics import per_user
@@ -197,8 +197,8 @@ def _inputs_of(run: Row, method: Row) -> dict[str, Any]:
     inputs = {"note": run["note"]} if run.get("note") else {}
     if _reads_stored(run, method):
         inputs["chains"] = {"model": run["chains_model"], "note": run.get("note", "")}
-    elif reads_chains(method):
-        inputs |= origin_of_chains(config)
+    else:
+        inputs |= origin_of_chains(config | {"reasons": REASONS}, method)
     if method.get("model", {}).get("kind") == "tiger":
         inputs["semantic_ids"] = config.get("semantic_ids")
     return inputs

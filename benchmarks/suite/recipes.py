@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from benchmarks.suite.cells import Cell, experiment_of
 from scoter.config import (
+    REASONS,
     DiscoverConfig,
     MethodConfig,
     SemanticIdConfig,
@@ -31,7 +32,7 @@ def recipe_of(cell: Cell) -> dict[str, Any]:
     method = config["methods"][cell.method]
     parts = {"method": method}
     parts |= {"semantic_ids": config["semantic_ids"]} if method["model"]["kind"] == "tiger" else {}
-    return parts | (origin_of_chains(config) if reads_chains(method) else {})
+    return parts | origin_of_chains(config | {"reasons": REASONS}, method)
 
 
 def own_config(own: str) -> dict[str, Any]:
@@ -61,15 +62,24 @@ def mixes_scores(method: Config) -> bool:
     return bool(renamed(method).get("mixed_scores"))
 
 
-def origin_of_chains(config: Config) -> dict[str, Any]:
-    """What decides an experiment's chains: the pattern if one is given, else how it is mined, and
-    whether the mined one or a rival of it is followed."""
+def origin_of_chains(config: Config, method: Config) -> dict[str, Any]:
+    """What decides a method's chains: the pattern if one is given, else how it is mined, whether
+    the mined one or a rival of it is followed, and which version of the reasons ranks.
+
+    A logit of reasons, and what it is mixed with, have a version of the reasons too.
+    """
+    version = {"reasons": config.get("reasons", 1)}
+    ranked = method.get("mixed_with") == "reasons" and mixes_scores(method)
+    if ranked or method.get("model", {}).get("kind") == "reasons":
+        return version
+    if not reads_chains(method):
+        return {}
     if config.get("pattern"):
         return {"pattern": config["pattern"]}
     if not config.get("discover"):
         return {}
     followed = config.get("pattern_from", "mined")
-    return {"discover": config["discover"], "pattern_from": followed}
+    return {"discover": config["discover"], "pattern_from": followed, **version}
 
 
 def stored_recipe(config: Config) -> dict[str, Any]:
@@ -86,7 +96,7 @@ def stored_recipe(config: Config) -> dict[str, Any]:
         # "every-layer" is all there was before there was a choice
         parts["method"]["fusion"] = {"placement": "every-layer", **config["fusion"]}
     parts |= {"semantic_ids": config["semantic_ids"]} if config.get("semantic_ids") else {}
-    parts |= origin_of_chains(config) if reads_chains(config) else {}
+    parts |= origin_of_chains(config, config)
     try:
         return {
             name: json.loads(to_json(from_json(json.dumps(part), _KINDS[name])))
@@ -146,7 +156,7 @@ def _brief(value: object) -> object:
 def _without_use_of_chains(config: Config, with_origin: bool) -> dict[str, Any]:
     unmixed = {"mixed_scores": False, "mixed_with": MethodConfig.mixed_with}
     parts = stored_recipe({**config, "fusion": None, **unmixed})
-    origin = origin_of_chains(config) if with_origin else {}
+    origin = origin_of_chains(config, config) if with_origin else {}
     return parts | {name: part for name, part in origin.items() if name != "pattern_from"}
 
 

@@ -13,7 +13,7 @@ from benchmarks import rerun
 from benchmarks.__main__ import main
 from benchmarks.suite.collect import RESULTS
 from benchmarks.suite.recipes import stored_recipe
-from scoter.config import to_json
+from scoter.config import REASONS, to_json
 from scoter.errors import DataError
 
 ROW = "simulated-lambda-1/popularity/0"
@@ -60,7 +60,7 @@ def test_every_row_of_the_page_has_its_own_recipe() -> None:
         tree = json.loads(to_json(made))
         recipe = stored_recipe(json.loads(row["config"]))
         assert tree["methods"] == {row["method"]: recipe.pop("method")}
-        assert all(tree[part] == recipe[part] for part in recipe)
+        assert all(tree[part] == recipe[part] for part in recipe if part != "reasons")
         assert name.startswith(made.data.label)
 
 
@@ -112,3 +112,12 @@ def test_kept_reruns_say_whether_they_are_within() -> None:
         found = json.loads(file.read_text())
         assert file.stem == found["name"].replace("/", "-")
         assert found["within"] == all(each["within"] for each in found["metrics"].values())
+
+
+def test_a_row_of_other_reasons_names_the_commit_that_makes_it_again() -> None:
+    row = rerun.committed("beauty/reasons-logit/0")
+    config = json.loads(row["config"])
+    rerun.check_reasons(row | {"config": json.dumps(config | {"reasons": REASONS})})
+    with pytest.raises(DataError, match=f"check out {row['commit'][:12]} to make it again"):
+        rerun.check_reasons(row | {"config": json.dumps(config | {"reasons": REASONS - 1})})
+    rerun.check_reasons(rerun.committed("beauty/tiger/0"))
