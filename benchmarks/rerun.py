@@ -18,11 +18,11 @@ from scipy.stats import t as student
 from benchmarks.studies import study
 from benchmarks.suite.cells import experiment_of, suite
 from benchmarks.suite.collect import RESULTS, load_rows
-from benchmarks.suite.recipes import stored_recipe
+from benchmarks.suite.recipes import TODAY, stored_recipe
 from benchmarks.tables.comparisons import METRICS
 from benchmarks.tables.table import Page, Table
 from benchmarks.tables.tables import place_of
-from scoter.config import REASONS, Experiment, from_json, to_json
+from scoter.config import Experiment, from_json, to_json
 from scoter.errors import DataError
 from scoter.report.page import cpu_time
 
@@ -94,7 +94,8 @@ def experiment_of_row(row: Row) -> Experiment:
         cells = [cell for cell in suite() if cell.table == dataset]
         usual = experiment_of(next((c for c in cells if c.method == row["method"]), cells[0]))
     recipe = stored_recipe(config)
-    recipe.pop("reasons", None)  # `check_reasons` compares it
+    for name in TODAY:  # which `check_reasons` compares
+        recipe.pop(name, None)
     methods = {row["method"]: recipe.pop("method")}
     tree = {**json.loads(to_json(usual)), **recipe, "methods": methods}
     return from_json(json.dumps({**tree, "note": config.get("note", "")}), Experiment)
@@ -102,7 +103,8 @@ def experiment_of_row(row: Row) -> Experiment:
 
 def check_reasons(row: Row) -> None:
     """Refuse a row whose reasons are not today's, as today's code cannot make it again."""
-    if stored_recipe(json.loads(row["config"])).get("reasons", REASONS) != REASONS:
+    recipe = stored_recipe(json.loads(row["config"]))
+    if any(recipe.get(name, today) != today for name, today in TODAY.items()):
         older = f"ROW={row['name']} was made with other reasons than today's"
         raise DataError(f"{older}; check out {row['commit'][:12]} to make it again")
 

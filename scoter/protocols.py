@@ -64,6 +64,11 @@ class StepSource(Protocol):
         """The item that each step names [rows, steps], -1 where it names none."""
         ...
 
+    def certainty(self, users: "Tensor", prefix_lengths: "Tensor") -> "Tensor":
+        """The share that each step gives to the item that it names [rows, steps], 0 where it says
+        none."""
+        ...
+
 
 @runtime_checkable
 class Fusion(Protocol):

@@ -6,7 +6,7 @@ prefix length p means the user's first p items and nothing after.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -302,6 +302,8 @@ class StepEmbeddings(Frozen):
     pattern: ReasoningPattern
     encoder: str
     named: Int[np.ndarray, " sentences"] | None = None  # the item that each names, -1: none
+    # The share of all choices that a step gives to what an entry names, 0 where it says none.
+    certainty: Float[np.ndarray, " entries"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -316,6 +318,17 @@ class StepEmbeddings(Frozen):
     @property
     def dim(self) -> int:
         return self.vectors.shape[1]
+
+    def with_entries(
+        self,
+        taken: Int[np.ndarray, " taken"] | Bool[np.ndarray, " entries"],
+        offsets: Int[np.ndarray, " bags_plus_1"],
+        pattern: ReasoningPattern,
+    ) -> "StepEmbeddings":
+        """The same sentences, with some of the entries laid out anew."""
+        certainty = None if self.certainty is None else self.certainty[taken]
+        entries = {"indices": self.indices[taken], "certainty": certainty}
+        return replace(self, offsets=offsets, pattern=pattern, **entries)
 
     def chain_rows(
         self, users: Int[np.ndarray, " rows"], prefix_lengths: Int[np.ndarray, " rows"]

@@ -18,8 +18,8 @@ import pandas as pd
 from filelock import FileLock
 
 from benchmarks.suite.cells import table_of
-from benchmarks.suite.recipes import origin_of_chains, reads_chains
-from scoter.config import REASONS, SimulatedConfig
+from benchmarks.suite.recipes import TODAY, origin_of_chains, reads_chains
+from scoter.config import SimulatedConfig
 from scoter.errors import DataError
 from scoter.evaluation.evaluator import load_user_metrics, save_user_metrics
 from scoter.evaluation.metrics import per_user
@@ -198,7 +198,7 @@ def _inputs_of(run: Row, method: Row) -> dict[str, Any]:
     if _reads_stored(run, method):
         inputs["chains"] = {"model": run["chains_model"], "note": run.get("note", "")}
     else:
-        inputs |= origin_of_chains(config | {"reasons": REASONS}, method)
+        inputs |= origin_of_chains(config | TODAY, method)
     if method.get("model", {}).get("kind") == "tiger":
         inputs["semantic_ids"] = config.get("semantic_ids")
     return inputs

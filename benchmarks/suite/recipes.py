@@ -22,6 +22,7 @@ from scoter.storage.store import hash_file
 _KINDS = {"method": MethodConfig, "semantic_ids": SemanticIdConfig, "discover": DiscoverConfig}
 
 Config = Mapping[str, Any]  # JSON
+TODAY = {"reasons": REASONS, "certainty": True}  # what the code decides, as rows keep it
 
 
 def recipe_of(cell: Cell) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def recipe_of(cell: Cell) -> dict[str, Any]:
     method = config["methods"][cell.method]
     parts = {"method": method}
     parts |= {"semantic_ids": config["semantic_ids"]} if method["model"]["kind"] == "tiger" else {}
-    return parts | origin_of_chains(config | {"reasons": REASONS}, method)
+    return parts | origin_of_chains(config | TODAY, method)
 
 
 def own_config(own: str) -> dict[str, Any]:
@@ -64,7 +65,8 @@ def mixes_scores(method: Config) -> bool:
 
 def origin_of_chains(config: Config, method: Config) -> dict[str, Any]:
     """What decides a method's chains: the pattern if one is given, else how it is mined, whether
-    the mined one or a rival of it is followed, and which version of the reasons ranks.
+    the mined one or a rival of it is followed, which version of the reasons ranks, and whether
+    steps state how sure they are.
 
     A logit of reasons, and what it is mixed with, have a version of the reasons too.
     """
@@ -79,7 +81,8 @@ def origin_of_chains(config: Config, method: Config) -> dict[str, Any]:
     if not config.get("discover"):
         return {}
     followed = config.get("pattern_from", "mined")
-    return {"discover": config["discover"], "pattern_from": followed, **version}
+    stated = {"certainty": config.get("certainty", False)}
+    return {"discover": config["discover"], "pattern_from": followed, **version, **stated}
 
 
 def stored_recipe(config: Config) -> dict[str, Any]:

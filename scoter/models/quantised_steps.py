@@ -45,6 +45,7 @@ class QuantisedSteps(Unshared):
         indices: the sentences of step k of user u are
             `indices[offsets[u * K + k]:offsets[u * K + k + 1]]`.
         items: the item that each row's sentence names, -1 where it names none.
+        stated: how sure each entry is, as in `StepEmbeddings`.
     """
 
     def __init__(
@@ -55,9 +56,10 @@ class QuantisedSteps(Unshared):
         offsets: Int[np.ndarray, " bags_plus_1"],
         step_count: int,
         items: Int[np.ndarray, " rows"] | None = None,
+        stated: Float[np.ndarray, " entries"] | None = None,
     ) -> None:
         self.vectors, self.scale, self.items, self.step_count = vectors, scale, items, step_count
-        self.indices, self.offsets = indices, offsets
+        self.indices, self.offsets, self.stated = indices, offsets, stated
 
     def read(self, users: Rows, prefix_lengths: Rows) -> Dense:
         """Mean sentence vector of each step, zeros where it is missing, whatever the length."""
@@ -102,6 +104,14 @@ class QuantisedSteps(Unshared):
         items[alone] = self.items[self.indices[low[alone]]]
         return torch.from_numpy(items).view(len(users), self.step_count)
 
+    def certainty(self, users: Rows, prefix_lengths: Rows) -> Float[Tensor, "rows steps"]:
+        """The share that each step states for what it names, 0 where it states none."""
+        low, counts = self._bags(self._bags_of(users))
+        shares, alone = np.zeros(len(low), np.float32), counts == 1
+        if self.stated is not None:
+            shares[alone] = self.stated[low[alone]]
+        return torch.from_numpy(shares).view(len(users), self.step_count)
+
     def _bags_of(self, users: Rows) -> Int[np.ndarray, " bags"]:
         return (users.numpy()[:, None] * self.step_count + np.arange(self.step_count)).ravel()
 
@@ -125,3 +135,6 @@ class NoSteps(Unshared):
 
     def named(self, users: Rows, prefix_lengths: Rows) -> Int[Tensor, "rows steps"]:
         return torch.full((len(users), self.step_count), -1)
+
+    def certainty(self, users: Rows, prefix_lengths: Rows) -> Float[Tensor, "rows steps"]:
+        return torch.zeros(len(users), self.step_count)

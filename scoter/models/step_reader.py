@@ -32,11 +32,12 @@ class ChainMemory:
     bias: Float[Tensor, "rows 1 1 slots"]
     keys_values: dict[int, tuple[Tensor, Tensor]]  # of each layer, kept for the next read
     named: Int[Tensor, "rows steps"] | None = None  # items named, -1 for none; where steps vote
+    certainty: Float[Tensor, "rows steps"] | None = None  # shares stated for them, 0 for none
 
     def of(self, chosen: Int[Tensor, " chosen"]) -> "ChainMemory":
         """The memory of some rows."""
-        named = None if self.named is None else self.named[chosen]
-        return ChainMemory(self.slots[chosen], self.bias[chosen], {}, named)
+        votes = (None if x is None else x[chosen] for x in (self.named, self.certainty))
+        return ChainMemory(self.slots[chosen], self.bias[chosen], {}, *votes)
 
 
 def read_chains(
@@ -72,6 +73,9 @@ class StepReader:
         self.indices, self.offsets, self.starts = (_on(device, array) for array in whole)
         self.step_count = steps.step_count
         self.items = None if steps.named is None else _on(device, steps.named)
+        self.stated: Tensor | None = None  # how sure each entry is
+        if steps.certainty is not None:
+            self.stated = torch.from_numpy(steps.certainty.astype(np.float32)).to(device)
 
     @cached_property
     def distinct(self) -> tuple[Int[Tensor, " bags"], Int[Tensor, " distinct"]]:
@@ -90,6 +94,15 @@ class StepReader:
             first = self.items[self.indices[low.clamp(max=len(self.indices) - 1)]]
             items = torch.where(counts == 1, first, -1)
         return items.view(len(users), self.step_count)
+
+    def certainty(self, users: Rows, prefix_lengths: Rows) -> Float[Tensor, "rows steps"]:
+        """The share that each step states for what it names, 0 where it states none."""
+        low, counts = self._bags(users, prefix_lengths)
+        shares = torch.zeros(len(low))
+        if self.stated is not None and len(self.stated):
+            first = self.stated[low.clamp(max=len(self.stated) - 1)]
+            shares = torch.where(counts == 1, first, 0.0)
+        return shares.view(len(users), self.step_count)
 
     def read(self, users: Rows, prefix_lengths: Rows) -> Dense:
         """Mean sentence vector of each step, zeros where the step or the whole chain is missing."""
@@ -149,6 +162,9 @@ class Redirected:
 
     def named(self, users: Rows, prefix_lengths: Rows) -> Int[Tensor, "rows steps"]:
         return self.source.named(*self.where(users, prefix_lengths))
+
+    def certainty(self, users: Rows, prefix_lengths: Rows) -> Float[Tensor, "rows steps"]:
+        return self.source.certainty(*self.where(users, prefix_lengths))
 
 
 def newest_reader(source: StepSource) -> StepSource:

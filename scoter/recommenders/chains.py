@@ -83,21 +83,27 @@ class Chains:
         row = np.where(there, first + lengths - 1, 0)
         low, counts = step_bounds(table.offsets, row, steps, there)
         sentences, vectors, indices = table.sentences, self.vectors, table.indices
+        certainty = table.certainty
         if self.model == MODEL and not there.all():
             missing = np.flatnonzero(~there)
             # The symbolic reasoner counts on the training log, as for the stored chains.
             view = self._view(asked, missing)
-            fresh, new, offsets = write_rows(self._reasoner, view, self.pattern)
+            fresh, new, offsets, sure = write_rows(self._reasoner, view, self.pattern)
             encode = self.encoder or encoder_of(self.text)
             at = (missing[:, None] * steps + np.arange(steps)).ravel()
             low[at], counts[at] = offsets[:-1] + len(indices), np.diff(offsets)
             indices = np.concatenate([indices, new + len(sentences)])
             vectors = np.concatenate([vectors, encode(fresh).astype(vectors.dtype)])
             sentences = [*sentences, *fresh]
+            if certainty is not None and sure is not None:
+                certainty = np.concatenate([certainty, sure])
         take, offsets = entries_of(low, counts)
         used, numbers = np.unique(indices[take], return_inverse=True)
         starts, encoder = np.arange(len(asked.users) + 1), self.text.encoder
-        chains = StepEmbeddings(vectors[used], numbers, offsets, starts, self.pattern, encoder)
+        chains = StepEmbeddings(
+            *(vectors[used], numbers, offsets, starts, self.pattern, encoder),
+            certainty=None if certainty is None else certainty[take],
+        )
         return chains, [sentences[number] for number in used]
 
     def reasons_of(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scoter.transfer.votes import Votes
 
 OWN = (1.0, 0.85, 0.7, 0.5, 0.35, 0.2, 0.1)  # values of b that are tried
-UNLEARNED = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)  # of c
+UNLEARNED = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of c
 LISTED, CUT, ROWS = 20, 10, 64  # items a user, the k of NDCG, users at a time
 
 
@@ -39,9 +39,9 @@ def fit_shares(
     if votes is None or steps is None or not len(split.valid) or not lists:
         return None
     votes.shares.copy_(torch.tensor([1.0, 0.0]))
-    ballots = _ballots(model, split, steps, progress)
+    ballots = _ballots(model, votes, split, steps, progress)
     with torch.inference_mode():
-        reached = {pair: _ndcg(ballots, votes, pair) for pair in product(OWN, UNLEARNED)}
+        reached = {pair: _ndcg(ballots, pair) for pair in product(OWN, UNLEARNED)}
     best = max(reached, key=reached.__getitem__)
     votes.shares.copy_(torch.tensor(best))
     return best
@@ -55,11 +55,12 @@ class _Batch:
     own: "Tensor"
     weights: "Tensor"
     named: "Tensor"
+    chances: "Tensor"
     targets: "Tensor"
 
 
 def _ballots(
-    model: "Backbone", split: Split, steps: "StepSource", progress: bool
+    model: "Backbone", votes: "Votes", split: Split, steps: "StepSource", progress: bool
 ) -> "list[_Batch]":
     import torch
 
@@ -72,12 +73,13 @@ def _ballots(
     def best(asked: "HistoryBatch") -> "tuple[Tensor, Tensor]":
         listed = model.listed(asked, LISTED, steps)
         assert listed is not None
-        found, scores, votes = listed
-        assert votes is not None
-        weights, named = votes
+        found, scores, ballot = listed
+        assert ballot is not None
+        weights, named = ballot
+        chances = votes.chances(named, steps.certainty(asked.users, asked.prefix_lengths))
         items, own = candidates(found, scores, named)
         wanted = targets.to(items.device)[torch.from_numpy(asked.rows)]
-        kept.append(_Batch(items, own, weights, named, wanted))
+        kept.append(_Batch(items, own, weights, named, chances, wanted))
         return found, scores
 
     with counting("choosing shares", len(histories), "user", progress) as note:
@@ -85,7 +87,7 @@ def _ballots(
     return kept
 
 
-def _ndcg(ballots: "list[_Batch]", votes: "Votes", pair: tuple[float, float]) -> float:
+def _ndcg(ballots: "list[_Batch]", pair: tuple[float, float]) -> float:
     import torch
 
     from scoter.models.decoding.votes import add_votes
@@ -93,7 +95,7 @@ def _ndcg(ballots: "list[_Batch]", votes: "Votes", pair: tuple[float, float]) ->
 
     pairs, places = torch.tensor(pair), []
     for batch in ballots:
-        weights = shared(batch.weights, batch.named, votes.rates, pairs)
+        weights = shared(batch.weights, batch.chances, pairs)
         scores = add_votes(batch.own, weights, batch.named, batch.items)
         scores = scores.masked_fill(batch.items < 0, -torch.inf)
         hit = batch.items == batch.targets[:, None]

@@ -123,6 +123,7 @@ def _save_chains(folder: Path, model: Estimator, kind: StepType, texts: bool) ->
         folder / STEPS,
         **quantise(steps.vectors[used], kind),
         **({} if steps.named is None else {"named": steps.named[used]}),
+        **({} if steps.certainty is None else {"certainty": steps.certainty.astype(np.float32)}),
         indices=numbers.astype(np.int32),
         offsets=steps.offsets.astype(np.int64),
     )

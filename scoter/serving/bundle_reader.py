@@ -97,7 +97,8 @@ class Bundle(Fitted):
         low, counts = step_bounds(steps.offsets, users, steps.step_count, whole)
         take, offsets = entries_of(low, counts)
         table = (steps.vectors, steps.scale, steps.indices[take], offsets)
-        chosen = QuantisedSteps(*table, steps.step_count, steps.items)
+        stated = None if steps.stated is None else steps.stated[take]
+        chosen = QuantisedSteps(*table, steps.step_count, steps.items, stated)
         return Reading(chosen, self.sentences, chosen.indices, offsets, chosen.step_count)
 
     @cached_property
@@ -260,7 +261,12 @@ def _steps(folder: Path, about: About, steps: int) -> "QuantisedSteps":
             _same(len(named), len(vectors), "named items")
             if len(named) and not -1 <= int(named.min()) <= int(named.max()) < about.items:
                 raise ValueError(f"a named item lies outside -1 to {about.items - 1}")
-        return QuantisedSteps(vectors, arrays.get("scale"), indices, offsets, steps, named)
+        stated = arrays.get("certainty")
+        if stated is not None:
+            _same(len(stated), len(indices), "certainties")
+            if len(stated) and not 0 <= float(stated.min()) <= float(stated.max()) <= 1:
+                raise ValueError("a certainty lies outside 0 to 1")
+        return QuantisedSteps(vectors, arrays.get("scale"), indices, offsets, steps, named, stated)
 
 
 def _sentences(folder: Path, count: int) -> list[str] | None:

@@ -4,7 +4,6 @@ What is drawn at random whenever a chain is read comes from torch's generator, i
 evaluation, so that a run repeats bit for bit.
 """
 
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -216,4 +215,4 @@ def other_users_chains(steps: StepEmbeddings, seed: int) -> StepEmbeddings:
     bags = (source[:, None] * steps.step_count + np.arange(steps.step_count)).ravel()
     counts = steps.offsets[bags + 1] - steps.offsets[bags]
     take, offsets = entries_of(steps.offsets[bags], counts)
-    return replace(steps, indices=steps.indices[take], offsets=offsets)
+    return steps.with_entries(take, offsets, steps.pattern)

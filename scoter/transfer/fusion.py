@@ -135,8 +135,12 @@ class StructuredFusion(nn.Module):
         named = source.named(users, lengths) if self.has_votes else None
         if not self.shares_steps:
             votes = () if named is None else (named,)  # collapsed chains have no steps to vote
-            return self.encode(*source.read(users, lengths), *votes)
-        return self.encode_shared(*source.read_shared(users, lengths), named)
+            memory = self.encode(*source.read(users, lengths), *votes)
+        else:
+            memory = self.encode_shared(*source.read_shared(users, lengths), named)
+        if named is not None:
+            memory.certainty = source.certainty(users, lengths)
+        return memory
 
     def encode(
         self, steps: Steps, mask: Mask, named: Int[Tensor, "rows steps"] | None = None
@@ -186,7 +190,7 @@ class StructuredFusion(nn.Module):
         """Log weights of the recommender itself and of each step, for states that have read."""
         if self.votes is None or memory.named is None:
             raise ConfigError("no step votes here; set votes=True, and pass `named` to encode")
-        return self.votes(states, memory.slots[:, :-1], memory.named)
+        return self.votes(states, memory.slots[:, :-1], memory.named, memory.certainty)
 
     def standardise(self, steps: Steps, mask: Mask) -> Float[Tensor, "rows slots step_dim"]:
         """Each step as its direction (root mean square 1), centred and scaled by position."""

@@ -82,8 +82,7 @@ def one_step_per_sentence(
         for place in range(width)
     ]
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(there, axis=1).ravel())])
-    split = ReasoningPattern(tuple(pattern))
-    return replace(steps, indices=steps.indices[kept], offsets=offsets, pattern=split)
+    return steps.with_entries(kept, offsets, ReasoningPattern(tuple(pattern)))
 
 
 def items_named(sentences: Iterable[str], names: Sequence[str]) -> Iterator[tuple[str, list[int]]]:

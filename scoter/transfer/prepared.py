@@ -52,8 +52,11 @@ class PreparedFusion:
         def chain_of(user: int, length: int) -> PreparedChain:
             asked = torch.tensor([user]), torch.tensor([length])
             values, mask = steps.read(*asked)
-            named = None if self.votes is None else steps.named(*asked)[0]
-            return self.chain(values[0], mask[0], named)
+            if self.votes is None:
+                return self.chain(values[0], mask[0])
+            return self.chain(
+                values[0], mask[0], steps.named(*asked)[0], steps.certainty(*asked)[0]
+            )
 
         return chain_of
 
@@ -76,12 +79,13 @@ class PreparedFusion:
         slot_of[:, :-1] = np.where(there & self.fusion.keep.numpy(), kind, -1)
         users = torch.arange(len(kind))
         named = None if self.votes is None else table.named(users, users).numpy()
+        certainty = table.certainty(users, users).numpy()
 
         def chain_of(user: int, _length: int) -> PreparedChain:
             rows = slot_of[user]
             present = (rows >= 0).nonzero()[0]
-            rows = slots[rows[present]]
-            return PreparedChain(self, rows, present[:-1], None if named is None else named[user])
+            rows, voting = slots[rows[present]], None if named is None else named[user]
+            return PreparedChain(self, rows, present[:-1], voting, certainty[user])
 
         return chain_of
 
@@ -92,12 +96,15 @@ class PreparedFusion:
         steps: Float[Tensor, "steps step_dim"],
         mask: Bool[Tensor, " steps"],
         named: Int[Tensor, " steps"] | None = None,
+        certainty: Float[Tensor, " steps"] | None = None,
     ) -> "PreparedChain":
-        """One chain made ready; `named` is the item that each step names, where steps vote."""
+        """One chain made ready; `named` is the item that each step names, where steps vote, and
+        `certainty` the share that it states for it."""
         memory = self.fusion.encode(steps[None], mask[None])
         slots = memory.slots[0, memory.bias[0, 0, 0] == 0].float().numpy()
         present = np.flatnonzero((mask & self.fusion.keep).numpy())
-        return PreparedChain(self, slots, present, None if named is None else named.numpy())
+        votes = (None if x is None else x.numpy() for x in (named, certainty))
+        return PreparedChain(self, slots, present, *votes)
 
     def _slots(
         self, means: Float[Tensor, "rows step_dim"], places: Int[Tensor, " rows"]
@@ -117,6 +124,7 @@ class PreparedChain:
     slots: Float[np.ndarray, "S D"]
     present: Int[np.ndarray, " there"]  # which steps exist
     named: Int[np.ndarray, " steps"] | None  # the item that each step names; -1 for none
+    certainty: Float[np.ndarray, " steps"] | None = None  # the share that it states; 0 for none
 
     def __call__(self, hidden: Float[Tensor, "1 N D"], layer: int) -> Float[Tensor, "1 N D"]:
         """States that have read the chain in this layer of the recommender."""
@@ -159,13 +167,16 @@ class PreparedChain:
         shares = [math.exp(weight - largest) for _, weight in ballots]
         total = own + sum(shares)
         if votes.shares != (1.0, 0.0):
-            kept, counted = (1 - votes.shares[1]) / total, votes.rates[self.present]
-            rates = [
-                rate for rate, (item, _) in zip(counted.tolist(), pairs, strict=True) if item >= 0
+            kept, sure = (1 - votes.shares[1]) / total, votes.rates
+            if self.certainty is not None:
+                sure = np.where(self.certainty > 0, self.certainty, sure)
+            chances = [
+                votes.shares[1] * chance
+                for chance, (item, _) in zip(sure[self.present].tolist(), pairs, strict=True)
+                if item >= 0
             ]
-            part = votes.shares[1] / (sum(rates) or 1.0)
             own *= kept * votes.shares[0]
-            shares = [kept * share + part * rate for share, rate in zip(shares, rates, strict=True)]
+            shares = [kept * share + more for share, more in zip(shares, chances, strict=True)]
             total = own + sum(shares)
         listed = zip(items.tolist(), scores.tolist(), strict=True)
         won = {item: own * math.exp(score) for item, score in listed if item >= 0}

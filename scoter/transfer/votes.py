@@ -9,7 +9,8 @@ where w is a softmax over the steps and a part that abstains, computed from the 
 first code and from what the steps say. Trained by likelihood, w leaves most to p, since likelihood
 pays for targets that nobody names; a list of ten is better with less of it. So two shares are
 chosen afterwards by the NDCG@10 of the validation users, and kept with the weights: with sigma_k
-the share of training targets that step k named,
+the chance of what step k names, which is what the step itself says of it, or else the share of
+training targets that step k named,
 
     p'(item) ~ (1 - c) (b w_0 p(item) + sum of w_k) + c sum of sigma_k.
 
@@ -34,7 +35,7 @@ class Votes(nn.Module):
         self.step = nn.Parameter(torch.zeros(steps))
         # At first nearly all weight abstains: a step has e^-3 of it.
         self.abstain = nn.Parameter(torch.tensor(3.0))
-        self.rates: Tensor  # sigma
+        self.rates: Tensor  # sigma of steps that do not say how sure they are
         self.register_buffer("rates", torch.ones(steps))
         self.shares: Tensor  # b and c; until they are chosen nothing is changed
         self.register_buffer("shares", torch.tensor([1.0, 0.0]))
@@ -44,11 +45,13 @@ class Votes(nn.Module):
         states: Float[Tensor, "rows dim"],
         slots: Float[Tensor, "rows steps dim"],
         named: Int[Tensor, "rows steps"],
+        certainty: Float[Tensor, "rows steps"] | None = None,
     ) -> Float[Tensor, "rows choices"]:
         """Log weights of abstention and of each step; a step whose `named` is -1 has no vote.
 
         Args:
             states: the recommender's, when it has read the history and the chain.
+            certainty: the share that each step states, 0 where it states none.
         """
         with torch.autocast(states.device.type, enabled=False):
             asked = self.query(states.float())
@@ -59,28 +62,35 @@ class Votes(nn.Module):
             scores = scores.masked_fill(named < 0, NEVER)
             abstain = self.abstain.expand(len(scores), 1)
             weights = torch.log_softmax(torch.cat([abstain, scores], dim=1), dim=1)
-        return weights if self.training else shared(weights, named, self.rates, self.shares)
+        if self.training:
+            return weights
+        return shared(weights, self.chances(named, certainty), self.shares)
+
+    def chances(
+        self, named: Int[Tensor, "rows steps"], certainty: Float[Tensor, "rows steps"] | None
+    ) -> Float[Tensor, "rows steps"]:
+        """sigma of each step that names an item, else 0."""
+        sure = self.rates.expand(named.shape)
+        if certainty is not None:
+            sure = torch.where(certainty > 0, certainty, sure)
+        return torch.where(named >= 0, sure, 0.0)
 
 
 def shared(
     weights: Float[Tensor, "rows choices"],
-    named: Int[Tensor, "rows steps"],
-    rates: Float[Tensor, " steps"],
+    chances: Float[Tensor, "rows steps"],
     shares: Float[Tensor, " 2"],
 ) -> Float[Tensor, "rows choices"]:
     """The log weights after b and c have had their say; they sum to one.
 
-    >>> weights, named = torch.tensor([[0.9, 0.1, 0.0]]).log(), torch.tensor([[4, 5]])
-    >>> rates, shares = torch.tensor([0.3, 0.1]), torch.tensor([0.5, 0.2])
-    >>> shared(weights, named, rates, shares).exp()
-    tensor([[0.5625, 0.3594, 0.0781]])
+    >>> weights, chances = torch.tensor([[0.9, 0.1, 0.0]]).log(), torch.tensor([[0.3, 0.1]])
+    >>> shared(weights, chances, torch.tensor([0.5, 0.5])).exp()
+    tensor([[0.4737, 0.4211, 0.1053]])
     """
     own, unlearned = shares.tolist()
     if (own, unlearned) == (1.0, 0.0):
         return weights
-    counted = rates * (named >= 0)
-    counted = counted / counted.sum(dim=1, keepdim=True).clamp(min=1e-9)
     parts = weights.exp() * (1 - unlearned)
-    parts = torch.cat([own * parts[:, :1], parts[:, 1:] + unlearned * counted], dim=1)
+    parts = torch.cat([own * parts[:, :1], parts[:, 1:] + unlearned * chances], dim=1)
     total = parts.sum(dim=1, keepdim=True)
     return torch.where(parts > 0, (parts / total).clamp(min=1e-30).log(), NEVER)

@@ -17,7 +17,8 @@ from scoter.types import ReasoningPattern, Step, StepEmbeddings
 
 USERS, STEPS, DIM, SENTENCES = 6, 3, 4, 5
 PATTERN = ReasoningPattern(tuple(Step("recent_item", {"lag": lag}) for lag in (3, 2, 1)))
-Said = list[tuple[np.ndarray, int] | None]  # of each step: its mean vector, and the item it names
+# Of each step: its mean vector, the item it names, and how sure it says that it is.
+Said = list[tuple[np.ndarray, int, float] | None]
 Truth = Callable[[int, int], Said]  # of a user and a prefix length
 
 
@@ -33,6 +34,7 @@ def table(lengths: list[int]) -> StepEmbeddings:
         pattern=PATTERN,
         encoder="none",
         named=np.array([7, -1, 3, 0, -1]),
+        certainty=rng.random(counts.sum(), np.float32),
     )
 
 
@@ -40,14 +42,15 @@ def said(steps: StepEmbeddings, user: int, length: int) -> Said:
     if not 1 <= length <= steps.starts[user + 1] - steps.starts[user]:
         return [None] * steps.step_count
     bag = (steps.starts[user] + length - 1) * steps.step_count
-    bags = [steps.indices[slice(*steps.offsets[[k, k + 1]])] for k in bag + range(steps.step_count)]
+    bounds = [slice(*steps.offsets[[k, k + 1]].tolist()) for k in bag + range(steps.step_count)]
     items = np.full(len(steps.vectors), -1) if steps.named is None else steps.named
-    return [
-        (steps.vectors[bag].mean(axis=0), int(items[bag[0]]) if len(bag) == 1 else -1)
-        if len(bag)
-        else None
-        for bag in bags
-    ]
+    sure = np.zeros(len(steps.indices)) if steps.certainty is None else steps.certainty
+    chain: Said = []
+    for at in bounds:
+        sentences = steps.indices[at]
+        alone = (int(items[sentences[0]]), float(sure[at][0])) if len(sentences) == 1 else (-1, 0.0)
+        chain.append((steps.vectors[sentences].mean(axis=0), *alone) if len(sentences) else None)
+    return chain
 
 
 def sources() -> Iterator[tuple[str, StepSource, Truth, int]]:
@@ -84,7 +87,8 @@ def shipped(kind: str) -> tuple[QuantisedSteps, Truth]:
     made = quantise(steps.vectors, kind)  # pyright: ignore[reportArgumentType]
     exact = made["vectors"].astype(np.float32) * made.get("scale", np.ones(SENTENCES))[:, None]
     source = QuantisedSteps(
-        made["vectors"], made.get("scale"), steps.indices, steps.offsets, STEPS, steps.named
+        *(made["vectors"], made.get("scale"), steps.indices, steps.offsets, STEPS, steps.named),
+        stated=steps.certainty,
     )
     rounded = StepEmbeddings(**{**vars(steps), "vectors": exact.astype(np.float32)})
     return source, lambda user, _: said(rounded, user, 1)
@@ -95,7 +99,7 @@ CASES |= {kind: (*shipped(kind), USERS) for kind in ("fp16", "int8")}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_both_forms_and_the_named_items_are_those_of_the_table(case: str) -> None:
+def test_both_forms_the_named_items_and_the_certainties_are_those_of_the_table(case: str) -> None:
     source, truth, count = CASES[case]
     assert isinstance(source, StepSource)
     asked = [(user, length) for user in range(count) for length in range(6)]
@@ -109,6 +113,8 @@ def test_both_forms_and_the_named_items_are_those_of_the_table(case: str) -> Non
     means = [step[0] for chain in wanted for step in chain if step is not None]
     found = steps[mask].numpy()
     np.testing.assert_allclose(found, np.reshape(means, found.shape), rtol=1e-5, atol=1e-6)
+    sure = [step[2] for chain in wanted for step in chain if step is not None]
+    assert source.certainty(users, lengths)[mask].tolist() == pytest.approx(sure)
     if getattr(source, "items", ()) is None:  # chains whose sentences name nothing
         return
     items = [step[1] for chain in wanted for step in chain if step is not None]

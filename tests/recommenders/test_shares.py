@@ -1,6 +1,7 @@
 """The shares b and c of the votes: what they do, and that the best pair is found."""
 
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,31 +23,41 @@ NOBODY = Targets(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 def drawn(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Log weights, named items (-1: none) and rates."""
+    """Log weights, named items (-1: none) and their chances."""
     rng = np.random.default_rng(seed)
     named = np.where(rng.random((USERS, STEPS)) < 0.7, rng.integers(0, ITEMS, (USERS, STEPS)), -1)
     scores = np.where(np.c_[np.zeros(USERS), named] < 0, -1e9, rng.normal(size=(USERS, 1 + STEPS)))
     weights = torch.log_softmax(torch.tensor(scores), 1)
-    return weights, torch.from_numpy(named), torch.tensor(rng.random(STEPS))
+    chances = np.where(named >= 0, rng.random((USERS, STEPS)), 0)
+    return weights, torch.from_numpy(named), torch.tensor(chances)
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_shared_weights_are_the_formulas(seed: int) -> None:
-    weights, named, rates = drawn(seed)
+    weights, _, chances = drawn(seed)
     own, unlearned = np.random.default_rng(seed).random(2)
-    found = shared(weights, named, rates, torch.tensor([own, unlearned])).exp().numpy()
+    found = shared(weights, chances, torch.tensor([own, unlearned])).exp().numpy()
     for row in range(USERS):
-        there = named[row].numpy() >= 0
-        sigma = np.where(there, rates.numpy(), 0)
-        sigma = sigma / sigma.sum() if there.any() else sigma
-        part = weights[row].exp().numpy()
+        part, sigma = weights[row].exp().numpy(), chances[row].numpy()
         wanted = (1 - unlearned) * np.r_[own * part[0], part[1:]] + np.r_[0, unlearned * sigma]
         np.testing.assert_allclose(found[row], wanted / wanted.sum(), atol=1e-6)
 
 
+def test_a_step_that_says_how_sure_it_is_is_believed() -> None:
+    votes = Votes(3, 8)
+    votes.rates.copy_(torch.tensor([0.5, 0.4, 0.3]))
+    named, certainty = torch.tensor([[4, 4, -1], [7, -1, 2]]), torch.tensor([[0.1, 0, 0.2]] * 2)
+    assert votes.chances(named, certainty).tolist() == pytest.approx(
+        np.array([[0.1, 0.4, 0], [0.1, 0, 0.2]])
+    )
+    assert votes.chances(named, None).tolist() == pytest.approx(
+        np.array([[0.5, 0.4, 0], [0.5, 0, 0.3]])
+    )
+
+
 def test_until_they_are_chosen_nothing_is_changed() -> None:
-    weights, named, rates = drawn(0)
-    assert shared(weights, named, rates, torch.tensor([1.0, 0.0])) is weights
+    weights, _, chances = drawn(0)
+    assert shared(weights, chances, torch.tensor([1.0, 0.0])) is weights
 
 
 def test_training_does_not_know_of_them() -> None:
@@ -69,7 +80,7 @@ class Voting(SASRec):
 
 
 def test_the_best_pair_on_validation_is_found() -> None:
-    weights, named, rates = drawn(3)
+    weights, named, chances = drawn(3)
     rng = np.random.default_rng(0)
     own = torch.tensor(np.log(rng.dirichlet(np.ones(ITEMS), USERS)))
     log = InteractionLog(np.zeros(USERS, np.int64), np.arange(USERS + 1), ("u",) * USERS)
@@ -78,11 +89,11 @@ def test_the_best_pair_on_validation_is_found() -> None:
     model = Voting(SasrecConfig(dim=8), ITEMS)
     model.given = (own, weights, named)
     model.attach(StructuredFusion(STEPS, 4, 8, 1, 2, votes=True))
-    model.fusion.votes.rates.copy_(rates)
-    chosen = shares.fit_shares(model, split, object(), progress=False)
+    steps = SimpleNamespace(certainty=lambda users, lengths: chances[users].float())
+    chosen = shares.fit_shares(model, split, steps, progress=False)
 
     def ndcg(pair: tuple[float, float]) -> float:
-        total = add_votes_everywhere(own, shared(weights, named, rates, torch.tensor(pair)), named)
+        total = add_votes_everywhere(own, shared(weights, chances, torch.tensor(pair)), named)
         order = np.argsort(-total.numpy(), axis=1, kind="stable")
         places = np.array([list(order[row]).index(targets[row]) + 1 for row in range(USERS)])
         return float(np.mean(1 / np.log2(1 + places)))
@@ -99,14 +110,16 @@ def test_one_request_is_answered_with_the_same_shares_as_many() -> None:
     fusion.votes.shares.copy_(torch.tensor([0.4, 0.2]))
     steps, mask = torch.randn(5, STEPS, 6), torch.rand(5, STEPS) < 0.8
     named = torch.where(torch.rand(5, STEPS) < 0.8, torch.randint(ITEMS, (5, STEPS)), -1)
+    certainty = torch.where(torch.rand(5, STEPS) < 0.5, torch.rand(5, STEPS), 0.0)
     states = torch.randn(5, 16)
     found, scores = torch.tensor([[7, 1, 5]] * 5), torch.tensor([[-1.0, -2.0, -3.0]] * 5)
     with torch.no_grad():
         memory = fusion.encode(steps, mask, named)
+        memory.certainty = certainty
         together = elect(found, scores, fusion.vote(states, memory), memory.named)
         prepared = PreparedFusion(fusion)
         for row in range(5):
-            chain = prepared.chain(steps[row], mask[row], named[row])
+            chain = prepared.chain(steps[row], mask[row], named[row], certainty[row])
             items, logs = chain.elect(found[row], scores[row], states[row], 3)
             assert items.tolist() == together[0][row].tolist()
             torch.testing.assert_close(logs, together[1][row], atol=1e-5, rtol=1e-5)

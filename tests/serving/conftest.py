@@ -28,7 +28,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Artefact]
         name: shop.methods[name] for name in ("popularity", "tiger", "tiger-meanpool", "scoter")
     }
     listed = replace(arm, fusion=FusionConfig(grounded=True, slots="sentence", votes=True))
-    steps = (*shop.pattern, Step("likely_next", {"what": "item", "count": 3, "window": 3}))
+    ranked = {"by": "reasons", "count": 3, "degrees": 8, "rank": 1, "window": 3}
+    steps = (*shop.pattern, Step("recommendation", ranked))
     all_methods = {**methods, "listed": listed, "sasrec-ce-scoter": sasrec}
     chosen = with_overrides(replace(shop, methods=all_methods, pattern=steps), TINY)
     store = Store(tmp_path_factory.mktemp("serving") / "store")

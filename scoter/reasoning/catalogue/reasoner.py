@@ -72,6 +72,7 @@ class Spoken:
     wordings: Sequence[str]  # each with a gap for a label
     labels: Sequence[str]
     numbers: Codes  # row r says `sentence(n)` for each n >= 0 in `numbers[r]`
+    certainty: Float[np.ndarray, "rows width"] | None = None  # shares of what they name
 
     def sentence(self, number: int) -> str:
         wording, label = divmod(number, len(self.labels))
@@ -161,7 +162,11 @@ class CatalogReasoner:
         wordings = [role.wording[name]]
         if (degrees := int(parameters.get("degrees", 1))) > 1:
             wordings = [RECOMMENDS_SURELY.format(sure, "{}") for sure in CERTAINTY[:degrees]]
-        return Spoken(wordings, facet.labels, numbers)
+        certainty = None
+        if parameters.get("by") == "reasons":
+            rank, count = int(parameters["rank"]), int(parameters["count"])
+            certainty = self.reasons.best(view, ALL, count + rank - 1)[1][:, rank - 1 :]
+        return Spoken(wordings, facet.labels, numbers, certainty)
 
     def facet(self, step: Step) -> Facet:
         """What a step speaks of."""

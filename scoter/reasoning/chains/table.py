@@ -37,6 +37,7 @@ class ChainTable:
     model: str = MODEL  # what wrote the chains
     prompt_version: str = PROMPT_VERSION
     weights: Weights | None = None  # of the reasons that ranked, by fold of users
+    certainty: Float[np.ndarray, " entries"] | None = None  # as in `StepEmbeddings`
 
     def embed(self, vectors: Float[np.ndarray, "sentences dim"], encoder: str) -> StepEmbeddings:
         """The chains' step embeddings, from one vector per sentence in the order of `sentences`."""
@@ -44,7 +45,7 @@ class ChainTable:
             given = f"{len(vectors)} vectors were given for {len(self.sentences)} sentences"
             raise DataError(f"{given}; encode `table.sentences`")
         arrays = (self.indices, self.offsets, self.starts)
-        return StepEmbeddings(vectors, *arrays, self.pattern, encoder)
+        return StepEmbeddings(vectors, *arrays, self.pattern, encoder, certainty=self.certainty)
 
     def bag(self, number: int) -> tuple[str, ...]:
         """The sentences of one step of one chain: step k of chain c is bag `c * steps + k`."""
@@ -81,24 +82,38 @@ def write_chains(
     users, prefix_lengths, starts = every_prefix(split)
     view = look(split, users, prefix_lengths, max_items)
     reasoner = CatalogReasoner.of(split.train, catalog, seed, texts)
-    sentences, indices, offsets = write_rows(reasoner, view, pattern)
-    weights = reasoner.fitted_weights
-    return ChainTable(sentences, indices, offsets, starts, pattern, weights=weights)
+    sentences, indices, offsets, certainty = write_rows(reasoner, view, pattern)
+    said = (sentences, indices, offsets, starts, pattern)
+    return ChainTable(*said, weights=reasoner.fitted_weights, certainty=certainty)
 
 
 def write_rows(
     reasoner: CatalogReasoner, view: View, pattern: ReasoningPattern
-) -> tuple[list[str], Int[np.ndarray, " entries"], Int[np.ndarray, " bags_plus_1"]]:
-    """`sentences`, `indices` and `offsets` of a `ChainTable` with one chain per row of `view`."""
+) -> tuple[
+    list[str],
+    Int[np.ndarray, " entries"],
+    Int[np.ndarray, " bags_plus_1"],
+    Float[np.ndarray, " entries"] | None,
+]:
+    """`sentences`, `indices`, `offsets` and `certainty` of a `ChainTable` with one chain per row of
+    `view`."""
     if not len(pattern):
         raise ConfigError("the pattern has no steps; give it at least one")
     for step in pattern.steps:
         check_step(step, reasoner.catalog)
     known: dict[str, int] = {}
-    blocks = [reasoner.write(view, step).placed(known) for step in pattern.steps]
+    said = [reasoner.write(view, step) for step in pattern.steps]
+    blocks = [step.placed(known) for step in said]
     counts = np.stack([(block >= 0).sum(axis=1) for block in blocks], axis=1)
-    numbers = np.concatenate(blocks, axis=1)
-    return list(known), numbers[numbers >= 0], np.concatenate([[0], np.cumsum(counts)])
+    numbers, certainty = np.concatenate(blocks, axis=1), None
+    if any(step.certainty is not None for step in said):
+        stated = [
+            np.zeros(step.numbers.shape) if step.certainty is None else step.certainty
+            for step in said
+        ]
+        certainty = np.concatenate(stated, axis=1, dtype=np.float32)[numbers >= 0]
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    return list(known), numbers[numbers >= 0], offsets, certainty
 
 
 # What a person would ask about an item: what it is for, who buys it, with what, what comes next.
@@ -125,8 +140,13 @@ def save_chains(table: ChainTable, folder: Path) -> None:
     """`sentences.parquet`, and `chains.parquet`: user, prefix length, and sentences by step."""
     users = np.repeat(np.arange(len(table.starts) - 1), np.diff(table.starts))
     chain_count, steps = int(table.starts[-1]), len(table.pattern)
-    bags = pa.ListArray.from_arrays(table.offsets.astype(np.int32), table.indices.astype(np.int32))
-    nested = pa.ListArray.from_arrays(np.arange(chain_count + 1, dtype=np.int32) * steps, bags)
+    stored = {"steps": table.indices.astype(np.int32)}
+    stored |= {} if table.certainty is None else {"certainty": table.certainty}
+    bounds = table.offsets.astype(np.int32), np.arange(chain_count + 1, dtype=np.int32) * steps
+    nested = {
+        name: pa.ListArray.from_arrays(bounds[1], pa.ListArray.from_arrays(bounds[0], entries))
+        for name, entries in stored.items()
+    }
     about = {
         "pattern": json.dumps(table.pattern.to_json()),
         "users": str(len(table.starts) - 1),
@@ -135,7 +155,7 @@ def save_chains(table: ChainTable, folder: Path) -> None:
         "weights": json.dumps(table.weights),
     }
     prefix_lengths = np.arange(chain_count) - table.starts[users] + 1
-    chains = pa.table({"user": users, "prefix_length": prefix_lengths, "steps": nested})
+    chains = pa.table({"user": users, "prefix_length": prefix_lengths, **nested})
     folder.mkdir(parents=True, exist_ok=True)
     write_parquet(chains.replace_schema_metadata(about), folder / CHAINS_FILE)
     write_parquet(pa.table({"sentence": table.sentences}), folder / SENTENCES_FILE)
@@ -149,6 +169,9 @@ def load_chains(folder: Path) -> ChainTable:
     stored = read_parquet(folder / CHAINS_FILE).combine_chunks()
     about = {key.decode(): value.decode() for key, value in (stored.schema.metadata or {}).items()}
     bags = stored["steps"].chunk(0).flatten() if len(stored) else pa.array([], pa.list_(pa.int32()))
+    certainty = None
+    if len(stored) and "certainty" in stored.column_names:
+        certainty = stored["certainty"].chunk(0).flatten().flatten().to_numpy()
     return ChainTable(
         sentences=read_parquet(folder / SENTENCES_FILE)["sentence"].to_pylist(),
         indices=bags.flatten().to_numpy(),
@@ -158,4 +181,5 @@ def load_chains(folder: Path) -> ChainTable:
         model=about["model"],
         prompt_version=about["prompt_version"],
         weights=json.loads(about.get("weights", "null")),
+        certainty=certainty,
     )

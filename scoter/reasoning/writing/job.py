@@ -181,7 +181,7 @@ class ChainJob:
         places = self.places(shard)
         users, prefix_lengths = (column[places.start : places.stop] for column in self.rows)
         views = look(self.split, users, prefix_lengths)
-        sentences, indices, offsets = write_rows(self._reasoner, views, self.pattern)
+        sentences, indices, offsets, _ = write_rows(self._reasoner, views, self.pattern)
         steps, labels = len(self.pattern), [step.label() for step in self.pattern.steps]
         recommends = self.pattern.steps[-1].role == RECOMMENDATION
         rows = []

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from scoter.errors import ConfigError, DataError
+from scoter.reasoning.catalogue.facets import item_names
+from scoter.reasoning.catalogue.folded_reasons import ALL
 from scoter.reasoning.catalogue.reasoner import CERTAINTY, ROLES, CatalogReasoner, offered_steps
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.successors import likely_next
@@ -181,6 +183,29 @@ def test_saved_chains_come_back(written, tmp_path):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(table, name))
     with pytest.raises(DataError, match=r"has no chains\.parquet; write it with save_chains"):
         load_chains(tmp_path)
+
+
+def test_ranks_by_reasons_say_how_sure_they_are(random_shop, tmp_path):
+    split, catalog = random_shop
+    ranked = {"by": "reasons", "count": 2, "degrees": 8, "rank": 2, "window": 3}
+    pattern = ReasoningPattern((Step("recent_item"), Step("recommendation", ranked)))
+    table = write_chains(split, catalog, pattern, seed=4, texts=texts_of(catalog))
+    users, lengths, _ = every_prefix(split)
+    statistics = FoldedStatistics(split.train, catalog.item_count, seed=4)
+    reasoner = CatalogReasoner(catalog, statistics, texts_of(catalog), table.weights)
+    items, shares = reasoner.reasons.best(look(split, users, lengths), ALL, 3)
+    names = item_names(catalog)
+    for row in range(len(users)):
+        first, second, end = table.offsets[2 * row : 2 * row + 3]
+        assert not table.certainty[first:second].any()
+        for number, item in zip(table.indices[second:end], items[row, 1:], strict=True):
+            assert table.sentences[number].endswith(f"is {names[item]}.")
+        np.testing.assert_allclose(table.certainty[second:end], shares[row, 1:], rtol=1e-5)
+    save_chains(table, tmp_path)
+    np.testing.assert_array_equal(load_chains(tmp_path).certainty, table.certainty)
+    assert (
+        write_chains(split, catalog, ReasoningPattern((Step("recent_item"),)), 0).certainty is None
+    )
 
 
 def test_users_without_events_have_no_chain(make_split, make_shop, tmp_path):
