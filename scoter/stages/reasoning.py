@@ -10,7 +10,6 @@ import numpy as np
 
 from scoter.errors import ConfigError
 from scoter.experiments import RANKED_PATTERN, RECORDED_PATTERN
-from scoter.reasoning.catalogue.reasoner import PROMPT_VERSION
 from scoter.reasoning.chains.table import ChainTable, load_chains, save_chains
 from scoter.reasoning.chains.table import write_chains as write_table
 from scoter.recommenders.network import text_vectors
@@ -86,8 +85,7 @@ def write_chains(context: Context, data: Artefact, pattern: Artefact) -> Artefac
 
     text = context.experiment.text
     encoder = sentence_vectors.provenance_key(text)
-    recipe = {"fields": text.fields, "reasoner": PROMPT_VERSION}
-    return context.stage("chains", recipe, [data, pattern, encoder], build)
+    return context.stage("chains", {"fields": text.fields}, [data, pattern, encoder], build)
 
 
 def stored_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]:

@@ -188,9 +188,7 @@ def test_rounds_find_a_better_pattern_than_as_many_draws(plan_shop, encode):
         (48 + 3) * 240 < later.calls.choosing <= (48 + 3 + 60) * 240
     )  # a template each round, and what shedding tried
     assert later.calls.fresh == rival.calls.fresh == 240
-    assert (
-        later.chosen_on.mean >= rival.ndcg.mean + later.optimism.measured_best_generated
-    )  # where both were chosen
+    assert later.ndcg.mean > rival.ndcg.mean  # on users that had no part in either choice
     assert (
         48 <= len(later.points) <= 48 + 2
     )  # the first two rounds' templates are tried in the next one
