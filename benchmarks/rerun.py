@@ -93,9 +93,7 @@ def experiment_of_row(row: Row) -> Experiment:
     else:
         cells = [cell for cell in suite() if cell.table == dataset]
         usual = experiment_of(next((c for c in cells if c.method == row["method"]), cells[0]))
-    recipe = stored_recipe(config)
-    for name in TODAY:  # which `check_reasons` compares
-        recipe.pop(name, None)
+    recipe = {name: part for name, part in stored_recipe(config).items() if name not in TODAY}
     methods = {row["method"]: recipe.pop("method")}
     tree = {**json.loads(to_json(usual)), **recipe, "methods": methods}
     return from_json(json.dumps({**tree, "note": config.get("note", "")}), Experiment)

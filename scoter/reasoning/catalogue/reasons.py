@@ -6,7 +6,7 @@ an item comes next with probability proportional to exp(sum of weight times reas
 fitted on the last training items, whose users are left out of the counts.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
@@ -66,8 +66,8 @@ class Reasons:
         self._together = cosines(both)
         facets = read_facets(catalog)
         self._kind, self._brand = facets.get("category"), facets.get("brand")
-        # What speaks of items that the history does not have yet, and what of those that it has.
-        self._of_new: dict[str, Callable[[Recent], Scores]] = {
+        # What speaks of items that the history does not have yet.
+        of_new: dict[str, Callable[[Recent], Scores]] = {
             "follows": partial(self._follows, 0),
             "follows two later": partial(self._follows, 1),
             "follows three later": partial(self._follows, 2),
@@ -77,46 +77,54 @@ class Reasons:
             "never bought": lambda recent: np.tile(self._popularity == 0, (len(recent), 1)),
         }
         if self._texts is not None:
-            self._of_new["near in words"] = self._near_in_words
-            self._of_new["near in words to one"] = self._near_to_one
+            of_new["near in words"] = self._near_in_words
+            of_new["near in words to one"] = self._near_to_one
         if self._kind is not None:
             self._following = _following_kinds(self._kind, after[0], counts)
-            self._of_new["kind that follows"] = partial(self._kind_follows, 0)
-            self._of_new["kind that follows the one before"] = partial(self._kind_follows, 1)
+            of_new["kind that follows"] = partial(self._kind_follows, 0)
+            of_new["kind that follows the one before"] = partial(self._kind_follows, 1)
         if self._brand is not None:
-            self._of_new["share of the brand"] = partial(self._share, self._brand)
-        self._of_had: dict[str, Callable[[Recent], Scores]] = {
-            "bought before": lambda recent: seen(recent, self.item_count),
-            "bought last": lambda recent: seen(recent[:, :1], self.item_count),
+            of_new["share of the brand"] = partial(self._share, self._brand)
+        self._of_had = self._of_returns(times_bought(log, self.item_count), kept)
+        self._by_name = of_new | self._of_had
+
+    def _of_returns(
+        self, times: csr_array, kept: Bool[np.ndarray, " users"] | None
+    ) -> dict[str, Callable[[Recent], Scores]]:
+        """The reasons that speak of what the history has; most where users come back to items."""
+        had = partial(seen, item_count=self.item_count)
+        found: dict[str, Callable[[Recent], Scores]] = {
+            "bought before": had,
+            "bought last": lambda recent: had(recent[:, :1]),
         }
-        times = times_bought(log, self.item_count)
-        if (times.data > 1).any():  # users of this log come back to items
-            self._returns = _return_rates(times if kept is None else times[kept])
-            self._of_had["bought lately"] = lambda recent: self._lately(1.0, recent).toarray()
-            self._of_had["bought lately or often"] = self._activation
-            self._of_had["comes back to items"] = self._comes_back
-            self._of_had["others come back to it"] = lambda recent: (
-                seen(recent, self.item_count) * self._returns
-            )
+        if (times.data > 1).any():
+            returns = _return_rates(times if kept is None else times[kept])
+            found["bought lately"] = lambda recent: self._lately(1.0, recent).toarray()
+            found["bought lately or often"] = self._activation
+            found["comes back to items"] = self._comes_back
+            found["others come back to it"] = lambda recent: had(recent) * returns
+        return found
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (*self._of_new, *self._of_had)
+        return tuple(self._by_name)
 
-    def each(self, recent: Recent) -> Iterator[tuple[str, Scores]]:
-        """Every reason of every item after some histories, reason by reason.
+    def each(
+        self, recent: Recent, names: Iterable[str] | None = None
+    ) -> Iterator[tuple[str, Scores]]:
+        """Every reason, or those of these names, of every item after some histories.
 
         Those that speak of new items are zero at what the history has, which is chosen for other
         reasons: that others bought it together with the rest says nothing of its return.
         """
         new = 1 - seen(recent, self.item_count)
-        for name in self.names:
+        for name in self.names if names is None else names:
             values = self.one(name, recent)
-            yield name, new * values if name in self._of_new else values
+            yield name, values if name in self._of_had else new * values
 
     def one(self, name: str, recent: Recent) -> Scores:
-        """One reason of every item after some histories."""
-        return (self._of_new | self._of_had)[name](recent).astype(np.float32, copy=False)
+        """One reason of every item after some histories, also of what they have."""
+        return self._by_name[name](recent).astype(np.float32, copy=False)
 
     def following_kinds(
         self, items: Int[np.ndarray, " rows"], count: int
@@ -130,8 +138,8 @@ class Reasons:
     def scores(self, recent: Recent, weights: Mapping[str, float]) -> Scores:
         """The weighted sum of the reasons of every item after some histories."""
         total = np.zeros((len(recent), self.item_count), np.float32)
-        for name, values in self.each(recent):
-            total += np.float32(weights.get(name, 0)) * values
+        for name, values in self.each(recent, weights):
+            total += np.float32(weights[name]) * values
         return total
 
     def _follows(self, lag: int, recent: Recent) -> Scores:

@@ -95,8 +95,7 @@ def write_rows(
     Int[np.ndarray, " bags_plus_1"],
     Float[np.ndarray, " entries"] | None,
 ]:
-    """`sentences`, `indices`, `offsets` and `certainty` of a `ChainTable` with one chain per row of
-    `view`."""
+    """The first three arrays and `certainty` of a `ChainTable` with one chain per row of `view`."""
     if not len(pattern):
         raise ConfigError("the pattern has no steps; give it at least one")
     for step in pattern.steps:
