@@ -24,7 +24,7 @@ VERSIONS = {
     "prepare": 1,
     "items": 2,
     "semantic-ids": 3,
-    "discover": 7,
+    "discover": 8,
     "chains": 5,
     "train": 4,
     "rank": 3,

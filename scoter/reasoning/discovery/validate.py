@@ -7,7 +7,8 @@ that the recommender lists or that some step names; it is a conditional logit of
 
     log p(item), what the recommender says of the item;
     for each step, whether the item is or has what the step names (an item, a brand, a category),
-        and again times how sure the step is, where it says so;
+        and again times how sure the step is, where it says so: the log of the share that it
+        states, or its degree;
     cos(y, v_item), where v is the item's text vector and y the vector that the ordered chain
         predicts, by kernel ridge regression with the kernel exp(SHARPNESS (mean_k cos(z_k, z'_k)
         - 1)) of the embeddings z_k of those steps that do not name one item.
@@ -58,6 +59,7 @@ LANDMARKS = 800  # users from whose chains y is predicted
 _AXES = 64  # principal axes of item texts
 _ROWS = 256  # users at a time
 _LEAST = -50.0  # log p of an item that the recommender excludes
+_LEAST_SHARE, _MIDDLE_SHARE = 1e-5, 0.02  # of what a step states: never below; neither sure nor not
 Z_95 = 1.959964
 
 
@@ -272,9 +274,12 @@ class Trial:
         match = np.zeros(own.shape, np.float32)
         for named in codes.T:
             match[own == named[:, None]] = 1
-        if len(spoken.wordings) == 1:
+        if spoken.certainty is not None:
+            sure = np.log(np.maximum(spoken.certainty[:, :1], _LEAST_SHARE) / _MIDDLE_SHARE)
+        elif len(spoken.wordings) > 1:
+            sure = degrees[:, :1] - (len(spoken.wordings) - 1) / 2
+        else:
             return [match]
-        sure = degrees[:, :1] - (len(spoken.wordings) - 1) / 2
         return [match, match * sure.astype(np.float32)]
 
     def _predicted(
