@@ -214,8 +214,8 @@ class EaseConfig:
     dim = max_items = 0
 
 
-# Of what the reasons are: the first version let all of them speak of what the history has.
-REASONS = 2
+# The version of how chains and reasons count; docs/reproduce.md tells them apart.
+REASONS = 3
 
 
 @_frozen

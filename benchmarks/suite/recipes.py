@@ -68,11 +68,10 @@ def origin_of_chains(config: Config, method: Config) -> dict[str, Any]:
     the mined one or a rival of it is followed, which version of the reasons ranks, and whether
     steps state how sure they are.
 
-    A logit of reasons, and what it is mixed with, have a version of the reasons too.
+    A logit of reasons, and what is mixed with counts, have a version of the reasons too.
     """
     version = {"reasons": config.get("reasons", 1)}
-    ranked = method.get("mixed_with") == "reasons" and mixes_scores(method)
-    if ranked or method.get("model", {}).get("kind") == "reasons":
+    if mixes_scores(method) or method.get("model", {}).get("kind") == "reasons":
         return version
     if not reads_chains(method):
         return {}

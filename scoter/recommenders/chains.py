@@ -118,7 +118,9 @@ class Chains:
 
     def _view(self, asked: Requests, rows: Int[np.ndarray, " rows"]) -> View:
         """The newest items of some requests."""
-        chosen, users = asked.histories.select(rows), np.maximum(asked.users[rows], 0)
+        # What is no prefix of the user's log has no continuation that might be counted.
+        users = np.where(asked.is_prefix, asked.users, -1)[rows]
+        chosen = asked.histories.select(rows)
         return View(users, chosen.lengths, chosen.newest(MAX_ITEMS))
 
     @cached_property

@@ -25,7 +25,7 @@ VERSIONS = {
     "items": 2,
     "semantic-ids": 3,
     "discover": 8,
-    "chains": 5,
+    "chains": 6,
     "train": 4,
     "rank": 3,
     "run": 4,

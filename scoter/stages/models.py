@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array, vstack
 
-from scoter.config import MethodConfig
+from scoter.config import REASONS, MethodConfig
 from scoter.data.split import check_trainable
 from scoter.errors import ConfigError
 from scoter.plugins import BACKBONES
@@ -151,7 +151,7 @@ def _rank_mixed(
             readings = {"gate": np.full(rows, share, np.float32), "attention": shares}
             save_arrays(out / f"readings-{part}.safetensors", **readings)
 
-    mixed = [LISTED, WINDOW, LAG_DECAY, method.mixed_with, "with and without the history"]
+    mixed = [LISTED, WINDOW, LAG_DECAY, method.mixed_with, "with and without the history", REASONS]
     recipe = {"depth": depth, "mixed": mixed, **computation(method, context.device)}
     return context.stage("rank", recipe, [trained, inputs.data], build)
 
@@ -222,7 +222,7 @@ def transition_scores(split: Split, item_count: int, histories: Histories, seed:
 
     statistics = FoldedStatistics(split.train, item_count, seed)
     rows = visible(histories.newest(WINDOW), item_count, LAG_DECAY)
-    folds = statistics.user_folds[histories.users]
+    folds = statistics.left_out(histories.users, histories.lengths)
     order, parts = [], []
     for fold in np.unique(folds):
         chosen = np.flatnonzero(folds == fold)

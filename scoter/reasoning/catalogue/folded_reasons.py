@@ -1,8 +1,8 @@
-"""Reasons and their weights, cross-fitted: no user's chain counts what that user's own log says.
+"""Reasons and their weights, cross-fitted: no prefix's chain counts its own continuation.
 
-A user's fold is left out of the counts and is not among the users on whom its weights are fitted,
-so a training prefix does not count its own continuation, and training, validation and test prefixes
-are treated alike. Limit: what is counted for the users of the fit includes the fold.
+A training prefix leaves its user's fold out of the counts and out of the users on whom the weights
+are fitted (`FoldedStatistics.left_out`). Limit: what is counted for the users of the fit includes
+the fold.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,7 +60,8 @@ class FoldedReasons:
         folds, log = self.statistics.user_folds, self.statistics.log
         seed = derive_seed(self.statistics.seed, "weights")
         sample = sample_choices(log, self.catalog, self.texts, folds, seed)
-        fitted = (conditional_logit(*sample.without(fold)) for fold in range(self.statistics.folds))
+        groups = range(self.statistics.folds + 1)
+        fitted = (conditional_logit(*sample.without(group)) for group in groups)
         return [dict(zip(self.names, weights.tolist(), strict=True)) for weights in fitted]
 
     def of(self, fold: int) -> Reasons:
@@ -88,7 +89,7 @@ class FoldedReasons:
     def parts(self, view: View, items: Int[np.ndarray, "rows k"]) -> list[list[dict[str, float]]]:
         """What each reason adds to the score of each item: its weight times its value, in nats."""
         found: list[list[dict[str, float]]] = [[{} for _ in row] for row in items]
-        folds = self.statistics.user_folds[view.users]
+        folds = self.statistics.left_out(view.users, view.prefix_lengths)
         for name, values in self.values(view, items).items():
             weights = np.array([weights[name] for weights in self.weights], np.float32)
             added = (weights[folds, None] * values).tolist()
@@ -138,5 +139,5 @@ class FoldedReasons:
         return items, shares
 
     def _by_fold(self, view: View) -> "list[tuple[int, Int[np.ndarray, ' rows']]]":
-        folds = self.statistics.user_folds[view.users]
+        folds = self.statistics.left_out(view.users, view.prefix_lengths)
         return [(int(fold), np.flatnonzero(folds == fold)) for fold in np.unique(folds)]

@@ -1,7 +1,8 @@
-"""Counts over a training log, cross-fitted: no user's chain uses counts of that user's own log.
+"""Counts over a training log, cross-fitted: no prefix's chain counts its own continuation.
 
 Without cross-fitting, the training target's own transition is counted and the test target's is not,
-so a model would learn to copy the chain.
+so a model would learn to copy the chain. So a training prefix is counted without its user's group.
+After the whole log, as in validation and test, there is nothing to hide, and all logs count.
 
 Limit: the other users' *training* logs lack everybody's last two interactions, so the statistics
 say slightly less about validation and test targets; `leakage.mention_table` measures this.
@@ -23,7 +24,8 @@ class FoldedStatistics:
     """Counts for each of `folds` groups of users, made from the logs of all other groups.
 
     A user's group is a seeded hash of the user's key, so it depends neither on the order of the log
-    nor on the other users. It is the same in training, validation, test and discovery.
+    nor on the other users. It is the same in training and discovery. One more group, `folds`, has
+    no users: its counts are those of all logs.
     """
 
     log: InteractionLog
@@ -39,24 +41,35 @@ class FoldedStatistics:
         hashes = [derive_seed(self.seed, "fold", key) for key in self.log.user_keys]
         return np.array([value % self.folds for value in hashes], np.int64)
 
+    def left_out(
+        self, users: Int[np.ndarray, " rows"], prefix_lengths: Int[np.ndarray, " rows"]
+    ) -> Int[np.ndarray, " rows"]:
+        """The group whose logs are not counted for each prefix.
+
+        It is the user's where the user's log goes on after the prefix, and `folds` after a whole
+        log or for a user -1, whom the log does not have.
+        """
+        goes_on = (users >= 0) & (prefix_lengths < self.log.lengths[users])
+        return np.where(goes_on, self.user_folds[users], self.folds)
+
     @cached_property
     def transitions(self) -> tuple[csr_array, ...]:
-        """For each group, how often item i (row) precedes item j (column) in other groups' logs.
+        """For each group, how often item i (row) precedes item j (column) in all other logs.
 
         An item that follows g interactions later, g = 1..window, counts decay ** (g - 1).
         """
         earlier, later, weights, owners = self._pairs
         shape, counts = (self.item_count, self.item_count), []
-        for fold in range(self.folds):
+        for fold in range(self.folds + 1):
             others = self.user_folds[owners] != fold
             pairs = (earlier[others], later[others])
             counts.append(csr_array((weights[others], pairs), shape=shape))
         return tuple(counts)
 
     @cached_property
-    def popularity(self) -> Float[np.ndarray, "folds items"]:
-        """For each group, how often each item occurs in the other groups' logs."""
-        counts = np.zeros((self.folds, self.item_count))
+    def popularity(self) -> Float[np.ndarray, "groups items"]:
+        """For each group, how often each item occurs in all other logs."""
+        counts = np.zeros((self.folds + 1, self.item_count))
         np.add.at(counts, (np.repeat(self.user_folds, self.log.lengths), self.log.items), 1.0)
         return counts.sum(axis=0) - counts
 

@@ -28,7 +28,7 @@ def likely_next(
     """
     best = np.full((len(view), count), -1, np.int64)
     strength = np.zeros((len(view), count))
-    folds = statistics.user_folds[view.users]
+    folds = statistics.left_out(view.users, view.prefix_lengths)
     grouped, items = indicator(facet), statistics.item_count
     for fold in np.unique(folds):
         table = csr_array(statistics.transitions[fold] @ grouped)
@@ -53,7 +53,7 @@ def popular_in(
 ) -> Best:
     """The most popular items, not visible in the row, of its group (-1: of the whole catalogue)."""
     best = np.full((len(view), count), -1, np.int64)
-    folds = statistics.user_folds[view.users]
+    folds = statistics.left_out(view.users, view.prefix_lengths)
     for fold, group in np.unique(np.stack([folds, chosen], axis=1), axis=0):
         rows = np.flatnonzero((folds == fold) & (chosen == group))
         members = np.arange(len(groups)) if group < 0 else np.flatnonzero(groups == group)

@@ -15,7 +15,7 @@ Rows = Int[np.ndarray, " rows"]
 class View:
     """One row per (user, prefix length)."""
 
-    users: Rows
+    users: Rows  # -1: nobody of the log
     prefix_lengths: Rows
     recent: Int[np.ndarray, "rows max_items"]  # the newest item first; -1 where there is none
 

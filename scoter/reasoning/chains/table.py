@@ -76,7 +76,8 @@ def write_chains(
     """The chains of all users' training, validation and test prefixes, by the catalogue reasoner.
 
     Prefix length p sees the last `max_items` of its user's items 1..p. With n training items, p = n
-    is before the validation target, p = n + 1 before the test target. `seed` draws the folds.
+    is before the validation target, p = n + 1 before the test target. `seed` draws the folds, of
+    which a training prefix does not count its user's (`FoldedStatistics.left_out`).
     `texts` makes the vectors of the items' texts, for steps that rank by reasons.
     """
     users, prefix_lengths, starts = every_prefix(split)

@@ -62,7 +62,7 @@ class Pilot:
     def scores(self) -> dict[str, Float[np.ndarray, "users width"]]:
         """The reader's scores of the candidates, by what it may use."""
         choices, view = self.trial.choices, self.trial.steps.view
-        # Each reason of each candidate, counted without the user's fold.
+        # Each reason of each candidate, counted without the target.
         values = self.trial.steps.reasoner.reasons.values(view, np.maximum(choices.items, 0))
         counts = [choices.log_p, *(values[name] for name in values if not name.startswith(WORDS))]
         words = [values[name] for name in values if name.startswith(WORDS)]

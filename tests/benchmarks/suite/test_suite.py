@@ -527,5 +527,5 @@ def test_what_a_run_keeps_of_a_mix_is_the_recipe_of_its_cell(method: str) -> Non
     cell = replace(TIGER, method=method)
     config = json.loads(to_json(experiment_of(cell)))
     kept = {**config["methods"][method], "semantic_ids": config["semantic_ids"]}
-    kept |= {"reasons": REASONS} if method == MIXED_REASONS else {}
+    kept |= {"reasons": REASONS}
     assert differences(recipe_of(cell), stored_recipe(kept)) == []

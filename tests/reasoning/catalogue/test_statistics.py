@@ -24,8 +24,8 @@ def test_transitions_equal_a_count_by_hand(random_shop):
         statistics = FoldedStatistics(
             split.train, catalog.item_count, seed=2, folds=folds, window=window
         )
-        assert len(statistics.transitions) == folds
-        for fold in range(folds):
+        assert len(statistics.transitions) == folds + 1
+        for fold in range(folds + 1):  # no user is in the last
             np.testing.assert_allclose(
                 statistics.transitions[fold].toarray(), brute_force(statistics, fold), atol=1e-12
             )
@@ -34,7 +34,7 @@ def test_transitions_equal_a_count_by_hand(random_shop):
 def test_popularity_counts_the_other_groups_only(random_shop):
     split, catalog = random_shop
     statistics = FoldedStatistics(split.train, catalog.item_count, seed=0, folds=4)
-    for fold in range(4):
+    for fold in range(5):
         others = [
             split.train.sequence(user) for user in range(60) if statistics.user_folds[user] != fold
         ]
@@ -55,6 +55,18 @@ def test_groups_follow_the_key_and_the_seed_not_the_place():
     np.testing.assert_array_equal(FoldedStatistics(other, 7, seed=3).user_folds, folds[order])
     assert (FoldedStatistics(log, 7, seed=4).user_folds != folds).any()
     assert np.bincount(folds, minlength=10).min() >= 8
+
+
+def test_a_prefix_leaves_its_user_out_while_the_log_goes_on(random_shop):
+    log = random_shop[0].train
+    statistics = FoldedStatistics(log, 40, seed=0, folds=4)
+    users = np.arange(log.user_count)
+    for before_the_end in (1, 2):
+        left_out = statistics.left_out(users, log.lengths - before_the_end)
+        np.testing.assert_array_equal(left_out, statistics.user_folds)
+    for prefix_lengths in (log.lengths, log.lengths + 1):
+        assert (statistics.left_out(users, prefix_lengths) == 4).all()
+    assert (statistics.left_out(np.full(3, -1), np.arange(3)) == 4).all()
 
 
 def test_an_own_log_never_enters_the_own_statistics(random_shop):

@@ -37,7 +37,7 @@ def test_likely_next_equals_a_loop(scene, name, new_only, window):
     facet = facets[name]
     found, strength = likely_next(view, statistics, facet, 4, window, new_only)
     for row in range(0, len(view), 7):
-        fold = statistics.user_folds[view.users[row]]
+        fold = statistics.left_out(view.users, view.prefix_lengths)[row]
         transitions, popular = statistics.transitions[fold].toarray(), statistics.popularity[fold]
         scores, fame = np.zeros(len(facet.labels)), np.zeros(len(facet.labels))
         for item, code in enumerate(facet.codes):
@@ -82,7 +82,7 @@ def test_popular_in_leaves_out_what_the_row_shows(scene):
     chosen = np.random.default_rng(0).integers(-1, groups.max() + 1, size=len(view))
     found = popular_in(view, statistics, groups, chosen, 3)
     for row in range(0, len(view), 5):
-        fame = statistics.popularity[statistics.user_folds[view.users[row]]]
+        fame = statistics.popularity[statistics.left_out(view.users, view.prefix_lengths)[row]]
         members = [
             item for item in range(len(groups)) if chosen[row] < 0 or groups[item] == chosen[row]
         ]
