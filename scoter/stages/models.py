@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array
 
 from scoter.config import REASONS, MethodConfig
 from scoter.data.split import check_trainable
@@ -164,12 +164,13 @@ def _counted(
     histories: dict[Part, Histories],
 ) -> list[dict[Part, csr_array]]:
     """Scores of the items after each history, one row each, in the ways that may be mixed in."""
-    seed, count = derive_seed(context.data_seed, "folds"), catalog.item_count
+    count = catalog.item_count
     if method.mixed_with == "reasons":
+        seed = derive_seed(context.data_seed, "folds")
         texts = text_vectors(catalog, context.experiment.text, sentence_encoder(context))
         return [reason_scores(split, catalog, histories, seed, texts)]
     seen: dict[Part, csr_array] = {
-        part: transition_scores(split, count, asked, seed) for part, asked in histories.items()
+        part: transition_scores(split, count, asked) for part, asked in histories.items()
     }
     return [seen, {part: _unseen(scores, histories[part]) for part, scores in seen.items()}]
 
@@ -215,17 +216,10 @@ def best_share(
     return max(reached), WEIGHTS[int(np.argmax(reached))]
 
 
-def transition_scores(split: Split, item_count: int, histories: Histories, seed: int) -> csr_array:
-    """One row of scores per history: what other users take next after its last items."""
+def transition_scores(split: Split, item_count: int, histories: Histories) -> csr_array:
+    """One row of scores per history: what is usually taken next after its last items."""
     from scoter.reasoning.catalogue.statistics import FoldedStatistics
     from scoter.reasoning.catalogue.successors import visible
 
-    statistics = FoldedStatistics(split.train, item_count, seed)
-    rows = visible(histories.newest(WINDOW), item_count, LAG_DECAY)
-    folds = statistics.left_out(histories.users, histories.lengths)
-    order, parts = [], []
-    for fold in np.unique(folds):
-        chosen = np.flatnonzero(folds == fold)
-        order.append(chosen)
-        parts.append(csr_array(rows[chosen] @ statistics.transitions[fold]))
-    return csr_array(csr_array(vstack(parts))[np.argsort(np.concatenate(order))])
+    everybody = FoldedStatistics(split.train, item_count, seed=0, folds=1).transitions[1]
+    return csr_array(visible(histories.newest(WINDOW), item_count, LAG_DECAY) @ everybody)
