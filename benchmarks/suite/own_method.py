@@ -16,8 +16,8 @@ from scoter.models.training.memory import peak_mib
 from scoter.protocols import Recommender
 from scoter.stages.context import Context
 from scoter.stages.data import open_data
-from scoter.stages.summary import measure, versions
-from scoter.storage.store import Artefact, git_commit
+from scoter.stages.summary import described, measure, versions
+from scoter.storage.store import Artefact
 from scoter.types import Part, Rankings
 
 DEPTH = 20
@@ -67,14 +67,7 @@ def run_own(own: str, context: Context, data: Artefact) -> Artefact:
             "config": config,
         }
         outcome = {
-            "experiment": experiment.name,
-            "dataset": experiment.data.label,
-            "seed": context.seed,
-            "commit": git_commit(),
-            "users": log.user_count,
-            "items": catalog.item_count,
-            "note": experiment.note,
-            "full_data": True,
+            **described(context, data),
             "methods": {method: made},
             "versions": versions(),
             "config": {"data": json.loads(to_json(experiment.data))},

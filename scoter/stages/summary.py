@@ -75,7 +75,7 @@ def summarise(context: Context, inputs: Inputs, made: Mapping[str, Made]) -> Art
         (out / "examples.json").write_text(json.dumps(shown, indent=1))
         reached = {name: parts["test"] for name, parts in metrics.items()}
         outcome = {
-            **_described(context, inputs),
+            **described(context, inputs.data),
             "methods": {
                 name: _method(context, name, made[name].trained, metrics[name]) for name in metrics
             },
@@ -96,8 +96,9 @@ def summarise(context: Context, inputs: Inputs, made: Mapping[str, Made]) -> Art
     return context.stage("run", {"experiment": config, "seed": context.seed}, given, build)
 
 
-def _described(context: Context, inputs: Inputs) -> dict[str, object]:
-    experiment, (log, catalog, _) = context.experiment, open_data(inputs.data)
+def described(context: Context, data: Artefact) -> dict[str, object]:
+    """What a finished run says of its experiment and its data."""
+    experiment, (log, catalog, _) = context.experiment, open_data(data)
     return {
         "experiment": experiment.name,
         "dataset": experiment.data.label,

@@ -59,12 +59,10 @@ class FoldedStatistics:
         An item that follows g interactions later, g = 1..window, counts decay ** (g - 1).
         """
         earlier, later, weights, owners = self._pairs
-        shape, counts = (self.item_count, self.item_count), []
-        for fold in range(self.folds + 1):
-            others = self.user_folds[owners] != fold
-            pairs = (earlier[others], later[others])
-            counts.append(csr_array((weights[others], pairs), shape=shape))
-        return tuple(counts)
+        shape, owned = (self.item_count, self.item_count), self.user_folds[owners]
+        others = (owned != fold for fold in range(self.folds + 1))
+        kept = ((weights[rows], (earlier[rows], later[rows])) for rows in others)
+        return tuple(csr_array(entries, shape=shape) for entries in kept)
 
     @cached_property
     def popularity(self) -> Float[np.ndarray, "groups items"]:

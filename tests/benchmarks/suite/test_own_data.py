@@ -18,7 +18,6 @@ import pandas as pd
 import pytest
 
 import benchmarks.suite.loop
-import benchmarks.suite.own_method
 import scoter.stages.summary
 import scoter.storage.store
 from benchmarks.suite.cell import run_cell
@@ -94,7 +93,6 @@ def test_a_class_of_ones_own_stands_in_the_results_with_the_right_numbers(workpl
     for module in (
         scoter.storage.store,
         scoter.stages.summary,
-        benchmarks.suite.own_method,
         benchmarks.suite.loop,
     ):
         monkeypatch.setattr(module, "git_commit", lambda: "a" * 40)
