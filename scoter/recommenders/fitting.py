@@ -8,7 +8,7 @@ from scoter.config import TrainingConfig
 from scoter.evaluation.evaluator import Evaluator
 from scoter.evaluation.metrics import mean_metrics
 from scoter.progress import counting
-from scoter.recommenders.shares import fit_shares
+from scoter.recommenders.shares import fit_shares, shares_of
 from scoter.seeding import derive_seed
 from scoter.types import Split
 
@@ -56,6 +56,7 @@ def fit_network(
         return training_batches(split.train, windows, config.batch_targets, drawn)
 
     def evaluate() -> dict[str, float]:
+        fit_shares(model, split, steps, training.progress)  # epochs are chosen as they will rank
         with counting("validation", len(histories), "user", training.progress) as note:
             rankings = model.recommend(histories, training.depth, steps, note)
         return mean_metrics(Evaluator().evaluate(rankings, targets))
@@ -76,7 +77,7 @@ def fit_network(
         progress=training.progress,
         takes_padding=model.takes_padding and model.alignment is None,
     )
-    log.shares = fit_shares(model, split, steps, training.progress)
+    log.shares = shares_of(model)
     return log
 
 

@@ -1,5 +1,6 @@
 """The two shares of a recommender's votes, chosen by the rankings of the validation users."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
@@ -23,13 +24,26 @@ UNLEARNED = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of
 LISTED, CUT, ROWS = 20, 10, 64  # items a user, the k of NDCG, users at a time
 
 
+def shares_of(model: "Backbone") -> tuple[float, float] | None:
+    """b and c of the model's votes; None where nothing votes. See `scoter.transfer.votes`."""
+    votes: Votes | None = getattr(model.fusion, "votes", None)
+    if votes is None:
+        return None
+    own, unlearned = votes.shares.double().round(decimals=6).tolist()
+    return own, unlearned
+
+
+def set_shares(model: "Backbone", shares: Sequence[float]) -> None:
+    """Give b and c to a model with votes."""
+    votes: Votes | None = getattr(model.fusion, "votes", None)
+    if votes is not None:
+        votes.shares.copy_(votes.shares.new_tensor(shares))
+
+
 def fit_shares(
     model: "Backbone", split: Split, steps: "StepSource | None", progress: bool = True
-) -> tuple[float, float] | None:
-    """Sets b and c of the model's votes to the best NDCG@10 of all validation users.
-
-    Returns b and c; None where nothing votes. See `scoter.transfer.votes`.
-    """
+) -> None:
+    """Sets b and c of the model's votes, if it has any, to the best NDCG@10 of validation users."""
     import torch
 
     from scoter.models.backbones.backbone import Backbone
@@ -37,14 +51,12 @@ def fit_shares(
     votes: Votes | None = getattr(model.fusion, "votes", None)
     lists = type(model).listed is not Backbone.listed
     if votes is None or steps is None or not len(split.valid) or not lists:
-        return None
+        return
     votes.shares.copy_(torch.tensor([1.0, 0.0]))
     ballots = _ballots(model, votes, split, steps, progress)
     with torch.inference_mode():
         reached = {pair: _ndcg(ballots, pair) for pair in product(OWN, UNLEARNED)}
-    best = max(reached, key=reached.__getitem__)
-    votes.shares.copy_(torch.tensor(best))
-    return best
+    votes.shares.copy_(torch.tensor(max(reached, key=reached.__getitem__)))
 
 
 @dataclass(frozen=True, eq=False)

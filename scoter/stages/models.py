@@ -1,8 +1,10 @@
 """Stages from semantic IDs and chains to trained models and their rankings."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -41,8 +43,8 @@ def train(
 ) -> Artefact:
     """Weights of the best validation epoch, and the learning curve.
 
-    `chosen` is an earlier training, whose best epoch is the number of epochs here; its schedule of
-    rates is planned for so many.
+    `chosen` is an earlier training, whose best epoch is the number of epochs here, and whose shares
+    of the votes are taken over; the schedule of rates is planned for so many.
     """
     if method.mixed_scores:  # which only ranks: the recommender is trained, and shared, as it is
         if context.experiment.data.protocol == "B":
@@ -54,7 +56,8 @@ def train(
     def build(out: Path, scratch: Path) -> None:
         epochs = method.training.epochs if chosen is None else best_epoch(chosen)
         planned = replace(method, training=replace(method.training, epochs=epochs))
-        _train(context, name, planned, inputs, out, scratch)
+        shares = None if chosen is None else _log(chosen).get("shares")
+        _train(context, name, planned, inputs, out, scratch, shares)
 
     needed = [*inputs.needed(method), *([] if chosen is None else [chosen])]
     item_text = method.fusion is not None and method.fusion.source == "item-text"
@@ -63,6 +66,7 @@ def train(
         needed += [sentence_vectors.provenance_key(text), ",".join(text.fields)]
     recipe = {
         **method_recipe(method, context.device),
+        **({} if method.fusion is None else {"shares": "at each validation"}),
         "name": name,  # which the seed of dropout is derived from
         "seed": context.seed,
         "depth": context.experiment.depth,
@@ -71,10 +75,17 @@ def train(
 
 
 def _train(
-    context: Context, name: str, method: MethodConfig, inputs: Inputs, out: Path, scratch: Path
+    context: Context,
+    name: str,
+    method: MethodConfig,
+    inputs: Inputs,
+    out: Path,
+    scratch: Path,
+    shares: Sequence[float] | None,
 ) -> None:
     from scoter.models.training.loop import save_weights
     from scoter.recommenders.fitting import Training, fit_network
+    from scoter.recommenders.shares import set_shares
 
     if not BACKBONES.get(method.model.kind).trains:
         (out / "training.json").write_text(json.dumps(UNTRAINED))
@@ -82,6 +93,8 @@ def _train(
     split = open_data(inputs.data)[2]
     check_trainable(split)
     model, reader, _ = networks.open_network(context, method, inputs)
+    if shares is not None:
+        set_shares(model, shares)
     training = Training(context.seed, context.experiment.depth, name, scratch, context.workers)
     log = fit_network(model, split, reader, method.training, training)
     save_weights(model, out / "weights.safetensors")
@@ -91,7 +104,11 @@ def _train(
 
 def best_epoch(trained: Artefact) -> int:
     """The epoch whose weights a training kept."""
-    return int(json.loads(trained.file("training.json").read_text())["best_epoch"])
+    return int(_log(trained)["best_epoch"])
+
+
+def _log(trained: Artefact) -> dict[str, Any]:
+    return json.loads(trained.file("training.json").read_text())
 
 
 def rank(context: Context, method: MethodConfig, trained: Artefact, inputs: Inputs) -> Artefact:

@@ -28,7 +28,7 @@ class TrainingLog:
     precision: str = "fp32"
     device: str = "cpu"  # what the device calls itself
     workers: int = 1  # processes that trained together
-    shares: tuple[float, float] | None = None  # b and c of the votes, chosen after training
+    shares: tuple[float, float] | None = None  # b and c of the votes, chosen with the epoch
 
 
 @dataclass
