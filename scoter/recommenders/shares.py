@@ -61,14 +61,13 @@ def fit_shares(
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    """What the votes of some users are counted from."""
+    """What speaks for each candidate of some users; p' is (1 - c) (b own + voted) + c sure."""
 
-    items: "Tensor"
-    own: "Tensor"
-    weights: "Tensor"
-    named: "Tensor"
-    chances: "Tensor"
-    targets: "Tensor"
+    own: "Tensor"  # the recommender's p, times the weight of abstention
+    voted: "Tensor"  # the weights of the steps that name it
+    sure: "Tensor"  # their unlearned chances
+    there: "Tensor"  # false where the row has no more candidates
+    hit: "Tensor"  # whether it is the target
 
 
 def _ballots(
@@ -90,8 +89,11 @@ def _ballots(
         weights, named = ballot
         chances = votes.chances(named, steps.certainty(asked.users, asked.prefix_lengths))
         items, own = candidates(found, scores, named)
-        wanted = targets.to(items.device)[torch.from_numpy(asked.rows)]
-        kept.append(_Batch(items, own, weights, named, chances, wanted))
+        agree = items[:, :, None] == named[:, None, :]
+        voted, sure = ((agree * of[:, None]).sum(dim=2) for of in (weights[:, 1:].exp(), chances))
+        wanted = targets.to(items.device)[torch.from_numpy(asked.rows), None]
+        own = (own + weights[:, :1]).exp()
+        kept.append(_Batch(own, voted, sure, items >= 0, items == wanted))
         return found, scores
 
     with counting("choosing shares", len(histories), "user", progress) as note:
@@ -102,17 +104,13 @@ def _ballots(
 def _ndcg(ballots: "list[_Batch]", pair: tuple[float, float]) -> float:
     import torch
 
-    from scoter.models.decoding.votes import add_votes
-    from scoter.transfer.votes import shared
-
-    pairs, places = torch.tensor(pair), []
+    (b, c), places = pair, []
     for batch in ballots:
-        weights = shared(batch.weights, batch.chances, pairs)
-        scores = add_votes(batch.own, weights, batch.named, batch.items)
-        scores = scores.masked_fill(batch.items < 0, -torch.inf)
-        hit = batch.items == batch.targets[:, None]
-        target = torch.where(hit, scores, -torch.inf).amax(dim=1, keepdim=True)
-        places.append(torch.where(hit.any(dim=1), 1 + (scores > target).sum(dim=1), 0))
+        scores = (1 - c) * (b * batch.own + batch.voted) + c * batch.sure
+        scores = torch.where(batch.there, scores, -1.0)
+        target = torch.where(batch.hit, scores, -1.0).amax(dim=1, keepdim=True)
+        above = 1 + (scores > target).sum(dim=1)
+        places.append(torch.where(batch.hit.any(dim=1), above, 0))
     ranks = torch.cat(places).cpu().numpy()
     metrics = UserMetrics(np.arange(len(ranks)), ranks, int(ranks.max(initial=CUT)))
     return float(per_user(metrics, f"ndcg@{CUT}").mean())
