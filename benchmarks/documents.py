@@ -57,8 +57,7 @@ KINDS: dict[str, Kind] = {
         lambda name, results: controls.page(results, name).markdown(),
     ),
     "discovery": Kind(
-        discovery_page.SOURCE,
-        lambda name, results: discovery_page.page(results, name).markdown(),
+        discovery_page.SOURCE, lambda name, results: discovery_page.page(results, name).markdown()
     ),
     "ablation": _named("main.parquet, ranks", controls.ablation_pages),
     "leakage": _named(leakage_page.FILE, leakage_page.pages),

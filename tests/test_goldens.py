@@ -81,8 +81,7 @@ def test_a_bumped_version_asks_for_a_new_golden_and_a_new_stage_for_its_first() 
 
 
 def test_a_renewal_does_not_hide_a_forgotten_bump(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(golden_outputs, "FILE", tmp_path / "goldens.json")
     golden_outputs.FILE.write_text(FILE.read_text())

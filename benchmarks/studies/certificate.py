@@ -140,12 +140,7 @@ def _from_file(path: Path) -> Iterator[Judged]:
 
 
 def _of_run(
-    finished: FinishedRun,
-    method: str,
-    collapsed: str,
-    chains: Chains,
-    part: Part,
-    results: Path,
+    finished: FinishedRun, method: str, collapsed: str, chains: Chains, part: Part, results: Path
 ) -> Iterator[tuple[Judged, Chains]]:
     """The whole chain under the trained method; the recommendation steps under their own order."""
     own = finished.folder / "ranks" / f"{method}-{part}.parquet"

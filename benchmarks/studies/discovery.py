@@ -35,10 +35,7 @@ FILE, MODEL_FILE = "discovery.json", "discovery-smollm2.json"
 
 
 def measure(
-    seeds: int,
-    results: Path = RESULTS,
-    config: DiscoverConfig | None = None,
-    first_seed: int = 0,
+    seeds: int, results: Path = RESULTS, config: DiscoverConfig | None = None, first_seed: int = 0
 ) -> Row:
     """Run discovery with the seeds `first_seed`, ... and write each into `discovery.json`.
 

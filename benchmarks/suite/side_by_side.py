@@ -16,10 +16,7 @@ SECONDS_BETWEEN_LOOKS = 2.0
 
 
 def side_by_side(
-    count: int,
-    arguments: Sequence[str],
-    logs: Path,
-    look: Callable[[], object] = lambda: None,
+    count: int, arguments: Sequence[str], logs: Path, look: Callable[[], object] = lambda: None
 ) -> int:
     """The highest exit status of `count` processes of `python -m benchmarks run ARGUMENTS`.
 

@@ -193,11 +193,7 @@ def _counted(
 
 
 def reason_scores(
-    split: Split,
-    catalog: Catalog,
-    histories: dict[Part, Histories],
-    seed: int,
-    texts: Texts | None,
+    split: Split, catalog: Catalog, histories: dict[Part, Histories], seed: int, texts: Texts | None
 ) -> dict[Part, csr_array]:
     """The shares of the `LISTED` best items by all reasons, as steps rank them."""
     from scoter.reasoning.catalogue.reasoner import CatalogReasoner

@@ -32,12 +32,7 @@ def draw_ranks(method: str, seed: int, split: str, unseen: bool = False) -> User
 
 
 def write_run(
-    folder: Path,
-    methods=("scoter", "tiger", "popularity"),
-    seed=0,
-    key="",
-    unseen=False,
-    **changes,
+    folder: Path, methods=("scoter", "tiger", "popularity"), seed=0, key="", unseen=False, **changes
 ) -> Path:
     made = {}
     (folder / "ranks").mkdir(parents=True)

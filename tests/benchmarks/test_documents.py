@@ -39,8 +39,7 @@ def test_every_owner_has_a_page_and_no_page_is_passed_over() -> None:
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_page_is_what_the_results_say_and_a_wrong_digit_is_mended(
-    path: Path,
-    tmp_path: Path,
+    path: Path, tmp_path: Path
 ) -> None:
     text, copy = path.read_text(), tmp_path / path.name
     changed = text

@@ -28,9 +28,7 @@ def again(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, dict]:
     return done.exit_code, done.stdout, json.loads(file.read_text())
 
 
-def test_a_row_is_reproduced_to_the_digits_that_are_printed(
-    again: tuple[int, str, dict],
-) -> None:
+def test_a_row_is_reproduced_to_the_digits_that_are_printed(again: tuple[int, str, dict]) -> None:
     status, text, found = again
     assert status == 0
     assert re.search(r"ndcg@10 +0\.\d{4} +0\.\d{4} +0\.0001 +yes", text)

@@ -91,8 +91,7 @@ def test_what_must_not_be_committed_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["<Axes at 0x7fbbc99d4220>", "array([1., 2.])", "{'recall@5': 0.35}", "tensor(3)"],
+    "text", ["<Axes at 0x7fbbc99d4220>", "array([1., 2.])", "{'recall@5': 0.35}", "tensor(3)"]
 )
 def test_what_is_printed_as_code_is_named(tmp_path, text):
     notebook = json.loads((FOLDER / "01_data.ipynb").read_text())

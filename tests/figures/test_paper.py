@@ -11,14 +11,7 @@ import pytest
 from benchmarks.documents import ROOT, pages
 from benchmarks.tables.tables import datasets, main_table
 from paper_figures.figures import FIGURES
-from paper_figures.paper import (
-    BESIDE_QUICKSTART,
-    DRAWN,
-    GALLERY,
-    beside_quickstart,
-    gallery,
-    make,
-)
+from paper_figures.paper import BESIDE_QUICKSTART, DRAWN, GALLERY, beside_quickstart, gallery, make
 from scoter.cli.lesson import WHOLE
 
 TEX = ROOT / "paper_figures" / "paper.tex"

@@ -348,9 +348,7 @@ def test_what_is_asked_wrongly_is_named(
 
 @pytest.mark.parametrize("umask", [0o022, 0o007])
 def test_all_files_have_the_mode_that_the_umask_gives(
-    umask: int,
-    finished: Run,
-    tmp_path: Path,
+    umask: int, finished: Run, tmp_path: Path
 ) -> None:
     before = os.umask(umask)
     try:

@@ -112,9 +112,7 @@ def disagreement(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_run_and_bundle_explain_alike_for_every_user(
-    method: str,
-    by_run: Any,
-    bundles: dict[str, Path],
+    method: str, by_run: Any, bundles: dict[str, Path]
 ) -> None:
     told, bundle = by_run[method], open_bundle(bundles[method])
     everyone = list(bundle.user_rows)
@@ -131,9 +129,7 @@ def test_run_and_bundle_explain_alike_for_every_user(
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_explains_some_users_as_it_explains_all(
-    method: str,
-    by_run: Any,
-    finished: tuple[Store, Artefact],
+    method: str, by_run: Any, finished: tuple[Store, Artefact]
 ) -> None:
     told = by_run[method]
     users = (*list(told)[59:52:-1], *list(told)[7:9])
@@ -142,9 +138,7 @@ def test_a_run_explains_some_users_as_it_explains_all(
 
 
 def test_eight_bits_explain_every_user_within_their_rounding(
-    by_run: Any,
-    finished: tuple[Store, Artefact],
-    tmp_path: Path,
+    by_run: Any, finished: tuple[Store, Artefact], tmp_path: Path
 ) -> None:
     export_run(*finished, "scoter", tmp_path / "int8", steps="int8")
     bundle = open_bundle(tmp_path / "int8")
@@ -161,8 +155,7 @@ def test_eight_bits_explain_every_user_within_their_rounding(
 
 
 def test_the_commands_explain_alike(
-    finished: tuple[Store, Artefact],
-    bundles: dict[str, Path],
+    finished: tuple[Store, Artefact], bundles: dict[str, Path]
 ) -> None:
     store, users = str(finished[0].root), ("--user", "shopper-59", "--user", "shopper-7")
     source = ["latest", "--method", "scoter", "--store", store]

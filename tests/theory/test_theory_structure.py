@@ -8,13 +8,7 @@ from scipy.special import entr
 from theory import bounds
 from theory.bounds.list_rate import ListRate, RankingRate
 from theory.errors import PremiseError
-from theory.exact import (
-    OrderChannel,
-    bayes_ndcg,
-    bayes_recall,
-    bottleneck_point,
-    merge_rows,
-)
+from theory.exact import OrderChannel, bayes_ndcg, bayes_recall, bottleneck_point, merge_rows
 
 
 def zipf(items: int, exponent: float) -> np.ndarray:

@@ -78,12 +78,7 @@ class GainCertificate:
 
 
 def certify_gain(
-    hits: np.ndarray,
-    labels: np.ndarray,
-    targets: np.ndarray,
-    k: int,
-    *,
-    confidence: float = 0.95,
+    hits: np.ndarray, labels: np.ndarray, targets: np.ndarray, k: int, *, confidence: float = 0.95
 ) -> GainCertificate:
     """A lower bound of the recall gain over every reader of T, from n independent rows (T24a).
 

@@ -24,9 +24,7 @@ TAKEN: set[str] = set()  # our own names, which theory.bounds adds
 
 
 def register_bound(
-    name: str,
-    statement: str = "",
-    check: "Callable[[Effort], list[Comparison]] | None" = None,
+    name: str, statement: str = "", check: "Callable[[Effort], list[Comparison]] | None" = None
 ) -> Callable[[Callable[..., object]], Callable[..., object]]:
     """A decorator that adds a bound under `name`; `check` is run by `theory.verify`.
 

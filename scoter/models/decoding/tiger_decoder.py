@@ -64,11 +64,7 @@ class BeamDecoder:
 
     @classmethod
     def start(
-        cls,
-        model: "Tiger",
-        folded: Folded,
-        asked: HistoryBatch,
-        steps: StepSource | None,
+        cls, model: "Tiger", folded: Folded, asked: HistoryBatch, steps: StepSource | None
     ) -> "BeamDecoder":
         """The state before the first code of what follows each history."""
         chain = read_chains(model.fusion, steps, asked.users, asked.prefix_lengths)

@@ -20,12 +20,7 @@ from scoter.errors import ConfigError
 from scoter.reasoning.catalogue.facets import Facet, read_facets
 from scoter.reasoning.catalogue.folded_reasons import ALL, FoldedReasons, Weights
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
-from scoter.reasoning.catalogue.successors import (
-    Successors,
-    commonest,
-    likely_next,
-    popular_in,
-)
+from scoter.reasoning.catalogue.successors import Successors, commonest, likely_next, popular_in
 from scoter.reasoning.catalogue.view import View
 from scoter.types import Catalog, InteractionLog, Step
 

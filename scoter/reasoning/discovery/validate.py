@@ -32,12 +32,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 
 from scoter.progress import Progress, silent
-from scoter.reasoning.catalogue.reasoner import (
-    ROLES,
-    CatalogReasoner,
-    offered_steps,
-    ranked_steps,
-)
+from scoter.reasoning.catalogue.reasoner import ROLES, CatalogReasoner, offered_steps, ranked_steps
 from scoter.reasoning.catalogue.reasons import conditional_logit
 from scoter.reasoning.catalogue.view import View
 from scoter.reasoning.discovery.generate import LADDERS, HeldIn, labels

@@ -36,8 +36,7 @@ class ServerConfig:
         None, "Stop, to be continued, once this run has used so many tokens"
     )
     token_limit: TokenLimit = option(
-        "max_tokens",
-        "The server's name for the longest reply; newer OpenAI models want the second",
+        "max_tokens", "The server's name for the longest reply; newer OpenAI models want the second"
     )
     guided: Guided = option(
         "response_format",

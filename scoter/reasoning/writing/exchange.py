@@ -18,10 +18,7 @@ from scoter.storage.untrusted import parse_json, read_parquet
 from scoter.types import Catalog, Json, ReasoningPattern, Split
 
 _TEXT = pa.string()
-_OWNERS = {
-    "item": {"key": _TEXT},
-    "user": {"user": _TEXT, "prefix": pa.int64(), "history": _TEXT},
-}
+_OWNERS = {"item": {"key": _TEXT}, "user": {"user": _TEXT, "prefix": pa.int64(), "history": _TEXT}}
 _STEPS = pa.list_(pa.struct([("role", _TEXT), ("text", _TEXT)]))
 _ORIGIN = ("pattern", "model", "revision", "sampling", "prompt_hash", "written", "licence")
 _SHARED = {"steps": _STEPS, "recommendations": pa.list_(_TEXT), **dict.fromkeys(_ORIGIN, _TEXT)}

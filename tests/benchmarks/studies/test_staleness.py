@@ -58,12 +58,7 @@ def test_ages_are_those_that_counting_gives(shop):
 def test_chains_too_old_for_everybody_are_refused(shop):
     split, catalog = shop
     with pytest.raises(ConfigError, match="only 0 users have 52 training interactions"):
-        recall_by_age(
-            split,
-            catalog,
-            None,
-            ages=(0, 50),
-        )
+        recall_by_age(split, catalog, None, ages=(0, 50))
 
 
 def test_many_chains_are_counted_and_timed(tmp_path):

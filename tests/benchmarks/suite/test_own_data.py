@@ -90,11 +90,7 @@ def workplace(tmp_path, monkeypatch):
 
 
 def test_a_class_of_ones_own_stands_in_the_results_with_the_right_numbers(workplace, monkeypatch):
-    for module in (
-        scoter.storage.store,
-        scoter.stages.summary,
-        benchmarks.suite.loop,
-    ):
+    for module in (scoter.storage.store, scoter.stages.summary, benchmarks.suite.loop):
         monkeypatch.setattr(module, "git_commit", lambda: "a" * 40)
     store, lines, data = scoter.storage.store.Store(workplace / "store"), [], workplace / "my-shop"
     cells = [

@@ -164,7 +164,7 @@ def test_all_arms_of_one_table_have_one_budget():
 
 def test_only_takes_patterns_and_refuses_what_matches_nothing():
     assert [cell.name for cell in chosen(suite(), ["toys/scoter/1", "beauty/tiger"])] == [
-        *("beauty/tiger/0", "beauty/tiger/1", "beauty/tiger/2", "toys/scoter/1"),
+        *("beauty/tiger/0", "beauty/tiger/1", "beauty/tiger/2", "toys/scoter/1")
     ]
     with pytest.raises(ConfigError, match=r"--only 'toys/scotter' matches no cell.*--list"):
         chosen(suite(), ["toys/scotter"])
@@ -328,7 +328,7 @@ def test_the_loop_makes_what_is_missing_in_order_and_adds_each_at_once(tmp_path,
             ("beauty", "tiger", 1),
             ("beauty", "sasrec-ce", 0),
             ("beauty-quarter", "tiger", 0),
-        ),
+        )
     }
     assert lines[0].startswith("1 of 4 cells done, 3 left")
     assert "beauty/tiger/0: 14 rows added, 1.5 h of CPU time" in lines

@@ -204,12 +204,7 @@ def test_published_rows_are_the_checked_ones_and_nothing_else(results):
     ]
     assert table.loc[
         "SASRec, BCE (paper)", ["recall@5", "ndcg@5", "recall@10", "ndcg@10"]
-    ].tolist() == [
-        0.0387,
-        0.0249,
-        0.0605,
-        0.0318,
-    ]
+    ].tolist() == [0.0387, 0.0249, 0.0605, 0.0318]
     assert table.loc["TIGER (paper)", "source"] == "arXiv 2305.05065"
     assert table.loc["TIGER (paper)", ["seeds", "cpu_hours", "lift recall@10"]].isna().all()
     assert any(

@@ -9,10 +9,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from scoter.config import TigerConfig
 from scoter.errors import ConfigError
-from scoter.models.backbones.t5 import (
-    item_causal_mask,
-    to_transformers,
-)
+from scoter.models.backbones.t5 import item_causal_mask, to_transformers
 from scoter.models.backbones.tiger import Tiger
 from scoter.transfer.fusion import StructuredFusion
 from scoter.types import Histories, SemanticIds
@@ -122,10 +119,7 @@ def test_beams_equal_generate_with_a_prefix_function(
 
 
 def test_a_fusion_or_a_repeat_bias_has_no_equivalent(model: Tiger) -> None:
-    fused = Tiger(
-        CONFIG,
-        SemanticIds(np.array([[0], [1]]), (2,)),
-    )
+    fused = Tiger(CONFIG, SemanticIds(np.array([[0], [1]]), (2,)))
     fused.attach(StructuredFusion(2, 4, CONFIG.dim, CONFIG.layers, 2))
     with pytest.raises(ConfigError, match="TIGER with a fusion has no T5 equivalent"):
         to_transformers(fused)

@@ -54,12 +54,7 @@ def test_other_words_are_refused(text):
 def test_a_policy_reads_as_it_was_written():
     assert [
         str(PrefixPolicy.parse(text)) for text in ("every", "anchors", "anchors:3", "anchors:3:1")
-    ] == [
-        "every",
-        "anchors:5",
-        "anchors:3",
-        "anchors:3:1",
-    ]
+    ] == ["every", "anchors:5", "anchors:3", "anchors:3:1"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 9)), max_size=20), st.data())

@@ -14,11 +14,7 @@ import pytest
 from scripted_server import ScriptedServer, complete_many
 
 from scoter.errors import StoreError
-from scoter.reasoning.language.language_model import (
-    Completion,
-    CompletionRequest,
-    Message,
-)
+from scoter.reasoning.language.language_model import Completion, CompletionRequest, Message
 from scoter.reasoning.language.openai_model import OpenAIModel
 from scoter.reasoning.language.replies import RequestStore
 from scoter.reasoning.language.server import ServerConfig

@@ -461,10 +461,7 @@ def test_a_packed_batch_file_is_read_and_may_come_twice(tmp_path):
         (("--prefixes", "anchors:999"), "prefixes = anchors:999: no user has a prefix that long"),
         (("--users", "999"), "users = 999; this dataset has 24 users"),
         (("--write", "max_tokens=9"), "--write is for a language model"),
-        (
-            ("--export-batch", "x.jsonl"),
-            "--export-batch is for a language model",
-        ),
+        (("--export-batch", "x.jsonl"), "--export-batch is for a language model"),
         (("--pattern", "absent.json"), "--pattern absent.json cannot be read"),
     ],
 )
