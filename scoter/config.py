@@ -331,8 +331,9 @@ class FusionConfig:
     grounded: bool = False  # sentences carry the semantic ID of the item that they name
     last_only: bool = False  # hide every step but the last
     without: int = 0  # number of the step to hide, from 1; 0 hides none
-    # Placement: where a decoder reads; start: once, after the start token, in its middle layer.
-    placement: Literal["every-layer", "last-layer", "start"] = "start"
+    # Placement: where a recommender reads; start: once, after a decoder's start token, in its
+    # middle layer; nowhere: only the votes know of the chain.
+    placement: Literal["every-layer", "last-layer", "start", "nowhere"] = "start"
     # Loss.
     alignment: NotNegative = 0.0  # weight of InfoNCE between steps and target items
     temperature: Positive = 0.1  # of InfoNCE

@@ -21,13 +21,18 @@ def build_fusion(
             f"fusion.votes = True needs ordered steps that name items, not fusion.module = "
             f"{config.module!r} with fusion.grounded = {config.grounded}; set fusion.votes=false"
         )
+    if config.placement == "nowhere" and not config.votes:
+        raise ConfigError(
+            "fusion.placement = 'nowhere' with fusion.votes = False leaves the chain unread; set "
+            "fusion.votes=true"
+        )
     if config.encoder == "causal" and not module.ordered:
         raise ConfigError(
             f"fusion.encoder = 'causal' needs ordered steps, and module {config.module!r} has "
             "none; set fusion.encoder=position"
         )
     first = {"every-layer": 0, "last-layer": layers - 1, "start": (layers - 1) // 2}
-    places = layers if config.placement == "every-layer" else 1
+    places = {"every-layer": layers, "nowhere": 0}.get(config.placement, 1)
     ordered = {}
     if module.ordered:
         roles = None
@@ -38,7 +43,7 @@ def build_fusion(
     fusion = module(
         len(pattern), step_dim, dim, places, config.heads, gate=config.gate, keep=keep, **ordered
     )
-    fusion.first_layer = first[config.placement]
+    fusion.first_layer = first.get(config.placement, 0)
     # A lone layer passes nothing on, so that all its states read.
     fusion.start_only = config.placement == "start" and layers > 1
     fusion.chain_dropout = config.chain_dropout

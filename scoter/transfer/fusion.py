@@ -253,9 +253,14 @@ class StructuredFusion(nn.Module):
             layer.record = None
 
     def take_readings(self) -> tuple[Float[Tensor, " rows"], Float[Tensor, "rows slots"]]:
-        """Mean gate, and mean attention per slot (null last), of each row since the last call."""
+        """Mean gate, and mean attention per slot (null last), of each row since the last call.
+
+        One row of zeros stands for all where no layer reads.
+        """
         readings = [reading for layer in self.layers for reading in layer.record or ()]
         self.start_recording()
+        if not self.layers:
+            return torch.zeros(1), torch.zeros(1, self.slot_count + 1)
         gates, attention = zip(*readings, strict=True)
         return torch.stack(gates).mean(0), torch.stack(attention).mean(0)
 

@@ -206,15 +206,18 @@ def test_controls_have_equal_parameters_where_that_can_be() -> None:
         ("start", 3, [[], [0], []]),
         ("start", 2, [[0], []]),
         ("start", 1, [[0, 1]]),
+        ("nowhere", 2, [[], []]),
     ],
 )
 def test_where_a_decoder_reads(reads: Any, layers: int, changed: list[list[int]]) -> None:
     fusion, (steps, mask) = (
-        build_fusion(FusionConfig(placement=reads), PATTERN, WIDTH, DIM, layers).eval(),
+        build_fusion(
+            FusionConfig(placement=reads, grounded=True, votes=True), PATTERN, WIDTH, DIM, layers
+        ).eval(),
         chains(0),
     )
     hidden, memory = torch.randn(ROWS, 2, DIM), fusion.encode(steps, mask)
-    assert len(fusion.layers) == (layers if reads == "every-layer" else 1)
+    assert len(fusion.layers) == {"every-layer": layers, "nowhere": 0}.get(reads, 1)
     for layer, wanted in enumerate(changed):
         moved = (fusion(hidden, memory, layer) - hidden).abs().amax(dim=(0, 2)) > 1e-4
         assert moved.nonzero().flatten().tolist() == wanted

@@ -20,6 +20,7 @@ KINDS = [
     FusionConfig(encoder="causal"),
     FusionConfig(placement="every-layer"),
     FusionConfig(placement="last-layer"),
+    FusionConfig(placement="nowhere", grounded=True, votes=True),
     FusionConfig(gate=False),
     FusionConfig(without=2),
     FusionConfig("meanpool"),

@@ -162,7 +162,7 @@ def test_weights_are_a_distribution_and_only_steps_that_name_an_item_have_any():
     assert weights[1, 0] == 1
 
 
-@pytest.mark.parametrize("reads", ["start", "last-layer", "every-layer"])
+@pytest.mark.parametrize("reads", ["start", "last-layer", "every-layer", "nowhere"])
 def test_every_way_of_scoring_gives_the_same_mixture(reads: Any):
     model, log, steps = make_tiger(reads), make_log(), make_steps()
     histories, reader = prefixes(log), StepReader(steps)
@@ -174,6 +174,10 @@ def test_every_way_of_scoring_gives_the_same_mixture(reads: Any):
         votes, fusion.votes = fusion.votes, None
         own = log_likelihoods(model, histories, reader)
         fusion.votes = votes
+        bare = make_tiger(reads)
+        bare.fusion = None
+        untold = np.abs(own - log_likelihoods(bare, histories, None)).max()
+        assert (untold < 1e-5) == (reads == "nowhere")
         state = first_states(model, histories, reader)
         memory = fusion.encode(*reader.read(users, lengths), reader.named(users, lengths))
         weights = fusion.vote(state, memory)
@@ -302,6 +306,8 @@ def test_votes_need_steps_that_are_apart_and_say_what_they_name():
         match=r"not fusion.module = 'meanpool' with fusion.grounded = True; set fusion.votes=false",
     ):
         build_fusion(FusionConfig("meanpool", grounded=True, votes=True), PATTERN, WIDTH, 16, 1)
+    with pytest.raises(ConfigError, match="leaves the chain unread"):
+        build_fusion(FusionConfig(placement="nowhere"), PATTERN, WIDTH, 16, 1)
     reader = StepReader(replace(make_steps(), named=None))
     with pytest.raises(ConfigError, match="ground them first"):
         make_tiger().recommend(prefixes(make_log()), 3, reader)
