@@ -7,11 +7,12 @@ from typing import Any
 
 from benchmarks.suite.cells import protocol_of
 from benchmarks.suite.collect import RESULTS, gpu_of, load_rows
-from benchmarks.suite.recipes import equal_budget, one_recipe
+from benchmarks.suite.recipes import equal_budget, one_recipe, stored_recipe
 from benchmarks.tables import comparisons
 from benchmarks.tables.comparisons import ARM, BACKBONES, BASELINE, LEVEL, Comparison
 from benchmarks.tables.table import interval
 from benchmarks.tables.tables import cpu_hours, paper_values, place_of
+from scoter.config import REASONS
 from scoter.report.page import cpu_time
 
 Rows = Sequence[Mapping[str, Any]]
@@ -39,7 +40,7 @@ def notes(results: Path | str = RESULTS, dataset: str = "beauty") -> list[str]:
         _PROTOCOLS[protocol_of(dataset)] + _how_to_read(family),
         *_unequal([row for row in rows if row["split"] == "test"]),
         *budgets(results, dataset),
-        *_by_hand(rows),
+        *_earlier(rows),
         *_stored_chains(rows),
         f"{_SPENT[protocol_of(dataset)]} of all rows of this table: {spent} of a processor."
         + on_gpu(rows),
@@ -73,13 +74,15 @@ def budgets(results: Path | str, dataset: str) -> list[str]:
     ]
 
 
-def _by_hand(rows: Rows) -> list[str]:
-    """Which methods read chains of a pattern that was not mined."""
-    names = {row["method"] for row in rows if json.loads(row["config"]).get("pattern")}
-    if not names:
-        return []
-    listed = ", ".join(sorted(names, key=place_of))
-    return [f"Chains follow a pattern written by hand, by an earlier recipe: {listed}."]
+def _earlier(rows: Rows) -> list[str]:
+    """Which methods read chains of a pattern that was not mined, or that count as they once did."""
+    configs = {row["method"]: json.loads(row["config"]) for row in rows}
+    by_hand = {name for name, made in configs.items() if made.get("pattern")}
+    made_by = {name: stored_recipe(made).get("reasons", REASONS) for name, made in configs.items()}
+    older = {name for name, version in made_by.items() if version != REASONS}
+    what = {"Chains follow a pattern written by hand, by an earlier recipe": by_hand}
+    what["Of an earlier version of what chains count (reproduce.md)"] = older
+    return [f"{said}: {', '.join(sorted(n, key=place_of))}." for said, n in what.items() if n]
 
 
 def _headline(family: Sequence[Comparison], arm: str, baseline: str) -> str | None:
