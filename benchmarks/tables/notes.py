@@ -77,9 +77,8 @@ def budgets(results: Path | str, dataset: str) -> list[str]:
 def _earlier(rows: Rows) -> list[str]:
     """Which methods read chains of a pattern that was not mined, or that count as they once did."""
     configs = {row["method"]: json.loads(row["config"]) for row in rows}
-    by_hand = {name for name, made in configs.items() if made.get("pattern")}
-    made_by = {name: stored_recipe(made).get("reasons", REASONS) for name, made in configs.items()}
-    older = {name for name, version in made_by.items() if version != REASONS}
+    by_hand = {n for n, c in configs.items() if c.get("pattern")}
+    older = {n for n, c in configs.items() if stored_recipe(c).get("reasons", REASONS) != REASONS}
     what = {"Chains follow a pattern written by hand, by an earlier recipe": by_hand}
     what["Of an earlier version of what chains count (reproduce.md)"] = older
     return [f"{said}: {', '.join(sorted(n, key=place_of))}." for said, n in what.items() if n]

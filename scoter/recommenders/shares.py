@@ -33,10 +33,10 @@ def shares_of(model: "Backbone") -> tuple[float, float] | None:
     return own, unlearned
 
 
-def set_shares(model: "Backbone", shares: Sequence[float]) -> None:
-    """Give b and c to a model with votes."""
+def set_shares(model: "Backbone", shares: Sequence[float] | None) -> None:
+    """Give b and c, where they are known, to a model with votes."""
     votes: Votes | None = getattr(model.fusion, "votes", None)
-    if votes is not None:
+    if votes is not None and shares is not None:
         votes.shares.copy_(votes.shares.new_tensor(shares))
 
 

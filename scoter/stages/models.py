@@ -93,8 +93,7 @@ def _train(
     split = open_data(inputs.data)[2]
     check_trainable(split)
     model, reader, _ = networks.open_network(context, method, inputs)
-    if shares is not None:
-        set_shares(model, shares)
+    set_shares(model, shares)
     training = Training(context.seed, context.experiment.depth, name, scratch, context.workers)
     log = fit_network(model, split, reader, method.training, training)
     save_weights(model, out / "weights.safetensors")

@@ -11,7 +11,8 @@ import importlib.util
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence, Sized
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -21,6 +22,7 @@ from jaxtyping import Float, Float32
 
 from scoter.config import TextConfig
 from scoter.errors import ConfigError, DataError, StoreError
+from scoter.progress import counting
 from scoter.storage.store import Store, hash_file
 from scoter.types import Catalog, Cell
 
@@ -85,12 +87,10 @@ def encode(sentences: Sequence[str], config: TextConfig, cache: Path, keep: bool
     vectors = np.zeros((len(unique), known["dim"]), np.float32)
     missing = _fill(vectors, unique, folder)
     if missing.any():
-        from tqdm import tqdm
-
-        count = int(missing.sum())
-        with tqdm(total=count, desc="encoding sentences", unit="sentence", disable=None) as bar:
+        model = _load(config.encoder)  # before the bar, which a few sentences do not need
+        with counting("encoding sentences", int(missing.sum()), "sentence") as note:
             for shard in _cut(sentences, first[missing]):
-                made = _encoded(_load(config.encoder), shard, bar.update)
+                made = _encoded(model, shard, note)
                 try:
                     _publish(folder, shard, made)
                 except StoreError:
@@ -210,7 +210,7 @@ def _shard_name(digests: np.ndarray) -> str:
 
 
 def _encoded(
-    model: "SentenceTransformer", sentences: Sequence[str], progress: Callable[[int], object]
+    model: "SentenceTransformer", sentences: Sequence[str], progress: Callable[[Sized], object]
 ) -> Vectors:
     lengths = model.preprocess(list(sentences))["attention_mask"].sum(dim=1).tolist()
     parts, order = [], []
@@ -219,7 +219,7 @@ def _encoded(
         made = model.encode(batch, batch_size=len(batch), show_progress_bar=False)
         parts.append(np.asarray(made).astype(np.float32))
         order += rows
-        progress(len(batch))
+        progress(batch)
     return np.concatenate(parts)[np.argsort(order)]
 
 
@@ -259,7 +259,9 @@ def _publish(folder: Path, sentences: Sequence[str], vectors: Vectors) -> None:
 
 @lru_cache(maxsize=1)
 def _load(encoder: str) -> "SentenceTransformer":
-    from sentence_transformers import SentenceTransformer
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")  # of bars that are not shown
+        from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
     bars = logging.is_progress_bar_enabled()
