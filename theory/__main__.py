@@ -111,7 +111,8 @@ def _bound(options: argparse.Namespace) -> int:
         return 0
     require(options.name in known, f"choose one of {sorted(known)}", name=options.name)
     value = value_of(known[options.name], options.values)
-    print(json.dumps(value, default=lambda other: getattr(other, "tolist", lambda: vars(other))()))
+    text = json.dumps(value, default=lambda other: getattr(other, "tolist", lambda: vars(other))())
+    print(json.dumps(json.loads(text, parse_constant=str)))  # "Infinity" is no number of JSON
     return 0
 
 

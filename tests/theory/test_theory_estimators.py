@@ -19,7 +19,7 @@ from theory.estimators import (
     order_test,
     shuffle_contrast,
 )
-from theory.estimators.copula import gaussian_information
+from theory.estimators.copula import gaussian_information, normal_scores
 from theory.estimators.entropies import ENTROPIES, nsb
 from theory.estimators.nearest_neighbour import ksg_terms, mixed_ksg
 from theory.estimators.usable_information import paired_log_ratios
@@ -438,8 +438,72 @@ def test_the_default_reads_every_kind_of_data():
             for cond in (None, whole, rng.standard_normal(200)):
                 if cond is not whole or y is not whole:  # y given itself is a constant
                     assert np.isfinite(estimate(x, y + 0, cond=cond, seed=0).value)
-    copies = estimate(np.c_[numbers, numbers], rng.standard_normal(200), seed=0)
-    assert "singular" in str(copies.diagnostics["refused"])
+    other = rng.standard_normal(200)
+    copies, one = (estimate(x, other, seed=0) for x in (np.c_[numbers, numbers], numbers))
+    assert copies.value == pytest.approx(one.value)
+    assert not copies.flags
+    assert estimate(np.ones(300), np.ones(300), seed=0, estimator="automatic").value == 0
+    wide = rng.standard_normal((100, 60))
+    found = estimate(wide, wide + rng.standard_normal((100, 60)), seed=0)
+    assert "refused" in found.flags
+    assert found.ci is None
+
+
+NEAR = {  # draws of rows, and the information in nats
+    "labels in other units": (lambda z, e, c: ((z > 0) * 1, 1e6 * (5 * (z > 0) + e)), 0.683),
+    "labels far from zero": (lambda z, e, c: ((z > 0) + 2**60, 5 * (z > 0) + e), 0.683),
+    "large whole numbers": (lambda z, e, c: ((1000 * z).astype(int), z + e / 2), 0.805),
+    "rounded, independent": (lambda z, e, c: (np.round(20 * z) / 20, np.round(20 * e) / 20), 0.0),
+    "rounded": (lambda z, e, c: (np.round(20 * z) / 20, np.round(20 * (z + e / 2)) / 20), 0.805),
+    "whole numbers that rarely repeat": (
+        lambda z, e, c: (z, (1e4 * (z + e / 2)).astype(int)),
+        0.805,
+    ),
+    "a common cause": (lambda z, e, c: (c**2 + z / 10, c**2 + e / 10, c), 0.0),
+    "a sign that is known": (lambda z, e, c: (z, z * np.sign(c) + 0.3 * e, c), 1.247),
+    "a copied column": (lambda z, e, c: (np.c_[z, z], z + e / 2), 0.805),
+    "repeated rows": (lambda z, e, c: (z * (c < 1.6), z * (c < 1.6) + e * (c < 1.6) / 2), None),
+}
+
+
+@pytest.mark.parametrize("name", NEAR)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_default_is_near_the_truth(name, seed):
+    make, truth = NEAR[name]
+    x, y, *cond = make(*np.random.default_rng(seed).standard_normal((3, 2000)))
+    found = estimate(x, y, cond=cond[0] if cond else None, seed=seed)
+    if truth is None:  # .945 of rows are a normal pair, the rest are equal: that is told too
+        share = np.mean(x != 0)
+        truth = share * 0.805 - share * np.log(share) - (1 - share) * np.log(1 - share)
+    assert found.value == pytest.approx(truth, abs=0.12)
+
+
+def test_how_many_labels_are_read_is_said():
+    z, e = np.random.default_rng(0).standard_normal((2, 600))
+    counts = np.random.default_rng(1).poisson(np.exp(z + 3))
+    assert "as labels" in str(estimate(z, counts, seed=0).flags["reading"])
+    rare = estimate(z, (1e4 * e).astype(int), seed=0)
+    assert rare.diagnostics["estimator"] == "mixed_ksg"
+    assert "as numbers" in str(rare.flags["reading"])
+    named = estimate(z, np.arange(600) // 3, seed=0, estimator="usable_information")
+    assert named.value < 0
+    assert "negative" in named.flags
+
+
+@pytest.mark.parametrize("name", ["ksg_1", "ksg_2", "mixed_ksg", "gaussian", "infonce"])
+def test_units_and_offsets_say_nothing(name):
+    x, y = correlated(300, 1, 0.6, 0)
+    plain, moved = (estimate(x * s + o, y, seed=0, estimator=name) for s, o in ((1, 0), (1e6, 1e8)))
+    assert moved.value == pytest.approx(plain.value, abs=1e-6)
+
+
+def test_shrinkage_needs_no_whole_table():
+    assert estimate(np.arange(30_000), np.arange(30_000), seed=0).value < 1e-6
+    joint = np.array([5, 3, 1])
+    lines = np.r_[joint, np.zeros(5)] / 9
+    weight = (1 - (lines**2).sum()) / (8 * ((lines - 1 / 8) ** 2).sum())
+    shrunk = weight / 8 + (1 - weight) * lines
+    assert ENTROPIES["shrinkage"](joint, 8) == pytest.approx(-(shrunk * np.log(shrunk)).sum())
 
 
 def test_a_column_is_a_vector_of_one():
@@ -453,7 +517,8 @@ def test_a_column_is_a_vector_of_one():
 def test_options_units_and_pointwise_terms():
     x, y = correlated(300, 1, 0.6, 0)
     found = estimate(x, y, seed=0, estimator="ksg_1", neighbours=10)
-    assert found.value == pytest.approx(ksg(x, y, neighbours=10), abs=1e-12)
+    scores = [normal_scores(side) for side in (x, y)]
+    assert found.value == pytest.approx(ksg(*scores, neighbours=10), abs=1e-12)
     bits = estimate(x, y, seed=0, estimator="ksg_1", neighbours=10, unit="bits")
     assert bits.value == pytest.approx(found.value / np.log(2))
     assert bits.unit == "bits"

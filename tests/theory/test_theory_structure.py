@@ -156,7 +156,7 @@ def test_an_order_that_is_worth_nothing_is_never_certified():
         (lambda: bounds.list_rate(zipf(5, 1), 2, 1.5), "value = 1.5"),
         (lambda: bounds.list_rate_floor(zipf(5, 1), 2, 9.0), r"lies in \[0, 1.4"),
         (lambda: bounds.strict_gain(np.eye(2), np.zeros(2, int), 1), "sum to 1"),
-        (lambda: bounds.strict_gain(np.eye(2) / 2, np.zeros(3, int), 1), "one label for each"),
+        (lambda: bounds.strict_gain(np.eye(2) / 2, np.zeros(3, int), 1), "one whole number"),
         (lambda: bounds.strict_gain(np.eye(2) / 2, np.array([0, -1]), 1), "numbers from 0"),
         (lambda: merge_rows(np.eye(2) / 2, np.array([0, -1])), "labels = -1: numbers from 0"),
         (lambda: bottleneck_point(np.eye(2)[:, :1], trade=1.0, letters=2, seed=0), "never occur"),
@@ -181,6 +181,20 @@ def test_an_order_that_is_worth_nothing_is_never_certified():
 def test_a_failed_premise_is_named(call, message):
     with pytest.raises(PremiseError, match=message):
         call()
+
+
+def test_bounds_at_their_edges():
+    scores = np.array([2.0] * 10)
+    far = bounds.certify_scores(scores, np.full(5, 1000.0), low=-2.0, high=1000.0)
+    near = bounds.certify_scores(scores, np.full(5, 3.0), low=-2.0, high=3.0)
+    assert far == near == 0.0
+    shifted = (np.full(9000, 502.0), np.full(4500, 498.0))  # only differences of scores count
+    found = bounds.certify_scores(*shifted, low=498.0, high=502.0)
+    assert found == pytest.approx(
+        bounds.certify_scores(np.full(9000, 2.0), np.full(4500, -2.0), low=-2.0, high=2.0)
+    )
+    law = np.array([0.99944, 0.00056])
+    assert bounds.list_rate_ceiling(law, 1, 7e-17) >= law[0]
 
 
 @pytest.mark.parametrize(

@@ -152,10 +152,11 @@ def certify_scores(
     for name, scores in (("joint", joint), ("independent", independent)):
         inside = np.size(scores) >= 2 and np.min(scores) >= low and np.max(scores) <= high
         require(inside, f"give two scores or more, in [{low}, {high}]", **{name: np.shape(scores)})
-    delta, own, ratios = 1 - confidence, np.asarray(joint, float), np.exp(independent)
+    delta, own = 1 - confidence, np.asarray(joint, float)
+    ratios = np.exp(np.asarray(independent, float) - high)  # all at most 1
     mean = own.mean() - bernstein_width(own, high - low, delta)
-    most = ratios.mean() + bernstein_width(ratios, float(np.exp(high) - np.exp(low)), delta)
-    return max(float(mean - np.log(most)), 0.0)
+    most = ratios.mean() + bernstein_width(ratios, float(-np.expm1(low - high)), delta)
+    return max(float(mean - np.log(most)) - high, 0.0)
 
 
 def self_bounding_upper(value: float, n: int, *, delta: float) -> float:

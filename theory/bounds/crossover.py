@@ -28,6 +28,7 @@ def least_squares_risk(n: int, dims: int, residual_variance: float) -> float:
     >>> least_squares_risk(11, 5, 1.0)
     2.0
     """
+    whole(0, dims=dims)
     require(n > dims + 1, f"the expectation is finite only for n > dims + 1 = {dims + 1}", n=n)
     residual_variance = number(0, np.inf, residual_variance=residual_variance)
     return residual_variance * (1 + dims / (n - dims - 1))

@@ -43,6 +43,10 @@ def paired_recall_interval(
     >>> round(low, 4), round(high, 4)
     (0.0002, 0.0058)
     """
+    strictly(0, 1, delta=delta)
+    whole(0, only_first=only_first, only_second=only_second)
+    apart = f"only_first and only_second are different users, of {users} in all"
+    require(only_first + only_second <= users, apart, users=users)
     first = clopper_pearson(only_first, users, delta=delta / 4)
     second = clopper_pearson(only_second, users, delta=delta / 4)
     return first[0] - second[1], first[1] - second[0]
@@ -150,7 +154,7 @@ def table_regret_floor(cells: int, items: int, k: int, n: int) -> float:
     >>> round(table_regret_floor(256, 12, 3, 30_720), 3)
     0.027
     """
-    whole(1, cells=cells, k=k)
+    whole(1, cells=cells, k=k, items=items)
     require(items >= 2 * k, f"the pairs of T22 need items >= 2k = {2 * k}", items=items)
     whole(0, n=n)
     grid = np.linspace(0, 1, 101)[1:]
@@ -158,12 +162,15 @@ def table_regret_floor(cells: int, items: int, k: int, n: int) -> float:
 
 
 def learned_share(cells: int, k: int, n: int, eps: float) -> float:
-    """Most of a gain of size eps in pairs of arrangements that n rows can teach anyone (T23).
+    """Most of a gain of size eps in pairs of arrangements that n rows can teach (T23).
+
+    Every learner gains no more on some signs of these pairs.
 
     >>> [round(learned_share(256, 3, n, 0.2), 2) for n in (2_000, 8_000, 32_000)]
     [0.35, 0.64, 0.93]
     """
     whole(1, cells=cells, k=k)
+    whole(0, n=n)
     require(0 < eps <= 1, "a bias lies in (0, 1]", eps=eps)
     return 1 - 2 * sign_error(n, min(2 / (cells * k), 1.0), eps)
 

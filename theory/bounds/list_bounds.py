@@ -72,6 +72,7 @@ def list_envelope(items: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     >>> float(errors[1]), round(float(entropies[1]), 4)
     (0.5, 0.6931)
     """
+    whole(2, items=items)
     whole(1, items - 1, k=k)
     sizes = np.arange(k + 1, items + 1)
     points = [(0.0, 0.0), *zip((1 - k / sizes).tolist(), np.log(sizes).tolist(), strict=True)]

@@ -88,7 +88,7 @@ class _Rate(ABC):
             s = float(np.exp(log_s))
             return (information + self.free_energy(s)) / s
 
-        return float(min(_least(value), 1.0))
+        return float(min(max(_least(value), self.least), 1.0))
 
     def rate(self, value: float) -> float:
         """The least information that reaches `value`: max over s of s value - F(s)."""

@@ -44,15 +44,17 @@ def of_neighbours(
     differences between halves of at most 1,000 rows, as its square falls with 1 / n.
     """
     found, n = terms(*columns, **options), len(columns[0])
-    if n < 4 * (1 + int(str(options.get("neighbours", 4)))):
+    least = 4 * (1 + int(str(options.get("neighbours", 4))))
+    if n < least:
         return mean_of(found)
+    most = max(_MOST, least)
     rng, squares = np.random.default_rng(0), []
     for _ in range(_SPLITS):
-        rows = rng.permutation(n)[:_MOST]
+        rows = rng.permutation(n)[:most]
         halves = rows[::2], rows[1::2]
         one, other = (terms(*(c[half] for c in columns), **options).mean() for half in halves)
         squares.append((one - other) ** 2 / 4)
-    error = float(np.sqrt(np.mean(squares) * min(1.0, _MOST / n)))
+    error = float(np.sqrt(np.mean(squares) * min(1.0, most / n)))
     return Answer(float(found.mean()), found, error=error)
 
 

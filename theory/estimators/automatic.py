@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+from scipy.linalg import qr
 
 from theory.errors import PremiseError
 from theory.estimators.answer import Answer, of_neighbours
 from theory.estimators.copula import gaussian_information, normal_scores, student_copula
-from theory.estimators.nearest_neighbour import ksg_terms
+from theory.estimators.nearest_neighbour import conditional_ksg_terms, mixed_ksg_terms
 from theory.estimators.residual import residual_terms
 
 _LOW, _ROWS = 4, 400  # most columns of x and y for neighbours; least rows for the network
@@ -30,16 +31,17 @@ def automatic(x: np.ndarray, y: np.ndarray, *, seed: int) -> Answer:
     >>> automatic(x, x**2 + rng.standard_normal((300, 1)), seed=0).notes["chosen"]
     'neighbours'
     """
-    x, y = normal_scores(x), normal_scores(y)
+    x, y = (_without_copies(normal_scores(side)) for side in (x, y))
     found: dict[str, Answer] = {}
     notes: dict[str, object] = {}
     try:
         found["copula"] = student_copula(x, y)
         found |= _network(x, y, seed) if len(x) >= _ROWS else {}
-    except PremiseError as error:  # as with copies of a column, where neighbours still work
+    except PremiseError as error:  # as where x and y share a column, or rows are few
         notes["refused"] = f"copula and network: {error}"
-    if x.shape[1] + y.shape[1] <= _LOW or not found:
-        found["neighbours"] = of_neighbours(ksg_terms, x, y)
+    few = x.shape[1] + y.shape[1] <= _LOW
+    if few or not found:
+        found["neighbours"] = replace(of_neighbours(mixed_ksg_terms, x, y), interval=few)
     start = found.get("copula", found.get("neighbours"))
     assert start is not None
     surer = {
@@ -60,6 +62,49 @@ def automatic(x: np.ndarray, y: np.ndarray, *, seed: int) -> Answer:
     elif name == "copula" and start.notes["tail"] == "normal" and not _normal(np.c_[x, y]):
         notes["disagreement"] = "the joint law is not normal (Mardia): there may be more"
     return replace(chosen, notes=notes)
+
+
+def automatic_given(x: np.ndarray, y: np.ndarray, cond: np.ndarray) -> Answer:
+    """I(X;Y|C): of a normal copula where the joint law looks normal, else of neighbours.
+
+    Neither is a bound, and the copula can err to both sides: what C does to both X and Y in another
+    way than along a line, it takes for information. Beyond four columns neighbours see little; then
+    the copula is kept, without an interval. "disagreement" warns there, and where the two are more
+    than .1 nats apart.
+
+    >>> rng = np.random.default_rng(0)
+    >>> c, e, d = rng.standard_normal((3, 800, 1))
+    >>> bool(abs(automatic_given(c**2 + e / 10, c**2 + d / 10, c).value) < 0.1)
+    True
+    """
+    x, y, cond = (_without_copies(normal_scores(side)) for side in (x, y, cond))
+    both, found, notes, normal = np.c_[x, y, cond], {}, {}, False
+    try:
+        value, terms = gaussian_information(x, y, cond)
+        found["copula"] = Answer(value, terms, freedom=x.shape[1] * y.shape[1])
+        normal = _normal(both)
+    except PremiseError as error:
+        notes["refused"] = f"copula: {error}"
+    few = both.shape[1] <= _LOW
+    if few or not found:
+        answer = of_neighbours(conditional_ksg_terms, x, y, cond)
+        found["neighbours"] = replace(answer, interval=few)
+    name = "neighbours" if "neighbours" in found and not normal else "copula"
+    values = {family: round(answer.value, 4) for family, answer in found.items()}
+    notes |= {"chosen": name, "families": values}
+    if name == "copula" and not normal:
+        found[name] = replace(found[name], interval=False)
+        notes["disagreement"] = "the joint law is not normal (Mardia): there may be more, or less"
+    elif max(values.values()) - min(values.values()) > _APART:
+        notes["disagreement"] = f"families are more than {_APART} nats apart: {values}"
+    return replace(found[name], notes=notes)
+
+
+def _without_copies(scores: np.ndarray) -> np.ndarray:
+    """The columns that are no combination of others, which add no information."""
+    found = qr(scores, mode="r", pivoting=True)
+    size = np.abs(np.diagonal(found[0]))
+    return scores[:, np.sort(found[-1][: max(1, int((size > 1e-7 * size[0]).sum()))])]
 
 
 def _network(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, Answer]:

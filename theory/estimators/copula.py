@@ -49,8 +49,8 @@ def normal_scores(values: np.ndarray) -> np.ndarray:
     >>> normal_scores(np.array([[3.0], [1.0], [2.0]]))[:, 0].round(3).tolist()
     [0.674, -0.674, 0.0]
     """
-    values = np.asarray(values, dtype=float).reshape(len(values), -1)
-    return ndtri(rankdata(values, axis=0) / (len(values) + 1))
+    values = np.asarray(values)
+    return ndtri(rankdata(values.reshape(len(values), -1), axis=0) / (len(values) + 1))
 
 
 def student_copula(x: np.ndarray, y: np.ndarray) -> Answer:
@@ -85,8 +85,11 @@ def _log_determinant_bias(dims: int, freedom: int) -> float:
 
 
 def _centred(values: np.ndarray) -> np.ndarray:
+    """Columns of mean 0 and greatest value 1: units say nothing."""
     values = np.asarray(values, dtype=float).reshape(len(values), -1)
-    return values - values.mean(0)
+    values = values - values.mean(0)
+    greatest = np.abs(values).max(0)
+    return values / np.where(greatest > 0, greatest, 1)
 
 
 def _fitted(both: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:

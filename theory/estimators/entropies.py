@@ -1,6 +1,7 @@
 """Entropy in nats from counts, by six estimators. None is a bound."""
 
 from collections.abc import Callable
+from math import prod
 
 import numpy as np
 from scipy.special import digamma, entr, gammaln, polygamma
@@ -40,13 +41,12 @@ def grassberger(counts: np.ndarray, cells: int) -> float:
 
 def shrinkage(counts: np.ndarray, cells: int) -> float:
     """Frequencies shrunk towards the uniform law (Hausser and Strimmer 2009, eq. 4 to 6)."""
-    n, p = counts.sum(), np.zeros(cells)
-    seen = counts[counts > 0]
-    p[: len(seen)] = seen / n
-    spread = ((p - 1 / cells) ** 2).sum()
+    n, p = counts.sum(), counts[counts > 0] / counts.sum()
+    unseen = cells - len(p)
+    spread = ((p - 1 / cells) ** 2).sum() + unseen / cells**2
     known = n >= 2 and spread > 0
     weight = min(1.0, float((1 - (p**2).sum()) / ((n - 1) * spread))) if known else 1.0
-    return float(entr(weight / cells + (1 - weight) * p).sum())
+    return float(entr(weight / cells + (1 - weight) * p).sum() + unseen * entr(weight / cells))
 
 
 def nsb(counts: np.ndarray, cells: int) -> float:
@@ -93,7 +93,7 @@ def discrete_information(
     c = np.zeros(len(x), dtype=int) if cond is None else codes(cond)
     x, y = codes(x), codes(y)
     sizes = [int(v.max()) + 1 for v in (x, y, c)]
-    cell_counts = (sizes[0] * sizes[2], sizes[1] * sizes[2], int(np.prod(sizes)), sizes[2])
+    cell_counts = (sizes[0] * sizes[2], sizes[1] * sizes[2], prod(sizes), sizes[2])
     parts = zip(((x, c), (y, c), (x, y, c), (c,)), cell_counts, (1, 1, -1, -1), strict=True)
     value, density = 0.0, np.zeros(len(x))
     for columns, cells, sign in parts:

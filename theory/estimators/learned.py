@@ -18,7 +18,8 @@ from scipy.special import logsumexp
 
 from theory.errors import require
 from theory.estimators.answer import Answer
-from theory.estimators.nearest_neighbour import ksg_terms
+from theory.estimators.copula import normal_scores
+from theory.estimators.nearest_neighbour import mixed_ksg_terms
 from theory.estimators.variational import network, normalised, train_until, turns
 
 Judge = Callable[[np.ndarray, np.ndarray, list[np.ndarray], int], np.ndarray]
@@ -162,7 +163,8 @@ def _latent(x: np.ndarray, y: np.ndarray, parts: list[np.ndarray], seed: int) ->
         train_until([*encoders, *decoders], loss, train, check, seed)
         with torch.no_grad():
             codes = [e(s[test]).double().numpy() for e, s in zip(encoders, sides, strict=True)]
-    return ksg_terms(*(code / code.std(axis=0) for code in codes))
+    # Where units of the network are off, codes are equal.
+    return mixed_ksg_terms(*(normal_scores(code) for code in codes))
 
 
 LEARNED: dict[str, Judge] = {

@@ -1,6 +1,7 @@
 """Nearest neighbours: KSG and its conditional form, mixed KSG for ties, Ross for labels.
 
-None is a bound; beyond about five dimensions all fall far below the truth (F8)."""
+None is a bound; beyond about five dimensions all fall far below the truth (F8). Distances depend on
+units: `estimate` hands over normal scores, whose information is the same."""
 
 from typing import Literal
 
@@ -9,7 +10,7 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 from scipy.special import digamma
 
-from theory.errors import require
+from theory.errors import require, whole
 
 Metric = Literal["chebyshev", "euclidean"]
 
@@ -59,7 +60,7 @@ def ksg_terms(
     x, y = _columns(x), _columns(y)
     n = len(x)
     require(len(y) == n, f"x and y need the same rows: {n}", y=len(y))
-    require(1 <= neighbours < n, f"needs 1 <= neighbours < rows = {n}", neighbours=neighbours)
+    whole(1, n - 1, neighbours=neighbours)
     distances, rows = _nearest(x, y, neighbours, metric)
     apart = np.all(distances[:, 1] > 0)
     require(apart, "KSG needs continuous data: use mixed_ksg", rows="equal rows of x, y")
@@ -121,11 +122,10 @@ def conditional_ksg_terms(
     n = len(x)
     equal = len(y) == len(c) == n
     require(equal, f"x, y and cond need the same rows: {n}", y=len(y), cond=len(c))
-    require(1 <= neighbours < n, f"needs 1 <= neighbours < rows = {n}", neighbours=neighbours)
-    both = np.concatenate([x, y, c], axis=1)
-    reach, local = _reach(both, neighbours)
-    sides = digamma(_within(np.c_[x, c], reach)) + digamma(_within(np.c_[y, c], reach))
-    return digamma(local) - sides + digamma(_within(c, reach))
+    whole(1, n - 1, neighbours=neighbours)
+    margins = [np.c_[x, c], np.c_[y, c], c]
+    local, (of_x, of_y, of_c) = _counted(np.c_[x, y, c], margins, neighbours)
+    return digamma(local) - digamma(of_x) - digamma(of_y) + digamma(of_c)
 
 
 def ross_terms(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4) -> np.ndarray:
@@ -148,6 +148,8 @@ def ross_terms(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4) -> np.ndarr
         mine = group == label
         near[mine] = min(neighbours, size[label] - 1)
         distances = KDTree(x[mine]).query(x[mine], k=near[mine][0] + 1, p=np.inf)[0]
+        apart = (distances[:, 1] > 0).all()
+        require(apart, "Ross needs continuous x: use mixed_ksg", x="equal rows of one label")
         reach[mine] = distances[:, -1] * (1 - _ROUNDING)
     around = _within(x[kept], reach[kept])
     return digamma(kept.sum()) + digamma(near[kept]) - digamma(size[group[kept]]) - digamma(around)
@@ -168,21 +170,38 @@ def mixed_ksg_terms(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4) -> np.
     x, y = _columns(x), _columns(y)
     n = len(x)
     require(len(y) == n, f"x and y need the same rows: {n}", y=len(y))
-    require(1 <= neighbours < n, f"needs 1 <= neighbours < rows = {n}", neighbours=neighbours)
+    whole(1, n - 1, neighbours=neighbours)
     if any((side == side[0]).all() for side in (x, y)):
         return np.zeros(n)  # one value tells nothing
-    both = np.concatenate([x, y], axis=1)
-    reach, local = _reach(both, neighbours)
-    return digamma(local) + np.log(n) - digamma(_within(x, reach)) - digamma(_within(y, reach))
+    local, (of_x, of_y) = _counted(np.c_[x, y], [x, y], neighbours)
+    return digamma(local) + np.log(n) - digamma(of_x) - digamma(of_y)
 
 
-def _reach(both: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
-    """Just less than the k-th distance, and k; for k ties, 0 and how many there are."""
-    radius = KDTree(both).query(both, k=neighbours + 1, p=np.inf)[0][:, -1]
-    tied, local = radius == 0, np.full(len(both), neighbours)
-    if tied.any():
-        local[tied] = KDTree(both).query_ball_point(both[tied], 0.0, p=np.inf, return_length=True)
-    return radius * (1 - _ROUNDING), local
+def _counted(
+    both: np.ndarray, margins: list[np.ndarray], neighbours: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """How many points are near each point in `both`, and in each margin.
+
+    Near is what is closer than the k-th neighbour, itself counted; of `both` these are k. Where k
+    points are equal, near is what is equal. Where several points of a margin are just as far as
+    the k-th neighbour, as rounded numbers are, they are near as well, in `both` too, and the point
+    itself is not counted: without them independent numbers look dependent.
+    """
+    tree = KDTree(both)
+    radius = np.asarray(tree.query(both, k=neighbours + 1, p=np.inf)[0])[:, -1]
+    local = np.full(len(both), neighbours)
+    inner = [_within(points, radius * (1 - _ROUNDING)) for points in margins]
+    if all(len(np.unique(column)) == len(both) for column in both.T):
+        return local, inner
+    outer = [_within(points, radius * (1 + _ROUNDING)) for points in margins]
+    shell = np.max([np.subtract(*pair) for pair in zip(outer, inner, strict=True)], axis=0) > 1
+    shell &= radius > 0
+    tied = shell | (radius == 0)
+    reach = radius[tied] * (1 + _ROUNDING)
+    found = tree.query_ball_point(both[tied], reach, p=np.inf, return_length=True)
+    local[tied] = np.asarray(found) - shell[tied]
+    counts = (np.where(shell, more - 1, few) for more, few in zip(outer, inner, strict=True))
+    return local, [*counts]
 
 
 def _within(points: np.ndarray, radius: np.ndarray, metric: Metric = "chebyshev") -> np.ndarray:

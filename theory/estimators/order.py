@@ -7,6 +7,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from theory.errors import require
+from theory.estimators.copula import normal_scores
 from theory.estimators.entropies import ENTROPIES, codes
 from theory.estimators.nearest_neighbour import mixed_ksg
 
@@ -119,7 +120,8 @@ def independence_test(
 ) -> IndependenceTest:
     """Test of X independent of Y: the estimate against those with the rows of y permuted.
 
-    Premise: rows independent; `statistic` is any function of x and y, by default mixed KSG.
+    Premise: rows independent; `statistic` is any function of x and y, by default mixed KSG of their
+    normal scores.
 
     >>> x = np.random.default_rng(0).standard_normal(200)
     >>> independence_test(x, x**2, seed=0).p_value
@@ -127,7 +129,8 @@ def independence_test(
     """
     require(permutations >= 1, "needs at least one", permutations=permutations)
     require(len(y) == len(x), f"needs one target per row: {len(x)}", y=len(y))
-    of, rng, y = statistic or mixed_ksg, np.random.default_rng(seed), np.asarray(y)
+    x, y = (np.asarray(side) if statistic else normal_scores(side) for side in (x, y))
+    of, rng = statistic or mixed_ksg, np.random.default_rng(seed)
     observed = float(of(x, y))
     larger = sum(of(x, y[rng.permutation(len(y))]) >= observed for _ in range(permutations))
     return IndependenceTest((1 + int(larger)) / (1 + permutations), observed)

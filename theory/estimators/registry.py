@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 from scipy.special import entr
 
-from theory.errors import PremiseError, require
+from theory.errors import require, whole
 from theory.estimators import nearest_neighbour as near
 from theory.estimators.answer import Answer, checked, interval, mean_of, of_neighbours
-from theory.estimators.automatic import automatic
+from theory.estimators.automatic import automatic, automatic_given
 from theory.estimators.copula import gaussian_information, normal_scores, student_copula
 from theory.estimators.entropies import ENTROPIES, codes, discrete_information, occupied
 from theory.estimators.learned import LEARNED, learned
@@ -73,7 +73,7 @@ MEANING = {
     "upper": "an upper bound in expectation",
     "none": "which is no bound",
 }
-FLAGS = ("saturated", "sparse", "ties", "disagreement", "negative")
+FLAGS = ("saturated", "sparse", "ties", "disagreement", "negative", "refused", "reading")
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,12 @@ def estimate(
 
     Without a name: counts where all is whole numbers (Chao-Shen, shrinkage where the table is
     sparse), usable information where only y is, `automatic` where all are numbers without ties,
-    else mixed KSG. Floats that hold few whole numbers are read as labels, and flagged. `options` go
-    to the estimator. Raises PremiseError where rows differ, values are not finite, or the estimator
-    cannot read the data.
+    else mixed KSG. Floats that hold at most 50 whole numbers are read as labels, and flagged. So is
+    how a y of more whole numbers is read: as numbers where there are fewer than five rows for each,
+    else as labels. `options` go to the estimator.
+
+    Raises:
+        PremiseError: rows differ, values are not finite, or the estimator cannot read the data.
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.integers(2, size=500)
@@ -124,6 +127,7 @@ def estimate(
     require(n >= 2, "needs at least two rows", x=n)
     require(0 < confidence < 1, "lies strictly between 0 and 1", confidence=confidence)
     require(unit in ("nats", "bits"), "choose nats or bits", unit=unit)
+    whole(0, seed=seed)
     known = estimator is None or estimator in ESTIMATORS
     require(known, f"choose one of {sorted(ESTIMATORS)}", estimator=estimator)
     notes = _read_labels(arrays, None if estimator is None else ESTIMATORS[estimator])
@@ -142,6 +146,9 @@ def estimate(
     scale = float(np.log(2)) if unit == "bits" else 1.0
     ends = None if ci is None else (ci[0] / scale, ci[1] / scale)
     terms = answer.terms / scale
+    families = diagnostics.get("families")
+    if isinstance(families, dict):
+        diagnostics["families"] = {name: value / scale for name, value in families.items()}
     return MIResult(answer.value / scale, ends, certificate, diagnostics, unit, terms)
 
 
@@ -179,8 +186,11 @@ def _lower(y: np.ndarray, own: np.ndarray) -> Answer:
     E of the plug-in H(Y) is <= H(Y), and the cross-entropy is >= H(Y|X).
     """
     label = codes(y)
-    share = np.bincount(label) / len(y)
-    return Answer(float(entr(share).sum() + own.mean()), own - np.log(share)[label])
+    share, notes = np.bincount(label) / len(y), {}
+    value = float(entr(share).sum() + own.mean())
+    if value < 0:
+        notes["negative"] = "less was learned than chance knows: 0 is the better bound"
+    return Answer(value, own - np.log(share)[label], notes=notes)
 
 
 def _decoded(ratios: Ratios, x: np.ndarray, y: np.ndarray, cond: Cond, seed: int) -> Answer:
@@ -192,23 +202,21 @@ def _neighbours(terms: Callable[..., np.ndarray], given: Callable[..., np.ndarra
     def run(x: np.ndarray, y: np.ndarray, cond: Cond, seed: int, **options: object):
         of, columns = (terms, (x, y)) if cond is None else (given, (x, y, cond))
         assert of is not None  # `conditional` says which take `cond`
-        return of_neighbours(of, *columns, **options)
+        return of_neighbours(of, *map(normal_scores, columns), **options)
 
     run.options = {*inspect.signature(terms).parameters} - {"x", "y"}  # pyright: ignore
     return run
 
 
+def _ross(x: np.ndarray, y: np.ndarray, cond: Cond, seed: int, *, neighbours: int = 4) -> Answer:
+    return of_neighbours(near.ross_terms, normal_scores(x), y, neighbours=neighbours)
+
+
 def _automatic(x: np.ndarray, y: np.ndarray, cond: Cond, seed: int) -> Answer:
-    if cond is None:
-        return automatic(x, y, seed=seed)
-    try:  # of the families only this one takes it
-        return _gaussian(normal_scores, x, y, cond, seed)
-    except PremiseError as error:
-        notes: dict[str, object] = {"refused": f"copula: {error}", "chosen": "neighbours"}
-        return replace(of_neighbours(_given, x, y, cond), notes=notes)
+    return automatic(x, y, seed=seed) if cond is None else automatic_given(x, y, cond)
 
 
-_SPARSE = 0.2  # share of rows alone in their cell
+_SPARSE, _LABELS = 0.2, 50  # share of rows alone in their cell; labels that floats may hold
 _given = near.conditional_ksg_terms
 _ksg_2 = partial(near.ksg_terms, variant=2)
 _COUNTS: tuple[Kind, Kind] = ("discrete", "discrete")
@@ -218,7 +226,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "ksg_1": Estimator(*_FLOATS, True, True, _neighbours(near.ksg_terms, _given)),
     "ksg_2": Estimator(*_FLOATS, False, True, _neighbours(_ksg_2, None)),
     "mixed_ksg": Estimator("any", "any", True, True, _neighbours(near.mixed_ksg_terms, _given)),
-    "ross": Estimator("continuous", "discrete", False, False, _neighbours(near.ross_terms, None)),
+    "ross": Estimator("continuous", "discrete", False, False, _ross),
     "gaussian": Estimator(*_FLOATS, True, True, partial(_gaussian, np.asarray)),
     "gaussian_copula": Estimator(*_FLOATS, True, True, partial(_gaussian, normal_scores)),
     "student_copula": Estimator(
@@ -279,14 +287,14 @@ def register_estimator(
 
 
 def _choose(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None = None) -> str:
-    whole = [values.dtype.kind in "iub" for values in (x, y, *(() if cond is None else (cond,)))]
-    if all(whole):
+    kinds = [values.dtype.kind in "iub" for values in (x, y, *(() if cond is None else (cond,)))]
+    if all(kinds):
         sparse = occupied(x, y, cond)[1] >= _SPARSE * len(x)
         return "shrinkage" if sparse else "chao_shen"
-    if whole[1]:
+    if kinds[1] and not (cond is None and _rare(y)):
         return "usable_information"
     tied = any(_repeats(values) for values in (x, y))
-    return "mixed_ksg" if any(whole) or tied else "automatic"
+    return "mixed_ksg" if any(kinds) or tied else "automatic"
 
 
 def _repeats(values: np.ndarray) -> bool:
@@ -304,15 +312,32 @@ def _read_labels(arrays: dict[str, np.ndarray], asked: Estimator | None) -> dict
     for name, values in arrays.items():
         if values.dtype.kind != "f":
             continue
-        distinct = max(len(np.unique(column)) for column in values.reshape(len(values), -1).T)
+        columns = values.reshape(len(values), -1).T
+        distinct = max(len(np.unique(column)) for column in columns)
         few = distinct <= len(values) / 5 and bool((values == np.floor(values)).all())
         kind = None if asked is None else {"x": asked.x_kind, "y": asked.y_kind}.get(name)
-        if few and (asked is None or kind == "discrete"):
-            arrays[name] = values.astype(np.int64)
+        if few and (distinct <= _LABELS if asked is None else kind == "discrete"):
+            labels = [np.unique(column, return_inverse=True)[1] for column in columns]
+            arrays[name] = np.stack(labels, 1).reshape(values.shape)
             notes["ties"] = f"{name} holds {distinct} whole numbers as floats: read as labels"
         elif _repeats(values):
             notes["ties"] = f"{name} has equal values: continuous estimators err with them"
+    kinds = {name: values.dtype.kind for name, values in arrays.items()}
+    if asked is None and kinds["y"] in "iub" and kinds["x"] == "f" and _many(arrays["y"]):
+        as_numbers = "numbers; name usable_information where they are labels"
+        as_labels = "labels; pass floats where their order counts"
+        read = as_numbers if "cond" not in arrays and _rare(arrays["y"]) else as_labels
+        notes["reading"] = f"y holds many whole numbers, read as {read}"
     return notes
+
+
+def _many(labels: np.ndarray) -> bool:
+    return int(codes(labels).max()) >= _LABELS
+
+
+def _rare(labels: np.ndarray) -> bool:
+    """Whether there are so many labels that there is nothing to learn of each."""
+    return _many(labels) and int(codes(labels).max()) >= len(labels) / 5
 
 
 def _check_options(name: str, run: Run, options: dict[str, object]) -> None:

@@ -47,7 +47,7 @@ def variational_terms(x: np.ndarray, y: np.ndarray, *, method: str, seed: int) -
     True
     """
     require(method in VARIATIONAL, f"choose one of {sorted(VARIATIONAL)}", method=method)
-    x, y = (np.asarray(values, dtype=np.float32).reshape(len(values), -1) for values in (x, y))
+    x, y = (np.asarray(values, dtype=float).reshape(len(values), -1) for values in (x, y))
     terms = np.zeros(len(x))
     for parts, own_seed in turns(len(x), seed):
         u, v = (normalised(values, parts[0]) for values in (x, y))

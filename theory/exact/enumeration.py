@@ -58,7 +58,9 @@ def merge_rows(joint: np.ndarray, labels: np.ndarray) -> np.ndarray:
     >>> merge_rows(np.eye(2) / 2, np.array([0, 0])).tolist()
     [[0.5, 0.5]]
     """
-    require(len(labels) == len(joint), f"one label for each of {len(joint)}", labels=len(labels))
+    joint, labels = np.asarray(joint, dtype=float), np.asarray(labels)
+    each = labels.ndim == 1 and labels.dtype.kind in "iu" and len(labels) == len(joint)
+    require(each, f"one whole number for each of {len(joint)} rows", labels=labels.shape)
     require(np.min(labels) >= 0, "numbers from 0", labels=int(np.min(labels)))
     merged = np.zeros((int(np.max(labels)) + 1, joint.shape[1]))
     np.add.at(merged, labels, joint)

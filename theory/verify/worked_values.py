@@ -35,7 +35,7 @@ def value_of(function: Function, given: list[str]) -> object:
     try:
         pairs = [text.split("=", 1) for text in given]
         return function(**{name: _read(text) for name, text in pairs})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError, IndexError) as error:
         if isinstance(error, PremiseError):
             raise
         raise PremiseError(f"values = {given}: write ARGUMENT=VALUE ({error})") from None
