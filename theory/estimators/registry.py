@@ -105,10 +105,8 @@ def estimate(
     sparse), usable information where only y is, `automatic` where all are numbers without ties,
     else mixed KSG. Floats that hold at most 50 whole numbers are read as labels, and flagged. So is
     how a y of more whole numbers is read: as numbers where there are fewer than five rows for each,
-    else as labels. `options` go to the estimator.
-
-    Raises:
-        PremiseError: rows differ, values are not finite, or the estimator cannot read the data.
+    else as labels. `options` go to the estimator. Raises PremiseError where rows differ, values are
+    not finite, or the estimator cannot read the data.
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.integers(2, size=500)
