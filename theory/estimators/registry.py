@@ -130,6 +130,9 @@ def estimate(
     require(known, f"choose one of {sorted(ESTIMATORS)}", estimator=estimator)
     notes = _read_labels(arrays, None if estimator is None else ESTIMATORS[estimator])
     name = _choose(*arrays.values()) if estimator is None else estimator
+    labelled = estimator is None and name in _READINGS and arrays["y"].dtype.kind in "iub"
+    if labelled and codes(arrays["y"]).max() >= _LABELS:
+        notes["reading"] = f"y holds many whole numbers, read as {_READINGS[name]}"
     chosen = ESTIMATORS[name]
     _check_kinds(name, chosen, arrays["x"], arrays["y"], cond is not None)
     _check_options(name, chosen.run, options)
@@ -214,6 +217,10 @@ def _automatic(x: np.ndarray, y: np.ndarray, cond: Cond, seed: int) -> Answer:
     return automatic(x, y, seed=seed) if cond is None else automatic_given(x, y, cond)
 
 
+_READINGS = {  # of whole numbers, by the estimator that is chosen for them
+    "mixed_ksg": "numbers; name usable_information where they are labels",
+    "usable_information": "labels; pass floats where their order counts",
+}
 _SPARSE, _LABELS = 0.2, 50  # share of rows alone in their cell; labels that floats may hold
 _given = near.conditional_ksg_terms
 _ksg_2 = partial(near.ksg_terms, variant=2)
@@ -289,8 +296,8 @@ def _choose(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None = None) -> str
     if all(kinds):
         sparse = occupied(x, y, cond)[1] >= _SPARSE * len(x)
         return "shrinkage" if sparse else "chao_shen"
-    if kinds[1] and not (cond is None and _rare(y)):
-        return "usable_information"
+    if kinds[1] and (cond is not None or codes(y).max() < max(_LABELS, len(y) / 5)):
+        return "usable_information"  # of rarer labels there is nothing to learn
     tied = any(_repeats(values) for values in (x, y))
     return "mixed_ksg" if any(kinds) or tied else "automatic"
 
@@ -320,22 +327,7 @@ def _read_labels(arrays: dict[str, np.ndarray], asked: Estimator | None) -> dict
             notes["ties"] = f"{name} holds {distinct} whole numbers as floats: read as labels"
         elif _repeats(values):
             notes["ties"] = f"{name} has equal values: continuous estimators err with them"
-    kinds = {name: values.dtype.kind for name, values in arrays.items()}
-    if asked is None and kinds["y"] in "iub" and kinds["x"] == "f" and _many(arrays["y"]):
-        as_numbers = "numbers; name usable_information where they are labels"
-        as_labels = "labels; pass floats where their order counts"
-        read = as_numbers if "cond" not in arrays and _rare(arrays["y"]) else as_labels
-        notes["reading"] = f"y holds many whole numbers, read as {read}"
     return notes
-
-
-def _many(labels: np.ndarray) -> bool:
-    return int(codes(labels).max()) >= _LABELS
-
-
-def _rare(labels: np.ndarray) -> bool:
-    """Whether there are so many labels that there is nothing to learn of each."""
-    return _many(labels) and int(codes(labels).max()) >= len(labels) / 5
 
 
 def _check_options(name: str, run: Run, options: dict[str, object]) -> None:
