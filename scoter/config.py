@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeVar
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import PlainValidator, ValidationError
 
+from scoter.arguments import refusal
 from scoter.errors import ConfigError, closest
 from scoter.plugins import BACKBONES, FUSIONS
 from scoter.types import EvaluationProtocol, Step
@@ -42,6 +43,13 @@ def _frozen(kind: type[Kind]) -> type[Kind]:
     """A frozen dataclass whose JSON has exactly its fields, each of its type."""
     setattr(kind, "__pydantic_config__", _FORBID)  # noqa: B010
     return dataclass(frozen=True)(kind)
+
+
+def check_heads(heads: int, dim: int) -> None:
+    """Refuse attention heads that cannot share hidden states of that width."""
+    if heads < 1 or dim % heads:
+        whole = "the width must be a multiple of it"
+        raise ConfigError(f"heads = {heads} does not divide dim = {dim}; {whole}")
 
 
 @_frozen
@@ -240,6 +248,9 @@ class SasrecConfig:
     dropout: BelowOne = 0.3  # share of values dropped in training
     max_items: Count = 50  # newest items of a history that are read
 
+    def __post_init__(self) -> None:
+        check_heads(self.heads, self.dim)
+
 
 @_frozen
 class TigerConfig:
@@ -366,6 +377,10 @@ class MethodConfig:
     mixed_scores: bool = False  # mix the model's scores with what is counted when ranking
     mixed_with: Literal["transitions", "reasons"] = "transitions"  # what is counted
 
+    def __post_init__(self) -> None:
+        if self.fusion is not None and self.fusion.module in FUSIONS.built_in:
+            check_heads(self.fusion.heads, self.model.dim)
+
 
 PatternFrom = Literal["mined", "hand-written", "random", "single-step", "zero-shot"]
 
@@ -384,7 +399,7 @@ class Experiment:
     pattern: tuple[Step, ...] = ()  # used as far as the items allow; empty: see pattern_from
     pattern_from: PatternFrom = "mined"  # mined, or a rival of the mined pattern
     chains: ChainsConfig = ChainsConfig()
-    depth: int = 20  # items ranked for each user
+    depth: Annotated[int, Ge(10), Le(1000)] = 20  # items ranked for each user
     note: str = ""  # shown with the results
 
 
@@ -412,11 +427,8 @@ def from_json(text: str, kind: type[Config]) -> Config:
     try:
         return _reader(kind).validate_json(_with_new_names(text, kind))
     except ValidationError as error:
-        first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    given = repr(first["input"])
-    given = given if len(given) < 200 else given[:200] + "..."
-    raise ConfigError(f"{kind.__name__}: {place} = {given} was refused: {first['msg']}")
+        place = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise ConfigError(refusal(f"{kind.__name__}: {place}", error)) from None
 
 
 @cache
@@ -466,7 +478,7 @@ def _with_new_names(text: str, kind: type) -> str:
         return text  # whose fault the reader names
 
 
-def with_overrides(config: Config, assignments: Sequence[str]) -> Config:
+def with_overrides(config: Config, assignments: Sequence[str], flag: str = "--set") -> Config:
     """A copy with each `a.b.c=value` applied, in order.
 
     Values are JSON, or text where they are not. `*` names every key. `methods.NAME={"model": ...}`
@@ -478,7 +490,7 @@ def with_overrides(config: Config, assignments: Sequence[str]) -> Config:
     for assignment in assignments:
         path, equals, value = assignment.partition("=")
         if not equals:
-            raise ConfigError(f"--set {assignment!r} has no '='; write it as a.b=value")
+            raise ConfigError(f"{flag} {assignment!r} has no '='; write it as a.b=value")
         try:
             parsed: object = json.loads(value)
         except (ValueError, RecursionError):
@@ -489,7 +501,7 @@ def with_overrides(config: Config, assignments: Sequence[str]) -> Config:
         if whole and isinstance(methods, dict) and name not in (path, "*"):
             methods[name] = parsed
         else:
-            _assign(tree, path, parsed, assignment)
+            _assign(tree, path, parsed, f"{flag} {assignment!r}")
         config = from_json(json.dumps(tree), type(config))
     return config
 
@@ -504,7 +516,7 @@ def _assign(tree: object, path: str, value: object, assignment: str) -> None:
     if not isinstance(tree, dict) or (head not in known and head != "*"):
         known.sort()
         remedy = f"choose from: {', '.join(known) or 'nothing below it'}{closest(head, known)}"
-        raise ConfigError(f"--set {assignment!r}: there is no {head!r} there; {remedy}")
+        raise ConfigError(f"{assignment}: there is no {head!r} there; {remedy}")
     for name in known if head == "*" else [head]:
         if rest:
             _assign(tree[name], rest, value, assignment)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scoter.config import Experiment
+from scoter.errors import ConfigError
 from scoter.plugins import BACKBONES
 from scoter.stages.context import Context
 from scoter.storage.store import Artefact, Store
@@ -42,6 +43,9 @@ def run(
     """
     from scoter.stages import models, summary
 
+    if not experiment.methods:
+        nothing = f"{experiment.name}: methods = {{}} leaves nothing to run"
+        raise ConfigError(f"{nothing}; keep one of those that `scoter config` shows")
     context = Context(experiment, store or Store(), seed, say, workers, device)
     pattern, chosen = choose(context, data_dir) if experiment.data.protocol == "B" else (None, {})
     inputs, made = make_inputs(context, data_dir, pattern), {}

@@ -88,8 +88,9 @@ class Plugins(Generic[Plugin]):
         for entry in entry_points(group=self.group, name=name):
             try:
                 return self._checked(name, entry.load())
-            except (ImportError, AttributeError) as error:
-                broken = f"{name!r} of the entry points {self.group} cannot be loaded ({error})"
+            except (Exception, SystemExit) as error:
+                cause = f"{type(error).__name__}: {error}"
+                broken = f"{name!r} of the entry points {self.group} cannot be loaded ({cause})"
                 raise ConfigError(f"{broken}; mend or remove its package") from error
         known = self.names()
         choice = f"choose from: {', '.join(known)}{closest(name, known)}"
@@ -139,7 +140,7 @@ def _imported(place: str) -> None:
         found.loader.exec_module(module)
     except ScoterError as error:
         raise ConfigError(f"the plug-in {place!r}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [at.lineno for at in extract_tb(error.__traceback__) if at.filename == place]
         at = f" in line {lines[-1]}" if lines else ""
         line = f"the plug-in {place!r} cannot be imported ({type(error).__name__}{at}: {error})"

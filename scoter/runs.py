@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from scoter import pipeline
+from scoter.arguments import Seed, checked
 from scoter.config import Experiment, with_overrides
 from scoter.evaluation.evaluate import Evaluation
 from scoter.evaluation.evaluator import load_user_metrics
@@ -47,10 +48,11 @@ class Run(FinishedRun):
         return pd.concat(frames, names=["method"]).reset_index("method").reset_index(drop=True)
 
 
+@checked
 def run(
     experiment: str | Experiment,
     *,
-    seed: int = 0,
+    seed: Seed = 0,
     overrides: Sequence[str] = (),
     store: Store | Path | str | None = None,
     data_dir: Path | str | None = None,

@@ -5,6 +5,7 @@ Items are row numbers of a `Catalog`, users of an `InteractionLog`. Ragged data 
 prefix length p means the user's first p items and nothing after.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -196,7 +197,7 @@ class Split:
         return self.visible.select(self.test.users)
 
     def targets(self, part: Part) -> Targets:
-        return self.valid if part == "valid" else self.test
+        return {"valid": self.valid, "test": self.test}[part]
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -257,6 +258,15 @@ class ReasoningPattern:
         [{'role': 'recent_item', 'parameters': {'lag': 1}}]
         """
         return [{"role": step.role, "parameters": {**step.parameters}} for step in self.steps]
+
+    def distinct_labels(self) -> list[str]:
+        """The label of each step; a `DataError` if two steps have one, whose texts would mix."""
+        labels = [step.label() for step in self.steps]
+        for label, count in Counter(labels).most_common(1):
+            if count > 1:
+                remedy = "give each a role or parameters of its own"
+                raise DataError(f"the pattern has {count} steps {label!r}; {remedy}")
+        return labels
 
     @classmethod
     def from_json(cls, steps: object) -> "ReasoningPattern":

@@ -54,6 +54,7 @@ def test_a_file_named_in_the_environment_is_imported_once(tmp_path, monkeypatch)
         ("missing.py", None, "FileNotFoundError"),
         ("no_such_module_x", None, "ModuleNotFoundError: No module named 'no_such_module_x'"),
         ("broken.py", "x = 1\n1 / 0", r"ZeroDivisionError in line 2: division by zero\); mend it"),
+        ("leaves.py", "raise SystemExit(3)", r"SystemExit in line 1: 3\); mend it"),
         ("syntax.py", "import os\ndef f(:\n", r"SyntaxError.*line 2"),
         ("lacking.py", "import os\n\nimport no_such_x", "in line 3: No module named 'no_such_x'"),
         (

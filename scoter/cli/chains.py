@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scoter.types import Catalog, Split
 
 SOURCE = click.Path(exists=True, path_type=Path)
+WORTH = cli.Finite(min=0, max=1, min_open=True)
 DATASET = "Of these users and items"
 
 
@@ -60,6 +61,8 @@ def check_table(file: Path, options: CheckOptions) -> None:
         "refused": len(checked.refused),
     }
     cli.show_values(outcome, options.as_json)
+    if not (checked.rows or checked.refused):
+        raise DataError(f"{file} holds no chain of these data; see `unknown`")
     if checked.refused:
         first = "; ".join(checked.refused[:3])
         raise DataError(f"{len(checked.refused):,} rows of {file} cannot be used: {first}")
@@ -100,7 +103,7 @@ class PilotOptions(ReasonOptions, cli.TrainingOptions):
     out: Path = option("The folder of chains, or a table of chains to measure", required=True)
     items: int = option("The most used items that are written", 800)
     readers: int = option("Held-in users that are read, at most", 4000)
-    worth: float = option("The least gain of NDCG@10 that is worth the job", 0.001)
+    worth: float = option("The least gain of NDCG@10 that is worth the job", 0.001, type=WORTH)
 
 
 @click.command(cls=cli.ServerCommand)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass
@@ -25,7 +26,15 @@ if TYPE_CHECKING:  # at run time these bring numpy along, and help would be slow
 
 Options = TypeVar("Options")  # a dataclass of options
 
-PATH = click.Path(path_type=Path)
+
+class NamedPath(click.Path):
+    """A path, which an empty text is not."""
+
+    def convert(self, value, param, ctx):
+        return super().convert(value, param, ctx) if value else self.fail("no path", param, ctx)
+
+
+PATH = NamedPath(path_type=Path)
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -94,6 +103,14 @@ class TrainingOptions(ExperimentOptions):
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else")
 
 
+class Finite(click.FloatRange):
+    """A number in a range, which infinity and NaN are not."""
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        return number if math.isfinite(number) else self.fail(f"{value} is no number", param, ctx)
+
+
 class Commands(click.Group):
     """Commands that report a `ScoterError`, or a full disk, as one line and exit status 1.
 
@@ -123,7 +140,8 @@ def use_threads(threads: int | None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
-    chosen_here = threads or int(os.environ.get("OMP_NUM_THREADS", 0))
+    named = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # levels have commas
+    chosen_here = threads or (int(named) if named.isdecimal() else 0)
     torch.set_num_threads(chosen_here or os.cpu_count() or 1)
 
 
@@ -211,8 +229,12 @@ def _kind(hint: object, least: int) -> dict[str, object]:
     if hint is bool:
         return {"is_flag": True}
     if parts:  # tuple[str, ...] or tuple[float, float]
-        return {"type": parts[0], **({"multiple": True} if ... in parts else {"nargs": len(parts)})}
-    return {"type": {int: click.IntRange(least), Path: PATH}.get(hint, hint)}
+        return {
+            **_kind(parts[0], least),
+            **({"multiple": True} if ... in parts else {"nargs": len(parts)}),
+        }
+    types = {int: click.IntRange(least), float: Finite(min=0), Path: PATH}
+    return {"type": types.get(hint, hint)}
 
 
 def show_rows(rows: Sequence[Mapping[str, object]], as_json: bool, empty: str = "") -> None:

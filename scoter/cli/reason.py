@@ -75,19 +75,20 @@ def write_with(
         said = _forecast(job, missing_shards(job, folder), replies, options)
         say(f"forecast: {said}")
         return {"forecast": said}
-    folder.start(job.describe())
-    if options.export_batch is not None and choice is not None:
-        from scoter.reasoning.writing.batch_files import export_batch
+    with folder.alone():
+        folder.start(job.describe())
+        if options.export_batch is not None and choice is not None:
+            from scoter.reasoning.writing.batch_files import export_batch
 
-        count = export_batch(job, replies, options.export_batch, choice.server)
-        return {"exported": count, "file": str(options.export_batch)}
-    if options.import_batch is not None:
-        outcome = _imported(job, folder, replies, options.import_batch)
-    else:
-        shards = missing_shards(job, folder, options.retry_unanswered)
-        say(f"forecast: {_forecast(job, shards, replies, options)}")
-        chains = sum(len(job.places(shard)) for shard in shards)
-        outcome = _written(job, folder, replies, choice, options, chains)
+            count = export_batch(job, replies, options.export_batch, choice.server)
+            return {"exported": count, "file": str(options.export_batch)}
+        if options.import_batch is not None:
+            outcome = _imported(job, folder, replies, options.import_batch)
+        else:
+            shards = missing_shards(job, folder, options.retry_unanswered)
+            say(f"forecast: {_forecast(job, shards, replies, options)}")
+            chains = sum(len(job.places(shard)) for shard in shards)
+            outcome = _written(job, folder, replies, choice, options, chains)
     return {"chains": len(job), **outcome, "out": str(options.out)}
 
 
@@ -197,7 +198,7 @@ def _writing(options: ReasonOptions, choice: "ModelChoice | None") -> "WritingCo
         return None
     name, seed = choice.name, options.seed
     plain = small_model(name, seed) if choice.small else WritingConfig(name, seed=seed)
-    return with_overrides(plain, options.write)
+    return with_overrides(plain, options.write, "--write")
 
 
 def _forecast(

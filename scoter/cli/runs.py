@@ -1,7 +1,6 @@
 """`scoter runs | show | table`: the finished runs of a store, and their tables and reports."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +16,6 @@ from scoter.progress import parts
 if TYPE_CHECKING:  # at run time it brings numpy along, and help would be slow
     from scoter.stages.finished import FinishedRun
     from scoter.storage.run_files import MethodOutcome
-    from scoter.storage.store import Store
 
 HEADLINE = "recall@10"
 
@@ -26,8 +24,10 @@ HEADLINE = "recall@10"
 @takes(StoreOptions)
 def runs(options: StoreOptions) -> None:
     """List the finished runs, oldest first, with the best method of each."""
+    from scoter.stages.finished import finished_runs
+
     rows = []
-    for run in _readable(options.open_store()):
+    for run in finished_runs(options.open_store()):
         methods = run.outcome["methods"]
         reached = {name: made["metrics"]["test"][HEADLINE] for name, made in methods.items()}
         best = max(reached, key=lambda name: reached[name])
@@ -61,8 +61,10 @@ def show(run_name: str, options: ShowOptions) -> None:
 @takes(StoreOptions)
 def table(name: str, options: StoreOptions) -> None:
     """Compare finished runs of a dataset, one row per method and seed."""
+    from scoter.stages.finished import finished_runs
+
     rows, known = [], []
-    for run in _readable(options.open_store()):
+    for run in finished_runs(options.open_store()):
         outcome = run.outcome
         known += [outcome["dataset"], outcome["experiment"]]
         if name in known[-2:]:
@@ -133,19 +135,6 @@ def write_run_report(run: "FinishedRun", out: Path) -> None:
         begin("writing the page")
         write_report(run.artefact.folder(), out, explored, picture)
     say(f"report: {out}")
-
-
-def _readable(store: "Store") -> "Iterator[FinishedRun]":
-    """The finished runs of a store; those of another version are named on standard error."""
-    from scoter.stages.finished import finished_runs
-
-    for run in finished_runs(store):
-        try:
-            run.outcome  # noqa: B018
-        except StoreError as error:
-            say(str(error))
-            continue
-        yield run
 
 
 def _row(label: str, made: "MethodOutcome") -> dict[str, object]:

@@ -5,11 +5,13 @@ import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Unpack
+from typing import Annotated, Unpack
 
 import numpy as np
 import pandas as pd
+from annotated_types import Ge
 
+from scoter.arguments import Seed, checked
 from scoter.config import DataConfig, SimulatedConfig, to_json
 from scoter.data.prepared import fingerprint, load_prepared
 from scoter.data.simulated import simulate
@@ -17,7 +19,7 @@ from scoter.data.sources import DATASETS, REGISTRY, SIMULATED, check_counts, loc
 from scoter.data.split import leave_one_out, sample_users
 from scoter.data.table_files import Table
 from scoter.data.tables import Policies, from_tables
-from scoter.errors import ConfigError, DataError, closest
+from scoter.errors import ConfigError, DataError, ScoterError, closest
 from scoter.types import NOBODY, Catalog, EvaluationProtocol, InteractionLog, Split
 
 register_dataset = DATASETS.register
@@ -46,6 +48,7 @@ class Dataset:
         return cls(log, catalog, _digest(fingerprint(path)), str(path), path.name)
 
     @classmethod
+    @checked
     def from_pandas(
         cls,
         interactions: pd.DataFrame,
@@ -114,8 +117,13 @@ class Dataset:
         return replace(self, log=self.log.where(keep), fixed_split=withheld)
 
 
+@checked
 def load_dataset(
-    name: str, *, users: int = 0, data_dir: str | Path | None = None, seed: int = 0
+    name: str,
+    *,
+    users: Annotated[int, Ge(0)] = 0,
+    data_dir: str | Path | None = None,
+    seed: Seed = 0,
 ) -> Dataset:
     """A dataset by name: a public one, `simulated`, a plug-in's, or a folder of yours.
 
@@ -165,12 +173,17 @@ def _whole(
         settings = config.simulated or SimulatedConfig()
         shop = simulate(settings, seed)
         identity = f"simulated {to_json(settings)} seed={seed}"
-        return shop.log, shop.catalog, identity, f"simulated shop, seed {seed}"
+        return (
+            shop.log,
+            shop.catalog,
+            identity,
+            f"simulated shop of {len(shop.log.user_keys):,} users, seed {seed}",
+        )
     if config.simulated is not None:
         remedy = f"name it {SIMULATED!r} or set data.simulated=null"
         raise ConfigError(f"data.simulated is set but data.name is {name!r}; {remedy}")
     if name in DATASETS.names():
-        shop = _of_plugin(name, DATASETS.get(name)())
+        shop = _of_plugin(name)
         log, catalog = shop.log, shop.catalog
         identity, origin = _content_digest(log, catalog), f"plug-in {name}"
     else:
@@ -188,8 +201,16 @@ def _whole(
     return log, catalog, identity, origin
 
 
-def _of_plugin(name: str, made: object) -> Dataset:
-    """What the function of a plug-in gave, as a dataset."""
+def _of_plugin(name: str) -> Dataset:
+    """What the function of a plug-in gives, as a dataset."""
+    make = DATASETS.get(name)
+    try:
+        made: object = make()
+    except Exception as error:
+        if isinstance(error, ScoterError):
+            raise
+        failed = f"the dataset {name!r} of a plug-in failed ({type(error).__name__}: {error})"
+        raise DataError(f"{failed}; mend the function that makes it") from error
     match made:
         case Dataset():
             return made

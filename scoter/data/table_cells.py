@@ -110,6 +110,10 @@ def keys_of(values: pd.Series, place: str) -> pd.Series:
             remedy = "write keys as text or whole numbers"
             raise DataError(f"{row} ({len(unsafe)} such rows); {remedy}")
         values = values.astype(np.int64)
+    held = np.flatnonzero(values.map(type).isin([list, tuple, dict, np.ndarray]))
+    if len(held):
+        row = f"row {held[0] + 1} of {place} has {values.name} {values.iloc[held[0]]!r}"
+        raise DataError(f"{row} ({len(held)} such rows); write each key as text or a number")
     keys = values.astype(str)
     blank = np.flatnonzero(keys.str.strip() == "")
     if len(blank):

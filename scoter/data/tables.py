@@ -8,12 +8,14 @@ time within each user, fractions of a second included; events of one time keep t
 """
 
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack
+from typing import Annotated, Literal, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
+from annotated_types import Ge
 from jaxtyping import Int
 
+from scoter.arguments import Seed, checked
 from scoter.data.split import assemble_log, random_numbers, select_items
 from scoter.data.table_cells import SECOND, cells_of, keys_of, nanoseconds_of, plain_key
 from scoter.data.table_files import Table
@@ -47,6 +49,7 @@ def load_table(
     return from_tables(Table.from_file(interactions_path), items, **policies)
 
 
+@checked
 def from_tables(
     interactions: Table,
     items: Table | None,
@@ -54,8 +57,8 @@ def from_tables(
     order: Order = "timestamp",
     duplicates: Duplicates = "error",
     short_users: ShortUsers = "error",
-    min_events: int = 3,
-    seed: int = 0,
+    min_events: Annotated[int, Ge(1)] = 3,
+    seed: Seed = 0,
 ) -> tuple[InteractionLog, Catalog]:
     """The log and catalogue of two tables; policies and errors as in `load_table`."""
     cells, place = interactions.cells, interactions.place

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from scoter.arguments import Seed, checked
 from scoter.errors import ConfigError, DataError
 from scoter.evaluation.answers import check_recommender, rankings_of
 from scoter.evaluation.evaluator import Evaluator
@@ -32,6 +33,7 @@ class Evaluation:
     keys: tuple[str, ...]  # the users' keys, in the order of `ranks`
     ranks: UserMetrics  # of the held-out items
     seed: int = 0  # of the bootstrap
+    part: Part = "test"  # whose items were held out
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -52,10 +54,10 @@ class Evaluation:
         """One row a metric: the mean paired difference over the same users, with its interval.
 
         Raises:
-            DataError: the other one has other users.
+            DataError: the other one has other users, or another part.
         """
-        if self.keys != other.keys:
-            differ = f"{self.name!r} and {other.name!r} were evaluated on other users"
+        if (self.keys, self.part) != (other.keys, other.part):
+            differ = f"{self.name!r} and {other.name!r} were evaluated on other users or parts"
             raise DataError(f"{differ}; evaluate both on one part of one dataset")
         rows = {}
         for metric in SHOWN:
@@ -65,6 +67,7 @@ class Evaluation:
         return _by_metric(rows)
 
 
+@checked
 def evaluate(
     model: "Recommender",
     dataset: "Dataset",
@@ -72,7 +75,7 @@ def evaluate(
     *,
     part: Part = "test",
     name: str = "",
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Evaluation:
     """Rank the whole catalogue for every user of a part, from the items before the held-out one.
 
@@ -84,23 +87,26 @@ def evaluate(
 
     Raises:
         ConfigError: it lacks `fit` or `recommend(users, k, histories=...)`, or reads no chains.
-        DataError: it recommends an item twice, or an item that the catalogue lacks, or its ranks
-            or scores are not numbers.
+        DataError: nobody has a held-out item in that part; the recommender recommends an item
+            twice, or one that the catalogue lacks, or its ranks or scores are not numbers.
     """
     name = name or type(model).__name__
     if chains is not None:
         if not isinstance(model, ReadsChains):
             raise ConfigError(f"{name} reads no chains; leave `chains` out")
         model = model.with_chains(chains)
+    if not (targets := dataset.split.targets(part)):
+        raise DataError(f"dataset has no held-out item for part = {part!r}; evaluate on the whole")
     histories = dataset.split.histories(part)
     rankings = rankings_of(model, name, dataset, histories, DEPTH)
-    ranks = Evaluator().evaluate(rankings, dataset.split.targets(part), histories)
+    ranks = Evaluator().evaluate(rankings, targets, histories)
     users = tuple(dataset.log.user_keys[user] for user in histories.users)
-    return Evaluation(name, users, ranks, seed)
+    return Evaluation(name, users, ranks, seed, part)
 
 
+@checked
 def compare(
-    models: "Models", dataset: "Dataset", chains: "Chains | None" = None, *, seed: int = 0
+    models: "Models", dataset: "Dataset", chains: "Chains | None" = None, *, seed: Seed = 0
 ) -> dict[str, Evaluation]:
     """Fit every recommender without the test items, then evaluate each on them.
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from jaxtyping import Int
 
+from scoter.arguments import Seed, checked
 from scoter.config import (
+    Count,
     FusionConfig,
     MethodConfig,
     SemanticIdConfig,
@@ -69,15 +71,16 @@ class Estimator(Fitted):
         self._widths: list[int] | None = None
         self.log: TrainingLog | None = None
 
+    @checked
     def fit(
         self: Made,
         dataset: Dataset,
         chains: Chains | None = None,
         *,
-        seed: int = 0,
-        epochs: int | None = None,
+        seed: Seed = 0,
+        epochs: Count | None = None,
         device: str = "cpu",
-        threads: int | None = None,
+        threads: Count | None = None,
         progress: bool = True,
         checkpoints: str | Path | None = None,
     ) -> Made:
@@ -90,7 +93,8 @@ class Estimator(Fitted):
             device: `cpu` or `cuda`.
             threads: processor threads; default: torch's own choice.
             progress: whether bars are shown.
-            checkpoints: a folder from which an interrupted training goes on; default: none is kept.
+            checkpoints: a folder from which an interrupted training goes on, each dataset, seed,
+                configuration and table of chains below a name of its own; default: none is kept.
 
         Raises:
             ConfigError: chains are missing, or are given to a recommender that reads none.
@@ -214,7 +218,7 @@ class Estimator(Fitted):
         network, parts = self.network, self.fitted_parts
         reader = None if table is None else open_reader(table, device_of(network))
         with tempfile.TemporaryDirectory() as nowhere:
-            scratch = Path(checkpoints or nowhere)
+            scratch = Path(checkpoints or nowhere, parts.key[:16])
             scratch.mkdir(parents=True, exist_ok=True)
             training = Training(parts.seed, DEPTH, self.preset, scratch, progress=progress)
             split, config = parts.dataset.split, self.config.training

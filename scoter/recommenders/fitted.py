@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
-from scoter.config import MethodConfig
+from scoter.arguments import checked
+from scoter.config import Count, MethodConfig
 from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError
 from scoter.reasoning.catalogue.facets import item_names
@@ -143,10 +144,11 @@ class Fitted:
         """What each reason adds to the score of each item; None where no step ranks by reasons."""
         return None
 
+    @checked
     def recommend(
         self,
         users: Sequence[str] | None = None,
-        k: int = 10,
+        k: Count = 10,
         *,
         histories: Sequence[Sequence[str]] | None = None,
         filter_seen: bool = False,

@@ -4,9 +4,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from scoter.config import ChainsConfig, DiscoverConfig, SemanticIdConfig, TextConfig
+from annotated_types import Ge
+
+from scoter.arguments import Seed, checked
+from scoter.config import ChainsConfig, Count, DiscoverConfig, SemanticIdConfig, TextConfig
 from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError
 from scoter.experiments import TIGER_IDS
@@ -28,13 +31,14 @@ if TYPE_CHECKING:
     from scoter.reasoning.language.server import ServerConfig
 
 
+@checked
 def discover(
     dataset: Dataset,
     *,
     config: DiscoverConfig | None = None,
     text: TextConfig = TextConfig(),
     semantic_ids: SemanticIdConfig = TIGER_IDS,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: bool = True,
 ) -> "Discovery":
     """Generate, validate and mine a reasoning pattern on training interactions alone.
@@ -73,6 +77,7 @@ def _that_fits(dataset: Dataset) -> DiscoverConfig:
     return replace(usual, users=half, fresh_users=half)
 
 
+@checked
 def write_chains(
     dataset: Dataset,
     pattern: ReasoningPattern,
@@ -82,8 +87,8 @@ def write_chains(
     writing: "WritingConfig | None" = None,
     by: Literal["user", "item"] = "user",
     prefixes: str = "every",
-    limit: int = 0,
-    items: int = ChainsConfig.items,
+    limit: Annotated[int, Ge(0)] = 0,
+    items: Count = ChainsConfig.items,
     folder: str | Path | None = None,
     text: TextConfig = TextConfig(),
 ) -> Chains:
@@ -150,11 +155,12 @@ def _opened(
     return choice.open(), usual
 
 
+@checked
 def load_chains(
     source: str | Path,
     dataset: Dataset,
     *,
-    items: int = ChainsConfig.items,
+    items: Count = ChainsConfig.items,
     text: TextConfig = TextConfig(),
 ) -> Chains:
     """Chains of a folder of `scoter reason`, or of a table that others wrote, for their dataset.

@@ -1,5 +1,6 @@
 """Fitted recommenders as folders: safetensors, JSON and parquet, and nothing that runs."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scoter.config import DataConfig, MethodConfig, SemanticIdConfig, TextConfig, from_json
+from scoter.config import DataConfig, MethodConfig, SemanticIdConfig, TextConfig, from_json, to_json
 from scoter.data.datasets import Dataset
 from scoter.data.prepared import load_prepared, save_prepared
 from scoter.errors import ScoterError, StoreError
 from scoter.reasoning.chains.table import load_chains, save_chains
 from scoter.recommenders.chains import Chains
 from scoter.storage.arrays import load_arrays, save_arrays
+from scoter.storage.store import hash_json
 from scoter.storage.untrusted import parse_json
 from scoter.types import SemanticIds
 
@@ -37,6 +39,21 @@ class Parts:
     seed: int  # of initial weights, batches and dropout
     ids: SemanticIds | None  # None where it needs none
     chains: Chains | None  # None where it reads none
+
+    @property
+    def key(self) -> str:
+        """The hash of all that a training depends on but its number of threads and its device."""
+        split = self.dataset.split
+        arrays = [split.train.items, split.train.offsets, split.valid.users, split.valid.items]
+        arrays += [] if self.ids is None else [self.ids.codes]
+        said: list[object] = [to_json(self.config), to_json(self.text), self.seed]
+        if self.chains is not None:
+            table = self.chains.table
+            said += [table.pattern.to_json(), table.sentences, str(self.chains.vectors.shape)]
+            arrays += [table.indices, table.offsets, table.starts, self.chains.vectors]
+            arrays += [] if table.certainty is None else [table.certainty]
+        hashes = [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays]
+        return hash_json([self.dataset.identity, said, hashes])
 
 
 def save(parts: Parts, kind: str, network: "Backbone", folder: Path) -> None:

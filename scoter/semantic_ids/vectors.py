@@ -6,18 +6,25 @@ import numpy as np
 from jaxtyping import Float, Float32
 from scipy.sparse import csr_matrix
 
-from scoter.config import SemanticIdConfig
+from scoter.config import SemanticIdConfig, TextConfig
+from scoter.errors import ConfigError, closest
 from scoter.seeding import derive_seed
 from scoter.semantic_ids.assign import Vectors
 from scoter.storage.sentence_vectors import item_texts
 from scoter.types import Catalog, InteractionLog
 
 COOCCURRENCE_DIM = 128
+TEXT_COLUMNS = (*TextConfig.fields, "description")  # that a catalogue may lack
 WINDOW = 5  # events of one user at most so far apart are a pair
 
 
 def text_fields(catalog: Catalog, wanted: tuple[str, ...]) -> list[str]:
     """The wanted columns that hold something; a machine-made `phrase` only in place of a title."""
+    for name in wanted:
+        if name not in catalog.columns and name not in TEXT_COLUMNS:
+            known = [*catalog.columns]
+            choice = f"the catalogue has {', '.join(known) or 'no columns'}{closest(name, known)}"
+            raise ConfigError(f"text.fields names {name!r}, and {choice}")
     fields = [name for name in wanted if catalog.has(name)]
     return [name for name in fields if name != "phrase" or "title" not in fields]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from scoter.config import Experiment, MethodConfig, from_json
 from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError, DataError, StoreError, closest
+from scoter.progress import on_stderr
 from scoter.stages.context import Context
 from scoter.stages.data import codes_of, open_data
 from scoter.storage.run_files import RunOutcome, outcome_of, run_at
@@ -176,8 +177,15 @@ class FinishedMethod:
 
 
 def finished_runs(store: Store) -> Iterator[FinishedRun]:
-    """Every finished run of a store, oldest first."""
-    return (FinishedRun(store, artefact) for artefact in store.artefacts("run"))
+    """Every finished run of a store, oldest first; what cannot be read is named on stderr."""
+    for folder in store.folders("run"):
+        try:
+            run = FinishedRun(store, run_at(folder))
+            run.outcome  # noqa: B018
+        except (DataError, StoreError) as error:
+            on_stderr(str(error))
+            continue
+        yield run
 
 
 def find_run(store: Store, name: str) -> FinishedRun:

@@ -174,7 +174,7 @@ class Store:
 
     def artefacts(self, stage: str | None = None) -> Iterator[Artefact]:
         """Every finished artefact, oldest first."""
-        for folder in self._folders(stage):
+        for folder in self.folders(stage):
             artefact = Artefact(folder, folder.parent.name, "", reused=True)
             yield replace(artefact, key=artefact.manifest()["key"])
 
@@ -197,7 +197,7 @@ class Store:
 
     def verify_all(self) -> tuple[int, list[str]]:
         """How many artefacts there are, and the problems of all, also those without a manifest."""
-        folders, problems = self._folders(), []
+        folders, problems = self.folders(), []
         with counting("checking artefacts", len(folders), "artefact") as note:
             for folder in folders:
                 problems += self.verify(Artefact(folder, folder.parent.name, ""))
@@ -212,7 +212,7 @@ class Store:
         ]
         return len(folders), problems + [f"{path / MANIFEST}: missing" for path in bare]
 
-    def _folders(self, stage: str | None = None) -> list[Path]:
+    def folders(self, stage: str | None = None) -> list[Path]:
         manifests = self.root.glob(f"{stage or '*'}/*/{MANIFEST}")
         folders = [path.parent for path in manifests if path.parts[-3] != "partial"]
         return sorted(folders, key=lambda path: (path / MANIFEST).stat().st_mtime)

@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from scoter.config import check_heads
 from scoter.errors import ConfigError
 from scoter.models.layers import Dropout
 from scoter.models.step_reader import ChainMemory
@@ -79,6 +80,7 @@ class StructuredFusion(nn.Module):
         votes: bool = False,
     ) -> None:
         super().__init__()
+        check_heads(heads, dim)
         if keep is not None and len(keep) != steps:
             raise ConfigError(f"keep has {len(keep)} entries for {steps} steps; give one a step")
         self.slot_count, width = self.sizes(steps, step_dim)

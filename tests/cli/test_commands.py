@@ -90,6 +90,36 @@ def test_runs_are_listed_with_their_best_method(tmp_path: Path) -> None:
     assert row["run"] in scoter("runs", "--store", str(tmp_path))
 
 
+def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path: Path) -> None:
+    def build(out: Path, scratch: Path) -> None:
+        test = {"metrics": {"test": {"recall@10": 0.5}}}
+        keys = ("commit", "users", "items", "note", "full_data", "differences", "config")
+        run = dict.fromkeys(keys, "") | {"experiment": "toys", "dataset": "toys", "seed": 3}
+        (out / "run.json").write_text(json.dumps(run | {"methods": {"tiger": test}}))
+
+    made = [Store(tmp_path).stage("run", 1, {"number": number}, [], build) for number in range(3)]
+    for damaged, text in zip(made, ("{}", "no JSON"), strict=False):
+        (damaged.path / "manifest.json").write_text(text)
+    done = CliRunner().invoke(main, ["runs", "--store", str(tmp_path), "--json"])
+    assert [row["run"] for row in json.loads(done.stdout)] == [f"toys-s3-{made[2].key[:8]}"]
+    assert all(str(damaged.path) in done.stderr for damaged in made[:2])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["runs", "--store", ""], "no path"),
+        (["pilot", "simulated", "--out", "x", "--worth", "nan"], "no number"),
+        (["pilot", "simulated", "--out", "x", "--worth", "0"], "not in the range"),
+        (["reason", "simulated", "--out", "x", "--prices", "1", "inf"], "no number"),
+        (["run", "simulated", "--set", "methods={}"], "leaves nothing to run"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused(arguments: list[str], said: str) -> None:
+    done = CliRunner().invoke(main, arguments)
+    assert (done.exit_code != 0, said in done.stderr) == (True, True), done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "nearest"),
     [

@@ -13,7 +13,8 @@ from scoter.cli.main import main
 from scoter.config import DataConfig
 from scoter.data.datasets import DATASETS, Dataset, load_dataset, open_dataset
 from scoter.data.tables import load_table
-from scoter.errors import DataError
+from scoter.errors import ConfigError, DataError
+from scoter.semantic_ids.vectors import text_fields
 
 ROWS = pd.DataFrame(
     {"user": list("aaabbb"), "item": list("xyzxyx"), "timestamp": [3, 1, 2, 7, 8, 9]}
@@ -162,3 +163,27 @@ def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> Non
     assert isinstance(shop := names["shop"], Dataset)
     assert (shop.users, shop.log.lengths.tolist()) == (["ann"], [4])
     assert "towel" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("column", ["user", "item"])
+@pytest.mark.parametrize("key", [["x"], {"a": 1}, ("x", "y")])
+def test_a_key_is_one_value(column: str, key: object) -> None:
+    rows = ROWS.assign(**{column: [key] * len(ROWS)})
+    with pytest.raises(DataError, match=rf"row 1 of .* has {column} .*write each key as text"):
+        Dataset.from_pandas(rows)
+
+
+def test_a_plugin_that_fails_is_named(empty: Path) -> None:
+    DATASETS.register("mine")(lambda: {}["no such key"])
+    with pytest.raises(DataError, match=r"'mine' of a plug-in failed \(KeyError: 'no such key'\)"):
+        load_dataset("mine")
+
+
+def test_an_unknown_text_field_is_named() -> None:
+    catalog = Dataset.from_pandas(ROWS, ITEMS).catalog
+    assert text_fields(catalog, ("title", "brand", "categories", "phrase")) == [
+        "title",
+        "categories",
+    ]
+    with pytest.raises(ConfigError, match=r"names 'titel'.*Did you mean 'title'"):
+        text_fields(catalog, ("titel",))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from scoter.config import TrainingConfig
-from scoter.errors import StoreError
+from scoter.errors import ConfigError, StoreError
 from scoter.models.training.batches import ItemBatch
 from scoter.models.training.checkpoint import (
     Checkpoint,
@@ -141,6 +141,10 @@ class _Run:
         log, place, config = self.log, self.place, self.config
         epoch = place.epoch + 1
         entry = {"epoch": epoch, "loss": float(self.losses) / max(1, place.targets)}
+        if not math.isfinite(entry["loss"]):
+            diverged = f"{self.label}: the loss of epoch {epoch} is {entry['loss']}"
+            rate = f"learning_rate = {config.learning_rate:g}"
+            raise ConfigError(f"{diverged}; train it with less than {rate}, or check its inputs")
         last = epoch == config.epochs
         if evaluate is None:
             if last:

@@ -9,15 +9,17 @@ from functools import lru_cache, partial
 from typing import Annotated
 
 from annotated_types import Ge
+from pydantic import ValidationError
 
+from scoter.arguments import refusal
 from scoter.config import AskingConfig, Count
 from scoter.errors import ConfigError
 from scoter.reasoning.language import prompts
 from scoter.reasoning.language.language_model import CompletionRequest, Message, schema_text
-from scoter.reasoning.language.structured import chain_schema
+from scoter.reasoning.language.structured import ROLES, chain_schema
 from scoter.types import Json, ReasoningPattern, Step
 
-BRIEF_PROMPT_VERSION = "lm-brief-2"
+BRIEF_PROMPT_VERSION = "lm-brief-3"
 RECOMMENDATION = "recommendation"
 ROLE_CHARACTERS = 50  # of a role, with the signs around it
 CHARACTERS_PER_TOKEN = 3  # fewer than the four of usual English, so that no reply is cut
@@ -93,6 +95,12 @@ def asked_steps(pattern: ReasoningPattern) -> tuple[Step, ...]:
     if not steps:
         missing = "the pattern asks for no step before the recommendation"
         raise ConfigError(f"{missing}; give it at least one")
+    labels = ReasoningPattern(steps).distinct_labels()
+    try:
+        if (told := ROLES.validate_python(labels)) != labels:
+            raise ConfigError(f"a model cannot say the roles {labels}; write them as {told}")
+    except ValidationError as error:
+        raise ConfigError(refusal("a step of the pattern", error)) from None
     return steps
 
 

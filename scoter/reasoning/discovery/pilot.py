@@ -15,11 +15,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import log_softmax
 
+from scoter.errors import DataError
 from scoter.reasoning.discovery.generate import HeldIn
 from scoter.reasoning.discovery.validate import Z_95, Column, Recall, Trial, ndcg
 from scoter.seeding import derive_seed
 from scoter.types import Split, Step, StepEmbeddings
 
+FEWEST = 20  # users whose mean has an interval
 WORTH = 0.001  # the least gain of NDCG@10 that is worth its price
 SEEN_BINS = ((1, 5), (6, 20), (21, None))  # interactions of the last item in the training log
 WORDS = "near in words"  # the reasons that read texts start so
@@ -47,6 +49,9 @@ def pilot_users(split: Split, chains: StepEmbeddings, most: int, seed: int) -> H
     there = chains.offsets[first + lags.count(1)] > chains.offsets[first]
     rng = np.random.default_rng(derive_seed(seed, "pilot users"))
     chosen = np.sort(rng.permutation(able[there & (rows >= 0)])[:most])
+    if len(chosen) < FEWEST:
+        few = f"only {len(chosen)} of at most {most} readers have a chain of their last item"
+        raise DataError(f"{few}; write more items, or read more users: {FEWEST} at least")
     targets = split.train.items[split.train.offsets[1:][chosen] - 1]
     return HeldIn(chosen, lengths[chosen] - 1, targets)
 

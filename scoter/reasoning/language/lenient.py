@@ -108,9 +108,12 @@ def _of_lines(lines: Sequence[str], roles: Sequence[str]) -> tuple[Pairs, list[s
 
 def _in_order(pairs: Pairs, roles: Sequence[str]) -> list[str] | None:
     """The texts of the roles: by label, or in order where the labels are absent or abridged."""
-    by_label = {_plain(label): text for label, text in reversed(pairs)}  # the first of a label
-    if all(by_label.get(_plain(role)) for role in roles):
-        return [by_label[_plain(role)] for role in roles]
+    by_label: dict[str, list[str]] = {}
+    for label, text in reversed(pairs):
+        by_label.setdefault(_plain(label), []).append(text)
+    named = [(by_label.get(_plain(role)) or [""]).pop() for role in roles]  # the first that is left
+    if all(named):
+        return named
     fits = len(pairs) == len(roles) and all(
         text and (not label or _abridged(label, role))
         for (label, text), role in zip(pairs, roles, strict=True)

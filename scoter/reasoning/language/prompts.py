@@ -19,7 +19,7 @@ from scoter.reasoning.language.language_model import CompletionRequest, Message,
 from scoter.storage.sentence_vectors import NOTHING_KNOWN
 from scoter.types import Json, ReasoningPattern
 
-PROMPT_VERSION = "lm-2"
+PROMPT_VERSION = "lm-3"
 HISTORY_OPENS, HISTORY_CLOSES = "[history]", "[end of history]"
 
 # Discovery gives sample m of a user instruction m, in turn, so that the chains differ.
@@ -57,6 +57,12 @@ EXAMPLE_STEPS = {
     "who buys": "Somebody who hikes often and pays for good material.",
     "what is missing": "Nothing yet keeps off the rain or carries water.",
     "what comes next": "Rain clothes first, then a pack for longer tours.",
+}
+_BY_ITEM = {  # the same for the roles that are asked of each item
+    "use": "Both keep feet warm and dry on wet trails.",
+    "shopper": EXAMPLE_STEPS["who buys"],
+    "pairs": "Waterproof trousers and gaiters go with them.",
+    "next": EXAMPLE_STEPS["what comes next"],
 }
 _EXAMPLE_NAMES = (
     "Light rain jacket",
@@ -150,8 +156,8 @@ def example_turns(
     prompt: Callable[[Sequence[str]], str], roles: Sequence[str], recommendations: int
 ) -> tuple[Message, Message]:
     """The filled example: the question about other titles, and a reply of just the asked form."""
-    texts = cycle(EXAMPLE_STEPS.values())
-    steps = [{"role": role, "text": text} for role, text in zip(roles, texts, strict=False)]
+    others = cycle(EXAMPLE_STEPS.values())
+    steps = [{"role": role, "text": _BY_ITEM.get(role) or next(others)} for role in roles]
     named: dict[str, Json] = {"recommendations": [*_EXAMPLE_NAMES[:recommendations]]}
     reply = schema_text({"steps": steps, **named} if roles else named)
     return Message("user", prompt(EXAMPLE_TITLES)), Message("assistant", reply)

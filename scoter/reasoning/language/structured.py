@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, NoReturn
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from scoter.errors import ConfigError, LanguageModelError
 from scoter.protocols import LanguageModel
@@ -29,6 +29,7 @@ from scoter.reasoning.language.prompts import ask_again, clean
 from scoter.types import Json
 
 LONGEST_REPLY = 64_000  # characters that are read
+MOST_STEPS = 12  # of a chain
 MOST_STARTS = 64  # places where a JSON object is sought
 _OPENS = re.compile(r'\{\s*"')
 _TAGS = "think|thinking|thoughts?|reasoning|reflection|scratchpad"
@@ -45,6 +46,7 @@ def _one_line(text: str) -> str:
 
 
 Role = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_one_line)]
+ROLES = TypeAdapter(Annotated[list[Role], Field(max_length=MOST_STEPS)])
 Name = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_one_line)]
 Line = Annotated[str, Field(min_length=1, max_length=600), AfterValidator(_one_line)]
 
@@ -61,7 +63,7 @@ class ChainReply(BaseModel):
     """A chain as a language model writes it: ordered steps, then recommendations, best first."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-    steps: Annotated[list[ChainStep], Field(min_length=1, max_length=12)]
+    steps: Annotated[list[ChainStep], Field(min_length=1, max_length=MOST_STEPS)]
     recommendations: Annotated[list[Name], Field(min_length=1, max_length=20)]
 
 
@@ -77,7 +79,7 @@ class Unusable(LanguageModelError):
 
 def chain_schema(
     roles: Sequence[str] | None = None,
-    max_steps: int = 12,
+    max_steps: int = MOST_STEPS,
     recommendations: int = 20,
     text_characters: int = 300,
 ) -> str:

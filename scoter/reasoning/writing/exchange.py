@@ -45,10 +45,12 @@ def about(path: Path) -> dict[str, Json]:
     one = {name: several[0] for name, several in values.items()}
     revision = f"@{one['revision'][:12]}" if one["revision"] else ""
     try:
-        pattern = ReasoningPattern.from_json(parse_json(one["pattern"].encode())).to_json()
-    except ValueError as error:
+        stated = ReasoningPattern.from_json(parse_json(one["pattern"].encode()))
+        stated.distinct_labels()
+    except (ValueError, DataError) as error:
         wanted = '[{"role": "use"}, {"role": "next"}], for example'
         raise DataError(f"{path}: its pattern is {error}; write it as {wanted}") from None
+    pattern = stated.to_json()
     if pattern[-1:] != [{"role": RECOMMENDATION, "parameters": {}}]:
         pattern.append({"role": RECOMMENDATION, "parameters": {}})
     model = f"{one['model']}{revision}"
@@ -86,6 +88,8 @@ def check(path: Path, split: Split, catalog: Catalog) -> Checked:
             checked.refused.append(f"{name} has a second chain")
         elif by == "user" and not visible.fits(owner, prefix, row["history"]):
             checked.refused.append(f"{name} was not written from that user's first items here")
+        elif strange and strange[0] and strange[0]["role"] in texts:
+            checked.refused.append(f"{name} has no text at its step {strange[0]['role']!r}")
         elif strange:
             checked.refused.append(f"{name} has the step {strange[0]}, which is not of {roles}")
         else:
@@ -104,6 +108,6 @@ def _open(path: Path) -> tuple[pa.Table, str]:
         if absent := [name for name in wanted if name not in table.column_names]:
             raise ValueError(f"it lacks the columns {', '.join(absent)}")
         return table.select([*wanted]).cast(pa.schema(wanted)), by
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         problem = f"is no table of chains ({error})"
         raise DataError(f"{path} {problem}; docs/chains.md has its columns") from None

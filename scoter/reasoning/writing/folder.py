@@ -10,6 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -79,6 +80,20 @@ class ChainFolder:
                 raise ConfigError(f"{self.path} holds chains of another job: {differs}; {remedy}")
         for partial in (*self.path.glob(".*.partial.*"), *self.path.glob("*.partial")):
             partial.unlink(missing_ok=True)  # what a kill left behind
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """A block in which this process alone writes here; a `ConfigError` if another one does."""
+        from filelock import FileLock, Timeout
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(self.path / ".lock").acquire(blocking=False)
+        except Timeout:
+            busy = f"--out {self.path}: another process writes chains there"
+            raise ConfigError(f"{busy}; wait for it, or name another folder") from None
+        with lock:
+            yield
 
     def job(self) -> dict[str, Json]:
         """What the chains were made of; a `DataError` where this is no folder of chains."""

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from scoter.reasoning.language.language_model import Answer, Completion, CompletionRequest, Message
+from scoter.reasoning.language.lenient import loosely
 from scoter.reasoning.language.structured import (
     ask_for_chain,
     count_chains,
@@ -106,3 +107,10 @@ def test_steps_that_name_their_own_roles() -> None:
     assert read_loosely(tree(STEPS[:1])) is None
     whole = tree([{"role": "likes", "text": "Soap."}])
     assert read_loosely(whole) == parse_chain(whole)
+
+
+def test_a_role_that_comes_twice_keeps_both_texts() -> None:
+    """As in discovery, where the model names the roles."""
+    steps = [{"likes": "Soap."}, {"likes": "Combs."}, {"needs": "A brush."}]
+    (chain,) = loosely([{"steps": steps, "recommendations": ["a brush"]}], "", None)
+    assert [step["text"] for step in chain["steps"]] == ["Soap.", "Combs.", "A brush."]

@@ -145,3 +145,25 @@ def test_the_writer_of_the_page_makes_a_table_that_can_be_used(
     data = load_dataset("simulated", users=50)
     checked = exchange.check(tmp_path / "chains.parquet", data.split, data.catalog)
     assert (len(checked.rows), checked.unknown, checked.refused) == (2, 0, [])
+
+
+def test_a_table_that_cannot_be_used_is_an_error(random_shop, tmp_path: Path) -> None:
+    split, catalog = random_shop
+    key, path = catalog.keys[0], tmp_path / "t.parquet"
+    twice = json.dumps([{"role": "use"}, {"role": "use"}])
+    saved([row({"key": key}, "use", pattern=twice)], path)
+    with pytest.raises(DataError, match="2 steps 'use'"):
+        exchange.check(path, split, catalog)
+    saved([row({"key": key}, "use", steps=["Soap."])], path)
+    with pytest.raises(DataError, match="is no table of chains"):
+        exchange.check(path, split, catalog)
+    saved([row({"key": key}, "use", steps=[{"role": "use", "text": ""}])], path)
+    assert exchange.check(path, split, catalog).refused[0].endswith("no text at its step 'use'")
+
+
+def test_a_table_of_other_items_fails_the_check(tmp_path: Path) -> None:
+    path = saved([row({"key": "no such item"}, "use", "next")], tmp_path / "t.parquet")
+    done = CliRunner().invoke(
+        main, ["chains", "check", str(path), "--dataset", "simulated", "--store", str(tmp_path)]
+    )
+    assert (done.exit_code, "no chain of these data" in done.output) == (1, True), done.output
