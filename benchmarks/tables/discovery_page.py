@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import product, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from benchmarks.tables.table import Page, Table, interval
 from benchmarks.tables.tables import mean_over_users
 from scoter.report.pattern import in_words
 
-SOURCE = "patterns/"
+SOURCE, FILE = "patterns/, validation.json", "validation.json"
 REASONS, ALONE, BOTH, ARM = "reasons-logit", "tiger", "control-mixed-reasons", "scoter"
 POOL, COUNTS = "tiger-meanpool", "control-mixed-scores"
 
@@ -25,35 +25,40 @@ def page(results: Path, dataset: str) -> Page:
         missing = f"Nothing was mined here yet: `python -m benchmarks run --only {dataset}/scoter`."
         return Page([missing])
     mined = [json.loads(path.read_text()) for path in paths]
+    later = json.loads((results / FILE).read_text()) if (results / FILE).exists() else {}
     shown: list[Table | str] = []
-    for each in mined:
-        shown += _of_seed(each)
+    for each, path in zip(mined, paths, strict=True):
+        found = later.get(path.stem, {})
+        shown += _of_seed(each, found if found.get("mined") == each["commit"] else {})
     return Page([*shown, *_between(mined)])
 
 
-def _of_seed(mined: Mapping[str, Any]) -> list[Table | str]:
+def _of_seed(mined: Mapping[str, Any], found: Mapping[str, Any]) -> list[Table | str]:
+    """A mined pattern, and what was `found` of it on validation users, if anything was."""
     pattern, about = mined["pattern"], mined["provenance"]
-    steps = [
-        [str(number), in_words(step), interval(added), f"{vote:.2f}"]
-        for number, (step, added, vote) in enumerate(
-            zip(pattern["steps"], pattern["added"], pattern["votes"], strict=True), 1
-        )
-    ]
-    k, over = about["top_k"], mined["recommender"]
+    count, k, over = len(pattern["steps"]), about["top_k"], mined["recommender"]
+    columns = [map(str, range(1, count + 1)), map(in_words, pattern["steps"])]
+    columns += [map(interval, pattern["added"]), map(interval, found.get("added", ()))]
+    columns += [[f"{vote:.2f}" for vote in pattern["votes"]]]
+    steps = [list(row) for row in zip_longest(*columns, fillvalue="")]
     facts = (
-        f"Seed {seed_of(mined)}, commit `{mined['commit'][:12]}`: {len(steps)} steps, distilled by "
+        f"Seed {seed_of(mined)}, commit `{mined['commit'][:12]}`: {count} steps, distilled by "
         f"{pattern['distilled_by']}, support {pattern['support']:.2f}. At {about['fresh_users']:,} "
         f"fresh users ndcg@{k} is {interval(pattern['ndcg'], '')}, of {about['recommender']} alone "
         f"{interval(over['ndcg'], '')}."
     )
+    if found:
+        adds = interval(found["over_recommender"])
+        facts += f" On {found['users']:,} validation users it adds {adds} to that recommender."
     rivals = []
     for name, rival in mined["rivals"].items():
         ends = interval(rival["ndcg"], ""), interval(rival["ndcg_gain_of_mined"])
         rivals.append([name, str(len(rival["steps"])), *ends])
+        rivals[-1] += [interval(found["over_rivals"][name])] if found else [""]
     return [
         facts,
-        Table(["step", "what it says", f"adds to ndcg@{k}", "votes"], steps),
-        Table(["rival", "steps", f"ndcg@{k}", "mined minus rival"], rivals),
+        Table(["step", "what it says", f"adds to ndcg@{k}", "on validation", "votes"], steps),
+        Table(["rival", "steps", f"ndcg@{k}", "mined minus rival", "on validation"], rivals),
     ]
 
 

@@ -48,7 +48,6 @@ def measure_pilot(
     held_in = without_targets(split, [sample])
     frozen = Frozen(config, catalog, experiment.semantic_ids, text, encode, context.seed)
     recommender, histories = frozen(held_in), held_in.histories("valid")
-    own = histories.select(np.searchsorted(histories.users, sample.users))
     vectors = np.asarray(encode(spoken_items(catalog, text.fields)), np.float32)
     folds = derive_seed(seed, "folds")
     reasoner = CatalogReasoner.of(split.train, catalog, folds, lambda: vectors)
@@ -60,7 +59,7 @@ def measure_pilot(
     for step, items in zip(texts, view.recent.T, strict=False):
         known[step.label()] = np.where(items[:, None] >= 0, vectors[items], 0)
     steps = EmbeddedSteps(reasoner, view, encode, known)
-    choices = choices_of(sample, own, recommender, named_items(reasoner, view))
+    choices = choices_of(sample, histories, recommender, named_items(reasoner, view))
     pilot = Pilot(Trial(steps, sample, choices, vectors, seed), told, texts)
     seen = np.bincount(split.train.items, minlength=catalog.item_count)[view.recent[:, 0]]
     rows, bins = pilot.additions(k, seen)

@@ -89,8 +89,7 @@ def discover(
     trials = []
     for sample in samples:
         view = look(split, sample.users, sample.prefix_lengths)
-        own = histories.select(np.searchsorted(histories.users, sample.users))
-        choices = choices_of(sample, own, recommender, named_items(reasoner, view))
+        choices = choices_of(sample, histories, recommender, named_items(reasoner, view))
         steps = EmbeddedSteps(reasoner, view, encode)
         draws = derive_seed(seed, "validate")
         trials.append(Trial(steps, sample, choices, item_vectors, draws, progress))
@@ -207,7 +206,7 @@ def _report(search: _Search, mined: _Mined, fresh: Trial) -> report.Discovery:
         recall=wilson(fresh_ranks[0] <= k),
         ndcg=reached,
         over_recommender=report.compare(fresh_ranks[0], alone, (), k, replace(calls, choosing=0)),
-        added=_added(mined.pattern, fresh, k),
+        added=added_by_step(mined.pattern, fresh, k),
         chosen_on=mean_over_users(mined.gains[None]),
         distilled_by="vote" if mined.by_vote else "best member",
         votes=tuple(mined.votes.get(label, 0.0) for label in labels(mined.pattern)),
@@ -231,10 +230,10 @@ def _report(search: _Search, mined: _Mined, fresh: Trial) -> report.Discovery:
     )
 
 
-def _added(pattern: ReasoningPattern, fresh: Trial, k: int) -> tuple[Recall, ...]:
-    """What each step adds to NDCG@k at fresh users over the steps before it."""
+def added_by_step(pattern: ReasoningPattern, trial: Trial, k: int) -> tuple[Recall, ...]:
+    """What each step adds to NDCG@k over the steps before it."""
     parts = [ReasoningPattern(pattern.steps[:count]) for count in range(len(pattern) + 1)]
-    reached = ndcg(fresh.ranks(parts, "what each step adds"), k)
+    reached = ndcg(trial.ranks(parts, "what each step adds"), k)
     return tuple(mean_over_users(gain[None]) for gain in np.diff(reached, axis=0))
 
 

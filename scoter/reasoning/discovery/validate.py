@@ -162,8 +162,9 @@ def choices_of(
 ) -> Choices:
     """The `LISTED` best items of the recommender and the items that any step names.
 
-    `histories` are what the users had before their targets.
+    `histories` are what users had before their targets, those of the sample among them.
     """
+    histories = histories.select(np.searchsorted(histories.users, sample.users))
     best = recommender.recommend(histories, LISTED).items
     items = np.sort(np.concatenate([best, named], axis=1), axis=1)
     items[:, 1:][items[:, 1:] == items[:, :-1]] = -1

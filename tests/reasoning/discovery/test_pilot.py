@@ -73,10 +73,9 @@ def test_what_chains_know_is_found_and_noise_is_not(plan_shop, encode, told: str
     reasoner = CatalogReasoner(catalog, statistics, lambda: vectors)
     steps = EmbeddedSteps(reasoner, view, encode, known)
     histories = without_targets(split, [sample]).histories("valid")
-    own = histories.select(np.searchsorted(histories.users, sample.users))
     blind = Fixed(np.zeros((len(sample), catalog.item_count)))
     named = np.tile(np.arange(catalog.item_count), (len(sample), 1))
-    trial = Trial(steps, sample, choices_of(sample, own, blind, named), vectors, seed=0)
+    trial = Trial(steps, sample, choices_of(sample, histories, blind, named), vectors, seed=0)
     pilot = Pilot(trial, [STEP], [Step("item text", {"lag": 1})])
     seen = np.arange(len(sample)) % 25 + 1
     rows, bins = pilot.additions(10, seen)

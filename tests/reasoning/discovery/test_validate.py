@@ -117,9 +117,8 @@ def trial(plan_shop, encode):
     steps = EmbeddedSteps(CatalogReasoner(catalog, statistics, lambda: vectors), view, counting)
     blind = Fixed(np.zeros((300, catalog.item_count)))
     histories = without_targets(split, [sample]).histories("valid")
-    rows = histories.select(np.searchsorted(histories.users, sample.users))
     named = np.tile(np.arange(catalog.item_count), (300, 1))
-    choices = choices_of(sample, rows, blind, named)
+    choices = choices_of(sample, histories, blind, named)
     return Trial(steps, sample, choices, vectors, seed=0), asked
 
 
