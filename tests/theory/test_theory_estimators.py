@@ -590,3 +590,16 @@ def test_one_value_tells_nothing_and_masked_rows_are_refused():
     assert (found.value, found.ci) == (0, (0, 0))
     with pytest.raises(PremiseError, match="y = 'masked': drop masked rows"):
         estimate(y, np.ma.masked_greater(y, 2), seed=0)
+
+
+def test_what_is_flagged_is_told_in_the_unit_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(4000)
+    y = np.where(rng.random(4000) < 0.5, x, -x) + 0.01 * rng.standard_normal(4000)
+    nats, bits = (estimate(x, y, seed=0, unit=unit) for unit in ("nats", "bits"))
+    families = [found.diagnostics["families"] for found in (nats, bits)]
+    for name, value in families[0].items():
+        assert families[1][name] == pytest.approx(value / np.log(2), abs=2e-4)
+    for found, shown in zip((nats, bits), families, strict=True):
+        assert found.flags["disagreement"].endswith(f"{shown} {found.unit}")
+        assert found.flags["disagreement"] in found.sentence()

@@ -58,7 +58,7 @@ def automatic(x: np.ndarray, y: np.ndarray, *, seed: int) -> Answer:
     others = [value for family, value in values.items() if family not in above]
     compared = others or name == "network"
     if compared and chosen.value - max(others, default=-np.inf) > _APART:
-        notes["disagreement"] = f"no other family comes within {_APART} nats: {values}"
+        notes["disagreement"] = f"no other family comes within {_APART} nats"
     elif name == "copula" and start.notes["tail"] == "normal" and not _normal(np.c_[x, y]):
         notes["disagreement"] = "the joint law is not normal (Mardia): there may be more"
     return replace(chosen, notes=notes)
@@ -96,7 +96,7 @@ def automatic_given(x: np.ndarray, y: np.ndarray, cond: np.ndarray) -> Answer:
         found[name] = replace(found[name], interval=False)
         notes["disagreement"] = "the joint law is not normal (Mardia): there may be more, or less"
     elif max(values.values()) - min(values.values()) > _APART:
-        notes["disagreement"] = f"families are more than {_APART} nats apart: {values}"
+        notes["disagreement"] = f"families are more than {_APART} nats apart"
     return replace(found[name], notes=notes)
 
 

@@ -140,16 +140,18 @@ def estimate(
     answer = checked(name, run)
     diagnostics = {"estimator": name, "rows": n, **notes, **answer.notes}
     if answer.value > 0.8 * np.log(n):
-        limit = f"log rows = {np.log(n):.3f} nats"
-        text = f"near {limit}: no estimate from {n} rows can vouch for more"
-        diagnostics.setdefault("saturated", text)
+        limit = f"the log of {n} rows: no estimate from so many can vouch for more"
+        diagnostics.setdefault("saturated", f"near {limit}")
     certificate, ci = chosen.certificate if cond is None else "none", interval(answer, confidence)
     scale = float(np.log(2)) if unit == "bits" else 1.0
     ends = None if ci is None else (ci[0] / scale, ci[1] / scale)
     terms = answer.terms / scale
     families = diagnostics.get("families")
     if isinstance(families, dict):
-        diagnostics["families"] = {name: value / scale for name, value in families.items()}
+        shown = {name: round(value / scale, 4) for name, value in families.items()}
+        diagnostics["families"] = shown
+        if "disagreement" in diagnostics:
+            diagnostics["disagreement"] = f"{diagnostics['disagreement']}: {shown} {unit}"
     return MIResult(answer.value / scale, ends, certificate, diagnostics, unit, terms)
 
 

@@ -31,7 +31,7 @@ def variational(x: np.ndarray, y: np.ndarray, *, method: str, seed: int) -> Answ
     terms, notes = variational_terms(x, y, method=method, seed=seed), {}
     value, limit = float(terms.mean()), float(np.log(min(_BLOCK, len(terms) // 2)))
     if method == "infonce" and value > 0.8 * limit:
-        notes["saturated"] = f"InfoNCE cannot exceed log of its block, {limit:.3f} nats"
+        notes["saturated"] = f"InfoNCE cannot exceed the log of its block of {_BLOCK} rows"
     if value < 0:
         notes["negative"] = "the network has overfitted: 0 is the better bound"
     return Answer(value, terms, interval=VARIATIONAL[method], notes=notes)
