@@ -47,8 +47,14 @@ def chains() -> None:
 @click.argument("file", type=SOURCE)
 @cli.takes(CheckOptions)
 def check_table(file: Path, options: CheckOptions) -> None:
-    """Whether every row of a table of chains can be used; status 1 where one cannot."""
+    """Whether every row of a table of chains can be used; status 1 where one cannot.
+
+    It also says how often the text names what comes next, so that a table that knows the held-out
+    items does not go unnoticed.
+    """
+    from scoter.reasoning.chains.leakage import PARTS, mention_table
     from scoter.reasoning.writing import exchange
+    from scoter.reasoning.writing.reader import read_chains
 
     split, catalog = _data(options, options.dataset)
     about, checked = exchange.about(file), exchange.check(file, split, catalog)
@@ -60,12 +66,19 @@ def check_table(file: Path, options: CheckOptions) -> None:
         "unknown": checked.unknown,
         "refused": len(checked.refused),
     }
-    cli.show_values(outcome, options.as_json)
+    named = {}
+    if checked.rows and not checked.refused:
+        table = read_chains(file, split, catalog, 1)
+        shares = mention_table(table, split, catalog, 0, sample=2000).groupby("part")["item"].max()
+        named = {part: round(float(shares[part]), 3) for part in PARTS}
+    cli.show_values(outcome | {"names the target": named}, options.as_json)
     if not (checked.rows or checked.refused):
         raise DataError(f"{file} holds no chain of these data; see `unknown`")
     if checked.refused:
         first = "; ".join(checked.refused[:3])
         raise DataError(f"{len(checked.refused):,} rows of {file} cannot be used: {first}")
+    if named["test"] > 2 * named["last-train"] + 0.05:
+        cli.say("test items are named far more often than those of training: did the writer know?")
 
 
 @chains.command("show")
@@ -118,9 +131,10 @@ def pilot(dataset: str, options: PilotOptions, **server: object) -> None:
     if not options.out.is_file():
         of_items = replace(options, by="item", limit=options.items)
         outcome |= {"written": write(dataset, of_items, server)}
-        whole = replace(options, by="item", forecast=True, replies=options.out / "replies")
-        whole = replace(whole, out=options.out / "whole")
+        whole = replace(options, by="item", forecast=True)
         outcome |= {"the whole job": write(dataset, whole, server)["forecast"]}
+        if options.forecast:
+            return
     context, data = options.prepared(options.named(dataset))
     measured = measure_pilot(context, data, options.out, options.readers, options.worth)
     if options.as_json:

@@ -68,6 +68,8 @@ def write_with(
     from scoter.reasoning.writing.engine import missing_shards
     from scoter.reasoning.writing.folder import REPLIES, ChainFolder
 
+    if options.export_batch is not None and options.import_batch is not None:
+        raise ConfigError("--export-batch and --import-batch are two steps; give one of them")
     job = _job(dataset, options, _writing(options, choice))
     folder = ChainFolder(options.out)
     replies = RequestStore(options.replies or options.out / REPLIES)
@@ -96,11 +98,12 @@ def _imported(
     job: "ChainJob", folder: "ChainFolder", replies: "RequestStore", path: Path
 ) -> dict[str, object]:
     from scoter.reasoning.writing.batch_files import StoredReplies, import_batch
-    from scoter.reasoning.writing.engine import run_job
+    from scoter.reasoning.writing.engine import check_ended, run_job
 
     counts = import_batch(job, replies, path)
     say(f"imported: {counts}")
     ended = run_job(job, folder, StoredReplies(replies), retry_unanswered=True)
+    check_ended(folder, ended, say)
     return {"outcomes": ended, "import": vars(counts)}
 
 

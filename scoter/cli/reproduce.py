@@ -50,7 +50,8 @@ class ReproduceOptions(cli.TrainingOptions):
 
         arms = with_methods(self.named(dataset), [name.strip() for name in self.methods.split(",")])
         source = str((self.out / "chains").resolve())
-        return replace(arms, pattern=(), chains=replace(arms.chains, source=source))
+        chains = replace(arms.chains, source=source)
+        return replace(arms, pattern=(), chains=chains, note=arms.note.partition(";")[0])
 
     def sized(self, dataset: str, model: "ModelChoice") -> "Experiment":
         """The experiment in which the model's pattern is discovered."""
@@ -61,6 +62,7 @@ class ReproduceOptions(cli.TrainingOptions):
 
     def writing(self, pattern: Path | None) -> ReasonOptions:
         given = {**vars(self), "out": self.out / "chains", "pattern": pattern}
+        given["retry_unanswered"] = True
         return cli.chosen(ReasonOptions, given)
 
 
@@ -97,11 +99,13 @@ def _say_forecast(dataset: str, options: ReproduceOptions, choice: "ModelChoice"
     """What is asked to find a pattern, and what to write chains with it."""
     from scoter.reasoning.discovery.with_model import planned_chains
 
-    if options.pattern is None:
+    known = options.out / "pattern.json"  # where the model's was discovered already
+    pattern = options.pattern or (known if known.exists() else None)
+    if pattern is None:
         config = options.sized(dataset, choice).discover
         say(f"to discover a pattern: {planned_chains(config):,} chains, less what is in the store")
         say("to write chains with it, counted with a pattern that stands for it:")
-    ahead = replace(options.writing(options.pattern), forecast=True)
+    ahead = replace(options.writing(pattern), forecast=True)
     write_with(dataset, ahead, choice)
 
 
@@ -110,6 +114,9 @@ def _discover(dataset: str, options: ReproduceOptions, model: "ModelChoice") -> 
     from scoter.stages.discovery import discover_pattern
 
     mined = discover_pattern(*options.prepared(options.sized(dataset, model)), model)
+    found = json.loads(mined.file("pattern.json").read_bytes())["pattern"]
+    if not found["recall"]["mean"]:
+        say("discover: no chain of fresh users named its target, so the pattern is only a habit")
     options.out.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copy(mined.file("pattern.json"), options.out))
 

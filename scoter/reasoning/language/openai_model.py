@@ -3,7 +3,8 @@
 A call that is refused for now (429), breaks (5xx, cut connection), does not end (time-out) or
 answers with nonsense is counted by its cause and tried again, after what the server's Retry-After
 asks for or an exponentially growing, jittered pause. Other refusals (401, 404) end the run. So do
-`ALIKE` requests in a row that all fail in the same way while none was answered.
+`ALIKE` requests in a row that get no reply in all their attempts, and as many that are refused in
+the same way while none was answered.
 """
 
 import json
@@ -25,7 +26,7 @@ from scoter.reasoning.language.server_reply import TryAgain, error_message, read
 if TYPE_CHECKING:
     import openai
 
-LARGEST_BODY = 16 * 2**20
+LARGEST_BODY = 4 * 2**20  # as JSON in a store at most twelve times as many bytes
 ALIKE = 5
 _OWN_WORDS = ("grammar", "structured_outputs")  # that servers add to OpenAI's
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -36,7 +37,9 @@ _REMEDIES = {  # by a word of a refusal
     "json_schema": _WITHOUT_SCHEMA,
     "temperature": "Use --write temperature=1, for discover --set discover.sampling.temperature=1",
 }
+_GONE = (429, 502, 503, 504)  # other errors may be the request's own
 _HOPELESS = {
+    402: "it wants to be paid",
     401: "the key is not accepted",
     403: "the key may not do this",
     404: "there is no such model or address",
@@ -99,7 +102,8 @@ class OpenAIModel:
         causes = ", ".join(failure.cause for failure in trouble)
         raise self._given_up(
             f"the server gave no usable reply in {len(trouble)} attempts ({causes}; the last: "
-            f"{trouble[-1]}). Try again later, or raise attempts or timeout"
+            f"{trouble[-1]}). Try again later, or raise attempts or timeout",
+            gone=all(failure.gone for failure in trouble),
         )
 
     def _send(self, request: CompletionRequest) -> Completion:
@@ -123,9 +127,10 @@ class OpenAIModel:
             raise self._refused(error, request) from None
         except (openai.APIConnectionError, self._broken) as error:
             if "Timeout" in type(error).__name__:
-                raise TryAgain("timeout", f"nothing came for {self.config.timeout:g} s") from None
+                late = f"nothing came for {self.config.timeout:g} s"
+                raise TryAgain("timeout", late, gone=True) from None
             text = str(error.__cause__ or error) or type(error).__name__
-            raise TryAgain("connection", text) from None
+            raise TryAgain("connection", text, gone=True) from None
         except RuntimeError:
             if self._closed.is_set():  # the client was closed just before it sent
                 raise closed_error() from None
@@ -142,6 +147,7 @@ class OpenAIModel:
             completion_tokens=completion.completion_tokens,
             replies=int(not body.elsewhere),
         )
+        self._alike = 0
         if body.elsewhere:
             self._meter.trouble("no content")
             raise self._given_up(f"the server answered, but {body.elsewhere}")
@@ -152,7 +158,8 @@ class OpenAIModel:
         status, words = error.status_code, self._hide(words)[:300].rstrip(".")
         if status in (408, 409, 429) or status >= 500:
             cause = "rate limit" if status == 429 else "server error"
-            return TryAgain(cause, f"{status}: {words}", retry_after(error.response.headers))
+            wait = retry_after(error.response.headers)
+            return TryAgain(cause, f"{status}: {words}", wait, gone=status in _GONE)
         self._meter.trouble("refused")
         if status in _HOPELESS:
             return LanguageModelError(
@@ -163,17 +170,25 @@ class OpenAIModel:
         remedy = next((f". {remedy}" for word, remedy in _REMEDIES.items() if word in words), "")
         return self._given_up(f"the server refuses a request with status {status}: {words}{remedy}")
 
-    def _given_up(self, text: str) -> LanguageModelError:
-        """A request's error, or after `ALIKE` the run's; chains keep it, so without the address."""
+    def _given_up(self, text: str, gone: bool = False) -> LanguageModelError:
+        """A request's error, or after `ALIKE` the run's; chains keep it, so without the address.
+
+        Requests fail alike by their text, or because the server is `gone`.
+        """
         text = self._hide(text).replace(self.config.base_url, "the server")
+        failure, address = "gone" if gone else text, self.config.base_url
         self._meter.count(failures=1)
         with self._lock:
-            self._failure, self._alike = text, self._alike + 1 if text == self._failure else 1
-            alike = self._alike
-        if alike < ALIKE or self.usage.replies or self.answered_before:
+            self._alike = self._alike + 1 if failure == self._failure else 1
+            self._failure, alike = failure, self._alike
+        answered = self.usage.replies or self.answered_before
+        if alike < ALIKE or (answered and not gone):
             return ReplyError(text)
         failed = f"the first {ALIKE} requests failed alike and none was answered"
-        address = self.config.base_url
+        if answered:
+            failed = (
+                f"{ALIKE} requests in a row got no reply (run again to go on)"
+            )
         return LanguageModelError(f"{failed}, so no more are sent to {address}: {text}")
 
     def _pause(self, request: CompletionRequest, attempt: int, failure: TryAgain) -> None:

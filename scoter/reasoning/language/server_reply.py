@@ -13,11 +13,14 @@ from scoter.storage.untrusted import parse_json
 
 
 class TryAgain(Exception):
-    """An attempt that another one may mend; `wait` is the server's Retry-After in seconds."""
+    """An attempt that another one may mend; `wait` is the server's Retry-After in seconds, and
+    `gone` whether it serves nobody for now."""
 
-    def __init__(self, cause: str, detail: str, wait: float | None = None) -> None:
+    def __init__(
+        self, cause: str, detail: str, wait: float | None = None, gone: bool = False
+    ) -> None:
         super().__init__(detail)
-        self.cause, self.wait = cause, wait
+        self.cause, self.wait, self.gone = cause, wait, gone
 
 
 def read_body(raw: bytes) -> "Body":

@@ -16,10 +16,12 @@ Watch = Callable[[str], None]  # called once for each chain, with its outcome
 
 def missing_shards(job: ChainJob, folder: ChainFolder, retry_unanswered: bool = False) -> list[int]:
     """The shards to write; with `retry_unanswered` also those with a row that got no reply."""
+    outgrown = folder.outgrown(job.describe())
     return [
         shard
         for shard in range(job.shard_count)
         if not folder.shard(shard).exists()
+        or shard in outgrown
         or (retry_unanswered and folder.outcomes(shard)["unanswered"])
     ]
 

@@ -67,19 +67,35 @@ class ChainFolder:
         self.path = Path(path)
 
     def start(self, job: Mapping[str, Json]) -> None:
-        """Make the folder, or check that it holds the same job; a `ConfigError` if another."""
+        """Make the folder, or check that it holds this job or its beginning; else `ConfigError`."""
+        for shard in self.outgrown(job):
+            (self.path / FINISHED).unlink(missing_ok=True)
+            self.shard(shard).unlink(missing_ok=True)
         wanted = json.loads(json.dumps(job))
-        if not (self.path / JOB).exists():
+        if not (self.path / JOB).exists() or self.job() != wanted:
             _write(self.path / JOB, json.dumps(wanted, indent=1, sort_keys=True).encode())
             return
-        stored = self.job()
-        for name in {**wanted, **stored}:
-            if stored.get(name) != wanted.get(name):
-                differs = f"{name} is {stored.get(name)!r} there and {wanted.get(name)!r} here"
-                remedy = "give this job a folder of its own with --out"
-                raise ConfigError(f"{self.path} holds chains of another job: {differs}; {remedy}")
         for partial in (*self.path.glob(".*.partial.*"), *self.path.glob("*.partial")):
             partial.unlink(missing_ok=True)  # what a kill left behind
+
+    def outgrown(self, job: Mapping[str, Json]) -> list[int]:
+        """Of a job that goes on where the one here ended, the shards that end too early.
+
+        A `ConfigError` where the folder holds another job.
+        """
+        if not (self.path / JOB).exists():
+            return []
+        wanted, stored = json.loads(json.dumps(job)), self.job()
+        known = [name for name in {**wanted, **stored} if stored.get(name) != wanted.get(name)]
+        before, rows = stored.get("chains"), stored.get("shard_rows")
+        grows = {*known} == {"limit", "chains"} and isinstance(before, int)
+        if grows and isinstance(rows, int) and wanted["chains"] > before:
+            return [before // rows]
+        for name in known:
+            differs = f"{name} is {stored.get(name)!r} there and {wanted.get(name)!r} here"
+            remedy = "give this job a folder of its own with --out, and --replies of that one"
+            raise ConfigError(f"{self.path} holds chains of another job: {differs}; {remedy}")
+        return []
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from scoter import load_dataset
 from scoter.cli.main import main
 from scoter.errors import DataError
 from scoter.experiments import experiment
+from scoter.reasoning.catalogue.facets import item_names
 from scoter.reasoning.writing import exchange
 from scoter.reasoning.writing.folder import history_digests
 from scoter.reasoning.writing.job import VisibleItems
@@ -167,3 +168,26 @@ def test_a_table_of_other_items_fails_the_check(tmp_path: Path) -> None:
         main, ["chains", "check", str(path), "--dataset", "simulated", "--store", str(tmp_path)]
     )
     assert (done.exit_code, "no chain of these data" in done.output) == (1, True), done.output
+
+
+@pytest.mark.parametrize("knows", [False, True])
+def test_a_writer_that_knows_the_held_out_items_is_noticed(knows: bool, tmp_path: Path) -> None:
+    shop = load_dataset("simulated", users=120)
+    split, names = shop.split, item_names(shop.catalog)
+    visible, rows = VisibleItems(split, shop.catalog), []
+    for user, key in enumerate(shop.users):
+        digests = visible.digests(user)
+        for prefix in range(1, len(digests) + 1):
+            last = knows and prefix == len(digests)
+            named = split.test.items[user] if last else split.visible.sequence(user)[prefix - 1]
+            owner = {"user": key, "prefix": prefix, "history": digests[prefix - 1]}
+            text = [{"role": "use", "text": names[named]}, {"role": "next", "text": "more"}]
+            rows.append(row(owner, "use", steps=text))
+    path = saved(rows, tmp_path / "t.parquet")
+    given = ["chains", "check", str(path), "--dataset", "simulated", "--store", str(tmp_path)]
+    done = CliRunner().invoke(main, [*given, "--set", "data.simulated.users=120", "--json"])
+    assert done.exit_code == 0, done.output
+    shares = json.loads(done.stdout)["names the target"]
+    assert (shares["test"] > 0.9) is knows
+    assert shares["last-train"] < 0.3
+    assert ("did the writer know?" in done.stderr) is knows

@@ -5,6 +5,7 @@ import gzip
 import json
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from reason_command import arguments, bytes_of, chain_text, digest, reason, rows_of, run_here
@@ -483,9 +484,44 @@ def test_a_folder_takes_one_job_only(tmp_path):
         tmp_path / "out",
     ]
     assert run_here(*given, "--limit", "10")[0] == 0
-    status, _, err = run_here(*given, "--limit", "11")
-    assert status == 1
-    assert (
-        "holds chains of another job: limit is 10 there and 11 here; give this job a folder of "
-        "its own" in err
-    )
+    for other, said in (
+        (("--limit", "9"), "chains is 10 there and 9 here; give this job a folder of its own"),
+        (("--limit", "10", "--shard-rows", "4"), "shard_rows is 1024 there and 4 here"),
+        (("--limit", "9", "--forecast"), "chains is 10 there and 9 here"),
+    ):
+        status, _, err = run_here(*given, *other)
+        assert (status, "holds chains of another job" in err) == (1, True)
+        assert said in err or said.replace("chains is 10", "limit is 10") in err
+
+
+@pytest.mark.parametrize("rows", ["3", "1024"])
+def test_a_job_may_grow_and_nothing_is_asked_twice(rows: str, tmp_path: Path) -> None:
+    with ScriptedServer(lambda *_: "ok", lambda prompt, _: chain_text(prompt)) as server:
+        more = asking(server, "--shard-rows", rows)
+        for limit in ("4", "10"):
+            given = arguments(tmp_path, tmp_path / "out", *more, "--limit", limit)
+            assert (
+                f"{int(limit) - len(server.attempts)} chains" in run_here(*given, "--forecast")[2]
+            )
+            assert reason(given)["outcomes"]["valid"] == int(limit)
+        assert (len(server.attempts), set(server.attempts.values())) == (10, {1})
+        reason(arguments(tmp_path, tmp_path / "whole", *more, "--limit", "10"))
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("death", ["hang up", "503"])
+def test_a_server_that_dies_leaves_a_job_that_goes_on(death: str, tmp_path: Path) -> None:
+    def plan(prompt: str, attempt: int) -> str:
+        return "ok" if alive or len(server.attempts) <= 14 else death
+
+    alive = False
+    with ScriptedServer(plan, lambda prompt, _: chain_text(prompt)) as server:
+        asked = asking(server, "--limit", "40", "--attempts", "2", "--first-pause", "0.001")
+        given = arguments(tmp_path, tmp_path / "out", *asked, "--concurrency", "2")
+        status, _, err = run_here(*given)
+        assert status == 1
+        assert "5 requests in a row got no reply (run again to go on)" in err
+        assert not (tmp_path / "out" / "finished.json").exists()
+        assert len(server.attempts) <= 14 + 5 + 4
+        alive = True
+        assert reason(given)["outcomes"]["valid"] == 40
