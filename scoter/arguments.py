@@ -32,7 +32,10 @@ def checked(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
 
     @wraps(function)
     def wrapper(*given: Given.args, **named: Given.kwargs) -> Returned:
-        bound = expected.bind(*given, **named)
+        try:
+            bound = expected.bind(*given, **named)
+        except TypeError as error:
+            raise TypeError(f"{function.__qualname__}: {error}; it takes {expected}") from None
         for name, value in bound.arguments.items():
             hint = _checkable(expected.parameters[name].annotation)
             try:

@@ -54,6 +54,14 @@ REFUSED: dict[str, Callable[[Any, scoter.Dataset], object]] = {
     "heads = 3": lambda *_: scoter.SASRec(dim=16, heads=3),
     "heads = 4": lambda *_: scoter.SCoTER(dim=18),
     "heads = 5": lambda *_: scoter.StructuredFusion(3, step_dim=4, dim=8, layers=1, heads=5),
+    "users = 'shopper-0'": lambda model, _: model.recommend("shopper-0"),
+    "history = 'item'": lambda model, _: model.recommend(histories=["item"]),
+    "history = {'item'}": lambda model, _: model.recommend(histories=[{"item"}]),
+    "models is a list": lambda model, shop: scoter.compare([model], shop),
+    "'s' reads chains": lambda model, shop: scoter.compare(
+        {"p": model, "s": scoter.SCoTER()}, shop
+    ),
+    "roles has 2 entries": lambda *_: scoter.StructuredFusion(3, 4, 8, 1, 2, roles=[0, 1]),
     "methods = {}": lambda *_: scoter.run("simulated-smoke", overrides=["methods={}"]),
     "depth = 5": lambda *_: scoter.run("simulated-smoke", overrides=["depth=5"]),
 }
@@ -70,6 +78,7 @@ def test_numbers_of_numpy_are_numbers(fitted: scoter.SASRec, shop: scoter.Datase
     user = shop.users[:1]
     same = fitted.recommend(user, np.int64(3)), fitted.recommend(user, 3)
     pd.testing.assert_frame_equal(*same)
+    pd.testing.assert_frame_equal(fitted.recommend((each for each in user), 3), same[0])
 
 
 def test_validation_and_test_are_told_apart(fitted: scoter.SASRec, shop: scoter.Dataset) -> None:

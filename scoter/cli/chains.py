@@ -52,7 +52,7 @@ def check_table(file: Path, options: CheckOptions) -> None:
     It also says how often the text names what comes next, so that a table that knows the held-out
     items does not go unnoticed.
     """
-    from scoter.reasoning.chains.leakage import PARTS, mention_table
+    from scoter.reasoning.chains.leakage import mention_table
     from scoter.reasoning.writing import exchange
     from scoter.reasoning.writing.reader import read_chains
 
@@ -66,11 +66,11 @@ def check_table(file: Path, options: CheckOptions) -> None:
         "unknown": checked.unknown,
         "refused": len(checked.refused),
     }
-    named = {}
+    named: dict[str, float] = {}
     if checked.rows and not checked.refused:
-        table = read_chains(file, split, catalog, 1)
-        shares = mention_table(table, split, catalog, 0, sample=2000).groupby("part")["item"].max()
-        named = {part: round(float(shares[part]), 3) for part in PARTS}
+        table = mention_table(read_chains(file, split, catalog, 1), split, catalog, 0, 2000)
+        for part, share in zip(table["part"], table["item"].tolist(), strict=True):
+            named[part] = round(max(share, named.get(part, 0.0)), 3)
     cli.show_values(outcome | {"names the target": named}, options.as_json)
     if not (checked.rows or checked.refused):
         raise DataError(f"{file} holds no chain of these data; see `unknown`")

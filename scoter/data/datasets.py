@@ -212,8 +212,11 @@ def _of_plugin(name: str) -> Dataset:
         failed = f"the dataset {name!r} of a plug-in failed ({type(error).__name__}: {error})"
         raise DataError(f"{failed}; mend the function that makes it") from error
     match made:
-        case Dataset():
+        case Dataset(fixed_split=None):
             return made
+        case Dataset():
+            own = f"the dataset {name!r} of a plug-in has a split of its own, which is not kept"
+            raise DataError(f"{own}; return the whole dataset")
         case (pd.DataFrame() as interactions, (pd.DataFrame() | None) as items):
             return Dataset.from_pandas(interactions, items, name=name)
     gave = f"the dataset {name!r} of a plug-in gave {type(made).__name__}, not a Dataset"

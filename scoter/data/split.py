@@ -35,14 +35,21 @@ def leave_one_out(log: InteractionLog, protocol: EvaluationProtocol = "A") -> Sp
     if not len(users):
         short = f"none of the {log.user_count} users has {MIN_EVENTS} events"
         raise DataError(f"{short}; leave-one-out needs one who has")
-    ends = log.offsets[1:][users]
-    keep = np.ones(len(log.items), bool)
-    keep[ends - 1] = False
-    test = Targets(users, log.items[ends - 1])
-    if protocol == "B":
-        users, ends = users[:0], ends[:0]
-    keep[ends - 2] = False
-    return Split(log.where(keep), Targets(users, log.items[ends - 2]), test)
+    return hold_out(log, users if protocol == "A" else users[:0], users)
+
+
+def hold_out(
+    log: InteractionLog, valid: Int[np.ndarray, " some"], test: Int[np.ndarray, " others"]
+) -> Split:
+    """The split in which the last item of each user of `test` is a test target, and the last that
+    is left to each user of `valid` a validation target."""
+    ends, keep = log.offsets[1:].copy(), np.ones(len(log.items), bool)
+    targets = []
+    for users in (test, valid):
+        ends[users] -= 1
+        keep[ends[users]] = False
+        targets.append(Targets(users, log.items[ends[users]]))
+    return Split(log.where(keep), targets[1], targets[0])
 
 
 def check_trainable(split: Split) -> None:

@@ -145,7 +145,17 @@ def cells_of(values: pd.Series, name: str, place: str) -> tuple[Cell, ...]:
         return tuple(_list_cell(cell, name, place) for cell in cells)
     if name not in TEXT_COLUMNS and _is_numeric(values):
         return tuple(values.astype(float).tolist())
+    if name == "price":
+        return tuple(_price(cell, place) for cell in cells)
     return tuple("" if cell is None else str(cell) for cell in cells)
+
+
+def _price(value: object, place: str) -> float:
+    try:
+        return float("nan") if value in (None, "") else float(str(value))
+    except ValueError:
+        wrong = f"column 'price' of {place} holds {value!r}, which is no number"
+        raise DataError(f"{wrong}; write numbers, or rename the column") from None
 
 
 def _list_cell(value: object, name: str, place: str) -> tuple[str, ...]:
@@ -153,6 +163,8 @@ def _list_cell(value: object, name: str, place: str) -> tuple[str, ...]:
         return ()
     if isinstance(value, str):
         value = _written_list(value, name, place)
+    if isinstance(value, _LISTS) and len(value) and isinstance(value[0], _LISTS):
+        value = value[0]  # of several paths the first, as in text
     if isinstance(value, _LISTS):
         return tuple(str(part) for part in value if part is not None)
     raise DataError(f"column {name!r} of {place} holds {value!r}, which is no list; use '|'")

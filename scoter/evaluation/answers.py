@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,7 @@ def rankings_of(
     users = [dataset.log.user_keys[user] for user in histories.users]
     answers = model.recommend(users, depth, histories=cut)
     _check_columns(answers, name)
+    answers = answers.reset_index(drop=True)
     row = pd.Index(users, dtype=object).get_indexer(pd.Index(answers["user"], dtype=object))
     item = dataset.item_numbers.get_indexer(pd.Index(answers["item"], dtype=object))
     _check_rows(answers, name, row, item, depth)
@@ -64,6 +66,11 @@ def _check_columns(answers: object, name: str) -> None:
     if lacking := [column for column in COLUMNS if column not in answers]:
         has = ", ".join(map(str, answers.columns))
         raise DataError(f"{name} recommends without {', '.join(lacking)} (it has {has}); {remedy}")
+    if not answers.columns.is_unique:
+        raise DataError(f"{name} recommends with a column twice; {remedy}")
+    for column in ("user", "item"):
+        if not all(isinstance(key, Hashable) for key in answers[column]):
+            raise DataError(f"{name} recommends with a {column} that is no key; {remedy}")
     for column in ("score", "rank"):
         if len(answers) and not is_numeric_dtype(answers[column]):
             kind = answers[column].dtype

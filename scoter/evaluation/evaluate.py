@@ -112,8 +112,12 @@ def compare(
 
     `chains` are for the recommenders that read chains.
     """
-    for model in models.values():
+    if not isinstance(models, Mapping):
+        raise ConfigError(f"models is a {type(models).__name__}; give a mapping of names to models")
+    for name, model in models.items():
         check_recommender(model, DEPTH)
+        if chains is None and getattr(model, "reads_chains", False):
+            raise ConfigError(f"{name!r} reads chains, and chains is None; pass write_chains(...)")
     visible, results = dataset.without_test(), {}
     for name, model in models.items():
         reads = getattr(model, "reads_chains", False)

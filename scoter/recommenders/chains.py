@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Float32, Int
 
 from scoter.config import TextConfig
 from scoter.data.datasets import Dataset
-from scoter.errors import DataError
+from scoter.errors import ConfigError, DataError
 from scoter.reasoning.catalogue.reasoner import MODEL, CatalogReasoner
 from scoter.reasoning.catalogue.view import MAX_ITEMS, View
 from scoter.reasoning.chains.table import ChainTable, write_rows
@@ -58,6 +58,8 @@ class Chains:
     def chain(self, user: str, prefix_length: int) -> ReasoningChain:
         """The chain that a user (by key) has after the first `prefix_length` items."""
         (number,) = self.dataset.user_numbers.get_indexer(pd.Index([user]))
+        if number < 0:
+            raise ConfigError(f"the dataset has no user {user!r}; name one of `dataset.users`")
         return self.table.chain(int(number), prefix_length)
 
     def check(self, dataset: Dataset) -> None:

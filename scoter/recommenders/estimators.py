@@ -104,16 +104,18 @@ class Estimator(Fitted):
         from scoter.semantic_ids.build import ids_of_items
 
         self._check(dataset, chains)
-        if epochs is not None:
-            self.config = with_options(self.config, {"epochs": epochs})
+        configured = self.config
+        config = with_options(configured, {} if epochs is None else {"epochs": epochs})
         with _running(threads):
-            settings, ids = (self.config, self.semantic_ids, self.text), None
-            if needs_semantic_ids(self.config):
+            settings, ids = (config, self.semantic_ids, self.text), None
+            if needs_semantic_ids(config):
                 space = (dataset.split.train, dataset.catalog, self.semantic_ids)
                 ids = ids_of_items(*space, self.text.fields, encoder_of(self.text))
             table = self.open(Parts(*settings, dataset, seed, ids, chains), device)
             if self.network.trains:
                 self._train(table, progress, checkpoints)
+        self.network.eval()  # so that threads that ask at once cannot turn dropout on
+        self.config = configured
         return self
 
     def with_chains(self: Made, chains: Chains) -> Made:
@@ -141,7 +143,8 @@ class Estimator(Fitted):
             ConfigError: it was not fitted.
             StoreError: the folder exists, or cannot be written.
         """
-        saved.save(self.fitted_parts, type(self).__name__, self.network, Path(folder))
+        kind = next(each.__name__ for each in type(self).__mro__ if each.__name__ in CLASSES)
+        saved.save(self.fitted_parts, kind, self.network, Path(folder))
 
     @property
     def reads_chains(self) -> bool:
@@ -219,9 +222,13 @@ class Estimator(Fitted):
         reader = None if table is None else open_reader(table, device_of(network))
         with tempfile.TemporaryDirectory() as nowhere:
             scratch = Path(checkpoints or nowhere, parts.key[:16])
-            scratch.mkdir(parents=True, exist_ok=True)
+            try:
+                scratch.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                problem = f"checkpoints = {str(checkpoints)!r} is no folder to write ({error})"
+                raise StoreError(f"{problem}; name another") from None
             training = Training(parts.seed, DEPTH, self.preset, scratch, progress=progress)
-            split, config = parts.dataset.split, self.config.training
+            split, config = parts.dataset.split, parts.config.training
             self.log = fit_network(network, split, reader, config, training)
 
 
@@ -321,6 +328,7 @@ def opened(
     model.open(parts)
     if model.network.trains:
         load_weights(model.network, weights())
+    model.network.eval()
     return model
 
 

@@ -1,10 +1,10 @@
 """What answers for users and histories, and what it is asked: by an estimator, run or bundle."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -55,9 +55,10 @@ class Requests:
 
 
 def requests_of(
-    dataset: Dataset, users: Sequence[str] | None, histories: Sequence[Sequence[str]] | None
+    dataset: Dataset, users: Iterable[str] | None, histories: Iterable[Iterable[str]] | None
 ) -> Requests:
     """Requests for users, for histories, or for histories of users; see `Fitted.recommend`."""
+    users = None if users is None else _listed(users, "users", "a list of keys")
     numbers = _numbers(dataset.user_numbers, users, "user") if users is not None else None
     if histories is None:
         log = dataset.log
@@ -65,6 +66,8 @@ def requests_of(
         asked = log.histories.select(chosen)
         who = log.user_keys if users is None else list(users)
     else:
+        each = "a list of keys, oldest first, for each request"
+        histories = [_listed(row, "history", each) for row in _listed(histories, "histories", each)]
         chosen = np.full(len(histories), -1) if numbers is None else numbers
         if len(chosen) != len(histories):
             given = f"{len(chosen)} users and {len(histories)} histories were given"
@@ -79,6 +82,12 @@ def requests_of(
         who = [str(row) for row in range(len(histories))] if users is None else list(users)
     rows = Histories(np.arange(len(who)), asked.items, asked.offsets)
     return Requests(dataset, who, chosen.astype(np.int64), rows)
+
+
+def _listed(given: object, name: str, wanted: str) -> list[Any]:
+    if isinstance(given, str | bytes | Set | Mapping) or not isinstance(given, Iterable):
+        raise ConfigError(f"{name} = {given!r:.60} will not do; give {wanted}")
+    return list(given)
 
 
 def _numbers(known: pd.Index, wanted: Sequence[str], what: str) -> Int[np.ndarray, " wanted"]:
@@ -147,10 +156,10 @@ class Fitted:
     @checked
     def recommend(
         self,
-        users: Sequence[str] | None = None,
+        users: Iterable[str] | None = None,
         k: Count = 10,
         *,
-        histories: Sequence[Sequence[str]] | None = None,
+        histories: Iterable[Iterable[str]] | None = None,
         filter_seen: bool = False,
     ) -> pd.DataFrame:
         """The `k` best next items, one row each: `user`, `item`, `score` (nats), `rank` (from 1).

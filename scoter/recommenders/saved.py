@@ -11,11 +11,12 @@ import numpy as np
 from scoter.config import DataConfig, MethodConfig, SemanticIdConfig, TextConfig, from_json, to_json
 from scoter.data.datasets import Dataset
 from scoter.data.prepared import load_prepared, save_prepared
+from scoter.data.split import hold_out
 from scoter.errors import ScoterError, StoreError
 from scoter.reasoning.chains.table import load_chains, save_chains
 from scoter.recommenders.chains import Chains
 from scoter.storage.arrays import load_arrays, save_arrays
-from scoter.storage.store import hash_json
+from scoter.storage.store import hash_file, hash_json
 from scoter.storage.untrusted import parse_json
 from scoter.types import SemanticIds
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from scoter.models.backbones.backbone import Backbone
 
 ABOUT, WEIGHTS, IDS = "model.json", "weights.safetensors", "semantic-ids.safetensors"
-DATASET, CHAINS, VECTORS = "dataset", "chains", "vectors.safetensors"
+DATASET, SPLIT = "dataset", "split.safetensors"
+CHAINS, VECTORS = "chains", "vectors.safetensors"
 FORMAT = {"format": "scoter-model", "version": 1}
 DESCRIBED = ("name", "seed", "identity", "origin", "protocol")  # attributes of a dataset
 
@@ -65,6 +67,9 @@ def save(parts: Parts, kind: str, network: "Backbone", folder: Path) -> None:
     folder.mkdir(parents=True)
     dataset, ids, chains = parts.dataset, parts.ids, parts.chains
     save_prepared(dataset.log, dataset.catalog, folder / DATASET)
+    if dataset.fixed_split is not None:
+        held = {part: dataset.split.targets(part).users for part in ("valid", "test")}
+        save_arrays(folder / SPLIT, **held)
     about: dict[str, object] = {
         **FORMAT,
         "class": kind,
@@ -83,6 +88,8 @@ def save(parts: Parts, kind: str, network: "Backbone", folder: Path) -> None:
         save_arrays(folder / CHAINS / VECTORS, vectors=chains.vectors)
     if network.trains:
         save_weights(network, folder / WEIGHTS)
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    about["files"] = {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
     (folder / ABOUT).write_text(json.dumps(about, indent=1))
 
 
@@ -99,10 +106,15 @@ def read(folder: Path) -> tuple[str, Parts]:
         named = (str(known["identity"]), str(known["origin"]), str(known["name"]))
         shop_seed = int(known["seed"])
         kept = from_json(json.dumps({"protocol": known.get("protocol", "A")}), DataConfig)
+        for name, wanted in about.get("files", {}).items():
+            if hash_file(folder / name) != wanted:
+                raise ValueError(f"{name} was altered since it was written")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ScoterError) as error:
         why = f"{folder} holds no saved recommender ({type(error).__name__}: {error})"
         raise StoreError(f"{why}; pass a folder that `model.save` wrote") from None
-    dataset = Dataset(*load_prepared(folder / DATASET), *named, shop_seed, protocol=kept.protocol)
+    log, catalog = load_prepared(folder / DATASET)
+    split = hold_out(log, **load_arrays(folder / SPLIT)) if (folder / SPLIT).exists() else None
+    dataset = Dataset(log, catalog, *named, shop_seed, split, kept.protocol)
     ids = chains = None
     if (folder / IDS).exists():
         arrays, sizes = load_arrays(folder / IDS), tuple(about["codebook_sizes"])

@@ -232,7 +232,7 @@ def _check_size(model: ModelConfig, step_dim: int, weights_bytes: int) -> None:
     sizes = vars(model)
     heads = sizes.get("heads", 0) * sizes.get("head_dim", 1)
     widest = max(sizes["dim"], sizes.get("feed_forward", 0), heads, step_dim)
-    needed, longest = 4 * sizes["layers"] * sizes["dim"] * widest, sizes["max_items"]
+    needed, longest = 4 * sizes.get("layers", 1) * sizes["dim"] * widest, sizes["max_items"]
     if needed > 4 * weights_bytes + (64 << 20) or max(longest, sizes.get("beams", 0)) > 100_000:
         model_of = f"the model that {written.MODEL} describes"
         raise ValueError(f"its {weights_bytes:,} bytes are too few for {model_of}")

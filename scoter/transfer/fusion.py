@@ -81,8 +81,11 @@ class StructuredFusion(nn.Module):
     ) -> None:
         super().__init__()
         check_heads(heads, dim)
-        if keep is not None and len(keep) != steps:
-            raise ConfigError(f"keep has {len(keep)} entries for {steps} steps; give one a step")
+        for name, given in (("keep", keep), ("roles", roles)):
+            if given is not None and len(given) != steps:
+                raise ConfigError(
+                    f"{name} has {len(given)} entries for {steps} steps; give one each"
+                )
         self.slot_count, width = self.sizes(steps, step_dim)
         self.centre: Tensor
         self.register_buffer("centre", torch.zeros(steps, step_dim))
@@ -151,6 +154,9 @@ class StructuredFusion(nn.Module):
 
         A masked step is neither read nor votes. `named` is the item that each step names.
         """
+        if mask.shape != steps.shape[:2]:
+            shapes = f"mask of shape {tuple(mask.shape)} for steps of {tuple(steps.shape)}"
+            raise ConfigError(f"{shapes}; give each row and step of `steps` one entry")
         place = torch.arange(mask.numel(), device=mask.device).view(mask.shape)
         return self.encode_shared(steps.flatten(0, 1), place, mask, named)
 

@@ -1,6 +1,7 @@
 """Datasets from DataFrames and from plug-ins: what is given is what is read, by the same checks."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from scoter.config import DataConfig
 from scoter.data.datasets import DATASETS, Dataset, load_dataset, open_dataset
 from scoter.data.tables import load_table
 from scoter.errors import ConfigError, DataError
+from scoter.reasoning.catalogue.facets import read_facets
 from scoter.semantic_ids.vectors import text_fields
 
 ROWS = pd.DataFrame(
@@ -187,3 +189,33 @@ def test_an_unknown_text_field_is_named() -> None:
     ]
     with pytest.raises(ConfigError, match=r"names 'titel'.*Did you mean 'title'"):
         text_fields(catalog, ("titel",))
+
+
+@pytest.mark.parametrize(
+    ("prices", "read"), [([Decimal("1.5")] * 3, [1.5] * 3), (["2.50", None, "3"], [3, None, 2.5])]
+)
+def test_prices_are_numbers_however_they_are_kept(prices: list, read: list) -> None:
+    items = Dataset.from_pandas(ROWS, ITEMS.assign(price=prices)).items
+    known = dict(zip(items["item"], items["price"], strict=True))
+    for item, price in zip("zyx", reversed(read), strict=True):
+        assert known[item] == price or (price is None and np.isnan(known[item]))
+
+
+def test_a_price_in_words_is_refused_and_an_endless_one_says_nothing() -> None:
+    with pytest.raises(DataError, match=r"'price' of .* holds '\$1', which is no number"):
+        Dataset.from_pandas(ROWS, ITEMS.assign(price=["$1", "2", "3"]))
+    endless = Dataset.from_pandas(ROWS, ITEMS.assign(price=[np.inf] * 3))
+    assert "price" not in read_facets(endless.catalog)
+
+
+def test_of_several_paths_of_categories_the_first_is_kept() -> None:
+    paths = [[["Beauty", "Hair"]], [["Beauty"], ["Gift"]], [["Toys"]]]
+    items = Dataset.from_pandas(ROWS, ITEMS.assign(categories=paths)).items
+    kept = dict(zip(items["item"], items["categories"], strict=True))
+    assert kept == {"z": ("Beauty", "Hair"), "y": ("Beauty",), "x": ("Toys",)}
+
+
+def test_a_plugin_may_not_lose_its_split(empty: Path) -> None:
+    DATASETS.register("mine")(lambda: Dataset.from_pandas(ROWS).without_test())
+    with pytest.raises(DataError, match="split of its own"):
+        load_dataset("mine")

@@ -2,8 +2,10 @@
 target."""
 
 import json
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -290,3 +292,59 @@ def test_a_run_reads_its_data_and_its_chains_once(
     quick = ("data.simulated.users=40", "methods.*.training.epochs=1")
     scoter.run("simulated-smoke", overrides=quick, store=tmp_path)
     assert sorted(reads) == ["load_chains", "load_prepared"]
+
+
+def test_threads_that_ask_at_once_get_what_each_gets_alone(fitted: scoter.SCoTER) -> None:
+    users = fitted.dataset.users
+    parts = [users[start : start + 20] for start in range(0, 80, 20)] * 4
+    alone = [fitted.recommend(part, k=5) for part in parts[:4]] * 4
+    assert not fitted.network.training
+    with ThreadPoolExecutor(4) as pool:
+        for found, wanted in zip(pool.map(fitted.recommend, parts, [5] * 16), alone, strict=True):
+            pd.testing.assert_frame_equal(found, wanted)
+
+
+def test_a_model_fitted_without_the_test_items_is_loaded_as_it_was(
+    shop: scoter.Dataset, tmp_path: Path
+) -> None:
+    withheld = shop.without_test()
+    for number, data in enumerate((shop, withheld)):
+        model = scoter.Popularity().fit(data)
+        model.save(tmp_path / str(number))
+        loaded = scoter.load(tmp_path / str(number))
+        pd.testing.assert_frame_equal(loaded.recommend(), model.recommend())
+        for name in ("items", "offsets"):
+            ours, kept = (getattr(each.dataset.split.train, name) for each in (loaded, model))
+            np.testing.assert_array_equal(ours, kept)
+        for part in ("valid", "test"):
+            ours, kept = (each.dataset.split.targets(part) for each in (loaded, model))
+            np.testing.assert_array_equal(ours.users, kept.users)
+            np.testing.assert_array_equal(ours.items, kept.items)
+
+
+def test_a_subclass_is_loaded_as_what_it_extends(shop: scoter.Dataset, tmp_path: Path) -> None:
+    class Mine(scoter.Popularity):
+        pass
+
+    Mine().fit(shop).save(tmp_path / "mine")
+    assert type(scoter.load(tmp_path / "mine")) is scoter.Popularity
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_model_is_named(fitted: scoter.SCoTER, damage: str, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "whole")
+    files = [path for path in (tmp_path / "whole").rglob("*") if path.is_file()]
+    assert len(files) >= 6
+    for number, path in enumerate(files):
+        copied = tmp_path / str(number)
+        shutil.copytree(tmp_path / "whole", copied)
+        hurt = copied / path.relative_to(tmp_path / "whole")
+        hurt.write_bytes(path.read_bytes()[:-9]) if damage == "cut" else hurt.unlink()
+        with pytest.raises(StoreError, match=f"{path.name}|holds no saved recommender"):
+            scoter.load(copied)
+
+
+def test_epochs_of_one_fit_are_not_those_of_the_next(shop: scoter.Dataset) -> None:
+    model = scoter.SASRec(dim=16, layers=1, heads=2, **{**BUDGET, "epochs": 1})
+    counts = [model.fit(shop, progress=False, **more).log.epochs for more in ({"epochs": 2}, {})]
+    assert counts == [2, 1]

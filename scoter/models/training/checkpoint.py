@@ -50,7 +50,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """Put saved weights into a model of the same shape."""
     try:
         model.load_state_dict(load_file(path))
-    except RuntimeError as error:
+    except (RuntimeError, OSError, SafetensorError) as error:
         cause = " ".join(str(error).split())[:200]
         problem = f"{path} does not hold the weights of this model ({cause})"
         raise StoreError(f"{problem}; train it again with this version") from None

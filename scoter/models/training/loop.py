@@ -172,9 +172,10 @@ class _Run:
         # Until the first has written the best weights, and then until all have read them.
         self.workers.wait()
         best = self.checkpoint.best
-        if self.workers.is_first and best and hash_file(self.best_file) != best:
+        lost = not self.best_file.exists() or hash_file(self.best_file) != best
+        if self.workers.is_first and best and lost:
             raise StoreError(
-                f"{self.best_file} was altered since it was written; delete the folder "
+                f"{self.best_file} was altered or removed since it was written; delete the folder "
                 f"{self.scratch} to train from the start"
             )
         load_weights(self.descent.model, self.best_file)

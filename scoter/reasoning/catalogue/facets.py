@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 
 from scoter.types import Catalog
@@ -44,8 +45,10 @@ def read_facets(catalog: Catalog) -> dict[str, Facet]:
         facets["brand"] = _coded([shorten(str(brand)) for brand in catalog.columns["brand"]])
     if catalog.has("categories"):
         facets["category"], facets["department"] = _category_levels(catalog)
-    if catalog.has("price"):
-        facets["price"] = _price_bands(np.asarray(catalog.columns["price"], np.float64))
+    numbers = pd.to_numeric(pd.Series([*catalog.columns.get("price", ())]), errors="coerce")
+    prices = np.asarray(numbers, np.float64)  # NaN for text, which a prepared folder may hold
+    if np.isfinite(prices).any():
+        facets["price"] = _price_bands(prices)
     return facets
 
 

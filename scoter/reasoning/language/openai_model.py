@@ -186,9 +186,7 @@ class OpenAIModel:
             return ReplyError(text)
         failed = f"the first {ALIKE} requests failed alike and none was answered"
         if answered:
-            failed = (
-                f"{ALIKE} requests in a row got no reply (run again to go on)"
-            )
+            failed = f"{ALIKE} requests in a row got no reply (run again to go on)"
         return LanguageModelError(f"{failed}, so no more are sent to {address}: {text}")
 
     def _pause(self, request: CompletionRequest, attempt: int, failure: TryAgain) -> None:

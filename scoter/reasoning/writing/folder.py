@@ -87,10 +87,13 @@ class ChainFolder:
             return []
         wanted, stored = json.loads(json.dumps(job)), self.job()
         known = [name for name in {**wanted, **stored} if stored.get(name) != wanted.get(name)]
-        before, rows = stored.get("chains"), stored.get("shard_rows")
-        grows = {*known} == {"limit", "chains"} and isinstance(before, int)
-        if grows and isinstance(rows, int) and wanted["chains"] > before:
-            return [before // rows]
+        match stored:
+            case {"chains": int(before), "shard_rows": int(rows)} if {*known} == {
+                "limit",
+                "chains",
+            }:
+                if wanted["chains"] > before:
+                    return [before // rows]
         for name in known:
             differs = f"{name} is {stored.get(name)!r} there and {wanted.get(name)!r} here"
             remedy = "give this job a folder of its own with --out, and --replies of that one"

@@ -501,7 +501,8 @@ def test_a_job_may_grow_and_nothing_is_asked_twice(rows: str, tmp_path: Path) ->
         for limit in ("4", "10"):
             given = arguments(tmp_path, tmp_path / "out", *more, "--limit", limit)
             assert (
-                f"{int(limit) - len(server.attempts)} chains" in run_here(*given, "--forecast")[2]
+                f"about {int(limit) - len(server.attempts)} calls"
+                in run_here(*given, "--forecast")[2]
             )
             assert reason(given)["outcomes"]["valid"] == int(limit)
         assert (len(server.attempts), set(server.attempts.values())) == (10, {1})
