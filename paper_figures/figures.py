@@ -96,8 +96,9 @@ _ENTRIES = (
         discovery,
         f"discovery.json, {_MINED}",
         "The mined pattern minus other ways to a pattern, at fresh users.",
-        "Mining is above patterns written by hand, drawn at random, of one step, and of a list "
-        "alone. Its gain over the best pattern that was generated is not told from zero on Beauty.",
+        "On the simulated shop and on Beauty, mining is above patterns written by hand, drawn at "
+        "random, of one step, and of a list alone. Its gain over the best pattern that was "
+        "generated is not told from zero on Beauty.",
     ),
     Entry(
         staleness,

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import scoter
 
@@ -12,11 +13,14 @@ def test_the_lines_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     page = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
-    code = re.findall(r"^```python\n(.*?)^```", page, flags=re.S | re.M)[0]
+    blocks = re.findall(r"^```python\n(.*?)^```", page, flags=re.S | re.M)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SCOTER_STORE", str(tmp_path / "store"))
     names: dict = {}
-    exec(compile(code, "docs/python.md", "exec"), names)
+    for code in blocks:
+        exec(compile(code, "docs/python.md", "exec"), names)
+    scores = names["mine"](torch.zeros(400, 5, dtype=torch.long), names["steps"], names["mask"])
+    assert scores.shape == (400, len(names["shop"].items))
     shop, model, again = names["shop"], names["model"], names["again"]
     assert isinstance(model, scoter.SCoTER)
     assert again.recommend(shop.users[:3], k=5).equals(model.recommend(shop.users[:3], k=5))
