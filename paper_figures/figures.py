@@ -56,7 +56,7 @@ _ENTRIES = (
         "NDCG@10 over TIGER, paired by user, 95 % intervals.",
         "SCoTER is above TIGER on all four datasets, and above the mean-pooled chain on Beauty, "
         "Toys and Sports. A logit of the reasons that its steps state, no neural network in it, is "
-        "below it on Beauty, Toys and Sports, and level with it on Yelp.",
+        "below it on Beauty and Sports, and level with it on Toys and Yelp.",
     ),
     Entry(
         shops,

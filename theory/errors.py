@@ -1,6 +1,7 @@
 """What arguments may be, and the one error of theory: a premise that they do not meet."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def number(low: float | int, high: float | int, /, **given: object) -> float:
     return float(values)
 
 
-def strictly(low: float | int, high: float | int, /, **given: float | int) -> None:
+def strictly(low: float | int, high: float | int, /, **given: Any) -> None:
     """Raise PremiseError unless every argument lies strictly between low and high.
 
     >>> strictly(0, 1, confidence=1.0)
@@ -70,7 +71,8 @@ def strictly(low: float | int, high: float | int, /, **given: float | int) -> No
     """
     between = "a number > 0" if high == np.inf else f"lies strictly between {low} and {high}"
     for name, value in given.items():
-        require(low < value < high, between, **{name: value})
+        real = np.asarray(value).dtype.kind in "iuf" and np.ndim(value) == 0
+        require(real and low < np.asarray(value) < high, between, **{name: value})
 
 
 def whole(low: int, high: float | int = np.inf, /, **given: object) -> None:

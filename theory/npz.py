@@ -17,7 +17,8 @@ def read_arrays(
 ) -> dict[str, np.ndarray]:
     """The `known` arrays of a file that numpy.savez wrote, the `needed` ones among them.
 
-    Any other file is a PremiseError, as is one that unpacks to `EXPANSION` times its size.
+    Any other file is a PremiseError, as is one that unpacks to `EXPANSION` times its size or holds
+    other arrays, which may be misspelt.
 
     >>> try:
     ...     read_arrays("absent.npz", ("x",), ("x",))
@@ -40,6 +41,10 @@ def read_arrays(
             missing = sorted(set(needed) - set(arrays))
             if missing:
                 raise PremiseError(f"{path}: lacks the arrays {missing}; write it by numpy.savez")
+            unread = sorted(set(arrays) - set(known))
+            if unread:
+                remedy = f"rename them, or leave them out; what is read: {sorted(known)}"
+                raise PremiseError(f"{path}: the arrays {unread} would not be read: {remedy}")
             return {name: arrays[name] for name in known if name in arrays}
     except PremiseError:
         raise

@@ -3,15 +3,19 @@
 RUN is the folder of a finished run, or an `.npz` file of chains of one's own: `steps` [n, K, d],
 `lists` [n, k] (whole numbers: the items that a reader of the ordered chain lists, best first) and
 `targets` [n], for n users that the reader was not fitted on; `seen` [n, d] may hold what every
-reader sees.
+reader sees. A -1 in `lists` is no item; every user has a target.
 
 A collapsed reader sees one of so many cells of the mean of the steps, beside the history where a
 run has one. The cells are made from half of the users; the other half certifies. With the stated
 confidence, for all numbers of cells at once, the reader of the chain gains at least `gain_lower` in
-recall over *every* reader of the cell, and the chain tells at least `nats_lower` beyond it (T24).
+recall over *every* reader of the cell; with the same confidence, again for all of them, the chain
+tells at least `nats_lower` beyond it (T24). Each holds for one reader: gains and nats of two
+readers all hold at once with a risk of four times as much at most.
 No sample certifies a gain over all readers of the pool itself, whose values never repeat (F11): the
 more cells, the less is certified. The lift is over the best of the tables that count targets by
-cell, and of the method `--collapsed` where its ranks were collected.
+cell, and of the method `--collapsed` where its ranks were collected. The best is chosen on the
+users who judge it, so the lift is too low rather than too high, and its interval does not count
+the choice.
 
 Of a run, two readers are judged: the trained method, for the whole chain, and the items that the
 recommendation steps name, in their order, for these steps alone. The ceiling is what recall could
@@ -135,8 +139,22 @@ def _from_file(path: Path) -> Iterator[Judged]:
     if steps.ndim != 3 or lists.ndim != 2 or not len(steps) == len(lists) == len(targets) >= 4:
         shapes = f"steps {steps.shape}, lists {lists.shape}, targets {targets.shape}"
         raise ConfigError(f"{path}: {shapes}; give [n, K, d], [n, k] and [n], n at least 4")
-    pool = np.c_[steps.mean(1), arrays.get("seen", np.zeros((len(steps), 0)))]
-    yield Judged(path.stem, (lists[:, :K] == targets[:, None]).any(1), pool, targets)
+    seen = arrays.get("seen", np.zeros((len(steps), 0)))
+    if seen.ndim != 2 or len(seen) != len(steps):
+        raise ConfigError(f"{path}: seen {seen.shape}; give [{len(steps)}, d]")
+    for name, values, kinds in (
+        ("steps", steps, "iuf"),
+        ("seen", seen, "iuf"),
+        ("lists", lists, "iu"),
+        ("targets", targets, "iu"),
+    ):
+        if values.dtype.kind not in kinds or not np.isfinite(values).all():
+            what = "finite numbers" if "f" in kinds else "whole numbers"
+            raise ConfigError(f"{path}: {name} of {values.dtype}; give {what} alone")
+    if targets.ndim != 1 or targets.min() < 0:
+        raise ConfigError(f"{path}: targets are items >= 0, [n]; drop users without one")
+    pool, hits = np.c_[steps.mean(1), seen], (lists[:, :K] == targets[:, None]).any(1)
+    yield Judged(path.stem, hits, pool, np.unique(targets, return_inverse=True)[1])
 
 
 def _of_run(

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from scipy.optimize import linprog, minimize_scalar
+from scipy.stats import binom
 
 from theory import bounds
+from theory.bounds.finite_samples import sign_error
 from theory.errors import PremiseError
 
 
@@ -122,3 +124,67 @@ def test_the_constants_of_large_catalogues():
     assert bounds.best_of_n_kl(16) == pytest.approx(1.8351, abs=1e-4)
     assert bounds.noisy_verifier_gain(8, 0.6) == pytest.approx(0.8541, abs=1e-4)
     assert bounds.rows_for_gap(1_000_000, 32, 0.01) == pytest.approx(1.109e11, rel=1e-3)
+
+
+def test_a_tiny_popularity_and_deep_splits_have_a_ceiling():
+    p = np.array([0.6, 0.4 - 1e-11, 1e-11, 0])
+    assert bounds.ndcg_rate_ceiling(p, 3, 0.1) == pytest.approx(
+        bounds.ndcg_rate_ceiling(np.array([0.6, 0.4, 0, 0]), 3, 0.1), abs=1e-6
+    )
+    zipf = 1 / np.arange(1, 4001)
+    zipf /= zipf.sum()  # its majorisation is broken at nearly every prefix of a long list
+    gains = 1 / np.log2(np.arange(2, 1202))
+    found = bounds.ndcg_rate_ceiling(zipf, 1200, 0.2)
+    assert zipf[:1200] @ gains < found < bounds.list_rate_ceiling(zipf, 1200, 0.2)
+
+
+def test_the_floor_of_tables_reaches_its_closed_form_quickly():
+    for cells, k, n in ((1, 1, 10**6), (4, 3, 10**9), (256, 10, 10**5), (3, 2, 2)):
+        assert bounds.table_regret_floor(cells, 2 * k, k, n) >= np.sqrt(cells * k / n) / 8
+    m = np.arange(41)  # the error of a majority, by summation over all coins
+    wrong = [
+        sum(binom.pmf(heads, coins, 0.6) * (0.5 if 2 * heads == coins else 2 * heads < coins)
+            for heads in range(coins + 1)) for coins in m
+    ]  # fmt: skip
+    assert sign_error(40, 0.3, 0.2) == pytest.approx(binom.pmf(m, 40, 0.3) @ wrong, abs=1e-12)
+
+
+def test_a_rate_is_at_most_the_entropy():
+    p = np.array([0.5, 0.3, 0.2])
+    entropy = -(p * np.log(p)).sum()
+    assert entropy - 1e-6 < bounds.list_rate(p, 1, 1.0) <= entropy
+
+
+def test_vertices_that_are_kept_cannot_be_changed():
+    with pytest.raises(ValueError, match="read-only"):
+        bounds.list_envelope(8, 1)[0][1] = 7
+    assert bounds.list_envelope(8, 1)[0][1] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: bounds.strict_gain(np.ones((2, 2)) / 4, np.array([0, 10**10]), 1), "labels"),
+        (lambda: bounds.strict_gain(np.zeros((0, 3)), np.zeros(0, int), 1), "joint"),
+        *(
+            (lambda items=items: bounds.fano_ceiling(0.5, items=items, k=1), "items")
+            for items in (2**70, 0)
+        ),
+        (lambda: bounds.table_guarantee(16, 5, 1e-320), "information"),
+        (lambda: bounds.recall_cap([0.1, 0.2], [0.1, 0.2, 0.3]), "information"),
+        (lambda: bounds.recall_ceiling(1.7, k=3, items=10, information=0.1), "information"),
+        (
+            lambda: bounds.recall_ceiling(
+                k=2, items=99, popularity=np.ones(4) / 4, information=0.1
+            ),
+            "items",
+        ),
+    ],
+)
+def test_what_would_be_a_traceback_or_unread_is_named(call, named):
+    with pytest.raises(PremiseError, match=f"^{named} = "):
+        call()
+
+
+def test_a_gain_is_at_most_one():
+    assert bounds.margin_gain_cap(50.0, 0.0) == 1

@@ -20,7 +20,7 @@ from theory.estimators import (
     shuffle_contrast,
 )
 from theory.estimators.copula import gaussian_information, normal_scores
-from theory.estimators.entropies import ENTROPIES, nsb
+from theory.estimators.entropies import ENTROPIES, nsb, occupied
 from theory.estimators.nearest_neighbour import ksg_terms, mixed_ksg
 from theory.estimators.usable_information import paired_log_ratios
 from theory.exact import GaussianChain, HiddenMarkovMixture, OrderChannel, mutual_information
@@ -163,6 +163,25 @@ def test_usable_information_beyond_the_mean_and_nothing_where_there_is_nothing(m
     null = (posterior.cumsum(1) < rng.random((len(z), 1))).sum(1)  # Y drawn given the mean alone
     nothing, _ = paired_log_ratios(z, null, mean, seed=0)
     assert abs(nothing.mean()) < 0.012
+
+
+@pytest.mark.parametrize("name", ["usable_information", "token_choice"])
+def test_what_is_left_in_the_condition_is_no_gain_and_what_is_new_is(name):
+    """Y is a function of c that one stage does not exhaust, then a law of x beyond c."""
+    rng = np.random.default_rng(0)
+    c, x = rng.standard_normal((2000, 8)), rng.standard_normal((2000, 3))
+    y = ((c[:, 0] * c[:, 1] + c[:, 2] * c[:, 3]) > 0).astype(int)
+    for known in (x, c, x + c[:, :3]):
+        assert abs(estimate(known, y, cond=c, seed=0, estimator=name).value) < 0.008
+    label = rng.integers(4, size=2000)
+    assert abs(estimate(x, label, cond=label, seed=0, estimator=name).value) < 0.008
+    logit = 2 * x[:, 0]
+    y = (rng.random(2000) < 1 / (1 + np.exp(-logit))).astype(int)
+    p, weights = np.polynomial.hermite_e.hermegauss(81)
+    p = 1 / (1 + np.exp(-2 * p))
+    truth = np.log(2) + weights @ (p * np.log(p) + (1 - p) * np.log1p(-p)) / weights.sum()
+    found = estimate(x, y, cond=c, seed=0, estimator=name)
+    assert found.value == pytest.approx(truth, abs=0.04)
 
 
 @pytest.mark.slow
@@ -406,6 +425,31 @@ def test_intervals_of_neighbours_and_counts_hold_independence():
     assert min(held.values()) >= 60 * (0.95 - 3 * 0.028), held
 
 
+@pytest.mark.parametrize(
+    ("levels", "n", "swapped"), [(30, 1000, 0.0), (10, 4000, 0.2), (4, 400, 1)]
+)
+def test_intervals_of_counts_hold_the_truth_and_the_value_at_every_strength(levels, n, swapped):
+    law = np.eye(levels) * (1 - swapped) / levels + swapped / levels**2
+    truth, held = mutual_information(law), []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        x = rng.integers(levels, size=n)
+        y = np.where(rng.random(n) < swapped, rng.integers(levels, size=n), x)
+        found = estimate(x, y, seed=0, estimator=["chao_shen", "shrinkage", "nsb"][seed % 3])
+        low, high = found.ci
+        assert low <= found.value <= high
+        held.append(low <= truth <= high)
+    assert np.mean(held) >= 0.95 - 3 * 0.028
+
+
+def test_freedom_is_of_the_cells_that_can_occur_in_each_stratum():
+    rng = np.random.default_rng(0)
+    x, y, c = rng.integers(4, size=(3, 3000))
+    assert occupied(x, y, c)[2] == 4 * 3 * 3  # all cells are seen
+    assert occupied(x, x, None)[2] == 4 - 4 - 4 + 1
+    assert occupied(x, 4 * x + y, c)[2] == 64 - 16 - 64 + 4  # y settles x, in four strata
+
+
 def test_sparse_tables_are_shrunk_and_flagged():
     x, y = np.random.default_rng(0).integers(200, size=(2, 500))
     found = estimate(x, y, seed=0)
@@ -565,7 +609,7 @@ def test_permutations_give_a_p_value():
         for seed in range(100)
     ]
     assert np.mean(np.array(small) <= 0.05) <= 0.05 + 3 * 0.022
-    with pytest.raises(PremiseError, match="needs at least one"):
+    with pytest.raises(PremiseError, match="permutations = 0: a whole number >= 1"):
         independence_test(x, y, seed=0, permutations=0)
 
 
@@ -582,6 +626,53 @@ def test_the_default_takes_the_family_that_fits_and_says_when_they_differ():
     bent = estimate(x, x**2 + 0.5 * rng.standard_normal((300, 1)), seed=0)
     assert bent.diagnostics["chosen"] != "copula"
     assert bent.value == pytest.approx(0.803, abs=0.2)
+
+
+def test_names_of_labels_say_nothing_beside_numbers():
+    rng = np.random.default_rng(0)
+    c, (e, d) = rng.integers(40, size=2000), rng.standard_normal((2, 2000)) / 3
+    first, second, other = (rng.permutation(40) for _ in range(3))
+    x, y = first[c] + e, second[c] + d
+    found = estimate(x, y, cond=c, seed=0)
+    assert found.value == pytest.approx(0, abs=0.03)  # both are c and noise of their own
+    assert found == estimate(x, y, cond=other[c], seed=0)
+    density = norm.pdf(np.linspace(-5, 44, 20_000)[:, None], np.arange(40), 1 / 3) / 40
+    total = density.sum(1, keepdims=True)
+    truth = float((density * np.log(density / total * 40 + 1e-300)).sum() * 49 / 19_999)
+    for rounded, name in ((y, "ross"), (y.round(2), "mixed_ksg")):
+        one, two = (estimate(label, rounded, seed=0) for label in (c, other[c]))
+        assert one.diagnostics["estimator"] == name
+        assert one.value == pytest.approx(truth, abs=0.06)
+        assert one.value == pytest.approx(two.value, abs=1e-12)
+    many = estimate((1e4 * e).astype(int), d, cond=rng.integers(70, size=2000), seed=0)
+    assert "x holds many whole numbers, read as numbers" in str(many.flags["reading"])
+    assert "cond holds many whole numbers, read as labels" in str(many.flags["reading"])
+
+
+def test_ties_and_constants_in_many_dimensions_cost_nothing():
+    x, y = correlated(2000, 6, 0.6, 0)
+    truth = -3 * np.log1p(-(0.6**2))
+    plain = estimate(x, y, seed=0)
+    assert plain == estimate(np.c_[x, np.ones(2000)], y, seed=0)
+    found = estimate(x.round(2), y.round(2), seed=0)
+    assert found.value == pytest.approx(truth, abs=0.1)
+    assert "x has equal values" in str(found.flags["ties"])
+    assert "y has equal values" in str(found.flags["ties"])
+    low = estimate(x, y, seed=0, estimator="mixed_ksg")
+    assert low.ci is None
+    assert "12 columns" in str(low.flags["sparse"])
+
+
+def test_copies_of_rows_are_flagged_and_have_no_interval():
+    x, y = correlated(300, 1, 0.0, 0)
+    for name in (None, "mixed_ksg", "gaussian"):
+        found = estimate(x.repeat(10, 0), y.repeat(10, 0), seed=0, estimator=name)
+        assert "300 rows are all that 3000 hold" in str(found.flags["duplicates"])
+        assert found.ci is None
+    labels = estimate((x[:, 0] > 0).repeat(10) * 1, y.repeat(10, 0), seed=0)
+    assert "duplicates" in labels.flags
+    for honest in (x.round(1), np.maximum(x, 0)):  # rounding and an atom are no copies
+        assert "duplicates" not in estimate(honest, np.maximum(y, 0).round(1), seed=0).flags
 
 
 def test_one_value_tells_nothing_and_masked_rows_are_refused():
@@ -603,3 +694,40 @@ def test_what_is_flagged_is_told_in_the_unit_asked_for() -> None:
     for found, shown in zip((nats, bits), families, strict=True):
         assert found.flags["disagreement"].endswith(f"{shown} {found.unit}")
         assert found.flags["disagreement"] in found.sentence()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda x: estimate(x, x**2, cond=x, seed=0, estimator="ksg_1", metric="euclidean"),
+            "metric = 'euclidean': is no option of ksg_1",
+        ),
+        *(
+            (
+                lambda x, k=k: estimate(x, (x > 0) * 1, seed=0, estimator="ross", neighbours=k),
+                f"neighbours = {k}: a whole number >= 1",
+            )
+            for k in (0, -1)
+        ),
+        (
+            lambda x: estimate(x[:4], x[4:8], seed=0, estimator="ksg_1"),
+            "rows = 4: neighbours need 5 rows or more",
+        ),
+        (lambda x: independence_test(x, np.where(x > 0, np.nan, x), seed=0), "y = 'not finite'"),
+        (lambda x: independence_test(x, x, seed=-1), "seed = -1"),
+        (lambda x: order_test(np.zeros((0, 2), int), np.zeros(0, int), seed=0), "steps = "),
+    ],
+)
+def test_options_seeds_and_rows_are_checked(call, message):
+    with pytest.raises(PremiseError, match=message):
+        call(np.random.default_rng(0).standard_normal(60))
+
+
+def test_the_command_line_names_what_it_would_not_read(tmp_path, capsys):
+    x = np.arange(40) % 4
+    np.savez(tmp_path / "case.npz", x=x, y=x, Cond=x)
+    assert main(["estimate", str(tmp_path / "case.npz")]) == 2
+    assert "the arrays ['Cond'] would not be read" in capsys.readouterr().err
+    assert main(["bound", "pinsker_gain", "information=.02"]) == 0
+    assert capsys.readouterr().out == "0.1\n"

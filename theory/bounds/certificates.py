@@ -52,6 +52,7 @@ def certify_cross_entropy(
     require(np.all(losses >= 0), "a loss -log q is >= 0", log_losses=float(losses.min()))
     remedy = f"losses lie in [0, {largest:.4f}]: lower smallest_probability"
     require(np.all(losses <= largest + 1e-9), remedy, log_losses=float(losses.max()))
+    whole(2, items=items)
     marginal_entropy = number(0, float(np.log(items)), marginal_entropy=marginal_entropy)
     strictly(0, 1, confidence=confidence)
     delta = 1 - confidence

@@ -15,8 +15,10 @@ def gaussian_crossover(structured_dims: int, collapsed_dims: int, information: f
     >>> round(gaussian_crossover(4, 1, 0.1444), 1)
     14.0
     """
-    fewer = 0 <= collapsed_dims <= structured_dims
+    whole(0, structured_dims=structured_dims, collapsed_dims=collapsed_dims)
+    fewer = collapsed_dims <= structured_dims
     require(fewer, "T, a collapse of Z, has no more features", collapsed_dims=collapsed_dims)
+    information = number(0, np.inf, information=information)
     require(information > 0, "at 0 the collapsed model is never beaten", information=information)
     lost = structured_dims - collapsed_dims
     return float(structured_dims + 1 + lost / np.expm1(2 * information))
@@ -52,7 +54,13 @@ def table_guarantee(cells: int, items: int, information: float) -> int:
     >>> table_guarantee(16, 5, 0.0497)
     1287
     """
-    require(information > 0, "at 0 there is nothing to win", information=information)
+    information = number(0, np.inf, information=information)
+    least = table_excess(cells, items, 0) / 2**53  # more rows than a float counts
+    require(
+        information > least,
+        f"at {least:.0e} or less there is nothing to win",
+        information=information,
+    )
     return max(int(np.ceil(table_excess(cells, items, 0) / information - 1e-12)) - 1, 0)
 
 
@@ -69,6 +77,7 @@ def table_crossover(
     """
     fewer = structured_cells >= collapsed_cells >= 1
     require(fewer, "T merges cells of Z: it has fewer", collapsed_cells=collapsed_cells)
+    information = number(0, np.inf, information=information)
     require(information > 0, "at 0 the collapsed table is never beaten", information=information)
     rows = (structured_cells - collapsed_cells) * (items - 1) / (2 * information)
     remedy = f"H11b holds only where n* >> cells; here n* = {rows:.0f}: use table_guarantee (T11)"

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import beta, binom
 
-from theory.errors import Numbers, require, strictly, whole
+from theory.errors import Numbers, number, require, strictly, whole
 
 
 def recall_deviation(users: int, *, readers: int = 1, delta: float = 0.05) -> float:
@@ -144,12 +144,15 @@ def rows_for_gain(cells: int, k: int, gain: float) -> float:
     1599.0
     """
     whole(1, cells=cells, k=k)
-    require(0 < gain <= 1, "a strict gain lies in (0, 1]", gain=gain)
+    gain = number(0, 1, gain=gain)
+    require(gain > 0, "a strict gain lies in (0, 1]", gain=gain)
     return float(np.ceil(cells * (k + 1) / gain**2 - 1e-9) - 1)
 
 
 def table_regret_floor(cells: int, items: int, k: int, n: int) -> float:
     """What every learner loses of recall@k on some problem; premise: items >= 2k (T22b).
+
+    The best of a grid of eps and of the closed form, sqrt(cells k / n) / 8 from n = cells k / 4 on.
 
     >>> round(table_regret_floor(256, 12, 3, 30_720), 3)
     0.027
@@ -157,8 +160,10 @@ def table_regret_floor(cells: int, items: int, k: int, n: int) -> float:
     whole(1, cells=cells, k=k, items=items)
     require(items >= 2 * k, f"the pairs of T22 need items >= 2k = {2 * k}", items=items)
     whole(0, n=n)
-    grid = np.linspace(0, 1, 101)[1:]
-    return float(max(eps * sign_error(n, 1 / (cells * k), eps) for eps in grid))
+    scale = np.sqrt(cells * k / max(n, 1))
+    grid = np.unique(np.minimum(scale * np.geomspace(0.2, 5, 41), 1))
+    closed = scale / 8 if 4 * n >= cells * k else 0.0
+    return float(max(closed, *(eps * sign_error(n, 1 / (cells * k), eps) for eps in grid)))
 
 
 def learned_share(cells: int, k: int, n: int, eps: float) -> float:
@@ -171,7 +176,8 @@ def learned_share(cells: int, k: int, n: int, eps: float) -> float:
     """
     whole(1, cells=cells, k=k)
     whole(0, n=n)
-    require(0 < eps <= 1, "a bias lies in (0, 1]", eps=eps)
+    eps = number(0, 1, eps=eps)
+    require(eps > 0, "a bias lies in (0, 1]", eps=eps)
     return 1 - 2 * sign_error(n, min(2 / (cells * k), 1.0), eps)
 
 
@@ -181,8 +187,8 @@ def sign_error(n: int, chance: float, eps: float) -> float:
     >>> sign_error(0, 0.5, 0.2), round(sign_error(1, 1.0, 0.2), 3)
     (0.5, 0.4)
     """
-    most = int(binom.ppf(1 - 1e-13, n, chance)) if n else 0
-    coins = np.arange(most + 1)
+    least, most = binom.ppf((1e-14, 1 - 1e-13), n, chance).astype(int) if n else (0, 0)
+    coins = np.arange(max(least, 0), most + 1)
     wrong = binom.cdf(np.ceil(coins / 2) - 1, coins, (1 + eps) / 2)
     tied = np.where(coins % 2 == 0, binom.pmf(coins // 2, coins, (1 + eps) / 2), 0)
     return float(binom.pmf(coins, n, chance) @ (wrong + tied / 2))

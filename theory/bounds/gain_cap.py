@@ -8,7 +8,7 @@ from scipy.special import entr, rel_entr
 
 from theory.bounds.list_bounds import fano_ceiling
 from theory.bounds.list_rate import ListRate
-from theory.errors import ROUNDING, Numbers, number, numbers, require
+from theory.errors import ROUNDING, Numbers, PremiseError, number, numbers, require
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,12 @@ def recall_ceiling(
             popularity=np.shape(popularity),
         )
         assert information is not None
+        size = np.size(popularity)
+        require(items in (None, size), f"popularity is that of {size} items", items=items)
         rate = ListRate(popularity, k)
         found["T16"] = rate.ceiling(information)
         left = max(float(entr(rate.p).sum()) - information, 0.0)
-        found["T5"] = fano_ceiling(left, items=np.size(popularity), k=k)
+        found["T5"] = fano_ceiling(left, items=size, k=k)
         found["T7"] = recall_cap(rate.least, information)
     if conditional_entropy is not None:
         require(items is not None, "needs items too", conditional_entropy=conditional_entropy)
@@ -67,7 +69,8 @@ def recall_ceiling(
         assert information is not None
         found["T7"] = recall_cap(baseline_recall, information)
     remedy = "give conditional_entropy and items, or information with one of the other two"
-    require(found, remedy, information=information)
+    read = information is None or popularity is not None or baseline_recall is not None
+    require(found and read, remedy, information=information)
     best = min(found, key=found.__getitem__)
     return Ceiling(found[best], best, found)
 
@@ -82,7 +85,12 @@ def recall_cap(baseline_recall: Numbers, information: Numbers) -> Any:
     0.0672
     """
     base = numbers(0, 1, baseline_recall=baseline_recall)
-    base, nats = np.broadcast_arrays(base, numbers(0, np.inf, information=information))
+    nats = numbers(0, np.inf, information=information)
+    try:
+        base, nats = np.broadcast_arrays(base, nats)
+    except ValueError:
+        remedy = f"information = {nats.shape}: needs the shape of baseline_recall: {base.shape}"
+        raise PremiseError(remedy) from None
     low, high = base.copy(), np.ones_like(base)
     for _ in range(80):  # the upper end keeps the cap valid under rounding
         middle = (low + high) / 2

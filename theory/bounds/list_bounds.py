@@ -7,6 +7,8 @@ import numpy as np
 
 from theory.errors import Numbers, numbers, require, whole
 
+_MOST = 2**53  # items that a float counts
+
 
 def fano_ceiling(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
     """Highest recall@k of any decoder at this H(Y|W) in nats (T5, list Fano).
@@ -17,6 +19,7 @@ def fano_ceiling(conditional_entropy: Numbers, *, items: int, k: int) -> Any:
     >>> round(float(fano_ceiling(8.0, items=12_101, k=10)), 3)
     0.281
     """
+    whole(2, _MOST, items=items)
     entropy = numbers(0, float(np.log(items)), conditional_entropy=conditional_entropy)
     low, high = np.zeros_like(entropy), np.full_like(entropy, 1 - k / items)
     # g_k increases on [0, 1 - k/M]; the lower end keeps the ceiling valid under rounding
@@ -33,6 +36,7 @@ def fano_entropy(error: Numbers, *, items: int, k: int) -> Any:
     >>> bool(np.isclose(fano_entropy(1 - 3 / 10, items=10, k=3), np.log(10)))
     True
     """
+    whole(2, _MOST, items=items)
     whole(1, items - 1, k=k)
     error = numbers(0, 1, error=error)
     return binary_entropy(error) + error * np.log(items - k) + (1 - error) * np.log(k)
@@ -45,6 +49,7 @@ def recall_ceiling_weak(conditional_entropy: Numbers, *, items: int, k: int) -> 
     0.295
     """
     whole(1, k=k)
+    whole(2, _MOST, items=items)
     require(items > 2 * k, f"the weak form needs items > 2k = {2 * k}", items=items)
     entropy = numbers(0, float(np.log(items)), conditional_entropy=conditional_entropy)
     error = (entropy - np.log(2) - np.log(k)) / np.log((items - k) / k)
@@ -82,6 +87,7 @@ def list_envelope(items: int, k: int) -> tuple[np.ndarray, np.ndarray]:
             hull.pop()
         hull.append(point)
     vertices = np.array(hull)
+    vertices.setflags(write=False)  # it is kept, and callers share it
     return vertices[:, 0], vertices[:, 1]
 
 

@@ -35,13 +35,13 @@ def ndcg_gain(joint: np.ndarray, labels: np.ndarray, k: int) -> float:
 def margin_gain_cap(information: float, margin: float) -> float:
     """Cap of the recall gain at I(Y;Z|T = t) nats and a margin of p_T's k-th over its next (T14).
 
-    Linear in the information where there is a margin, I / (2 margin), and never above sqrt(I / 2).
+    Linear in the information where there is a margin, I / (2 margin); never above sqrt(I / 2) or 1.
 
     >>> round(margin_gain_cap(8e-6, 0.02), 6)
     0.0002
     """
     information, margin = number(0, np.inf, information=information), number(0, 1, margin=margin)
-    root = np.sqrt(information / 2)
+    root = min(np.sqrt(information / 2), 1.0)
     return float(min(root, information / (2 * margin)) if margin > 0 else root)
 
 
@@ -82,7 +82,7 @@ def reader_regret(
 def _gains(joint: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
     """Recall@1..k of Z less that of T, [k]."""
     joint, labels = np.asarray(joint, dtype=float), np.asarray(labels)
-    require(joint.ndim == 2, "a joint is an array [z, y]", joint=joint.shape)
+    require(joint.ndim == 2 and joint.size, "a joint is an array [z, y]", joint=joint.shape)
     require(np.all(joint >= 0), "probabilities are >= 0", joint=float(joint.min(initial=0)))
     require(abs(joint.sum() - 1) < 1e-9, "probabilities sum to 1", joint=float(joint.sum()))
     whole(1, joint.shape[1], k=k)

@@ -1,5 +1,6 @@
 """What an estimator answers, and the interval that is made of it."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,8 +18,9 @@ class Answer:
     """A value in nats, and pointwise terms whose spread gives the interval.
 
     freedom: 2n times the mean of the plug-in estimate under independence, which is a chi-square of
-    as many degrees. centre: of the interval, where not the value. error: the standard error, where
-    terms depend on each other. interval: whether there is one. notes: for the caller.
+    as many degrees; of counts 2n times its bias, negative where one side settles the other (Miller
+    1955). centre: of the interval, where not the value. error: the standard error, where terms
+    depend on each other. interval: whether there is one. notes: for the caller.
     """
 
     value: float
@@ -43,7 +45,9 @@ def of_neighbours(
     So their spread is too small (Holmes and Nemenman 2019), and the standard error comes from
     differences between halves of at most 1,000 rows, as its square falls with 1 / n.
     """
-    found, n = terms(*columns, **options), len(columns[0])
+    n, least = len(columns[0]), inspect.signature(terms).parameters["neighbours"].default + 1
+    require("neighbours" in options or n >= least, f"neighbours need {least} rows or more", rows=n)
+    found = terms(*columns, **options)
     least = 4 * (1 + int(str(options.get("neighbours", 4))))
     if n < least:
         return mean_of(found)
@@ -76,14 +80,14 @@ def interval(answer: Answer, confidence: float) -> tuple[float, float] | None:
     if answer.error is not None:
         half = float(student.ppf((1 + confidence) / 2, _SPLITS - 1)) * answer.error
         return value - half, value + half
-    if not answer.freedom:
+    if not answer.freedom and answer.centre is None:
         return value - z * float(np.sqrt(squared)), value + z * float(np.sqrt(squared))
-    least, plug_in = answer.freedom / (2 * n**2), value + answer.freedom / (2 * n)
+    least, plug_in = max(answer.freedom, 0) / (2 * n**2), value + answer.freedom / (2 * n)
     slope = squared / plug_in if plug_in > 0 else 0.0
     middle = value + z**2 * slope / 2
     half = float(np.sqrt(max(middle**2 - value**2 + z**2 * least, 0.0)))
     low = middle - half if middle > half else min(0.0, value)
-    return low, max(middle + half, 0.0)
+    return min(low, answer.value), max(middle + half, 0.0, answer.value)
 
 
 def checked(name: str, answer: object) -> Answer:

@@ -11,7 +11,7 @@ from theory.estimators.copula import gaussian_information, normal_scores, studen
 from theory.estimators.nearest_neighbour import conditional_ksg_terms, mixed_ksg_terms
 from theory.estimators.residual import residual_terms
 
-_LOW, _ROWS = 4, 400  # most columns of x and y for neighbours; least rows for the network
+LOW, _ROWS = 4, 400  # most columns of x and y for neighbours; least rows for the network
 _APART, _SURE, _LEAST = 0.1, 2.5, 0.04  # nats between families; standard errors; nats
 
 
@@ -39,7 +39,7 @@ def automatic(x: np.ndarray, y: np.ndarray, *, seed: int) -> Answer:
         found |= _network(x, y, seed) if len(x) >= _ROWS else {}
     except PremiseError as error:  # as where x and y share a column, or rows are few
         notes["refused"] = f"copula and network: {error}"
-    few = x.shape[1] + y.shape[1] <= _LOW
+    few = x.shape[1] + y.shape[1] <= LOW
     if few or not found:
         found["neighbours"] = replace(of_neighbours(mixed_ksg_terms, x, y), interval=few)
     start = found.get("copula", found.get("neighbours"))
@@ -85,7 +85,7 @@ def automatic_given(x: np.ndarray, y: np.ndarray, cond: np.ndarray) -> Answer:
         normal = _normal(both)
     except PremiseError as error:
         notes["refused"] = f"copula: {error}"
-    few = both.shape[1] <= _LOW
+    few = both.shape[1] <= LOW
     if few or not found:
         answer = of_neighbours(conditional_ksg_terms, x, y, cond)
         found["neighbours"] = replace(answer, interval=few)

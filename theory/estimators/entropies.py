@@ -107,13 +107,16 @@ def discrete_information(
 def occupied(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None) -> tuple[int, int, int]:
     """Cells seen of the joint table, rows alone in theirs, and its degrees of freedom.
 
+    These are of the cells that can occur: those seen, and as many unseen as the cells of one row
+    and of two tell (Chao 1984). Where one side settles the other there are fewer than none.
+
     >>> occupied(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]), None)
-    (3, 2, 1)
+    (3, 2, 0)
     """
     c = np.zeros(len(x), dtype=int) if cond is None else codes(cond)
-    counts, sizes = np.unique(codes(np.c_[codes(x), codes(y), c]), return_counts=True)
-    freedom = 0
-    for stratum in range(int(c.max()) + 1):
-        rows, columns = (len(np.unique(codes(side)[c == stratum])) for side in (x, y))
-        freedom += (rows - 1) * (columns - 1)
-    return len(counts), int((sizes == 1).sum()), freedom
+    sizes = np.unique(codes(np.c_[codes(x), codes(y), c]), return_counts=True)[1]
+    once, twice = (int((sizes == times).sum()) for times in (1, 2))
+    strata = (np.unique(np.c_[c, codes(side)], axis=0)[:, 0] for side in (x, y))
+    rows, columns = (np.bincount(of, minlength=c.max() + 1) for of in strata)
+    cells = min(len(sizes) + once * (once - 1) // (2 * (twice + 1)), int(rows @ columns))
+    return len(sizes), once, int(cells - rows.sum() - columns.sum() + len(rows))

@@ -138,6 +138,7 @@ def ross_terms(x: np.ndarray, y: np.ndarray, *, neighbours: int = 4) -> np.ndarr
     True
     """
     x = _columns(x)
+    whole(1, neighbours=neighbours)
     labels, group = np.unique(y, axis=0, return_inverse=True)
     group = group.reshape(-1)
     size = np.bincount(group)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln
 
-from theory.errors import require
+from theory.errors import require, whole
 from theory.estimators.copula import normal_scores
 from theory.estimators.entropies import ENTROPIES, codes
 from theory.estimators.nearest_neighbour import mixed_ksg
@@ -34,7 +34,8 @@ def order_test(steps: np.ndarray, y: np.ndarray, *, seed: int, permutations: int
     0.01
     """
     steps, target = _checked(steps, y)
-    require(permutations >= 1, "needs at least one", permutations=permutations)
+    whole(1, permutations=permutations)
+    whole(0, seed=seed)
     rng = np.random.default_rng(seed)
     sequence, bag = codes(steps), codes(np.sort(steps, axis=1))
     by_bag = np.argsort(bag, kind="stable")
@@ -84,7 +85,7 @@ def shuffle_contrast(
 def _checked(steps: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     steps = np.asarray(steps)
     remedy = "give whole numbers [rows, steps]; number continuous steps by clusters"
-    require(steps.ndim == 2, remedy, steps=steps.shape)
+    require(steps.ndim == 2 and steps.size, remedy, steps=steps.shape)
     require(len(y) == len(steps), f"needs one target per row: {len(steps)}", y=len(y))
     return steps, codes(np.asarray(y))
 
@@ -127,8 +128,11 @@ def independence_test(
     >>> independence_test(x, x**2, seed=0).p_value
     0.01
     """
-    require(permutations >= 1, "needs at least one", permutations=permutations)
+    whole(1, permutations=permutations)
+    whole(0, seed=seed)
     require(len(y) == len(x), f"needs one target per row: {len(x)}", y=len(y))
+    for name, side in (("x", x), ("y", y)):
+        require(np.isfinite(side).all(), "drop rows with nan or infinity", **{name: "not finite"})
     x, y = (np.asarray(side) if statistic else normal_scores(side) for side in (x, y))
     of, rng = statistic or mixed_ksg, np.random.default_rng(seed)
     observed = float(of(x, y))

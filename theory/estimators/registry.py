@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 from scipy.special import entr
 
-from theory.errors import require, whole
+from theory.errors import require, strictly, whole
 from theory.estimators import nearest_neighbour as near
 from theory.estimators.answer import Answer, checked, interval, mean_of, of_neighbours
-from theory.estimators.automatic import automatic, automatic_given
+from theory.estimators.automatic import LOW, automatic, automatic_given
 from theory.estimators.copula import gaussian_information, normal_scores, student_copula
 from theory.estimators.entropies import ENTROPIES, codes, discrete_information, occupied
 from theory.estimators.learned import LEARNED, learned
@@ -35,7 +35,7 @@ class MIResult:
 
     ci: approximate confidence interval; of the information where the certificate is "none", of the
     estimate's own mean where it is "lower" (so its lower end is what holds), and None where an
-    estimator claims none. It knows of no bias but that of counts under independence. certificate:
+    estimator claims none or rows are copied. It knows of no bias but that of counts. certificate:
     "exact" (no error), "lower" or "upper" (the expectation lies on that side of the truth), "none".
     diagnostics: the estimator's name, rows, and what it flags. pointwise: terms of log p(y|x) /
     p(y), one for each row that the estimator judges.
@@ -73,7 +73,8 @@ MEANING = {
     "upper": "an upper bound in expectation",
     "none": "which is no bound",
 }
-FLAGS = ("saturated", "sparse", "ties", "disagreement", "negative", "refused", "reading")
+_FLAGS = "saturated", "sparse", "ties", "disagreement", "negative", "refused", "reading"
+FLAGS = (*_FLAGS, "duplicates")
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,12 @@ def estimate(
     """Estimate I(X;Y), or I(X;Y|cond), from independent rows of x, y and cond.
 
     Without a name: counts where all is whole numbers (Chao-Shen, shrinkage where the table is
-    sparse), usable information where only y is, `automatic` where all are numbers without ties,
-    else mixed KSG. Floats that hold at most 50 whole numbers are read as labels, and flagged. So is
-    how a y of more whole numbers is read: as numbers where there are fewer than five rows for each,
-    else as labels. `options` go to the estimator. Raises PremiseError where rows differ, values are
-    not finite, or the estimator cannot read the data.
+    sparse), usable information where only y is, Ross where only x is, and `automatic` where all are
+    numbers, without ties or of more than four columns, where ties are broken at random; else mixed
+    KSG. Columns of one value are dropped. Floats that hold at most 50 whole numbers are read as
+    labels, and flagged. So is how a side of more whole numbers is read: as numbers where there are
+    fewer than five rows for each, else as labels. `options` go to the estimator. Raises
+    PremiseError where rows differ, values are not finite, or the estimator cannot read the data.
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.integers(2, size=500)
@@ -123,26 +125,30 @@ def estimate(
     for key, values in arrays.items():
         require(len(values) == n, f"needs the rows of x: {n}", **{key: len(values)})
     require(n >= 2, "needs at least two rows", x=n)
-    require(0 < confidence < 1, "lies strictly between 0 and 1", confidence=confidence)
+    strictly(0, 1, confidence=confidence)
     require(unit in ("nats", "bits"), "choose nats or bits", unit=unit)
     whole(0, seed=seed)
     known = estimator is None or estimator in ESTIMATORS
     require(known, f"choose one of {sorted(ESTIMATORS)}", estimator=estimator)
-    notes = _read_labels(arrays, None if estimator is None else ESTIMATORS[estimator])
+    notes = _duplicates(list(arrays.values()))
+    if estimator is None:
+        arrays = {key: _varying(values) for key, values in arrays.items()}
+    notes |= _read_labels(arrays, None if estimator is None else ESTIMATORS[estimator])
     name = _choose(*arrays.values()) if estimator is None else estimator
-    labelled = estimator is None and name in _READINGS and arrays["y"].dtype.kind in "iub"
-    if labelled and codes(arrays["y"]).max() >= _LABELS:
-        notes["reading"] = f"y holds many whole numbers, read as {_READINGS[name]}"
+    notes |= _readings(name, arrays) if estimator is None else {}
+    if estimator is None and name == "ross":  # it reads numbers as x, and the labels as y
+        arrays = {"x": arrays["y"], "y": arrays["x"]}
     chosen = ESTIMATORS[name]
     _check_kinds(name, chosen, arrays["x"], arrays["y"], cond is not None)
-    _check_options(name, chosen.run, options)
+    _check_options(name, chosen.run, options, cond is not None)
     run = chosen.run(arrays["x"], arrays["y"], arrays.get("cond"), seed, **options)
     answer = checked(name, run)
     diagnostics = {"estimator": name, "rows": n, **notes, **answer.notes}
     if answer.value > 0.8 * np.log(n):
         limit = f"the log of {n} rows: no estimate from so many can vouch for more"
         diagnostics.setdefault("saturated", f"near {limit}")
-    certificate, ci = chosen.certificate if cond is None else "none", interval(answer, confidence)
+    certificate = chosen.certificate if cond is None else "none"
+    ci = None if "duplicates" in notes else interval(answer, confidence)
     scale = float(np.log(2)) if unit == "bits" else 1.0
     ends = None if ci is None else (ci[0] / scale, ci[1] / scale)
     terms = answer.terms / scale
@@ -158,7 +164,7 @@ def estimate(
 def _counts(entropy: str, x: np.ndarray, y: np.ndarray, cond: Cond, seed: int) -> Answer:
     value, terms = discrete_information(x, y, cond, entropy=entropy)
     table, once, freedom = occupied(x, y, cond)
-    if once < _SPARSE * len(x):  # the interval is about the plug-in less its bias under none
+    if once < _SPARSE * len(x):  # the interval is about the plug-in less its bias
         centre = float(terms.mean()) - freedom / (2 * len(x))
         return Answer(value, terms, freedom=freedom, centre=centre)
     text = f"{once} of {len(x)} rows are alone in their cell of {table} seen"
@@ -201,14 +207,36 @@ def _decoded(ratios: Ratios, x: np.ndarray, y: np.ndarray, cond: Cond, seed: int
     return _lower(y, own) if cond is None else mean_of(gains)
 
 
-def _neighbours(terms: Callable[..., np.ndarray], given: Callable[..., np.ndarray] | None) -> Run:
-    def run(x: np.ndarray, y: np.ndarray, cond: Cond, seed: int, **options: object):
+def _neighbours(
+    terms: Callable[..., np.ndarray], given: Callable[..., np.ndarray] | None
+) -> Callable[..., Answer]:
+    def run(x: np.ndarray, y: np.ndarray, cond: Cond, seed: int, **options: object) -> Answer:
         of, columns = (terms, (x, y)) if cond is None else (given, (x, y, cond))
         assert of is not None  # `conditional` says which take `cond`
-        return of_neighbours(of, *map(normal_scores, columns), **options)
+        return of_neighbours(of, *map(_scores, columns), **options)
 
     run.options = {*inspect.signature(terms).parameters} - {"x", "y"}  # pyright: ignore
     return run
+
+
+def _scores(values: np.ndarray) -> np.ndarray:
+    """Normal scores; of labels of five rows or more the binary digits, which are equally far."""
+    if not _are_labels(values) or codes(values).max() >= len(values) / 5:
+        return normal_scores(values)
+    label = codes(values)
+    return _FAR * (label[:, None] >> np.arange(max(1, int(label.max()).bit_length())) & 1)
+
+
+def _mixed(x: np.ndarray, y: np.ndarray, cond: Cond, seed: int, **options: object) -> Answer:
+    answer = _neighbours(near.mixed_ksg_terms, _given)(x, y, cond, seed, **options)
+    columns = _width(x, y, *(() if cond is None else (cond,)))
+    if columns <= LOW:
+        return answer
+    text = f"{columns} columns: neighbours see little beyond {LOW}, so the value is too low"
+    return replace(answer, interval=False, notes={"sparse": text})
+
+
+_mixed.options = {"neighbours"}  # pyright: ignore
 
 
 def _ross(x: np.ndarray, y: np.ndarray, cond: Cond, seed: int, *, neighbours: int = 4) -> Answer:
@@ -216,14 +244,28 @@ def _ross(x: np.ndarray, y: np.ndarray, cond: Cond, seed: int, *, neighbours: in
 
 
 def _automatic(x: np.ndarray, y: np.ndarray, cond: Cond, seed: int) -> Answer:
-    return automatic(x, y, seed=seed) if cond is None else automatic_given(x, y, cond)
+    rng = np.random.default_rng([seed, 3])
+    x, y = _untied(x, rng), _untied(y, rng)
+    if cond is None:
+        return automatic(x, y, seed=seed)
+    return automatic_given(x, y, _untied(cond, rng))
 
 
-_READINGS = {  # of whole numbers, by the estimator that is chosen for them
-    "mixed_ksg": "numbers; name usable_information where they are labels",
-    "usable_information": "labels; pass floats where their order counts",
-}
+def _untied(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Columns with equal values broken at random, by less than the least step between others."""
+    columns = np.array(values.reshape(len(values), -1), dtype=float)
+    for column in columns.T:
+        distinct = np.unique(column)
+        if 1 < len(distinct) < len(column):
+            column += rng.uniform(-0.5, 0.5, len(column)) * np.diff(distinct).min()
+    return columns
+
+
+_NUMBERS = "numbers; name usable_information where they are labels"
+_AS_LABELS = "labels; pass floats where their order counts"
+_FAR = 100.0  # between labels, beyond the range of normal scores
 _SPARSE, _LABELS = 0.2, 50  # share of rows alone in their cell; labels that floats may hold
+_ROSS = inspect.signature(_ross).parameters["neighbours"].default
 _given = near.conditional_ksg_terms
 _ksg_2 = partial(near.ksg_terms, variant=2)
 _COUNTS: tuple[Kind, Kind] = ("discrete", "discrete")
@@ -232,7 +274,7 @@ ESTIMATORS: dict[str, Estimator] = {
     **{name: Estimator(*_COUNTS, True, True, partial(_counts, name)) for name in ENTROPIES},
     "ksg_1": Estimator(*_FLOATS, True, True, _neighbours(near.ksg_terms, _given)),
     "ksg_2": Estimator(*_FLOATS, False, True, _neighbours(_ksg_2, None)),
-    "mixed_ksg": Estimator("any", "any", True, True, _neighbours(near.mixed_ksg_terms, _given)),
+    "mixed_ksg": Estimator("any", "any", True, True, _mixed),
     "ross": Estimator("continuous", "discrete", False, False, _ross),
     "gaussian": Estimator(*_FLOATS, True, True, partial(_gaussian, np.asarray)),
     "gaussian_copula": Estimator(*_FLOATS, True, True, partial(_gaussian, normal_scores)),
@@ -298,10 +340,58 @@ def _choose(x: np.ndarray, y: np.ndarray, cond: np.ndarray | None = None) -> str
     if all(kinds):
         sparse = occupied(x, y, cond)[1] >= _SPARSE * len(x)
         return "shrinkage" if sparse else "chao_shen"
-    if kinds[1] and (cond is not None or codes(y).max() < max(_LABELS, len(y) / 5)):
+    if kinds[1] and (cond is not None or _are_labels(y)):
         return "usable_information"  # of rarer labels there is nothing to learn
-    tied = any(_repeats(values) for values in (x, y))
+    columns = _width(x, y, *(() if cond is None else (cond,)))
+    if cond is None and _are_labels(x) and columns <= LOW:
+        alone = np.bincount(codes(x)).min() <= _ROSS or len(np.unique(y, axis=0)) < len(y)
+        return "mixed_ksg" if alone else "ross"
+    tied = columns <= LOW and any(_repeats(values) for values in (x, y))
     return "mixed_ksg" if any(kinds) or tied else "automatic"
+
+
+def _are_labels(values: np.ndarray) -> bool:
+    """Whether whole numbers are labels: few, or at least five rows for each."""
+    whole = values.dtype.kind in "iub"
+    return whole and bool(codes(values).max() < max(_LABELS, len(values) / 5))
+
+
+def _readings(name: str, arrays: dict[str, np.ndarray]) -> dict[str, object]:
+    """How sides of many whole numbers are read beside numbers."""
+    if name in ENTROPIES:
+        return {}
+    many = [
+        f"{key} holds many whole numbers, read as "
+        + (_AS_LABELS if _are_labels(values) or name == "usable_information" else _NUMBERS)
+        for key, values in arrays.items()
+        if values.dtype.kind in "iub" and codes(values).max() >= _LABELS
+    ]
+    return {"reading": "; ".join(many)} if many else {}
+
+
+def _width(*sides: np.ndarray) -> int:
+    return sum(side.size // len(side) for side in sides)
+
+
+def _varying(values: np.ndarray) -> np.ndarray:
+    """The columns that hold two values or more; all, where each or none does."""
+    columns = values.reshape(len(values), -1)
+    varying = (columns != columns[0]).any(0)
+    return values if varying.all() or not varying.any() else columns[:, varying]
+
+
+def _duplicates(sides: list[np.ndarray]) -> dict[str, object]:
+    """A flag where many numbers come again, and only with all else of their row."""
+    flat = [side.reshape(len(side), -1) for side in sides]
+    numbers = [side for side in flat if side.dtype.kind == "f"]
+    counts = np.unique(np.concatenate(flat, axis=1), axis=0, return_counts=True)[1]
+    repeated = int((counts > 1).sum())
+    if not numbers or repeated <= max(1, len(counts) / 100):
+        return {}
+    if any(len(np.unique(side, axis=0)) < len(counts) for side in numbers):
+        return {}
+    text = f"{len(counts)} rows are all that {sum(counts)} hold: copies of rows are not independent"
+    return {"duplicates": f"{text}, so there is no interval; drop them"}
 
 
 def _repeats(values: np.ndarray) -> bool:
@@ -315,7 +405,7 @@ def _read_labels(arrays: dict[str, np.ndarray], asked: Estimator | None) -> dict
 
     Where an estimator was asked for, only what it reads as labels.
     """
-    notes: dict[str, object] = {}
+    ties: list[str] = []
     for name, values in arrays.items():
         if values.dtype.kind != "f":
             continue
@@ -326,15 +416,16 @@ def _read_labels(arrays: dict[str, np.ndarray], asked: Estimator | None) -> dict
         if few and (distinct <= _LABELS if asked is None else kind == "discrete"):
             labels = [np.unique(column, return_inverse=True)[1] for column in columns]
             arrays[name] = np.stack(labels, 1).reshape(values.shape)
-            notes["ties"] = f"{name} holds {distinct} whole numbers as floats: read as labels"
+            ties.append(f"{name} holds {distinct} whole numbers as floats: read as labels")
         elif _repeats(values):
-            notes["ties"] = f"{name} has equal values: continuous estimators err with them"
-    return notes
+            ties.append(f"{name} has equal values: continuous estimators err with them")
+    return {"ties": "; ".join(ties)} if ties else {}
 
 
-def _check_options(name: str, run: Run, options: dict[str, object]) -> None:
+def _check_options(name: str, run: Run, options: dict[str, object], conditional: bool) -> None:
     known = {*inspect.signature(run).parameters} - {"x", "y", "cond", "seed", "options"}
-    known |= getattr(run, "options", set())
+    own = getattr(run, "options", set())
+    known |= own & {"neighbours"} if conditional else own
     for option, value in options.items():
         remedy = f"is no option of {name}, which takes {sorted(known) or 'none'}"
         require(option in known, remedy, **{option: value})

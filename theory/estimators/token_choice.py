@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from theory.errors import require
-from theory.estimators.usable_information import feature_columns
+from theory.estimators.usable_information import blinded, feature_columns
 
 _RIDGES = (1000.0, 100.0, 10.0)
 _SCALES = (0.25, 0.5, 0.75, 1.0)
@@ -298,7 +298,9 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
 def token_log_ratios(
     x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, *, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Held-out log q(y|x,c) - log q(y|c), and log q(y|x,c), of items y [n] or tokens y [n, m].
+    """Held-out log q(y|x,c) - log q(y|x',c), and log q(y|x,c), of items y [n] or tokens y [n, m].
+
+    x' is x whose part beyond c is permuted across rows, as in `paired_log_ratios`.
 
     What a reader needs to know of an item beside its tokens is not given here, so the vectors of
     items are random: whole ones of as many numbers as there are items, up to 64.
@@ -317,10 +319,12 @@ def token_log_ratios(
     levels = token_levels(tokens, target.reshape(-1), vectors, np.zeros(items))
     start = popularity_decoder(levels, np.arange(len(y)), seed=seed)
     start = start.extend(np.zeros((len(y), 1)))  # how often each is chosen
-    known, features = start, feature_columns(x)
+    known = blind = start
+    features, coarse = feature_columns(x), np.zeros((len(y), 0))
     if cond is not None:
-        known = start.extend(feature_columns(cond))
-        features = np.c_[feature_columns(cond), features]
-    own = known.extend(features)
-    before, after = known.held_out.sum(0), own.held_out.sum(0)
+        coarse = feature_columns(cond)
+        known = start.extend(coarse)
+        blind = known.extend(np.c_[coarse, blinded(features, coarse, seed)])
+    own = known.extend(np.c_[coarse, features])
+    before, after = blind.held_out.sum(0), own.held_out.sum(0)
     return after - before, after

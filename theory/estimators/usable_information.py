@@ -12,15 +12,18 @@ from scipy.special import log_softmax
 from theory.errors import require
 from theory.estimators.entropies import codes
 
+_RIDGES = (1e-3, 1.0, 100.0, 1e4)
+
 
 def paired_log_ratios(
     x: np.ndarray, y: np.ndarray, cond: np.ndarray | None, *, seed: int, folds: int = 5
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Held-out log q(y|x,c) - log q(y|c) of every row, and log q(y|x,c) itself.
+    """Held-out log q(y|x,c) - log q(y|x',c) of every row, and log q(y|x,c) itself.
 
-    Families: multinomial logistic in the (one-hot or standardised) columns and in random Fourier
-    features of the continuous ones. Premises: y whole numbers [n] or [n, m] of at least two
-    values, rows independent.
+    Here x' is `blinded` x: what the second model goes on learning of c is no gain of x. Families:
+    multinomial logistic in the (one-hot or standardised) columns and in random Fourier features of
+    the continuous ones. Premises: y whole numbers [n] or [n, m] of at least two values, rows
+    independent.
 
     >>> rng = np.random.default_rng(0)
     >>> y = rng.integers(2, size=400)
@@ -37,17 +40,42 @@ def paired_log_ratios(
     coarse = np.zeros((len(y), 0)) if cond is None else feature_columns(cond)
     fine = np.concatenate([coarse, feature_columns(x)], axis=1)
     coarse_map, fine_map = _expand(coarse, seed), _expand(fine, seed + 1)
+    blind_map = _expand(np.c_[coarse, blinded(feature_columns(x), coarse, seed)], seed + 1)
     gains, own = np.zeros(len(y)), np.zeros(len(y))
     for held in range(folds):
         train, test = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
         frequency = np.log(np.bincount(target[train], minlength=len(values)) + 0.5)
         start = np.tile(frequency, (len(y), 1))
-        collapsed = start + _residual(coarse_map, start, target, train)
+        blind = collapsed = start + _residual(coarse_map, start, target, train)
         structured = collapsed + _residual(fine_map, collapsed, target, train)
+        if cond is not None:
+            blind = collapsed + _residual(blind_map, collapsed, target, train)
         rows = (test, target[test])
         own[test] = log_softmax(structured, axis=1)[rows]
-        gains[test] = own[test] - log_softmax(collapsed, axis=1)[rows]
+        gains[test] = own[test] - log_softmax(blind, axis=1)[rows]
     return gains, own
+
+
+def blinded(x: np.ndarray, cond: np.ndarray, seed: int, *, folds: int = 5) -> np.ndarray:
+    """Columns x whose part along cond is kept, and whose rest is permuted across rows.
+
+    The part is a ridge regression that other folds fit, so that it holds no row's own rest.
+
+    >>> x = np.random.default_rng(0).standard_normal((500, 2))
+    >>> copied, other = (blinded(side, x, 0) for side in (2 * x, x[::-1]))
+    >>> np.allclose(copied, 2 * x, atol=0.01), bool(abs((other * x[::-1]).mean(0)).max() < 0.1)
+    (True, True)
+    """
+    rng, design = np.random.default_rng([seed, 2]), np.c_[cond, np.ones(len(x))]
+    fold, ridge = rng.permutation(len(x)) % folds, np.eye(design.shape[1])
+    fits = [np.zeros_like(x) for _ in _RIDGES]
+    for held in range(folds):
+        train, test = fold != held, fold == held
+        square, cross = design[train].T @ design[train], design[train].T @ x[train]
+        for fit, strength in zip(fits, _RIDGES, strict=True):
+            fit[test] = design[test] @ np.linalg.solve(square + strength * ridge, cross)
+    best = min(fits, key=lambda fit: float(((x - fit) ** 2).sum()))
+    return best + (x - best)[rng.permutation(len(x))]
 
 
 def _residual(

@@ -5,6 +5,8 @@ from scipy.special import entr
 
 from theory.errors import require
 
+_GAPS = 100_000  # numbers of labels that nothing has, beyond which memory runs out
+
 
 def entropy(probabilities: np.ndarray) -> float:
     """Shannon entropy in nats of an array of probabilities of any shape.
@@ -59,9 +61,11 @@ def merge_rows(joint: np.ndarray, labels: np.ndarray) -> np.ndarray:
     [[0.5, 0.5]]
     """
     joint, labels = np.asarray(joint, dtype=float), np.asarray(labels)
-    each = labels.ndim == 1 and labels.dtype.kind in "iu" and len(labels) == len(joint)
+    each = labels.ndim == 1 and labels.dtype.kind in "iu" and 0 < len(labels) == len(joint)
     require(each, f"one whole number for each of {len(joint)} rows", labels=labels.shape)
     require(np.min(labels) >= 0, "numbers from 0", labels=int(np.min(labels)))
+    gaps = "number them without gaps: np.unique(labels, return_inverse=True)[1]"
+    require(np.max(labels) < len(joint) + _GAPS, gaps, labels=int(np.max(labels)))
     merged = np.zeros((int(np.max(labels)) + 1, joint.shape[1]))
     np.add.at(merged, labels, joint)
     return merged

@@ -43,7 +43,10 @@ def value_of(function: Function, given: list[str]) -> object:
 
 def _read(text: str) -> object:
     body, _, times = text.partition("]*")
-    value = json.loads(f"{body}]" if times else text)
+    try:
+        value = json.loads(f"{body}]" if times else text)
+    except json.JSONDecodeError:
+        value = float(text)  # as .5, which is no JSON
     return np.array(value * int(times or 1)) if isinstance(value, list) else value
 
 
