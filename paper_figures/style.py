@@ -5,6 +5,7 @@ and where two are close in grey, marks and dashes differ. A figure is drawn at t
 two-column paper prints it.
 """
 
+import re
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -109,13 +110,12 @@ DATASETS: dict[str, str] = {
 def method_name(method: str) -> str:
     """A method's name in figures; the model that wrote its stored chains follows.
 
-    >>> method_name("tiger-meanpool"), method_name("scoter-smollm2")
+    >>> method_name("tiger-meanpool"), method_name("scoter@smollm2")
     ('TIGER + mean-pooled chain', 'SCoTER (ordered steps), smollm2')
     """
-    if method in METHODS:
-        return METHODS[method][0]
-    known = max((name for name in METHODS if method.startswith(f"{name}-")), key=len, default="")
-    return f"{METHODS[known][0]}, {method[len(known) + 1 :]}" if known else method
+    name, mark, model = [*re.split("([@+])", method, maxsplit=1), "", ""][:3]
+    own = METHODS[name][0] if name in METHODS else name
+    return f"{own}{', ' if mark == '@' else ' + '}{model}" if mark else own
 
 
 def dataset_name(dataset: str) -> str:

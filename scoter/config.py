@@ -170,6 +170,7 @@ class ChainsConfig:
     # a folder of `scoter reason`, or a table of chains; empty: the catalogue reasoner writes
     source: str = ""
     items: int = 3  # of chains by item: the last items of a prefix whose steps are read
+    after_reasoner: bool = False  # the catalogue reasoner's steps come first, then those of source
 
 
 @typing.runtime_checkable
@@ -407,14 +408,14 @@ def to_json(config: "DataclassInstance | Mapping[str, object]") -> str:
     """Canonical JSON of a config: sorted keys, so that equal configs have equal text.
 
     What protocol A was before there was another is written as it was then, and so are chains that
-    are not by item.
+    are not by item or of one source.
     """
     tree = asdict(config, dict_factory=_as_before) if is_dataclass(config) else config
     return json.dumps(tree, sort_keys=True)
 
 
 def _as_before(fields: list[tuple[str, object]]) -> dict[str, object]:
-    later = (("protocol", "A"), ("items", ChainsConfig.items))
+    later = (("protocol", "A"), ("items", ChainsConfig.items), ("after_reasoner", False))
     return {name: value for name, value in fields if (name, value) not in later}
 
 

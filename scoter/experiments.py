@@ -51,6 +51,7 @@ _FUSIONS: dict[str, config.FusionConfig | None] = {
     "control-no-gate": _reads(gate=False),
     NO_VOTES: _reads(),
     "control-every-layer": _reads(placement="every-layer"),
+    "control-votes-only": _reads(placement="nowhere", grounded=True, votes=True, detached=True),
     "control-causal-steps": _reads(encoder="causal"),
     "control-infonce": _reads(alignment=0.1),
     "control-meanpool-infonce": _reads("meanpool", alignment=0.1),

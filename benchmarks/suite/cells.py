@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from math import ceil
 from pathlib import Path
 
-from scoter.config import DataConfig, Experiment
+from scoter.config import ChainsConfig, DataConfig, Experiment
 from scoter.data.sources import is_prepared
 from scoter.errors import ConfigError
 from scoter.experiments import ABLATIONS, CONTROLS, PATTERN_CONTROLS, benchmark
@@ -29,6 +29,12 @@ BASELINES = (
 SEEDS = (0, 1, 2)
 # The datasets that have every control, with the steps of their chains. Toys lacks categories.
 CONTROLLED = {"beauty": 14, "toys": 12}
+# Who wrote the recorded chains of a dataset. `scoter@MODEL` reads these in place of the catalogue
+# reasoner's, `scoter+MODEL` after them.
+RECORDED = Path(__file__).parents[1] / "recorded"
+MODELS = {"beauty": "qwen2.5-coder-1.5b"}
+BY_MODEL = ("scoter", "tiger-meanpool", "control-item-text")  # with every seed
+BY_MODEL_ONCE = ("control-votes-only", "control-shuffled", "control-other-user")
 # The datasets with published results of protocol B, and what stands beside these.
 IN_B = ("beauty", "sports", "toys")
 METHODS_B = (
@@ -104,6 +110,11 @@ def suite() -> list[Cell]:
         if int(method.partition("without-step-")[2] or 0) <= steps
     ]
     controls += [Cell("beauty", method, first, QUARTER) for method in ABLATIONS]
+    for dataset, model in MODELS.items():
+        more = [f"{name}@{model}" for name in BY_MODEL_ONCE]
+        once = [f"{name}@{model}" for name in BY_MODEL] + [f"scoter+{model}", *more]
+        usual += [Cell(dataset, method, first) for method in once]
+        usual += [Cell(dataset, f"{m}@{model}", seed) for seed in others for m in BY_MODEL]
     in_b = [Cell(dataset, method, first, protocol="B") for dataset in IN_B for method in METHODS_B]
     return usual + controls + in_b
 
@@ -169,7 +180,13 @@ def chosen(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
 
 def experiment_of(cell: Cell) -> Experiment:
     """The experiment of a cell: at the usual budget, that of `scoter run DATASET-METHOD`."""
-    made = benchmark(cell.dataset, cell.method)
+    name, mark, model = [*re.split("([@+])", cell.method, maxsplit=1), "", ""][:3]
+    made = benchmark(cell.dataset, name)
+    if mark:
+        table = RECORDED / f"{cell.dataset}-{model}.parquet"
+        chains = ChainsConfig(str(table), after_reasoner=mark == "+")
+        methods = {cell.method: made.methods[name]}
+        made = replace(made, name=f"{cell.table}-{cell.method}", methods=methods, chains=chains)
     if cell.protocol == "B":
         made = replace(made, data=cell.data, name=f"{cell.table}-{cell.method}")
     if cell.budget.share == 1 and not cell.budget.name:

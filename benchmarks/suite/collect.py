@@ -195,10 +195,10 @@ def _rows_of_run(folder: Path) -> list[Row]:
 def _inputs_of(run: Row, method: Row) -> dict[str, Any]:
     config = run.get("config", {})
     inputs = {"note": run["note"]} if run.get("note") else {}
+    inputs |= origin_of_chains(config | TODAY, method)
     if _reads_stored(run, method):
-        inputs["chains"] = {"model": run["chains_model"], "note": run.get("note", "")}
-    else:
-        inputs |= origin_of_chains(config | TODAY, method)
+        stored = {"model": run["chains_model"], "note": run.get("note", "")}
+        inputs["chains"] = stored | inputs.get("chains", {})
     if method.get("model", {}).get("kind") == "tiger":
         inputs["semantic_ids"] = config.get("semantic_ids")
     return inputs
@@ -210,9 +210,10 @@ def _reads_stored(run: Row, method: Row) -> bool:
 
 def _collected_name(run: Row, method: str) -> str:
     """A method's name among the results, followed by the model that wrote its stored chains."""
-    if not _reads_stored(run, run["methods"][method]["config"]):
+    named = "@" in method or "+" in method
+    if named or not _reads_stored(run, run["methods"][method]["config"]):
         return method
-    return f"{method}-{re.sub(r'[^a-z0-9_-]+', '-', run['chains_model'].lower()).strip('-')}"
+    return f"{method}@{re.sub(r'[^a-z0-9_-]+', '-', run['chains_model'].lower()).strip('-')}"
 
 
 def _sample_name(run: Row) -> str | None:

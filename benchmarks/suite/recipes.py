@@ -9,6 +9,7 @@ from typing import Any, cast
 from benchmarks.suite.cells import Cell, experiment_of
 from scoter.config import (
     REASONS,
+    ChainsConfig,
     DiscoverConfig,
     MethodConfig,
     SemanticIdConfig,
@@ -64,9 +65,9 @@ def mixes_scores(method: Config) -> bool:
 
 
 def origin_of_chains(config: Config, method: Config) -> dict[str, Any]:
-    """What decides a method's chains: the pattern if one is given, else how it is mined, whether
-    the mined one or a rival of it is followed, which version of the reasons ranks, and whether
-    steps state how sure they are.
+    """What decides a method's chains: the table where they are stored, the pattern if one is given,
+    else how it is mined, whether the mined one or a rival of it is followed, which version of the
+    reasons ranks, and whether steps state how sure they are.
 
     A logit of reasons, and what is mixed with counts, have a version of the reasons too.
     """
@@ -75,13 +76,28 @@ def origin_of_chains(config: Config, method: Config) -> dict[str, Any]:
         return version
     if not reads_chains(method):
         return {}
+    stored = stored_table(config.get("chains") or {})
+    if stored and not stored["after_reasoner"]:
+        return {"chains": stored}
     if config.get("pattern"):
         return {"pattern": config["pattern"]}
     if not config.get("discover"):
         return {}
     followed = config.get("pattern_from", "mined")
-    stated = {"certainty": config.get("certainty", False)}
+    stated = {"certainty": config.get("certainty", False), **({"chains": stored} if stored else {})}
     return {"discover": config["discover"], "pattern_from": followed, **version, **stated}
+
+
+def stored_table(chains: Config) -> dict[str, Any]:
+    """The content of a table of stored chains, and how it is read; empty without a table."""
+    source = Path(chains.get("source") or "")
+    content = chains.get("table") or (hash_file(source) if source.is_file() else "")
+    usual = {name: getattr(ChainsConfig, name) for name in ("items", "after_reasoner")}
+    return (
+        {"table": content, **usual, **{n: chains[n] for n in usual if n in chains}}
+        if content
+        else {}
+    )
 
 
 def stored_recipe(config: Config) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from scoter.data.datasets import Dataset
 from scoter.errors import ConfigError
 from scoter.experiments import TIGER_IDS
 from scoter.progress import on_stderr
+from scoter.reasoning.catalogue.facets import item_names
 from scoter.reasoning.chains.prefixes import PrefixPolicy
 from scoter.reasoning.chains.table import write_chains as write_table
 from scoter.recommenders.chains import Chains
@@ -172,7 +173,9 @@ def load_chains(
     Raises:
         DataError: there are no finished chains, or they were written from other data.
     """
+    from scoter.reasoning.discovery.grounding import with_catalogue_names
     from scoter.reasoning.writing.reader import read_chains
 
     table = read_chains(Path(source), dataset.split, dataset.catalog, items)
+    table = with_catalogue_names(table, item_names(dataset.catalog), encoder_of(text))
     return Chains.of(table, dataset, text)

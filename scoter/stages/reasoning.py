@@ -10,6 +10,7 @@ import numpy as np
 
 from scoter.errors import ConfigError
 from scoter.experiments import RANKED_PATTERN, RECORDED_PATTERN
+from scoter.reasoning.catalogue.facets import item_names
 from scoter.reasoning.chains.table import ChainTable, load_chains, save_chains
 from scoter.reasoning.chains.table import write_chains as write_table
 from scoter.recommenders.network import text_vectors
@@ -37,10 +38,12 @@ def pattern_and_chains(
     If `pattern` was chosen already, it is not mined again.
     """
     experiment = context.experiment
-    if experiment.chains.source:
-        return stored_chains(context, data)
+    stored = stored_chains(context, data) if experiment.chains.source else None
+    if stored is not None and not experiment.chains.after_reasoner:
+        return stored
     pattern = pattern or _pattern(context, data)
-    return pattern, write_chains(context, data, pattern)
+    chains = write_chains(context, data, pattern)
+    return (pattern, chains) if stored is None else _joined(context, (pattern, chains), stored)
 
 
 def _pattern(context: Context, data: Artefact) -> Artefact:
@@ -93,6 +96,7 @@ def stored_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]
 
     A relative `chains.source` is looked up in the working folder, then in the store.
     """
+    from scoter.reasoning.discovery.grounding import with_catalogue_names
     from scoter.reasoning.writing import reader
 
     source, items = context.experiment.chains.source, context.experiment.chains.items
@@ -106,13 +110,27 @@ def stored_chains(context: Context, data: Artefact) -> tuple[Artefact, Artefact]
 
     def build(out: Path, scratch: Path) -> None:
         _, catalog, split = open_data(data)
-        _save(context, reader.read_chains(path, split, catalog, items), out)
+        table = reader.read_chains(path, split, catalog, items)
+        names, encode = item_names(catalog), sentence_encoder(context)
+        _save(context, with_catalogue_names(table, names, encode), out)
 
     encoder = sentence_vectors.provenance_key(context.experiment.text)
-    recipe = {"source": content}
-    if reader.describe(path).by == "item":
-        recipe = {"source": content, "items": items}
+    by_item = {"items": items} if reader.describe(path).by == "item" else {}
+    recipe = {"source": content, "names": "of the catalogue", **by_item}
     return pattern, context.stage("chains", recipe, [data, encoder], build)
+
+
+def _joined(
+    context: Context, own: tuple[Artefact, Artefact], stored: tuple[Artefact, Artefact]
+) -> tuple[Artefact, Artefact]:
+    """The steps of the catalogue reasoner's chains, followed by those of the stored ones."""
+    tables = [open_table(chains) for _, chains in (own, stored)]
+    table = tables[0].followed_by(tables[1])
+    pattern = _unmined(context, "joined", table.pattern, "mined, then that of stored chains")
+    chains = context.stage(
+        "chains", {}, [own[1], stored[1]], lambda out, scratch: _save(context, table, out)
+    )
+    return pattern, chains
 
 
 def open_pattern(artefact: Artefact) -> ReasoningPattern:

@@ -15,16 +15,21 @@ def item_texts_as_steps(
 ) -> StepEmbeddings:
     """The last K items' own texts instead of a chain of K steps, the newest in the last slot.
 
-    Where the chain lacks a step, the item stays, since the prefix has it.
+    A step about the item of some lag, as all of chains by item are, becomes that item's text. Where
+    the chain lacks a step, the item stays, since the prefix has it.
 
     Args:
         recent: the items of every chain's prefix, newest first, -1 where there is none.
         vectors: the same encoder's vector of each item's text.
     """
     count = steps.step_count
-    items = np.full((len(recent), count), -1, np.int64)
-    width = min(count, recent.shape[1])
-    items[:, count - width :] = recent[:, :width][:, ::-1]
+    lags = [int(step.parameters.get("lag", 0)) for step in steps.pattern.steps]
+    if not all(lags):
+        lags = list(range(count, 0, -1))
+    padded = np.full((len(recent), max(lags)), -1, np.int64)
+    width = min(max(lags), recent.shape[1])
+    padded[:, :width] = recent[:, :width]
+    items = padded[:, np.array(lags) - 1]
     there = items >= 0
     offsets = np.concatenate([[0], np.cumsum(there.ravel())])
     starts, pattern, encoder = steps.starts, steps.pattern, steps.encoder

@@ -293,6 +293,23 @@ def test_item_texts_are_those_of_the_last_items_newest_last() -> None:
         assert values[chain, step].tolist() == (vectors[item].tolist() if item >= 0 else [0, 0])
 
 
+def test_item_texts_stand_where_a_chain_by_item_speaks_of_that_item() -> None:
+    steps = tuple(Step(role, {"lag": lag}) for lag in (1, 2) for role in ("use", "next"))
+    told = StepEmbeddings(
+        np.ones((1, 2)),
+        np.zeros(8, int),
+        np.arange(9),
+        np.array([0, 2]),
+        ReasoningPattern(steps),
+        "",
+    )
+    recent = np.array([[4, -1], [5, 4]])
+    vectors = np.arange(12, dtype=np.float32).reshape(6, 2) + 1
+    values, mask = item_texts_as_steps(told, recent, vectors).dense(np.arange(2))
+    assert mask.tolist() == [[True, True, False, False], [True] * 4]
+    assert values[1].tolist() == vectors[[5, 5, 4, 4]].tolist()
+
+
 def test_features_keep_what_was_said_and_nothing_of_the_words() -> None:
     said = table()
     found = statements_as_features(said, seed=0)

@@ -52,6 +52,30 @@ class ChainTable:
         used = self.indices[self.offsets[number] : self.offsets[number + 1]]
         return tuple(self.sentences[sentence] for sentence in used)
 
+    def followed_by(self, other: "ChainTable") -> "ChainTable":
+        """Each chain's steps, then those of the same prefix in a table of the same split."""
+        if not np.array_equal(self.starts, other.starts):
+            raise DataError("the chains are of other prefixes; write both for one split")
+        tables = (self, other)
+        counts = [np.diff(t.offsets).reshape(-1, len(t.pattern)) for t in tables]
+        chain = [np.repeat(np.arange(len(c)), c.sum(axis=1)) for c in counts]
+        order = np.argsort(np.concatenate(chain), kind="stable")
+        entries = np.concatenate([self.indices, other.indices + len(self.sentences)])
+        stated = [np.zeros(len(t.indices)) if t.certainty is None else t.certainty for t in tables]
+        return ChainTable(
+            [*self.sentences, *other.sentences],
+            entries[order],
+            np.concatenate([[0], np.cumsum(np.concatenate(counts, axis=1))]),
+            self.starts,
+            ReasoningPattern((*self.pattern.steps, *other.pattern.steps)),
+            f"{self.model} + {other.model}",
+            f"{self.prompt_version} + {other.prompt_version}",
+            self.weights,
+            None
+            if self.certainty is other.certainty is None
+            else np.concatenate(stated, dtype=np.float32)[order],
+        )
+
     def chain(self, user: int, prefix_length: int) -> ReasoningChain:
         """The chain that a user gets after the first `prefix_length` items."""
         known = 0 <= user < len(self.starts) - 1

@@ -10,11 +10,14 @@ meant if its score reaches `least`; otherwise the name is *ungrounded*, and neve
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from scoter.errors import ConfigError, DataError
+from scoter.reasoning.catalogue.reasoner import RECOMMENDS
+from scoter.reasoning.chains.table import ChainTable
 from scoter.reasoning.discovery.validate import Encode
 
 LEAST = 0.5
@@ -24,6 +27,8 @@ first four words kept score above .52 in at least 95 of 100 cases; their best it
 in 97, 100 and 88. Products of two other shops (Toys, Sports) score below .45 in 99 of 100. Limit:
 Beauty products that are *not* among these 2,500 names score .56 in the median, and are grounded in
 the nearest one."""
+
+CLOSE_TO = "The recommendation is close to {}."
 
 Chains = Int[np.ndarray, " chains"]
 Ranked = Int[np.ndarray, "chains k"]
@@ -104,6 +109,29 @@ class Grounding:
             return letters
         meaning = _unit(np.asarray(self._encode(names), np.float32)) @ self._vectors.T
         return self.lexical * letters + (1 - self.lexical) * meaning
+
+
+def with_catalogue_names(table: ChainTable, names: Sequence[str], encode: Encode) -> ChainTable:
+    """The chains with each product that is recommended in free words named as the item it means.
+
+    So a step that recommends can vote for an item. A product that means none keeps its words.
+    """
+    before, _, after = RECOMMENDS["item"].partition("{}")
+    known, free = {*names}, {}
+    for number, sentence in enumerate(table.sentences):
+        product = sentence.removeprefix(before).removesuffix(after)
+        if len(product) == len(sentence) - len(before) - len(after) and product not in known:
+            free[number] = product
+    if not free:
+        return table
+    grounding = Grounding(names, np.asarray(encode(list(names)), np.float32), encode)
+    sentences = list(table.sentences)
+    for number, item in zip(free, grounding.ground([*free.values()]).tolist(), strict=True):
+        if item >= 0:
+            sentences[number] = CLOSE_TO.format(names[item])
+    places: dict[str, int] = {}
+    moved = np.array([places.setdefault(text, len(places)) for text in sentences], np.int32)
+    return replace(table, sentences=list(places), indices=moved[table.indices])
 
 
 def _unit(vectors: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray, "rows dim"]:

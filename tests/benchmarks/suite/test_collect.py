@@ -240,17 +240,17 @@ def test_stored_chains_carry_the_name_of_their_model(tmp_path):
     rows = load_rows(results)
     assert {(row["dataset"], row["method"]) for row in rows} == {
         ("beauty-600-users", "tiger"),
-        ("beauty-600-users", "scoter-some-model-135m"),
+        ("beauty-600-users", "scoter@some-model-135m"),
     }
-    path = ranks_path(results, "beauty-600-users", "scoter-some-model-135m", 0, "test")
+    path = ranks_path(results, "beauty-600-users", "scoter@some-model-135m", 0, "test")
     assert load_user_metrics(path).ranks.tolist() == draw_ranks("scoter", 0, "test").ranks.tolist()
     table = main_table(results, "beauty-600-users").set_index("method")
-    gain = table.loc["scoter-some-model-135m", "difference recall@10"]
+    gain = table.loc["scoter@some-model-135m", "difference recall@10"]
     expected = [
         mean_metrics(draw_ranks(name, 0, "test"))["recall@10"] for name in ("scoter", "tiger")
     ]
     assert gain == pytest.approx(expected[0] - expected[1], abs=1e-12)
-    assert "scoter-some-model-135m: chains by Some Model-135M; proves the plumbing only." in notes(
+    assert "scoter@some-model-135m: chains by Some Model-135M; proves the plumbing only." in notes(
         results, "beauty-600-users"
     )
 
@@ -264,7 +264,7 @@ def test_stored_chains_of_all_users_stand_beside_those_of_the_catalogue(tmp_path
         "popularity": "run-0",
         "scoter": "run-0",
         "tiger": "stored",
-        "scoter-some-model-135m": "stored",
+        "scoter@some-model-135m": "stored",
     }
 
 

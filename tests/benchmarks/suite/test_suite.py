@@ -46,7 +46,7 @@ from scoter.experiments import (
     experiment,
 )
 from scoter.reasoning.catalogue.reasoner import lacking
-from scoter.storage.store import git_commit
+from scoter.storage.store import git_commit, hash_file
 
 TIGER, SASREC = Cell("beauty", "tiger", 0), Cell("beauty", "sasrec-ce", 0)
 
@@ -84,7 +84,7 @@ def test_the_most_valuable_cells_come_first_and_none_comes_twice():
     cells = suite()
     names = [cell.name for cell in cells]
     quarter = 2 * (3 + len(CONTROLS)) - 2 + 2 * (3 + 4) + len(ABLATIONS)
-    assert len(set(names)) == len(names) == 4 * 14 * 3 + 4 * 3 + quarter + 3 * 9
+    assert len(set(names)) == len(names) == 4 * 14 * 3 + 4 * 3 + 13 + quarter + 3 * 9
     headline = {
         f"{dataset}/{method}/0"
         for dataset in DATASETS
@@ -99,9 +99,9 @@ def test_the_most_valuable_cells_come_first_and_none_comes_twice():
         *("popularity", "gru4rec", "sasrec-bce", "sasrec-ce", "sasrec-ce-scoter"),
     }
     assert [cell.dataset for cell in cells[56:84]] == ["beauty"] * 28
-    assert all(cell.budget == Budget() for cell in cells[:180])
-    assert {cell.budget for cell in cells[180:-27]} == {QUARTER}
-    assert {cell.table for cell in cells[180:-27]} == {f"{dataset}-quarter" for dataset in DATASETS}
+    assert all(cell.budget == Budget() for cell in cells[:193])
+    assert {cell.budget for cell in cells[193:-27]} == {QUARTER}
+    assert {cell.table for cell in cells[193:-27]} == {f"{dataset}-quarter" for dataset in DATASETS}
     assert names[-27:-24] == ["beauty-b/tiger/0", "beauty-b/sasrec-ce/0", "beauty-b/scoter/0"]
     assert {cell.table for cell in cells[-27:]} == {"beauty-b", "sports-b", "toys-b"}
 
@@ -126,6 +126,22 @@ def test_a_cell_is_the_experiment_that_scoter_run_makes_so_that_finished_runs_ar
     assert to_json(experiment_of(Cell("beauty", "tiger-meanpool", 2))) == to_json(
         experiment("beauty-collapsed")
     )
+
+
+def test_cells_with_recorded_chains_differ_from_the_usual_in_their_chains_alone():
+    named = {cell.name: cell for cell in suite() if cell.dataset == "beauty"}
+    usual = experiment_of(named["beauty/scoter/0"])
+    for mark, after in (("@", False), ("+", True)):
+        cell = named[f"beauty/scoter{mark}qwen2.5-coder-1.5b/0"]
+        made, recipe = experiment_of(cell), recipe_of(cell)
+        assert made.chains.after_reasoner is after
+        assert Path(made.chains.source).name == "beauty-qwen2.5-coder-1.5b.parquet"
+        methods, chains = {"scoter": made.methods[cell.method]}, usual.chains
+        assert replace(made, name=usual.name, methods=methods, chains=chains) == usual
+        assert recipe["chains"]["table"] == hash_file(Path(made.chains.source))
+        assert ("discover" in recipe) is after
+        row = {**recipe.pop("method"), **recipe}
+        assert not differences(recipe_of(cell), stored_recipe(row))
 
 
 def test_a_cell_of_protocol_b_is_that_of_a_with_another_protocol():

@@ -1,6 +1,7 @@
 import json
 import pickle
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,6 +49,34 @@ def test_there_is_a_chain_for_every_prefix_and_no_other(written):
         table.chain(user, last + 1)
     with pytest.raises(DataError, match="not for 0"):
         table.chain(user, 0)
+
+
+def test_chains_that_follow_others_keep_every_step(written):
+    split, catalog, _, first = written
+    steps = (Step("recommendation", {"rank": 1, "degrees": 8}), Step("history_summary"))
+    second = write_chains(split, catalog, ReasoningPattern(steps), seed=5)
+    both = first.followed_by(second)
+    assert both.pattern.steps == (*first.pattern.steps, *steps)
+    for chain in range(0, int(both.starts[-1]), 17):
+        wanted = [
+            (table.bag(chain * len(table.pattern) + step), stated(table, chain, step))
+            for table in (first, second)
+            for step in range(len(table.pattern))
+        ]
+        width = range(len(both.pattern))
+        found = [(both.bag(chain * len(width) + k), stated(both, chain, k)) for k in width]
+        assert found == wanted
+    starts = second.starts.copy()
+    starts[-1] += 1
+    with pytest.raises(DataError, match="of other prefixes; write both for one split"):
+        first.followed_by(replace(second, starts=starts))
+
+
+def stated(table, chain, step):
+    bag = chain * len(table.pattern) + step
+    entries = slice(table.offsets[bag], table.offsets[bag + 1])
+    count = entries.stop - entries.start
+    return [0.0] * count if table.certainty is None else table.certainty[entries].tolist()
 
 
 def test_each_chain_equals_the_one_written_alone(written):

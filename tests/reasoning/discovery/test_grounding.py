@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from scoter.errors import ConfigError, DataError
-from scoter.reasoning.discovery.grounding import Grounding
+from scoter.reasoning.chains.table import ChainTable
+from scoter.reasoning.discovery.grounding import Grounding, with_catalogue_names
+from scoter.types import ReasoningPattern, Step
 
 NAMES = [
     "Lumi red lipstick",
@@ -171,3 +173,27 @@ def test_the_threshold_separates_beauty_from_other_shops(tmp_path: Path) -> None
     assert (mangled < 0).mean() < 0.1
     strange = grounding.ground(draw("toys", 100) + draw("sports", 100))
     assert (strange < 0).mean() > 0.95
+
+
+def test_products_in_free_words_are_named_as_the_catalogue_names_them() -> None:
+    said = ["lumi lipstick", "garden chairs and tables", "Comb", "Lumi lip stick", "red lipstick"]
+    sentences = [f"The recommendation is {name}." for name in said] + ["A tidy shopper."]
+    pattern = ReasoningPattern((Step("shopper"), Step("recommendation")))
+    indices, offsets = np.array([5, 0, 1, 5, 2, 3, 4]), np.array([0, 1, 3, 4, 7])
+    table = ChainTable(sentences, indices, offsets, np.array([0, 2]), pattern)
+    found = with_catalogue_names(table, NAMES, kinds_of_thing)
+    close = "The recommendation is close to Lumi red lipstick."
+    assert [found.bag(bag) for bag in range(4)] == [
+        ("A tidy shopper.",),
+        (close, sentences[1]),
+        ("A tidy shopper.",),
+        (sentences[2], close, close),
+    ]
+    assert len({*found.sentences}) == len(found.sentences)
+    same = with_catalogue_names(found, [*NAMES, said[1], "close to Lumi red lipstick"], no_meaning)
+    assert same is found
+
+
+def kinds_of_thing(texts: list[str]) -> np.ndarray:
+    kinds = ("lip", "soap", "comb", "hose", "chair")
+    return np.array([[kind in text.lower() for kind in kinds] for text in texts], np.float32)
