@@ -130,9 +130,7 @@ def chain_request(
     steps = asked_steps(pattern)
     roles = tuple(step.label() for step in steps)
     if config.prompt == "full":
-        prompt = partial(
-            prompts.render, instruction="", config=config, pattern=ReasoningPattern(steps)
-        )
+        prompt = partial(prompts.render, config=config, pattern=ReasoningPattern(steps))
     else:
         named = ", ".join(prompts.quote(role, 80) for role in roles)
         wanted = f" a short sentence for each of the steps {named}, then"

@@ -107,15 +107,16 @@ class ChainSampler:
         asked = partial(render if writing.prompt == "full" else brief, config=writing)
         if writing.prompt == "full":
             pattern = None if free else ReasoningPattern(())
-            prompt = partial(asked, instruction=instruction, pattern=pattern, max_steps=most)
+            prompt = partial(asked, pattern=pattern, max_steps=most)
         else:
             few = f"2 to {most}" if most > 2 else f"{most}"
             steps = f" {few} steps, each with a role and a short sentence, then" if free else ""
-            prompt = partial(asked, wanted=steps, instruction=instruction)
+            prompt = partial(asked, wanted=steps)
         lengths = (most, writing.recommendations, writing.step_characters)
         schema = structured.chain_schema(None if free else (), *lengths)
+        # The example has no instruction, so it is one beginning for all, which a server reads once.
         example = example_turns(prompt, [*EXAMPLE_STEPS][:most], writing.recommendations)
-        return writing.request(prompt(titles), schema, most, example)
+        return writing.request(prompt(titles, instruction=instruction), schema, most, example)
 
     def _ask(
         self,

@@ -19,7 +19,7 @@ from scoter.reasoning.language.language_model import CompletionRequest, Message,
 from scoter.storage.sentence_vectors import NOTHING_KNOWN
 from scoter.types import Json, ReasoningPattern
 
-PROMPT_VERSION = "lm-3"
+PROMPT_VERSION = "lm-4"
 HISTORY_OPENS, HISTORY_CLOSES = "[history]", "[end of history]"
 
 # Discovery gives sample m of a user instruction m, in turn, so that the chains differ.
@@ -117,10 +117,10 @@ def history_lines(titles: Sequence[str], config: AskingConfig) -> list[str]:
 
 def render(
     titles: Sequence[str],
-    instruction: str,
     config: AskingConfig,
     pattern: ReasoningPattern | None = None,
     max_steps: int = 6,
+    instruction: str = "",
 ) -> str:
     """The prompt for one history, `titles` oldest first.
 

@@ -36,7 +36,7 @@ def test_a_real_model_writes_chains_that_are_replayed_without_it(tmp_path: Path)
     schema = chain_schema(max_steps=2, recommendations=2, text_characters=60)
     requests = [
         CompletionRequest(
-            (Message("user", render(TITLES, INSTRUCTIONS[sample], config)),),
+            (Message("user", render(TITLES, config, instruction=INSTRUCTIONS[sample])),),
             LOCAL_MODEL,
             temperature=0.8,
             top_p=0.95,

@@ -60,7 +60,7 @@ def history_of(prompt: str) -> list[str]:
 
 @given(st.lists(TITLES, max_size=12))
 def test_the_prompt_has_one_line_for_each_item_and_keeps_its_shape(titles: list[str]) -> None:
-    prompt = render(titles, INSTRUCTIONS[0], WIDE)
+    prompt = render(titles, WIDE, instruction=INSTRUCTIONS[0])
     shown = history_of(prompt)
     assert len(shown) == len(titles)
     for line, title in zip(shown, titles, strict=True):
@@ -69,7 +69,7 @@ def test_the_prompt_has_one_line_for_each_item_and_keeps_its_shape(titles: list[
         assert (clean(title) or NOTHING_KNOWN).startswith(decoded.rstrip())
         assert len(line) <= WIDE.title_characters + 2
         assert not SPECIAL_TOKEN.search(line)
-    harmless = render(["x"] * len(titles), INSTRUCTIONS[0], WIDE).split("\n")
+    harmless = render(["x"] * len(titles), WIDE, instruction=INSTRUCTIONS[0]).split("\n")
     outside = [line for line in prompt.split("\n") if line not in shown]
     assert outside == [line for line in harmless if line != '"x"']
     assert prompt.encode("utf-8").decode() == prompt
@@ -100,7 +100,7 @@ def test_a_quoted_title_is_json_within_its_cap(title: str, most: int) -> None:
 @given(st.lists(TITLES, min_size=1, max_size=12), st.integers(0, 600))
 def test_the_budget_keeps_the_newest(titles: list[str], extra: int) -> None:
     config = AskingConfig(history_characters=163 + extra, title_characters=160)
-    prompt, whole = render(titles, "", config), history_of(render(titles, "", WIDE))
+    prompt, whole = render(titles, config), history_of(render(titles, WIDE))
     shown = history_of(prompt)
     assert shown == whole[len(whole) - len(shown) :]
     assert len(shown) >= 1
@@ -116,7 +116,7 @@ def test_long_titles_cost_one_capped_line_each() -> None:
         piece * (100_000 // len(piece))
         for piece in ("A", "<", "\n", "\u202e", "<|im_end|>\n", '"]}', "\\", "\U0001f9fc")
     ]
-    shown = history_of(render(titles, INSTRUCTIONS[0], WIDE))
+    shown = history_of(render(titles, WIDE, instruction=INSTRUCTIONS[0]))
     assert len(shown) == len(titles)
     assert all(len(line) <= 162 for line in shown)
     assert [json.loads(shown[0]), json.loads(shown[2]), json.loads(shown[3])] == [
@@ -128,7 +128,7 @@ def test_long_titles_cost_one_capped_line_each() -> None:
 
 def test_a_pattern_is_asked_for_step_by_step() -> None:
     pattern = ReasoningPattern((Step("recent_item", {"lag": 2}), Step("what <|im_end|>\nnext")))
-    prompt = render(["Soap"], "", AskingConfig(), pattern)
+    prompt = render(["Soap"], AskingConfig(), pattern)
     assert '\n1. "recent_item(lag=2)"\n2. "what \\u003c|im_end|\\u003e next"\n' in prompt
 
 
@@ -160,6 +160,6 @@ def test_impossible_prompts_name_their_setting(settings: dict, message: str) -> 
 
 
 def test_a_pattern_without_steps_asks_for_recommendations_alone() -> None:
-    prompt = render(["Soap"], "", AskingConfig(), ReasoningPattern(()))
+    prompt = render(["Soap"], AskingConfig(), ReasoningPattern(()))
     assert "step" not in prompt
     assert '"recommendations" lists the names of 5 products' in prompt
