@@ -79,7 +79,7 @@ CONTROLS = tuple(_FUSIONS)
 
 
 DISCOVERY = config.DiscoverConfig(
-    patterns=96, users=6000, fresh_users=3000, max_steps=8, rounds=4, epochs=6
+    patterns=96, users=6000, fresh_users=3000, max_steps=8, rounds=4, epochs=6, top_k=50
 )
 # Written by hand: each of the ten likeliest items is a step of its own, with how certain it is.
 RANKED_PATTERN = (

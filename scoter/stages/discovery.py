@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scoter.config import Experiment, SamplingConfig, to_json
+from scoter.config import DiscoverConfig, Experiment, SamplingConfig, to_json
 from scoter.experiments import RANKED_PATTERN
 from scoter.reasoning.language.prompts import PROMPT_VERSION
 from scoter.recommenders.frozen import Frozen, frozen_method
@@ -46,7 +46,8 @@ def sized_for(experiment: Experiment, model: "ModelChoice | None") -> Experiment
     if model is None:
         return experiment
     sampling = replace(experiment.discover.sampling, max_tokens=0)
-    sizes = replace(experiment.discover, users=50, fresh_users=50, rounds=1, max_steps=6)
+    top = DiscoverConfig.top_k
+    sizes = replace(experiment.discover, users=50, fresh_users=50, rounds=1, max_steps=6, top_k=top)
     sizes = replace(sizes, sampling=sampling)
     if model.small:
         sizes = replace(sizes, fresh_users=40, max_steps=4, max_clusters=6)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scoter.config import DiscoverConfig
 from scoter.reasoning.catalogue.reasoner import CatalogReasoner
 from scoter.reasoning.catalogue.view import look
 from scoter.reasoning.discovery.generate import without_targets
@@ -39,7 +40,7 @@ def measure_pilot(
 ) -> Measured:
     """What the chains of a folder or a table add, and whether more of them are needed to know."""
     experiment, encode = context.experiment, sentence_encoder(context)
-    config, text, k = experiment.discover, experiment.text, experiment.discover.top_k
+    config, text, k = experiment.discover, experiment.text, DiscoverConfig.top_k
     _, catalog, split = open_data(data)
     table = read_chains(source, split, catalog, experiment.chains.items)
     chains = table.embed(encode(table.sentences), text.encoder)

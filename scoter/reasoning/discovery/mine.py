@@ -20,7 +20,6 @@ from scoter.reasoning.chains.table import hand_written_pattern
 from scoter.reasoning.discovery import report
 from scoter.reasoning.discovery.clusters import Cluster, cluster_patterns, features, mean_over_users
 from scoter.reasoning.discovery.generate import (
-    LADDERS,
     Move,
     generate,
     hold_in,
@@ -78,9 +77,8 @@ def discover(
     """
     sizes = _round_sizes(config)
     samples = hold_in(split, config, seed)
-    # As many as can be tried here in all: shedding tries at most one of each length and move.
-    longest = config.max_steps + max(LADDERS)
-    most = config.patterns + config.rounds + longest * (config.max_steps + 1)
+    # As many as can be tried here in all: shedding tries at most one for each number and move.
+    most = config.patterns + config.rounds + config.max_steps**2
     drawn = generate(catalog, replace(config, patterns=most), seed)
     held_in = without_targets(split, samples)
     recommender, histories = train(held_in), held_in.histories("valid")
@@ -101,8 +99,8 @@ def discover(
 
 def planned_patterns(config: DiscoverConfig) -> int:
     """About how many patterns `discover` ranks, for a progress bar."""
-    single, shed_of_a_move = 70, 12
-    return config.patterns + 2 * config.rounds + shed_of_a_move * config.max_steps + single
+    single, shed = 70, config.max_steps**2 // 2
+    return config.patterns + 2 * config.rounds + shed + single
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,18 +288,17 @@ def _disjoint(ranked: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 
 def shed(pattern: ReasoningPattern, gains: Callable[[Patterns], Gains]) -> ReasoningPattern:
-    """The pattern without the steps that it validates no worse without.
+    """The pattern without the steps that it validates no worse without; a ladder goes as a whole.
 
-    The step whose removal costs least goes first, of a ladder the last. Since a reader is judged on
-    other users than it was fitted on, a step that says nothing costs more than it adds.
+    The one whose removal costs least goes first. Since a reader is judged on other users than it
+    was fitted on, a step that says nothing costs more than it adds.
     """
     reached = gains([pattern])[0].mean()
-    while len(pattern) > 1:
-        parts = moves(pattern)
+    while len(parts := moves(pattern)) > 1:
         shorter = [
             ReasoningPattern(tuple(step for move in left for step in move))
             for place in reversed(range(len(parts)))
-            if any(left := [*parts[:place], parts[place][:-1], *parts[place + 1 :]])
+            for left in [[*parts[:place], *parts[place + 1 :]]]
         ]
         then = gains(shorter).mean(axis=1)
         if then.max() < reached:
@@ -312,7 +309,7 @@ def shed(pattern: ReasoningPattern, gains: Callable[[Patterns], Gains]) -> Reaso
 
 def _rivals(search: _Search, steps: int) -> dict[str, ReasoningPattern]:
     """Other ways to a pattern; the random one has as many steps as the mined one, or nearly so."""
-    direct = Step("recommendation", {"count": search.config.top_k, "window": 3})
+    direct = Step("recommendation", {"count": DiscoverConfig.top_k, "window": 3})
     alone = [ReasoningPattern((step,)) for step in offered_steps(search.catalog)]
     alone += [ReasoningPattern((step,)) for step in ranked_steps(search.catalog)]
     best = int(search.gains(alone, "single steps").mean(axis=1).argmax())

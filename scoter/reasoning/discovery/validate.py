@@ -8,7 +8,8 @@ that the recommender lists or that some step names; it is a conditional logit of
     log p(item), what the recommender says of the item;
     for each step, whether the item is or has what the step names (an item, a brand, a category),
         and again times how sure the step is, where it says so: the log of the share that it
-        states, or its degree;
+        states, or its degree; the steps of a ladder share these weights, beside one for the log of
+        the rank, so that a long ladder costs the fit no more than a short one;
     cos(y, v_item), where v is the item's text vector and y the vector that the ordered chain
         predicts, by kernel ridge regression with the kernel exp(SHARPNESS (mean_k cos(z_k, z'_k)
         - 1)) of the embeddings z_k of those steps that do not name one item.
@@ -23,7 +24,7 @@ Limit: a small reader orders patterns; the recommender that reads them in traini
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -35,7 +36,7 @@ from scoter.progress import Progress, silent
 from scoter.reasoning.catalogue.reasoner import ROLES, CatalogReasoner, offered_steps, ranked_steps
 from scoter.reasoning.catalogue.reasons import conditional_logit
 from scoter.reasoning.catalogue.view import View
-from scoter.reasoning.discovery.generate import LADDERS, HeldIn, labels
+from scoter.reasoning.discovery.generate import LADDERS, HeldIn, Move, labels, moves
 from scoter.seeding import derive_seed
 from scoter.types import Histories, Rankings, ReasoningPattern, Step
 
@@ -220,8 +221,8 @@ class Trial:
 
     def _ranks(self, pattern: ReasoningPattern) -> Int[np.ndarray, " users"]:
         columns = [self.choices.log_p]
-        for step in pattern.steps:
-            columns += self._of_step(step)
+        for move in moves(pattern):
+            columns += self._of_move(move)
         told = [step for step in pattern.steps if not names_one(step)]
         return self.places(self.scores(columns, told))
 
@@ -254,6 +255,15 @@ class Trial:
         order = np.random.default_rng(derive_seed(self.seed, "halves"))
         users = order.permutation(len(self.sample))
         return users[: len(users) // 2], users[len(users) // 2 :]
+
+    def _of_move(self, move: Move) -> "list[Column]":
+        """The columns of a step; of a ladder their sums, and the log of an item's rank in it."""
+        columns = [self._of_step(step) for step in move]
+        if len(move) == 1:
+            return columns[0]
+        ranks = np.log(np.arange(1, len(move) + 1), dtype=np.float32)
+        ranked = [column[0] * rank for column, rank in zip(columns, ranks, strict=True)]
+        return [reduce(np.add, parts) for parts in (*zip(*columns, strict=True), ranked)]
 
     def _of_step(self, step: Step) -> "list[Column]":
         """Whether each choice is or has what a step names, and that times how sure it is."""

@@ -237,14 +237,15 @@ def test_a_step_is_shed_unless_it_adds_something():
     assert left(3, 2) == (first, second)
 
 
-def test_only_the_end_of_a_ladder_is_shed():
+def test_a_ladder_is_shed_as_a_whole_or_not_at_all():
     best = [Step("recommendation", {"rank": rank}) for rank in range(1, 5)]
+    words = [Step("near_in_words", {"rank": rank}) for rank in range(1, 4)]
 
     def gains(patterns):  # the first two ranks serve shoppers, the others nobody
         useful = [sum(step in one.steps for step in best[:2]) for one in patterns]
         return np.array(useful, float)[:, None].repeat(4, axis=1)
 
-    assert shed(ReasoningPattern(tuple(best)), gains).steps == tuple(best[:2])
+    assert shed(ReasoningPattern((*words, *best)), gains).steps == tuple(best)
 
 
 def test_density_finds_the_planted_clusters_and_leaves_the_rest_out():

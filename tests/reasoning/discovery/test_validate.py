@@ -10,7 +10,7 @@ from scoter.reasoning.catalogue.reasons import conditional_logit
 from scoter.reasoning.catalogue.statistics import FoldedStatistics
 from scoter.reasoning.catalogue.view import look
 from scoter.reasoning.discovery import validate as room
-from scoter.reasoning.discovery.generate import HeldIn, hold_in, without_targets
+from scoter.reasoning.discovery.generate import HeldIn, hold_in, ladder, without_targets
 from scoter.reasoning.discovery.validate import (
     EmbeddedSteps,
     Trial,
@@ -164,6 +164,19 @@ def test_a_match_is_having_what_a_step_names(trial):
     np.testing.assert_array_equal(named, items == code[:, None])
     there = spoken // reasoner.catalog.item_count - 3.5
     np.testing.assert_allclose(degree, named * there[:, None])
+
+
+def test_the_steps_of_a_ladder_share_their_weights(trial):
+    whole = trial[0]
+    best = ladder(Step("recommendation", {"count": 1, "degrees": 8}), 4)
+    found = whole._of_move(best)
+    wanted = np.zeros((3, *whole.choices.items.shape))
+    for rank, step in enumerate(best, start=1):
+        named, degree = whole._of_step(step)
+        wanted += [named, degree, named * np.log(rank)]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert (wanted[0] > 0).sum() > (whole._of_step(best[0])[0] > 0).sum()
+    assert whole._of_move(best[:1]) == whole._of_step(best[0])
 
 
 def test_the_whole_pattern_is_judged_and_every_sentence_encoded_once(trial):
