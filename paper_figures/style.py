@@ -70,6 +70,7 @@ METHODS: dict[str, tuple[str, str, str]] = {
     "control-noise": ("noise for steps", GREY, "o"),
     "control-no-gate": ("no gate", GREY, "o"),
     "control-no-votes": ("no votes", GREY, "o"),
+    "control-votes-only": ("votes alone", GREY, "o"),
     "control-every-layer": ("read by every layer", GREY, "o"),
     "control-causal-steps": ("steps read each other first", GREY, "o"),
     "control-infonce": ("steps + InfoNCE", GREY, "o"),
