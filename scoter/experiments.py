@@ -92,7 +92,8 @@ RANKED_PATTERN = (
         for rank in range(1, 11)
     ),
 )
-# Mined on all users of Beauty with seed 0: for data with too few users to mine a pattern on.
+# Mined on all users of Beauty with seed 0, when a ladder could still be shed in part: for data with
+# too few users to mine a pattern on.
 RECORDED_PATTERN = (
     Step("likely_next", {"what": "item", "count": 5, "window": 1}),
     Step("recent_item", {"lag": 4, "field": "item"}),

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("scoter", "theory", "benchmarks", "paper_figures")
 MOST_MODULES, WIDER = 12, {"scoter/cli": 18, "benchmarks/studies": 20, "benchmarks/tables": 13}
-MOST_ANY, MOST_LINES = 60, 40_880  # lines: 33,000 and what statements, methods and checks add
+MOST_ANY, MOST_LINES = 60, 41_400  # lines: 33,000 and what statements, methods and checks add
 
 
 def modules() -> dict[str, set[str]]:

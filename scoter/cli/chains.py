@@ -94,7 +94,10 @@ def show_chain(user: str, options: ShowOptions) -> None:
     number = split.train.user_keys.index(user)
     table = read_chains(options.source, split, catalog, options.items)
     latest = int(table.starts[number + 1] - table.starts[number])
-    chain = table.chain(number, options.prefix or latest)
+    wanted = options.prefix or latest
+    if not 1 <= wanted <= latest:
+        raise DataError(f"--prefix {wanted}: {user!r} has chains for the prefixes 1 to {latest}")
+    chain = table.chain(number, wanted)
     rows = [
         {"step": step.label(), "text": " ".join(texts) or "(missing)"}
         for step, texts in zip(chain.pattern.steps, chain.steps, strict=True)
