@@ -288,9 +288,6 @@ class SCoTER(Estimator):
             raise ConfigError(f"backbone = {backbone!r} has no preset; choose from: {known}")
         self.preset = presets[backbone]
         super().__init__(semantic_ids=semantic_ids, text=text, **options)
-        if not isinstance(fusion, FusionConfig | Mapping | None):
-            remedy = "give a FusionConfig, or a mapping of its fields to change"
-            raise ConfigError(f"fusion = {fusion!r} is neither; {remedy}")
         if fusion is not None:
             known = {} if self.config.fusion is None else vars(self.config.fusion)
             given = vars(fusion) if isinstance(fusion, FusionConfig) else {**known, **fusion}

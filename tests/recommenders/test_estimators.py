@@ -144,8 +144,6 @@ def test_what_cannot_be_fitted_is_named(shop: scoter.Dataset, chains: scoter.Cha
         scoter.SCoTER("bert")
     with pytest.raises(ConfigError, match="source = 'item-text' is for measuring only"):
         scoter.SCoTER(fusion={"source": "item-text"})
-    with pytest.raises(ConfigError, match="fusion = 3 is neither; give a FusionConfig"):
-        scoter.SCoTER(fusion=3)
     other = scoter.load_dataset("simulated", users=40)
     with pytest.raises(DataError, match="write chains of this dataset"):
         scoter.SCoTER(**SMALL, **BUDGET).fit(other, chains)
