@@ -12,7 +12,8 @@ from benchmarks.tables import comparisons
 from benchmarks.tables.comparisons import ARM, BACKBONES, BASELINE, LEVEL, Comparison
 from benchmarks.tables.table import interval
 from benchmarks.tables.tables import cpu_hours, paper_values, place_of
-from scoter.config import REASONS
+from scoter.config import REASONS, to_json
+from scoter.experiments import DISCOVERY
 from scoter.report.page import cpu_time
 
 Rows = Sequence[Mapping[str, Any]]
@@ -81,6 +82,10 @@ def _earlier(rows: Rows) -> list[str]:
     older = {n for n, c in configs.items() if stored_recipe(c).get("reasons", REASONS) != REASONS}
     what = {"Chains follow a pattern written by hand, by an earlier recipe": by_hand}
     what["Of an earlier version of what chains count (reproduce.md)"] = older
+    whole = to_json(DISCOVERY)
+    mined = {n: c["discover"] for n, c in configs.items() if c.get("discover") and n not in older}
+    judged = {n for n, config in mined.items() if to_json(config) != whole}
+    what["With a pattern that an earlier reader judged (log.md, 12-01, later)"] = judged
     return [f"{said}: {', '.join(sorted(n, key=place_of))}." for said, n in what.items() if n]
 
 

@@ -97,7 +97,10 @@ def test_the_command_goes_on_where_it_was(tmp_path: Path) -> None:
     assert "likes(lag=1)" in text
     late = [*shown, "--dataset", "simulated", "--source", out, "--prefix", "999"]
     status, _, err = run_here(*late)
-    assert (status, "--prefix 999: 'shopper-0' has chains for the prefixes 1 to" in err) == (1, True)
+    assert (status, "--prefix 999: 'shopper-0' has chains for the prefixes 1 to" in err) == (
+        1,
+        True,
+    )
 
 
 def test_what_makes_no_sense_is_refused(random_shop, tmp_path: Path) -> None:
