@@ -89,7 +89,7 @@ _ENTRIES = (
     Entry(
         clusters,
         _MINED,
-        "What one discovery on Beauty tried, by cluster and NDCG@10.",
+        "What one discovery on Beauty tried, by cluster and NDCG@50.",
         "Patterns that are alike score alike, and the mined cluster holds the best of them.",
     ),
     Entry(

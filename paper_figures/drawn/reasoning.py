@@ -21,6 +21,7 @@ from paper_figures.style import (
     panels,
     styled,
 )
+from scoter.config import DiscoverConfig
 from scoter.report.pattern import in_brief
 
 MARKS = "Dos^vP*X<>"
@@ -71,7 +72,7 @@ def _attention(panel: Panel, rows: Rows) -> None:
 
 @styled
 def clusters(results: Path) -> Picture:
-    """The patterns that one discovery on Beauty tried, by cluster and NDCG@10 where tried."""
+    """The patterns that one discovery on Beauty tried, by cluster and NDCG where tried."""
     mined = read(results, "patterns/beauty-s0.json")
     points = mined["points"]
     picture, (plane,) = panels(3.2)
@@ -85,7 +86,7 @@ def clusters(results: Path) -> Picture:
         mark = MARKS[cluster % len(MARKS)] if cluster >= 0 else "."
         look: Look = {"marker": mark, "s": 22, "linewidths": 0.6, "edgecolors": BLACK, **scale}
         cloud = plane.cloud(x, y, name, c=gain, **look)
-    picture.figure.colorbar(cloud, ax=plane.axes, label="NDCG@10 where tried", pad=0.02)
+    picture.figure.colorbar(cloud, ax=plane.axes, label="NDCG@50 where tried", pad=0.02)
     plane.axes.set_xlabel("first principal component")
     plane.axes.set_ylabel("second principal component")
     plane.axes.set_title(f"{len(points)} patterns, Beauty, seed {mined['run_seed']}")
@@ -95,19 +96,20 @@ def clusters(results: Path) -> Picture:
 
 @styled
 def discovery(results: Path) -> Picture:
-    """The mined pattern's NDCG@10 minus each rival's, 95 % over shoppers or over seeds."""
+    """The mined pattern's NDCG minus each rival's, 95 % over shoppers or over seeds."""
     shop, beauty = read(results, "discovery.json")[UNSEEN], read(results, "patterns/beauty-s0.json")
     gains = {name: rival["ndcg_gain_of_mined"] for name, rival in beauty["rivals"].items()}
     seeds = f"simulated shop, λ = 1 (95 % over {shop['seeds']} seeds)"
     drawings = {seeds: shop["summary"]["gains"], "Beauty (95 % over shoppers, one seed)": gains}
     picture, drawn = panels(1.7, len(drawings), width=PAGE, sharey=True)
     look: Look = {"color": BLUE, "marker": "D", "linestyle": "none"}
-    for panel, (title, gains) in zip(drawn, drawings.items(), strict=True):
+    places = (DiscoverConfig.top_k, beauty["provenance"]["top_k"])
+    for panel, (title, gains), k in zip(drawn, drawings.items(), places, strict=True):
         ends = ends_of([gains[rival] for rival in RIVALS])
         panel.intervals(range(len(RIVALS)), ends, RIVALS, across=True, **look)
         panel.axes.axvline(0, color=BLACK, linewidth=0.6)
         panel.axes.set_title(title)
-        panel.axes.set_xlabel("NDCG@10, mined minus rival")
+        panel.axes.set_xlabel(f"NDCG@{k}, mined minus rival")
     drawn[0].rows(RIVALS)
     return picture
 
