@@ -24,7 +24,7 @@ VERSIONS = {
     "prepare": 1,
     "items": 2,
     "semantic-ids": 3,
-    "discover": 9,
+    "discover": 10,
     "chains": 6,
     "train": 4,
     "rank": 3,

@@ -12,7 +12,7 @@ PAGE = (Path(__file__).parents[2] / "docs/python.md").read_text()
 (BLOCK,) = [
     block
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    if "MyRecommender" in block
+    if "class MyRecommender" in block
 ]
 ITEMS, ROWS, STEPS, WIDTH = 20, 128, 3, 32
 
