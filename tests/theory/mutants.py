@@ -21,12 +21,13 @@ import sys
 import time
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib import import_module
 from io import StringIO
+from operator import itemgetter
 from pathlib import Path
 from types import CodeType, FunctionType
 
@@ -225,8 +226,8 @@ def function_of(module: str, name: str) -> FunctionType:
     return found
 
 
-def calls_of(checks: dict[str, Check], modules: Sequence[str]) -> dict[CodeType, list[str]]:
-    """Which checks call each function, the quickest first."""
+def calls_of(checks: dict[str, Check], modules: Sequence[str]) -> dict[CodeType, dict[str, float]]:
+    """Which checks call each function, the quickest first, and their CPU-seconds."""
     files = {str(import_module(module).__file__) for module in modules}
     callers: dict[CodeType, dict[str, float]] = defaultdict(dict)
     for name, run in checks.items():
@@ -245,17 +246,17 @@ def calls_of(checks: dict[str, Check], modules: Sequence[str]) -> dict[CodeType,
         assert held, f"{name} fails without a mutant"
         for code in called:
             callers[code][name] = time.process_time() - began
-    return {code: sorted(by, key=by.__getitem__) for code, by in callers.items()}
+    return {code: dict(sorted(by.items(), key=itemgetter(1))) for code, by in callers.items()}
 
 
-def verdict(mutant: Mutant, checks: dict[str, Check], names: list[str], seconds: float) -> str:
-    """The check that caught a mutant, or "" if it survived."""
+def verdict(mutant: Mutant, checks: dict[str, Check], names: dict[str, float]) -> str:
+    """The check that caught a mutant, or "" if it survived; ten times their time is too long."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
         resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
-        signal.alarm(int(2 * seconds) + 10)
+        signal.alarm(int(10 * sum(names.values())) + 10)
         for cached in CACHED:
             cached.cache_clear()
         function_of(mutant.module, mutant.function).__code__ = mutant.code
@@ -268,7 +269,7 @@ def verdict(mutant: Mutant, checks: dict[str, Check], names: list[str], seconds:
     return said.removesuffix(".") if said else f"time or memory ({status})"
 
 
-def _first_failure(checks: dict[str, Check], names: list[str]) -> str:
+def _first_failure(checks: dict[str, Check], names: Iterable[str]) -> str:
     """The name of the first check that fails and a full stop, which alone means that none did."""
     with redirect_stderr(StringIO()):
         for name in names:
@@ -309,7 +310,7 @@ def main() -> None:
     """Try every mutant, print the survivors, write the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--processes", type=int, default=1, help="mutants at a time")
-    parser.add_argument("--only", default="", help="modules whose name has one of these texts, separated by commas")
+    parser.add_argument("--only", default="", help="modules whose name has one of these, A,B")
     parser.add_argument("--again", action="store_true", help="only the survivors of the result")
     parser.add_argument("--write", action="store_true", help="write benchmarks/results")
     options = parser.parse_args()
@@ -334,8 +335,8 @@ def main() -> None:
     def state_of(mutant: Mutant) -> str:
         if mutant.name in same:
             return "equivalent"
-        names = callers.get(function_of(mutant.module, mutant.function).__code__, [])
-        caught = names and verdict(mutant, checks, names, seconds)
+        names = callers.get(function_of(mutant.module, mutant.function).__code__, {})
+        caught = names and verdict(mutant, checks, names)
         return "caught" if caught else "survived"
 
     with ThreadPoolExecutor(options.processes) as pool:
@@ -350,7 +351,9 @@ def main() -> None:
     print(f"{total['equivalent']} equivalent; one run of the checks: {seconds:.1f} CPU-seconds")
     if options.write:
         rows = {name: dict(+count) for name, count in counts.items()}
+        changed = [name for name in old.get("changed_since", ()) if name not in modules]
         found = {**total, "share": share, "rows": rows, "survivors": survivors}
+        found["changed_since"] = changed  # modules whose rows are of an earlier form of their code
         RESULT.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
