@@ -23,6 +23,7 @@ from scoter.storage.store import hash_file
 _KINDS = {"method": MethodConfig, "semantic_ids": SemanticIdConfig, "discover": DiscoverConfig}
 
 Config = Mapping[str, Any]  # JSON
+_HOW_READ = ("items", "after_reasoner")  # of stored chains
 TODAY = {"reasons": REASONS, "certainty": True}  # what the code decides, as rows keep it
 
 
@@ -92,12 +93,10 @@ def stored_table(chains: Config) -> dict[str, Any]:
     """The content of a table of stored chains, and how it is read; empty without a table."""
     source = Path(chains.get("source") or "")
     content = chains.get("table") or (hash_file(source) if source.is_file() else "")
-    usual = {name: getattr(ChainsConfig, name) for name in ("items", "after_reasoner")}
-    return (
-        {"table": content, **usual, **{n: chains[n] for n in usual if n in chains}}
-        if content
-        else {}
-    )
+    if not content:
+        return {}
+    read = {name: chains.get(name, getattr(ChainsConfig, name)) for name in _HOW_READ}
+    return {"table": content, **read}
 
 
 def stored_recipe(config: Config) -> dict[str, Any]:

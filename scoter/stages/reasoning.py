@@ -124,13 +124,15 @@ def _joined(
     context: Context, own: tuple[Artefact, Artefact], stored: tuple[Artefact, Artefact]
 ) -> tuple[Artefact, Artefact]:
     """The steps of the catalogue reasoner's chains, followed by those of the stored ones."""
-    tables = [open_table(chains) for _, chains in (own, stored)]
-    table = tables[0].followed_by(tables[1])
-    pattern = _unmined(context, "joined", table.pattern, "mined, then that of stored chains")
-    chains = context.stage(
-        "chains", {}, [own[1], stored[1]], lambda out, scratch: _save(context, table, out)
-    )
-    return pattern, chains
+    (first, before), (second, after) = own, stored
+    steps = (*open_pattern(first).steps, *open_pattern(second).steps)
+    told = "mined, then that of stored chains"
+
+    def build(out: Path, scratch: Path) -> None:
+        _save(context, open_table(before).followed_by(open_table(after)), out)
+
+    pattern = _unmined(context, "joined", ReasoningPattern(steps), told)
+    return pattern, context.stage("chains", {}, [before, after], build)
 
 
 def open_pattern(artefact: Artefact) -> ReasoningPattern:
